@@ -1,0 +1,91 @@
+"""PATS-opt: scheduling multi-LoRA diffusion serving, exactly, heuristically and online.
+
+Five lines do the main job::
+
+    import pats_opt
+
+    instance = pats_opt.read_instance("instance.json")
+    result = pats_opt.solve(instance, "milp", time_limit=60)
+    assert pats_opt.check(instance, result.schedule).ok
+    pats_opt.write_schedule(result.schedule, "schedule.json")
+
+Names are imported when first used, so that ``import pats_opt`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pats_opt.checker import Verdict, Violation, check
+    from pats_opt.errors import (
+        CapabilityError,
+        InfeasibleError,
+        InputError,
+        NoScheduleError,
+        PatsError,
+        SolverError,
+    )
+    from pats_opt.files import read_instance, read_schedule, write_instance, write_schedule
+    from pats_opt.instance import Instance
+    from pats_opt.problem import Problem
+    from pats_opt.schedule import Schedule
+    from pats_opt.solving import Result, solve
+
+_HOMES = {
+    "CapabilityError": "errors",
+    "InfeasibleError": "errors",
+    "InputError": "errors",
+    "Instance": "instance",
+    "NoScheduleError": "errors",
+    "PatsError": "errors",
+    "Problem": "problem",
+    "Result": "solving",
+    "Schedule": "schedule",
+    "SolverError": "errors",
+    "Verdict": "checker",
+    "Violation": "checker",
+    "check": "checker",
+    "read_instance": "files",
+    "read_schedule": "files",
+    "solve": "solving",
+    "write_instance": "files",
+    "write_schedule": "files",
+}
+
+__all__ = [
+    "CapabilityError",
+    "InfeasibleError",
+    "InputError",
+    "Instance",
+    "NoScheduleError",
+    "PatsError",
+    "Problem",
+    "Result",
+    "Schedule",
+    "SolverError",
+    "Verdict",
+    "Violation",
+    "__version__",
+    "check",
+    "read_instance",
+    "read_schedule",
+    "solve",
+    "write_instance",
+    "write_schedule",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pats_opt' has no attribute {name!r}")
+    found = getattr(import_module(f"pats_opt.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,271 @@
+"""The independent check: every rule of PROBLEM.md section 5 from the schedule alone.
+
+The checker trusts no solver: it takes ids, ticks and options from the document, replays each GPU
+from its residents at tick 0, recomputes every completion and loss term, and lists all it finds wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from pats_opt.errors import InputError
+from pats_opt.instance import Instance
+from pats_opt.loss import LossTerms, late_loss, latency_loss, switching_loss
+from pats_opt.problem import Adapters, GpuSite, Job, Problem, Site, Switch
+from pats_opt.schedule import Batch, GpuPlan, Schedule
+from pats_opt.timing import shape_of
+
+#: Losses closer than this, relative to their size, are the same.
+TOLERANCE = 1e-6
+
+
+class Violation(Struct, frozen=True, kw_only=True):
+    """One broken rule: its number in PROBLEM.md section 5 (0 for the file itself), and where."""
+
+    rule: int
+    place: str
+    message: str
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What the check found: all violations, and the loss of what the schedule does."""
+
+    violations: tuple[Violation, ...]
+    terms: LossTerms
+
+    @property
+    def ok(self) -> bool:
+        """Whether the schedule is valid."""
+        return not self.violations
+
+    @property
+    def loss(self) -> float:
+        """The recomputed loss (of a schedule with violations, of what can be read of it)."""
+        return self.terms.total
+
+
+class Replayed(Struct, frozen=True):
+    """One batch as the rules make it: its switch, residents, members and end tick."""
+
+    gpu: int
+    batch: Batch
+    switch: Switch
+    resident: Adapters
+    members: tuple[tuple[Job, int, int], ...]  # job, option, completion tick
+    end: int
+
+
+def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
+    """Check a schedule against its instance.
+
+    Raises:
+        InputError: The schedule was made for another instance.
+    """
+    problem = instance if isinstance(instance, Problem) else Problem(instance)
+    if schedule.instance.sha256 != problem.instance.sha256:
+        raise InputError(
+            f"the schedule was made for another instance ({schedule.instance.name!r}, digest "
+            f"{schedule.instance.sha256[:12]}, not {problem.instance.sha256[:12]})",
+            place="instance.sha256",
+            mend="name the instance that the schedule was made for",
+        )
+    replay = Replay(problem, schedule)
+    batches = list(replay)
+    terms = loss_terms(problem, batches, replay.rejected)
+    if not replay.violations:
+        replay.claims(terms.total)
+    return Verdict(violations=tuple(replay.violations), terms=terms)
+
+
+def replayed(problem: Problem, schedule: Schedule) -> list[Replayed]:
+    """The batches of a schedule with everything the rules derive, for metrics and pictures."""
+    return list(Replay(problem, schedule))
+
+
+def loss_terms(problem: Problem, batches: list[Replayed], rejected: list[Job]) -> LossTerms:
+    """The loss of what was replayed, term by term."""
+    site = problem.site
+    served = [member for batch in batches for member in batch.members]
+    return LossTerms(
+        quality=math.fsum(job.options[o].quality_loss for job, o, _ in served),
+        latency=math.fsum(latency_loss(site, job, c) for job, _, c in served),
+        late=math.fsum(late_loss(site, job, c) for job, _, c in served),
+        switching=math.fsum(switching_loss(site, b.switch.seconds) for b in batches),
+        rejection=math.fsum(job.reject_loss or 0.0 for job in rejected),
+    )
+
+
+class Replay:
+    """Replays a schedule and collects violations; iterating yields the batches."""
+
+    def __init__(self, problem: Problem, schedule: Schedule) -> None:
+        self.problem, self.site, self.schedule = problem, problem.site, schedule
+        self.violations: list[Violation] = []
+        self.rejected: list[Job] = []
+        self._jobs = {job.id: job for job in problem.jobs}
+        self._times: dict[int, int] = {}  # how often each job is served or rejected
+
+    def __iter__(self) -> Iterator[Replayed]:
+        gpus = {g.id: g for g in self.site.gpus}
+        for i, plan in enumerate(self.schedule.gpus):
+            gpu = gpus.pop(plan.id, None)
+            if gpu is None:
+                self._wrong(0, f"gpus[{i}]", f"GPU {plan.id!r} is unknown or listed twice")
+            else:
+                yield from self._gpu(gpu, plan)
+        self._served_once()
+
+    def _wrong(self, rule: int, place: str, message: str) -> None:
+        self.violations.append(Violation(rule=rule, place=place, message=message))
+
+    def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[Replayed]:
+        resident, previous, free = gpu.resident, None, 0
+        order = sorted(range(len(plan.batches)), key=lambda b: plan.batches[b].start)
+        for b in order:
+            batch, place = plan.batches[b], f"gpu {gpu.id!r} batch {b}"
+            members = self._members(batch, place)
+            before, resident = resident, self._residents(batch, resident, place)
+            active = frozenset(job.adapter for job, _ in members)
+            switch = self.site.switch(before, resident, active, previous)
+            self._memory(gpu, resident, [job for job, _ in members], place)
+            stays = active == previous
+            self._switch(batch, switch, stays, free, place)
+            done = self._completions(batch, members, place)
+            free = max(free, self._end(batch, members))
+            if self.site.horizon is not None and free > self.site.horizon:
+                self._wrong(
+                    6, place, f"ends at tick {free}, after horizon_ticks {self.site.horizon}"
+                )
+            previous = active
+            yield Replayed(gpu.index, batch, switch, resident, tuple(done), free)
+
+    def _members(self, batch: Batch, place: str) -> list[tuple[Job, int]]:
+        """Rule 1, and the members whose ids and options exist."""
+        members = []
+        for served in batch.requests:
+            job = self._jobs.get(served.id)
+            if job is None or served.option >= len(job.options):
+                what = "request is unknown" if job is None else f"has no option {served.option}"
+                self._wrong(0, place, f"{served.id!r}: {what}")
+                continue
+            if batch.start < job.arrival:
+                self._wrong(
+                    1, place, f"{job.id!r} arrives at tick {job.arrival}, after {batch.start}"
+                )
+            self._times[job.index] = self._times.get(job.index, 0) + 1
+            members.append((job, served.option))
+        return members
+
+    def _residents(self, batch: Batch, resident: Adapters, place: str) -> Adapters:
+        """The residents after the batch's evictions and loads."""
+        index = self.site.adapter_index
+        sets = []
+        for key, names, sound in (
+            ("evict", batch.evict, lambda a: a in resident),
+            ("load", batch.load, lambda a: a not in resident),
+        ):
+            known = {index[name] for name in names if name in index}
+            if len(known) != len(names):
+                self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
+            for a in sorted(known):
+                if not sound(a):
+                    state = "not resident" if key == "evict" else "resident already"
+                    self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
+            sets.append(known)
+        evicted, loaded = sets
+        return (resident - evicted) | loaded
+
+    def _memory(self, gpu: GpuSite, resident: Adapters, jobs: list[Job], place: str) -> None:
+        """Rules 2 and 3."""
+        site, names = self.site, self.site.adapter_ids
+        if len(resident) > site.max_resident:
+            self._wrong(2, place, f"{len(resident)} residents, max_resident {site.max_resident}")
+        active = {job.adapter for job in jobs}
+        for a in sorted(active - resident):
+            self._wrong(2, place, f"adapter {names[a]!r} is not resident")
+        if len(active) > site.max_per_batch:
+            self._wrong(2, place, f"{len(active)} adapters, max_per_batch {site.max_per_batch}")
+        if site.clock.largest is not None and len(jobs) > site.clock.largest:
+            self._wrong(
+                3, place, f"{len(jobs)} members, the step table ends at {site.clock.largest}"
+            )
+        for i, free in enumerate(site.room(gpu.index, resident)):
+            used = sum(job.demand[i] for job in jobs)
+            if free is not None and used > free:
+                self._wrong(
+                    3,
+                    place,
+                    f"members take {used / 1e9:g} of {site.resources[i]}, {free / 1e9:g} is free",
+                )
+
+    def _switch(self, batch: Batch, switch: Switch, stays: bool, free: int, place: str) -> None:
+        """Rules 4 and 6."""
+        if batch.start < free or batch.switch_start < free:
+            self._wrong(
+                6, place, f"starts at tick {min(batch.start, batch.switch_start)}, busy to {free}"
+            )
+        if batch.switch_start + switch.ticks > batch.start:
+            self._wrong(
+                4,
+                place,
+                f"its switch takes {switch.ticks} ticks from {batch.switch_start}, "
+                f"past its start at {batch.start}",
+            )
+        if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
+            self._wrong(4, place, "there is no switch, so switch_start must equal start")
+
+    def _end(self, batch: Batch, members: list[tuple[Job, int]]) -> int:
+        shape = shape_of(job.options[o].steps for job, o in members)
+        return batch.start + (self.site.clock.duration(shape) if self._timed(members) else 0)
+
+    def _timed(self, members: list[tuple[Job, int]]) -> bool:
+        largest = self.site.clock.largest
+        return bool(members) and (largest is None or len(members) <= largest)
+
+    def _completions(
+        self, batch: Batch, members: list[tuple[Job, int]], place: str
+    ) -> list[tuple[Job, int, int]]:
+        """Rule 5: each member with its recomputed completion."""
+        if not self._timed(members):
+            return []
+        shape = shape_of(job.options[o].steps for job, o in members)
+        ends = dict(zip((s for s, _ in shape), self.site.clock.completions(shape), strict=True))
+        claimed = {served.id: served.completion for served in batch.requests}
+        done = []
+        for job, option in members:
+            completion = batch.start + ends[job.options[option].steps]
+            if claimed[job.id] != completion:
+                self._wrong(
+                    5, place, f"{job.id!r} completes at tick {completion}, not {claimed[job.id]}"
+                )
+            done.append((job, option, completion))
+        return done
+
+    def _served_once(self) -> None:
+        """Rule 1: served once or rejected once, and only those that may be are rejected."""
+        for i, name in enumerate(self.schedule.rejected):
+            job = self._jobs.get(name)
+            if job is None:
+                self._wrong(0, f"rejected[{i}]", f"request {name!r} is unknown")
+                continue
+            self._times[job.index] = self._times.get(job.index, 0) + 1
+            self.rejected.append(job)
+            if job.reject_loss is None:
+                self._wrong(1, f"rejected[{i}]", f"{name!r} has no reject_loss: it must be served")
+        for job in self.problem.jobs:
+            times = self._times.get(job.index, 0)
+            if times != 1:
+                what = "neither served nor rejected" if not times else f"dealt with {times} times"
+                self._wrong(1, f"request {job.id!r}", what)
+
+    def claims(self, loss: float) -> None:
+        """What the file says of itself: its loss is the loss, its bound is none above it."""
+        slack = TOLERANCE * max(1.0, abs(loss))
+        claimed, bound = self.schedule.loss, self.schedule.bound
+        if claimed is not None and abs(claimed - loss) > slack:
+            self._wrong(0, "loss", f"the file says {claimed:g}, the schedule's loss is {loss:g}")
+        if bound is not None and bound > loss + slack:
+            self._wrong(0, "bound", f"the bound {bound:g} is above the loss {loss:g}")

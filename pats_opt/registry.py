@@ -1,0 +1,90 @@
+"""The table of solvers and policies: one name, one place, imported only when asked for.
+
+Third parties add theirs under the entry-point group ``pats_opt.solvers``. A solver is named with its
+parameters as ``name:key=value:key=value``, for example ``milp:backend=scip``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from pats_opt.errors import InputError
+from pats_opt.policy import Policy
+from pats_opt.solver import Solver
+
+ENTRY_POINTS = "pats_opt.solvers"
+
+#: Built-in solvers and policies: name -> "module:class", in the order they are listed to users.
+BUILT_IN: dict[str, str] = {
+    "auto": "pats_solvers.auto:Auto",
+    "milp": "pats_solvers.milp:Milp",
+    "cpsat": "pats_solvers.cpsat:CpSat",
+    "pats": "pats_solvers.online.pats:Pats",
+    "fifo": "pats_solvers.online.fifo:Fifo",
+}
+
+
+def names() -> list[str]:
+    """Names of all solvers and policies, built-in ones first."""
+    others = sorted(point.name for point in entry_points(group=ENTRY_POINTS))
+    return [*BUILT_IN, *(name for name in others if name not in BUILT_IN)]
+
+
+def load(name: str) -> type[Solver] | type[Policy]:
+    """The class registered under ``name``.
+
+    Raises:
+        InputError: naming the nearest names.
+    """
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found: type[Solver] | type[Policy] = getattr(import_module(module), attribute)
+        return found
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return point.load()  # type: ignore[no-any-return]
+    near = difflib.get_close_matches(name, names(), n=3) or names()
+    raise InputError(
+        f"there is no solver or policy {name!r}", mend=f"choose one of: {', '.join(near)}"
+    )
+
+
+def make(spec: str, **params: Any) -> Solver | Policy:
+    """A solver or policy from its name, with parameters: ``name:key=value`` and keywords.
+
+    Raises:
+        InputError: for an unknown name or parameter, or a value out of range.
+    """
+    name, *settings = spec.split(":")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(
+                f"parameter {setting!r} of {name!r} has no value", mend="write it as key=value"
+            )
+        params[key] = value
+    made = load(name)
+    known = [f.name for f in msgspec.structs.fields(made)]  # type: ignore[arg-type]
+    for key in params:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3) or known
+            raise InputError(
+                f"{name!r} has no parameter {key!r}",
+                mend=f"it has: {', '.join(near)}" if known else "it has none",
+            )
+    try:
+        return msgspec.convert(params, made, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            f"{name!r}: {error}".replace(" - at `$.", " for `"), mend="correct the parameter"
+        ) from None
+
+
+def parameters(thing: Solver | Policy) -> dict[str, Any]:
+    """The parameters of a solver or policy, ready for JSON."""
+    built: dict[str, Any] = msgspec.to_builtins(thing)
+    return built

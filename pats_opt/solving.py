@@ -1,0 +1,234 @@
+"""The main job: problem in, checked schedule out, whatever solver made it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt import registry
+from pats_opt.checker import TOLERANCE, Replay, check
+from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
+from pats_opt.instance import Instance
+from pats_opt.loss import LossTerms, best_utility, gap
+from pats_opt.metrics import Metrics, measure
+from pats_opt.plan import Plan, schedule_of
+from pats_opt.problem import Problem
+from pats_opt.schedule import Schedule, SolverRef, Status, Stop
+from pats_opt.simulate import PolicySolver
+from pats_opt.solver import Outcome, Run, Solver, require
+
+#: Policies that make the schedule an exact solver starts from, where it uses one.
+WARM_STARTS = ("pats", "fifo")
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A solved instance: the checked schedule and what is known about it.
+
+    Attributes:
+        solver: Name of the solver, with ``params`` and ``seed``.
+        status: Why it stopped, and what the schedule is.
+        loss: The checker's loss of the schedule, or None without one.
+        bound: Proven lower bound on every schedule's loss, or None.
+        gap: ``(loss - bound) / loss``, or None.
+        utility: The documents' utility, sum of weight x best quality minus the loss, or None.
+        runtime_s: Seconds the solver took, its warm start included.
+        terms: The loss term by term, or None.
+        metrics: Latency, switching and use of the GPUs, or None.
+        details: What else the solver tells.
+        schedule: The schedule document, or None.
+    """
+
+    solver: str
+    params: dict[str, Any]
+    seed: int
+    status: Status
+    loss: float | None
+    bound: float | None
+    gap: float | None
+    utility: float | None
+    runtime_s: float
+    terms: LossTerms | None
+    metrics: Metrics | None
+    details: dict[str, Any]
+    schedule: Schedule
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the schedule, ready for JSON."""
+        import msgspec
+
+        summary: dict[str, Any] = msgspec.to_builtins(self)
+        del summary["schedule"]
+        return summary
+
+
+def solve(
+    instance: Instance | Problem,
+    solver: str | Solver = "auto",
+    *,
+    time_limit: float | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    start: Plan | None = None,
+    progress: Callable[[float | None, float | None], None] | None = None,
+    **params: Any,
+) -> Result:
+    """Solve an instance and check the result.
+
+    Args:
+        instance: What to solve.
+        solver: A name from ``pats-opt solvers``, with parameters as ``name:key=value`` or keywords.
+        time_limit: Seconds, warm start included; None for no limit.
+        seed: Seed of every random choice.
+        jobs: Threads the solver may use.
+        start: A plan to start from; otherwise the online policies make one where it is of use.
+        progress: Called with (bound, loss) as they improve.
+
+    Raises:
+        InfeasibleError: No schedule exists, and that is proven.
+        CapabilityError: The solver cannot handle a feature of this instance.
+        InputError: Unknown solver or parameter.
+        SolverError: The solver returned something that breaks a rule: a bug in it.
+    """
+    problem = instance if isinstance(instance, Problem) else Problem(instance)
+    chosen = runnable(solver, **params)
+    require(chosen, problem)
+    refuse_unservable(problem)
+    run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
+    if progress is not None:
+        run.progress = progress
+    with interruptible(run):
+        if chosen.capabilities.warm_start:
+            run.start = warm_start(problem, run, start)
+        outcome = chosen.solve(problem, run)
+    return finish(problem, chosen, run, outcome)
+
+
+def runnable(solver: str | Solver, **params: Any) -> Solver:
+    """A solver by name, a policy wrapped so that it solves through the simulator."""
+    made = registry.make(solver, **params) if isinstance(solver, str) else solver
+    return PolicySolver(made) if not hasattr(made, "solve") else made
+
+
+def refuse_unservable(problem: Problem) -> None:
+    """Raise InfeasibleError where a request that must be served cannot be."""
+    for job, reason in problem.unservable():
+        if job.reject_loss is None:
+            raise InfeasibleError(
+                f"requests[{job.position}] {job.id!r}: {reason}; lower its demand, add capacity, "
+                "or give it a reject_loss"
+            )
+
+
+def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, float] | None:
+    """The best plan at hand before solving, with its loss: the given one, or an online policy's."""
+    candidates: list[Plan] = [given] if given is not None else []
+    for name in WARM_STARTS if given is None else ():
+        if run.stop():
+            break
+        try:
+            plan = runnable(name).solve(problem, run).plan
+        except PatsError:
+            continue  # a policy may lack a feature, or fail at a hard horizon
+        if plan is not None:
+            candidates.append(plan)
+    rated = [(plan, loss) for plan in candidates if (loss := valid_loss(problem, plan)) is not None]
+    best = min(rated, key=lambda pair: pair[1], default=None)
+    if best is not None:
+        run.progress(None, best[1])
+    return best
+
+
+def valid_loss(problem: Problem, plan: Plan) -> float | None:
+    """The loss of a plan, or None where it breaks a rule."""
+    verdict = check(problem, schedule_of(problem, plan, SolverRef(name="plan")))
+    return verdict.loss if verdict.ok else None
+
+
+def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Result:
+    """Check an outcome, whatever solver made it, and put the result together.
+
+    Raises:
+        InfeasibleError: The solver proved that there is no schedule.
+        SolverError: A rule is broken, or a claim of the solver does not hold.
+    """
+    if outcome.stop is Stop.INFEASIBLE:
+        raise InfeasibleError(
+            f"{problem.instance.name!r}: {solver.name} proves: no schedule exists"
+        )
+    params = registry.parameters(solver)
+    ref = SolverRef(
+        name=solver.name,
+        params=params,
+        seed=run.seed,
+        runtime_s=round(time.monotonic() - run.began, 6),
+    )
+    loss = terms = metrics = None
+    bound = outcome.bound
+    if outcome.plan is not None:
+        draft = schedule_of(problem, outcome.plan, ref, outcome.stop)
+        replay = Replay(problem, draft)
+        batches = list(replay)
+        verdict = check(problem, draft)
+        if not verdict.ok:
+            first = verdict.violations[0]
+            raise SolverError(
+                f"solver {solver.name!r} broke rule {first.rule}: {first.place}: {first.message} "
+                f"({len(verdict.violations)} violations)"
+            )
+        terms, loss = verdict.terms, verdict.loss
+        metrics = measure(problem, batches)
+        if bound is not None and bound > loss + TOLERANCE * max(1.0, loss):
+            raise SolverError(f"solver {solver.name!r} claims bound {bound}, above its loss {loss}")
+        if bound is not None:
+            bound = min(bound, loss)
+    schedule = schedule_of(problem, outcome.plan, ref, outcome.stop, loss, bound)
+    return Result(
+        solver=solver.name,
+        params=params,
+        seed=run.seed,
+        status=schedule.status,
+        loss=loss,
+        bound=bound,
+        gap=gap(loss, bound),
+        utility=None if loss is None else best_utility(problem) - loss,
+        runtime_s=ref.runtime_s,
+        terms=terms,
+        metrics=metrics,
+        details=outcome.details,
+        schedule=schedule,
+    )
+
+
+def require_schedule(result: Result) -> None:
+    """Raise NoScheduleError where a result has no schedule."""
+    if result.loss is None:
+        raise NoScheduleError(
+            f"{result.solver} stopped ({result.status.stop}) without a schedule"
+            + ("" if result.bound is None else f"; its bound is {result.bound:g}")
+            + "; give it more time or try another solver"
+        )
+
+
+@contextmanager
+def interruptible(run: Run) -> Iterator[None]:
+    """While solving, the first Ctrl-C asks for the best so far; the second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(signum: int, frame: object) -> None:
+        if run.interrupted.is_set():
+            raise KeyboardInterrupt
+        run.interrupted.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,90 @@
+"""Time on the tick grid: PROBLEM.md section 2, and rules 4 and 5 of section 5.
+
+Everything that needs a duration asks here, so an exact optimum and the checker use one grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+
+from pats_opt.instance import Instance, Overhead, SlotService
+
+#: Counts of members by step count, in rising order: ``((20, 3), (60, 1))`` is three at 20 steps.
+Shape = tuple[tuple[int, int], ...]
+
+
+def to_ticks(seconds: float, tick_s: float) -> int:
+    """Whole ticks that cover ``seconds``; the slack forgives rounding such as 0.3 / 0.1."""
+    return math.ceil(seconds / tick_s - 1e-9)
+
+
+def late_after(deadline_s: float, tick_s: float) -> int:
+    """The last latency, in ticks, that still meets a deadline, with the grid's slack.
+
+    ``latency * tick_s > deadline_s`` alone would call 3 ticks of 0.1 s later than 0.3 s.
+    """
+    return math.floor(deadline_s / tick_s + 1e-9)
+
+
+def shape_of(steps: Iterable[int]) -> Shape:
+    """The shape of a batch whose members run these step counts."""
+    counts: dict[int, int] = {}
+    for s in steps:
+        counts[s] = counts.get(s, 0) + 1
+    return tuple(sorted(counts.items()))
+
+
+class BatchClock:
+    """How long batches take (rule 5), with the answers kept.
+
+    Attributes:
+        slotted: Whether the documents' slotted model holds: one tick a batch, completion at start.
+        largest: The largest batch the step-time table covers, or None where there is no limit.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self._tick_s = instance.tick_s
+        service = instance.service
+        self.slotted = isinstance(service, SlotService)
+        self._step = service.step_s
+        self._overhead = service.overhead_s
+        table = self._step.table if self._step is not None else None
+        self.largest: int | None = len(table) if isinstance(table, tuple) else None
+        self.completions = lru_cache(maxsize=65536)(self._completions)
+
+    def step_s(self, n: int) -> float:
+        """Seconds a step with ``n`` members (the whole tick where the model is slotted)."""
+        return self._tick_s if self.slotted or self._step is None else self._step(n)
+
+    def overhead_s(self, n: int) -> float:
+        """Seconds of encode, decode and save for a batch of ``n``."""
+        if self.slotted:
+            return 0.0
+        if isinstance(self._overhead, Overhead):
+            return self._overhead.base + self._overhead.per_sample * n
+        return self._overhead
+
+    def _completions(self, shape: Shape) -> tuple[int, ...]:
+        """Ticks from the batch's start to the completion of each step count of ``shape``.
+
+        A member that finishes leaves, and the rest go on with the smaller batch's step time.
+        """
+        if self.slotted:
+            return (0,) * len(shape)
+        active = sum(count for _, count in shape)
+        elapsed, done, ends = self.overhead_s(active), 0, []
+        for steps, count in shape:
+            elapsed += (steps - done) * self.step_s(active)
+            ends.append(to_ticks(elapsed, self._tick_s))
+            done, active = steps, active - count
+        return tuple(ends)
+
+    def duration(self, shape: Shape) -> int:
+        """Ticks from a batch's start to its last member's end."""
+        return 1 if self.slotted else self.completions(shape)[-1]
+
+    def alone_s(self, steps: int) -> float:
+        """Seconds one request of ``steps`` takes in a batch of its own, before rounding."""
+        return self._tick_s if self.slotted else self.overhead_s(1) + steps * self.step_s(1)

@@ -1,0 +1,1 @@
+"""Online policies: one small file each, with the rule and its source in the docstring."""
