@@ -1,0 +1,74 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: A path as given; the readers say in one line what is wrong with it.
+FILE = click.Path(path_type=str)
+
+
+def json_option(command: F) -> F:
+    """``--json``: one JSON object on standard output and nothing else."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object only.")(
+        command
+    )
+
+
+def seed_option(command: F) -> F:
+    """``--seed``: of every random choice."""
+    return click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
+    )(command)
+
+
+def jobs_option(command: F) -> F:
+    """``--jobs``: threads or processes."""
+    return click.option(
+        "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Threads or processes."
+    )(command)
+
+
+def time_limit_option(command: F) -> F:
+    """``--time-limit``: seconds."""
+    return click.option(
+        "--time-limit",
+        type=click.FloatRange(0, min_open=True),
+        metavar="S",
+        help="Seconds; the best found so far is returned.",
+    )(command)
+
+
+def param_option(command: F) -> F:
+    """``--param key=value``: parameters of a solver or policy, as often as needed."""
+
+    def parse(
+        ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
+    ) -> dict[str, str]:
+        found = {}
+        for value in values:
+            key, equals, text = value.partition("=")
+            if not equals:
+                raise click.BadParameter(f"{value!r}: write it as key=value", ctx, option)
+            found[key] = text
+        return found
+
+    return click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=parse,
+        help="A parameter of the solver or policy; may be repeated.",
+    )(command)
+
+
+def print_json(document: object) -> None:
+    """One JSON object on standard output."""
+    click.echo(msgspec.json.encode(document).decode())
