@@ -39,15 +39,21 @@ def largest_batch(problem: Problem, gpu: int) -> int:
     return most
 
 
-def longest_batch(problem: Problem, members: int) -> int:
-    """Ticks that no batch of at most ``members`` exceeds."""
-    clock = problem.site.clock
+def share_of_batch(problem: Problem, members: int) -> int:
+    """Ticks per member that no batch of at most ``members`` exceeds.
+
+    A batch of n with largest step count s ends within ``h(n) + s * max of w(1..n)`` seconds.
+    """
+    clock, tick_s = problem.site.clock, problem.site.tick_s
     if clock.slotted:
         return 1
     steps = max((o.steps for job in problem.jobs for o in job.options), default=0)
-    slowest = max(clock.step_s(n) for n in range(1, members + 1))
-    overhead = max(clock.overhead_s(n) for n in range(1, members + 1))
-    return to_ticks(overhead + steps * slowest, problem.site.tick_s) + 1
+    share, slowest = 0, 0.0
+    for n in range(1, members + 1):
+        slowest = max(slowest, clock.step_s(n))
+        ticks = to_ticks(clock.overhead_s(n) + steps * slowest, tick_s) + 1
+        share = max(share, math.ceil(ticks / n))
+    return share
 
 
 def longest_switch(problem: Problem) -> int:
@@ -71,8 +77,7 @@ def safe_horizon(problem: Problem) -> int:
     busy = 0
     members = max((largest_batch(problem, gpu.index) for gpu in problem.site.gpus), default=0)
     if members:
-        share = max(math.ceil(longest_batch(problem, m) / m) for m in range(1, members + 1))
-        busy = len(problem.jobs) * (share + longest_switch(problem))
+        busy = len(problem.jobs) * (share_of_batch(problem, members) + longest_switch(problem))
     end = problem.jobs[-1].arrival + busy
     return end if problem.site.horizon is None else min(end, problem.site.horizon)
 
@@ -80,16 +85,15 @@ def safe_horizon(problem: Problem) -> int:
 def earliest_completion(problem: Problem, job: Job, option: int) -> int:
     """The first tick at which ``job`` can complete with ``option``, whatever else happens.
 
-    A batch is no faster with more members unless step time falls with its size, so every size counts.
+    A table's step time may fall with the batch's size, so every size counts there.
     """
     clock = problem.site.clock
     if clock.slotted:
         return job.arrival
     steps = job.options[option].steps
-    sizes = range(1, (clock.largest or 1) + 1) if clock.largest else (1, 2)
-    seconds = min(clock.step_s(n) for n in sizes) * steps
-    overhead = min(clock.overhead_s(n) for n in sizes)
-    return job.arrival + max(1, to_ticks(seconds + overhead, problem.site.tick_s))
+    step_s = min(clock.step_s(n) for n in range(1, (clock.largest or 1) + 1))
+    seconds = clock.overhead_s(1) + steps * step_s
+    return job.arrival + max(1, to_ticks(seconds, problem.site.tick_s))
 
 
 def least_loss(problem: Problem, job: Job) -> float:
