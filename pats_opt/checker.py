@@ -1,7 +1,8 @@
 """The independent check: every rule of PROBLEM.md section 5 from the schedule alone.
 
 The checker trusts no solver: it takes ids, ticks and options from the document, replays each GPU
-from its residents at tick 0, recomputes every completion and loss term, and lists all it finds wrong.
+from its residents at tick 0, recomputes every completion and loss term, and lists all it finds
+wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec import Struct
 from pats_opt.errors import InputError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, late_loss, latency_loss, switching_loss
-from pats_opt.problem import Adapters, GpuSite, Job, Problem, Site, Switch
+from pats_opt.problem import Adapters, GpuSite, Job, Problem, Switch
 from pats_opt.schedule import Batch, GpuPlan, Schedule
 from pats_opt.timing import shape_of
 
@@ -72,17 +73,17 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
             place="instance.sha256",
             mend="name the instance that the schedule was made for",
         )
+    return examine(problem, schedule)[0]
+
+
+def examine(problem: Problem, schedule: Schedule) -> tuple[Verdict, list[Replayed]]:
+    """The verdict, with the replayed batches for metrics and pictures."""
     replay = Replay(problem, schedule)
     batches = list(replay)
     terms = loss_terms(problem, batches, replay.rejected)
     if not replay.violations:
         replay.claims(terms.total)
-    return Verdict(violations=tuple(replay.violations), terms=terms)
-
-
-def replayed(problem: Problem, schedule: Schedule) -> list[Replayed]:
-    """The batches of a schedule with everything the rules derive, for metrics and pictures."""
-    return list(Replay(problem, schedule))
+    return Verdict(violations=tuple(replay.violations), terms=terms), batches
 
 
 def loss_terms(problem: Problem, batches: list[Replayed], rejected: list[Job]) -> LossTerms:
@@ -163,16 +164,13 @@ class Replay:
         """The residents after the batch's evictions and loads."""
         index = self.site.adapter_index
         sets = []
-        for key, names, sound in (
-            ("evict", batch.evict, lambda a: a in resident),
-            ("load", batch.load, lambda a: a not in resident),
-        ):
+        for key, names in (("evict", batch.evict), ("load", batch.load)):
             known = {index[name] for name in names if name in index}
             if len(known) != len(names):
                 self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
             for a in sorted(known):
-                if not sound(a):
-                    state = "not resident" if key == "evict" else "resident already"
+                if (a in resident) == (key == "load"):
+                    state = "resident already" if key == "load" else "not resident"
                     self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
             sets.append(known)
         evicted, loaded = sets

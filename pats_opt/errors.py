@@ -1,11 +1,11 @@
 """Every error a user can meet, each with the exit status PROBLEM.md section 8 gives it.
 
-PatsError               1  base; only a bug leaves it bare
-├── InputError          2  bad usage or bad input: file, place and mend in one line
-│   └── CapabilityError 2  a solver was asked for what it cannot do
-├── InfeasibleError     3  proven: no schedule exists
-├── NoScheduleError     4  stopped (time, memory, interrupt, horizon) without a schedule
-└── SolverError         1  a solver or policy returned something that breaks a rule
+- PatsError, 1: the base; only a bug leaves it bare
+    - InputError, 2: bad usage or bad input, with file, place and mend in one line
+        - CapabilityError, 2: a solver was asked for what it cannot do
+    - InfeasibleError, 3: proven, no schedule exists
+    - NoScheduleError, 4: stopped (time, memory, interrupt, horizon) without a schedule
+    - SolverError, 1: a solver or policy returned something that breaks a rule
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ class SolverError(PatsError):
 
 
 def one_line(text: str) -> str:
-    """``text`` with control characters and line breaks escaped, so that a message stays one line."""
+    """``text`` with control characters and line breaks escaped, so that it stays one line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,7 +1,7 @@
 """Reading and writing files: strict, one-line errors, and never half a file.
 
-``read_*`` refuse what PROBLEM.md does not allow and say where and how to mend it; ``write_*`` replace
-the target only when the new file is complete.
+``read_*`` refuse what PROBLEM.md does not allow and say where and how to mend it; ``write_*``
+replace the target only when the new file is complete.
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ def write_bytes(path: StrPath, data: bytes) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+        part = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, target)
+            part.chmod(0o666 & ~_umask())
+            part.replace(target)
         except BaseException:
-            os.unlink(name)
+            part.unlink()
             raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -206,7 +207,7 @@ def convert(document: Any, kind: type[T]) -> T:
 
 
 def _plain(problem: str) -> str:
-    """msgspec's message in the words of JSON."""
+    """The message of msgspec in the words of JSON."""
 
     def kinds(match: re.Match[str]) -> str:
         return " or ".join(_KINDS.get(name, name) for name in match[1].split(" | "))

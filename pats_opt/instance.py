@@ -85,7 +85,8 @@ class StepTime(Document, frozen=True, kw_only=True):
         """Seconds one denoising step takes with ``n`` samples in the batch."""
         if self.table is not msgspec.UNSET:
             return self.table[n - 1]
-        assert self.base is not msgspec.UNSET and self.per_sample is not msgspec.UNSET
+        assert isinstance(self.base, float)
+        assert isinstance(self.per_sample, float)
         return self.base + self.per_sample * n
 
 

@@ -42,7 +42,7 @@ def is_late(job: Job, completion: int) -> bool:
 
 
 def serving_loss(site: Site, job: Job, option: int, completion: int) -> float:
-    """Loss of serving ``job`` with ``option``, done at tick ``completion``; it never falls with it."""
+    """Loss of serving ``job`` with ``option``, done at tick ``completion``: never falling in it."""
     return (
         job.options[option].quality_loss
         + latency_loss(site, job, completion)

@@ -52,7 +52,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 def measure(problem: Problem, batches: Sequence[Replayed]) -> Metrics:
-    """The figures of a replayed schedule (see :func:`pats_opt.checker.replayed`)."""
+    """The figures of a replayed schedule (see :func:`pats_opt.checker.examine`)."""
     import numpy as np
 
     site = problem.site

@@ -1,7 +1,7 @@
 """A plan: what every GPU does, in indices and ticks, as solvers and the simulator state it.
 
-The switches follow from a plan by rule 4, so a solver never writes them down: :func:`schedule_of` adds
-them, and the completions, when it turns a plan into the schedule document.
+The switches follow from a plan by rule 4, so a solver never writes them down:
+:func:`schedule_of` adds them, and the completions, when it turns a plan into the document.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def schedule_of(
     problem: Problem,
     plan: Plan | None,
     solver: SolverRef,
+    *,
     stop: Stop = Stop.COMPLETE,
     loss: float | None = None,
     bound: float | None = None,

@@ -1,8 +1,8 @@
 """What an online policy is (PROBLEM.md section 7): parameters, and a decision at every event.
 
-One policy object drives the simulator and the live executor. It never sees the future: it knows the
-:class:`~pats_opt.problem.Site` from the start, and at each event a :class:`State` with the jobs that
-have arrived. Jobs are numbered by arrival, so not even an index tells what is to come.
+One policy object drives the simulator and the live executor. It never sees the future: it knows
+the :class:`~pats_opt.problem.Site` from the start, and at each event a :class:`State` with the jobs
+that have arrived. Jobs are numbered by arrival, so not even an index tells what is to come.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The problem every solver, policy and the checker works on: the instance on the tick grid.
 
-:class:`Site` is what is known before any request arrives (GPUs, adapters, switching, service); an
-online policy sees it from the start. :class:`Problem` adds the requests. Ids become indices, seconds
-become ticks, amounts become whole quanta; the documents' rules 3 and 4 live here, 2 and 5 in
-:mod:`pats_opt.timing`, the loss in :mod:`pats_opt.loss`.
+:class:`Site` is what is known before any request arrives (GPUs, adapters, switching, service);
+an online policy sees it from the start. :class:`Problem` adds the requests. Ids become indices,
+seconds become ticks, amounts become whole quanta. Of PROBLEM.md section 5, rules 2 to 4 live here
+and rule 5 in :mod:`pats_opt.timing`; the loss is in :mod:`pats_opt.loss`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table of solvers and policies: one name, one place, imported only when asked for.
 
-Third parties add theirs under the entry-point group ``pats_opt.solvers``. A solver is named with its
-parameters as ``name:key=value:key=value``, for example ``milp:backend=scip``.
+Third parties add theirs under the entry-point group ``pats_opt.solvers``. A solver is named with
+its parameters as ``name:key=value:key=value``, for example ``milp:backend=scip``.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from pats_opt.instance import Document, Id
@@ -51,7 +52,7 @@ class SolverRef(Document, frozen=True, kw_only=True):
     """The solver that made a schedule, so that it can be made again."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
     seed: int = 0
     runtime_s: Annotated[float, Meta(ge=0)] = 0.0
 

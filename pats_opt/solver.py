@@ -1,8 +1,8 @@
 """What a solver is: a name, a capability record, parameters, and ``solve(problem, run)``.
 
-A solver is an immutable msgspec struct whose fields are its parameters. It gets a :class:`Run` (time
-limit, seed, warm start, where to report progress) and returns an :class:`Outcome`; :mod:`pats_opt.solving`
-turns that into a checked schedule.
+A solver is an immutable msgspec struct whose fields are its parameters. It gets a :class:`Run`
+(time limit, seed, warm start, where to report progress) and returns an :class:`Outcome`;
+:mod:`pats_opt.solving` turns that into a checked schedule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pats_opt.errors import CapabilityError
 from pats_opt.instance import StepsService, StepTime
@@ -86,7 +86,7 @@ class Run:
     seed: int = 0
     jobs: int = 1
     start: tuple[Plan, float] | None = None
-    progress: Callable[[float | None, float | None], None] = lambda bound, loss: None
+    progress: Callable[[float | None, float | None], None] = lambda *_: None
     interrupted: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
 
@@ -120,6 +120,7 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A solver: an immutable struct of parameters with these class attributes."""
 

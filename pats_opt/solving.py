@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from pats_opt import registry
-from pats_opt.checker import TOLERANCE, Replay, check
+from pats_opt.checker import TOLERANCE, check, examine
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
@@ -88,6 +88,7 @@ def solve(
         jobs: Threads the solver may use.
         start: A plan to start from; otherwise the online policies make one where it is of use.
         progress: Called with (bound, loss) as they improve.
+        **params: Parameters of the solver.
 
     Raises:
         InfeasibleError: No schedule exists, and that is proven.
@@ -112,7 +113,7 @@ def solve(
 def runnable(solver: str | Solver, **params: Any) -> Solver:
     """A solver by name, a policy wrapped so that it solves through the simulator."""
     made = registry.make(solver, **params) if isinstance(solver, str) else solver
-    return PolicySolver(made) if not hasattr(made, "solve") else made
+    return made if isinstance(made, Solver) else PolicySolver(made)
 
 
 def refuse_unservable(problem: Problem) -> None:
@@ -171,10 +172,8 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
     loss = terms = metrics = None
     bound = outcome.bound
     if outcome.plan is not None:
-        draft = schedule_of(problem, outcome.plan, ref, outcome.stop)
-        replay = Replay(problem, draft)
-        batches = list(replay)
-        verdict = check(problem, draft)
+        draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
+        verdict, batches = examine(problem, draft)
         if not verdict.ok:
             first = verdict.violations[0]
             raise SolverError(
@@ -187,7 +186,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
             raise SolverError(f"solver {solver.name!r} claims bound {bound}, above its loss {loss}")
         if bound is not None:
             bound = min(bound, loss)
-    schedule = schedule_of(problem, outcome.plan, ref, outcome.stop, loss, bound)
+    schedule = schedule_of(problem, outcome.plan, ref, stop=outcome.stop, loss=loss, bound=bound)
     return Result(
         solver=solver.name,
         params=params,
@@ -222,7 +221,7 @@ def interruptible(run: Run) -> Iterator[None]:
         yield
         return
 
-    def handle(signum: int, frame: object) -> None:
+    def handle(*_: object) -> None:
         if run.interrupted.is_set():
             raise KeyboardInterrupt
         run.interrupted.set()

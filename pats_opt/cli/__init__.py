@@ -69,15 +69,17 @@ def group(verbose: int) -> None:
 def set_verbosity(verbose: int) -> None:
     """Send the package's log to standard error: warnings, with 1 progress, with 2 all."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
 
 
 def main() -> None:
-    """Run the command line. No traceback reaches a user: an error is one line and an exit status."""
+    """Run the command line. An error is one line and an exit status, never a traceback."""
     sys.exit(run())
 
 
-def run(args: list[str] | None = None) -> int:
+def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run one command and return its exit status (PROBLEM.md section 8)."""
     try:
         group.main(args, prog_name="pats-opt", standalone_mode=False)
