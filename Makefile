@@ -1,0 +1,47 @@
+# Two commands for a fresh machine with Python 3.11 or newer:
+#   make demo   own environment, install, main job on shipped instances, path of the report
+#   make test   own environment, install, lint, types, tests (the wheel's included)
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+JOBS ?= 2
+
+.PHONY: demo test lint types pytest benchmark clean
+
+demo: $(VENV)/installed
+	$(BIN)/pats-opt gap-report --jobs $(JOBS) -o out/demo --resume
+
+test: lint types pytest
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed-test
+	$(BIN)/mypy
+
+pytest: $(VENV)/installed-test
+	$(BIN)/pytest -n $(JOBS)
+
+benchmark: $(VENV)/installed-test
+	$(BIN)/python benchmarks/core_speed.py
+	$(BIN)/python benchmarks/online_speed.py
+	$(BIN)/python benchmarks/milp_growth.py
+
+$(VENV)/python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python-is-new-enough
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/python-is-new-enough
+	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m pats_opt`` is ``pats-opt``."""
+
+from pats_opt.cli import main
+
+main()
