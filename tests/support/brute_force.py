@@ -1,11 +1,11 @@
 """The optimum of a tiny instance by exhaustive search, written from PROBLEM.md alone.
 
-It shares no code with the package: it reads the JSON document, keeps seconds and amounts as exact
-fractions, and tries everything. No loss term falls when a batch starts later, so on each GPU it is
-enough to start every batch as early as its members' arrivals, the previous batch and the switch allow.
-GPUs share nothing but the requests, so each GPU gets the optimum of every set of requests it might
-serve, and the sets are combined at the end. What is tried on a GPU: every next batch, every option of
-its members, and every set of residents that holds their adapters.
+It shares no code with the package: it reads the JSON document, keeps seconds as exact fractions and
+amounts as whole billionths, and tries everything. No loss term falls when a batch starts later, so on
+each GPU it is enough to start every batch as early as its members' arrivals, the previous batch and
+the switch allow. GPUs share nothing but the requests, so each GPU gets the optimum of every set of
+requests it might serve, and the sets are combined at the end. What is tried on a GPU: every next
+batch, every option of its members, and every set of residents that holds their adapters.
 """
 
 from __future__ import annotations
@@ -76,9 +76,14 @@ def best_schedule(document: Json) -> Json | None:
     }
 
 
-def _exact(number: float | int) -> Fraction:
+def _exact(number: float) -> Fraction:
     """The decimal number that the file shows, not the nearest binary one."""
     return Fraction(repr(number))
+
+
+def _billionths(amount: float) -> int:
+    """An amount without the noise of binary fractions: 0.1 + 0.2 fits into 0.3."""
+    return round(_exact(amount) * 10**9)
 
 
 class _Search:
@@ -181,7 +186,7 @@ class _Search:
             for j, r in enumerate(self.requests)
             if members >> j & 1
         ]
-        return itertools.product(*choices)  # type: ignore[return-value]
+        return itertools.product(*choices)
 
     def _fits(self, g: int, members: int, active: int, resident: int) -> bool:
         """Rules 2 and 3."""
@@ -192,12 +197,12 @@ class _Search:
             sound = active.bit_count() <= self.switching.get("max_per_batch", 1)
             sound &= table is None or len(batch) <= len(table)
             for name, capacity in self.document["gpus"][g]["capacity"].items():
-                used = sum((_exact(r["demand"].get(name, 0)) for r in batch), Fraction(0))
+                used = sum(_billionths(r["demand"].get(name, 0)) for r in batch)
                 if name == "vram_gib":
-                    used += _exact(self.document["base_vram_gib"])
+                    used += _billionths(self.document["base_vram_gib"])
                     for a, adapter in enumerate(self.adapters):
-                        used += _exact(adapter["vram_gib"]) * (resident >> a & 1)
-                sound &= used <= _exact(capacity)
+                        used += _billionths(adapter["vram_gib"]) * (resident >> a & 1)
+                sound &= used <= _billionths(capacity)
             self.fitting[key] = sound
         return self.fitting[key]
 
