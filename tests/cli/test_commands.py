@@ -1,0 +1,241 @@
+"""The command line: exit statuses, one JSON object, one-line errors (PROBLEM.md section 8)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pats_opt.cli import COMMANDS, run
+
+DOCUMENT: dict[str, Any] = {
+    "format": "pats-opt/instance",
+    "version": 1,
+    "name": "commands",
+    "tick_s": 1.2,
+    "base_vram_gib": 7.0,
+    "gpus": [{"id": "gpu-0", "capacity": {"vram_gib": 40.0, "batch": 8}}],
+    "adapters": [
+        {"id": "a", "vram_gib": 0.2, "load_s": 1.16},
+        {"id": "b", "vram_gib": 0.2, "load_s": 1.16},
+    ],
+    "switching": {"max_resident": 1, "price_per_s": 1.0},
+    "service": {"kind": "steps", "step_s": {"base": 0.06, "per_sample": 0.0}},
+    "latency_price_per_s": 0.05,
+    "requests": [
+        {
+            "id": f"../r{i}",
+            "arrival_s": 1.0 * i,
+            "adapter": "ab"[i % 2],
+            "demand": {"vram_gib": 4.0, "batch": 1},
+            "options": [{"steps": 20, "quality": 0.97}, {"steps": 60, "quality": 1.0}],
+            "complexity": 0.2,
+        }
+        for i in range(4)
+    ],
+}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Path:
+    """A small valid instance file."""
+    path = tmp_path / "instance.json"
+    path.write_text(json.dumps(DOCUMENT))
+    return path
+
+
+def test_solve_then_check_agree(
+    instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Solve writes a schedule that check finds valid, with the same loss; JSON has all keys."""
+    schedule = tmp_path / "out" / "schedule.json"
+    assert run(["solve", str(instance), "-o", str(schedule), "--json"]) == 0
+    solved = json.loads(capsys.readouterr().out)
+    wanted = {"solver", "status", "loss", "bound", "gap", "utility", "runtime_s", "metrics"}
+    assert wanted <= set(solved)
+    assert solved["status"] == {"stop": "optimal", "point": "optimal"}
+    assert solved["gap"] == pytest.approx(0, abs=1e-6)
+    assert run(["check", str(instance), str(schedule), "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert set(checked) == {"ok", "violations", "loss", "terms"}
+    assert (checked["ok"], checked["violations"]) == (True, [])
+    assert checked["loss"] == pytest.approx(solved["loss"])
+    assert sum(checked["terms"].values()) == pytest.approx(checked["loss"])
+
+
+def test_utility_is_the_documents(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Utility is the sum of weight x best quality minus the loss."""
+    assert run(["solve", str(instance), "--solver", "fifo", "--json"]) == 0
+    solved = json.loads(capsys.readouterr().out)
+    assert solved["utility"] == pytest.approx(4 * 1.0 - solved["loss"])
+
+
+def test_check_lists_violations(
+    instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tampered schedule exits with 3 and tells every violation."""
+    schedule = tmp_path / "schedule.json"
+    assert run(["solve", str(instance), "--solver", "fifo", "-o", str(schedule)]) == 0
+    document = json.loads(schedule.read_text())
+    document["gpus"][0]["batches"][0]["requests"][0]["completion"] += 1
+    document["gpus"][0]["batches"][1]["load"] = []
+    schedule.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert run(["check", str(instance), str(schedule), "--json"]) == 3
+    checked = json.loads(capsys.readouterr().out)
+    assert not checked["ok"]
+    assert {2, 5} <= {violation["rule"] for violation in checked["violations"]}
+
+
+def test_check_refuses_another_instance(
+    instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule is never read against another instance."""
+    schedule, other = tmp_path / "schedule.json", tmp_path / "other.json"
+    other.write_text(json.dumps({**DOCUMENT, "latency_price_per_s": 0.06}))
+    assert run(["solve", str(instance), "--solver", "fifo", "-o", str(schedule)]) == 0
+    capsys.readouterr()
+    assert run(["check", str(other), str(schedule)]) == 2
+    assert "another instance" in capsys.readouterr().err
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    """The valid document with changes."""
+    return {**copy.deepcopy(DOCUMENT), **changes}
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    """The valid document whose first request has changes."""
+    document = copy.deepcopy(DOCUMENT)
+    document["requests"][0].update(changes)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "told"),
+    [
+        ("{", 2, "line 1"),
+        ("[]", 2, "an object"),
+        (json.dumps(broken(tick_s="1")), 2, "tick_s"),
+        (json.dumps(broken(colour=1)), 2, "colour"),
+        (json.dumps(request(adapter="c")), 2, "requests[0].adapter"),
+        (json.dumps(request(weight=-1)), 2, "requests[0].weight"),
+        (json.dumps(request(arrival_s=float("nan"))), 2, "NaN"),
+        (json.dumps(request(id="../r1")), 2, "requests[1].id"),
+        (json.dumps(request(demand={"vram_gib": 400.0})), 3, "fits no GPU"),
+        (json.dumps(broken(horizon_ticks=1)), 3, "horizon_ticks"),
+    ],
+)
+def test_bad_input_is_one_line(
+    document: str, status: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad input exits with its status and one line that names the file or request and the place."""
+    path = tmp_path / "bad.json"
+    path.write_text(document)
+    assert run(["solve", str(path), "--json"]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert told in err
+    assert status == 3 or str(path) in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["slove", "x"], "solve"),
+        (["solve", "{instance}", "--solver", "mlip"], "milp"),
+        (["solve", "{instance}", "--solver", "milp:backend=gurobi"], "backend"),
+        (["solve", "{instance}", "--solver", "milp", "--param", "bakend=cbc"], "backend"),
+        (["solve", "{instance}", "--time-limit", "0"], "time-limit"),
+        (["solve", "{instance}", "--time-limit", "nan"], "time-limit"),
+        (["solve", "{instance}", "--seed", "-1"], "seed"),
+        (["solve", "{folder}"], "folder"),
+        (["solve", "{folder}/none.json"], "no such file"),
+        (["solve", "{instance}", "--solver", "fifo", "-o", "{instance}/s.json"], "written"),
+        (["check", "{instance}", "{instance}"], "instance.json"),
+        (["simulate", "{instance}"], "policy"),
+        (["simulate", "{instance}", "--policy", "milp"], "milp"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    arguments: list[str], told: str, instance: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad usage exits with 2 and one line that helps."""
+    filled = [a.format(instance=instance, folder=instance.parent) for a in arguments]
+    assert run(filled) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_an_empty_instance_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No requests: loss 0, gap 0, for every kind of solver."""
+    path = tmp_path / "empty.json"
+    path.write_text(json.dumps(broken(requests=[])))
+    for solver in ("auto", "milp", "cpsat", "pats", "fifo"):
+        assert run(["solve", str(path), "--solver", solver, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["loss"] == 0
+
+
+def test_solvers_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON list has the keys of the contract and tells policies from solvers."""
+    assert run(["solvers", "--json"]) == 0
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert {"auto", "milp", "cpsat", "pats", "fifo"} <= set(found)
+    assert {name for name, entry in found.items() if entry["online"]} == {"pats", "fifo"}
+    assert all({"name", "kind", "online", "capabilities"} <= set(e) for e in found.values())
+    assert {e["kind"] for e in found.values()} <= {"exact", "bound", "heuristic", "online"}
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command has help; the overview lists them all."""
+    assert run(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for name in COMMANDS:
+        assert name in overview
+        assert run([name, "--help"]) == 0
+        assert "Usage" in capsys.readouterr().out
+
+
+def test_a_policy_without_a_schedule_exits_with_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A policy that cannot meet a hard horizon stops without a schedule; an optimum exists."""
+    path = tmp_path / "tight.json"
+    document = broken(horizon_ticks=8)  # fifo alternates adapters and full steps: too slow
+    path.write_text(json.dumps(document))
+    assert run(["solve", str(path), "--solver", "milp", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["solve", str(path), "--solver", "fifo"]) == 4
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_interrupt_returns_the_best_so_far(tmp_path: Path) -> None:
+    """Ctrl-C during a long solve ends with a valid schedule, status interrupted and exit 0."""
+    document = copy.deepcopy(DOCUMENT)
+    document["requests"] = [
+        {**document["requests"][i % 4], "id": f"r{i}", "arrival_s": 0.4 * i} for i in range(120)
+    ]
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(document))
+    command = [sys.executable, "-m", "pats_opt", "solve", str(path), "--solver", "cpsat", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    solved = json.loads(out)
+    assert solved["status"] == {"stop": "interrupted", "point": "feasible"}
+    assert solved["loss"] > 0
