@@ -1,10 +1,10 @@
 """The optimum of a tiny instance by exhaustive search, written from PROBLEM.md alone.
 
 It shares no code with the package: it reads the JSON document, keeps seconds as exact fractions and
-amounts as whole billionths, and tries everything. No loss term falls when a batch starts later, so on
-each GPU it is enough to start every batch as early as its members' arrivals, the previous batch and
-the switch allow. GPUs share nothing but the requests, so each GPU gets the optimum of every set of
-requests it might serve, and the sets are combined at the end. What is tried on a GPU: every next
+amounts as whole billionths, and tries everything. No loss term falls when a batch starts later, so
+on each GPU it is enough to start every batch as early as its members' arrivals, the batch before it
+and the switch allow. GPUs share nothing but the requests, so each GPU gets the optimum of every set
+of requests it might serve, and the sets are combined at the end. What is tried on a GPU: every next
 batch, every option of its members, and every set of residents that holds their adapters.
 """
 
