@@ -18,6 +18,7 @@ from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
 from pats_opt.metrics import Metrics, measure
 from pats_opt.plan import Plan, schedule_of
+from pats_opt.policy import Policy
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef, Status, Stop
 from pats_opt.simulate import PolicySolver
@@ -69,7 +70,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 def solve(
     instance: Instance | Problem,
-    solver: str | Solver = "auto",
+    solver: str | Solver | Policy = "auto",
     *,
     time_limit: float | None = None,
     seed: int = 0,
@@ -110,7 +111,7 @@ def solve(
     return finish(problem, chosen, run, outcome)
 
 
-def runnable(solver: str | Solver, **params: Any) -> Solver:
+def runnable(solver: str | Solver | Policy, **params: Any) -> Solver:
     """A solver by name, a policy wrapped so that it solves through the simulator."""
     made = registry.make(solver, **params) if isinstance(solver, str) else solver
     return made if isinstance(made, Solver) else PolicySolver(made)
