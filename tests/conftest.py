@@ -1,0 +1,28 @@
+"""What all tests share: markers and Hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples are the same on every run, and none fails for being slow on a busy machine. A longer
+# search (HYPOTHESIS_PROFILE=search) draws new ones.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "search", settings.get_profile("default"), derandomize=False, max_examples=2000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers; an unknown one is an error."""
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")

@@ -1,0 +1,68 @@
+"""The conformance suite on every built-in solver and policy."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from pats_opt import registry
+from pats_opt.files import encode
+from pats_opt.instance import Instance
+from pats_opt.policy import Policy
+from pats_opt.solver import Solver
+from pats_opt.testing.solvers import SolverConformance
+from tests.support.brute_force import brute_force
+
+
+@cache
+def optimum_of(document: bytes) -> float | None:
+    return brute_force(json.loads(document))
+
+
+class Conformance(SolverConformance):
+    """The suite with optima by exhaustive search."""
+
+    spec: str
+
+    def make(self) -> Solver | Policy:
+        """The built-in solver or policy that ``spec`` names."""
+        return registry.make(self.spec)
+
+    def optimum(self, instance: Instance) -> float | None:
+        """The optimum by exhaustive search."""
+        return optimum_of(encode(instance))
+
+
+class TestAuto(Conformance):
+    """``auto``."""
+
+    spec = "auto"
+
+
+class TestMilp(Conformance):
+    """``milp``."""
+
+    spec = "milp"
+
+
+class TestCpSat(Conformance):
+    """``cpsat``."""
+
+    spec = "cpsat"
+
+
+class TestPats(Conformance):
+    """``pats``."""
+
+    spec = "pats"
+
+
+class TestFifo(Conformance):
+    """``fifo``."""
+
+    spec = "fifo"
+
+
+def test_every_built_in_has_its_suite() -> None:
+    covered = {suite.spec for suite in Conformance.__subclasses__()}
+    assert covered == set(registry.BUILT_IN)

@@ -1,0 +1,84 @@
+"""Every exact solver and backend against exhaustive search on tiny instances of every feature.
+
+``PATS_OPT_SEEDS=500 pytest tests/solvers/test_exact_against_brute_force.py`` tries more of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+
+import pytest
+
+from pats_opt.errors import CapabilityError, InfeasibleError
+from pats_opt.files import encode, parse_instance
+from pats_opt.instance import Instance
+from pats_opt.problem import Problem
+from pats_opt.schedule import Point, Stop
+from pats_opt.solver import Feature, features
+from pats_opt.solving import runnable, solve
+from pats_opt.testing.instances import random_instance
+from pats_opt.testing.solvers import close, together
+from tests.support.brute_force import brute_force
+from tests.support.zoo import ZOO, Solved
+
+SOLVERS = (
+    "milp:backend=highs",
+    "milp:backend=scip",
+    "milp:backend=cbc",
+    "milp:formulation=indicator",
+    "cpsat",
+    "auto",
+)
+
+#: Random instances per feature, and of random mixes of features, for each solver.
+SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+
+#: Far above what any of these takes; only a solver that never ends meets it.
+TIME_LIMIT_S = 120.0
+
+
+@cache
+def tiny(feature: Feature | None, seed: int) -> tuple[Instance, float | None]:
+    """A random instance with ``feature`` (None: a random mix), and its optimum by search."""
+    wanted = None if feature is None else together(feature)
+    tight = seed % 2 == 0
+    instance = random_instance(seed, wanted, requests=(2, 4), tight=tight)
+    return instance, brute_force(json.loads(encode(instance)))
+
+
+def agree(spec: str, instance: Instance, optimum: float | None) -> None:
+    """The solver proves exactly the optimum, or refuses what its record says that it lacks."""
+    lacking = features(Problem(instance)) - runnable(spec).capabilities.features
+    if lacking:
+        with pytest.raises(CapabilityError):
+            solve(instance, spec, time_limit=TIME_LIMIT_S)
+        return
+    if optimum is None:
+        with pytest.raises(InfeasibleError):
+            solve(instance, spec, time_limit=TIME_LIMIT_S)
+        return
+    result = solve(instance, spec, time_limit=TIME_LIMIT_S)
+    document = encode(instance).decode()
+    assert result.status.stop is Stop.OPTIMAL, document
+    assert result.status.point is Point.OPTIMAL
+    assert result.loss is not None
+    assert result.bound is not None
+    assert close(result.loss, optimum), f"loss {result.loss}, optimum {optimum}: {document}"
+    assert close(result.bound, optimum), f"bound {result.bound}, optimum {optimum}: {document}"
+
+
+@pytest.mark.parametrize("feature", [*sorted(Feature), None], ids=lambda f: f.name if f else "MIX")
+@pytest.mark.parametrize("spec", SOLVERS)
+def test_random_instances(spec: str, feature: Feature | None) -> None:
+    """The optimum of each random instance of one feature."""
+    for seed in range(SEEDS if feature else 5 * SEEDS):
+        agree(spec, *tiny(feature, seed))
+
+
+@pytest.mark.parametrize("case", [make() for make in ZOO], ids=[make.__name__ for make in ZOO])
+@pytest.mark.parametrize("spec", SOLVERS)
+def test_zoo(spec: str, case: Solved) -> None:
+    """The optimum that was worked out by hand."""
+    agree(spec, parse_instance(json.dumps(case.document)), case.loss)
