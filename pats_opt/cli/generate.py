@@ -1,0 +1,77 @@
+"""``pats-opt generate``: seeded instances and whole suites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pats_opt.cli.common import FILE, seed_option
+from pats_opt.cli.recipe import POPULARITY, SITE, WORKLOAD, recipe_from, recipe_options
+from pats_opt.errors import InputError
+
+
+@click.command("generate")
+@click.option("-o", "--output", type=FILE, help="Instance file, or folder with --suite.")
+@click.option("--suite", metavar="NAME", help="Write the instances of a suite to the folder -o.")
+@click.option("--list", "list_only", is_flag=True, help="List suites and profiles.")
+@click.option("--name", metavar="TEXT", help="The instance's name.")
+@seed_option
+@recipe_options(*WORKLOAD, *POPULARITY, *SITE)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    output: str | None,
+    suite: str | None,
+    list_only: bool,
+    name: str | None,
+    seed: int,
+    config: str | None,
+    **options: Any,
+) -> None:
+    r"""Generate an instance, or a named suite of them. The same seed gives the same bytes.
+
+    \b
+      pats-opt generate --requests 40 --adapters 4 --profile a100-40g --seed 1 -o a.json
+      pats-opt generate --suite demo -o demo/
+    """
+    if list_only:
+        _list()
+        return
+    if output is None:
+        raise InputError("nowhere to write to", mend="add -o FILE, or -o FOLDER with --suite")
+    if suite is None:
+        from pats_opt.files import write_instance
+        from pats_opt.generate import generate
+
+        instance = generate(recipe_from(config, options), seed, name=name)
+        write_instance(instance, output)
+        requests, adapters = len(instance.requests), len(instance.adapters)
+        click.echo(f"{output}: {requests} requests, {adapters} adapters", err=True)
+        return
+    given = [
+        parameter.opts[-1]
+        for parameter in ctx.command.params
+        if parameter.name not in ("suite", "output")
+        and ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise InputError(f"{given[0]} has no effect on a suite", mend="leave it out")
+    from pats_opt.generate.suites import write_suite
+
+    for path in write_suite(suite, output):
+        click.echo(path, err=True)
+
+
+def _list() -> None:
+    """Suites and profiles, one a line."""
+    from pats_opt.generate import profile
+    from pats_opt.generate.suites import recipes, suites
+
+    click.echo("Suites (--suite):")
+    for name, found in suites().items():
+        click.echo(f"  {name:<18}{len(list(recipes(name))):>3} instances  {found.about}")
+    click.echo("Profiles (--profile):")
+    for name in profile.names():
+        click.echo(f"  {name:<18}{profile.load(name).about}")

@@ -1,0 +1,86 @@
+"""Seeded instances: :func:`generate`, service profiles, quality models and named suites."""
+
+from __future__ import annotations
+
+from pats_opt.generate import draw, profile
+from pats_opt.generate.build import Row, assemble
+from pats_opt.generate.recipe import Recipe
+from pats_opt.instance import Adapter, Instance
+
+__all__ = ["Recipe", "generate"]
+
+
+def generate(
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    *,
+    name: str | None = None,
+    class_name: str | None = None,
+) -> Instance:
+    """Make an instance; the same recipe and seed give the same bytes.
+
+    Args:
+        recipe: What to make; None for the defaults.
+        seed: Seed of every draw.
+        name: The instance's name; None for one made of the profile, the size and the seed.
+        class_name: What it is grouped under in reports (``extra.class``); None for its name
+            without the seed.
+
+    Raises:
+        InputError: an unknown profile or tier, or a request that fits no GPU even alone.
+    """
+    recipe = recipe or Recipe()
+    device = profile.load(recipe.service.profile)
+    count = recipe.requests
+    kind = class_name or f"{device.name}-{count}x{recipe.popularity.adapters}"
+
+    drawn = draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
+    used = adapters(sorted(set(drawn)), recipe, device, seed)
+    mean_load_s = sum(a.load_s for a in used) / max(1, len(used))
+    if recipe.arrivals.rate_per_s is not None:
+        mean_gap_s = 1.0 / recipe.arrivals.rate_per_s
+    else:
+        work = draw.work_s(recipe, device, mean_load_s)
+        mean_gap_s = work / (recipe.arrivals.load * recipe.gpus.count)
+    times = draw.arrivals(recipe.arrivals, mean_gap_s, count, draw.stream(seed, "arrivals"))
+    hard = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))
+    steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
+    images = draw.mixed(recipe.images.count, count, draw.stream(seed, "images"))
+    sizes = draw.sizes(recipe.sizes, count, draw.stream(seed, "sizes"))
+    weights = draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights"))
+    seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
+    rows = [
+        Row(
+            id=f"r{i}",
+            arrival_s=times[i],
+            adapter=drawn[i],
+            steps=int(steps[i]),
+            complexity=hard[i],
+            size=sizes[i],
+            images=int(images[i]),
+            seed=int(seeds[i]),
+            weight=weights[i],
+        )
+        for i in range(count)
+    ]
+    return assemble(
+        name or f"{kind}-s{seed}",
+        rows,
+        used,
+        recipe,
+        profile=device,
+        seed=seed,
+        extra={"class": kind, "seed": seed, "profile": device.name},
+    )
+
+
+def adapters(ids: list[str], recipe: Recipe, device: profile.Profile, seed: int) -> list[Adapter]:
+    """An adapter for each id, with load times drawn from the profile's tier; ``base`` is free."""
+    spec = device.load_time(recipe.switching.tier)
+    loads = draw.load_times(spec, len(ids), draw.stream(seed, "load times"))
+    return [
+        Adapter(id=name, vram_gib=0.0, load_s=0.0)
+        if name == draw.BASE
+        else Adapter(id=name, vram_gib=device.memory.adapter_gib, load_s=load_s)
+        for name, load_s in zip(ids, loads, strict=True)
+    ]

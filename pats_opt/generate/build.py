@@ -1,0 +1,222 @@
+"""From rows (drawn, or read from a log) to an instance: what ``generate`` and ``import`` share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from msgspec.structs import replace
+
+from pats_opt.errors import InputError
+from pats_opt.generate import draw
+from pats_opt.generate.profile import Profile
+from pats_opt.generate.quality import QualityModel
+from pats_opt.generate.recipe import Images, Recipe, Size
+from pats_opt.instance import (
+    Adapter,
+    Gpu,
+    Instance,
+    Option,
+    Request,
+    SlotService,
+    StepsService,
+    Switching,
+    Transition,
+    validate,
+)
+from pats_opt.problem import Problem
+from pats_opt.timing import to_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request before options, deadlines and images are worked out.
+
+    Attributes:
+        arrival_s: Seconds from the first request.
+        steps: Its full step count.
+        images: Images it asks for.
+        deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
+    """
+
+    id: str
+    arrival_s: float
+    adapter: str
+    steps: int
+    complexity: float
+    size: Size
+    images: int = 1
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    weight: float = 1.0
+    deadline_s: float | None = None
+
+
+def assemble(
+    name: str,
+    rows: Sequence[Row],
+    adapters: Sequence[Adapter],
+    recipe: Recipe,
+    *,
+    profile: Profile,
+    seed: int,
+    pairs: Iterable[Transition] = (),
+    extra: dict[str, Any],
+) -> Instance:
+    """An instance of ``rows`` under everything else that the recipe says.
+
+    Raises:
+        InputError: a request fits no GPU even alone.
+    """
+    pairs = (*pairs, *_drawn_pairs(recipe, adapters, seed))
+    instance = Instance(
+        extra=extra,
+        name=name,
+        tick_s=recipe.service.tick_s or profile.tick_s,
+        base_vram_gib=profile.base_vram_gib,
+        gpus=_gpus(recipe, profile, rows, adapters),
+        adapters=tuple(adapters),
+        switching=Switching(
+            max_resident=recipe.switching.max_resident,
+            max_per_batch=recipe.switching.max_per_batch,
+            activate_s=profile.load.activate_s
+            if recipe.switching.activate_s is None
+            else recipe.switching.activate_s,
+            price_per_s=recipe.switching.price_per_s,
+            pairs=pairs,
+        ),
+        service=(SlotService if recipe.service.kind == "slot" else StepsService)(
+            step_s=profile.step_s, overhead_s=profile.overhead_s
+        ),
+        latency_price_per_s=recipe.terms.latency_price_per_s,
+        late_price=recipe.terms.late_price,
+        requests=tuple(_requests(rows, adapters, recipe, profile, seed)),
+    )
+    validate(instance)
+    problem = Problem(instance)
+    for job, reason in problem.unservable():
+        raise InputError(
+            f"request {job.id!r} cannot be served: {reason}",
+            mend="use smaller images, fewer images a request, or GPUs with more memory",
+        )
+    if recipe.terms.horizon_slack is not None:
+        horizon = _serial_end(problem, recipe.terms.horizon_slack)
+        instance = replace(instance, horizon_ticks=horizon)
+    return instance
+
+
+def _requests(
+    rows: Sequence[Row],
+    adapters: Sequence[Adapter],
+    recipe: Recipe,
+    profile: Profile,
+    seed: int,
+) -> Iterable[Request]:
+    """The requests: options by the quality model, deadlines, rejection, images."""
+    terms, model, count = recipe.terms, recipe.quality.model(), len(rows)
+    rng = draw.stream(seed, "deadlines")
+    due, slack = rng.random(count), rng.random(count)
+    may_reject = draw.stream(seed, "rejection").random(count)
+    load_s = {adapter.id: adapter.load_s for adapter in adapters}
+    low, high = terms.deadline_slack
+    for i, row in enumerate(rows):
+        options = _options(row, recipe.steps.pruned, model)
+        deadline_s = row.deadline_s
+        if deadline_s is None and due[i] < terms.deadline_share:
+            alone_s = profile.overhead(1) + row.steps * profile.step_s(1) + load_s[row.adapter]
+            deadline_s = round(float(low + (high - low) * slack[i]) * alone_s, 3)
+        reject_loss = None
+        if may_reject[i] < terms.reject_share:
+            best = max(option.quality for option in options)
+            reject_loss = best if terms.reject_loss is None else terms.reject_loss
+        vram_gib = draw.request_gib(row.size, profile)
+        for copy, times, weight in _copies(row, recipe.images):
+            yield Request(
+                id=row.id if copy is None else f"{row.id}.{copy}",
+                arrival_s=row.arrival_s,
+                adapter=row.adapter,
+                demand={"vram_gib": vram_gib * times, "batch": 1.0 * times},
+                options=options,
+                weight=weight,
+                complexity=row.complexity,
+                deadline_s=deadline_s,
+                reject_loss=reject_loss,
+                prompt=row.prompt,
+                negative_prompt=row.negative_prompt,
+                seed=row.seed + (copy or 0),
+                width=row.size.width,
+                height=row.size.height,
+            )
+
+
+def _options(row: Row, pruned: Sequence[int], model: QualityModel) -> tuple[Option, ...]:
+    """The pruned step counts below the row's full one, and that."""
+    steps = [*sorted({s for s in pruned if s < row.steps}), row.steps]
+    return tuple(
+        Option(steps=s, quality=round(min(1.0, max(0.0, model(s, row.complexity))), 4))
+        for s in steps
+    )
+
+
+def _copies(row: Row, images: Images) -> list[tuple[int | None, int, float]]:
+    """What a row becomes, as (number of the copy, multiple of its demand, weight)."""
+    if row.images == 1 or images.mode == "one":
+        return [(None, 1, row.weight)]
+    if images.mode == "stack":
+        return [(None, row.images, row.weight)]
+    each = row.weight / row.images if images.mode == "share" else row.weight
+    return [(copy, 1, each) for copy in range(row.images)]
+
+
+def _gpus(
+    recipe: Recipe, profile: Profile, rows: Sequence[Row], adapters: Sequence[Adapter]
+) -> tuple[Gpu, ...]:
+    """The GPUs, each with the residents that the recipe asks for."""
+    spec, k = recipe.gpus, recipe.switching.max_resident
+    batch = spec.batch or profile.memory.max_batch
+    vram = spec.vram_gib or (profile.memory.capacity_gib,)
+    wanted = Counter(row.adapter for row in rows)
+    ranked = sorted((a.id for a in adapters), key=lambda name: (-wanted[name], name))
+    gpus = []
+    for g in range(spec.count):
+        start = g * k % max(1, len(ranked))
+        popular = tuple(dict.fromkeys((ranked * 2)[start : start + k]))
+        gpus.append(
+            Gpu(
+                id=f"gpu-{g}",
+                capacity={"vram_gib": vram[g % len(vram)]}
+                | ({} if batch is None else {"batch": float(batch)}),
+                resident=popular if spec.resident == "popular" else (),
+            )
+        )
+    return tuple(gpus)
+
+
+def _drawn_pairs(recipe: Recipe, adapters: Sequence[Adapter], seed: int) -> Iterable[Transition]:
+    """A time for each transition, within ``pairs_spread`` of the target's load time."""
+    spread = recipe.switching.pairs_spread
+    if spread == 0:
+        return
+    rng = draw.stream(seed, "pairs")
+    for source in chain([None], (a.id for a in adapters)):
+        for target, u in zip(adapters, rng.random(len(adapters)), strict=True):
+            if source != target.id:
+                load_s = round(target.load_s * (1.0 + spread * (2.0 * float(u) - 1.0)), 3)
+                yield Transition(source=source, target=target.id, load_s=load_s)
+
+
+def _serial_end(problem: Problem, slack: float) -> int:
+    """Tick by which all is served one at a time at full steps after the last arrival, x slack."""
+    site = problem.site
+    longest_s = max((*site.load_s, *site.pairs.values(), site.activate_s), default=0.0)
+    switch = 0 if site.clock.slotted else to_ticks(longest_s, site.tick_s)
+    work = sum(
+        switch + site.clock.duration(((max(o.steps for o in job.options), 1),))
+        for job in problem.jobs
+    )
+    last = max((job.arrival for job in problem.jobs), default=0)
+    return last + round(slack * work)

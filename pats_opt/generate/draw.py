@@ -1,0 +1,151 @@
+"""Seeded draws: arrivals, adapters, complexity, sizes and the rest.
+
+Everything is made from uniform numbers by inverse transform and rounded, and every component has
+its own stream, so a seed gives the same bytes everywhere and one component's parameters do not
+reshuffle another's draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pats_opt.generate.parts import Mix
+from pats_opt.generate.profile import LoadTime, Profile
+from pats_opt.generate.recipe import Arrivals, Complexity, Popularity, Recipe, Size
+
+Floats = NDArray[np.float64]
+
+#: Id of the adapter that stands for none.
+BASE = "base"
+
+
+def stream(seed: int, component: str) -> np.random.Generator:
+    """The random numbers of one component under a seed."""
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence([seed, crc32(component.encode())]))
+    )
+
+
+def pick(weights: Sequence[float], uniform: Floats) -> list[int]:
+    """An index for each uniform number, by weight."""
+    ends = np.cumsum(np.asarray(weights, dtype=float))
+    return [int(i) for i in np.searchsorted(ends / ends[-1], uniform, side="right")]
+
+
+def mixed(mix: Mix, count: int, rng: np.random.Generator) -> list[float]:
+    """``count`` values of a mix."""
+    return [mix.values[i] for i in pick(mix.weights, rng.random(count))]
+
+
+def sizes(choices: Sequence[Size], count: int, rng: np.random.Generator) -> list[Size]:
+    """``count`` image sizes."""
+    return [choices[i] for i in pick([size.share for size in choices], rng.random(count))]
+
+
+def complexities(spec: Complexity, count: int, rng: np.random.Generator) -> list[float]:
+    """``count`` complexities in [0, 1], to 3 decimals."""
+    levels = mixed(spec.levels, count, rng)
+    shifts = spec.spread * (2 * rng.random(count) - 1)
+    return [round(min(1.0, max(0.0, v + float(d))), 3) for v, d in zip(levels, shifts, strict=True)]
+
+
+def gaps(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> Floats:
+    """``count`` inter-arrival times in seconds, of mean ``mean_s``."""
+    cv = {"poisson": 1.0, "bursty": spec.cv, "regular": 0.0, "at-once": 0.0}[spec.process]
+    unit = -np.log1p(-rng.random(count))  # exponential of mean 1
+    phase = rng.random(count)
+    if spec.process == "at-once":
+        return np.zeros(count)
+    if cv <= 1.0:
+        return mean_s * ((1.0 - cv) + cv * unit)
+    short = (1.0 + math.sqrt((cv * cv - 1.0) / (cv * cv + 1.0))) / 2.0
+    scale = np.where(phase < short, 1.0 / (2.0 * short), 1.0 / (2.0 * (1.0 - short)))
+    return mean_s * scale * unit
+
+
+def arrivals(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> list[float]:
+    """``count`` arrival times in seconds, to the millisecond; the first one is at 0."""
+    times = np.cumsum(gaps(spec, mean_s, count, rng))
+    return [round(float(t - times[0]), 3) for t in times]
+
+
+def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str]:
+    """The adapter id of each of ``count`` requests."""
+    width = len(str(spec.adapters))
+    fresh = pick(
+        [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)], rng.random(count)
+    )
+    plain, again, place = rng.random(count), rng.random(count), rng.random(count)
+    recent: list[int] = []
+    chosen = []
+    for i in range(count):
+        if plain[i] < spec.base_share:
+            chosen.append(BASE)
+            continue
+        adapter = _recent(spec, recent, again[i], place[i])
+        adapter = fresh[i] if adapter is None else adapter
+        if adapter in recent:
+            recent.remove(adapter)
+        recent.insert(0, adapter)
+        del recent[spec.depths[-1] if spec.depths else 0 :]
+        chosen.append(f"lora-{adapter + 1:0{width}}")
+    return chosen
+
+
+def _recent(spec: Popularity, recent: list[int], again: float, place: float) -> int | None:
+    """A recently used adapter by the recency distribution, or None to draw afresh."""
+    above = 0
+    for depth, hits in zip(spec.depths, spec.hits, strict=True):
+        if again < hits:
+            at = above + int(place * (depth - above))
+            return recent[at] if at < len(recent) else None
+        above = depth
+    return None
+
+
+def load_times(spec: LoadTime, count: int, rng: np.random.Generator) -> list[float]:
+    """``count`` load times in seconds, to the millisecond."""
+    return [round(spec.quantile(float(u)), 3) for u in rng.random(count)]
+
+
+def work_s(recipe: Recipe, profile: Profile, load_s: float) -> float:
+    """GPU seconds that a request is worth under the batching that ``Arrivals.load`` assumes.
+
+    ``images * (h(b) + steps * w(b) + switches_per_batch * load_s) / b``: h and w the profile's
+    overhead and step time, ``steps`` the mean full step count, ``images`` the mean number of images
+    where each is a request of its own, and b ``Arrivals.batch`` cut to the largest batch that fits.
+    In the slotted model a batch takes one tick and a switch none.
+    """
+    split = recipe.images.mode in ("split", "share")
+    images = recipe.images.count.mean if split else 1.0
+    b = assumed_batch(recipe, profile)
+    if recipe.service.kind == "slot":
+        return images * (recipe.service.tick_s or profile.tick_s) / b
+    batch_s = profile.overhead(b) + recipe.steps.full.mean * profile.step_s(b)
+    return images * (batch_s + recipe.arrivals.switches_per_batch * load_s) / b
+
+
+def assumed_batch(recipe: Recipe, profile: Profile) -> int:
+    """``Arrivals.batch``, cut to what fits a GPU at the mean demand."""
+    total = sum(size.share for size in recipe.sizes)
+    demand = sum(size.share * request_gib(size, profile) for size in recipe.sizes) / total
+    vram = min(recipe.gpus.vram_gib, default=profile.memory.capacity_gib)
+    free = vram - profile.base_vram_gib - profile.memory.adapter_gib
+    limits = [recipe.arrivals.batch, recipe.gpus.batch or profile.memory.max_batch]
+    if demand > 0:
+        limits.append(int(free / demand + 1e-9))
+    if isinstance(profile.step_s.table, tuple):
+        limits.append(len(profile.step_s.table))
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def request_gib(size: Size, profile: Profile) -> float:
+    """Memory of one request of a size."""
+    if size.vram_gib is not None:
+        return size.vram_gib
+    return profile.memory.request_gib(size.width, size.height)

@@ -1,0 +1,235 @@
+"""Service profiles: what a device takes for steps, memory and adapter loads, with the sources.
+
+A profile is a TOML file. Those of the package are in ``pats_opt/data/profiles``; wherever a name is
+accepted, so is the path of a file in the same format (``pats-opt profile`` writes one).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from importlib.resources import files as package_files
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from pats_opt.errors import InputError
+from pats_opt.files import read_bytes
+from pats_opt.generate.parts import NotNegative, Part, Positive, Share, parse_toml, part_of
+from pats_opt.instance import Overhead, StepTime
+
+#: Resolution whose memory figures the model is anchored to where no table says otherwise.
+REFERENCE = (1024, 1024)
+
+
+class VramTable(Part, frozen=True, kw_only=True):
+    """Peak memory measured at one resolution: ``gib[i]`` GiB for a batch of ``batch[i]``."""
+
+    width: Annotated[int, Meta(ge=1, le=65536)]
+    height: Annotated[int, Meta(ge=1, le=65536)]
+    batch: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=2)]
+    gib: tuple[NotNegative, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.gib) != len(self.batch) or len(set(self.batch)) != len(self.batch):
+            raise ValueError("'gib' needs one number for each of 'batch', each batch size once")
+
+
+class MemoryModel(Part, frozen=True, kw_only=True):
+    """Device memory, as base + n x (memory of a request), in GiB.
+
+    Attributes:
+        capacity_gib: Memory of one device.
+        adapter_gib: Memory of one resident adapter.
+        base_gib: Memory of the base model, or None to read it off ``measured``.
+        per_sample_gib: Memory of one request at 1024x1024, or None likewise; other resolutions in
+            proportion to their pixels unless measured.
+        max_batch: Largest batch that is known to work, or None; it becomes the resource ``batch``.
+        measured: Tables by resolution, the first of which is the reference.
+    """
+
+    capacity_gib: Positive
+    adapter_gib: NotNegative
+    base_gib: NotNegative | None = None
+    per_sample_gib: NotNegative | None = None
+    max_batch: Annotated[int, Meta(ge=1)] | None = None
+    measured: tuple[VramTable, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [self.base_gib is not None, self.per_sample_gib is not None]
+        if any(given) != all(given) or not (all(given) or self.measured):
+            raise ValueError("needs both 'base_gib' and 'per_sample_gib', or 'measured'")
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Base and slope, GiB: as given, else the line over the first table."""
+        if self.base_gib is not None and self.per_sample_gib is not None:
+            return self.base_gib, self.per_sample_gib
+        table = self.measured[0]
+        base, slope = covering_line(table.batch, table.gib)
+        return round_up(base), round_up(slope)
+
+    def request_gib(self, width: int, height: int) -> float:
+        """Memory of one request of a resolution.
+
+        At a measured resolution the smallest figure that covers every measured batch, given the
+        base; at another one in proportion to its pixels.
+        """
+        base, slope = self.line
+        for table in self.measured:
+            if (table.width, table.height) == (width, height):
+                over = max((g - base) / n for n, g in zip(table.batch, table.gib, strict=True))
+                return round_up(max(over, 0.0))
+        reference = self.measured[0] if self.measured else None
+        pixels = reference.width * reference.height if reference else math.prod(REFERENCE)
+        return round_up(slope * width * height / pixels)
+
+
+class LoadTime(Part, frozen=True, kw_only=True):
+    """Seconds to load an adapter: one figure, or quantiles (``levels``) of a distribution."""
+
+    seconds: Annotated[tuple[NotNegative, ...], Meta(min_length=1)]
+    levels: Annotated[tuple[Share, ...], Meta(min_length=1)] = (0.5,)
+
+    def __post_init__(self) -> None:
+        pairs = list(zip(self.levels, self.seconds, strict=False))
+        if len(self.levels) != len(self.seconds) or pairs != sorted(pairs):
+            raise ValueError("'seconds' needs one number for each of 'levels', both rising")
+
+    def quantile(self, level: float) -> float:
+        """Seconds at ``level`` in [0, 1]: linear between the quantiles, constant beyond them."""
+        for i in range(1, len(self.levels)):
+            low, high = self.levels[i - 1], self.levels[i]
+            if low <= level <= high and high > low:
+                share = (level - low) / (high - low)
+                return self.seconds[i - 1] + share * (self.seconds[i] - self.seconds[i - 1])
+        return self.seconds[0] if level <= self.levels[0] else self.seconds[-1]
+
+    @property
+    def median(self) -> float:
+        """Seconds at level 0.5."""
+        return self.quantile(0.5)
+
+
+class Loading(Part, frozen=True, kw_only=True):
+    """Seconds that switching takes.
+
+    Attributes:
+        tiers: Load times by where the adapter comes from (``host`` memory, ``disk``, ``remote``).
+        tier: The tier used unless another is asked for.
+        activate_s: Between two resident adapters.
+        base_model_s: To load another base model, or None where it was not measured.
+    """
+
+    tier: str
+    tiers: Annotated[dict[str, LoadTime], Meta(min_length=1)]
+    activate_s: NotNegative = 0.0
+    base_model_s: NotNegative | None = None
+
+    def __post_init__(self) -> None:
+        if self.tier not in self.tiers:
+            raise ValueError(f"'tier' {self.tier!r} is none of 'tiers'")
+
+
+class Profile(Part, frozen=True, kw_only=True, dict=True):
+    """A device's measured figures; ``sources`` says where each of them comes from.
+
+    ``step_s`` and ``overhead_s`` are as in an instance's ``service``. ``tick_s`` is the grid that
+    suits the figures; ``date`` and ``device`` say when and on what they were measured.
+    """
+
+    format: Literal["pats-opt/profile"] = "pats-opt/profile"
+    version: Literal[1] = 1
+    name: Annotated[str, Meta(min_length=1)]
+    device: str
+    about: str = ""
+    date: str = ""
+    tick_s: Annotated[float, Meta(ge=1e-6, le=1e6)]
+    step_s: StepTime
+    overhead_s: NotNegative | Overhead = 0.0
+    memory: MemoryModel
+    load: Loading
+    sources: Annotated[dict[str, str], Meta(min_length=1)]
+
+    @cached_property
+    def base_vram_gib(self) -> float:
+        """Memory of the base model."""
+        return self.memory.line[0]
+
+    def overhead(self, n: int) -> float:
+        """Seconds of encode, decode and save for a batch of ``n``."""
+        if isinstance(self.overhead_s, Overhead):
+            return self.overhead_s.base + self.overhead_s.per_sample * n
+        return self.overhead_s
+
+    def load_time(self, tier: str | None) -> LoadTime:
+        """Load times of a tier (None for the profile's own).
+
+        Raises:
+            InputError: for a tier that the profile does not have.
+        """
+        found = self.load.tiers.get(tier or self.load.tier)
+        if found is None:
+            raise InputError(
+                f"profile {self.name!r} has no tier {tier!r}",
+                mend=f"choose one of: {', '.join(self.load.tiers)}",
+            )
+        return found
+
+
+def round_up(gib: float) -> float:
+    """A memory figure rounded up to 0.1 MiB, so that rounding never makes it too small."""
+    return math.ceil(gib * 1e4 - 1e-6) / 1e4
+
+
+def covering_line(sizes: Sequence[int], gib: Sequence[float]) -> tuple[float, float]:
+    """Base and slope, both at least 0, of the lowest line on or above every measured point.
+
+    Lowest in the sum over the points. It passes through two of them, or it is level, or it passes
+    the origin; with the handful of points of a table all of these are tried.
+    """
+    points = sorted(zip(sizes, gib, strict=True))
+    lines = [(max(gib), 0.0), (0.0, max(g / n for n, g in points))]
+    for (n1, g1), (n2, g2) in combinations(points, 2):
+        slope = (g2 - g1) / (n2 - n1)
+        lines.append((g1 - slope * n1, slope))
+    covers = [
+        (base, slope)
+        for base, slope in lines
+        if base >= 0 and slope >= 0 and all(base + slope * n >= g - 1e-9 for n, g in points)
+    ]
+    return min(covers, key=lambda line: sum(line[0] + line[1] * n for n, _ in points))
+
+
+def names() -> list[str]:
+    """Names of the profiles of the package."""
+    folder = package_files("pats_opt") / "data" / "profiles"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+@lru_cache(maxsize=32)
+def load(name: str) -> Profile:
+    """A profile by name, or from a TOML file.
+
+    Raises:
+        InputError: there is no such profile or file, or the file is not a right profile.
+    """
+    if name in names():
+        data = (package_files("pats_opt") / "data" / "profiles" / f"{name}.toml").read_bytes()
+    elif name.endswith(".toml") or Path(name).exists():
+        data = read_bytes(name)
+    else:
+        raise InputError(
+            f"there is no profile {name!r}",
+            mend=f"choose one of: {', '.join(names())}; or name a profile's TOML file",
+        )
+    try:
+        document = parse_toml(data)
+    except InputError as error:
+        raise error.in_file(name) from None
+    return part_of(document, Profile, name)

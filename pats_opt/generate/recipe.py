@@ -1,0 +1,208 @@
+"""What ``generate`` makes: one immutable struct a component, with defaults and units.
+
+The same structs are the tables of a ``--config`` TOML file, of ``pats_opt/data/suites.toml`` and,
+for all that a request log does not say, of ``import``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from pats_opt.generate.parts import Mix, NotNegative, Part, Positive, Share
+from pats_opt.generate.quality import Quality
+
+Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+
+
+class Arrivals(Part, frozen=True, kw_only=True):
+    """When requests arrive: a renewal process of the given load, or all at tick 0.
+
+    ``poisson`` has exponential inter-arrival times. ``bursty`` has the coefficient of variation
+    ``cv``: above 1 a hyperexponential of two phases with balanced means, below 1 a constant plus an
+    exponential. ``regular`` has constant ones; ``at-once`` has none.
+
+    Attributes:
+        load: GPU time that the requests are worth / GPU time there is, where ``rate_per_s`` is
+            None. A request is worth 1/b of a full-step batch of b and of its switches, with b =
+            ``batch``, or the largest batch that fits where that is smaller. See
+            :func:`pats_opt.generate.draw.work_s`.
+        switches_per_batch: Switches (at the mean load time) counted with each of these batches.
+        rate_per_s: Requests a second; replaces ``load``.
+    """
+
+    process: Literal["poisson", "bursty", "regular", "at-once"] = "poisson"
+    cv: NotNegative = 3.0
+    load: Positive = 1.0
+    batch: Whole = 4
+    switches_per_batch: NotNegative = 1.0
+    rate_per_s: Positive | None = None
+
+
+class Popularity(Part, frozen=True, kw_only=True):
+    """Which adapter a request needs. Adapters that nobody draws are left out of the instance.
+
+    Attributes:
+        adapters: Adapters to draw from.
+        zipf: Exponent s: adapter i = 1, 2, ... is drawn with weight ``1 / (i + shift) ** s``.
+        shift: The Zipf-Mandelbrot shift.
+        base_share: Requests without adapter (id ``base``).
+        depths: Recency: the request takes one of the ``depths[i]`` most recently used adapters...
+        hits: ... with (cumulative) probability ``hits[i]``, and draws afresh otherwise.
+    """
+
+    adapters: Whole = 4
+    zipf: NotNegative = 0.8
+    shift: NotNegative = 0.0
+    base_share: Share = 0.0
+    depths: tuple[Whole, ...] = ()
+    hits: tuple[Share, ...] = ()
+
+    def __post_init__(self) -> None:
+        rising = list(self.depths) == sorted(set(self.depths)) and list(self.hits) == sorted(
+            self.hits
+        )
+        if len(self.depths) != len(self.hits) or not rising:
+            raise ValueError("'hits' needs one number for each of 'depths', both rising")
+
+
+class Complexity(Part, frozen=True, kw_only=True):
+    """Complexity of prompts: one of ``levels`` plus or minus up to ``spread``, cut to 0..1."""
+
+    levels: Mix = Mix(values=(0.2, 0.8))
+    spread: Share = 0.1
+
+
+class Steps(Part, frozen=True, kw_only=True):
+    """Step counts: each request's full count, and the pruned options below it."""
+
+    full: Mix = Mix(values=(60.0,))
+    pruned: tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...] = (20,)
+
+
+class Images(Part, frozen=True, kw_only=True):
+    """Images per request, and what a request of n images becomes.
+
+    A batch is counted in requests (its step time is w of the number of members), so ways differ:
+
+    ``split``
+        n requests of one image each (``r7.0`` ... ``r7.3``), each with the full weight. The GPU
+        time is right; the loss counts images.
+    ``share``
+        the same, each with 1/n of the weight: the loss counts requests, and a request's latency is
+        the mean over its images.
+    ``stack``
+        one request with n times the demand on every resource, which runs as one member. Its steps
+        take as long as one image's: right only where step time hardly grows with n (``documents``).
+    ``one``
+        one request of one image; the count is dropped.
+    """
+
+    count: Mix = Mix(values=(1.0,))
+    mode: Literal["split", "share", "stack", "one"] = "split"
+
+
+class Size(Part, frozen=True, kw_only=True):
+    """An image size in pixels with its share; ``vram_gib`` overrides the profile's memory model.
+
+    A size changes the memory a request needs, not its step time: the problem has one step time.
+    """
+
+    width: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    height: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    share: NotNegative = 1.0
+    vram_gib: NotNegative | None = None
+
+
+class Service(Part, frozen=True, kw_only=True):
+    """The profile (name or file), the kind of service, and the grid (None: the profile's).
+
+    ``slot`` is the documents' slotted model, in which a batch takes one tick.
+    """
+
+    profile: str = "documents"
+    kind: Literal["steps", "slot"] = "steps"
+    tick_s: Annotated[float, Meta(ge=1e-6, le=1e6)] | None = None
+
+
+class Gpus(Part, frozen=True, kw_only=True):
+    """The GPUs.
+
+    Attributes:
+        vram_gib: Memory of each, taken in turn; empty for the profile's.
+        batch: Largest batch; None for the profile's.
+        resident: ``popular`` starts each GPU with the most requested adapters it can hold.
+    """
+
+    count: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    vram_gib: tuple[Positive, ...] = ()
+    batch: Whole | None = None
+    resident: Literal["none", "popular"] = "none"
+
+
+class Switches(Part, frozen=True, kw_only=True):
+    """The adapter cache and its costs.
+
+    Attributes:
+        activate_s: Between resident adapters; None for the profile's.
+        price_per_s: Loss for each second of switching.
+        tier: Where adapters are loaded from; None for the profile's.
+        pairs_spread: Above 0, the time of each transition is drawn within this share of the
+            target's load time (needs ``max_resident`` 1).
+    """
+
+    max_resident: Whole = 1
+    max_per_batch: Whole = 1
+    activate_s: NotNegative | None = None
+    price_per_s: NotNegative = 1.0
+    tier: str | None = None
+    pairs_spread: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.pairs_spread and self.max_resident != 1:
+            raise ValueError("'pairs_spread' needs 'max_resident' 1")
+
+
+class Terms(Part, frozen=True, kw_only=True):
+    """Prices, deadlines and rejection.
+
+    Attributes:
+        latency_price_per_s: Loss for each second from arrival to completion.
+        late_price: Loss for a missed deadline.
+        deadline_share: Requests that have one.
+        deadline_slack: Their deadline is between these multiples of the time the request takes
+            alone at full steps, its adapter's load included.
+        reject_share: Requests that may be rejected.
+        reject_loss: Loss if so; None for the request's best quality (the documents' "served at
+            most once").
+        weight: Weights of requests.
+        horizon_slack: Where given, everything must end within this multiple of the time that
+            serving the requests one at a time takes after the last arrival; 1 always suffices.
+    """
+
+    latency_price_per_s: NotNegative = 0.05
+    late_price: NotNegative = 0.0
+    deadline_share: Share = 0.0
+    deadline_slack: tuple[Positive, Positive] = (2.0, 6.0)
+    reject_share: Share = 0.0
+    reject_loss: NotNegative | None = None
+    weight: Mix = Mix(values=(1.0,))
+    horizon_slack: Positive | None = None
+
+
+class Recipe(Part, frozen=True, kw_only=True):
+    """Everything that ``generate`` takes but the seed."""
+
+    requests: Annotated[int, Meta(ge=0, le=100_000_000)] = 20
+    arrivals: Arrivals = Arrivals()
+    popularity: Popularity = Popularity()
+    complexity: Complexity = Complexity()
+    steps: Steps = Steps()
+    images: Images = Images()
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1)] = (Size(),)
+    service: Service = Service()
+    gpus: Gpus = Gpus()
+    switching: Switches = Switches()
+    quality: Quality = Quality()
+    terms: Terms = Terms()

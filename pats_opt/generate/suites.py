@@ -1,0 +1,106 @@
+"""Named suites: defined as data (``pats_opt/data/suites.toml``), instances made on demand."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files as package_files
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, field
+
+from pats_opt.errors import InputError
+from pats_opt.files import StrPath, write_instance
+from pats_opt.generate import generate
+from pats_opt.generate.parts import Part, parse_toml, part_of
+from pats_opt.generate.recipe import Recipe
+from pats_opt.instance import Instance
+
+
+class Member(Part, frozen=True, kw_only=True):
+    """Instances of one class: a recipe under several seeds.
+
+    Attributes:
+        name: The class; its instances are called ``name-s0``, ``name-s1``...
+        seeds: One instance each.
+        recipe: The recipe, on top of the suite's.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9-]+$")]
+    seeds: tuple[int, ...] = (0,)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+class Suite(Part, frozen=True, kw_only=True):
+    """A suite: what it is for, the recipe its classes share, and the classes."""
+
+    about: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    classes: Annotated[tuple[Member, ...], Meta(min_length=1)]
+
+
+@cache
+def suites() -> dict[str, Suite]:
+    """All suites by name, in the order of the file."""
+    text = (package_files("pats_opt") / "data" / "suites.toml").read_bytes()
+    return msgspec.convert(parse_toml(text), dict[str, Suite])
+
+
+def suite(name: str) -> Suite:
+    """A suite by name.
+
+    Raises:
+        InputError: naming the nearest names.
+    """
+    if name not in suites():
+        near = difflib.get_close_matches(name, suites(), n=3) or list(suites())
+        raise InputError(f"there is no suite {name!r}", mend=f"choose one of: {', '.join(near)}")
+    return suites()[name]
+
+
+def recipes(name: str) -> Iterator[tuple[str, int, Recipe]]:
+    """Class name, seed and recipe of each instance of a suite."""
+    found = suite(name)
+    for member in found.classes:
+        recipe = part_of(overlay(found.recipe, member.recipe), Recipe, f"suites.toml: {name}")
+        for seed in member.seeds:
+            yield member.name, seed, recipe
+
+
+def instances(name: str) -> Iterator[Instance]:
+    """The instances of a suite, made one at a time.
+
+    Raises:
+        InputError: there is no such suite.
+    """
+    for class_name, seed, recipe in recipes(name):
+        yield generate(recipe, seed, class_name=class_name)
+
+
+def write_suite(name: str, folder: StrPath) -> list[str]:
+    """Write each instance of a suite to ``folder/<name of the instance>.json``; the paths."""
+    paths = []
+    for instance in instances(name):
+        path = f"{folder}/{instance.name}.json"
+        write_instance(instance, path)
+        paths.append(path)
+    return paths
+
+
+def class_of(instance: Instance) -> str:
+    """The class an instance is grouped under in reports: ``extra.class``, else its name."""
+    extra = instance.extra if isinstance(instance.extra, dict) else {}
+    return str(extra.get("class", instance.name))
+
+
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables merged; a value of ``above`` replaces that of ``below``."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged
