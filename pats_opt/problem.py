@@ -233,11 +233,15 @@ class Problem:
     def unservable(self) -> list[tuple[Job, str]]:
         """Jobs that no schedule can serve, each with the reason."""
         site, reasons = self.site, []
+        fits: dict[tuple[int, Amounts], bool] = {}  # many jobs share adapter and demand
         for job in self.jobs:
-            if not self.hosts(job):
+            kind = job.adapter, job.demand
+            if kind not in fits:
+                fits[kind] = bool(self.hosts(job))
+            if not fits[kind]:
                 reasons.append((job, "it fits no GPU even alone"))
             elif site.horizon is not None:
-                quickest = min(site.clock.duration(((o.steps, 1),)) for o in job.options)
+                quickest = min(site.clock.quickest(o.steps) for o in job.options)
                 if job.arrival + quickest > site.horizon:
                     reasons.append((job, f"it cannot end by horizon_ticks {site.horizon}"))
         return reasons

@@ -15,6 +15,7 @@ import msgspec
 
 from pats_opt.errors import InputError
 from pats_opt.policy import Policy
+from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Solver
 
 ENTRY_POINTS = "pats_opt.solvers"
@@ -85,6 +86,7 @@ def make(spec: str, **params: Any) -> Solver | Policy:
 
 
 def parameters(thing: Solver | Policy) -> dict[str, Any]:
-    """The parameters of a solver or policy, ready for JSON."""
-    built: dict[str, Any] = msgspec.to_builtins(thing)
+    """The parameters of a solver or policy, ready for JSON; a wrapped policy's are its own."""
+    inner = thing.policy if isinstance(thing, PolicySolver) else thing
+    built: dict[str, Any] = msgspec.to_builtins(inner)
     return built

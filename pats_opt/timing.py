@@ -53,6 +53,7 @@ class BatchClock:
         table = self._step.table if self._step is not None else None
         self.largest: int | None = len(table) if isinstance(table, tuple) else None
         self.completions = lru_cache(maxsize=65536)(self._completions)
+        self.quickest = lru_cache(maxsize=4096)(self._quickest)
 
     def step_s(self, n: int) -> float:
         """Seconds a step with ``n`` members (the whole tick where the model is slotted)."""
@@ -84,6 +85,16 @@ class BatchClock:
     def duration(self, shape: Shape) -> int:
         """Ticks from a batch's start to its last member's end."""
         return 1 if self.slotted else self.completions(shape)[-1]
+
+    def _quickest(self, steps: int) -> int:
+        """Ticks that no batch with a member of ``steps`` ends within fewer of, whatever its size.
+
+        A table's step time may fall with the batch's size, so every size counts there.
+        """
+        if self.slotted:
+            return 1
+        step_s = min(self.step_s(n) for n in range(1, (self.largest or 1) + 1))
+        return to_ticks(self.overhead_s(1) + steps * step_s, self._tick_s)
 
     def alone_s(self, steps: int) -> float:
         """Seconds one request of ``steps`` takes in a batch of its own, before rounding."""
