@@ -1,0 +1,114 @@
+"""Plans in the shape the model has: batches in order per GPU, timed as early as they can be.
+
+The model keeps one of many equivalent plans (identical GPUs in order of their first request,
+interchangeable requests first come first served); :func:`normal` turns any plan into that one,
+without raising its loss, so that a warm start is a solution of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from pats_opt.plan import Plan, PlannedBatch
+from pats_opt.problem import Adapters, Problem
+from pats_opt.timing import shape_of
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch whose start is still to be derived: members ``(job, option)`` and residents."""
+
+    members: tuple[tuple[int, int], ...]
+    resident: Adapters
+
+
+def timed(problem: Problem, gpus: Sequence[Sequence[Batch]]) -> Plan:
+    """The plan that starts every batch as early as arrivals and switches allow."""
+    site, jobs, plan = problem.site, problem.jobs, []
+    for gpu, batches in zip(site.gpus, gpus, strict=True):
+        resident, previous, free, planned = gpu.resident, None, 0, []
+        for batch in batches:
+            active = frozenset(jobs[j].adapter for j, _ in batch.members)
+            switch = site.switch(resident, batch.resident, active, previous)
+            arrived = max(jobs[j].arrival for j, _ in batch.members)
+            start = max(free + switch.ticks, arrived)
+            planned.append(PlannedBatch(start, batch.members, batch.resident))
+            shape = shape_of(jobs[j].options[o].steps for j, o in batch.members)
+            free = start + site.clock.duration(shape)
+            resident, previous = batch.resident, active
+        plan.append(tuple(planned))
+    return Plan(tuple(plan))
+
+
+def identical_gpus(problem: Problem) -> list[list[int]]:
+    """GPUs that can swap all they do: equal capacity and equal residents at tick 0."""
+    alike: dict[Hashable, list[int]] = {}
+    for gpu in problem.site.gpus:
+        alike.setdefault((gpu.capacity, gpu.resident), []).append(gpu.index)
+    return list(alike.values())
+
+
+def interchangeable(problem: Problem) -> list[list[int]]:
+    """Jobs, by arrival, that can be served first come first served at no loss; groups of 2 or more.
+
+    Jobs alike in adapter, demand, options and weight can trade batches as long as each has arrived.
+    Take the served jobs of a group in order of arrival, and their places (batch and option) in
+    order of start: by the i-th place's start at least i of the jobs have arrived, so the i-th job
+    can take it. The sums of quality losses, of completion ticks and of arrivals stay the same. A
+    priced deadline breaks this (it may matter which job is late), so jobs that have one must have
+    equal deadlines and arrivals as well: then they are the same job twice.
+    """
+    priced = problem.site.late_price > 0
+    groups: dict[Hashable, list[int]] = {}
+    for job in problem.jobs:
+        late = (job.deadline, job.arrival) if priced and job.deadline is not None else None
+        options = tuple((o.steps, o.quality_loss) for o in job.options)
+        key = (job.adapter, job.demand, options, job.weight, job.reject_loss, late)
+        groups.setdefault(key, []).append(job.index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[Batch]]:
+    """The plan's batches in the model's order; residents outside ``kept`` (per GPU) are dropped."""
+    gpus = [
+        [Batch(b.members, b.resident & kept[g]) for b in gpu] for g, gpu in enumerate(plan.gpus)
+    ]
+    gpus = _first_come_first_served(problem, plan, gpus)
+    for group in identical_gpus(problem):
+        parts = sorted((gpus[g] for g in group), key=_first_job)
+        for g, part in zip(group, parts, strict=True):
+            gpus[g] = part
+    return gpus
+
+
+def _first_job(batches: list[Batch]) -> tuple[bool, int]:
+    jobs = [j for batch in batches for j, _ in batch.members]
+    return (not jobs, min(jobs, default=0))
+
+
+def _first_come_first_served(
+    problem: Problem, plan: Plan, gpus: list[list[Batch]]
+) -> list[list[Batch]]:
+    jobs = problem.jobs
+    place = {
+        j: (batch.start, jobs[j].options[o].steps, g, b, o)
+        for g, gpu in enumerate(plan.gpus)
+        for b, batch in enumerate(gpu)
+        for j, o in batch.members
+    }
+    takes: dict[tuple[int, int, int], int] = {}  # place's (gpu, batch, former job) -> job
+    for group in interchangeable(problem):
+        served = [j for j in group if j in place]
+        for j, former in zip(served, sorted(served, key=place.__getitem__), strict=True):
+            takes[(*place[former][2:4], former)] = j
+    return [
+        [
+            Batch(
+                tuple((takes.get((g, b, j), j), o) for j, o in batch.members),
+                batch.resident,
+            )
+            for b, batch in enumerate(gpu)
+        ]
+        for g, gpu in enumerate(gpus)
+    ]
