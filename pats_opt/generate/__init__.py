@@ -32,7 +32,7 @@ def generate(
     recipe = recipe or Recipe()
     device = profile.load(recipe.service.profile)
     count = recipe.requests
-    kind = class_name or f"{device.name}-{count}x{recipe.popularity.adapters}"
+    kind = class_name or f"generated-{device.name}-{count}x{recipe.popularity.adapters}"
 
     drawn = draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
     used = adapters(sorted(set(drawn)), recipe, device, seed)
@@ -40,7 +40,13 @@ def generate(
     if recipe.arrivals.rate_per_s is not None:
         mean_gap_s = 1.0 / recipe.arrivals.rate_per_s
     else:
-        work = draw.work_s(recipe, device, mean_load_s)
+        work = draw.work_s(
+            recipe,
+            device,
+            steps=recipe.steps.full.mean,
+            images=recipe.images.count.mean,
+            load_s=mean_load_s,
+        )
         mean_gap_s = work / (recipe.arrivals.load * recipe.gpus.count)
     times = draw.arrivals(recipe.arrivals, mean_gap_s, count, draw.stream(seed, "arrivals"))
     hard = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))

@@ -113,21 +113,22 @@ def load_times(spec: LoadTime, count: int, rng: np.random.Generator) -> list[flo
     return [round(spec.quantile(float(u)), 3) for u in rng.random(count)]
 
 
-def work_s(recipe: Recipe, profile: Profile, load_s: float) -> float:
+def work_s(
+    recipe: Recipe, profile: Profile, *, steps: float, images: float, load_s: float
+) -> float:
     """GPU seconds that a request is worth under the batching that ``Arrivals.load`` assumes.
 
     ``images * (h(b) + steps * w(b) + switches_per_batch * load_s) / b``: h and w the profile's
-    overhead and step time, ``steps`` the mean full step count, ``images`` the mean number of images
-    where each is a request of its own, and b ``Arrivals.batch`` cut to the largest batch that fits.
-    In the slotted model a batch takes one tick and a switch none.
+    overhead and step time, ``images`` 1 unless each image is a request of its own, and b
+    ``Arrivals.batch`` cut to the largest batch that fits. In the slotted model a batch takes one
+    tick and a switch none.
     """
-    split = recipe.images.mode in ("split", "share")
-    images = recipe.images.count.mean if split else 1.0
+    count = images if recipe.images.mode in ("split", "share") else 1.0
     b = assumed_batch(recipe, profile)
     if recipe.service.kind == "slot":
-        return images * (recipe.service.tick_s or profile.tick_s) / b
-    batch_s = profile.overhead(b) + recipe.steps.full.mean * profile.step_s(b)
-    return images * (batch_s + recipe.arrivals.switches_per_batch * load_s) / b
+        return count * (recipe.service.tick_s or profile.tick_s) / b
+    batch_s = profile.overhead(b) + steps * profile.step_s(b)
+    return count * (batch_s + recipe.arrivals.switches_per_batch * load_s) / b
 
 
 def assumed_batch(recipe: Recipe, profile: Profile) -> int:

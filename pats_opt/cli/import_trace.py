@@ -1,0 +1,150 @@
+"""``pats-opt import trace``: a request log as an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pats_opt.cli.common import FILE, seed_option
+from pats_opt.cli.recipe import POPULARITY, SITE, Setting, mix, recipe_from, recipe_options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Field of ``Columns`` -> help; each is an option that names a column.
+COLUMNS = {
+    "time": "Arrival time.",
+    "adapter": "Adapter id, ids joined by --separator, or a list; empty for none.",
+    "base_model": "Base model (checkpoint).",
+    "steps": "Full step count.",
+    "images": "Images asked for.",
+    "prompt": "Prompt; its complexity is estimated from it.",
+    "negative_prompt": "Negative prompt.",
+    "prompt_length": "Length of the prompt, where there is no prompt.",
+    "complexity": "Complexity, 0 to 1.",
+    "deadline": "Deadline, seconds from arrival.",
+    "width": "Width, pixels.",
+    "height": "Height, pixels.",
+    "weight": "Weight in the loss.",
+    "id": "Request id.",
+}
+
+
+def column_options(command: F) -> F:
+    """An option for each column of the mapping."""
+    for field, text in reversed(COLUMNS.items()):
+        command = click.option(
+            f"--{field.replace('_', '-')}",
+            f"column__{field}",
+            metavar="COLUMN",
+            required=field == "time",
+            help=text,
+        )(command)
+    return command
+
+
+@click.command("trace")
+@click.argument("log", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Instance file.")
+@column_options
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
+    help="Format, where the name does not tell.",
+)
+@click.option(
+    "--time-format",
+    metavar="FORMAT",
+    default="auto",
+    show_default=True,
+    help="s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
+)
+@click.option("--from", "since", metavar="TIME", help="First time taken, as the log writes it.")
+@click.option("--to", "until", metavar="TIME", help="First time no longer taken.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="At most N rows, the earliest.")
+@click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", help="Keep such rows (also !=); repeatable."
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Arrivals come this many times faster.",
+)
+@click.option("--lora-only", is_flag=True, help="Leave out requests without adapter.")
+@click.option(
+    "--family",
+    type=click.Choice(["set", "base+set", "first", "column"]),
+    default="set",
+    show_default=True,
+    help="What is switched: the adapter set, that with the base model, the first adapter, "
+    "or the column as it is.",
+)
+@click.option("--separator", default=";", show_default=True, help="What joins adapters in a cell.")
+@click.option(
+    "--length-unit",
+    type=click.Choice(["characters", "tokens", "words"]),
+    default="characters",
+    show_default=True,
+    help="Unit of --prompt-length.",
+)
+@click.option(
+    "--estimator", metavar="MODULE:FUNCTION", help="Complexity of a prompt, in place of our own."
+)
+@click.option("--name", metavar="TEXT", help="The instance's name [the file's].")
+@seed_option
+@recipe_options(
+    Setting(
+        "--full", "steps.full", "Full step counts where the log has none [60].", "N:SHARE,...", mix
+    ),
+    *POPULARITY,
+    *SITE,
+)
+def command(
+    log: str,
+    output: str,
+    kind: str | None,
+    name: str | None,
+    seed: int,
+    config: str | None,
+    **options: Any,
+) -> None:
+    r"""Import a request log (CSV, JSON lines or Parquet, plain or gzip) as an instance.
+
+    Say which columns mean what; all that the log does not tell is set as in 'generate' or drawn.
+
+    \b
+      pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \
+          --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
+    """
+    from pats_opt.files import convert, write_instance
+    from pats_opt.importers.trace import Mapping, import_trace
+
+    columns = {
+        key.removeprefix("column__"): value
+        for key, value in options.items()
+        if key.startswith("column__") and value is not None
+    }
+    window = {key: options[key] for key in ("time_format", "since", "until", "count", "where")}
+    reading = {
+        key: options[key]
+        for key in ("speed", "lora_only", "family", "separator", "length_unit", "estimator")
+    }
+    mapping = convert({"columns": columns, "window": window, "format": kind, **reading}, Mapping)
+    imported = import_trace(log, mapping, recipe_from(config, options), seed, name=name)
+    instance = imported.instance
+    write_instance(instance, output)
+    click.echo(
+        f"{output}: {imported.requests} rows, {len(instance.requests)} requests, "
+        f"{len(instance.adapters)} adapters, {imported.span_s:.0f} s"
+        + ("" if imported.load is None else f", load {imported.load:.2f}")
+        + (
+            " (below 0.7 queues hardly form; --speed makes them)"
+            if imported.load is not None and imported.load < 0.7
+            else ""
+        ),
+        err=True,
+    )

@@ -1,0 +1,256 @@
+"""A user's request log as an instance: a column mapping, a window, a choice of what a family is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pats_opt.errors import InputError
+from pats_opt.files import StrPath
+from pats_opt.generate import draw, profile
+from pats_opt.generate.build import Row, assemble
+from pats_opt.generate.parts import Part, Positive
+from pats_opt.generate.recipe import Recipe, Size
+from pats_opt.importers import complexity
+from pats_opt.importers.cells import Cells
+from pats_opt.importers.families import Family, family_adapters, family_ids, members_of
+from pats_opt.importers.log import (
+    LogFormat,
+    Window,
+    has_adapter,
+    require_columns,
+    scan,
+    select,
+)
+from pats_opt.instance import Instance
+
+
+class Columns(Part, frozen=True, kw_only=True):
+    """Names of a log's columns; None for what the log does not tell.
+
+    Attributes:
+        time: When the request arrived.
+        adapter: One adapter id, several joined by the separator, or a list; empty for none.
+        base_model: The base model (checkpoint).
+        steps: Full step count; drawn from the recipe where it is missing.
+        images: Images asked for; 1 where it is missing.
+        prompt_length: Length of the prompt, where the log has no prompt.
+        complexity: From 0 to 1; else it is estimated from the prompt or its length, else drawn.
+        deadline: Seconds from arrival.
+    """
+
+    time: str
+    adapter: str | None = None
+    base_model: str | None = None
+    steps: str | None = None
+    images: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    prompt_length: str | None = None
+    complexity: str | None = None
+    deadline: str | None = None
+    width: str | None = None
+    height: str | None = None
+    weight: str | None = None
+    id: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Option -> column, of those that are given."""
+        found = {f: getattr(self, f) for f in self.__struct_fields__}
+        return {f"--{f.replace('_', '-')}": name for f, name in found.items() if name is not None}
+
+
+class Mapping(Part, frozen=True, kw_only=True):
+    """How a log is read.
+
+    Attributes:
+        columns: What its columns mean.
+        window: Which rows are taken.
+        format: csv, tsv, jsonl or parquet; None to tell by the name.
+        separator: What joins adapters in one cell.
+        speed: Time runs this many times faster: arrivals move closer, nothing else changes.
+        lora_only: Whether requests without adapter are left out.
+        family: What is switched. ``set``: the set of adapters, whatever their order. ``base+set``:
+            the base model with the set; loading another base model takes the profile's
+            ``base_model_s`` on top. ``first``: the first adapter alone. ``column``: the cell as
+            it is.
+        length_unit: Unit of ``columns.prompt_length``: characters, tokens or words.
+        estimator: ``module:function`` in place of the built-in complexity estimator.
+    """
+
+    columns: Columns
+    window: Window = Window()
+    format: LogFormat | None = None
+    separator: str = ";"
+    speed: Positive = 1.0
+    lora_only: bool = False
+    family: Family = "set"
+    length_unit: Literal["characters", "tokens", "words"] = "characters"
+    estimator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An imported instance.
+
+    Attributes:
+        requests: Rows of the log that it holds (more requests, where images are split).
+        span_s: Seconds from the first arrival to the last, after the speed-up.
+        load: GPU time the requests are worth / GPU time there is, as ``Arrivals.load`` defines it;
+            None where they all arrive at once. Queues form from about 0.7 on.
+    """
+
+    instance: Instance
+    requests: int
+    span_s: float
+    load: float | None
+
+
+def import_trace(
+    path: StrPath,
+    mapping: Mapping,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    *,
+    name: str | None = None,
+) -> Imported:
+    """Read a window of a request log as an instance.
+
+    Args:
+        path: The log.
+        mapping: Its columns, and which rows to take.
+        recipe: All that the log does not tell, as for :func:`pats_opt.generate.generate`.
+        seed: Seed of all that is drawn.
+        name: The instance's name; None for the file's.
+
+    Raises:
+        InputError: a column that is missing, a cell that cannot be read (with its row), an empty
+            window, a request that fits no GPU.
+    """
+    recipe = recipe or Recipe()
+    device = profile.load(recipe.service.profile)
+    columns = mapping.columns
+    if columns.adapter is None and mapping.lora_only:
+        raise InputError("--lora-only needs a column of adapters", mend="add --adapter COLUMN")
+    if mapping.family == "base+set" and columns.base_model is None:
+        raise InputError("family base+set needs a base model", mend="add --base-model COLUMN")
+    table = scan(path, mapping.format)
+    require_columns(table, columns.named(), path)
+    if mapping.lora_only:
+        table = table.filter(has_adapter(table, columns.adapter))
+    found = select(table, list(columns.named().values()), columns.time, mapping.window, path)
+    cells = Cells(found, str(path))
+    count = found.height
+    if columns.adapter is None:
+        sets: list[tuple[str, ...]] = [
+            () if a == draw.BASE else (a,)
+            for a in draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
+        ]
+    else:
+        sets = [
+            members_of(c, mapping.family, mapping.separator) for c in cells.raw(columns.adapter)
+        ]
+    bases = cells.text(columns.base_model) if mapping.family == "base+set" else [""] * count
+    ids = family_ids(zip(bases, sets, strict=True))
+    families = [ids[key] for key in zip(bases, sets, strict=True)]
+    rows = _rows(cells, mapping, recipe, seed, families)
+    adapters, pairs = family_adapters(ids, recipe, device, seed)
+    title = name or Path(path).name.partition(".")[0]
+    instance = assemble(
+        title,
+        rows,
+        adapters,
+        recipe,
+        profile=device,
+        seed=seed,
+        pairs=pairs,
+        extra={
+            "class": title,
+            "log": Path(path).name,
+            "speed": mapping.speed,
+            "profile": device.name,
+        },
+    )
+    load_s = {adapter.id: adapter.load_s for adapter in adapters}
+    work = sum(
+        draw.work_s(recipe, device, steps=r.steps, images=r.images, load_s=load_s[r.adapter])
+        for r in rows
+    )
+    span = rows[-1].arrival_s
+    load = work / (span * recipe.gpus.count) if span > 0 else None
+    return Imported(instance, count, span, load)
+
+
+def _rows(
+    cells: Cells, mapping: Mapping, recipe: Recipe, seed: int, families: Sequence[str]
+) -> list[Row]:
+    """The window's requests, with everything that the log does not tell drawn."""
+    columns, count = mapping.columns, len(families)
+    times = cells.times()
+    drawn_steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
+    steps = cells.numbers(columns.steps, 1, 1_000_000, drawn_steps)
+    drawn_images = draw.mixed(recipe.images.count, count, draw.stream(seed, "images"))
+    images = cells.numbers(columns.images, 1, 10_000, drawn_images)
+    sizes = draw.sizes(recipe.sizes, count, draw.stream(seed, "sizes"))
+    widths = cells.numbers(columns.width, 1, 65536, [s.width for s in sizes])
+    heights = cells.numbers(columns.height, 1, 65536, [s.height for s in sizes])
+    deadlines = cells.numbers(columns.deadline, 0, 1e9, [-1.0] * count)
+    weights = cells.numbers(
+        columns.weight,
+        0,
+        1e9,
+        draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights")),
+    )
+    prompts = cells.text(columns.prompt)
+    negatives = cells.text(columns.negative_prompt)
+    hard = _complexities(cells, mapping, recipe, seed, prompts)
+    ids = cells.text(columns.id) if columns.id else [f"r{i}" for i in range(count)]
+    seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
+    rows = []
+    for i in range(count):
+        size = (int(widths[i]), int(heights[i]))
+        same = size == (sizes[i].width, sizes[i].height)
+        rows.append(
+            Row(
+                id=ids[i],
+                arrival_s=round((times[i] - times[0]) / mapping.speed, 6),
+                adapter=families[i],
+                steps=int(steps[i]),
+                complexity=hard[i],
+                size=sizes[i] if same else Size(width=size[0], height=size[1]),
+                images=int(images[i]),
+                prompt=prompts[i],
+                negative_prompt=negatives[i],
+                seed=int(seeds[i]),
+                weight=weights[i],
+                deadline_s=None if deadlines[i] < 0 else deadlines[i],
+            )
+        )
+    return rows
+
+
+def _complexities(
+    cells: Cells, mapping: Mapping, recipe: Recipe, seed: int, prompts: Sequence[str]
+) -> list[float]:
+    """Complexity from the log, else estimated from the prompt, else from its length, else drawn."""
+    columns, count = mapping.columns, len(prompts)
+    drawn = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))
+    if columns.complexity is not None:
+        return cells.numbers(columns.complexity, 0, 1, drawn)
+    if columns.prompt is not None:
+        estimate = (
+            complexity.load_estimator(mapping.estimator)
+            if mapping.estimator
+            else complexity.estimate
+        )
+        return [estimate(prompt) for prompt in prompts]
+    if columns.prompt_length is None:
+        return drawn
+    unit = complexity.UNITS[mapping.length_unit]
+    lengths = cells.numbers(columns.prompt_length, 0, 1e9, [-1.0] * count)
+    return [
+        given if length < 0 else complexity.from_length(length * unit)
+        for length, given in zip(lengths, drawn, strict=True)
+    ]
