@@ -1,0 +1,176 @@
+"""``pats-opt gap-report``: offline optima and bounds against online policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pats_opt.cli import common
+
+if TYPE_CHECKING:
+    from pats_opt.report.config import Config
+    from pats_opt.report.gap import Report
+    from pats_opt.report.runs import Record
+
+
+@click.command("gap-report")
+@click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=common.FILE)
+@click.option("--suite", "suites", multiple=True, metavar="NAME", help="A generated suite.")
+@click.option("--solvers", metavar="A,B", help="Specs such as milp:backend=scip, by commas.")
+@common.time_limit_option
+@click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: all cores]")
+@click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
+@click.option("--config", "run_file", type=common.FILE, help="A TOML run file with these options.")
+@click.option("-o", "--output", type=common.FILE, help="Folder.  [default: new, below out/]")
+@click.option("--resume", is_flag=True, help="Keep the finished runs of the folder, do the rest.")
+@common.json_option
+def command(
+    instances: tuple[str, ...],
+    suites: tuple[str, ...],
+    solvers: str | None,
+    time_limit: float | None,
+    jobs: int | None,
+    seed: int | None,
+    run_file: str | None,
+    output: str | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run instances x solvers in parallel and report gaps, losses and latencies.
+
+    INSTANCE is a file or a folder of them. Without any, and without --suite or --config, the suite
+    'demo' is run, or with --resume what the folder was begun with. Each run is one process and one
+    JSON file in the folder, so a crash, a kill or Ctrl-C loses no finished run.
+    """
+    from pats_opt.report.gap import gap_report, prepare
+    from pats_opt.report.runs import cores
+
+    if resume and output is None:
+        raise click.UsageError("--resume needs the folder to go on in: add -o DIR")
+    folder = Path(output) if output is not None else _new_folder()
+    given = {
+        "instances": instances,
+        "suites": suites,
+        "solvers": tuple(filter(None, solvers.split(","))) if solvers else (),
+        "time_limit": time_limit,
+        "seed": seed,
+    }
+    config = _config(run_file, folder if resume else None, given)
+    to_do = prepare(config, folder, resume=resume)
+    with _progress(len(to_do), quiet=as_json) as done:
+        report = gap_report(config, folder, to_do, jobs=jobs or cores(), done=done)
+    if as_json:
+        common.print_json(_summary(report))
+    else:
+        click.echo("\n".join(report.sentences))
+        click.echo(f"The report is {folder / 'report.html'}")
+    _judge(report)
+
+
+def _new_folder() -> Path:
+    """A folder that nothing is in yet."""
+    from datetime import datetime
+
+    return Path("out") / f"gap-report-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> Config:
+    """The run file, or what the resumed folder was begun with, under what the command line says."""
+    import msgspec
+
+    from pats_opt.report.config import DEFAULT_SUITE, Config, read_config, saved_config
+
+    chosen = {key: value for key, value in given.items() if value not in (None, ())}
+    named = "instances" in chosen or "suites" in chosen
+    if run_file is not None:
+        base = read_config(run_file)
+    elif resumed is not None and (saved := saved_config(resumed)) is not None:
+        base = saved
+    else:
+        base = Config() if named else Config(suites=(DEFAULT_SUITE,))
+    if named:  # the command line's instances and suites replace the file's, both of them
+        chosen = {"instances": (), "suites": (), **chosen}
+    return msgspec.structs.replace(base, **chosen)
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[Record], None]]:
+    """A bar on a terminal's standard error; else nothing."""
+    import sys
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pats_opt.plot.style import label
+    from pats_opt.report.runs import FAILURES
+
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    failed = 0
+
+    def done(record: Record) -> None:
+        nonlocal failed
+        failed += record.end in FAILURES
+        last = f"{label(record.config.solver.spec)} on {label(record.config.instance.name)}"
+        bar.update(task, advance=1, last=f"{failed} failed; {last}" if failed else last)
+
+    with bar:
+        task = bar.add_task("", total=total, last="")
+        yield done
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    """The report as one JSON object."""
+    import msgspec
+
+    table = report.table
+    return {
+        "folder": str(report.folder),
+        "report": str(report.folder / "report.html"),
+        "summary": report.sentences,
+        "missing": report.missing,
+        "contradictions": table.contradictions,
+        "totals": msgspec.to_builtins(table.totals),
+        "duels": msgspec.to_builtins(table.duels),
+        "runs": [
+            {
+                "instance": case.label,
+                "class": case.instance.group,
+                "solver": row.solver.spec,
+                "end": row.verdict,
+                "loss": row.loss,
+                "bound": row.record.bound if row.record else None,
+                "gap": row.gap,
+                "optimum_gap": row.optimum_gap,
+                "proven": row.proven,
+            }
+            for case in table.cases
+            for row in case.rows
+        ],
+    }
+
+
+def _judge(report: Report) -> None:
+    """The exit status, once the report is written: interrupted, or a solver's claim disproved."""
+    from pats_opt.errors import NoScheduleError, SolverError
+
+    if report.missing:
+        raise NoScheduleError(
+            f"interrupted with {report.missing} runs to go; 'pats-opt gap-report --resume -o "
+            f"{report.folder}' does them"
+        )
+    if report.table.contradictions:
+        raise SolverError(report.table.contradictions[0])

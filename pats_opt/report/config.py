@@ -1,0 +1,190 @@
+"""What a report runs: options of the command line, or a TOML file with the same keys.
+
+A run file such as ``experiments/first/config.toml``::
+
+    title = "Exact optimum against PATS and FIFO"
+    instances = ["instances"]          # files, or folders of *.json; relative to this file
+    suites = ["demo"]                  # generated suites
+    solvers = ["auto", "pats", "fifo"]
+    time_limit = 60
+    seed = 0
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pats_opt import registry
+from pats_opt.errors import InputError
+from pats_opt.files import (
+    StrPath,
+    convert,
+    encode,
+    parse_json,
+    read_bytes,
+    read_instance,
+    write_bytes,
+    write_instance,
+)
+from pats_opt.generate import suites
+from pats_opt.generate.parts import read_toml
+from pats_opt.instance import Instance, digest
+from pats_opt.report.runs import InstanceInfo, RunConfig, SolverInfo, Task
+
+#: What a report without arguments compares.
+DEFAULT_SUITE = "demo"
+DEFAULT_SOLVERS = ("auto", "pats", "fifo")
+
+Limit = Annotated[float, Meta(gt=0, le=1e7)]
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A report's configuration.
+
+    Attributes:
+        title: Heading of the pages.
+        instances: Instance files, or folders whose ``*.json`` are instances.
+        suites: Names of generated suites.
+        solvers: Solver specs, ``name`` or ``name:key=value``.
+        time_limit: Seconds a run's solver is given.
+        grace_s: Seconds past it after which the run's process is killed.
+        seed: Of every random choice.
+    """
+
+    title: str = "Gap report"
+    instances: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    solvers: Annotated[tuple[str, ...], Meta(min_length=1)] = DEFAULT_SOLVERS
+    time_limit: Limit = 10.0
+    grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 60.0
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+class Source(NamedTuple):
+    """An instance of the report with the file a worker reads it from, and its class."""
+
+    instance: Instance
+    file: Path
+    group: str
+
+
+def read_config(path: StrPath) -> Config:
+    """Read a run file; its relative paths count from its folder.
+
+    Raises:
+        InputError: naming the file, the place in it and the mend.
+    """
+    document = read_toml(path)
+    try:
+        config: Config = convert(document, Config)
+    except InputError as error:
+        raise error.in_file(str(path)) from None
+    return _moved(config, Path(path).parent)
+
+
+def save_config(config: Config, folder: Path) -> None:
+    """Keep a report's configuration in its folder, with paths that count from there."""
+    relative = tuple(Path(os.path.relpath(p, folder)).as_posix() for p in config.instances)
+    write_bytes(folder / "config.json", encode(msgspec.structs.replace(config, instances=relative)))
+
+
+def saved_config(folder: Path) -> Config | None:
+    """The configuration kept in a report's folder, or None where there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config: Config = convert(parse_json(read_bytes(path)), Config)
+    except InputError as error:
+        raise error.in_file(str(path)) from None
+    return _moved(config, folder)
+
+
+def _moved(config: Config, folder: Path) -> Config:
+    return msgspec.structs.replace(
+        config, instances=tuple(str(folder / path) for path in config.instances)
+    )
+
+
+def solver_info(spec: str) -> SolverInfo:
+    """A solver spec with what the registry makes of it.
+
+    Raises:
+        InputError: for an unknown name or parameter.
+    """
+    made = registry.make(spec)
+    return SolverInfo(
+        spec=spec, name=made.name, kind=made.kind.value, params=registry.parameters(made)
+    )
+
+
+def sources(config: Config, folder: Path) -> Iterator[Source]:
+    """The instances of a report; those of suites are written below its folder first.
+
+    Raises:
+        InputError: for a file that is no instance, or a name that is no suite.
+    """
+    for path in _files(config.instances):
+        instance = read_instance(path)
+        yield Source(instance, path, group_of(instance, path.resolve().parent.name))
+    for suite in config.suites:
+        yield from _generated(suite, folder)
+
+
+def _files(paths: Iterable[str]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.rglob("*.json"))
+        if not found:
+            raise InputError("no *.json in this folder", file=str(path), mend="name instance files")
+        yield from found
+
+
+def _generated(suite: str, folder: Path) -> Iterator[Source]:
+    """A suite's instances, in files that outlive the run; suites' names are safe file names."""
+    for instance in suites.instances(suite):
+        path = folder / "instances" / suite / f"{instance.name}.json"
+        write_instance(instance, path)
+        yield Source(instance, path, group_of(instance, suite))
+
+
+def group_of(instance: Instance, otherwise: str) -> str:
+    """The class of an instance: ``extra.class`` where its file has one."""
+    extra = instance.extra
+    named = extra.get("class") if isinstance(extra, dict) else None
+    return named if isinstance(named, str) and named else otherwise or "-"
+
+
+def tasks(config: Config, folder: Path) -> list[Task]:
+    """Every run of a report, instance by instance; the same run asked for twice is done once.
+
+    Raises:
+        InputError: for anything in the configuration that cannot be run, before anything is.
+    """
+    solvers = [solver_info(spec) for spec in config.solvers]
+    found: dict[str, Task] = {}
+    for instance, file, group in sources(config, folder):
+        info = InstanceInfo(
+            name=instance.name,
+            file=Path(os.path.relpath(file, folder)).as_posix(),
+            sha256=instance.sha256,
+            group=group,
+            requests=len(instance.requests),
+            adapters=len(instance.adapters),
+            gpus=len(instance.gpus),
+        )
+        for solver in solvers:
+            run = RunConfig(
+                instance=info, solver=solver, time_limit=config.time_limit, seed=config.seed
+            )
+            same = (info.sha256, solver.name, digest(solver.params))
+            found.setdefault(repr(same), Task(config=run, instance=str(file), folder=str(folder)))
+    return list(found.values())

@@ -1,0 +1,106 @@
+"""The report from start to end: prepare a folder, run what is missing, write the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from pats_opt.errors import InputError
+from pats_opt.report.collect import Table, collect
+from pats_opt.report.config import Config, save_config, tasks
+from pats_opt.report.pages import write_pages
+from pats_opt.report.runs import Record, Task, read_record
+from pats_opt.report.workers import run_all
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A written report.
+
+    Attributes:
+        folder: Where it is.
+        table: Its numbers.
+        sentences: What they say.
+        missing: Runs that were not done, because it was interrupted.
+    """
+
+    folder: Path
+    table: Table
+    sentences: tuple[str, ...]
+    missing: int
+
+
+def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]:
+    """Check everything that can be checked before the first run, and make the folder.
+
+    Args:
+        config: What to run.
+        folder: Where to; new or empty unless it is resumed.
+        resume: Whether finished runs in the folder are kept.
+
+    Raises:
+        InputError: for a solver, an instance or a suite that is wrong, or a folder that is in use.
+    """
+    _usable(folder, resume)
+    found = tasks(config, folder)
+    if not found:
+        raise InputError("there is nothing to run", mend="name instances, or a suite with --suite")
+    save_config(config, folder)
+    return found
+
+
+def _usable(folder: Path, resume: bool) -> None:
+    try:
+        used = any(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(
+            f"cannot be used as a folder ({error.strerror})", file=str(folder)
+        ) from None
+    if used and not resume:
+        raise InputError(
+            "this folder is not empty",
+            file=str(folder),
+            mend="name a new one, or go on in it with --resume",
+        )
+
+
+def gap_report(
+    config: Config,
+    folder: Path,
+    to_do: Sequence[Task],
+    *,
+    jobs: int = 1,
+    done: Callable[[Record], None] = lambda _: None,
+) -> Report:
+    """Run what has no record yet, and write the pages over all of it.
+
+    Args:
+        config: What was asked for.
+        folder: The prepared folder.
+        to_do: The runs that :func:`prepare` found.
+        jobs: Worker processes at a time.
+        done: Called with each record: those that were there already, then each new one.
+
+    Ctrl-C ends the runs in progress; the report is then of those that are finished.
+    """
+    missing = []
+    for task in to_do:
+        record = read_record(folder, task.config)
+        if record is None:
+            missing.append(task)
+        else:
+            done(record)
+    with suppress(KeyboardInterrupt):
+        run_all(missing, jobs, config.grace_s, done)
+    records = [r for task in to_do if (r := read_record(folder, task.config)) is not None]
+    table = collect(to_do, records)
+    return Report(
+        folder=folder,
+        table=table,
+        sentences=tuple(write_pages(table, config, folder)),
+        missing=len(to_do) - len(records),
+    )

@@ -1,0 +1,256 @@
+"""Writes the table as ``report.html``, ``report.md`` and ``runs.csv``.
+
+Names, ids and messages come from files: HTML escapes them by default, Markdown through
+:func:`cell`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pats_opt import __version__
+from pats_opt.errors import one_line
+from pats_opt.files import write_bytes
+from pats_opt.loss import LossTerms
+from pats_opt.metrics import Metrics
+from pats_opt.report.collect import Case, Row, Table, Total
+from pats_opt.report.config import Config
+from pats_opt.report.runs import End
+from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
+from pats_opt.report.summary import number, percent, sentences
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+class Column(NamedTuple):
+    """A column of a table: its heading, and the text of a row's cell."""
+
+    heading: str
+    text: Callable[[Any], str]
+
+
+def metric(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
+    """A column that shows one of the metrics."""
+
+    def text(row: Row) -> str:
+        metrics = row.record.metrics if row.record else None
+        return show(None if metrics is None else getattr(metrics, name))
+
+    return Column(heading, text)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to a hundredth."""
+    return number(None) if value is None else f"{value:.2f}"
+
+
+#: What each run achieved.
+RESULTS = (
+    Column("end", lambda row: row.verdict),
+    Column("loss", lambda row: number(row.loss, 5)),
+    Column("bound", lambda row: number(row.record.bound if row.record else None, 5)),
+    Column("gap to best bound", lambda row: percent(row.gap)),
+    Column("gap to optimum", lambda row: percent(row.optimum_gap)),
+    Column("loss above optimum", lambda row: percent(row.excess)),
+    Column("utility", lambda row: number(row.record.utility if row.record else None)),
+    Column("seconds", lambda row: seconds(row.record.seconds if row.record else None)),
+)
+
+#: How each run's schedule serves.
+SERVICE = (
+    metric("latency mean s", "latency_mean_s"),
+    metric("p50", "latency_p50_s"),
+    metric("p95", "latency_p95_s"),
+    metric("p99", "latency_p99_s"),
+    metric("max", "latency_max_s"),
+    metric("switches", "switches"),
+    metric("switching s", "switching_s"),
+    metric("GPU busy", "busy_share", percent),
+    metric("VRAM peak GiB", "vram_peak_gib"),
+    metric("late", "deadline_misses"),
+    metric("rejected", "rejected"),
+    metric("steps saved", "steps_saved_share", percent),
+)
+
+
+#: Ends that the table of totals always tells; it tells others where they occur.
+ALWAYS = (End.FAILED, End.TIMED_OUT)
+
+
+def totals_columns(totals: Sequence[Total]) -> list[Column]:
+    """The table by class and solver; ends that no run had are left out but for the failures."""
+
+    def ended(end: str) -> Column:
+        return Column(end, lambda total: str(total.ends.get(end, 0)))
+
+    seen = {end for total in totals for end in total.ends}
+    told = [str(end) for end in End if end is not End.SOLVED and (end in seen or end in ALWAYS)]
+    return [
+        Column("runs", lambda total: str(total.runs)),
+        Column("proven optimal", lambda total: str(total.proven)),
+        Column("stopped at a limit", lambda total: str(total.stopped)),
+        *(ended(end) for end in [*told, *(["not run"] if "not run" in seen else [])]),
+        Column("gap to best bound", lambda t: _over(percent(t.gap), t.gaps, t.runs)),
+        Column(
+            "loss above optimum, median",
+            lambda t: (
+                _over(percent(t.excess.median), t.excess.count, t.runs)
+                if t.excess
+                else percent(None)
+            ),
+        ),
+        Column("seconds", lambda total: seconds(total.time_s)),
+    ]
+
+
+def _over(text: str, count: int, of: int) -> str:
+    """A mean, with how many runs it is over where that is not all of them."""
+    return text if count in (0, of) else f"{text} (of {count})"
+
+
+def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
+    """Write the three files into a folder; returns the summary's sentences."""
+    told = sentences(table)
+    context = _context(table, config, told)
+    write_bytes(folder / "runs.csv", runs_csv(table).encode("utf-8", "backslashreplace"))
+    write_bytes(folder / "report.md", report_md(context).encode("utf-8", "backslashreplace"))
+    write_bytes(folder / "report.html", report_html(context, table).encode("utf-8"))
+    return told
+
+
+def report_html(context: dict[str, Any], table: Table) -> str:
+    """The page: one file, nothing fetched."""
+    from markupsafe import Markup
+
+    from pats_opt.report.figures import pictures
+
+    drawn = [(p.title, Markup(p.svg), p.caption) for p in pictures(table)]  # noqa: S704 (our own)
+    return environment().get_template("report.html.j2").render(**context, pictures=drawn)
+
+
+def report_md(context: dict[str, Any]) -> str:
+    """The same tables as Markdown."""
+    return environment().get_template("report.md.j2").render(**context)
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape whatever they are given: HTML by default, Markdown with ``cell``."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader("pats_opt.report"), PackageLoader("pats_opt.plot")]),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"cell": cell, "percent": percent, "number": number, "plain": one_line}
+    return made
+
+
+def cell(text: object) -> str:
+    """Text that is only text in a cell of a Markdown table: one line, nothing marked up."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", one_line(str(text)))
+    return escaped.replace("://", r"\://")  # else taken for a link
+
+
+def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
+    """What both templates show, as plain names and texts."""
+    records = [row.record for case in table.cases for row in case.rows if row.record is not None]
+    machines = {tuple(r.machine.items()): r.machine for r in records}
+    versions = {tuple(r.versions.items()): r.versions for r in records}
+    return {
+        "title": config.title,
+        "sentences": told,
+        "broken": len(table.contradictions),
+        "config": config,
+        "version": __version__,
+        "solvers": table.solvers,
+        "groups": [
+            (group, [t for t in table.totals if t.group == group])
+            for group in dict.fromkeys(t.group for t in table.totals)
+        ],
+        "totals": totals_columns(table.totals),
+        "duels": table.duels,
+        "cases": table.cases,
+        "results": RESULTS,
+        "service": SERVICE,
+        "failures": [
+            (case.label, row)
+            for case in table.cases
+            for row in case.rows
+            if row.record is not None and row.record.error is not None
+        ],
+        "best": best,
+        "shifts": (percent(GAP_SHIFT), f"{TIME_SHIFT_S:g} s"),
+        "started": min((r.started for r in records), default=number(None)),
+        "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
+        "versions": [", ".join(f"{k} {v}" for k, v in m.items()) for m in versions.values()],
+    }
+
+
+def best(case: Case) -> str:
+    """What is known of an instance's optimum, in words."""
+    if case.infeasible:
+        return "proven infeasible"
+    if case.optimum is not None:
+        return f"optimum {number(case.optimum, 5)}"
+    bound = "no bound" if case.bound is None else f"best bound {number(case.bound, 5)}"
+    return f"{bound}, best loss {number(case.best, 5)}"
+
+
+def runs_csv(table: Table) -> str:
+    """One line a run, figures in full, empty where there is none."""
+    terms, metrics = LossTerms.__struct_fields__, Metrics.__struct_fields__
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            *("instance", "sha256", "class", "requests", "adapters", "gpus"),
+            *("solver", "kind", "time_limit_s", "seed", "end", "stop", "point"),
+            *("loss", "bound", "best_bound", "optimum", "gap_best_bound", "gap_optimum"),
+            *("loss_above_optimum", "loss_above_best_bound", "utility", "runtime_s", "wall_s"),
+            *(f"loss_{name}" for name in terms),
+            *metrics,
+            *("started", "schedule", "error"),
+        ]
+    )
+    for case in table.cases:
+        for row in case.rows:
+            writer.writerow(["" if value is None else value for value in _line(case, row)])
+    return out.getvalue()
+
+
+def _line(case: Case, row: Row) -> list[object]:
+    record, instance = row.record, case.instance
+    config = record.config if record else None
+    status = record.status if record else None
+    return [
+        *(instance.name, instance.sha256, instance.group),
+        *(instance.requests, instance.adapters, instance.gpus),
+        *(row.solver.spec, row.solver.kind),
+        *((config.time_limit, config.seed) if config else (None, None)),
+        str(record.end) if record else "not run",
+        *((str(status.stop), str(status.point)) if status else (None, None)),
+        *(row.loss, record.bound if record else None, case.bound, case.optimum),
+        *(row.gap, row.optimum_gap, row.excess, row.bound_excess),
+        *((record.utility, record.runtime_s, record.wall_s) if record else (None, None, None)),
+        *_fields(record.terms if record else None, LossTerms),
+        *_fields(record.metrics if record else None, Metrics),
+        *((record.started, record.schedule) if record else (None, None)),
+        f"{record.error.type}: {record.error.message}" if record and record.error else None,
+    ]
+
+
+def _fields(values: object, kind: type[LossTerms] | type[Metrics]) -> list[object]:
+    """The fields of a struct in order, empty for None."""
+    return [None if values is None else getattr(values, name) for name in kind.__struct_fields__]

@@ -1,0 +1,242 @@
+"""One run, one JSON file: what was asked, where, and what came out.
+
+``FOLDER/runs/<key>.json`` holds a :class:`Record`; ``FOLDER/schedules/<key>.json`` its schedule.
+The key is made of readable names and the digest of everything that decides the result, so a record
+of another configuration is never taken for this one's, and a name such as ``../x`` never leaves the
+folder.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from enum import StrEnum
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from pats_opt import __version__
+from pats_opt.errors import InputError
+from pats_opt.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.instance import digest
+from pats_opt.loss import LossTerms
+from pats_opt.metrics import Metrics
+from pats_opt.schedule import Status
+
+#: Packages whose versions a record names, where they are installed.
+PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
+
+
+class End(StrEnum):
+    """How a run ended."""
+
+    SOLVED = "solved"  #: with a checked schedule, optimal or not
+    NO_SCHEDULE = "no schedule"  #: stopped without a schedule; it may still give a bound
+    INFEASIBLE = "infeasible"  #: proven: no schedule exists
+    NOT_APPLICABLE = "not applicable"  #: the solver lacks a feature and refused
+    FAILED = "failed"  #: an error, told in ``error``
+    CRASHED = "crashed"  #: its process died, of a signal or for want of memory
+    TIMED_OUT = "timed out"  #: still busy after the time limit and the grace, and killed
+
+
+#: Ends that count against a solver: it was asked for a schedule and gave none.
+FAILURES = frozenset({End.NO_SCHEDULE, End.FAILED, End.CRASHED, End.TIMED_OUT})
+
+
+class InstanceInfo(Struct, frozen=True, kw_only=True):
+    """An instance of a report.
+
+    Attributes:
+        name: Its own name.
+        file: Its file, relative to the report's folder.
+        sha256: Its digest.
+        group: The class that its means are taken over.
+        requests: How many requests it has.
+        adapters: How many adapters.
+        gpus: How many GPUs.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    group: str
+    requests: int
+    adapters: int
+    gpus: int
+
+
+class SolverInfo(Struct, frozen=True, kw_only=True):
+    """A solver of a report: as asked for (``spec``), and what the registry makes of that."""
+
+    spec: str
+    name: str
+    kind: str
+    params: dict[str, Any]
+
+
+class RunConfig(Struct, frozen=True, kw_only=True):
+    """Everything that decides the result of one run.
+
+    Attributes:
+        instance: What is solved.
+        solver: By what.
+        time_limit: Seconds the solver is given.
+        seed: Of every random choice.
+        version: Of pats-opt.
+    """
+
+    instance: InstanceInfo
+    solver: SolverInfo
+    time_limit: float
+    seed: int
+    version: str = __version__
+
+    @property
+    def key(self) -> str:
+        """File name of the run without its suffix: safe, readable, and of this run alone."""
+        decides = {
+            "instance": self.instance.sha256,
+            "solver": self.solver.name,
+            "params": self.solver.params,
+            "time_limit": self.time_limit,
+            "seed": self.seed,
+            "version": self.version,
+        }
+        readable = f"{slug(self.instance.name)}--{slug(self.solver.spec)}"
+        return f"{readable}--{digest(decides)[:12]}"
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why there is no schedule: the error's type, its one line, and where it happened."""
+
+    type: str
+    message: str
+    detail: str = ""
+
+
+class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="format"):
+    """One finished run, whatever its end. Losses and figures are the checker's, not the solver's.
+
+    Attributes:
+        config: What was asked.
+        versions: Of Python and the packages.
+        machine: Platform, processor and cores.
+        end: How it ended.
+        status: Why the solver stopped and what the schedule is; None without a result.
+        error: Why there is no result, or None.
+        started: UTC, ISO 8601.
+        wall_s: Seconds of the whole process's work, reading and checking included.
+        runtime_s: Seconds of the solver, its warm start included; None without a result.
+        loss: Of the schedule; None without one.
+        bound: Proven lower bound on every schedule's loss, or None.
+        utility: The documents' utility, or None.
+        terms: The loss term by term, or None.
+        metrics: Latency, switching and use of the GPUs, or None.
+        details: What else the solver tells.
+        schedule: The schedule's file, relative to the report's folder, or None.
+    """
+
+    version: Literal[1] = 1
+    config: RunConfig
+    versions: dict[str, str]
+    machine: dict[str, str | int]
+    end: End
+    status: Status | None = None
+    error: Failure | None = None
+    started: str
+    wall_s: float
+    runtime_s: float | None = None
+    loss: float | None = None
+    bound: float | None = None
+    utility: float | None = None
+    terms: LossTerms | None = None
+    metrics: Metrics | None = None
+    details: dict[str, Any] = {}
+    schedule: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """What the run took: the solver's own time where it is known, else the process's."""
+        return self.wall_s if self.runtime_s is None else self.runtime_s
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """One run to do, as it is handed to a worker process."""
+
+    config: RunConfig
+    instance: str  # path of the instance's file
+    folder: str  # the report's folder
+
+
+def slug(text: str) -> str:
+    """A short file name part made of ``text``'s letters, digits, dots and hyphens."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:40].rstrip("-.") or "x"
+
+
+def record_path(folder: Path, config: RunConfig) -> Path:
+    """Where the record of a run lies."""
+    return folder / "runs" / f"{config.key}.json"
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write a record whole or not at all."""
+    write_bytes(record_path(folder, record.config), encode(record))
+
+
+def read_record(folder: Path, config: RunConfig) -> Record | None:
+    """The record of a run, or None where it is not there or cannot be read (it is run again)."""
+    try:
+        data = read_bytes(record_path(folder, config))
+        record: Record = convert(parse_json(data), Record)
+    except InputError:
+        return None
+    # The report's own view of the run counts: its group or the instance's file may have changed.
+    return msgspec.structs.replace(record, config=config)
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and those that solve."""
+    found = {"python": platform.python_version(), "pats-opt": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, str | int]:
+    """The machine a run was done on, without its name."""
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": cores(),
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    """The processor's model, where the platform tells it."""
+    if sys.platform == "linux":
+        try:
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()

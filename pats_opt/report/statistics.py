@@ -1,0 +1,99 @@
+"""Figures over many runs. Means are shifted geometric, so that no single instance rules them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from pats_opt.checker import TOLERANCE
+
+#: Shift of the mean of gaps: gaps well below 1 % count alike.
+GAP_SHIFT = 0.01
+
+#: Shift of the mean of seconds: times well below a second count alike.
+TIME_SHIFT_S = 1.0
+
+
+class Spread(Struct, frozen=True):
+    """Smallest, median and largest of some values, and how many there are."""
+
+    count: int
+    low: float
+    median: float
+    high: float
+
+
+class Duel(Struct, frozen=True, kw_only=True):
+    """Two solvers on the same instances: who has the lower loss, and by how much.
+
+    Attributes:
+        first: Label of the one.
+        second: Label of the other.
+        wins: Instances on which the first's loss is lower, or only the first has a schedule.
+        ties: Instances on which they are equal, or neither has a schedule.
+        losses: The rest.
+        ratio: Median of first's loss / second's where both have one, or None.
+    """
+
+    first: str
+    second: str
+    wins: int
+    ties: int
+    losses: int
+    ratio: float | None
+
+
+def shifted_geometric_mean(values: Sequence[float], shift: float) -> float | None:
+    """``exp(mean(log(v + shift))) - shift``, or None of nothing. Values are at least 0."""
+    if not values:
+        return None
+    return math.exp(math.fsum(math.log(v + shift) for v in values) / len(values)) - shift
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """The spread of values, infinite ones included; None of nothing."""
+    if not values:
+        return None
+    return Spread(len(values), min(values), median(values), max(values))
+
+
+def median(values: Sequence[float]) -> float:
+    """The median; of an even number of values the mean of the middle two."""
+    import numpy as np
+
+    middle = np.quantile(values, [0.5], method="averaged_inverted_cdf")
+    return float(middle[0])
+
+
+def ratio(loss: float, reference: float) -> float:
+    """``loss / reference``: 1 where both are 0, infinite where only the reference is."""
+    if reference > 0:
+        return loss / reference
+    return 1.0 if loss <= TOLERANCE else math.inf
+
+
+def compare(first: float | None, second: float | None) -> int:
+    """-1 where the first loss is lower, 1 where the second is, 0 where they are the same.
+
+    A loss that is missing is higher than any other.
+    """
+    if first is None or second is None:
+        return (first is None) - (second is None)
+    slack = TOLERANCE * max(1.0, abs(first), abs(second))
+    return 0 if abs(first - second) <= slack else (-1 if first < second else 1)
+
+
+def duel(names: tuple[str, str], losses: Sequence[tuple[float | None, float | None]]) -> Duel:
+    """Head to head over instances, each with the two losses (None where there is no schedule)."""
+    results = [compare(a, b) for a, b in losses]
+    ratios = [ratio(a, b) for a, b in losses if a is not None and b is not None]
+    return Duel(
+        first=names[0],
+        second=names[1],
+        wins=results.count(-1),
+        ties=results.count(0),
+        losses=results.count(1),
+        ratio=median(ratios) if ratios else None,
+    )

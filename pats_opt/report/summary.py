@@ -1,0 +1,135 @@
+"""The report's main results as sentences, computed from the table and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from pats_opt.report.collect import Case, Row, Table
+from pats_opt.report.runs import FAILURES, End, SolverInfo
+from pats_opt.report.statistics import Spread, spread
+from pats_opt.schedule import Stop
+from pats_opt.solver import Kind
+
+#: What stands where there is no figure.
+DASH = "\N{EN DASH}"
+
+
+def sentences(table: Table) -> list[str]:
+    """What the numbers say, the main result first."""
+    if not table.cases:
+        return ["There are no instances."]
+    online = [s for s in table.solvers if s.kind == Kind.ONLINE]
+    others = [s for s in table.solvers if s.kind != Kind.ONLINE]
+    return [
+        *table.contradictions,
+        *(_online(table.cases, solver) for solver in online),
+        *(_duels(table)),
+        *(_offline(table.cases, solver) for solver in others),
+        *_incomplete(table),
+    ]
+
+
+def _online(cases: Sequence[Case], solver: SolverInfo) -> str:
+    """How much an online policy loses, against what is proven."""
+    rows = list(_rows(cases, solver))
+    proven = spread([row.excess for row in rows if row.excess is not None])
+    bounded = [row for row in rows if row.excess is None and row.bound_excess is not None]
+    rest = spread([row.bound_excess for row in bounded if row.bound_excess is not None])
+    name = f"Online {solver.spec}"
+    if proven is None and rest is None:
+        return f"{name}: no instance has both its schedule and a bound to hold it against."
+    parts = []
+    if proven is not None:
+        parts.append(f"loses {_spread(proven)} against the proven optimum over {_cases(proven)}")
+    if rest is not None:
+        where = "" if proven is None else "the other "
+        parts.append(
+            f"{'and ' if parts else 'loses '}at most {_spread(rest)} against the best bound over "
+            f"{where}{_cases(rest)} whose optimum is not proven"
+        )
+    return f"{name} {', '.join(parts)}."
+
+
+def _offline(cases: Sequence[Case], solver: SolverInfo) -> str:
+    """What an offline solver proved, and how far it got where it did not."""
+    rows = list(_rows(cases, solver))
+    if not rows:
+        return f"{solver.spec} has no run that counts."
+    proven = sum(row.proven for row in rows)
+    opened = spread([row.gap for row in rows if row.gap is not None and not row.proven])
+    text = f"{solver.spec} proved its schedule optimal on {proven} of {_number(len(rows))}"
+    if opened is not None and solver.kind == Kind.EXACT:
+        text += f"; on the rest its gap to the best bound is {_spread(opened)}"
+    return text + "."
+
+
+def _duels(table: Table) -> Iterator[str]:
+    for d in table.duels:
+        text = (
+            f"{d.first} against {d.second}: lower loss on {d.wins}, equal on {d.ties}, "
+            f"higher on {d.losses}"
+        )
+        yield text + ("." if d.ratio is None else f"; median ratio of losses {number(d.ratio, 3)}.")
+
+
+def _incomplete(table: Table) -> Iterator[str]:
+    """Runs that gave no schedule, by the way they ended."""
+    rows = [row for case in table.cases for row in case.rows]
+    ends = {end: sum(1 for r in rows if r.record and r.record.end is end) for end in End}
+    told = [f"{ends[end]} {end}" for end in End if end in FAILURES and ends[end]]
+    if ends[End.NOT_APPLICABLE]:
+        told.append(f"{ends[End.NOT_APPLICABLE]} not applicable (the solver lacks a feature)")
+    if missing := sum(1 for row in rows if row.record is None):
+        told.append(f"{missing} not run")
+    limited = sum(1 for row in rows if row.verdict == Stop.TIME_LIMIT)
+    if limited:
+        told.append(f"{limited} stopped at the time limit with a schedule")
+    if told:
+        yield f"Of {_number(len(rows), 'run')}: {', '.join(told)}."
+    infeasible = sum(case.infeasible for case in table.cases)
+    if infeasible:
+        yield f"{_number(infeasible)} proven infeasible."
+
+
+def _rows(cases: Iterable[Case], solver: SolverInfo) -> Iterator[Row]:
+    """A solver's runs that count."""
+    for case in cases:
+        row = case.row(solver.spec)
+        if row is not None and row.counts and not case.infeasible:
+            yield row
+
+
+def _spread(values: Spread) -> str:
+    if values.low == values.high:
+        return percent(values.median)
+    return f"{percent(values.median)} (median; {percent(values.low)} to {percent(values.high)})"
+
+
+def _cases(values: Spread) -> str:
+    return _number(values.count)
+
+
+def _number(count: int, of: str = "instance") -> str:
+    return f"{count} {of}" + ("" if count == 1 else "s")
+
+
+def percent(share: float | None) -> str:
+    """A share as a short percentage; a dash for None."""
+    if share is None:
+        return DASH
+    if math.isinf(share):
+        return "∞"
+    value = 100 * share
+    digits = 0 if value >= 9.95 or value < 1e-6 else 1 if value >= 0.095 else 2
+    return f"{value:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure with some significant digits; a dash for None."""
+    if value is None:
+        return DASH
+    if math.isinf(value):
+        return "∞"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e" in text and abs(value) >= 1 else text
