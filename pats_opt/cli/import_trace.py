@@ -62,7 +62,7 @@ def column_options(command: F) -> F:
     help="s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
 )
 @click.option("--from", "since", metavar="TIME", help="First time taken, as the log writes it.")
-@click.option("--to", "until", metavar="TIME", help="First time no longer taken.")
+@click.option("--to", "until", metavar="TIME", help="Last time taken.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="At most N rows, the earliest.")
 @click.option(
     "--where", multiple=True, metavar="COLUMN=VALUE", help="Keep such rows (also !=); repeatable."

@@ -80,13 +80,19 @@ def generate(
     )
 
 
-def adapters(ids: list[str], recipe: Recipe, device: profile.Profile, seed: int) -> list[Adapter]:
-    """An adapter for each id, with load times drawn from the profile's tier; ``base`` is free."""
+def adapters(
+    ids: list[str],
+    recipe: Recipe,
+    device: profile.Profile,
+    seed: int,
+    base: str | None = draw.BASE,
+) -> list[Adapter]:
+    """An adapter for each id, with load times drawn from the profile's tier; the id ``base`` is free."""
     spec = device.load_time(recipe.switching.tier)
     loads = draw.load_times(spec, len(ids), draw.stream(seed, "load times"))
     return [
         Adapter(id=name, vram_gib=0.0, load_s=0.0)
-        if name == draw.BASE
+        if name == base
         else Adapter(id=name, vram_gib=device.memory.adapter_gib, load_s=load_s)
         for name, load_s in zip(ids, loads, strict=True)
     ]

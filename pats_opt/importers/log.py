@@ -60,7 +60,7 @@ class Window(Part, frozen=True, kw_only=True):
             % as strftime writes it. ``auto`` takes numbers as seconds and text as ISO times; a time
             without zone is UTC.
         since: First time taken, as the log writes times; None for the log's first.
-        until: First time no longer taken.
+        until: Last time taken.
         count: At most this many rows, the earliest.
         where: Conditions ``column=value`` or ``column!=value`` that rows must meet, as text.
     """
@@ -147,7 +147,7 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
 
 def select(
     table: pl.LazyFrame, columns: list[str], time: str, window: Window, file: StrPath
-) -> Any:
+) -> pl.DataFrame:
     """The rows of the window, by time, with ``columns``, :data:`ROW`, :data:`TIME`.
 
     Raises:
@@ -179,7 +179,7 @@ def select(
     if window.since is not None:
         chosen = chosen.filter(pl.col(TIME) >= _moment(window.since, kind, seconds, "--from"))
     if window.until is not None:
-        chosen = chosen.filter(pl.col(TIME) < _moment(window.until, kind, seconds, "--to"))
+        chosen = chosen.filter(pl.col(TIME) <= _moment(window.until, kind, seconds, "--to"))
     wanted = list(dict.fromkeys([ROW, TIME, *columns]))
     chosen = chosen.select(wanted).sort(TIME, ROW)
     if window.count is not None:
@@ -199,6 +199,16 @@ def select(
                 else "the filters leave no row of the log",
             )
     return rows
+
+
+def has_adapter(table: pl.LazyFrame, column: str | None) -> pl.Expr:
+    """Whether the cell of a column of adapters, a text or a list, is not empty."""
+    import polars as pl
+
+    cell = pl.col(column or "")
+    if isinstance(table.collect_schema()[column or ""], pl.List):
+        return cell.list.len() > 0
+    return cell.cast(pl.String).str.strip_chars().fill_null("") != ""
 
 
 def _condition(text: str, table: pl.LazyFrame, file: StrPath) -> pl.Expr:
@@ -242,7 +252,7 @@ def _is_number(text: str) -> bool:
 
 
 def time_expression(time_format: str, kind: Any) -> Any:
-    """A function from a column's name to the expression of its time in seconds, null if unreadable."""
+    """From a column's name to the expression of its time in seconds, null if unreadable."""
     import polars as pl
 
     def stamped(name: str) -> pl.Expr:
