@@ -6,22 +6,36 @@ replace the target only when the new file is complete.
 
 from __future__ import annotations
 
-import json
+import gc
 import os
-import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 
 from pats_opt.errors import InputError
 from pats_opt.instance import Instance, digest, validate
+from pats_opt.parsing import convert, parse, parse_json
 from pats_opt.schedule import Schedule
 
+__all__ = [
+    "StrPath",
+    "collector_paused",
+    "convert",
+    "encode",
+    "parse_instance",
+    "parse_json",
+    "read_bytes",
+    "read_instance",
+    "read_schedule",
+    "write_bytes",
+    "write_instance",
+    "write_schedule",
+]
+
 StrPath = str | os.PathLike[str]
-T = TypeVar("T")
 
 
 def read_instance(path: StrPath) -> Instance:
@@ -39,13 +53,15 @@ def read_instance(path: StrPath) -> Instance:
 
 def parse_instance(data: bytes | str) -> Instance:
     """The instance in a JSON text, checked as strictly as :func:`read_instance` does."""
-    document = parse_json(data)
-    instance = convert(document, Instance)
-    validate(instance)
-    # The digest is that of the text as given (a default may be spelled out in it or not), so the
-    # text is kept for writing the instance again.
-    instance.__dict__["sha256"] = digest(document)
-    instance.__dict__["text"] = data.encode() if isinstance(data, str) else data
+    data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    with collector_paused():
+        document, compact = parse(data)
+        instance = convert(document, Instance)
+        validate(instance)
+        # The digest is that of the text as given (a default may be spelled out in it or not), so
+        # the text is kept for writing the instance again.
+        instance.__dict__["sha256"] = digest(document, compact)
+        instance.__dict__["text"] = data
     return instance
 
 
@@ -57,9 +73,22 @@ def read_schedule(path: StrPath) -> Schedule:
     """
     data = read_bytes(path)
     try:
-        return convert(parse_json(data), Schedule)
+        with collector_paused():
+            return convert(parse_json(data), Schedule)
     except InputError as error:
         raise error.in_file(str(path)) from None
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking millions of new objects that are all in use."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def write_instance(instance: Instance, path: StrPath) -> None:
@@ -115,112 +144,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-class _Repeated(dict[str, Any]):
-    """A JSON object that has a key twice; ``key`` says which."""
-
-    key: str
-
-
-def parse_json(data: bytes | str) -> Any:
-    """A JSON text as Python objects, refusing duplicate keys, NaN and infinity."""
-    if isinstance(data, bytes):
-        try:
-            data = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                "this is not UTF-8 text", place=f"byte {error.start}", mend="save it as UTF-8 JSON"
-            ) from None
-    repeated = False
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeated
-        found = dict(items)
-        if len(found) != len(items):
-            repeated = True
-            marked = _Repeated(found)
-            keys = [key for key, _ in items]
-            marked.key = next(key for i, key in enumerate(keys) if key in keys[:i])
-            return marked
-        return found
-
-    def constant(token: str) -> Any:
-        found = re.search(rf"(?<![\w\"]){re.escape(token)}", data)
-        line = data.count("\n", 0, found.start()) + 1 if found else "?"
-        raise InputError(f"{token} is no number", place=f"line {line}", mend="write a finite one")
-
-    try:
-        document = json.loads(data, object_pairs_hook=pairs, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"this is not JSON ({error.msg})",
-            place=f"line {error.lineno} column {error.colno}",
-            mend="correct the syntax there",
-        ) from None
-    except RecursionError:
-        raise InputError("this is nested too deeply", mend="flatten it") from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise InputError(f"this holds a number out of range ({error})", mend="correct it") from None
-    if repeated:
-        place, key = next(_repeated(document, ""))
-        raise InputError(f"key {key!r} is there twice", place=place or None, mend="keep one")
-    return document
-
-
-def _repeated(node: Any, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, _Repeated):
-        yield place, node.key
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _repeated(value, f"{place}.{key}" if place else key)
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            yield from _repeated(value, f"{place}[{i}]")
-
-
-_KINDS = {
-    "object": "an object",
-    "array": "a list",
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "null": "null",
-}
-
-
-def convert(document: Any, kind: type[T]) -> T:
-    """A parsed JSON document as typed data.
-
-    Raises:
-        InputError: with the place and the mend.
-    """
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        place = path.rstrip("`").lstrip(".") or None
-        raise InputError(_plain(problem), place=place, mend=_mend(problem)) from None
-    except RecursionError:
-        raise InputError("this is nested too deeply", mend="flatten it") from None
-
-
-def _plain(problem: str) -> str:
-    """The message of msgspec in the words of JSON."""
-
-    def kinds(match: re.Match[str]) -> str:
-        return " or ".join(_KINDS.get(name, name) for name in match[1].split(" | "))
-
-    problem = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", kinds, problem)
-    problem = problem.replace("Object contains unknown field", "unknown key")
-    problem = problem.replace("Object missing required field", "missing key")
-    return problem[:1].lower() + problem[1:]
-
-
-def _mend(problem: str) -> str:
-    if "unknown field" in problem:
-        return "remove it, correct its spelling, or put it below 'extra'"
-    if "missing required" in problem:
-        return "add it"
-    return "correct the value"

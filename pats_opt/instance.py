@@ -29,8 +29,11 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Extra = dict[str, Any]
 
 
-class Document(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False, kw_only=True):
-    """Base of every object in a file: immutable, strict about keys, with a free ``extra``."""
+class Document(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Base of every object in a file: immutable, strict about keys, with a free ``extra``.
+
+    Documents hold no cycles, so the garbage collector need not walk them (``gc``).
+    """
 
     extra: Extra | msgspec.UnsetType = msgspec.UNSET
 
@@ -141,7 +144,7 @@ class Request(Document, frozen=True, kw_only=True):
     height: Annotated[int, Meta(ge=1, le=65536)] = 1024
 
 
-class Instance(Document, frozen=True, kw_only=True, dict=True):
+class Instance(Document, frozen=True, kw_only=True, dict=True, gc=True):
     """One scheduling problem as its file states it. Build one in code, or read one from a file."""
 
     format: Literal["pats-opt/instance"] = "pats-opt/instance"
@@ -173,10 +176,29 @@ def quanta(amount: float) -> int:
     return round(amount * 1e9)
 
 
-def digest(document: object) -> str:
-    """SHA-256 of a JSON document re-written with sorted keys, no spaces and UTF-8."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def digest(document: object, compact: bytes | None = None) -> str:
+    """SHA-256 of a JSON document re-written with sorted keys, no spaces and UTF-8.
+
+    Args:
+        document: The document, as :func:`json.loads` gives it.
+        compact: The same re-written by msgspec, where that is at hand: it saves writing again.
+            msgspec and :mod:`json` write the same but for numbers below 0.0001 and exponents.
+    """
+    if compact is None or _numbers_may_differ(compact):
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        compact = text.encode()
+    return hashlib.sha256(compact).hexdigest()
+
+
+def _numbers_may_differ(compact: bytes) -> bool:
+    """Whether a number may be in it that :func:`json.dumps` writes in another way."""
+    same_digits = compact.translate(_ONE_DIGIT)
+    return any(mark in same_digits for mark in (b"0e0", b"0e-0")) or any(
+        mark + b"0.0000" in compact for mark in (b":", b",", b"[", b"-")
+    )
+
+
+_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 
 
 def validate(instance: Instance) -> None:
