@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from pats_opt.instance import Instance, quanta
 from pats_opt.timing import BatchClock, late_after, to_ticks
 
@@ -32,8 +34,7 @@ class GpuSite:
     resident: Adapters
 
 
-@dataclass(frozen=True, slots=True)
-class JobOption:
+class JobOption(Struct, frozen=True, gc=False):
     """One way to run a job; ``quality_loss`` is weight x (best quality - this quality)."""
 
     steps: int
@@ -41,8 +42,7 @@ class JobOption:
     quality_loss: float
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True, gc=False):
     """A request on the grid. ``index`` counts jobs by arrival, then by place in the file.
 
     Attributes:
@@ -163,22 +163,24 @@ class Site:
         """
         capacity = self.gpus[gpu].capacity
         vram = capacity[0]
-        held = self.base_vram + sum(self.adapter_vram[a] for a in resident)
-        return (None if vram is None else vram - held, *capacity[1:])
+        if vram is not None:
+            vram -= self.base_vram + sum([self.adapter_vram[a] for a in resident])
+        return (vram, *capacity[1:])
 
     def fits(self, gpu: int, resident: Adapters, jobs: Sequence[Job]) -> bool:
         """Rules 2 and 3 for a batch of ``jobs`` on ``gpu`` with ``resident`` held."""
         active = {job.adapter for job in jobs}
-        return (
-            len(resident) <= self.max_resident
-            and active <= resident
-            and len(active) <= self.max_per_batch
-            and (self.clock.largest is None or len(jobs) <= self.clock.largest)
-            and all(
-                free is None or sum(job.demand[i] for job in jobs) <= free
-                for i, free in enumerate(self.room(gpu, resident))
-            )
-        )
+        if (
+            len(resident) > self.max_resident
+            or not active <= resident
+            or len(active) > self.max_per_batch
+            or (self.clock.largest is not None and len(jobs) > self.clock.largest)
+        ):
+            return False
+        for i, free in enumerate(self.room(gpu, resident)):  # a loop: simulations live in here
+            if free is not None and sum([job.demand[i] for job in jobs]) > free:
+                return False
+        return True
 
 
 class Problem:
@@ -196,9 +198,13 @@ class Problem:
         arrival = [to_ticks(r.arrival_s, site.tick_s) for r in instance.requests]
         order = sorted(range(len(arrival)), key=arrival.__getitem__)
         jobs = []
+        amounts: dict[tuple[tuple[str, float], ...], Amounts] = {}  # many requests ask the same
         for index, position in enumerate(order):
             r = instance.requests[position]
-            best = max(o.quality for o in r.options)
+            named = tuple(r.demand.items())
+            if named not in amounts:
+                amounts[named] = site.amounts(r.demand)
+            best = max([o.quality for o in r.options])
             jobs.append(
                 Job(
                     index=index,
@@ -206,10 +212,12 @@ class Problem:
                     position=position,
                     arrival=arrival[position],
                     adapter=site.adapter_index[r.adapter],
-                    demand=site.amounts(r.demand),
+                    demand=amounts[named],
                     options=tuple(
-                        JobOption(o.steps, o.quality, r.weight * (best - o.quality))
-                        for o in r.options
+                        [
+                            JobOption(o.steps, o.quality, r.weight * (best - o.quality))
+                            for o in r.options
+                        ]
                     ),
                     weight=r.weight,
                     complexity=r.complexity,

@@ -29,7 +29,7 @@ from pats_opt.simulate.rules import (
 )
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 
-#: Timers in a row at which a policy may let requests wait beside an idle GPU; then it counts as hung.
+#: Timers in a row at which a policy may leave requests beside an idle GPU; more count as a hang.
 MOST_IDLE_TIMERS = 100_000
 
 #: Decisions between two looks at the time limit.

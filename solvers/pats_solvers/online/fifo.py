@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from heapq import merge
+from itertools import chain
+from operator import attrgetter
 from typing import ClassVar, Literal
 
 import msgspec
@@ -83,7 +86,8 @@ class _Queue:
     def _next(self, idle: dict[int, GpuState], tick: int) -> BatchBuilder | None:
         for job in self._in_order(set(idle)):
             hosts = [idle[g] for g in self._hosts(job) if g in idle]
-            hosts.sort(key=lambda gpu: switching_seconds(self._site, gpu, job.adapter))
+            if len(hosts) > 1:
+                hosts.sort(key=partial(switching_seconds, self._site, job.adapter))
             options = (self._option(job), fewest_steps(job))
             for gpu in hosts:
                 batch = open_batch(self._site, gpu, job, options, tick=tick, victims=self._victims)
@@ -106,5 +110,5 @@ class _Queue:
 
     def _in_order(self, gpus: set[int]) -> Iterator[Job]:
         """Waiting jobs that one of these GPUs can hold, in order of arrival."""
-        queues = [queue.values() for hosts, queue in self._queues.items() if gpus & set(hosts)]
-        return merge(*queues, key=lambda job: job.index)
+        queues = [q.values() for hosts, q in self._queues.items() if not gpus.isdisjoint(hosts)]
+        return merge(*queues, key=attrgetter("index")) if len(queues) > 1 else chain(*queues)

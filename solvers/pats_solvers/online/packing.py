@@ -64,7 +64,7 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
         return gpu.resident if site.fits(gpu.index, gpu.resident, jobs) else None
     resident = gpu.resident | needed
     evictable = iter(victims(gpu.index, gpu.resident - needed))
-    while not site.fits(gpu.index, resident, jobs):
+    while len(resident) > site.max_resident or not site.fits(gpu.index, resident, jobs):
         victim = next(evictable, None)
         if victim is None:
             return None
@@ -72,7 +72,7 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
     return resident
 
 
-def switching_seconds(site: Site, gpu: GpuState, adapter: int) -> float:
+def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""
     active = frozenset((adapter,))
     return site.switch(gpu.resident, gpu.resident | active, active, gpu.active).seconds
@@ -104,16 +104,11 @@ class BatchBuilder:
         """Add ``job``; False, and nothing changes, where a rule forbids it."""
         site = self._site
         active = self._active if job.adapter in self._active else self._active | {job.adapter}
-        if (
-            self.full
-            or job.adapter not in self.resident
-            or len(active) > site.max_per_batch
-            or any(
-                room is not None and need > room
-                for need, room in zip(job.demand, self.free, strict=True)
-            )
-        ):
+        if self.full or job.adapter not in self.resident or len(active) > site.max_per_batch:
             return False
+        for need, room in zip(job.demand, self.free, strict=True):
+            if room is not None and need > room:
+                return False
         steps = job.options[option].steps
         if site.horizon is not None and self._end(active, steps) > site.horizon:
             return False
