@@ -15,9 +15,13 @@ from msgspec import Struct
 from pats_opt.errors import InputError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, late_loss, latency_loss, switching_loss
+from pats_opt.memory import collector_paused
 from pats_opt.problem import Adapters, GpuSite, Job, Problem, Switch
 from pats_opt.schedule import Batch, GpuPlan, Schedule
 from pats_opt.timing import shape_of
+
+#: A GPU's id and the place of a batch in its list.
+BatchPlace = tuple[str, int]
 
 #: Losses closer than this, relative to their size, are the same.
 TOLERANCE = 1e-6
@@ -48,7 +52,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return self.terms.total
 
 
-class Replayed(Struct, frozen=True):
+class Replayed(Struct, frozen=True, gc=False):
     """One batch as the rules make it: its switch, residents, members and end tick."""
 
     gpu: int
@@ -79,8 +83,9 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
 def examine(problem: Problem, schedule: Schedule) -> tuple[Verdict, list[Replayed]]:
     """The verdict, with the replayed batches for metrics and pictures."""
     replay = Replay(problem, schedule)
-    batches = list(replay)
-    terms = loss_terms(problem, batches, replay.rejected)
+    with collector_paused():
+        batches = list(replay)
+        terms = loss_terms(problem, batches, replay.rejected)
     if not replay.violations:
         replay.claims(terms.total)
     return Verdict(violations=tuple(replay.violations), terms=terms), batches
@@ -91,10 +96,10 @@ def loss_terms(problem: Problem, batches: list[Replayed], rejected: list[Job]) -
     site = problem.site
     served = [member for batch in batches for member in batch.members]
     return LossTerms(
-        quality=math.fsum(job.options[o].quality_loss for job, o, _ in served),
-        latency=math.fsum(latency_loss(site, job, c) for job, _, c in served),
-        late=math.fsum(late_loss(site, job, c) for job, _, c in served),
-        switching=math.fsum(switching_loss(site, b.switch.seconds) for b in batches),
+        quality=math.fsum([job.options[o].quality_loss for job, o, _ in served]),
+        latency=math.fsum([latency_loss(site, job, c) for job, _, c in served]),
+        late=math.fsum([late_loss(site, job, c) for job, _, c in served]),
+        switching=math.fsum([switching_loss(site, b.switch.seconds) for b in batches]),
         rejection=math.fsum(job.reject_loss or 0.0 for job in rejected),
     )
 
@@ -108,6 +113,10 @@ class Replay:
         self.rejected: list[Job] = []
         self._jobs = {job.id: job for job in problem.jobs}
         self._times: dict[int, int] = {}  # how often each job is served or rejected
+        # What recurs from batch to batch is worked out once.
+        self._room: dict[tuple[int, Adapters], tuple[int | None, ...]] = {}
+        self._ends: dict[tuple[int, ...], tuple[dict[int, int], int]] = {}
+        self._switches: dict[tuple[Adapters, Adapters, Adapters, Adapters | None], Switch] = {}
 
     def __iter__(self) -> Iterator[Replayed]:
         gpus = {g.id: g for g in self.site.gpus}
@@ -119,23 +128,27 @@ class Replay:
                 yield from self._gpu(gpu, plan)
         self._served_once()
 
-    def _wrong(self, rule: int, place: str, message: str) -> None:
-        self.violations.append(Violation(rule=rule, place=place, message=message))
+    def _wrong(self, rule: int, place: str | BatchPlace, message: str) -> None:
+        where = place if isinstance(place, str) else f"gpu {place[0]!r} batch {place[1]}"
+        self.violations.append(Violation(rule=rule, place=where, message=message))
 
     def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[Replayed]:
         resident, previous, free = gpu.resident, None, 0
         order = sorted(range(len(plan.batches)), key=lambda b: plan.batches[b].start)
         for b in order:
-            batch, place = plan.batches[b], f"gpu {gpu.id!r} batch {b}"
+            batch, place = plan.batches[b], (gpu.id, b)
             members = self._members(batch, place)
             before, resident = resident, self._residents(batch, resident, place)
-            active = frozenset(job.adapter for job, _ in members)
-            switch = self.site.switch(before, resident, active, previous)
-            self._memory(gpu, resident, [job for job, _ in members], place)
-            stays = active == previous
-            self._switch(batch, switch, stays, free, place)
-            done = self._completions(batch, members, place)
-            free = max(free, self._end(batch, members))
+            active = frozenset([job.adapter for job, _ in members])
+            change = before, resident, active, previous
+            switch = self._switches.get(change)
+            if switch is None:
+                switch = self._switches[change] = self.site.switch(*change)
+            self._memory(gpu, resident, active, [job for job, _ in members], place)
+            self._switch(batch, switch, active == previous, free, place)
+            ends, length = self._times_of(members)
+            done = self._completions(batch, members, ends, place)
+            free = max(free, batch.start + length)
             if self.site.horizon is not None and free > self.site.horizon:
                 self._wrong(
                     6, place, f"ends at tick {free}, after horizon_ticks {self.site.horizon}"
@@ -143,7 +156,7 @@ class Replay:
             previous = active
             yield Replayed(gpu.index, batch, switch, resident, tuple(done), free)
 
-    def _members(self, batch: Batch, place: str) -> list[tuple[Job, int]]:
+    def _members(self, batch: Batch, place: BatchPlace) -> list[tuple[Job, int]]:
         """Rule 1, and the members whose ids and options exist."""
         members = []
         for served in batch.requests:
@@ -160,38 +173,49 @@ class Replay:
             members.append((job, served.option))
         return members
 
-    def _residents(self, batch: Batch, resident: Adapters, place: str) -> Adapters:
+    def _residents(self, batch: Batch, resident: Adapters, place: BatchPlace) -> Adapters:
         """The residents after the batch's evictions and loads."""
-        index = self.site.adapter_index
-        sets = []
-        for key, names in (("evict", batch.evict), ("load", batch.load)):
-            known = {index[name] for name in names if name in index}
-            if len(known) != len(names):
-                self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
-            for a in sorted(known):
-                if (a in resident) == (key == "load"):
-                    state = "resident already" if key == "load" else "not resident"
-                    self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
-            sets.append(known)
-        evicted, loaded = sets
+        evicted = self._changed("evict", batch.evict, resident, place)
+        loaded = self._changed("load", batch.load, resident, place)
         return (resident - evicted) | loaded
 
-    def _memory(self, gpu: GpuSite, resident: Adapters, jobs: list[Job], place: str) -> None:
+    def _changed(
+        self, key: str, names: tuple[str, ...], resident: Adapters, place: BatchPlace
+    ) -> Adapters:
+        """The adapters that ``load`` or ``evict`` lists; those to evict must be resident."""
+        if not names:
+            return frozenset()
+        index = self.site.adapter_index
+        known = frozenset([index[name] for name in names if name in index])
+        if len(known) != len(names):
+            self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
+        for a in sorted(known):
+            if (a in resident) != (key == "evict"):
+                state = "not resident" if key == "evict" else "resident already"
+                self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
+        return known
+
+    def _memory(
+        self, gpu: GpuSite, resident: Adapters, active: Adapters, jobs: list[Job], place: BatchPlace
+    ) -> None:
         """Rules 2 and 3."""
         site, names = self.site, self.site.adapter_ids
         if len(resident) > site.max_resident:
             self._wrong(2, place, f"{len(resident)} residents, max_resident {site.max_resident}")
-        active = {job.adapter for job in jobs}
-        for a in sorted(active - resident):
-            self._wrong(2, place, f"adapter {names[a]!r} is not resident")
+        if not active <= resident:
+            for a in sorted(active - resident):
+                self._wrong(2, place, f"adapter {names[a]!r} is not resident")
         if len(active) > site.max_per_batch:
             self._wrong(2, place, f"{len(active)} adapters, max_per_batch {site.max_per_batch}")
         if site.clock.largest is not None and len(jobs) > site.clock.largest:
             self._wrong(
                 3, place, f"{len(jobs)} members, the step table ends at {site.clock.largest}"
             )
-        for i, free in enumerate(site.room(gpu.index, resident)):
-            used = sum(job.demand[i] for job in jobs)
+        room = self._room.get((gpu.index, resident))
+        if room is None:
+            room = self._room[gpu.index, resident] = site.room(gpu.index, resident)
+        for i, free in enumerate(room):
+            used = sum([job.demand[i] for job in jobs])
             if free is not None and used > free:
                 self._wrong(
                     3,
@@ -199,7 +223,9 @@ class Replay:
                     f"members take {used / 1e9:g} of {site.resources[i]}, {free / 1e9:g} is free",
                 )
 
-    def _switch(self, batch: Batch, switch: Switch, stays: bool, free: int, place: str) -> None:
+    def _switch(
+        self, batch: Batch, switch: Switch, stays: bool, free: int, place: BatchPlace
+    ) -> None:
         """Rules 4 and 6."""
         if batch.start < free or batch.switch_start < free:
             self._wrong(
@@ -215,22 +241,24 @@ class Replay:
         if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
             self._wrong(4, place, "there is no switch, so switch_start must equal start")
 
-    def _end(self, batch: Batch, members: list[tuple[Job, int]]) -> int:
-        shape = shape_of(job.options[o].steps for job, o in members)
-        return batch.start + (self.site.clock.duration(shape) if self._timed(members) else 0)
-
-    def _timed(self, members: list[tuple[Job, int]]) -> bool:
-        largest = self.site.clock.largest
-        return bool(members) and (largest is None or len(members) <= largest)
+    def _times_of(self, members: list[tuple[Job, int]]) -> tuple[dict[int, int], int]:
+        """Rule 5: ticks from a batch's start to the end of each step count, and of the batch."""
+        clock = self.site.clock
+        if not members or (clock.largest is not None and len(members) > clock.largest):
+            return {}, 0
+        steps = tuple([job.options[o].steps for job, o in members])
+        if steps not in self._ends:
+            shape = shape_of(steps)
+            ends = zip([s for s, _ in shape], clock.completions(shape), strict=True)
+            self._ends[steps] = dict(ends), clock.duration(shape)
+        return self._ends[steps]
 
     def _completions(
-        self, batch: Batch, members: list[tuple[Job, int]], place: str
+        self, batch: Batch, members: list[tuple[Job, int]], ends: dict[int, int], place: BatchPlace
     ) -> list[tuple[Job, int, int]]:
         """Rule 5: each member with its recomputed completion."""
-        if not self._timed(members):
+        if not ends:
             return []
-        shape = shape_of(job.options[o].steps for job, o in members)
-        ends = dict(zip((s for s, _ in shape), self.site.clock.completions(shape), strict=True))
         claimed = {served.id: served.completion for served in batch.requests}
         done = []
         for job, option in members:

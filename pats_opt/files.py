@@ -6,23 +6,20 @@ replace the target only when the new file is complete.
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from pats_opt.errors import InputError
 from pats_opt.instance import Instance, digest, validate
+from pats_opt.memory import collector_paused
 from pats_opt.parsing import convert, parse, parse_json
 from pats_opt.schedule import Schedule
 
 __all__ = [
     "StrPath",
-    "collector_paused",
     "convert",
     "encode",
     "parse_instance",
@@ -77,18 +74,6 @@ def read_schedule(path: StrPath) -> Schedule:
             return convert(parse_json(data), Schedule)
     except InputError as error:
         raise error.in_file(str(path)) from None
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking millions of new objects that are all in use."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def write_instance(instance: Instance, path: StrPath) -> None:
