@@ -67,6 +67,12 @@ def _tint(colour: str) -> str:
     return "#" + "".join(f"{(part + 255) // 2:02X}" for part in parts)
 
 
+def on(colour: str) -> str:
+    """Black or white, whichever reads better on a colour."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else "white"
+
+
 def label(text: str, longest: int = 28) -> str:
     """Text from a file as a short label: one line, printable, and cut in the middle."""
     shown = one_line(text)

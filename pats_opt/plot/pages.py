@@ -1,0 +1,120 @@
+"""Writes a schedule's picture: a page with its figures (HTML), or the picture alone (SVG, PNG)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pats_opt.checker import Replay, Replayed, Verdict, check
+from pats_opt.errors import InputError, one_line
+from pats_opt.files import StrPath, write_bytes
+from pats_opt.instance import Instance
+from pats_opt.loss import LossTerms, best_utility, gap
+from pats_opt.metrics import Metrics, measure
+from pats_opt.plot import style
+from pats_opt.plot.schedule import caption, draw, tooltips
+from pats_opt.problem import Problem
+from pats_opt.schedule import Schedule
+
+SUFFIXES = (".html", ".svg", ".png")
+
+#: Violations that a page lists.
+MOST_VIOLATIONS = 50
+
+
+def show(instance: Instance, schedule: Schedule, path: StrPath) -> Verdict:
+    """Draw a schedule, valid or not, into a file; its suffix says as what.
+
+    Returns:
+        What the check found; a picture of an invalid schedule says so.
+
+    Raises:
+        InputError: for another suffix, a schedule of another instance, or a file that cannot be
+            written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"there are no pictures of kind {suffix or 'none'!r}",
+            file=str(path),
+            mend=f"end the name in one of: {', '.join(SUFFIXES)}",
+        )
+    problem = Problem(instance)
+    verdict = check(problem, schedule)
+    batches = list(Replay(problem, schedule))
+    heading = "" if suffix == ".html" else _heading(schedule, verdict)
+    drawn = draw(problem, batches, heading)
+    if suffix == ".png":
+        write_bytes(path, style.png(drawn))
+        return verdict
+    picture = style.svg(drawn, "schedule", _heading(schedule, verdict), tooltips(problem, batches))
+    if suffix == ".svg":
+        write_bytes(path, style.document(picture).encode())
+        return verdict
+    page = _page(schedule, verdict, problem, batches, picture)
+    write_bytes(path, page.encode())
+    return verdict
+
+
+def _heading(schedule: Schedule, verdict: Verdict) -> str:
+    """One line that says whose schedule it is, its loss, and that it is wrong where it is."""
+    text = f"{style.label(schedule.instance.name, 60)}, {style.label(schedule.solver.name)}"
+    wrong = "" if verdict.ok else f", NOT VALID ({len(verdict.violations)} violations)"
+    return f"{text}: loss {verdict.loss:.6g}{wrong}"
+
+
+def _page(
+    schedule: Schedule,
+    verdict: Verdict,
+    problem: Problem,
+    batches: Sequence[Replayed],
+    picture: str,
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("pats_opt.plot"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = one_line
+    violations = verdict.violations
+    return environment.get_template("schedule.html.j2").render(
+        schedule=schedule,
+        parameters=", ".join(f"{k}={v}" for k, v in schedule.solver.params.items()),
+        violations=violations[:MOST_VIOLATIONS],
+        more=max(0, len(violations) - MOST_VIOLATIONS),
+        picture=Markup(picture),  # noqa: S704 (our own)
+        loss=[*_rows(verdict.terms), ("loss", figure(verdict.loss))],
+        result=[
+            ("bound", figure(schedule.bound)),
+            ("gap", figure(gap(verdict.loss, schedule.bound))),
+            ("utility", figure(best_utility(problem) - verdict.loss)),
+        ],
+        metrics=_rows(measure(problem, batches)),
+        caption=caption(batches),
+    )
+
+
+def _rows(values: LossTerms | Metrics) -> list[tuple[str, str]]:
+    """Names and figures of a struct, in words."""
+    return [(words(name), figure(getattr(values, name))) for name in values.__struct_fields__]
+
+
+def words(name: str) -> str:
+    """A field's name in words, its unit behind a comma: ``latency_p95_s`` is ``latency p95, s``."""
+    for suffix, unit in (("_s", ", s"), ("_gib", ", GiB")):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " ").replace("vram", "VRAM") + unit
+    return name.replace("_", " ")
+
+
+def figure(value: Any) -> str:
+    """A figure in short; a dash for None."""
+    if value is None:
+        return "\N{EN DASH}"
+    return str(value) if isinstance(value, int) else f"{value:.5g}"
