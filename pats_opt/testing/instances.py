@@ -53,9 +53,11 @@ STEPS: tuple[tuple[tuple[int, ...], float], ...] = (
 PRICES = (0.0, 0.05, 0.1, 1 / 3, 1.0)
 
 
-def random_features(rng: random.Random, share: float = 0.4) -> frozenset[Feature]:
-    """A random set of features that can be together, each drawn with probability ``share``."""
-    drawn = {feature for feature in sorted(ALL_FEATURES) if rng.random() < share}
+def random_features(
+    rng: random.Random, share: float = 0.4, among: frozenset[Feature] = ALL_FEATURES
+) -> frozenset[Feature]:
+    """Random features of ``among`` that can be together, each drawn with probability ``share``."""
+    drawn = {feature for feature in sorted(ALL_FEATURES) if rng.random() < share} & among
     for one, other in CONFLICTS:
         if {one, other} <= drawn:
             drawn.discard(rng.choice((one, other)))
@@ -63,7 +65,7 @@ def random_features(rng: random.Random, share: float = 0.4) -> frozenset[Feature
 
 
 def random_instance(
-    seed: int,
+    seed: int | random.Random,
     features: Iterable[Feature] | None = None,
     *,
     requests: tuple[int, int] = (1, 5),
@@ -73,7 +75,8 @@ def random_instance(
     """A tiny random instance: 1-3 adapters, 1-2 GPUs, batches and switches of a few ticks.
 
     Args:
-        seed: The same seed and arguments give the same instance.
+        seed: The same seed and arguments give the same instance. A generator is drawn from, which
+            lets a property-based test library choose and shrink.
         features: Exactly the features it uses; None draws a random set.
         requests: Fewest and most requests.
         tight: Make a hard horizon just long enough to serve one request after another with its
@@ -83,10 +86,11 @@ def random_instance(
     Raises:
         ValueError: The features cannot be together.
     """
-    rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    given = isinstance(seed, random.Random)
+    rng = seed if isinstance(seed, random.Random) else random.Random(seed)  # noqa: S311
     wanted = random_features(rng) if features is None else frozenset(features)
     _refuse_contradictions(wanted)
-    made = _Draw(rng, wanted).instance(f"random-{seed}", rng.randint(*requests))
+    made = _Draw(rng, wanted).instance("random" if given else f"random-{seed}", rng.randint(*requests))
     if Feature.HORIZON in wanted:
         made = msgspec.structs.replace(made, horizon_ticks=_horizon(Problem(made), tight))
     if not feasible:
@@ -279,17 +283,13 @@ def _horizon(problem: Problem, tight: bool) -> int:
         if tight:
             switch = site.switch(resident[g], after, after, active[g]).ticks
             resident[g] = active[g] = after
-            length = min(_alone(problem, job))
+            length = min(site.clock.duration(((o.steps, 1),)) for o in job.options)
         else:
             loads = (*site.load_s, *site.pairs.values(), site.activate_s)
             switch = site.max_resident * (round(max(loads) / site.tick_s) + 1)
             length = _longest(problem, job)
         now = max(now, job.arrival) + switch + length
     return now
-
-
-def _alone(problem: Problem, job: Job) -> list[int]:
-    return [problem.site.clock.duration(((o.steps, 1),)) for o in job.options]
 
 
 def _longest(problem: Problem, job: Job) -> int:
@@ -309,7 +309,7 @@ def _broken(rng: random.Random, made: Instance) -> Instance:
     if made.horizon_ticks is not None and rng.random() < 0.5:
         whole = Problem(msgspec.structs.replace(made, requests=tuple(requests)))
         job = next(job for job in whole.jobs if job.position == r)
-        end = job.arrival + min(_alone(whole, job)) - 1
+        end = job.arrival + min(whole.site.clock.quickest(o.steps) for o in job.options) - 1
         return msgspec.structs.replace(made, requests=tuple(requests), horizon_ticks=end)
     demand = {**requests[r].demand, "vram_gib": 500.0}
     requests[r] = msgspec.structs.replace(requests[r], demand=demand)

@@ -1,0 +1,138 @@
+"""The policy conformance suite on the built-in policies, and on policies that it must catch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from pats_opt.errors import SolverError
+from pats_opt.policy import Action, Decide, GpuState, Policy, Start, State
+from pats_opt.problem import Site
+from pats_opt.solver import Capabilities, Kind
+from pats_opt.testing.policies import PolicyConformance
+from pats_solvers.online.fifo import Fifo
+from pats_solvers.online.pats import Pats
+
+
+class TestFifo(PolicyConformance):
+    """``fifo`` with its defaults."""
+
+    def make(self) -> Policy:
+        """The policy."""
+        return Fifo()
+
+
+class TestFifoFewest(PolicyConformance):
+    """``fifo`` with the fewest steps."""
+
+    def make(self) -> Policy:
+        """The policy."""
+        return Fifo(option="fewest")
+
+
+class TestPats(PolicyConformance):
+    """``pats`` with its defaults."""
+
+    def make(self) -> Policy:
+        """The policy."""
+        return Pats()
+
+
+class TestPatsAblated(PolicyConformance):
+    """``pats`` with every factor switched off."""
+
+    def make(self) -> Policy:
+        """The policy."""
+        return Pats(gamma=0.0, use_cosine=False, prune=False, followers=False)
+
+
+class One(msgspec.Struct, frozen=True):
+    """Serves the earliest request alone on the first GPU; the base of policies that go wrong."""
+
+    name: ClassVar[str] = "one"
+    kind: ClassVar[Kind] = Kind.ONLINE
+    capabilities: ClassVar[Capabilities] = Capabilities(frozenset())
+
+    def start(self, site: Site, seed: int) -> Decide:  # noqa: ARG002
+        """No memory."""
+
+        def decide(state: State) -> list[Action]:
+            gpu = state.gpus[0]
+            if gpu.free_at > state.tick or not state.waiting:
+                return []
+            return [self.serve(state, gpu)]
+
+        return decide
+
+    def serve(self, state: State, gpu: GpuState) -> Start:
+        """The batch it starts."""
+        job = next(iter(state.waiting.values()))
+        return Start(gpu.index, ((job.index, 0),), frozenset((job.adapter,)))
+
+
+class FileOrder(One, frozen=True):
+    """Serves by place in the file, where a later request may stand before an earlier one."""
+
+    def serve(self, state: State, gpu: GpuState) -> Start:
+        """The batch it starts."""
+        job = sorted(state.waiting.values(), key=lambda job: job.position % 3)[0]
+        return Start(gpu.index, ((job.index, 0),), frozenset((job.adapter,)))
+
+
+class Forgetful(One, frozen=True):
+    """Keeps its memory between runs."""
+
+    def start(self, site: Site, seed: int) -> Decide:
+        """Every second run differs."""
+        SEEN.append(seed)
+        inner = One.start(self, site, seed)
+        return inner if len(SEEN) % 2 else lambda state: list(inner(state))[: state.tick]
+
+
+SEEN: list[int] = []
+
+
+class Picky(One, frozen=True):
+    """Never serves the first request of all."""
+
+    def start(self, site: Site, seed: int) -> Decide:
+        """Waits while the first request does."""
+        inner = One.start(self, site, seed)
+        return lambda state: [] if 0 in state.waiting else inner(state)
+
+
+def suite(policy: type[One]) -> PolicyConformance:
+    class Suite(PolicyConformance):
+        seeds = range(30)
+
+        def make(self) -> Policy:
+            """The policy."""
+            return policy()
+
+    return Suite()
+
+
+def test_one_conforms() -> None:
+    """The base of the policies below does nothing wrong, so what they do is what is caught."""
+    sound = suite(One)
+    sound.test_serves_all()
+    sound.test_does_not_see_the_future()
+    sound.test_same_seed_same_answers()
+
+
+def test_a_look_at_the_file_is_caught() -> None:
+    with pytest.raises(AssertionError):
+        suite(FileOrder).test_does_not_see_the_future()
+
+
+def test_memory_kept_between_runs_is_caught() -> None:
+    SEEN.clear()
+    with pytest.raises((AssertionError, SolverError)):
+        suite(Forgetful).test_same_seed_same_answers()
+
+
+def test_a_request_left_waiting_is_caught() -> None:
+    with pytest.raises(SolverError, match="waiting for ever"):
+        suite(Picky).test_serves_all()
