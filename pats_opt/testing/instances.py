@@ -86,11 +86,12 @@ def random_instance(
     Raises:
         ValueError: The features cannot be together.
     """
-    given = isinstance(seed, random.Random)
-    rng = seed if isinstance(seed, random.Random) else random.Random(seed)  # noqa: S311
+    rng, name = seed, "random"
+    if not isinstance(rng, random.Random):
+        rng, name = random.Random(seed), f"random-{seed}"  # noqa: S311 - reproducible, not secret
     wanted = random_features(rng) if features is None else frozenset(features)
     _refuse_contradictions(wanted)
-    made = _Draw(rng, wanted).instance("random" if given else f"random-{seed}", rng.randint(*requests))
+    made = _Draw(rng, wanted).instance(name, rng.randint(*requests))
     if Feature.HORIZON in wanted:
         made = msgspec.structs.replace(made, horizon_ticks=_horizon(Problem(made), tight))
     if not feasible:
