@@ -1,0 +1,183 @@
+"""CBC through PuLP: PuLP writes the files and reads the answer, this runs CBC so that it can stop.
+
+CBC is a program of its own. It runs in its own session, so that Ctrl-C reaches us alone; to stop it we
+pass the signal on, and it ends with its best point. All files are in a folder that goes at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from queue import Empty, Queue
+
+import numpy as np
+import pulp
+
+from pats_opt.errors import SolverError
+from pats_opt.schedule import Stop
+from pats_solvers.milp.backends import Answer, Limits
+from pats_solvers.milp.model import Floats, Model
+
+POLL = 0.05  #: seconds between two looks at the user's wish to stop
+GRACE = 10.0  #: seconds CBC gets to end by itself when it is asked to
+
+#: Printed numbers have few digits: a printed bound is lowered by this, relative to its size.
+PRINTED = 1e-5
+
+
+def solve(model: Model, limits: Limits, hint: Floats | None) -> Answer:
+    """Solve with CBC."""
+    program, variables = native(model)
+    if hint is not None:
+        for variable, value in zip(variables, hint.tolist(), strict=True):
+            variable.setInitialValue(round(value), check=False)
+    with tempfile.TemporaryDirectory(prefix="pats-milp-", ignore_cleanup_errors=True) as folder:
+        return _Cbc(model, limits, folder).run(program, variables, hint is not None)
+
+
+def native(model: Model) -> tuple[pulp.LpProblem, list[pulp.LpVariable]]:
+    """The model as a PuLP problem, and its variables in order."""
+    program = pulp.LpProblem("pats", pulp.LpMinimize)
+    kinds = {True: pulp.LpInteger, False: pulp.LpContinuous}
+    bounds = zip(model.lower.tolist(), model.upper.tolist(), model.integer.tolist(), strict=True)
+    variables = [
+        pulp.LpVariable(f"x{i}", low, high, kinds[whole])
+        for i, (low, high, whole) in enumerate(bounds)
+    ]
+    priced = np.flatnonzero(model.cost)
+    program.setObjective(
+        pulp.LpAffineExpression(
+            [(variables[i], c) for i, c in zip(priced, model.cost[priced].tolist(), strict=True)]
+        )
+    )
+    for row, (low, high, terms) in enumerate(_rows(model, variables)):
+        expression = pulp.LpAffineExpression(terms)
+        if low == high:
+            program.addConstraint(expression == low, f"r{row}")
+            continue
+        if math.isfinite(low):
+            program.addConstraint(expression >= low, f"r{row}")
+        if math.isfinite(high):
+            program.addConstraint(expression <= high, f"r{row}u")
+    return program, variables
+
+
+def _rows(
+    model: Model, variables: list[pulp.LpVariable]
+) -> Iterator[tuple[float, float, list[tuple[pulp.LpVariable, float]]]]:
+    """Range and terms of each row."""
+    ends = np.searchsorted(model.rows, np.arange(len(model.row_lower) + 1)).tolist()
+    columns, values = model.columns.tolist(), model.values.tolist()
+    for row, (first, last) in enumerate(pairwise(ends)):
+        terms = [
+            (variables[c], v) for c, v in zip(columns[first:last], values[first:last], strict=True)
+        ]
+        yield float(model.row_lower[row]), float(model.row_upper[row]), terms
+
+
+class _Cbc:
+    """One run of CBC."""
+
+    def __init__(self, model: Model, limits: Limits, folder: str) -> None:
+        self.model, self.limits, self.folder = model, limits, Path(folder)
+        self.bound: float | None = None
+        self.best: float | None = None
+        self.asked: Stop | None = None  # why we asked it to stop
+
+    def run(self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool) -> Answer:
+        """Write the files, run CBC, read its answer."""
+        cbc = pulp.PULP_CBC_CMD(msg=False)
+        mps, start, solution = (str(self.folder / f"model.{end}") for end in ("mps", "mst", "sol"))
+        order, names, row_names, _ = program.writeMPS(mps, rename=True)
+        command = [cbc.path, mps]
+        if warm:
+            cbc.writesol(start, program, order, names, row_names)
+            command += ["-mips", start]
+        remaining = self.limits.remaining()
+        if remaining is not None:
+            command += ["-timeMode", "elapsed", "-sec", str(remaining)]
+        seed = str(self.limits.seed % 2**31)
+        command += ["-ratio", "0", "-allow", "0", "-randomSeed", seed, "-randomCbcSeed", seed]
+        command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]
+        tail = self._follow(command)
+        if not Path(solution).exists():
+            if self.asked is not None:
+                return Answer(self.asked, None, self.bound)
+            raise SolverError(f"CBC ended without an answer: {' '.join(tail)[-300:]}")
+        _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
+        return self._answer(found, np.array([values[v.name] for v in variables]), "".join(tail))
+
+    def _follow(self, command: list[str]) -> list[str]:
+        """Run CBC to its end, passing the user's wish to stop on; returns its last lines."""
+        cbc = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        queue: Queue[str | None] = Queue()
+
+        def read() -> None:
+            assert cbc.stdout is not None
+            for line in cbc.stdout:
+                queue.put(line)
+            queue.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        tail: list[str] = []
+        asked_at = 0.0
+        try:
+            while True:
+                if self.asked is None:
+                    if self.limits.interrupted():
+                        self.asked = Stop.INTERRUPTED
+                    elif self.limits.remaining() == 0.0:
+                        self.asked = Stop.TIME_LIMIT  # CBC looks at its clock too, but not often
+                    if self.asked is not None:
+                        cbc.send_signal(signal.SIGINT)
+                        asked_at = time.monotonic()
+                elif time.monotonic() > asked_at + GRACE:
+                    break
+                try:
+                    line = queue.get(timeout=POLL)
+                except Empty:
+                    continue
+                if line is None:
+                    break
+                tail = [*tail[-60:], line]
+                self._read(line)
+        finally:
+            cbc.kill()
+            cbc.wait()
+        return tail
+
+    def _read(self, line: str) -> None:
+        """Bound and best objective from CBC's log."""
+        if found := re.search(r"(\S+) best solution, best possible (\S+)", line):
+            best, bound = float(found[1]), float(found[2])
+            self.best = best if best < 1e40 else self.best
+        elif found := re.match(r"Lower bound:\s+(\S+)", line):
+            bound = float(found[1])
+        else:
+            return
+        self.bound = bound - PRINTED * abs(bound)
+        self.limits.progress(self.bound, self.best)
+
+    def _answer(self, found: int, x: Floats, log: str) -> Answer:
+        if found == pulp.LpSolutionInfeasible:
+            return Answer(Stop.INFEASIBLE)
+        if found == pulp.LpSolutionOptimal:
+            return Answer(Stop.OPTIMAL, x, self.model.objective(x))
+        stop = self.asked or (Stop.TIME_LIMIT if "time limit" in log else Stop.INTERRUPTED)
+        best = x if found == pulp.LpSolutionIntegerFeasible else None
+        return Answer(stop, best, self.bound)

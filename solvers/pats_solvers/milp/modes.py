@@ -1,0 +1,152 @@
+"""How a batch may be run: the documents' batch shapes, as few of them as the clock allows.
+
+A *level* is a step count; a *mode* is a set of batches that share one timing. There are two kinds:
+
+``exact``
+    A shape: exactly ``counts[i]`` members at level i. Needed where a larger batch can be quicker, and
+    useful where the model prices completions on the shape.
+``capped``
+    At most ``counts[i]`` members at level i *or above*, timed as if all were there. Where step time
+    and overhead never fall with the batch's size, a smaller batch ends no later (rule 5 depends on
+    exactly these sums), so the optimum stays; and modes that another one contains at the same times
+    drop out. With the documents' constant step time one mode per level is left of all the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pats_opt.errors import InputError
+from pats_opt.timing import BatchClock
+
+#: Most shapes that are listed for one adapter; beyond it a time-indexed model is hopeless anyway.
+MOST_SHAPES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One timing of a batch; ``offsets[i]`` is None where the mode has no member at level i."""
+
+    counts: tuple[int, ...]
+    offsets: tuple[int | None, ...]
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """All modes of one kind over the same levels."""
+
+    levels: tuple[int, ...]
+    capped: bool
+    modes: tuple[Mode, ...]
+
+    def offsets(self, level: int) -> list[int]:
+        """The different completion offsets of a level, rising."""
+        return sorted({o for m in self.modes if (o := m.offsets[level]) is not None})
+
+    @property
+    def shortest(self) -> int:
+        """Ticks of the shortest mode."""
+        return min(m.duration for m in self.modes)
+
+
+def monotone(clock: BatchClock, largest: int) -> bool:
+    """Whether step time and overhead never fall as a batch grows to ``largest``."""
+    step = [clock.step_s(n) for n in range(1, largest + 1)]
+    overhead = [clock.overhead_s(n) for n in range(1, largest + 1)]
+    return step == sorted(step) and overhead == sorted(overhead)
+
+
+def exact_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int) -> Modes:
+    """Every shape with at most ``most[i]`` members at level i and ``cap`` together."""
+    modes = []
+    for counts in _vectors(list(most), cap):
+        present = [i for i, n in enumerate(counts) if n]
+        if present:
+            ends = clock.completions(tuple((levels[i], counts[i]) for i in present))
+            at = dict(zip(present, ends, strict=True))
+            modes.append(_mode(clock, counts, at))
+    return Modes(tuple(levels), False, tuple(modes))
+
+
+def capped_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int) -> Modes:
+    """The modes of caps on "level i or above" that no other one contains at the same times."""
+    above = [min(cap, sum(most[i:])) for i in range(len(levels))]
+    modes = []
+    for caps in _falling(above):
+        top = max(i for i, n in enumerate(caps) if n)
+        shape = tuple(
+            (levels[i], caps[i] - (caps[i + 1] if i < top else 0)) for i in range(top + 1)
+        )
+        ends = clock.completions(shape)
+        modes.append(_mode(clock, caps, dict(enumerate(ends))))
+    return Modes(tuple(levels), True, tuple(_maximal(modes)))
+
+
+def _mode(clock: BatchClock, counts: tuple[int, ...], at: dict[int, int]) -> Mode:
+    duration = 1 if clock.slotted else max(at.values())
+    return Mode(counts, tuple(at.get(i) for i in range(len(counts))), duration)
+
+
+def _vectors(most: list[int], cap: int) -> Iterator[tuple[int, ...]]:
+    """All count vectors up to ``most`` with at most ``cap`` together."""
+    if not most:
+        yield ()
+        return
+    for first in range(min(most[0], cap) + 1):
+        for rest in _vectors(most[1:], cap - first):
+            yield (first, *rest)
+
+
+def _falling(above: list[int]) -> Iterator[tuple[int, ...]]:
+    """All non-rising vectors up to ``above`` that start above 0."""
+
+    def extend(head: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(head) == len(above):
+            yield head
+            return
+        for n in range(min(above[len(head)], head[-1] if head else above[0]) + 1):
+            yield from extend((*head, n))
+
+    return (caps for caps in extend(()) if caps[0])
+
+
+def shape_count(most: Sequence[int], cap: int) -> int:
+    """How many count vectors there are, the empty one included (no list is made)."""
+    ways = np.zeros(cap + 1, dtype=object)
+    ways[0] = 1
+    for n in most:
+        ways = np.array([sum(ways[max(0, c - n) : c + 1]) for c in range(cap + 1)], dtype=object)
+    return int(sum(ways))
+
+
+def refuse_too_many(most: Sequence[int], cap: int) -> None:
+    """Raise InputError where the shapes alone are too many to list."""
+    count = shape_count(most, cap)
+    if count > MOST_SHAPES:
+        raise InputError(
+            f"batches of up to {cap} members at {len(most)} step counts have {count:,} shapes, "
+            f"more than the {MOST_SHAPES:,} this model lists",
+            mend="offer fewer step counts, bound the batch size, or use --solver cpsat",
+        )
+
+
+def _maximal(modes: list[Mode]) -> list[Mode]:
+    """The modes that no other one contains without being later at any level it has."""
+    never = 1 << 60
+    caps = np.array([m.counts for m in modes], dtype=np.int64)
+    ends = np.array([[never if o is None else o for o in m.offsets] for m in modes], dtype=np.int64)
+    lasts = np.array([m.duration for m in modes], dtype=np.int64)
+    order = np.lexsort((lasts, *(-caps.T)))
+    kept: list[int] = []
+    for i in order:
+        used = caps[i] > 0
+        rivals = np.array(kept, dtype=np.int64)
+        contains = (caps[rivals] >= caps[i]).all(axis=1) & (lasts[rivals] <= lasts[i])
+        contains &= (ends[rivals][:, used] <= ends[i][used]).all(axis=1)
+        if not contains.any():
+            kept.append(int(i))
+    return [modes[i] for i in sorted(kept)]
