@@ -86,8 +86,9 @@ def random_instance(
     Raises:
         ValueError: The features cannot be together.
     """
-    rng, name = seed, "random"
-    if not isinstance(rng, random.Random):
+    if isinstance(seed, random.Random):
+        rng, name = seed, "random"
+    else:
         rng, name = random.Random(seed), f"random-{seed}"  # noqa: S311 - reproducible, not secret
     wanted = random_features(rng) if features is None else frozenset(features)
     _refuse_contradictions(wanted)
