@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -88,20 +89,21 @@ class PolicySolver(msgspec.Struct, frozen=True):
 
     policy: Policy
 
-    @property
-    def name(self) -> str:
-        """The policy's name."""
-        return self.policy.name
+    kind: ClassVar[Kind] = Kind.ONLINE
+    if TYPE_CHECKING:  # as the protocol asks; in truth they are the policy's, so the object's
+        name: ClassVar[str]
+        capabilities: ClassVar[Capabilities]
+    else:
 
-    @property
-    def kind(self) -> Kind:
-        """Online."""
-        return Kind.ONLINE
+        @property
+        def name(self) -> str:
+            """The policy's name."""
+            return self.policy.name
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """The policy's capability record."""
-        return self.policy.capabilities
+        @property
+        def capabilities(self) -> Capabilities:
+            """The policy's capability record."""
+            return self.policy.capabilities
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
