@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -192,12 +193,15 @@ def digest(document: object, compact: bytes | None = None) -> str:
 
 def _numbers_may_differ(compact: bytes) -> bool:
     """Whether a number may be in it that :func:`json.dumps` writes in another way."""
-    same_digits = compact.translate(_ONE_DIGIT)
-    return any(mark in same_digits for mark in (b"0e0", b"0e-0")) or any(
-        mark + b"0.0000" in compact for mark in (b":", b",", b"[", b"-")
-    )
+    if _EXPONENT.search(compact.translate(_ONE_DIGIT)):
+        return True
+    at = compact.find(b"0.0000")
+    while at >= 0 and compact[at - 1 : at] not in (b":", b",", b"[", b"-"):  # inside 10.00001
+        at = compact.find(b"0.0000", at + 1)
+    return at >= 0
 
 
+_EXPONENT = re.compile(rb"0e-?0")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 
 

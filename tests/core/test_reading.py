@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -536,7 +535,7 @@ def test_request_that_fits_no_gpu() -> None:
 
 @pytest.mark.slow
 def test_large_file(tmp_path: Path) -> None:
-    """A file of 200 MB is read and checked like any other."""
+    """A file of 200 MB is read like any other."""
     count = 200
     prompt = "p" * 1_000_000
     large = document(*(request(f"r{i}", prompt=prompt) for i in range(count)))
@@ -545,8 +544,3 @@ def test_large_file(tmp_path: Path) -> None:
     assert path.stat().st_size > 200e6
     instance = read_instance(path)
     assert len(instance.requests) == count
-    broken = copy.copy(large)
-    broken["requests"] = [*large["requests"], request("r0")]
-    path.write_text(json.dumps(broken))
-    with pytest.raises(InputError, match=r"requests\[200\]\.id"):
-        read_instance(path)
