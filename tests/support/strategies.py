@@ -85,11 +85,7 @@ def documents(draw: st.DrawFn, features: Iterable[Feature] | None = None) -> Jso
     document: Json = json.loads(encode(random_instance(rng, features, requests=(1, 3))))
     for path in [*places(document)]:
         node, key = parent(document, path)
-        if (
-            isinstance(node, dict)
-            and NEUTRAL.get(str(key), ...) == node[key]
-            and draw(st.booleans())
-        ):
+        if isinstance(node, dict) and NEUTRAL.get(key, ...) == node[key] and draw(st.booleans()):
             del node[key]
     return document
 
@@ -106,8 +102,8 @@ def places(node: Any, at: Path = ()) -> Iterator[Path]:
         yield (*at, key)
 
 
-def parent(document: Json, path: Path) -> tuple[Any, str | int]:
-    """The object or list that holds what is at ``path``, and its key there."""
+def parent(document: Json, path: Path) -> tuple[Any, Any]:
+    """The object or list that holds what is at ``path``, and its key or index there."""
     node: Any = document
     for key in path[:-1]:
         node = node[key]
