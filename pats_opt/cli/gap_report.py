@@ -169,7 +169,8 @@ def _judge(report: Report) -> None:
 
     if report.missing:
         raise NoScheduleError(
-            f"interrupted with {report.missing} runs to go; 'pats-opt gap-report --resume -o "
+            f"interrupted with {report.missing} {'run' if report.missing == 1 else 'runs'} to go; "
+            f"'pats-opt gap-report --resume -o "
             f"{report.folder}' does them"
         )
     if report.table.contradictions:

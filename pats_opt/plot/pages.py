@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pats_opt.checker import Replay, Replayed, Verdict, check
+from pats_opt.checker import Replayed, Verdict, check, examine
 from pats_opt.errors import InputError, one_line
 from pats_opt.files import StrPath, write_bytes
 from pats_opt.instance import Instance
@@ -41,8 +41,8 @@ def show(instance: Instance, schedule: Schedule, path: StrPath) -> Verdict:
             mend=f"end the name in one of: {', '.join(SUFFIXES)}",
         )
     problem = Problem(instance)
-    verdict = check(problem, schedule)
-    batches = list(Replay(problem, schedule))
+    verdict = check(problem, schedule)  # this one refuses a schedule of another instance
+    batches = examine(problem, schedule)[1]
     heading = "" if suffix == ".html" else _heading(schedule, verdict)
     drawn = draw(problem, batches, heading)
     if suffix == ".png":

@@ -38,7 +38,7 @@ class Row(Struct, frozen=True, kw_only=True):
         solver: The solver.
         record: What it left, or None where it has not been run.
         gap: To the best bound of the instance, as PROBLEM.md section 6 defines it; 1 for a failure;
-            None where there is no bound, the run was refused, or there is none.
+            None where there is no bound, or the run was refused or not done.
         optimum_gap: The same to the proven optimum, where it is proven.
         excess: loss / optimum - 1, where it is proven.
         bound_excess: loss / best bound - 1, where there is a bound: at least the true excess.
@@ -222,7 +222,7 @@ def _row(
         return Row(
             solver=solver,
             record=record,
-            gap=None if bound is None else 1.0,
+            gap=1.0,
             optimum_gap=None if optimum is None else 1.0,
         )
     return Row(

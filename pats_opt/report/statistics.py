@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from msgspec import Struct
 
@@ -57,14 +58,6 @@ def spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
     return Spread(len(values), min(values), median(values), max(values))
-
-
-def median(values: Sequence[float]) -> float:
-    """The median; of an even number of values the mean of the middle two."""
-    import numpy as np
-
-    middle = np.quantile(values, [0.5], method="averaged_inverted_cdf")
-    return float(middle[0])
 
 
 def ratio(loss: float, reference: float) -> float:

@@ -19,24 +19,24 @@ def sentences(table: Table) -> list[str]:
     """What the numbers say, the main result first."""
     if not table.cases:
         return ["There are no instances."]
-    online = [s for s in table.solvers if s.kind == Kind.ONLINE]
-    others = [s for s in table.solvers if s.kind != Kind.ONLINE]
+    provers = (Kind.EXACT, Kind.BOUND)
     return [
         *table.contradictions,
-        *(_online(table.cases, solver) for solver in online),
-        *(_duels(table)),
-        *(_offline(table.cases, solver) for solver in others),
+        *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.ONLINE),
+        *_duels(table),
+        *(_proves(table.cases, s) for s in table.solvers if s.kind in provers),
+        *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.HEURISTIC),
         *_incomplete(table),
     ]
 
 
-def _online(cases: Sequence[Case], solver: SolverInfo) -> str:
-    """How much an online policy loses, against what is proven."""
+def _loses(cases: Sequence[Case], solver: SolverInfo) -> str:
+    """How much an online policy or a heuristic loses, against what is proven."""
     rows = list(_rows(cases, solver))
     proven = spread([row.excess for row in rows if row.excess is not None])
     bounded = [row for row in rows if row.excess is None and row.bound_excess is not None]
     rest = spread([row.bound_excess for row in bounded if row.bound_excess is not None])
-    name = f"Online {solver.spec}"
+    name = f"{'Online' if solver.kind == Kind.ONLINE else 'Heuristic'} {solver.spec}"
     if proven is None and rest is None:
         return f"{name}: no instance has both its schedule and a bound to hold it against."
     parts = []
@@ -51,8 +51,8 @@ def _online(cases: Sequence[Case], solver: SolverInfo) -> str:
     return f"{name} {', '.join(parts)}."
 
 
-def _offline(cases: Sequence[Case], solver: SolverInfo) -> str:
-    """What an offline solver proved, and how far it got where it did not."""
+def _proves(cases: Sequence[Case], solver: SolverInfo) -> str:
+    """What an exact solver proved, and how far it got where it did not."""
     rows = list(_rows(cases, solver))
     if not rows:
         return f"{solver.spec} has no run that counts."

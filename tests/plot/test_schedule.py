@@ -1,0 +1,241 @@
+"""Pictures of schedules: what is drawn, at every size, valid or not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from pats_opt.checker import Replayed, examine
+from pats_opt.cli import run
+from pats_opt.errors import InputError
+from pats_opt.files import parse_instance, write_instance, write_schedule
+from pats_opt.instance import Instance
+from pats_opt.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.plot import style
+from pats_opt.plot.pages import show
+from pats_opt.plot.schedule import (
+    MOST_BATCHES,
+    MOST_MEMBERS,
+    bars,
+    gantt,
+    memory,
+    queue,
+    tooltips,
+)
+from pats_opt.problem import Problem
+from pats_opt.schedule import Schedule, SolverRef
+
+EVIL = '"><script>alert(1)</script>$x$_&amp;\n'
+
+
+class Tags(HTMLParser):
+    """The tags of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        """Keep the tag."""
+        self.found.add(tag)
+
+
+def document(requests: int, **changes: Any) -> dict[str, Any]:
+    """Requests of two adapters that arrive one a tick."""
+    return {
+        "format": "pats-opt/instance",
+        "version": 1,
+        "name": "pictures",
+        "tick_s": 1.0,
+        "base_vram_gib": 7.0,
+        "gpus": [{"id": "gpu-0", "capacity": {"vram_gib": 40.0}}, {"id": "gpu-1",
+                 "capacity": {"vram_gib": 24.0}}],
+        "adapters": [{"id": "a", "vram_gib": 0.5, "load_s": 2.0},
+                     {"id": "b", "vram_gib": 0.5, "load_s": 2.0}],
+        "switching": {"max_resident": 1, "price_per_s": 1.0},
+        "service": {"kind": "steps", "step_s": {"base": 0.1, "per_sample": 0.0}},
+        "latency_price_per_s": 0.05,
+        "requests": [
+            {"id": f"r{i}", "arrival_s": float(i), "adapter": "ab"[i % 2],
+             "demand": {"vram_gib": 4.0},
+             "options": [{"steps": 20, "quality": 0.9}, {"steps": 40, "quality": 1.0}]}
+            for i in range(requests)
+        ],
+        **changes,
+    }  # fmt: skip
+
+
+def planned(
+    requests: int, size: int = 2, **changes: Any
+) -> tuple[Instance, Problem, Schedule, list[Replayed]]:
+    """Batches of ``size`` of one adapter after another on the first GPU, options in turn."""
+    instance = parse_instance(json.dumps(document(requests, **changes)))
+    problem = Problem(instance)
+    batches, free = [], 2
+    for adapter in range(2):
+        mine = [job for job in problem.jobs if job.adapter == adapter]
+        for k in range(0, len(mine), size):
+            jobs = mine[k : k + size]
+            start = max(free, jobs[-1].arrival) + (2 if k == 0 else 0)
+            members = tuple((job.index, job.index // 2 % 2) for job in jobs)
+            batches.append(PlannedBatch(start, members, frozenset({adapter})))
+            free = start + 4
+    schedule = schedule_of(problem, plan_of([batches, []]), SolverRef(name="test"))
+    return instance, problem, schedule, examine(problem, schedule)[1]
+
+
+def values(numbers: Any) -> list[float]:
+    """What matplotlib keeps, as plain numbers."""
+    return [float(number) for number in np.asarray(numbers)]
+
+
+def test_bars_are_the_members_with_their_own_ends() -> None:
+    """r0 (20 steps, 2 s) and r2 (40 steps, 4 s) share a batch; the longer one lies below."""
+    _, problem, _, batches = planned(4)
+    first, second = list(bars(problem, batches))[:2]
+    assert (first.text, first.end - first.start) == ("r2", 4.0)
+    assert (second.text, second.end - second.start) == ("r0", 2.0)
+    assert first.start == second.start == 4.0
+    assert first.bottom == pytest.approx(second.bottom + second.height)  # the y axis points down
+
+
+def test_memory_falls_when_members_leave() -> None:
+    """7 GiB of the base, 0.5 of the adapter, and 4 for each member until its own end."""
+    _, problem, _, batches = planned(4)
+    with style.look():
+        ax = style.figure(4, 2).add_subplot()
+        memory(ax, problem, batches)
+    first, second = ax.get_lines()[:2]
+    steps = dict(zip(values(first.get_xdata()), values(first.get_ydata()), strict=True))
+    assert steps == {0: 7, 2: 7.5, 4: 15.5, 6: 11.5, 8: 7.5, 10: 15.5, 12: 11.5, 14: 7.5}
+    assert values(second.get_ydata()) == [7.0]
+    capacities = {values(line.get_ydata())[0] for line in ax.get_lines()[2:]}
+    assert capacities == {40.0, 24.0}
+
+
+def test_queue_counts_arrivals_that_wait() -> None:
+    """r0 to r3 arrive at 0 to 3; r0 and r2 start at 4, r1 and r3 at 10."""
+    _, problem, _, batches = planned(4)
+    with style.look():
+        ax = style.figure(4, 2).add_subplot()
+        queue(ax, problem, batches)
+    (area,) = ax.collections
+    corners = {tuple(values(point)) for point in np.asarray(area.get_paths()[0].vertices)}
+    assert {(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 2.0), (10.0, 0.0)} <= corners
+
+
+def test_gantt_draws_switches_only_where_there_are_any() -> None:
+    _, problem, _, batches = planned(8)
+    with style.look():
+        ax = style.figure(4, 2).add_subplot()
+        gantt(ax, problem, batches)
+    *_, switches = ax.collections
+    assert len(switches.get_paths()) == 2
+
+
+def test_a_switch_that_takes_no_time_is_a_line() -> None:
+    _, problem, _, batches = planned(4, service={"kind": "slot"})
+    with style.look():
+        ax = style.figure(4, 2).add_subplot()
+        gantt(ax, problem, batches)
+    taken, sudden = ax.collections[-2:]
+    assert len(taken.get_paths()) == 0
+    assert len(sudden.get_paths()) == 2
+    assert all(bar.end - bar.start == 1.0 for bar in bars(problem, batches))
+
+
+@pytest.mark.parametrize("requests", [0, 1, 90, 10_000])
+def test_every_size_can_be_drawn(tmp_path: Path, requests: int) -> None:
+    """Many requests become blocks, then pixels; the page stays small."""
+    instance, problem, schedule, batches = planned(requests, size=4)
+    assert show(instance, schedule, tmp_path / "s.html").ok
+    page = (tmp_path / "s.html").read_text()
+    assert len(page) < 2_000_000
+    assert ("A block a batch" in page) == (requests > MOST_MEMBERS)
+    assert bool(tooltips(problem, batches)) == (0 < len(batches) <= MOST_BATCHES)
+    assert page.count("<title>") == 1 + len(tooltips(problem, batches))
+
+
+def test_no_gpus_and_no_requests(tmp_path: Path) -> None:
+    instance = parse_instance(json.dumps(document(0, gpus=[], adapters=[])))
+    schedule = schedule_of(Problem(instance), plan_of([]), SolverRef(name="test"))
+    for suffix in ("html", "svg", "png"):
+        assert show(instance, schedule, tmp_path / f"s.{suffix}").ok
+
+
+def test_text_from_files_stays_text(tmp_path: Path) -> None:
+    """Names, ids and prompts full of mark-up, in the page and in its picture's tooltips."""
+    raw = json.loads(json.dumps(document(2)).replace('"a"', json.dumps(EVIL)))
+    raw["name"] = raw["gpus"][0]["id"] = EVIL
+    for request in raw["requests"]:
+        request |= {"id": request["id"] + EVIL, "prompt": EVIL}
+    instance = parse_instance(json.dumps(raw))
+    problem = Problem(instance)
+    plan = plan_of([[PlannedBatch(4, ((0, 0),), frozenset({0}))],
+                    [PlannedBatch(4, ((1, 0),), frozenset({1}))]])  # fmt: skip
+    schedule = schedule_of(problem, plan, SolverRef(name=EVIL, params={EVIL: EVIL}))
+    assert show(instance, schedule, tmp_path / "s.html").ok
+    page = Tags()
+    page.feed((tmp_path / "s.html").read_text())
+    assert "svg" in page.found
+    assert "script" not in page.found
+    show(instance, schedule, tmp_path / "s.svg")
+    assert "<script" not in (tmp_path / "s.svg").read_text()
+
+
+def test_an_invalid_schedule_is_drawn_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown requests, a batch nobody knows anything of, overlaps: exit status 0, one warning."""
+    instance, _, schedule, _ = planned(4)
+    lane = schedule.gpus[0]
+    unknown = msgspec.structs.replace(
+        lane.batches[0],
+        requests=(msgspec.structs.replace(lane.batches[0].requests[0], id="who?"),),
+    )
+    early = msgspec.structs.replace(lane.batches[1], switch_start=1, start=1)
+    broken = msgspec.structs.replace(
+        schedule, gpus=(msgspec.structs.replace(lane, batches=(unknown, early)),)
+    )
+    write_instance(instance, tmp_path / "i.json")
+    write_schedule(broken, tmp_path / "s.json")
+    for suffix in ("html", "svg", "png"):
+        out = tmp_path / f"s.{suffix}"
+        args = ["show", str(tmp_path / "s.json"), "--instance", str(tmp_path / "i.json")]
+        assert run([*args, "-o", str(out)]) == 0
+        (warning,) = capsys.readouterr().err.splitlines()
+        assert "not valid" in warning
+        assert out.stat().st_size > 1000
+    assert "&#39;who?&#39;: request is unknown" in (tmp_path / "s.html").read_text()
+    assert "NOT VALID" in (tmp_path / "s.svg").read_text()
+
+
+def test_another_suffix_and_another_instance_are_refused(tmp_path: Path) -> None:
+    instance, _, schedule, _ = planned(2)
+    with pytest.raises(InputError, match=r"\.html, \.svg, \.png"):
+        show(instance, schedule, tmp_path / "s.pdf")
+    other = planned(3)[0]
+    with pytest.raises(InputError, match="another instance"):
+        show(other, schedule, tmp_path / "s.html")
+
+
+def test_drawing_leaves_no_trace() -> None:
+    """Neither pyplot nor a changed setting stays behind."""
+    code = (
+        "import sys; from matplotlib import rcParams; from tests.plot.test_schedule import planned;"
+        "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
+        "before = settings();"
+        "from pats_opt.plot.schedule import draw;"
+        "_, problem, _, batches = planned(4); draw(problem, batches, 'x');"
+        "assert settings() == before;"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

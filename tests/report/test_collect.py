@@ -1,0 +1,141 @@
+"""The table over runs, by hand-worked numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pats_opt.report.collect import collect
+from pats_opt.report.runs import End
+from pats_opt.report.summary import sentences
+from pats_opt.schedule import Stop
+from tests.report.examples import instance, record, solver, tasks_of
+
+EXACT = solver("milp", "exact")
+PATS = solver("pats", "online")
+FIFO = solver("fifo", "online")
+ONE, TWO, THREE = (instance(name) for name in ("one", "two", "three"))
+
+
+def test_gaps_are_to_the_best_bound_of_any_run() -> None:
+    """Loss 8 with its own bound 2 has gap (8 - 4) / 8 to another run's bound 4."""
+    runs = [
+        record(ONE, EXACT, 8.0, 2.0, Stop.TIME_LIMIT),
+        record(ONE, solver("other", "bound"), None, 4.0, end=End.NO_SCHEDULE),
+    ]
+    (case,) = collect(tasks_of(runs), runs).cases
+    assert (case.bound, case.optimum, case.best) == (4.0, None, 8.0)
+    assert case.rows[0].gap == 0.5
+    assert case.rows[0].optimum_gap is None
+    assert case.rows[0].bound_excess == 1.0
+
+
+def test_optimum_is_whatever_run_proved_it() -> None:
+    runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL)]
+    (case,) = collect(tasks_of(runs), runs).cases
+    assert case.optimum == 4.0
+    assert case.rows[0].optimum_gap == pytest.approx(0.2)
+    assert case.rows[0].excess == pytest.approx(0.25)
+    assert case.rows[0].gap == pytest.approx(0.2)
+    assert case.rows[1].excess == 0.0
+
+
+def test_failures_count_and_refusals_do_not() -> None:
+    """A crash counts as gap 1 and its time limit; a refusal stays out of means, not of counts."""
+    runs = [
+        record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL),
+        record(TWO, EXACT, end=End.CRASHED, error="killed"),
+        record(THREE, EXACT, end=End.NOT_APPLICABLE, error="lacks"),
+        record(ONE, PATS, 4.0),
+        record(TWO, PATS, 4.0, 1.0),
+        record(THREE, PATS, 4.0, 1.0),
+    ]
+    total = collect(tasks_of(runs), runs).totals[0]
+    assert total.solver == EXACT
+    assert (total.runs, total.proven, total.gaps) == (3, 1, 2)
+    assert total.ends == {"solved": 1, "crashed": 1, "not applicable": 1}
+    assert total.gap == pytest.approx((0.01 * 1.01) ** 0.5 - 0.01)
+    assert total.time_s == pytest.approx((2.0 * 11.0) ** 0.5 - 1.0)
+
+
+def test_a_run_that_is_missing_is_shown_as_not_run() -> None:
+    runs = [record(ONE, PATS, 4.0), record(ONE, FIFO, 5.0)]
+    table = collect(tasks_of(runs), runs[:1])
+    assert [row.verdict for row in table.cases[0].rows] == ["complete", "not run"]
+    assert table.totals[1].ends == {"not run": 1}
+    assert any("1 not run" in text for text in sentences(table))
+
+
+def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
+    runs = [
+        record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
+        record(ONE, PATS, end=End.NO_SCHEDULE, error="stopped"),
+        record(TWO, EXACT, 4.0, 4.0, Stop.OPTIMAL),
+        record(TWO, PATS, 6.0),
+    ]
+    table = collect(tasks_of(runs), runs)
+    assert table.cases[0].infeasible
+    exact, pats = table.totals
+    assert (exact.runs, exact.gaps, pats.gaps) == (2, 1, 1)
+    assert "1 instance proven infeasible." in sentences(table)
+
+
+def test_classes_have_their_own_totals_after_those_over_all() -> None:
+    far = instance("far", group="large")
+    runs = [record(ONE, PATS, 4.0), record(far, PATS, 8.0)]
+    table = collect(tasks_of(runs), runs)
+    assert [(t.group, t.runs) for t in table.totals] == [("", 2), ("small", 1), ("large", 1)]
+
+
+def test_instances_of_one_name_are_told_apart() -> None:
+    """Two different instances may have one name; each has its own line."""
+    first, second = instance("same", sha256="a" * 64), instance("same", sha256="b" * 64)
+    runs = [record(first, PATS, 4.0), record(second, PATS, 8.0)]
+    labels = [case.label for case in collect(tasks_of(runs), runs).cases]
+    assert labels == ["same (aaaaaa)", "same (bbbbbb)"]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        record(ONE, EXACT, None, 5.0, end=End.NO_SCHEDULE),
+        record(ONE, EXACT, 5.0, None, Stop.OPTIMAL),
+        record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
+    ],
+)
+def test_claims_that_a_schedule_disproves_are_told_first(claim: object) -> None:
+    """A bound above another's loss, an optimum above it, a proof that there is no schedule."""
+    runs = [claim, record(ONE, PATS, 4.0)]
+    table = collect(tasks_of(runs), runs)  # type: ignore[arg-type]
+    assert len(table.contradictions) == 1
+    assert "milp claims" in sentences(table)[0]
+
+
+def test_equal_losses_are_no_contradiction() -> None:
+    runs = [record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL), record(ONE, PATS, 4.0 - 1e-7)]
+    assert collect(tasks_of(runs), runs).contradictions == ()
+
+
+def test_sentences_tell_what_the_numbers_say() -> None:
+    """Excesses 0.25, 0.5 and, against a bound, 1.0; one win and two ties against fifo."""
+    runs = [
+        *(record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL), record(ONE, PATS, 5.0)),
+        *(record(ONE, FIFO, 6.0), record(TWO, EXACT, 4.0, 4.0, Stop.OPTIMAL)),
+        *(record(TWO, PATS, 6.0), record(TWO, FIFO, 6.0)),
+        *(record(THREE, EXACT, 5.0, 4.0, Stop.TIME_LIMIT), record(THREE, PATS, 8.0)),
+        record(THREE, FIFO, 8.0),
+    ]
+    assert sentences(collect(tasks_of(runs), runs)) == [
+        "Online pats loses 38 % (median; 25 % to 50 %) against the proven optimum over 2 "
+        "instances, and at most 100 % against the best bound over the other 1 instance whose "
+        "optimum is not proven.",
+        "Online fifo loses 50 % against the proven optimum over 2 instances, and at most 100 % "
+        "against the best bound over the other 1 instance whose optimum is not proven.",
+        "pats against fifo: lower loss on 1, equal on 2, higher on 0; median ratio of losses 1.",
+        "milp proved its schedule optimal on 2 of 3 instances; on the rest its gap to the best "
+        "bound is 20 %.",
+        "Of 9 runs: 1 stopped at the time limit with a schedule.",
+    ]
+
+
+def test_no_instances() -> None:
+    assert sentences(collect([], [])) == ["There are no instances."]

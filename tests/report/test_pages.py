@@ -1,0 +1,157 @@
+"""The pages: fixed runs give fixed Markdown; nothing is fetched; text from files stays text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pats_opt.report import pages
+from pats_opt.report.collect import Table, collect
+from pats_opt.report.config import Config
+from pats_opt.report.runs import End, Record
+from pats_opt.schedule import Stop
+from tests.report.examples import instance, record, solver, tasks_of
+
+GOLDEN = Path(__file__).with_name("golden.md")
+CONFIG = Config(title="Fixed runs", time_limit=10.0)
+EVIL = '"><script>alert(1)</script>|`*x*`\n<!-- http://example.org -->&amp;$\\x$_'
+
+
+def fixed() -> list[Record]:
+    """Three instances in two classes, with every kind of end."""
+    milp, pats, fifo = solver("milp", "exact"), solver("pats", "online"), solver("fifo", "online")
+    a, b, c = instance("a"), instance("b"), instance("c", group="large")
+    return [
+        record(a, milp, 4.0, 4.0, Stop.OPTIMAL),
+        record(a, pats, 5.0),
+        record(a, fifo, 8.0),
+        record(b, milp, 5.0, 4.0, Stop.TIME_LIMIT),
+        record(b, pats, 6.0),
+        record(b, fifo, end=End.CRASHED, error="its process was ended by SIGKILL"),
+        record(c, milp, end=End.NOT_APPLICABLE, error="cannot handle slot service"),
+        record(c, pats, end=End.TIMED_OUT, error="still busy"),
+        record(c, fifo, 7.0),
+    ]
+
+
+def table_of(records: list[Record]) -> Table:
+    return collect(tasks_of(records), records)
+
+
+def evil() -> list[Record]:
+    """Runs whose every text from a file is made to break a page."""
+    case = instance(EVIL, group=EVIL)
+    return [
+        record(case, solver(EVIL, "exact"), 4.0, 4.0, Stop.OPTIMAL),
+        record(case, solver("pats", "online"), 5.0),
+        record(case, solver("fifo", "online"), end=End.FAILED, error=EVIL),
+    ]
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags with their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the tag."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text += data
+
+
+def test_markdown_of_fixed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The golden file is what was written when it was last looked at and found right."""
+    monkeypatch.setattr(pages, "__version__", "1.0")
+    pages.write_pages(table_of(fixed()), CONFIG, tmp_path)
+    assert (tmp_path / "report.md").read_text() == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("records", [fixed(), evil(), []], ids=["fixed", "evil", "none"])
+def test_html_fetches_nothing(tmp_path: Path, records: list[Record]) -> None:
+    """No script, no address in any attribute or style but of places in the page itself."""
+    pages.write_pages(table_of(records), CONFIG, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & {t for t, _ in page.tags}
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        for value in filter(None, attributes.values()):
+            assert "://" not in value
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "@import" not in text
+    assert "url(http" not in text
+
+
+def test_ids_in_the_page_are_unique(tmp_path: Path) -> None:
+    """Several pictures stand in one page without sharing what they refer to."""
+    pages.write_pages(table_of(fixed()), CONFIG, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    found = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(found) == len(set(found)) > 0
+    used = [
+        v.split("url(#")[1].split(")")[0]
+        for _, a in page.tags
+        for v in a.values()
+        if v and "url(#" in v
+    ]
+    assert set(used) <= set(found)
+
+
+def test_html_shows_text_from_files_as_text(tmp_path: Path) -> None:
+    pages.write_pages(table_of(evil()), CONFIG, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert '"><script>alert(1)</script>|`*x*`\\n<!-- http://example.org -->&amp;' in page.text
+
+
+def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
+    """Pipes, backticks and line breaks in names neither end a cell nor a row."""
+    pages.write_pages(table_of(evil()), CONFIG, tmp_path)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    tables, columns = 0, 0
+    for row in rows:
+        count = row.replace("\\\\", "").replace("\\|", "").count("|")
+        if row.startswith(("| class", "| instance", "| policy")):
+            tables, columns = tables + 1, count
+        assert count == columns
+    assert tables == 4
+    assert not any("<script" in line.replace("\\<", "") for line in lines)
+
+
+def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
+    pages.write_pages(table_of(fixed()), CONFIG, tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text())))
+    assert [(row["instance"], row["solver"], row["end"]) for row in rows] == [
+        (r.config.instance.name, r.config.solver.spec, str(r.end)) for r in fixed()
+    ]
+    first, second, crashed = rows[0], rows[1], rows[5]
+    assert (first["loss"], first["gap_optimum"], first["point"]) == ("4.0", "0.0", "optimal")
+    assert float(second["loss_above_optimum"]) == 0.25
+    assert (second["latency_p95_s"], second["loss_switching"]) == ("8.0", "2.5")
+    assert (crashed["loss"], crashed["gap_best_bound"]) == ("", "1.0")
+    assert crashed["error"].endswith("SIGKILL")
+
+
+def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
+    """Data files hold data: quoted, not escaped."""
+    pages.write_pages(table_of(evil()), CONFIG, tmp_path)
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        assert {row["instance"] for row in csv.DictReader(file)} == {EVIL}
+
+
+def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
+    runs = [record(instance("a"), solver("pats", "online"), end=End.FAILED, error="broken")]
+    (told, *_) = pages.write_pages(table_of(runs), CONFIG, tmp_path)
+    assert told.startswith("Online pats: no instance has both")
+    assert "broken" in (tmp_path / "report.html").read_text()

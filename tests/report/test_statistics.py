@@ -1,0 +1,74 @@
+"""Statistics by hand-worked numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pats_opt.report.statistics import (
+    Spread,
+    compare,
+    duel,
+    ratio,
+    shifted_geometric_mean,
+    spread,
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "shift", "expected"),
+    [
+        ([3.0], 1.0, 3.0),
+        ([0.0, 3.0], 1.0, 1.0),  # sqrt(1 * 4) - 1
+        ([1.0, 7.0], 1.0, 3.0),  # sqrt(2 * 8) - 1
+        ([0.0, 0.0, 7.0], 1.0, 1.0),  # cbrt(8) - 1
+        ([0.03, 0.0], 0.01, 0.01),  # sqrt(0.04 * 0.01) - 0.01
+    ],
+)
+def test_shifted_geometric_mean(values: list[float], shift: float, expected: float) -> None:
+    assert shifted_geometric_mean(values, shift) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.floats(0.001, 10))
+def test_mean_lies_between_its_values(values: list[float], shift: float) -> None:
+    mean = shifted_geometric_mean(values, shift)
+    assert mean is not None
+    assert min(values) - 1e-6 <= mean <= max(values) * (1 + 1e-9) + 1e-6
+
+
+def test_nothing_has_no_mean_and_no_spread() -> None:
+    assert shifted_geometric_mean([], 1.0) is None
+    assert spread([]) is None
+
+
+def test_spread() -> None:
+    """The median of an even number of values is the mean of the middle two; infinity is a value."""
+    assert spread([3.0, 1.0, 2.0]) == Spread(3, 1.0, 2.0, 3.0)
+    assert spread([4.0, 1.0, 2.0, 3.0]) == Spread(4, 1.0, 2.5, 4.0)
+    assert spread([1.0, math.inf, math.inf]) == Spread(3, 1.0, math.inf, math.inf)
+
+
+def test_ratio_of_zeros() -> None:
+    """Nothing over nothing is the same; something over nothing is infinite."""
+    assert ratio(3.0, 2.0) == 1.5
+    assert ratio(0.0, 0.0) == 1.0
+    assert ratio(0.5, 0.0) == math.inf
+
+
+def test_compare_forgives_rounding_and_ranks_failures_last() -> None:
+    assert compare(1.0, 1.0 + 1e-9) == 0
+    assert compare(1.0, 1.1) == -1
+    assert compare(None, 1.0) == 1
+    assert compare(1.0, None) == -1
+    assert compare(None, None) == 0
+
+
+def test_duel() -> None:
+    """Two wins, one by the other's failure, a tie and a loss; the ratio is of those with both."""
+    found = duel(("a", "b"), [(1.0, 2.0), (3.0, None), (2.0, 2.0), (3.0, 2.0)])
+    assert (found.wins, found.ties, found.losses) == (2, 1, 1)
+    assert found.ratio == 1.0  # of 0.5, 1.0 and 1.5
+    assert duel(("a", "b"), [(None, None)]).ratio is None

@@ -1,0 +1,103 @@
+"""Worker processes: whatever one run does, it is one record, and nothing is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pats_opt.report.config import Config, tasks
+from pats_opt.report.runs import End, Record, read_record
+from pats_opt.report.worker import perform
+from pats_opt.report.workers import run_all
+from pats_opt.schedule import Point
+
+pytestmark = pytest.mark.usefixtures("stubs")
+
+#: Seconds that starting a process and reading an instance may take on a busy machine.
+PATIENCE_S = 60.0
+
+
+def run(folder: Path, config: Config, grace_s: float = PATIENCE_S) -> list[Record]:
+    """Run a configuration, and read back what it left."""
+    found = tasks(config, folder)
+    run_all(found, 2, grace_s)
+    return [r for task in found if (r := read_record(folder, task.config)) is not None]
+
+
+@pytest.mark.parametrize(
+    ("spec", "end", "message"),
+    [
+        ("steady", End.SOLVED, ""),
+        ("bad:how=raise", End.FAILED, "| it <broke>\\n`here` |"),
+        ("bad:how=stop", End.NO_SCHEDULE, "stopped without a schedule"),
+        ("bad:how=infeasible", End.INFEASIBLE, "proven: none exists"),
+        ("boastful", End.NO_SCHEDULE, ""),
+        ("picky", End.NOT_APPLICABLE, "several options per request"),
+        ("steady:delay=-5", End.FAILED, "broke rule"),
+    ],
+)
+def test_every_end_is_recorded(
+    tmp_path: Path, write: Callable[..., str], spec: str, end: End, message: str
+) -> None:
+    """Inside the worker, in this process."""
+    (task,) = tasks(Config(instances=(write(),), solvers=(spec,)), tmp_path / "out")
+    record = perform(task)
+    assert record == read_record(tmp_path / "out", task.config)
+    assert record.end is end
+    assert message in (record.error.message if record.error else "")
+    assert (record.loss is not None) == (end is End.SOLVED)
+
+
+def test_a_record_holds_what_is_needed_to_judge_it(
+    tmp_path: Path, write: Callable[..., str]
+) -> None:
+    config = Config(
+        instances=(write(requests=4),), solvers=("proud:option=1",), time_limit=60.0, seed=7
+    )
+    (record,) = run(tmp_path / "out", config)
+    assert record.config.solver.params == {"option": 1, "delay": 0, "share": 1.0}
+    assert (record.config.seed, record.config.time_limit) == (7, 60.0)
+    assert {"python", "pats-opt", "ortools", "pulp", "numpy"} <= set(record.versions)
+    assert set(record.machine) == {"platform", "cpu", "cores"}
+    assert record.status is not None
+    assert record.status.point is Point.OPTIMAL
+    assert record.loss == record.bound == pytest.approx(record.terms.total if record.terms else 0)
+    assert record.metrics is not None
+    assert record.metrics.served == 4
+    assert record.schedule is not None
+    assert (tmp_path / "out" / record.schedule).is_file()
+
+
+def test_crashes_harm_nobody_else(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Two runs die, one of them by a signal; the others are done all the same."""
+    specs = ("bad:how=kill", "steady", "bad:how=exit", "steady:option=1")
+    records = run(tmp_path / "out", Config(instances=(write(),), solvers=specs))
+    assert [r.end for r in records] == [End.CRASHED, End.SOLVED, End.CRASHED, End.SOLVED]
+    killed, exited = records[0].error, records[2].error
+    assert killed is not None
+    assert "SIGKILL" in killed.message
+    assert exited is not None
+    assert "status 7" in exited.message
+    assert "last words" in exited.detail
+
+
+def test_a_run_that_never_ends_is_killed(tmp_path: Path, write: Callable[..., str]) -> None:
+    """It counts as timed out, not as a crash."""
+    config = Config(instances=(write(),), solvers=("bad:how=hang",), time_limit=0.5)
+    (record,) = run(tmp_path / "out", config, grace_s=0.5)
+    assert record.end is End.TIMED_OUT
+    assert record.error is not None
+    assert "after its time limit of 0.5 s" in record.error.message
+
+
+def test_an_instance_that_changes_meanwhile_is_not_mistaken(
+    tmp_path: Path, write: Callable[..., str]
+) -> None:
+    (task,) = tasks(Config(instances=(write(),), solvers=("steady",)), tmp_path / "out")
+    write(requests=5)
+    record = perform(task)
+    assert record.end is End.FAILED
+    assert record.error is not None
+    assert "has changed" in record.error.message
