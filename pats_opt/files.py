@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
+T = TypeVar("T")
 
 
 def read_instance(path: StrPath) -> Instance:
@@ -53,7 +55,7 @@ def parse_instance(data: bytes | str) -> Instance:
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     with collector_paused():
         document, compact = parse(data)
-        instance = convert(document, Instance)
+        instance = _stated(document, Instance)
         validate(instance)
         # The digest is that of the text as given (a default may be spelled out in it or not), so
         # the text is kept for writing the instance again.
@@ -71,9 +73,19 @@ def read_schedule(path: StrPath) -> Schedule:
     data = read_bytes(path)
     try:
         with collector_paused():
-            return convert(parse_json(data), Schedule)
+            return _stated(parse_json(data), Schedule)
     except InputError as error:
         raise error.in_file(str(path)) from None
+
+
+def _stated(document: Any, kind: type[T]) -> T:
+    """A document as typed data; unlike code, a file has to state its format and version."""
+    typed = convert(document, kind)
+    for key in ("format", "version"):
+        if key not in document:
+            mend = f"add it: {getattr(typed, key)!r}"
+            raise InputError(f"missing key {key!r}", mend=mend)
+    return typed
 
 
 def write_instance(instance: Instance, path: StrPath) -> None:

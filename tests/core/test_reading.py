@@ -317,6 +317,8 @@ FAULTS: list[tuple[Edit, str]] = [
     (_set("tick_s", to=0), "tick_s: expected a number >="),
     (_set("tick_s", to="1"), "tick_s: expected a number, got a text"),
     (_set("tick_s", to=1e7), "tick_s: expected a number <="),
+    (_drop("format"), "missing key 'format'; add it: 'pats-opt/instance'"),
+    (_drop("version"), "missing key 'version'; add it: 1"),
     (_drop("tick_s"), "missing key 'tick_s'; add it"),
     (_set("speling", to=1), "unknown key 'speling'; remove it"),
     (_set("base_vram_gib", to=-1), "base_vram_gib: expected a number >= 0"),

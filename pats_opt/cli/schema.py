@@ -1,0 +1,18 @@
+"""``pats-opt schema``: the JSON Schema of the documents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+
+@click.command("schema")
+@click.argument("kind", type=click.Choice(["instance", "schedule"]), default="instance")
+def command(kind: Literal["instance", "schedule"]) -> None:
+    """Print the JSON Schema of instances (the default) or schedules."""
+    import json
+
+    from pats_opt.schema import json_schema
+
+    click.echo(json.dumps(json_schema(kind), indent=2))
