@@ -127,7 +127,7 @@ SITE = (
     ),
     Setting("--tier", "switching.tier", "Where adapters are loaded from [the profile's].", "TIER"),
     Setting(
-        "--switch-price", "switching.price_per_s", "Loss a second of switching [1].", "X", float
+        "--switch-price", "switching.price_per_s", "Loss a second of switching [0.5].", "X", float
     ),
     Setting(
         "--latency-price",

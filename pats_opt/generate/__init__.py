@@ -87,7 +87,7 @@ def adapters(
     seed: int,
     base: str | None = draw.BASE,
 ) -> list[Adapter]:
-    """An adapter for each id, with load times drawn from the profile's tier; the id ``base`` is free."""
+    """An adapter for each id, load times drawn from the profile's tier; the id ``base`` is free."""
     spec = device.load_time(recipe.switching.tier)
     loads = draw.load_times(spec, len(ids), draw.stream(seed, "load times"))
     return [

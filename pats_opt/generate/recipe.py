@@ -146,7 +146,8 @@ class Switches(Part, frozen=True, kw_only=True):
 
     Attributes:
         activate_s: Between resident adapters; None for the profile's.
-        price_per_s: Loss for each second of switching.
+        price_per_s: Loss for each second of switching. The default prices make the quality,
+            latency and switching terms of good schedules alike in size with ``documents``.
         tier: Where adapters are loaded from; None for the profile's.
         pairs_spread: Above 0, the time of each transition is drawn within this share of the
             target's load time (needs ``max_resident`` 1).
@@ -155,7 +156,7 @@ class Switches(Part, frozen=True, kw_only=True):
     max_resident: Whole = 1
     max_per_batch: Whole = 1
     activate_s: NotNegative | None = None
-    price_per_s: NotNegative = 1.0
+    price_per_s: NotNegative = 0.5
     tier: str | None = None
     pairs_spread: Share = 0.0
 
