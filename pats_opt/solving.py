@@ -183,8 +183,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
             )
         terms, loss = verdict.terms, verdict.loss
         metrics = measure(problem, batches)
-        if bound is not None and bound > loss + TOLERANCE * max(1.0, loss):
-            raise SolverError(f"solver {solver.name!r} claims bound {bound}, above its loss {loss}")
+        _believable(solver, outcome, loss)
         if bound is not None:
             bound = min(bound, loss)
     schedule = schedule_of(problem, outcome.plan, ref, stop=outcome.stop, loss=loss, bound=bound)
@@ -203,6 +202,17 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         details=outcome.details,
         schedule=schedule,
     )
+
+
+def _believable(solver: Solver, outcome: Outcome, loss: float) -> None:
+    """Raise SolverError where a solver's claims contradict the loss that the checker found."""
+    bound, slack = outcome.bound, TOLERANCE * max(1.0, loss)
+    if bound is not None and not bound <= loss + slack:
+        raise SolverError(f"solver {solver.name!r} claims bound {bound}, above its loss {loss}")
+    if outcome.stop is Stop.OPTIMAL and (bound is None or bound < loss - slack):
+        raise SolverError(
+            f"solver {solver.name!r} claims an optimum of loss {loss}, but its bound is {bound}"
+        )
 
 
 def require_schedule(result: Result) -> None:

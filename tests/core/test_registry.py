@@ -1,0 +1,92 @@
+"""Solvers and policies by name, with parameters, and third-party ones."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Annotated, Any, ClassVar, Literal
+
+import pytest
+from msgspec import Meta, Struct
+
+from pats_opt import registry
+from pats_opt.errors import InputError
+from pats_opt.policy import Policy
+from pats_opt.problem import Problem
+from pats_opt.schedule import Stop
+from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver
+
+
+class Theirs(Struct, frozen=True):
+    """A third-party solver."""
+
+    width: Annotated[int, Meta(ge=1)] = 3
+    mode: Literal["fast", "slow"] = "fast"
+
+    name: ClassVar[str] = "theirs"
+    kind: ClassVar[Kind] = Kind.HEURISTIC
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def solve(self, problem: Problem, run: Run) -> Outcome:  # noqa: ARG002
+        """Nothing."""
+        return Outcome(Stop.COMPLETE)
+
+
+@pytest.fixture
+def third_party(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed distribution that registers ``theirs``."""
+    point = EntryPoint(name="theirs", value=f"{__name__}:Theirs", group=registry.ENTRY_POINTS)
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: Theirs)
+
+    def entry_points(**wanted: Any) -> EntryPoints:
+        return EntryPoints([point]).select(**wanted)
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_built_in(name: str) -> None:
+    """Each built-in name gives a solver or policy of that name, with its defaults."""
+    made = registry.make(name)
+    assert made.name == name
+    assert isinstance(made, Solver) or hasattr(made, "start")
+    assert registry.make(name, **registry.parameters(made)) == made
+
+
+def test_third_party(third_party: None) -> None:
+    """An entry point is listed after the built-in ones, and made like them."""
+    assert registry.names() == [*registry.BUILT_IN, "theirs"]
+    made = registry.make("theirs:width=7:mode=slow")
+    assert made == Theirs(width=7, mode="slow")
+    assert registry.parameters(made) == {"width": 7, "mode": "slow"}
+
+
+def test_keywords_and_text_are_the_same(third_party: None) -> None:
+    """Parameters come typed from code or as text from the command line."""
+    assert registry.make("theirs", width=7) == registry.make("theirs:width=7")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("mlip", "there is no solver or policy 'mlip'; choose one of: milp"),
+        ("", "there is no solver or policy ''; choose one of: "),
+        ("theirs:width", "parameter 'width' of 'theirs' has no value; write it as key=value"),
+        ("theirs:widht=2", "'theirs' has no parameter 'widht'; it has: width"),
+        ("theirs:width=0", "`width`"),
+        ("theirs:width=many", "`width`"),
+        ("theirs:mode=slowly", "`mode`"),
+    ],
+)
+def test_misuse(third_party: None, spec: str, expected: str) -> None:
+    """A wrong name, parameter or value is told in one line with what there is instead."""
+    with pytest.raises(InputError) as caught:
+        registry.make(spec)
+    assert expected in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_policies_keep_their_protocol() -> None:
+    """The online ones are policies: they start a decision function."""
+    made: Any = registry.make("fifo")
+    policy: Policy = made
+    assert policy.kind is Kind.ONLINE

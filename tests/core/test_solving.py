@@ -1,0 +1,188 @@
+"""``solve``: the checker has the last word, whatever a solver claims."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+from msgspec import Struct
+
+from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError, SolverError
+from pats_opt.files import parse_instance
+from pats_opt.instance import Instance
+from pats_opt.plan import Plan, PlannedBatch
+from pats_opt.problem import Problem
+from pats_opt.schedule import Point, Stop
+from pats_opt.solver import Capabilities, Feature, Kind, Outcome, Run, Solver
+from pats_opt.solving import require_schedule, solve, valid_loss, warm_start
+from tests.support.zoo import document, request
+
+
+def instance() -> Instance:
+    """One request of one step; its optimum is 1."""
+    return parse_instance(json.dumps(document(request("r0"))))
+
+
+#: Serves r0 at once: loss 1.
+AT_ONCE = Plan(((PlannedBatch(0, ((0, 0),), frozenset((0,))),),))
+#: Serves it a tick late: loss 2.
+LATE = Plan(((PlannedBatch(1, ((0, 0),), frozenset((0,))),),))
+#: Serves it without its adapter.
+WRONG = Plan(((PlannedBatch(0, ((0, 0),), frozenset()),),))
+
+
+def scripted(
+    outcome: Outcome,
+    seen: list[Run] | None = None,
+    act: Callable[[Run], None] = lambda _run: None,
+) -> Solver:
+    """A solver that acts, notes the run in ``seen``, and answers what it is told to."""
+
+    class Scripted(Struct, frozen=True):
+        name: ClassVar[str] = "scripted"
+        kind: ClassVar[Kind] = Kind.EXACT
+        capabilities: ClassVar[Capabilities] = Capabilities(
+            features=frozenset((Feature.INITIAL,)), bound=True, warm_start=True
+        )
+
+        def solve(self, problem: Problem, run: Run) -> Outcome:  # noqa: ARG002
+            act(run)
+            if seen is not None:
+                seen.append(run)
+            return replace(outcome, stop=run.stop() or outcome.stop)
+
+    return Scripted()
+
+
+def test_result_is_the_checker_s() -> None:
+    """Loss, terms and metrics come from the checker; the schedule carries the claim."""
+    result = solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0)))
+    assert (result.loss, result.bound, result.gap) == (1.0, 1.0, 0.0)
+    assert result.terms is not None
+    assert result.terms.latency == 1.0
+    assert result.utility == 0.0
+    assert result.status.point is Point.OPTIMAL
+    assert result.schedule.loss == 1.0
+    assert result.metrics is not None
+    assert result.metrics.served == 1
+    assert "schedule" not in result.summary()
+    json.dumps(result.summary()["metrics"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome(Stop.OPTIMAL, WRONG, 1.0), "broke rule 2"),
+        (Outcome(Stop.TIME_LIMIT, AT_ONCE, 1.1), "claims bound 1.1, above its loss"),
+        (Outcome(Stop.TIME_LIMIT, AT_ONCE, float("nan")), "claims bound nan"),
+        (Outcome(Stop.OPTIMAL, LATE, 1.0), "claims an optimum of loss 2"),
+        (Outcome(Stop.OPTIMAL, LATE), "claims an optimum of loss 2"),
+    ],
+    ids=["broken rule", "bound above loss", "bound no number", "no optimum", "no bound"],
+)
+def test_false_claims_are_refused(outcome: Outcome, expected: str) -> None:
+    """A solver that breaks a rule, or whose claims do not hold, is an error, never a result."""
+    with pytest.raises(SolverError, match=expected):
+        solve(instance(), scripted(outcome))
+
+
+def test_bound_within_rounding_is_not_above_the_loss() -> None:
+    """A bound that rounding put just above the loss is cut back to it."""
+    result = solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0 + 1e-9)))
+    assert result.bound == result.loss == 1.0
+
+
+def test_stopped_without_a_schedule() -> None:
+    """A bound alone is a result without loss; whoever needs a schedule gets an error that tells."""
+    result = solve(instance(), scripted(Outcome(Stop.TIME_LIMIT, None, 0.5)))
+    assert result.loss is None
+    assert result.gap is None
+    assert result.status.point is Point.NONE
+    with pytest.raises(NoScheduleError, match=r"time-limit.*bound is 0\.5"):
+        require_schedule(result)
+
+
+def test_proven_infeasible() -> None:
+    """A solver's proof that there is no schedule is its own error."""
+    with pytest.raises(InfeasibleError, match="no schedule exists"):
+        solve(instance(), scripted(Outcome(Stop.INFEASIBLE)))
+
+
+def test_lacking_feature_is_named() -> None:
+    """A problem with a feature outside the record never reaches the solver."""
+    two = parse_instance(json.dumps(document(request("r0"), horizon_ticks=9)))
+    seen: list[Run] = []
+    with pytest.raises(CapabilityError, match="hard horizon"):
+        solve(two, scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), seen))
+    assert seen == []
+
+
+def test_warm_start() -> None:
+    """The start is the best valid plan at hand, with its loss, and progress tells it."""
+    seen: list[Run] = []
+    told: list[tuple[float | None, float | None]] = []
+    solve(
+        instance(),
+        scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), seen),
+        progress=lambda bound, loss: told.append((bound, loss)),
+    )
+    assert seen[0].start is not None
+    assert seen[0].start[1] == 1.0
+    assert told == [(None, 1.0)]
+    given: list[Run] = []
+    solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), given), start=LATE)
+    assert given[0].start == (LATE, 2.0)
+
+
+def test_invalid_start_is_ignored() -> None:
+    """A start that breaks a rule is no start."""
+    problem = Problem(instance())
+    assert valid_loss(problem, WRONG) is None
+    assert warm_start(problem, Run(), WRONG) is None
+
+
+def interrupt(times: int) -> Callable[[Run], None]:
+    """Press Ctrl-C while solving."""
+
+    def act(_run: Run) -> None:
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+    return act
+
+
+def test_interrupt_returns_the_best_so_far() -> None:
+    """Ctrl-C ends the solver, not the program; the handler is put back afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    result = solve(instance(), scripted(Outcome(Stop.COMPLETE, LATE, 0.5), act=interrupt(1)))
+    assert result.status.stop is Stop.INTERRUPTED
+    assert result.loss == 2.0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupt_twice_stops_at_once() -> None:
+    """The second Ctrl-C does not wait for the solver."""
+    with pytest.raises(KeyboardInterrupt):
+        solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), act=interrupt(2)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "set_up", "expected"),
+    [
+        (None, lambda _run: None, None),
+        (60.0, lambda _run: None, None),
+        (0.0, lambda _run: None, Stop.TIME_LIMIT),
+        (60.0, lambda run: run.interrupted.set(), Stop.INTERRUPTED),
+    ],
+)
+def test_run_says_why_to_stop(
+    limit: float | None, set_up: Callable[[Run], None], expected: Stop | None
+) -> None:
+    """A run tells whether to go on, and if not, why."""
+    run = Run(time_limit=limit)
+    set_up(run)
+    assert run.stop() is expected
