@@ -57,7 +57,7 @@ def _profile(table: Table) -> Picture | None:
     cases = [case for case in table.cases if case.best is not None and not case.infeasible]
     if not cases:
         return None
-    drawn = style.figure(7.5, 3.6)
+    drawn = style.figure(6.6, 3.6)
     ax = drawn.add_subplot()
     profile(ax, cases, table.solvers, _colours(table))
     ax.set_xlabel("loss above the best known, %")
@@ -106,7 +106,7 @@ def profile(
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.set_ylim(0, 104)
     ax.grid(True)
-    style.legend(ax, lines, names, loc="lower right")
+    style.legend(ax, lines, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
 
 
 def _instances(table: Table) -> Picture | None:
@@ -118,7 +118,7 @@ def _instances(table: Table) -> Picture | None:
     if cut:
         widest = sorted(cases, key=_width, reverse=True)[:MOST_INSTANCES]
         cases = [case for case in cases if case in widest]
-    drawn = style.figure(7.5, 1.4 + 0.26 * len(cases))
+    drawn = style.figure(6.6, 1.4 + 0.26 * len(cases))
     ax = drawn.add_subplot()
     instances(ax, cases, table.solvers, _colours(table), _markers(table))
     which = f"The {MOST_INSTANCES} instances on which solvers differ most. " if cut else ""
@@ -183,19 +183,25 @@ def instances(
 def _terms(table: Table) -> Picture | None:
     """What each solver's loss is made of."""
     cases = [case for case in table.cases if case.best]
-    solvers = [s for s in table.solvers if any((r := c.row(s.spec)) and r.loss for c in cases)]
+    solvers = [s for s in table.solvers if 2 * _served(cases, s) >= len(cases)]
     shared = [c for c in cases if all((r := c.row(s.spec)) and r.loss is not None for s in solvers)]
-    if not shared:
+    if not shared or not solvers:
         return None
-    drawn = style.figure(7.5, 1.3 + 0.34 * len(solvers))
+    drawn = style.figure(6.6, 1.3 + 0.34 * len(solvers))
     ax = drawn.add_subplot()
     terms(ax, shared, solvers)
     return Picture(
         title="What the loss is made of",
         svg=style.svg(drawn, "terms", "Mean loss by term, a bar a solver"),
-        caption=f"Mean over the {len(shared)} instances that every solver has a schedule for, "
-        "each instance's loss taken as a multiple of the lowest known.",
+        caption=f"Mean over the {len(shared)} instances that all of these solvers have a schedule "
+        "for, each instance's loss taken as a multiple of the lowest known. Solvers with a "
+        "schedule for less than half of the instances are left out.",
     )
+
+
+def _served(cases: Sequence[Case], solver: SolverInfo) -> int:
+    """For how many instances a solver has a schedule."""
+    return sum(1 for c in cases if (row := c.row(solver.spec)) and row.loss is not None)
 
 
 def terms(ax: Axes, cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> None:

@@ -191,6 +191,7 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
             if row.record is not None and row.record.error is not None
         ],
         "best": best,
+        "size": size,
         "shifts": (percent(GAP_SHIFT), f"{TIME_SHIFT_S:g} s"),
         "started": min((r.started for r in records), default=number(None)),
         "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
@@ -206,6 +207,13 @@ def best(case: Case) -> str:
         return f"optimum {number(case.optimum, 5)}"
     bound = "no bound" if case.bound is None else f"best bound {number(case.bound, 5)}"
     return f"{bound}, best loss {number(case.best, 5)}"
+
+
+def size(case: Case) -> str:
+    """How large an instance is."""
+    instance = case.instance
+    counts = {"request": instance.requests, "adapter": instance.adapters, "GPU": instance.gpus}
+    return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items())
 
 
 def runs_csv(table: Table) -> str:

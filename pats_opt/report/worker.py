@@ -54,20 +54,12 @@ def perform(task: Task) -> Record:
     config, folder = task.config, Path(task.folder)
     started, began = now(), time.monotonic()
     result: Result | None = None
-    failure: BaseException | None = None
+    failure: Exception | None = None
+    schedule = f"schedules/{config.key}.json"
     try:
-        instance = read_instance(task.instance)
-        if instance.sha256 != config.instance.sha256:
-            raise InputError(
-                "the file has changed since the report began", file=task.instance, mend="start anew"
-            )
-        result = solve(instance, config.solver.spec, time_limit=config.time_limit, seed=config.seed)
+        result = _result(task, folder / schedule)
     except Exception as error:  # a run's failure is a result: it is recorded and counted
         failure = error
-    schedule = None
-    if result is not None and result.loss is not None:
-        schedule = f"schedules/{config.key}.json"
-        write_schedule(result.schedule, folder / schedule)
     record = Record(
         config=config,
         versions=versions(),
@@ -84,10 +76,25 @@ def perform(task: Task) -> Record:
         terms=result.terms if result else None,
         metrics=result.metrics if result else None,
         details=result.details if result else {},
-        schedule=schedule,
+        schedule=schedule if result and result.loss is not None else None,
     )
     write_record(folder, record)
     return record
+
+
+def _result(task: Task, schedule: Path) -> Result:
+    """Solve a task, write its schedule, and make sure that the rest can be written as well."""
+    config = task.config
+    instance = read_instance(task.instance)
+    if instance.sha256 != config.instance.sha256:
+        raise InputError(
+            "the file has changed since the report began", file=task.instance, mend="start anew"
+        )
+    result = solve(instance, config.solver.spec, time_limit=config.time_limit, seed=config.seed)
+    if result.loss is not None:
+        write_schedule(result.schedule, schedule)
+    msgspec.json.encode(result.summary())
+    return result
 
 
 def lost(config: RunConfig, end: End, error: Failure, wall_s: float) -> Record:
@@ -109,7 +116,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _end(result: Result | None, failure: BaseException | None) -> End:
+def _end(result: Result | None, failure: Exception | None) -> End:
     if result is not None:
         return End.SOLVED if result.loss is not None else End.NO_SCHEDULE
     if isinstance(failure, InfeasibleError):
@@ -119,7 +126,7 @@ def _end(result: Result | None, failure: BaseException | None) -> End:
     return End.NOT_APPLICABLE if isinstance(failure, CapabilityError) else End.FAILED
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: Exception) -> Failure:
     """An error as data; its trace names functions and lines, not this machine's folders."""
     frames = traceback.extract_tb(error.__traceback__)
     return Failure(
