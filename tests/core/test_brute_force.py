@@ -1,0 +1,63 @@
+"""The exhaustive search that solvers are held against, itself held against hand and checker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from pats_opt.checker import check
+from pats_opt.files import parse_instance
+from pats_opt.parsing import convert
+from pats_opt.schedule import Schedule
+from pats_opt.testing.solvers import close
+from tests.support.brute_force import best_schedule, brute_force
+from tests.support.strategies import documents
+from tests.support.zoo import ZOO, Solved, document, request
+
+
+def agreed(valid: dict[str, Any]) -> float:
+    """The optimum, which the checker finds in the schedule that has it."""
+    best = best_schedule(valid)
+    assert best is not None
+    verdict = check(parse_instance(json.dumps(valid)), convert(best, Schedule))
+    assert verdict.ok, verdict.violations
+    assert close(verdict.loss, best["loss"])
+    return verdict.loss
+
+
+@pytest.mark.parametrize("make", ZOO, ids=[make.__name__ for make in ZOO])
+def test_hand_solved(make: Callable[[], Solved]) -> None:
+    """The search finds the optimum that was worked out by hand."""
+    case = make()
+    assert close(agreed(case.document), case.loss), case.why
+
+
+@given(documents())
+def test_search_and_checker_agree(valid: dict[str, Any]) -> None:
+    """The checker, written apart, accepts the search's schedule and its loss."""
+    assert brute_force(valid) == agreed(valid) or close(brute_force(valid) or 0.0, agreed(valid))
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        document(request("r0", demand={"vram_gib": 11.0})),
+        document(request("r0", 3), horizon_ticks=2),
+        document(request("r0"), gpus=[]),
+        document(
+            request("r0", 2),
+            request("r1", 2),
+            horizon_ticks=3,
+            service={"kind": "steps", "step_s": {"table": [1.0]}},
+        ),
+    ],
+    ids=["fits no GPU", "beyond the horizon", "no GPU", "one too many"],
+)
+def test_infeasible(impossible: dict[str, Any]) -> None:
+    """Where no schedule exists, the search says so."""
+    assert brute_force(impossible) is None
+    assert best_schedule(impossible) is None

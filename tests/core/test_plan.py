@@ -1,0 +1,138 @@
+"""Plans become schedule documents: switches and completions follow from the rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pats_opt.checker import check
+from pats_opt.files import parse_instance
+from pats_opt.plan import Plan, PlannedBatch, plan_of, schedule_of
+from pats_opt.problem import Problem, Site
+from pats_opt.schedule import Point, SolverRef, Stop
+from pats_opt.solving import valid_loss
+from tests.support.zoo import ONE_AT_A_TIME, adapter, document, gpu, request
+
+A, B, C = (frozenset((i,)) for i in range(3))
+SOLVER = SolverRef(name="test")
+
+
+def problem(**switching: object) -> Problem:
+    """r0 and r1 of adapters a and b, and r2 of a that may be rejected."""
+    return Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("r0"),
+                    request("r1", adapter="b"),
+                    request("r2", reject_loss=1.0),
+                    adapters=[adapter("a", 1.5), adapter("b", 0.5), adapter("c", 0.25)],
+                    gpus=[gpu(), gpu("gpu-1", ())],
+                    switching=switching,
+                )
+            )
+        )
+    )
+
+
+def test_switches_are_derived() -> None:
+    """Loads, evictions, switch starts and completions are those of the rules."""
+    plan = plan_of([[PlannedBatch(2, ((1, 0),), B), PlannedBatch(0, ((0, 0),), A)], []])
+    schedule = schedule_of(problem(), plan, SOLVER)
+    first, second = schedule.gpus[0].batches
+    assert (first.switch_start, first.start, first.load, first.evict) == (0, 0, (), ())
+    assert (second.switch_start, second.start) == (1, 2)
+    assert (second.load, second.evict) == (("b",), ("a",))
+    assert [(r.id, r.completion) for r in second.requests] == [("r1", 3)]
+    assert schedule.rejected == ("r2",)
+    assert check(problem(), schedule).ok
+
+
+def test_early_switch_is_kept() -> None:
+    """A switch that a policy made ahead of the batch stays where it was made."""
+    plan = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), A), PlannedBatch(9, ((1, 0),), B, 3)), ()))
+    schedule = schedule_of(problem(), plan, SOLVER)
+    assert schedule.gpus[0].batches[1].switch_start == 3
+    assert check(problem(), schedule).ok
+
+
+def test_no_plan_is_a_document_too() -> None:
+    """Where there is no schedule, the document says so and keeps the bound."""
+    schedule = schedule_of(problem(), None, SOLVER, stop=Stop.TIME_LIMIT, bound=0.5)
+    assert schedule.status.point is Point.NONE
+    assert (schedule.gpus, schedule.rejected, schedule.bound) == ((), (), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "ticks"),
+    [
+        ((A, A, A, None), 0.0, 0),  # a first batch activates free
+        ((A, A, A, A), 0.0, 0),  # nothing changes
+        ((A | B, A | B, B, A), 2.2, 3),  # another adapter becomes active
+        ((A | B, B, B, A), 2.2, 3),  # evicting takes no time, activating does
+        ((A | B, B, B, B), 0.0, 0),  # evicting alone
+        ((A, A | B, B, A), 0.5, 1),  # loading: no activation on top
+        ((A, A | B | C, A, A), 0.75, 1),  # two loads are one switch, rounded once
+        ((A, A | C, A, B), 0.25, 1),  # loading what is not used spares the activation
+        ((frozenset(), A, A, None), 1.5, 2),
+    ],
+)
+def test_rule_4(
+    change: tuple[frozenset[int], frozenset[int], frozenset[int], frozenset[int] | None],
+    seconds: float,
+    ticks: int,
+) -> None:
+    """What a switch takes, by residents before and after, adapters in use and in use before."""
+    before, after, active, previous = change
+    site = problem(max_resident=3, activate_s=2.2).site
+    switch = site.switch(before, after, active, previous)
+    assert (switch.seconds, switch.ticks) == (seconds, ticks)
+    assert switch.load == after - before
+    assert switch.evict == before - after
+
+
+def test_pairs_override_load_times() -> None:
+    """A pair replaces ``load_s`` for its transition alone; None is an empty GPU."""
+    pairs = [{"from": "a", "to": "b", "load_s": 9.0}, {"from": None, "to": "a", "load_s": 0.0}]
+    site = problem(pairs=pairs).site
+    assert site.load_seconds(1, A) == 9.0
+    assert site.load_seconds(1, C) == 0.5
+    assert site.load_seconds(0, frozenset()) == 0.0
+    assert site.load_seconds(0, B) == 1.5
+
+
+def test_slots_switch_in_no_time() -> None:
+    """In the slotted model a switch costs its price and no tick."""
+    site = Site(parse_instance(json.dumps(document(service={"kind": "slot"}))))
+    assert site.switch(frozenset(), A, A, None).ticks == 0
+
+
+def test_what_no_schedule_can_serve() -> None:
+    """Requests that fit no GPU, or cannot end by the horizon, are named with the reason."""
+    found = Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("fits"),
+                    request("large", demand={"vram_gib": 10.1}),
+                    request("greedy", demand={"vram_gib": 1.0, "batch": 3.0}),
+                    request("slow", 9),
+                    gpus=[gpu(batch=2.0)],
+                    horizon_ticks=8,
+                    service=ONE_AT_A_TIME,
+                )
+            )
+        )
+    )
+    assert {job.id for job, _ in found.unservable()} == {"large", "greedy", "slow"}
+    assert [found.hosts(job) for job in found.jobs] == [[0], [], [], [0]]
+    assert "horizon_ticks 8" in {job.id: why for job, why in found.unservable()}["slow"]
+
+
+def test_valid_loss() -> None:
+    """The loss of a plan that keeps the rules; None of one that does not."""
+    keeps = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), A),), (PlannedBatch(1, ((1, 0),), B),)))
+    assert valid_loss(problem(), keeps) == 1 + 1 + 2 + 0.5
+    breaks = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), B),), (PlannedBatch(1, ((1, 0),), B),)))
+    assert valid_loss(problem(), breaks) is None
