@@ -194,7 +194,7 @@ def _hub(
         ticks, price = switch_of(site, None, a)
         into = _switch(columns, ticks, price, units, builder)
         network.switch["*", a], network.ticks["*", a] = into, ticks
-        starts = np.arange(columns.family.first, columns.family.last + 1)[-len(into) :]
+        starts = columns.family.last + 1 - np.arange(len(into), 0, -1)
         builder.add(hub[starts - ticks], into, -1.0)
 
 
@@ -208,7 +208,7 @@ def _pairs(
                 ticks, price = switch_of(site, s, a)
                 into = _switch(columns, ticks, price, units, builder)
                 network.switch[s, a], network.ticks[s, a] = into, ticks
-                starts = np.arange(columns.family.first, columns.family.last + 1)[-len(into) :]
+                starts = columns.family.last + 1 - np.arange(len(into), 0, -1)
                 builder.add(rows[starts - ticks], into, -1.0)
 
 
