@@ -157,10 +157,11 @@ def _generated(suite: str, folder: Path) -> Iterator[Source]:
 
 
 def group_of(instance: Instance, otherwise: str) -> str:
-    """The class of an instance: ``extra.class`` where its file has one."""
+    """The class of an instance: ``extra.class`` where its file has one that is not just its name."""
     extra = instance.extra
     named = extra.get("class") if isinstance(extra, dict) else None
-    return named if isinstance(named, str) and named else otherwise or "-"
+    sound = isinstance(named, str) and named not in ("", instance.name)
+    return str(named) if sound else otherwise or "-"
 
 
 def tasks(config: Config, folder: Path) -> list[Task]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pats_opt.cli import run
+from pats_opt.report.config import Config, tasks
 
 pytestmark = pytest.mark.usefixtures("stubs")
 
@@ -268,3 +269,20 @@ def test_same_instance_and_solver_twice_are_one_run(
     specs = "steady,steady,steady:option=0"
     assert run(["gap-report", one, one, "--solvers", specs, "-o", str(tmp_path / "out")]) == 0
     assert len(records(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "group"),
+    [
+        ({"class": "own"}, "own"),
+        ({"class": "one"}, "folder"),  # only its name: it would be alone in its class
+        ({"class": 3}, "folder"),
+        ({}, "folder"),
+    ],
+)
+def test_class_of_an_instance(
+    tmp_path: Path, write: Callable[..., str], extra: dict[str, Any], group: str
+) -> None:
+    path = write("folder/one.json", extra=extra)
+    (task,) = tasks(Config(instances=(path,), solvers=("steady",)), tmp_path / "out")
+    assert task.config.instance.group == group

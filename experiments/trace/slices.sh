@@ -1,0 +1,22 @@
+#!/bin/sh
+# Cuts slices out of a GenTD26 log: sh slices.sh LOG
+# Windows of requests that use adapters, each under three service profiles and two speed-ups; a fast
+# profile needs a higher one for queues to form.
+set -eu
+log=$1
+out=$(dirname "$0")/instances
+for window in "1126364 20" "793513 20" "793513 40"; do
+  set -- $window
+  for profile in documents a100-40g production; do
+    case $profile in
+      documents) speeds="40 80" ;;
+      *) speeds="10 20" ;;
+    esac
+    for speed in $speeds; do
+      name=gentd26-$profile-n$2-t$1-x$speed
+      pats-opt import trace "$log" --time t_s --adapter lora_ids --steps num_inference_steps \
+        --prompt-length prompt_length --lora-only --from "$1" --count "$2" --speed "$speed" \
+        --profile "$profile" --image-mode one --name "$name" -o "$out/$profile/$name.json"
+    done
+  done
+done
