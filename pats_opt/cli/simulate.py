@@ -58,15 +58,14 @@ def _policy(spec: str, params: dict[str, str]) -> Policy:
     """
     from pats_opt import registry
     from pats_opt.errors import InputError
-    from pats_opt.solver import Kind, Solver
+    from pats_opt.solver import Solver
 
     made = registry.make(spec, **params)
     if not isinstance(made, Solver):
         return made
-    online = [name for name in registry.names() if registry.load(name).kind is Kind.ONLINE]
     raise InputError(
         f"{made.name!r} is no online policy ({made.kind})",
-        mend=f"choose one of: {', '.join(online)}, or use 'solve'",
+        mend="choose an online one from 'pats-opt solvers', or use 'solve'",
     )
 
 

@@ -85,7 +85,8 @@ def test_whatever_the_rules_admit_is_a_valid_schedule(seed: int, tight: bool) ->
         return
     except SolverError as error:
         # Its own prefetch may strand a GPU; nothing else that it does may be wrong.
-        assert "sets timers but did not act" in str(error)
+        if "sets timers but did not act" not in str(error):
+            raise
         return
     verdict = check(problem, schedule_of(problem, done.plan, SolverRef(name="rambling")))
     assert verdict.ok, verdict.violations

@@ -1,0 +1,131 @@
+"""The packing helpers that policies share."""
+
+from __future__ import annotations
+
+from pats_opt.policy import GpuState
+from pats_solvers.online.packing import (
+    BatchBuilder,
+    Hosts,
+    LeastRecentlyUsed,
+    make_room,
+    open_batch,
+    switching_seconds,
+)
+from tests.simulate.scripted import problem_of
+from tests.support.zoo import adapter, document, gpu, request
+
+A, B, C = (frozenset((a,)) for a in range(3))
+#: Three adapters of 2 GiB on a GPU of 10 GiB that may hold three; two of them in a batch.
+ADAPTERS = [adapter(name, load_s=i + 1.0, vram_gib=2.0) for i, name in enumerate("abc")]
+MIXED = {"max_resident": 3, "max_per_batch": 2, "activate_s": 0.5}
+
+
+def test_hosts() -> None:
+    """GPUs that hold the job with its own adapter alone; the base model counts too."""
+    gpus = [
+        {"id": f"g{size}", "capacity": {"vram_gib": float(size)}, "resident": []}
+        for size in (4, 3, 10)
+    ]
+    problem = problem_of(
+        document(
+            request("r0"),
+            request("r1", demand={"vram_gib": 7.0}),
+            request("r2", demand={"vram_gib": 7.5}, reject_loss=0.0),
+            adapters=[adapter("a", vram_gib=2.0)],
+            gpus=gpus,
+            base_vram_gib=1.0,
+        )
+    )
+    hosts = Hosts(problem.site)
+    assert [hosts(job) for job in problem.jobs] == [(0, 2), (2,), ()]
+
+
+def test_least_recently_used_order() -> None:
+    """Never used first, then by last use; each GPU remembers its own."""
+    lru = LeastRecentlyUsed()
+    lru.used(0, (2,))
+    lru.used(0, (0, 1))
+    lru.used(1, (2,))
+    lru.used(0, (2,))
+    assert lru(0, frozenset(range(4))) == [3, 0, 1, 2]
+    assert lru(1, frozenset(range(4))) == [0, 1, 3, 2]
+
+
+def test_make_room_evicts_as_few_as_it_can() -> None:
+    """10 GiB: with a, b and c resident 4 are left, with two 6, with one 8."""
+    demands = {"small": 4.0, "middle": 6.0, "large": 8.0, "huge": 8.5}
+    problem = problem_of(
+        document(
+            *(
+                request(name, adapter="c", demand={"vram_gib": d}, reject_loss=0.0)
+                for name, d in demands.items()
+            ),
+            adapters=ADAPTERS,
+            switching=MIXED,
+        )
+    )
+    lru = LeastRecentlyUsed()
+    lru.used(0, (0,))
+    state = GpuState(0, A | B)
+    rooms = [make_room(problem.site, state, (job,), lru) for job in problem.jobs]
+    assert rooms == [A | B | C, A | C, C, None]
+
+
+def test_make_room_after_a_prefetch_keeps_what_is_there() -> None:
+    problem = problem_of(
+        document(request("r0"), request("r1", adapter="b"), adapters=ADAPTERS, switching=MIXED)
+    )
+    state = GpuState(0, A | C, before=A)
+    rooms = [make_room(problem.site, state, (job,), LeastRecentlyUsed()) for job in problem.jobs]
+    assert rooms == [A | C, None]
+
+
+def test_switching_seconds() -> None:
+    """Loading, activation, or nothing."""
+    problem = problem_of(document(adapters=ADAPTERS, switching=MIXED))
+    first, later = GpuState(0, A | B), GpuState(0, A | B, active=A)
+    assert [switching_seconds(problem.site, a, first) for a in range(3)] == [0.0, 0.0, 3.0]
+    assert [switching_seconds(problem.site, a, later) for a in range(3)] == [0.0, 0.5, 3.0]
+
+
+def test_batch_builder_keeps_every_rule() -> None:
+    """Two of three adapters, 4 GiB and three places; what does not fit changes nothing."""
+    requests = [request(f"r{i}", adapter="abcaba"[i]) for i in range(6)]
+    requests[3]["demand"] = {"vram_gib": 2.5}
+    problem = problem_of(
+        document(
+            *requests,
+            adapters=ADAPTERS,
+            switching=MIXED,
+            service={"kind": "steps", "step_s": {"table": [1.0, 1.0, 1.0]}},
+        )
+    )
+    batch = BatchBuilder(problem.site, GpuState(0, A), A | B | C, tick=0)
+    added = [batch.add(job, 0) for job in problem.jobs]
+    # r2: a third adapter; r3: 2 GiB are left; r5: the table ends.
+    assert added == [True, True, False, False, True, False]
+    assert batch.full
+    assert batch.free == [1_000_000_000]
+    assert batch.start().members == ((0, 0), (1, 0), (4, 0))
+    lacking = BatchBuilder(problem.site, GpuState(0, A), A, tick=0)
+    assert not lacking.add(problem.jobs[1], 0), "its adapter is not resident"
+
+
+def test_batch_builder_ends_by_the_horizon() -> None:
+    """A second adapter costs an activation that a single one does not, and a tick too many."""
+    requests = [request(f"r{i}", adapter="aab"[i], steps=2) for i in range(3)]
+    problem = problem_of(
+        document(*requests, adapters=ADAPTERS, switching=MIXED, gpus=[gpu()], horizon_ticks=2)
+    )
+    batch = BatchBuilder(problem.site, GpuState(0, A | B, active=A), A | B, tick=0)
+    assert [batch.add(job, 0) for job in problem.jobs] == [True, True, False]
+
+
+def test_open_batch_takes_the_first_option_in_time() -> None:
+    options = [{"steps": s, "quality": 1.0} for s in (9, 5, 4)]
+    problem = problem_of(document(request("r0", options=options), horizon_ticks=5))
+    (job,), lru, state = problem.jobs, LeastRecentlyUsed(), GpuState(0, A)
+    batch = open_batch(problem.site, state, job, (0, 1, 2), tick=0, victims=lru)
+    assert batch is not None
+    assert batch.members == [(0, 1)]
+    assert open_batch(problem.site, state, job, (0, 1, 2), tick=2, victims=lru) is None
