@@ -91,7 +91,26 @@ def plain_errors(file: StrPath) -> Iterator[None]:
         ) from None
 
 
-def scan(path: StrPath, kind: LogFormat | None = None) -> pl.LazyFrame:
+def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat, bool]:
+    """A log's format, as given or by its name, and whether it is gzip.
+
+    Raises:
+        InputError: the name does not tell.
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    zipped = bool(suffixes) and suffixes[-1] == ".gz"
+    last = suffixes[:-1] if zipped else suffixes
+    kind = given or SUFFIXES.get(last[-1] if last else "")
+    if kind is None:
+        raise InputError(
+            "the name does not tell the format",
+            file=str(path),
+            mend="add --as csv, tsv, jsonl or parquet",
+        )
+    return kind, zipped
+
+
+def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
     """A log as a lazy table with the column :data:`ROW`; text columns only, where it is CSV.
 
     Raises:
@@ -102,16 +121,7 @@ def scan(path: StrPath, kind: LogFormat | None = None) -> pl.LazyFrame:
     file = Path(path)
     if file.is_dir():
         raise InputError("this is a folder", file=str(path), mend="name a file in it")
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    zipped = bool(suffixes) and suffixes[-1] == ".gz"
-    last = suffixes[:-1] if zipped else suffixes
-    kind = kind or SUFFIXES.get(last[-1] if last else "")
-    if kind is None:
-        raise InputError(
-            "the name does not tell the format",
-            file=str(path),
-            mend="add --as csv, tsv, jsonl or parquet",
-        )
+    kind, zipped = format_of(path, given)
     with plain_errors(path):
         if file.stat().st_size == 0:
             raise InputError("this file is empty", file=str(path), mend="name a log with rows")
@@ -146,9 +156,18 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
 
 
 def select(
-    table: pl.LazyFrame, columns: list[str], time: str, window: Window, file: StrPath
+    table: pl.LazyFrame,
+    columns: list[str],
+    time: str,
+    window: Window,
+    file: StrPath,
+    *,
+    whole_rows: bool = False,
 ) -> pl.DataFrame:
     """The rows of the window, by time, with ``columns``, :data:`ROW`, :data:`TIME`.
+
+    ``whole_rows`` has every column parsed once: a CSV row with too many cells (a comma that is not
+    quoted) goes unnoticed where only some are, and would shift the others.
 
     Raises:
         InputError: a time that cannot be read, with its row; or an empty window.

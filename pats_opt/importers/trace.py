@@ -19,6 +19,7 @@ from pats_opt.importers.families import Family, family_adapters, family_ids, mem
 from pats_opt.importers.log import (
     LogFormat,
     Window,
+    format_of,
     has_adapter,
     require_columns,
     scan,
@@ -140,7 +141,14 @@ def import_trace(
     require_columns(table, columns.named(), path)
     if mapping.lora_only:
         table = table.filter(has_adapter(table, columns.adapter))
-    found = select(table, list(columns.named().values()), columns.time, mapping.window, path)
+    found = select(
+        table,
+        list(columns.named().values()),
+        columns.time,
+        mapping.window,
+        path,
+        whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv"),
+    )
     cells = Cells(found, str(path))
     count = found.height
     if columns.adapter is None:

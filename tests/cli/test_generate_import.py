@@ -1,0 +1,158 @@
+"""The commands ``generate`` and ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pats_opt
+from pats_opt.cli import run
+
+LOG = "when,lora,steps\n10,a,30\n11,b,40\n12.5,a;b,30\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    return str(path)
+
+
+def test_generate_takes_options_over_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text('requests = 9\n[service]\nprofile = "a100-40g"\n[gpus]\ncount = 2\n')
+    out = tmp_path / "made.json"
+    args = ["generate", "--config", str(config), "--requests", "5", "--pruned", "", "-o", str(out)]
+    assert run(args) == 0
+    instance = pats_opt.read_instance(out)
+    assert (len(instance.requests), len(instance.gpus), instance.tick_s) == (5, 2, 0.6)
+    assert {len(r.options) for r in instance.requests} == {1}
+
+
+def test_generate_is_seeded(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.json" for i in range(3)]
+    for path, seed in zip(paths, ("4", "4", "5"), strict=True):
+        assert run(["generate", "--seed", seed, "--name", "x", "-o", str(path)]) == 0
+    first, same, other = (path.read_bytes() for path in paths)
+    assert first == same != other
+
+
+def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
+    out = tmp_path / "made.json"
+    args = (
+        "--requests 12 --arrivals bursty --cv 2 --load 0.5 --complexity 0.1:1,0.9:3"
+        " --steps 30:9,40:1 --images 1:1,2:1 --adapters 6 --zipf 1 --base-share 0.1 --profile tiers --tick 1 --gpus 2"
+        " --vram 40,24 --batch 3 --resident popular --max-resident 2 --max-per-batch 2 --activate 0.1"
+        " --tier disk --switch-price 0.25 --latency-price 0.01 --late-price 1 --deadline-share 1"
+        " --reject-share 1 --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
+    )
+    assert run(["generate", *args.split(), "-o", str(out)]) == 0
+    instance = pats_opt.read_instance(out)
+    assert instance.tick_s == 1.0
+    assert [g.capacity for g in instance.gpus] == [
+        {"vram_gib": 40.0, "batch": 3.0},
+        {"vram_gib": 24.0, "batch": 3.0},
+    ]
+    assert all(len(g.resident) == 2 for g in instance.gpus)
+    switching = instance.switching
+    assert (switching.max_resident, switching.max_per_batch) == (2, 2)
+    assert (switching.activate_s, switching.price_per_s) == (0.1, 0.25)
+    assert (instance.latency_price_per_s, instance.late_price) == (0.01, 1.0)
+    assert {r.width for r in instance.requests} == {512, 768}
+    assert {r.weight for r in instance.requests} == {0.5, 1.0}
+    assert all(r.deadline_s and r.reject_loss for r in instance.requests)
+    assert {o.steps for r in instance.requests for o in r.options} >= {10, 20, 30}
+
+
+def test_generate_writes_a_suite(tmp_path: Path) -> None:
+    assert run(["generate", "--suite", "demo", "-o", str(tmp_path / "demo")]) == 0
+    paths = sorted((tmp_path / "demo").glob("*.json"))
+    assert len(paths) >= 6
+    assert all(pats_opt.read_instance(path).name == path.stem for path in paths)
+
+
+def test_generate_lists_suites_and_profiles(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert "documents-small" in out
+    assert "a100-40g" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "add -o FILE"),
+        (["--suite", "dem"], "choose one of: demo"),
+        (["--suite", "demo", "--requests", "5"], "--requests has no effect on a suite"),
+        (["--arrivals", "often"], "--arrivals: "),
+        (["--load", "much"], "write it as X"),
+        (["--images", "1:x"], "write it as N:SHARE"),
+        (["--sizes", "big"], "write it as WxH:SHARE"),
+        (["--profile", "h900"], "choose one of: a100-40g"),
+        (["--quality-table", "none.csv"], "no such file"),
+        (["--config", "none.toml"], "none.toml: no such file"),
+        (["--vram", "9"], "fits no GPU"),
+    ],
+)
+def test_generate_refuses_in_one_line(
+    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["-o", str(tmp_path / "x")] if args else []
+    assert run(["generate", *args, *output]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_config_errors_name_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text("[gpus]\ncounts = 2\n")
+    assert run(["generate", "--config", str(config), "-o", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert str(config) in error
+    assert "counts" in error
+
+
+def test_import_trace(log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.json"
+    args = ["import", "trace", log, "--time", "when", "--adapter", "lora", "--steps", "steps"]
+    assert run([*args, "--speed", "2", "--gpus", "2", "--pruned", "15", "-o", str(out)]) == 0
+    instance = pats_opt.read_instance(out)
+    assert [(r.arrival_s, r.adapter) for r in instance.requests] == [
+        (0.0, "a"),
+        (0.5, "b"),
+        (1.25, "a+b"),
+    ]
+    assert [[o.steps for o in r.options] for r in instance.requests] == [
+        [15, 30],
+        [15, 40],
+        [15, 30],
+    ]
+    assert len(instance.gpus) == 2
+    captured = capsys.readouterr()
+    assert "3 rows, 3 requests, 3 adapters" in captured.err
+    assert captured.out == ""
+
+
+def test_import_says_when_no_queue_will_form(
+    log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["import", "trace", log, "--time", "when", "--speed", "0.01", "-o", str(tmp_path / "x")]
+    assert run(args) == 0
+    assert "--speed makes them" in capsys.readouterr().err
+
+
+def test_import_names_the_nearest_format(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "trac"]) == 2
+    assert "choose one of: trace" in capsys.readouterr().err
+
+
+def test_import_lists_its_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "--help"]) == 0
+    assert "CSV, JSON lines or Parquet" in capsys.readouterr().out
+
+
+def test_import_needs_the_time_column(log: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "trace", log, "-o", "x.json"]) == 2
+    assert "--time" in capsys.readouterr().err
