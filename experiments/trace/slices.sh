@@ -5,7 +5,7 @@
 set -eu
 log=$1
 out=$(dirname "$0")/instances
-for window in "1126364 20" "793513 20" "793513 40"; do
+for window in "1126364 10" "793513 10" "1126364 20" "793513 40"; do
   set -- $window
   for profile in documents a100-40g production; do
     case $profile in

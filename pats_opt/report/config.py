@@ -157,7 +157,7 @@ def _generated(suite: str, folder: Path) -> Iterator[Source]:
 
 
 def group_of(instance: Instance, otherwise: str) -> str:
-    """The class of an instance: ``extra.class`` where its file has one that is not just its name."""
+    """The class of an instance: ``extra.class``, where there is one and it is not just its name."""
     extra = instance.extra
     named = extra.get("class") if isinstance(extra, dict) else None
     sound = isinstance(named, str) and named not in ("", instance.name)
