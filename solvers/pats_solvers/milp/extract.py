@@ -2,175 +2,163 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
+import networkx as nx
 import numpy as np
 
 from pats_opt.plan import Plan, PlannedBatch, plan_of
 from pats_opt.problem import Problem
-from pats_opt.timing import shape_of
-from pats_solvers.milp.flow import FamilyColumns, Flow, Network
-from pats_solvers.milp.model import Floats
-from pats_solvers.milp.modes import Mode
+from pats_solvers.milp.batches import Batches, place
+from pats_solvers.milp.flow import Flow, Network, resident_of
+from pats_solvers.milp.model import Floats, Ints
 
-Member = tuple[int, int]  # job, option
+#: A node of the time-expanded network: layer, state, tick.
+Node = tuple[str, object, int]
 
 
-def plan_at(problem: Problem, flow: Flow, x: Floats) -> Plan:
+def flow_plan(problem: Problem, flow: Flow, x: Floats) -> Plan:
     """The plan of a whole-numbered point of the flow model."""
     counts = np.rint(x).astype(np.int64)
-    batches: list[list[PlannedBatch]] = [[] for _ in problem.site.gpus]
+    planned: list[list[PlannedBatch]] = [[] for _ in problem.site.gpus]
     for network in flow.networks:
-        for gpu, planned in _paths(problem, network, counts).items():
-            batches[gpu] = planned
-    return plan_of(batches)
+        for gpu, batches in _paths(problem, network, counts):
+            planned[gpu] = batches
+    return plan_of(planned)
 
 
-def _paths(problem: Problem, network: Network, counts):
-    """Follow each GPU's unit of flow; its batches in order."""
-    members = {
-        a: _batches(columns, counts) for a, columns in network.adapters.items()
-    }  # (adapter) -> start -> list of (mode, members)
-    outs: dict = defaultdict(list)  # (layer, state, tick) -> list of [next node, units, payload]
-    for s, columns in network.idle.items():
-        for t in np.flatnonzero(counts[columns]):
-            outs["free", s, t].append([("free", s, t + 1), counts[columns[t]]])
-    for s, columns in network.leave.items():
-        for t in np.flatnonzero(counts[columns]):
-            outs["free", s, t].append([("hub", None, t), counts[columns[t]]])
-    for (s, a), columns in network.switch.items():
-        family = network.adapters[a].family
-        ticks = network.ticks[s, a]
-        lead = family.last + 1 - len(columns)
-        for i in np.flatnonzero(counts[columns]):
-            node = ("hub", None, lead + i - ticks) if s == "*" else ("free", s, lead + i - ticks)
-            outs[node].append([("ready", a, lead + i), counts[columns[i]]])
-    for a, columns in network.adapters.items():
-        first = columns.family.first
-        for i in np.flatnonzero(counts[columns.stay]):
-            outs["free", a, first + i].append([("ready", a, first + i), counts[columns.stay[i]]])
-    found = {}
+def _paths(
+    problem: Problem, network: Network, counts: Ints
+) -> Iterator[tuple[int, list[PlannedBatch]]]:
+    """The batches on the path of each GPU's unit of flow."""
+    graph = _graph(network, counts)
+    members = {a: place(batches, counts) for a, batches in network.batches.items()}
     for gpu in network.gpus:
-        node = ("free", next(iter(problem.site.gpus[gpu].resident), None), 0)
+        node: Node = ("free", resident_of(problem, gpu), 0)
         planned = []
         while True:
-            layer, state, tick = node
-            if layer == "ready":
-                mode, group = members[state][tick].pop()
-                if group:
-                    planned.append(PlannedBatch(tick, tuple(group), frozenset((state,))))
-                node = ("free", state, tick + mode.duration)
-                continue
-            arc = next((arc for arc in outs[node] if arc[1] > 0), None)
+            arc = next(iter(graph.out_edges(node, keys=True, data="units")), None)
             if arc is None:
                 break
-            arc[1] -= 1
-            node = arc[0]
-        found[gpu] = planned
-    return found
+            _, head, key, units = arc
+            layer, state, tick = node
+            if layer == "ready" and (group := members[state][tick, key].pop()):
+                planned.append(PlannedBatch(tick, tuple(group), frozenset((state,))))
+            if units > 1:
+                graph.edges[node, head, key]["units"] -= 1
+            else:
+                graph.remove_edge(node, head, key)
+            node = head
+        yield gpu, planned
 
 
-def _batches(columns: FamilyColumns, counts) -> dict[int, list[tuple[Mode, list[Member]]]]:
-    """The batches of one adapter by start tick, members told out to them."""
-    family = columns.family
-    started: dict[int, list[tuple[Mode, list[Member], list[int]]]] = defaultdict(list)
-    for mode, z in zip(family.modes.modes, columns.batch, strict=True):
-        for i in np.flatnonzero(counts[z]):
-            for _ in range(counts[z[i]]):
-                started[family.first + int(i)].append((mode, [], list(mode.counts)))
-    joined = []
-    for join in columns.joins:
-        c = join.choice
-        joined += [(c.level, c, c.first + int(i)) for i in np.flatnonzero(counts[join.columns])]
-    for level, choice, tick in sorted(joined, key=lambda entry: -entry[0]):
-        levels = range(level + 1) if family.modes.capped else (level,)
-        for mode, members, left in started[tick]:
-            fits = choice.offset is None or mode.offsets[level] == choice.offset
-            if mode.offsets[level] is not None and fits and all(left[r] > 0 for r in levels):
-                members.append((choice.job.index, choice.option))
-                for r in levels:
-                    left[r] -= 1
-                break
-        else:
-            raise ValueError(f"no batch at tick {tick} takes request {choice.job.id!r}")
-    return {t: [(mode, members) for mode, members, _ in group] for t, group in started.items()}
+def _graph(network: Network, counts: Ints) -> nx.MultiDiGraph:
+    """The arcs that carry flow; batch arcs have their mode's number as key."""
+    graph = nx.MultiDiGraph()
+    graph.add_nodes_from(("free", state, 0) for state in network.idle)
+
+    def flow(columns: Ints) -> Iterator[tuple[int, int]]:
+        for i in np.flatnonzero(counts[columns]):
+            yield int(i), int(counts[columns[i]])
+
+    for state, columns in network.idle.items():
+        for t, units in flow(columns):
+            graph.add_edge(("free", state, t), ("free", state, t + 1), units=units)
+    for state, columns in network.leave.items():
+        for t, units in flow(columns):
+            graph.add_edge(("free", state, t), ("free", "hub", t), units=units)
+    for (source, adapter), switches in network.switch.items():
+        for i, units in flow(switches.columns):
+            end = switches.first + i
+            graph.add_edge(
+                ("free", source, end - switches.ticks), ("ready", adapter, end), units=units
+            )
+    for adapter, batches in network.batches.items():
+        family = batches.family
+        for i, units in flow(network.stay[adapter]):
+            t = family.first + i
+            graph.add_edge(("free", adapter, t), ("ready", adapter, t), units=units)
+        for key, (mode, z) in enumerate(zip(family.modes.modes, batches.modes, strict=True)):
+            for i, units in flow(z):
+                t = family.first + i
+                ends = ("free", adapter, t + mode.duration)
+                graph.add_edge(("ready", adapter, t), ends, key, units=units)
+    return graph
 
 
-def point_of(problem: Problem, flow: Flow, plan: Plan, columns: int) -> Floats | None:
-    """The point of the flow model that says what ``plan`` does, or None where it is outside.
+class Outside(Exception):  # noqa: N818 - it says where a plan is, and is no failure
+    """A plan does something that the model has no column for: it cannot be part of an optimum."""
 
-    The plan is outside where it starts a batch later than any better schedule could.
-    """
+
+def at(columns: Ints, index: int) -> int:
+    """A column by place."""
+    if not 0 <= index < len(columns):
+        raise Outside
+    return int(columns[index])
+
+
+def flow_point(problem: Problem, flow: Flow, plan: Plan, columns: int) -> Floats | None:
+    """The point of the flow model that says what ``plan`` does, or None where it is outside."""
     x = np.zeros(columns)
     served = {j for gpu in plan.gpus for b in gpu for j, _ in b.members}
     for job, column in flow.rejected.items():
         x[column] = job not in served
     try:
         for network in flow.networks:
+            for state, column in network.supply.items():
+                x[column] = sum(resident_of(problem, gpu) == state for gpu in network.gpus)
             for gpu in network.gpus:
                 _walk(problem, network, gpu, plan.gpus[gpu], x)
-    except (KeyError, IndexError, StopIteration):
+    except Outside:
         return None
     return x
 
 
-def _at(columns, index: int) -> int:
-    if index < 0:
-        raise IndexError(index)
-    return int(columns[index])
-
-
-def _walk(problem: Problem, network: Network, gpu: int, batches, x: Floats) -> None:
+def _walk(
+    problem: Problem, network: Network, gpu: int, planned: Sequence[PlannedBatch], x: Floats
+) -> None:
     """Send a GPU's unit of flow along its batches."""
-    state, tick = next(iter(problem.site.gpus[gpu].resident), None), 0
-    for batch in batches:
+    state, tick = resident_of(problem, gpu), 0
+    for batch in planned:
         (adapter,) = batch.resident
-        columns = network.adapters[adapter]
-        family = columns.family
+        if adapter not in network.batches:
+            raise Outside
+        batches = network.batches[adapter]
         if adapter == state:
-            leave = batch.start
-            x[_at(columns.stay, batch.start - family.first)] += 1
+            leaving = batch.start
+            x[at(network.stay[adapter], batch.start - batches.family.first)] += 1
         else:
-            key = (state if (state, adapter) in network.switch else "*", adapter)
-            into = network.switch[key]
-            leave = batch.start - network.ticks[key]
-            x[_at(into, batch.start - (family.last + 1 - len(into)))] += 1
-            if key[0] == "*":
-                x[_at(network.leave[state], leave)] += 1
-        x[network.idle[state][tick:leave]] += 1
-        if leave > tick and len(network.idle[state]) < leave:
-            raise IndexError(leave)
-        steps = [problem.jobs[j].options[o].steps for j, o in batch.members]
-        levels = family.modes.levels
-        exact = tuple(steps.count(s) for s in levels)
-        counts = tuple(sum(exact[i:]) for i in range(len(levels))) if family.modes.capped else exact
-        k = next(
-            k
-            for k, mode in enumerate(family.modes.modes)
-            if mode.duration == problem.site.clock.duration(shape_of(steps))
-            and (
-                all(n <= m for n, m in zip(counts, mode.counts, strict=True))
-                if family.modes.capped
-                else counts == mode.counts
-            )
-            and _same_times(problem, mode, levels, exact)
-        )
-        mode = family.modes.modes[k]
-        x[_at(columns.batch[k], batch.start - family.first)] += 1
-        for (j, _), s in zip(batch.members, steps, strict=True):
-            level = levels.index(s)
-            join = next(
-                join
-                for join in columns.joins
-                if join.choice.job.index == j
-                and join.choice.level == level
-                and join.choice.offset in (None, mode.offsets[level])
-            )
-            x[_at(join.columns, batch.start - join.choice.first)] += 1
-        state, tick = adapter, batch.start + mode.duration
+            source = "hub" if network.leave else state
+            switches = network.switch[source, adapter]
+            leaving = batch.start - switches.ticks
+            x[at(switches.columns, batch.start - switches.first)] += 1
+            if network.leave:
+                x[at(network.leave[state], leaving)] += 1
+        if leaving > tick:
+            at(network.idle[state], leaving - 1)
+            x[network.idle[state][tick:leaving]] += 1
+        state, tick = adapter, batch.start + add_batch(problem, batches, batch, x)
 
 
-def _same_times(problem: Problem, mode: Mode, levels, exact) -> bool:
-    present = [i for i, n in enumerate(exact) if n]
-    ends = problem.site.clock.completions(tuple((levels[i], exact[i]) for i in present))
-    return all(mode.offsets[i] == e for i, e in zip(present, ends, strict=True))
+def add_batch(problem: Problem, batches: Batches, batch: PlannedBatch, x: Floats) -> int:
+    """Add one batch to a point; returns its duration in ticks."""
+    family, modes = batches.family, batches.family.modes
+    steps = [problem.jobs[j].options[o].steps for j, o in batch.members]
+    k = modes.mode_of(problem.site.clock, steps)
+    if k is None:
+        raise Outside
+    mode = modes.modes[k]
+    x[at(batches.start, batch.start - family.first)] += 1
+    x[at(batches.modes[k], batch.start - family.first)] += 1
+    for (j, _), s in zip(batch.members, steps, strict=True):
+        level = modes.levels.index(s)
+        offset = None if family.priced else mode.offsets[level]
+        wanted = (j, level, offset)
+        for join in batches.joins:
+            c = join.choice
+            if (c.job.index, c.level, c.offset) == wanted:
+                x[at(join.columns, batch.start - c.first)] += 1
+                break
+        else:
+            raise Outside
+    return mode.duration

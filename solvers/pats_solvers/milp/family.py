@@ -101,7 +101,7 @@ def family_of(
         job
         for job in jobs
         if any(tick is not None for tick in latest[job.index])
-        and all(free is None or need <= free for need, free in zip(job.demand, room, strict=True))
+        and site.fits(gpu, resident | {job.adapter}, (job,))
     ]
     if not jobs:
         return None
@@ -172,12 +172,21 @@ def _packings(jobs: Sequence[Job], room: Sequence[int | None]) -> Iterable[Packi
     """Rows of the resources that not every set of jobs fits."""
     for i, free in enumerate(room):
         needs = [job.demand[i] for job in jobs]
-        if free is None or sum(needs) <= free:
-            continue
-        unit = max(math.gcd(*needs), 1)
-        most = free // unit  # whole units: the fraction of a unit left over helps nobody
-        scale = max(1.0, most / LARGEST_COEFFICIENT)
-        yield Packing(tuple(need // unit / scale for need in needs), most / scale)
+        if free is not None and sum(needs) > free:
+            demands, limit = scaled(needs, free)
+            yield Packing(tuple(demands), limit)
+
+
+def scaled(needs: Sequence[int], room: int) -> tuple[list[float], float]:
+    """A packing row in the largest unit that keeps it exact, so that a whole unit is at stake.
+
+    What is left of the room beyond whole units is of no use and dropped. Rows that are still large
+    are scaled down, for the solver's sake.
+    """
+    unit = max(math.gcd(*needs), 1)
+    most = room // unit
+    scale = max(1.0, most / LARGEST_COEFFICIENT)
+    return [need // unit / scale for need in needs], most / scale
 
 
 def _choices(

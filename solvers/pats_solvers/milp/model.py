@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,46 +60,92 @@ class Model:
         return float(max(worst))
 
 
-class Builder:
-    """Collects columns, rows and entries in blocks."""
+class Sheet:
+    """Counts columns, rows and entries in blocks, and keeps none: the size of a model before it is built.
+
+    A model is written once, against this interface; :class:`Builder` keeps what is written.
+    """
 
     def __init__(self) -> None:
+        self.column_count = 0
+        self.row_count = 0
+        self.entry_count = 0
+
+    def columns(
+        self,
+        count: int,
+        *,
+        cost: Callable[[], ArrayLike] | float = 0.0,
+        lower: float = 0.0,
+        upper: float = 1.0,
+        integer: bool = True,
+    ) -> Ints:
+        """Add ``count`` columns from ``lower`` to ``upper``; returns their numbers."""
+        del cost, lower, upper, integer
+        self.column_count += count
+        return _numberless(count)
+
+    def rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
+        """Add ``count`` empty rows; returns their numbers."""
+        del lower, upper
+        self.row_count += count
+        return _numberless(count)
+
+    def add(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike = 1.0) -> None:
+        """Add ``values`` at (rows, columns), element by element; repeated places add up."""
+        shape = np.broadcast_shapes(np.shape(rows), np.shape(columns), np.shape(values))
+        self.entry_count += math.prod(shape)
+
+
+class Builder(Sheet):
+    """Keeps what is written, and makes the model of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._columns: list[tuple[Any, ...]] = []
         self._rows: list[tuple[Any, ...]] = []
         self._entries: list[tuple[Any, ...]] = []
-        self.column_count = 0
-        self.row_count = 0
 
     def columns(
-        self, count: int, *, cost: ArrayLike = 0.0, upper: ArrayLike = 1.0, integer: bool = True
+        self,
+        count: int,
+        *,
+        cost: Callable[[], ArrayLike] | float = 0.0,
+        lower: float = 0.0,
+        upper: float = 1.0,
+        integer: bool = True,
     ) -> Ints:
-        """Add ``count`` columns from 0 to ``upper``; returns their numbers."""
+        """See :meth:`Sheet.columns`."""
         first = self.column_count
-        self.column_count += count
+        super().columns(count)
+        price = cost() if callable(cost) else cost
         self._columns.append(
             (
+                _full(count, lower),
                 _full(count, upper),
-                _full(count, cost),
+                _full(count, price),
                 np.full(count, integer),
             )
         )
         return np.arange(first, first + count, dtype=np.int64)
 
     def rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
-        """Add ``count`` empty rows; returns their numbers."""
+        """See :meth:`Sheet.rows`."""
         first = self.row_count
-        self.row_count += count
+        super().rows(count, lower, upper)
         self._rows.append((_full(count, lower), _full(count, upper)))
         return np.arange(first, first + count, dtype=np.int64)
 
     def add(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike = 1.0) -> None:
-        """Add ``values`` at (rows, columns), element by element; repeated places add up."""
+        """See :meth:`Sheet.add`."""
+        super().add(rows, columns, values)
         row, column, value = np.broadcast_arrays(rows, columns, np.asarray(values, np.float64))
         self._entries.append((row.ravel(), column.ravel(), value.ravel()))
 
     def build(self) -> Model:
         """The model, with repeated entries summed and zeros dropped."""
-        upper, cost, integer = _joined(self._columns, (np.float64, np.float64, np.bool_))
+        kinds = (np.float64, np.float64, np.float64, np.bool_)
+        lower, upper, cost, integer = _joined(self._columns, kinds)
         row_lower, row_upper = _joined(self._rows, (np.float64, np.float64))
         rows, columns, values = _joined(self._entries, (np.int64, np.int64, np.float64))
         key, place = np.unique(rows * max(1, self.column_count) + columns, return_inverse=True)
@@ -105,7 +153,7 @@ class Builder:
         kept = summed != 0.0
         key, summed = key[kept], summed[kept]
         return Model(
-            lower=np.zeros(self.column_count),
+            lower=lower,
             upper=upper,
             cost=cost,
             integer=integer,
@@ -115,6 +163,11 @@ class Builder:
             columns=key % max(1, self.column_count),
             values=summed,
         )
+
+
+def _numberless(count: int) -> Ints:
+    """An array of the right shape that takes no memory."""
+    return np.broadcast_to(np.int64(0), (count,))
 
 
 def _full(count: int, value: ArrayLike) -> Floats:

@@ -34,6 +34,11 @@ class Mode:
     offsets: tuple[int | None, ...]
     duration: int
 
+    @property
+    def ticks(self) -> int:
+        """Sum of the completion offsets of all members of an exact mode."""
+        return sum(n * (o or 0) for n, o in zip(self.counts, self.offsets, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Modes:
@@ -47,10 +52,24 @@ class Modes:
         """The different completion offsets of a level, rising."""
         return sorted({o for m in self.modes if (o := m.offsets[level]) is not None})
 
-    @property
-    def shortest(self) -> int:
-        """Ticks of the shortest mode."""
-        return min(m.duration for m in self.modes)
+    def mode_of(self, clock: BatchClock, steps: Sequence[int]) -> int | None:
+        """The mode, by number, that a batch of members with these step counts runs in."""
+        if not set(steps) <= set(self.levels):
+            return None
+        counts = [steps.count(s) for s in self.levels]
+        present = [i for i, n in enumerate(counts) if n]
+        ends = clock.completions(tuple((self.levels[i], counts[i]) for i in present))
+        if self.capped:
+            counts = [sum(counts[i:]) for i in range(len(counts))]
+        for k, mode in enumerate(self.modes):
+            timed = all(mode.offsets[i] == end for i, end in zip(present, ends, strict=True))
+            if timed and (
+                all(n <= cap for n, cap in zip(counts, mode.counts, strict=True))
+                if self.capped
+                else tuple(counts) == mode.counts
+            ):
+                return k
+        return None
 
 
 def monotone(clock: BatchClock, largest: int) -> bool:

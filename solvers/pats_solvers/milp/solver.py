@@ -1,9 +1,10 @@
-"""The ``milp`` solver."""
+"""The ``milp`` solver: windows, model, backend, and a plan that is checked before it is believed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -13,79 +14,133 @@ from pats_opt.errors import SolverError
 from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
-from pats_solvers.milp.backends import Limits, Name, backend
-from pats_solvers.milp.model import Builder, Floats, Model
+from pats_opt.solver import Capabilities, Kind, Outcome, Run
+from pats_solvers.milp.backends import Answer, Limits, Name, backend
+from pats_solvers.milp.formulations import Formulation, chosen
+from pats_solvers.milp.model import Builder, Model
+from pats_solvers.milp.size import refuse_too_large, size_of
 from pats_solvers.windows import latest_completions, safe_horizon
 
-#: The objective is scaled so that the loss to beat is about this.
-SCALE = 2.0**12
+#: The objective is scaled so that the loss to beat, or the dearest column, is about this: a
+#: solver's absolute tolerances are then far below what matters.
+SCALE = 4096.0
+
+#: Share of the room and of a tick that is left unused where tolerances broke a rule.
+MARGIN = 1e-5
 
 
 class Milp(Struct, frozen=True, kw_only=True):
-    """The documents' MILP over batch shapes, time-indexed, through a MIP solver."""
+    """The documents' MILP over batch shapes, time-indexed, through a MIP solver.
+
+    Attributes:
+        backend: HiGHS or SCIP through OR-Tools MathOpt, or CBC through PuLP.
+        formulation: See :mod:`pats_solvers.milp.flow` and :mod:`pats_solvers.milp.indicator`.
+        memory_gib: A model that would take more GiB than this is refused.
+    """
 
     name: ClassVar[str] = "milp"
     kind: ClassVar[Kind] = Kind.EXACT
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        features=ALL_FEATURES - {Feature.RESIDENT, Feature.MIXED_BATCH}, bound=True, warm_start=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
 
     backend: Name = "highs"
-    formulation: Literal["auto", "flow", "indicator"] = "auto"
-    memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
+    formulation: Formulation = "auto"
+    memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
-        """Build the model and solve it within ``run``'s limits."""
-        from pats_opt.solving import valid_loss
-        from pats_solvers.milp.extract import plan_at, point_of
-        from pats_solvers.milp.flow import build_flow
+        """Build the model and solve it within ``run``'s limits.
 
-        known = None if run.start is None else run.start[1]
-        builder = Builder()
-        flow = build_flow(
-            problem, latest_completions(problem, known), safe_horizon(problem), builder
+        Raises:
+            InputError: The model would not fit ``memory_gib``.
+            CapabilityError: The formulation asked for cannot state the problem.
+        """
+        start = run.start
+        if not problem.jobs:
+            return Outcome(Stop.OPTIMAL, Plan(tuple(() for _ in problem.site.gpus)), 0.0)
+        size = size_of(problem, None if start is None else start[1], self.formulation)
+        refuse_too_large(size, self.memory_gib)
+        details: dict[str, Any] = {"backend": self.backend}
+        attempt = _attempt(self, problem, run, details, 0.0)
+        if attempt.invalid:  # tolerances: its bound holds, a plan takes another model
+            again = _attempt(self, problem, run, details, MARGIN)
+            if again.invalid:
+                raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
+            attempt = replace(again, bound=attempt.bound, infeasible=False)
+        return _outcome(attempt, start, details)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one model gave: the best plan with its loss, the start's included, and a bound."""
+
+    stop: Stop
+    best: tuple[Plan, float] | None
+    bound: float
+    invalid: bool
+    infeasible: bool
+
+
+def _attempt(
+    milp: Milp, problem: Problem, run: Run, details: dict[str, Any], margin: float
+) -> _Attempt:
+    """Build and solve one model."""
+    from pats_opt.solving import valid_loss
+
+    start = run.start
+    known = None if start is None else start[1]
+    written = chosen(problem, milp.formulation)
+    builder = Builder()
+    columns = written.write(
+        problem, latest_completions(problem, known), safe_horizon(problem), builder, margin
+    )
+    model = builder.build()
+    hint = written.point(problem, columns, start[0], len(model.cost)) if start else None
+    details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
+    scale = _scale(model, known)
+    answer = _solved(milp.backend, model, scale, run, hint)
+    bound = 0.0 if answer.bound is None else max(0.0, answer.bound / scale)
+    best, invalid = start, False
+    if answer.x is not None:
+        plan = written.plan(problem, columns, answer.x)
+        loss = valid_loss(problem, plan)
+        invalid = loss is None
+        if loss is not None and (best is None or loss < best[1]):
+            best = plan, loss
+    return _Attempt(answer.stop, best, bound, invalid, answer.stop is Stop.INFEASIBLE)
+
+
+def _scale(model: Model, known: float | None) -> float:
+    """A power of two that brings the loss to about ``SCALE``."""
+    size = known or float(np.max(np.abs(model.cost), initial=0.0)) or SCALE
+    return 2.0 ** math.floor(math.log2(SCALE / size))
+
+
+def _solved(name: Name, model: Model, scale: float, run: Run, hint: Any) -> Answer:
+    """The backend's answer to the model with its cost scaled."""
+
+    def progress(bound: float | None, objective: float | None) -> None:
+        run.progress(
+            None if bound is None else max(0.0, bound / scale),
+            None if objective is None else objective / scale,
         )
-        model = builder.build()
-        scale = (
-            SCALE / known if known else SCALE / max(1e-30, float(np.max(model.cost, initial=1e-30)))
-        )
-        scale = 2.0 ** np.floor(np.log2(scale))
-        hint = None if run.start is None else point_of(problem, flow, run.start[0], len(model.cost))
-        limits = Limits(
-            run.seed,
-            run.remaining,
-            run.interrupted.is_set,
-            lambda b, o: run.progress(
-                None if b is None else b / scale, None if o is None else o / scale
-            ),
-        )
-        answer = backend(self.backend)(replace(model, cost=model.cost * scale), limits, hint)
-        details = {
-            "columns": model.size[0],
-            "rows": model.size[1],
-            "nonzeros": model.size[2],
-            "hint": hint is not None,
-            "viol": None if hint is None else model.violation(hint),
-        }
-        plan, loss = run.start or (None, None)
-        if answer.x is not None:
-            found = plan_at(problem, flow, answer.x)
-            reached = valid_loss(problem, found)
-            if reached is None:
-                raise SolverError("invalid plan")
-            if loss is None or reached < loss:
-                plan, loss = found, reached
-        if answer.stop is Stop.INFEASIBLE and loss is not None:
-            return Outcome(Stop.OPTIMAL, plan, loss, details)
-        if answer.stop is Stop.INFEASIBLE:
+
+    limits = Limits(run.seed, run.remaining, run.interrupted.is_set, progress)
+    return backend(name)(replace(model, cost=model.cost * scale), limits, hint)
+
+
+def _outcome(
+    attempt: _Attempt, start: tuple[Plan, float] | None, details: dict[str, Any]
+) -> Outcome:
+    """The outcome of an attempt; the windows keep every schedule better than the start."""
+    if attempt.infeasible:
+        if start is None:
             return Outcome(Stop.INFEASIBLE, details=details)
-        bound = 0.0 if answer.bound is None else max(0.0, answer.bound / scale)
-        if loss is not None:
-            bound = min(bound, loss)
-        stop = answer.stop
-        if loss is not None and loss - bound <= TOLERANCE * loss:
-            stop = Stop.OPTIMAL
-        elif stop is Stop.OPTIMAL:
-            stop = Stop.COMPLETE
-        return Outcome(stop, plan, bound, details)
+        return Outcome(Stop.OPTIMAL, start[0], start[1], details)
+    if attempt.best is None:
+        return Outcome(attempt.stop, None, attempt.bound, details)
+    plan, loss = attempt.best
+    bound = min(attempt.bound, loss)
+    proven = loss - bound <= TOLERANCE * loss
+    stop = Stop.OPTIMAL if proven else attempt.stop
+    if stop is Stop.OPTIMAL and not proven:
+        stop = Stop.COMPLETE  # the backend's proof is looser than ours may be
+    return Outcome(stop, plan, bound, details)
