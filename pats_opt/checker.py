@@ -69,7 +69,8 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
     Raises:
         InputError: The schedule was made for another instance.
     """
-    problem = instance if isinstance(instance, Problem) else Problem(instance)
+    with collector_paused():
+        problem = instance if isinstance(instance, Problem) else Problem(instance)
     if schedule.instance.sha256 != problem.instance.sha256:
         raise InputError(
             f"the schedule was made for another instance ({schedule.instance.name!r}, digest "
@@ -134,17 +135,20 @@ class Replay:
 
     def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[Replayed]:
         resident, previous, free = gpu.resident, None, 0
-        order = sorted(range(len(plan.batches)), key=lambda b: plan.batches[b].start)
-        for b in order:
+        starts = [batch.start for batch in plan.batches]
+        for b in sorted(range(len(starts)), key=starts.__getitem__):
             batch, place = plan.batches[b], (gpu.id, b)
             members = self._members(batch, place)
-            before, resident = resident, self._residents(batch, resident, place)
-            active = frozenset([job.adapter for job, _ in members])
+            before = resident
+            if batch.load or batch.evict:
+                resident = self._residents(batch, resident, place)
+            jobs = [job for job, _ in members]
+            active = frozenset([job.adapter for job in jobs])
             change = before, resident, active, previous
             switch = self._switches.get(change)
             if switch is None:
                 switch = self._switches[change] = self.site.switch(*change)
-            self._memory(gpu, resident, active, [job for job, _ in members], place)
+            self._memory(gpu, resident, active, jobs, place)
             self._switch(batch, switch, active == previous, free, place)
             ends, length = self._times_of(members)
             done = self._completions(batch, members, ends, place)
@@ -215,8 +219,7 @@ class Replay:
         if room is None:
             room = self._room[gpu.index, resident] = site.room(gpu.index, resident)
         for i, free in enumerate(room):
-            used = sum([job.demand[i] for job in jobs])
-            if free is not None and used > free:
+            if free is not None and (used := sum([job.demand[i] for job in jobs])) > free:
                 self._wrong(
                     3,
                     place,
@@ -259,15 +262,13 @@ class Replay:
         """Rule 5: each member with its recomputed completion."""
         if not ends:
             return []
+        done = [(job, o, batch.start + ends[job.options[o].steps]) for job, o in members]
         claimed = {served.id: served.completion for served in batch.requests}
-        done = []
-        for job, option in members:
-            completion = batch.start + ends[job.options[option].steps]
+        for job, _, completion in done:
             if claimed[job.id] != completion:
                 self._wrong(
                     5, place, f"{job.id!r} completes at tick {completion}, not {claimed[job.id]}"
                 )
-            done.append((job, option, completion))
         return done
 
     def _served_once(self) -> None:
