@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pats_opt.problem import Problem
-from pats_solvers.cpsat.scaling import Ticks
+from pats_solvers.cpsat.scaling import Units
 from pats_solvers.windows import largest_batch
 
 
@@ -32,7 +32,7 @@ class Durations:
         levels: Step counts in rising order.
         fixed: Completion offset in ticks per level where all batches have the same, or None.
         parts: ``parts[i][n]`` is level i's part, in units, where n members reach it (0 for n = 0).
-        ticks: The units of ``parts``.
+        units: The units of ``parts``.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -54,17 +54,17 @@ class Durations:
             [gap * clock.step_s(n) + (clock.overhead_s(n) if i == 0 else 0.0) for n in sizes]
             for i, gap in enumerate(gaps)
         ]
-        self.ticks = Ticks.over(
+        self.units = Units.over(
             (s / tick_s for row in seconds for s in row),
             len(self.levels),
             sum(max(row) for row in seconds) / tick_s,
         )
-        self.parts = [[0, *(self.ticks.part(s / tick_s) for s in row)] for row in seconds]
+        self.parts = [[0, *(self.units.part(s / tick_s) for s in row)] for row in seconds]
 
     @property
     def exact(self) -> bool:
         """Whether the integers give the clock's very ticks (else: never more than the clock's)."""
-        return self.fixed is not None or self.ticks.slack == 0
+        return self.fixed is not None or self.units.slack == 0
 
     def affine(self, level: int) -> Affine | None:
         """The level's part as a straight line over 1, 2, ... members, where it is one."""
@@ -78,23 +78,23 @@ class Durations:
         if self.fixed is not None:
             return self.fixed[level]
         units = sum(max(row) for row in self.parts[: level + 1])
-        return -(-units // self.ticks.unit)
+        return self.units.up(units)
 
     @cached_property
     def shortest(self) -> tuple[int, ...]:
         """Ticks that a member at each level is in its batch at least."""
         if self.fixed is not None:
             return self.fixed
-        unit, slack, total, least = self.ticks.unit, self.ticks.slack, 0, []
+        total, least = 0, []
         for row in self.parts:
             total += min(row[1:])
-            least.append(max(1, -(-(total - slack) // unit)))
+            least.append(max(1, self.units.up(total - self.units.slack)))
         return tuple(least)
 
 
-def load_ticks(problem: Problem, seconds: Sequence[float]) -> Ticks:
+def load_units(problem: Problem, seconds: Sequence[float]) -> Units:
     """Units in which sums of these loading times round up as the clock rounds them."""
     site = problem.site
     each = [s / site.tick_s for s in seconds]
     most = min(len(each), site.max_resident)
-    return Ticks.over(each, most, sum(sorted(each)[-most:]) if most else 0.0)
+    return Units.over(each, most, sum(sorted(each)[-most:]) if most else 0.0)

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Adapters, Problem
+from pats_opt.problem import Adapters, Job, Problem
 from pats_opt.timing import shape_of
 
 
@@ -80,6 +80,11 @@ def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[
         for g, part in zip(group, parts, strict=True):
             gpus[g] = part
     return gpus
+
+
+def by_steps(job: Job) -> list[int]:
+    """The job's options by step count."""
+    return sorted(range(len(job.options)), key=lambda o: (job.options[o].steps, o))
 
 
 def _first_job(batches: list[Batch]) -> tuple[bool, int]:

@@ -1,10 +1,11 @@
-"""The CP-SAT model: on each GPU a row of positions, each empty or holding one batch.
+"""The CP-SAT model: on each GPU a row of positions, the first ones filled with a batch each.
 
-Its size depends on requests, options, GPUs and adapters, never on ticks. Position b of GPU g has
+Its size depends on requests, options, GPUs and adapters, never on ticks. A position has
 
-- ``x[j, o, g, b]``: job j runs there with option o; ``used``: somebody does (empty ones come last);
-- ``active[l]``, ``resident[l]``: adapter l is used by a member, is held; ``load[l]``: loaded;
-- ``start``, ``switch`` and ``finish[i]``, the offset at which members of step level i complete.
+- ``x[j, o]``: job j runs there with option o; ``used``: somebody does;
+- ``active[a]``: a member uses adapter a; ``resident[a]``: it is held; ``load[a]``: it is loaded;
+- ``reach[i]``: a member has step level i or above; ``finish[i]``: ticks until that level is done;
+- ``start`` and ``end`` in ticks, and ``switch``, the ticks of the switch before it.
 
 A constraint that only matters from one side (a finish is *at least* what rule 5 says) is stated
 from that side alone: no loss term falls when something ends later.
@@ -14,78 +15,71 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Adapters, Job, Problem
-from pats_solvers.cpsat.durations import Durations, load_ticks
-from pats_solvers.cpsat.layout import identical_gpus, interchangeable
-from pats_solvers.cpsat.scaling import Losses
+from pats_solvers.cpsat.build import Builder, Var, grouped
+from pats_solvers.cpsat.durations import Durations, load_units
+from pats_solvers.cpsat.layout import by_steps, identical_gpus, interchangeable
 from pats_solvers.windows import earliest_completion, largest_batch, latest_completions
-
-Var = Any  #: a CP-SAT variable or linear expression
 
 
 class Position:
-    """The variables of one position of one GPU."""
+    """The variables of one position; those that a problem has no use for stay empty."""
 
     def __init__(self) -> None:
-        self.used: Var = None
-        self.start: Var = None
-        self.end: Var = None
         self.x: dict[tuple[int, int], Var] = {}
+        self.used: Var = None
         self.active: dict[int, Var] = {}
         self.resident: dict[int, Var] = {}
         self.load: dict[int, Var] = {}
-        self.enter: dict[tuple[int | None, int], Var] = {}
-        self.reach: list[Var] = []
-        self.size: list[dict[int, Var]] = []
-        self.finish: list[Var] = []
-        self.switch: Var = 0
-        self.switch_ticks: Var = None
+        self.enter: dict[tuple[int | None, int], Var] = {}  # transitions, where pairs count
         self.loads: Var = None
         self.activate: Var = None
+        self.switch: Var = 0
+        self.switch_ticks: Var = None  # ``switch`` where it is a variable of its own
+        self.reach: list[Var] = []
+        self.size: list[
+            dict[int, Var]
+        ] = []  # members at each level, where that is no straight line
+        self.finish: list[Var] = []
+        self.start: Var = None
+        self.end: Var = None
 
 
-class Model:
+class Model(Builder):
     """A problem as a CP-SAT model.
 
     Attributes:
-        cp: The ``CpModel``.
         rows: Positions per GPU.
         kept: Adapters that are worth holding, per GPU.
-        losses: The integer objective's coefficients.
+        delay: Per job, ticks from arrival to completion; 0 where it is rejected.
+        rejected: Per job that may be.
+        late: Per job with a priced deadline.
         exact: Whether durations are the clock's own in every case.
     """
 
     def __init__(self, problem: Problem, known_loss: float | None) -> None:
-        from ortools.sat.python import cp_model
-
-        self.cp: Any = cp_model.CpModel()
+        super().__init__()
         self.problem = problem
         self.durations = Durations(problem)
         self.exact = self.durations.exact
         self.latest = latest_completions(problem, known_loss)
-        self.hosts = [problem.hosts(job) for job in problem.jobs]
+        self.last_tick = max((t for row in self.latest for t in row if t is not None), default=0)
+        self.hosts = [frozenset(problem.hosts(job)) for job in problem.jobs]
         self.kept = [self._kept(g.index) for g in problem.site.gpus]
-        self.end_of_time = max((t for row in self.latest for t in row if t is not None), default=0)
-        self._cost: list[tuple[float, Var, int]] = []
-        self.rows = [self._row(g.index) for g in problem.site.gpus]
-        self.completion: list[Var] = []
+        self.delay: list[Var] = []
         self.rejected: dict[int, Var] = {}
         self.late: dict[int, Var] = {}
-        self.serves: dict[tuple[int, int], Var] = {}  # (job, GPU), where GPUs are identical
+        self._from_on: dict[tuple[int, int], list[Var]] = {}  # (job, GPU) -> per place in order
+        self.rows = [self._row(g.index) for g in problem.site.gpus]
         for job in problem.jobs:
             self._job(job)
-        self._symmetries()
-        self.losses = Losses.of([c for c, _, _ in self._cost], [most for _, _, most in self._cost])
-        terms = [v for _, v, _ in self._cost]
-        self.cp.minimize(
-            sum(c * v for c, v in zip(self.losses.coefficients, terms, strict=True) if c)
-        )
-
-    # -- one GPU ---------------------------------------------------------------------------------
+        self._first_come_first_served()
+        for alike in identical_gpus(problem):
+            self._first_jobs_in_order(alike)
+        self.minimise()
 
     def _kept(self, gpu: int) -> Adapters:
         """Adapters with requests for this GPU, and those whose load is cheaper than activation.
@@ -98,74 +92,68 @@ class Model:
             kept |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
         return frozenset(kept)
 
+    def _shortest(self, job: Job, option: int) -> int:
+        """Ticks from a batch's start to the job's completion, at least."""
+        return self.durations.shortest[self.durations.rank[job.options[option].steps]]
+
+    # -- one GPU ---------------------------------------------------------------------------------
+
     def _row(self, gpu: int) -> list[Position]:
         jobs = [job for job in self.problem.jobs if gpu in self.hosts[job.index]]
+        slotted = self.problem.site.clock.slotted
+        least = 1 if slotted else min(self.durations.shortest, default=1)
         row: list[Position] = []
         for b in range(len(jobs)):
-            position = self._position(gpu, b, jobs)
-            if not position.x:
+            p, before = Position(), row[-1] if row else None
+            # b batches come before it, each of which takes the least duration.
+            p.x = {
+                (job.index, o): self.flag()
+                for job in jobs
+                for o, latest in enumerate(self.latest[job.index])
+                if latest is not None
+                and max(b * least, job.arrival) + self._shortest(job, o) <= latest
+            }
+            if not p.x:
                 break
-            self._residency(gpu, row[-1] if row else None, position)
-            self._time(gpu, row[-1] if row else None, position)
-            row.append(position)
+            self._members(gpu, p)
+            if before is not None:
+                self.cp.add_implication(p.used, before.used)
+            self._residents(gpu, p)
+            self._memory(gpu, p)
+            self._loads(gpu, before, p)
+            self._switch(before, p)
+            self._time(before, p)
+            row.append(p)
         return row
 
-    def _position(self, gpu: int, b: int, jobs: Sequence[Job]) -> Position:
-        cp, site, p = self.cp, self.problem.site, Position()
-        least = 1 if site.clock.slotted else min(self.durations.shortest, default=1)
-        for job in jobs:
-            for o, option in enumerate(job.options):
-                latest = self.latest[job.index][o]
-                offset = self.durations.shortest[self.durations.rank[option.steps]]
-                # b batches come before it, each of which takes the least duration.
-                if latest is not None and max(b * least, job.arrival) + offset <= latest:
-                    p.x[job.index, o] = cp.new_bool_var(f"x{job.index}_{o}_{gpu}_{b}")
-        p.used = cp.new_bool_var(f"used{gpu}_{b}")
-        if not p.x:
-            return p
-        members = list(p.x.values())
-        self._any(p.used, members)
-        cp.add(sum(members) <= largest_batch(self.problem, gpu) * p.used)
-        by_job = _grouped((j, v) for (j, _), v in p.x.items())
-        by_adapter = _grouped((self.problem.jobs[j].adapter, v) for (j, _), v in p.x.items())
-        for a, users in sorted(by_adapter.items()):
-            p.active[a] = cp.new_bool_var(f"active{a}_{gpu}_{b}")
-            self._any(p.active[a], users)
-        for j, chosen in by_job.items():
-            cp.add(sum(chosen) <= p.active[self.problem.jobs[j].adapter])
+    def _members(self, gpu: int, p: Position) -> None:
+        """Which adapters the members use, and rule 2."""
+        cp, site, jobs = self.cp, self.problem.site, self.problem.jobs
+        p.used = self.any_of(list(p.x.values()))
+        most = largest_batch(self.problem, gpu)
+        if most < len({j for j, _ in p.x}):
+            cp.add(sum(p.x.values()) <= most * p.used)
+        for a, users in sorted(grouped((jobs[j].adapter, v) for (j, _), v in p.x.items()).items()):
+            p.active[a] = self.any_of(users)
+        for j, chosen in grouped((j, v) for (j, _), v in p.x.items()).items():
+            cp.add(sum(chosen) <= p.active[jobs[j].adapter])
         if site.max_per_batch == 1:
             cp.add(sum(p.active.values()) == p.used)
         elif site.max_per_batch < len(p.active):
             cp.add(sum(p.active.values()) <= site.max_per_batch * p.used)
-        return p
 
-    def _residency(self, gpu: int, before: Position | None, p: Position) -> None:
-        cp, site = self.cp, self.problem.site
-        if site.max_resident == 1:
+    def _residents(self, gpu: int, p: Position) -> None:
+        cp, most = self.cp, self.problem.site.max_resident
+        if most == 1:
             p.resident = p.active
-        else:
-            for a in sorted(self.kept[gpu]):
-                p.resident[a] = cp.new_bool_var("")
-                if a in p.active:
-                    cp.add_implication(p.active[a], p.resident[a])
-                cp.add_implication(p.resident[a], p.used)
-            if site.max_resident < len(p.resident):
-                cp.add(sum(p.resident.values()) <= site.max_resident * p.used)
-        self._memory(gpu, p)
-        if before is not None:
-            cp.add_implication(p.used, before.used)
-        if site.pairs:
-            self._enter(gpu, before, p)
-        else:
-            first = dict.fromkeys(site.gpus[gpu].resident, 1)
-            held = before.resident if before is not None else first
-            for a, resident in p.resident.items():
-                p.load[a] = load = cp.new_bool_var("")
-                # Both sides: a load costs, but it also spares the activation.
-                cp.add(load >= resident - held.get(a, 0))
-                cp.add_implication(load, resident)
-                cp.add(load + held.get(a, 0) <= 1)
-        self._switch(before, p)
+            return
+        for a in sorted(self.kept[gpu]):
+            p.resident[a] = self.flag()
+            if a in p.active:
+                cp.add_implication(p.active[a], p.resident[a])
+            cp.add_implication(p.resident[a], p.used)
+        if most < len(p.resident):
+            cp.add(sum(p.resident.values()) <= most * p.used)
 
     def _memory(self, gpu: int, p: Position) -> None:
         """Rule 3, in quanta over their greatest common divisor."""
@@ -181,87 +169,91 @@ class Model:
             if parts:
                 self.cp.add(sum(amount // common * v for amount, v in parts) <= free // common)
 
-    def _enter(self, gpu: int, before: Position | None, p: Position) -> None:
-        """One transition into the position's adapter from the one before it (max_resident is 1)."""
+    # -- switches --------------------------------------------------------------------------------
+
+    def _loads(self, gpu: int, before: Position | None, p: Position) -> None:
+        """Which adapters the switch loads: exactly those newly resident.
+
+        Both sides matter: a load costs, but it also spares the activation.
+        """
         cp, site = self.cp, self.problem.site
-        first = next(iter(site.gpus[gpu].resident), None)
+        if site.pairs:
+            self._transitions(gpu, before, p)
+            return
+        held = before.resident if before is not None else dict.fromkeys(site.gpus[gpu].resident, 1)
+        for a, resident in p.resident.items():
+            was = held.get(a, 0)
+            p.load[a] = load = self.flag()
+            cp.add(load >= resident - was)
+            cp.add_implication(load, resident)
+            cp.add(load + was <= 1)
+
+    def _transitions(self, gpu: int, before: Position | None, p: Position) -> None:
+        """One transition into the position's adapter from the one before it (max_resident is 1)."""
+        first = next(iter(self.problem.site.gpus[gpu].resident), None)
         sources: dict[int | None, Var] = {first: 1}
         if before is not None:
             sources = dict(before.active.items())
-        for a, s in itertools.product(p.active, sources):
-            p.enter[s, a] = cp.new_bool_var("")
+        p.enter = {(s, a): self.flag() for s in sources for a in p.active}
         for a, active in p.active.items():
-            cp.add(sum(v for (_, to), v in p.enter.items() if to == a) == active)
+            self.cp.add(sum(v for (_, to), v in p.enter.items() if to == a) == active)
         for s, active in sources.items():
-            cp.add(sum(v for (source, _), v in p.enter.items() if source == s) <= active)
+            self.cp.add(sum(v for (source, _), v in p.enter.items() if source == s) <= active)
 
     def _switch(self, before: Position | None, p: Position) -> None:
-        """Rule 4: ticks and price of the switch before the position."""
-        cp, site = self.cp, self.problem.site
-        nothing: Adapters = frozenset()
+        """Rule 4: ticks and price of the switch."""
+        site = self.problem.site
         if site.max_resident == 1:
-            entries = (
-                [
-                    ((frozenset((s,)) if s is not None else nothing), a, v)
-                    for (s, a), v in p.enter.items()
-                ]
-                if site.pairs
-                else [(nothing, a, v) for a, v in p.load.items()]
-            )
+            nothing: Adapters = frozenset()
+            entries = [(nothing, a, v) for a, v in p.load.items()]
+            entries += [
+                (nothing if s is None else frozenset((s,)), a, v) for (s, a), v in p.enter.items()
+            ]
             for held, a, v in entries:
                 after = frozenset((a,))
-                change = site.switch(held, after, after, held or None)
+                change = site.switch(held, after, after, None)
                 p.switch += change.ticks * v
-                self._pay(switching_loss(site, change.seconds), v)
+                self.pay(switching_loss(site, change.seconds), v)
             return
-        seconds = [site.load_s[a] for a in p.load]
-        for a, v in p.load.items():
-            self._pay(switching_loss(site, site.load_s[a]), v)
+        parts = [(site.load_s[a], v) for a, v in p.load.items()]
         if before is not None and site.activate_s > 0:
             self._activation(before, p)
-        if site.clock.slotted or not any((*seconds, site.activate_s)):
-            return
-        ticks = load_ticks(self.problem, [*seconds, site.activate_s])
-        parts = [(ticks.part(site.load_s[a] / site.tick_s), v) for a, v in p.load.items()]
-        if p.activate is not None:
-            parts.append((ticks.part(site.activate_s / site.tick_s), p.activate))
-        longest = sum(
-            sorted((-(-t // ticks.unit) for t, _ in parts), reverse=True)[: site.max_resident]
-        )
-        p.switch = p.switch_ticks = cp.new_int_var(0, max(longest, 0), "")
-        self.exact &= ticks.slack == 0
-        cp.add(ticks.unit * p.switch >= sum(t * v for t, v in parts) - ticks.slack)
-        for t, v in parts:
-            alone = -(-max(0, t - ticks.slack) // ticks.unit)
-            if alone:
-                cp.add(p.switch >= alone * v)
+            parts.append((site.activate_s, p.activate))
+        for seconds, v in parts:
+            self.pay(switching_loss(site, seconds), v)
+        if not site.clock.slotted:
+            self._switch_ticks(p, parts)
 
     def _activation(self, before: Position, p: Position) -> None:
-        cp = self.cp
-        p.loads = cp.new_bool_var("")
-        p.activate = cp.new_bool_var("")
-        cp.add(p.loads <= sum(p.load.values()))
-        for a, now in p.active.items():
-            then = before.active.get(a, 0)
-            cp.add(p.activate + p.loads >= now - then)
-            cp.add(p.activate + p.loads >= then - now + p.used - 1)
-        self._pay(switching_loss(self.problem.site, self.problem.site.activate_s), p.activate)
+        """``activate``: nothing is loaded, but the batch before used other adapters."""
+        p.loads, p.activate = self.any_of(list(p.load.values())), self.flag()
+        spared = p.loads + (1 - p.used)
+        for a in sorted({*p.active, *before.active}):
+            now, then = p.active.get(a, 0), before.active.get(a, 0)
+            self.cp.add(p.activate + spared >= now - then)
+            self.cp.add(p.activate + spared >= then - now)
+
+    def _switch_ticks(self, p: Position, parts: Sequence[tuple[float, Var]]) -> None:
+        """The ceil of the sum of what the switch does."""
+        cp, site = self.cp, self.problem.site
+        units = load_units(self.problem, [seconds for seconds, _ in parts])
+        self.exact &= units.slack == 0
+        amounts = [(units.part(seconds / site.tick_s), v) for seconds, v in parts]
+        longest = sum(sorted(units.up(amount) for amount, _ in amounts)[-site.max_resident :])
+        if longest == 0:
+            return
+        p.switch = p.switch_ticks = cp.new_int_var(0, longest, "")
+        cp.add(units.unit * p.switch >= sum(t * v for t, v in amounts) - units.slack)
+        for amount, v in amounts:
+            cp.add(p.switch >= units.up(amount - units.slack) * v)
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _time(self, gpu: int, before: Position | None, p: Position) -> None:
-        cp, site, d = self.cp, self.problem.site, self.durations
-        p.start = cp.new_int_var(0, self.end_of_time + 1, f"start{gpu}")
-        self._reach(p)
-        if site.clock.slotted:
-            duration = p.used
-        elif d.fixed is not None:
-            rises = [t - s for s, t in zip((0, *d.fixed), d.fixed, strict=False)]
-            duration = sum(rise * reach for rise, reach in zip(rises, p.reach, strict=True))
-        else:
-            self._finish(p)
-            duration = p.finish[-1]
-        p.end = p.start + duration
+    def _time(self, before: Position | None, p: Position) -> None:
+        cp, site = self.cp, self.problem.site
+        # An empty position starts when its GPU is free, which may be the last tick's end.
+        p.start = cp.new_int_var(0, self.last_tick + 1, "")
+        p.end = p.start + self._duration(p)
         if site.horizon is not None:
             cp.add(p.end <= site.horizon)
         free = before.end if before is not None else 0
@@ -271,19 +263,23 @@ class Model:
         for (j, _), v in p.x.items():
             cp.add(p.start >= self.problem.jobs[j].arrival).only_enforce_if(v)
 
-    def _reach(self, p: Position) -> None:
-        """``reach[i]``: some member runs at level i or above."""
-        rank, jobs = self.durations.rank, self.problem.jobs
-        at = _grouped((rank[jobs[j].options[o].steps], v) for (j, o), v in p.x.items())
+    def _duration(self, p: Position) -> Var:
+        """Ticks of the batch, 0 where there is none."""
+        if self.problem.site.clock.slotted:
+            return p.used
+        rank, jobs, fixed = self.durations.rank, self.problem.jobs, self.durations.fixed
+        at = grouped((rank[jobs[j].options[o].steps], v) for (j, o), v in p.x.items())
         p.reach = [p.used]
         for i in range(1, len(self.durations.levels)):
-            above = [v for level, vs in at.items() if level >= i for v in vs]
-            reach = self.cp.new_bool_var("")
-            self._any(reach, above)
-            p.reach.append(reach)
+            p.reach.append(self.any_of([v for level, vs in at.items() if level >= i for v in vs]))
+        if fixed is None:
+            self._finish(p)
+            return p.finish[-1]
+        rises = [t - s for s, t in itertools.pairwise((0, *fixed))]
+        return sum(rise * reach for rise, reach in zip(rises, p.reach, strict=True))
 
     def _finish(self, p: Position) -> None:
-        """``finish[i]``: ticks after the start at which members of level i complete (rule 5)."""
+        """Rule 5, where step time or overhead depends on the batch's size."""
         cp, d, jobs = self.cp, self.durations, self.problem.jobs
         total: Var = 0
         for i in range(len(d.levels)):
@@ -294,113 +290,93 @@ class Model:
                 total = total + line.base * p.reach[i] + line.each * sum(members)
             else:
                 most = min(d.most, len({j for j, _ in p.x}))
-                p.size[i] = {n: cp.new_bool_var("") for n in range(most + 1)}
+                p.size[i] = {n: self.flag() for n in range(most + 1)}
                 cp.add_exactly_one(p.size[i].values())
                 cp.add(sum(n * v for n, v in p.size[i].items()) == sum(members))
                 total = total + sum(d.parts[i][n] * v for n, v in p.size[i].items())
             finish = cp.new_int_var(0, d.longest(i), "")
-            cp.add(d.ticks.unit * finish >= total - d.ticks.slack)
+            cp.add(d.units.unit * finish >= total - d.units.slack)
             p.finish.append(finish)
 
-    # -- one job ---------------------------------------------------------------------------------
+    # -- jobs ------------------------------------------------------------------------------------
 
     def _job(self, job: Job) -> None:
+        """Served once or rejected once, and what either costs."""
         cp, site, d, j = self.cp, self.problem.site, self.durations, job.index
-        latest = max([job.arrival, *(t for t in self.latest[j] if t is not None)])
-        places = [
-            (o, p, p.x[j, o])
-            for row in self.rows
-            for p in row
-            for o in range(len(job.options))
-            if (j, o) in p.x
-        ]
-        chosen = _grouped((o, v) for o, _, v in places)
-        served = {o: sum(vs) for o, vs in chosen.items()}
-        done = cp.new_int_var(job.arrival, latest, f"C{j}")
-        self.completion.append(done)
-        if job.reject_loss is None:
-            cp.add_exactly_one(v for _, _, v in places)
-        else:
-            self.rejected[j] = cp.new_bool_var(f"rejected{j}")
-            cp.add_exactly_one([self.rejected[j], *(v for _, _, v in places)])
-            self._pay(job.reject_loss, self.rejected[j])
+        places = [(o, p, v) for row in self.rows for p in row for o, v in _options(p, job)]
+        choices = [v for _, _, v in places]
+        if job.reject_loss is not None:
+            self.rejected[j] = self.flag()
+            choices.append(self.rejected[j])
+            self.pay(job.reject_loss, self.rejected[j])
+        cp.add_exactly_one(choices)
+        longest = max([0, *(t - job.arrival for t in self.latest[j] if t is not None)])
+        delay = cp.new_int_var(0, longest, "")
+        self.delay.append(delay)
+        least: Var = 0
+        most: Var = 0
         for o, p, v in places:
             level = d.rank[job.options[o].steps]
-            offset = 0 if site.clock.slotted else d.fixed[level] if d.fixed else p.finish[level]
-            cp.add(done >= p.start + offset).only_enforce_if(v)
-        least = {o: earliest_completion(self.problem, job, o) - job.arrival for o in served}
-        cp.add(done - job.arrival >= sum(least[o] * served[o] for o in served))
-        cp.add(
-            done - job.arrival
-            <= sum(((self.latest[j][o] or 0) - job.arrival) * served[o] for o in served)
-        )
-        self._pay(
-            site.latency_price_per_s * job.weight * site.tick_s,
-            done - job.arrival,
-            latest - job.arrival,
-        )
-        for o, chosen_o in served.items():
-            self._pay(job.options[o].quality_loss, chosen_o)
+            offset = d.fixed[level] if d.fixed is not None else p.finish[level]
+            cp.add(delay >= p.start + offset - job.arrival).only_enforce_if(v)
+            least += (earliest_completion(self.problem, job, o) - job.arrival) * v
+            most += ((self.latest[j][o] or 0) - job.arrival) * v
+            self.pay(job.options[o].quality_loss, v)
+        cp.add(delay >= least)
+        cp.add(delay <= most)
+        for g in sorted(self.hosts[j]):
+            self._waiting(job, g)
+        self.pay(site.latency_price_per_s * job.weight * site.tick_s, delay, longest)
         if job.deadline is not None and site.late_price * job.weight > 0:
-            self.late[j] = late = cp.new_bool_var(f"late{j}")
-            cp.add(done - job.arrival <= job.deadline).only_enforce_if(late.negated())
-            self._pay(site.late_price * job.weight, late)
+            self.late[j] = late = self.flag()
+            cp.add(delay <= job.deadline).only_enforce_if(late.negated())
+            self.pay(site.late_price * job.weight, late)
 
-    def _pay(self, price: float, variable: Var, most: int = 1) -> None:
-        if price:
-            self._cost.append((price, variable, most))
+    def _waiting(self, job: Job, g: int) -> None:
+        """A job that is served at a position or later is not done before that one's start.
 
-    # -- symmetries ------------------------------------------------------------------------------
+        It follows from the constraints on each place, but only once the place is known; this tells
+        the search what a job loses while it waits.
+        """
+        row, options = self.rows[g], by_steps(job)
+        flags = self.from_on([p.x.get((job.index, o)) for p in row for o in options])
+        self._from_on[job.index, g] = flags
+        least = min(self._shortest(job, o) for o in options)
+        for b, p in enumerate(row):
+            flag = flags[b * len(options)]
+            if not isinstance(flag, int):
+                delay = self.delay[job.index]
+                self.cp.add(delay >= p.start + least - job.arrival).only_enforce_if(flag)
 
-    def _symmetries(self) -> None:
-        """Keep one of many equal schedules; see :mod:`pats_solvers.cpsat.layout` for the proofs."""
+    # -- symmetries: one of many equal schedules; proofs in pats_solvers.cpsat.layout ------------
+
+    def _first_come_first_served(self) -> None:
         for group in interchangeable(self.problem):
+            alone = len(self.rows) == 1
+            must = alone and self.problem.jobs[group[0]].reject_loss is None
             for i, j in itertools.pairwise(group):
-                for row in self.rows:
-                    self._in_order(row, i, j)
-        for alike in identical_gpus(self.problem):
-            if len(alike) > 1:
-                self._first_jobs_in_order(alike)
-
-    def _in_order(self, row: Sequence[Position], i: int, j: int) -> None:
-        """On one GPU, job j comes no earlier than job i, nor at fewer steps in the same batch."""
-        options = self.problem.jobs[i].options
-        order = sorted(range(len(options)), key=lambda o: (options[o].steps, o))
-        keys = [(p, o) for p in row for o in order]
-        later = [p.x[i, o] for p, o in keys if (i, o) in p.x]
-        sooner: list[Var] = []
-        for p, o in keys:
-            if (i, o) in p.x:
-                later.pop(0)
-            if (j, o) in p.x:
-                sooner.append(p.x[j, o])
-                if later:
-                    self.cp.add_at_most_one([*later, *sooner])
+                for g in self.hosts[i]:
+                    if self.rows[g]:
+                        self.in_order(self._from_on[i, g], self._from_on[j, g], must)
 
     def _first_jobs_in_order(self, gpus: Sequence[int]) -> None:
         """Of two neighbours, the right one serves a job only if the left serves an earlier one."""
-        for g in gpus:
-            places = _grouped((j, v) for p in self.rows[g] for (j, _), v in p.x.items())
-            for j, variables in places.items():
-                self.serves[j, g] = self.cp.new_bool_var("")
-                self.cp.add(sum(variables) == self.serves[j, g])
         for left, right in itertools.pairwise(gpus):
             earlier: list[Var] = []
             for job in self.problem.jobs:
-                if (job.index, right) in self.serves:
-                    self.cp.add_bool_or([self.serves[job.index, right].negated(), *earlier])
-                if (job.index, left) in self.serves:
-                    earlier.append(self.serves[job.index, left])
+                served = self._served(job, right)
+                if served is not None:
+                    self.cp.add_bool_or([served.negated(), *earlier])
+                served = self._served(job, left)
+                if served is not None:
+                    earlier.append(served)
 
-    def _any(self, flag: Var, members: Sequence[Var]) -> None:
-        """``flag`` is true exactly if one of the members is."""
-        self.cp.add_bool_or([flag.negated(), *members])
-        for member in members:
-            self.cp.add_implication(member, flag)
+    def _served(self, job: Job, gpu: int) -> Var | None:
+        """Whether a GPU serves a job, None where it cannot."""
+        flags = self._from_on.get((job.index, gpu))
+        return None if not flags or isinstance(flags[0], int) else flags[0]
 
 
-def _grouped(pairs: Iterable[tuple[int, Var]]) -> dict[int, list[Var]]:
-    groups: dict[int, list[Var]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
+def _options(p: Position, job: Job) -> list[tuple[int, Var]]:
+    places = ((o, p.x.get((job.index, o))) for o in range(len(job.options)))
+    return [(o, v) for o, v in places if v is not None]

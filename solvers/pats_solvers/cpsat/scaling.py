@@ -38,7 +38,7 @@ def common_denominator(values: Iterable[float], error: float) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticks:
+class Units:
     """Durations as integers: ``unit * ticks >= sum(parts) - slack``, parts by :meth:`part`.
 
     Attributes:
@@ -50,7 +50,7 @@ class Ticks:
     slack: int
 
     @classmethod
-    def over(cls, parts: Iterable[float], terms: int, longest: float) -> Ticks:
+    def over(cls, parts: Iterable[float], terms: int, longest: float) -> Units:
         """The unit for sums of at most ``terms`` of these parts (in ticks) up to ``longest`` ticks.
 
         A sum of exact parts is a whole number of units, and a unit is far above the clock's slack,
@@ -62,6 +62,10 @@ class Ticks:
             return cls(unit, 0)
         unit = max(1, int(min(1e10, LARGEST_TOTAL / max(1.0, longest))))
         return cls(unit, math.ceil(CLOCK_SLACK * unit) + terms + 1)
+
+    def up(self, units: int) -> int:
+        """Whole ticks that cover so many units (0 for none or fewer)."""
+        return max(0, -(-units // self.unit))
 
     def part(self, ticks: float) -> int:
         """One part of a duration in units: exact, or rounded down."""

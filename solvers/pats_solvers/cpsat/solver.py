@@ -51,7 +51,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
     )
 
     memory_gib: Annotated[float, Meta(gt=0)] = 4.0
-    linearization: Annotated[int, Meta(ge=0, le=2)] = 1
+    linearization: Annotated[int, Meta(ge=0, le=2)] = 0
 
     def estimate_gib(self, problem: Problem, jobs: int = 1) -> float:
         """GiB that solving is estimated to take with ``jobs`` workers."""
