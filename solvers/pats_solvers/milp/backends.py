@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from pats_opt.schedule import Stop
@@ -54,15 +55,11 @@ class Backend(Protocol):
 
 
 def backend(name: Name) -> Backend:
-    """The backend of a name; its packages are imported here."""
+    """The backend of a name; its packages are imported when it is asked for."""
     if name == "cbc":
         from pats_solvers.milp.cbc import solve
 
         return solve
-    if name == "scip":
-        from pats_solvers.milp.scip import solve
+    from pats_solvers.milp import native
 
-        return solve
-    from pats_solvers.milp.highs import solve
-
-    return solve
+    return partial(native.solve, name)

@@ -11,12 +11,9 @@ import re
 import signal
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from queue import Empty, Queue
 
 import numpy as np
 import pulp
@@ -24,10 +21,11 @@ import pulp
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
 from pats_solvers.milp.backends import Answer, Limits
+from pats_solvers.milp.follow import follow
 from pats_solvers.milp.model import Floats, Model
 
-POLL = 0.05  #: seconds between two looks at the user's wish to stop
-GRACE = 10.0  #: seconds CBC gets to end by itself when it is asked to
+#: Seconds CBC gets to end by itself when it is asked to.
+GRACE = 10.0
 
 #: Printed numbers have few digits: a printed bound is lowered by this, relative to its size.
 PRINTED = 1e-5
@@ -90,7 +88,6 @@ class _Cbc:
         self.model, self.limits, self.folder = model, limits, Path(folder)
         self.bound: float | None = None
         self.best: float | None = None
-        self.asked: Stop | None = None  # why we asked it to stop
 
     def run(self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool) -> Answer:
         """Write the files, run CBC, read its answer."""
@@ -107,17 +104,7 @@ class _Cbc:
         seed = str(self.limits.seed % 2**31)
         command += ["-ratio", "0", "-allow", "0", "-randomSeed", seed, "-randomCbcSeed", seed]
         command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]
-        tail = self._follow(command)
-        if not Path(solution).exists():
-            if self.asked is not None:
-                return Answer(self.asked, None, self.bound)
-            raise SolverError(f"CBC ended without an answer: {' '.join(tail)[-300:]}")
-        _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
-        return self._answer(found, np.array([values[v.name] for v in variables]), "".join(tail))
-
-    def _follow(self, command: list[str]) -> list[str]:
-        """Run CBC to its end, passing the user's wish to stop on; returns its last lines."""
-        cbc = subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -125,41 +112,21 @@ class _Cbc:
             text=True,
             start_new_session=True,
         )
-        queue: Queue[str | None] = Queue()
-
-        def read() -> None:
-            assert cbc.stdout is not None
-            for line in cbc.stdout:
-                queue.put(line)
-            queue.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        tail: list[str] = []
-        asked_at = 0.0
-        try:
-            while True:
-                if self.asked is None:
-                    if self.limits.interrupted():
-                        self.asked = Stop.INTERRUPTED
-                    elif self.limits.remaining() == 0.0:
-                        self.asked = Stop.TIME_LIMIT  # CBC looks at its clock too, but not often
-                    if self.asked is not None:
-                        cbc.send_signal(signal.SIGINT)
-                        asked_at = time.monotonic()
-                elif time.monotonic() > asked_at + GRACE:
-                    break
-                try:
-                    line = queue.get(timeout=POLL)
-                except Empty:
-                    continue
-                if line is None:
-                    break
-                tail = [*tail[-60:], line]
-                self._read(line)
-        finally:
-            cbc.kill()
-            cbc.wait()
-        return tail
+        asked, tail = follow(
+            child, self.limits, self._read, lambda: child.send_signal(signal.SIGINT), GRACE
+        )
+        if not Path(solution).exists():
+            if asked is not None:
+                return Answer(asked, None, self.bound)
+            raise SolverError(f"CBC ended without an answer: {tail[-300:]}")
+        _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
+        x = np.array([values[v.name] for v in variables])
+        if found == pulp.LpSolutionInfeasible:
+            return Answer(Stop.INFEASIBLE)
+        if found == pulp.LpSolutionOptimal:
+            return Answer(Stop.OPTIMAL, x, self.model.objective(x))
+        best = x if found == pulp.LpSolutionIntegerFeasible else None
+        return Answer(asked or Stop.TIME_LIMIT, best, self.bound)
 
     def _read(self, line: str) -> None:
         """Bound and best objective from CBC's log."""
@@ -172,12 +139,3 @@ class _Cbc:
             return
         self.bound = bound - PRINTED * abs(bound)
         self.limits.progress(self.bound, self.best)
-
-    def _answer(self, found: int, x: Floats, log: str) -> Answer:
-        if found == pulp.LpSolutionInfeasible:
-            return Answer(Stop.INFEASIBLE)
-        if found == pulp.LpSolutionOptimal:
-            return Answer(Stop.OPTIMAL, x, self.model.objective(x))
-        stop = self.asked or (Stop.TIME_LIMIT if "time limit" in log else Stop.INTERRUPTED)
-        best = x if found == pulp.LpSolutionIntegerFeasible else None
-        return Answer(stop, best, self.bound)

@@ -117,7 +117,7 @@ def family_of(
     candidates = []
     if monotone(clock, cap):
         candidates.append((capped_modes(clock, levels, most, cap), False))
-    if not candidates or not late and len(prices) == 1:
+    if not candidates or (not late and len(prices) == 1):
         candidates.append((exact_modes(clock, levels, most, cap), not late and len(prices) == 1))
     built = [
         Family(

@@ -1,9 +1,11 @@
-"""What the two MathOpt backends share: the model as MathOpt's, and MathOpt's answer as ours."""
+"""A model as OR-Tools MathOpt's, solved by its HiGHS or SCIP in this process."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from ortools.math_opt.python import mathopt
 
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
-from pats_solvers.milp.backends import Answer
+from pats_solvers.milp.backends import Answer, Name
 from pats_solvers.milp.model import Floats, Model
 
 _REASONS = {
@@ -26,6 +28,9 @@ _LIMITS = {
     mathopt.Limit.INTERRUPTED: Stop.INTERRUPTED,
     mathopt.Limit.MEMORY: Stop.MEMORY_LIMIT,
 }
+
+#: Seconds that are as good as no limit.
+LONGEST = 1e8
 
 
 def native(model: Model) -> Any:
@@ -52,15 +57,60 @@ def native(model: Model) -> Any:
     return mathopt.Model.from_model_proto(proto)
 
 
-def parameters(seed: int, time_limit: float | None) -> Any:
-    """Solve parameters that ask for a proven optimum without any gap."""
-    return mathopt.SolveParameters(
-        time_limit=None if time_limit is None else timedelta(seconds=time_limit),
+def solve(
+    name: Name,
+    model: Model,
+    seed: int,
+    seconds: float,
+    hint: Floats | None,
+    *,
+    folder: Path | None = None,
+    interrupter: Any = None,
+) -> Answer:
+    """Solve with one thread, asking for a proven optimum without any gap.
+
+    Args:
+        name: HiGHS or SCIP.
+        model: What to solve.
+        seed: Seed of its random choices.
+        seconds: Time limit; infinity for none.
+        hint: A feasible point; HiGHS has no use for it.
+        folder: Where HiGHS keeps ``improving.sol``; with it, the log goes to standard output.
+        interrupter: Stops SCIP.
+    """
+    program = native(model)
+    params = mathopt.SolveParameters(
+        time_limit=timedelta(seconds=seconds) if seconds < LONGEST else None,
         relative_gap_tolerance=0.0,
         absolute_gap_tolerance=0.0,
         random_seed=seed % 2**31,
-        enable_output=False,
     )
+    start = mathopt.ModelSolveParameters()
+    if name == "scip":
+        params.threads = 1
+        if hint is not None:
+            values = dict(zip(program.variables(), hint.tolist(), strict=True))
+            start.solution_hints.append(mathopt.SolutionHint(variable_values=values))
+    else:
+        params.highs.string_options["parallel"] = "off"
+        if folder is not None:
+            params.highs.bool_options["mip_improving_solution_save"] = True
+            params.highs.bool_options["mip_improving_solution_report_sparse"] = True
+            file = str(folder / "improving.sol")
+            params.highs.string_options["mip_improving_solution_file"] = file
+    result = mathopt.solve(
+        program,
+        mathopt.SolverType.GSCIP if name == "scip" else mathopt.SolverType.HIGHS,
+        params=params,
+        model_params=start,
+        msg_cb=None if folder is None else _print,
+        interrupter=interrupter,
+    )
+    return answer(model, result)
+
+
+def _print(lines: Sequence[str]) -> None:
+    print(*lines, sep="\n", flush=True)  # noqa: T201 - the log of a child, read by its parent
 
 
 def answer(model: Model, result: Any) -> Answer:

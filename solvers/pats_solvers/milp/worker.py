@@ -1,7 +1,7 @@
-"""The process in which HiGHS runs: ``python -m pats_solvers.milp.worker FOLDER SEED SECONDS``.
+"""The process a MathOpt solver runs in: ``python -m pats_solvers.milp.worker NAME FOLDER SEED SECONDS``.
 
-It reads ``model.npz``, logs to standard output, keeps ``improving.sol`` up to date, and writes
-``answer.npz`` in the end. It ends when its parent does, which closes standard input.
+It reads ``model.npz`` (and ``hint.npy``), logs to standard output, and writes ``answer.npz`` in the end.
+The line "stop" on standard input asks it to stop; it ends at once when its parent has gone.
 """
 
 from __future__ import annotations
@@ -10,36 +10,39 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from ortools.util.python.solve_interrupter import SolveInterrupter
+
+from pats_solvers.milp.backends import Name
+from pats_solvers.milp.mathopt import solve
+from pats_solvers.milp.model import Model
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def main(name: Name, folder: Path, seed: int, seconds: float) -> None:
+    """Solve the model of ``folder``."""
+    interrupter = SolveInterrupter() if name == "scip" else None
 
+    def obey() -> None:
+        if sys.stdin.readline() and interrupter is not None:
+            interrupter.interrupt()
+            sys.stdin.readline()
+        os._exit(1)
 
-def main(folder: Path, seed: int, seconds: float) -> None:
-    """Solve ``folder``'s model."""
-    from ortools.math_opt.python import mathopt
-
-    from pats_solvers.milp.mathopt import answer, native, parameters
-    from pats_solvers.milp.model import Model
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=obey, daemon=True).start()
     with np.load(folder / "model.npz") as saved:
         model = Model(**saved)
-    params = parameters(seed, None if seconds < 0 else seconds)
-    params.highs.bool_options["mip_improving_solution_save"] = True
-    params.highs.bool_options["mip_improving_solution_report_sparse"] = True
-    params.highs.string_options["mip_improving_solution_file"] = str(folder / "improving.sol")
-    result = mathopt.solve(
-        native(model),
-        mathopt.SolverType.HIGHS,
-        params=params,
-        msg_cb=lambda lines: print(*lines, sep="\n", flush=True),  # noqa: T201
+    hint = folder / "hint.npy"
+    found = solve(
+        name,
+        model,
+        seed,
+        seconds,
+        np.load(hint) if hint.exists() else None,
+        folder=folder,
+        interrupter=interrupter,
     )
-    found = answer(model, result)
     partial = folder / "partial.npz"
     np.savez(
         partial,
@@ -51,4 +54,4 @@ def main(folder: Path, seed: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    main(cast(Name, sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

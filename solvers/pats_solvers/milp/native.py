@@ -1,0 +1,143 @@
+"""HiGHS and SCIP through OR-Tools MathOpt, in a process that can be stopped.
+
+MathOpt's HiGHS cannot be stopped, and its SCIP says things on standard error when it can. So a solver
+runs as a child (:mod:`pats_solvers.milp.worker`): SCIP ends by itself when it is asked to; HiGHS, which
+also takes no start, saves every better point it finds, and to stop it the child is ended and the last
+point read. Small models first get a moment in this process: starting a child would take longer.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pats_opt.errors import SolverError
+from pats_opt.schedule import Stop
+from pats_solvers.milp.backends import Answer, Limits, Name
+from pats_solvers.milp.follow import follow
+from pats_solvers.milp.model import Floats, Model
+
+#: Models up to this many columns first get a moment in this process.
+SMALL = 5_000
+
+#: Seconds of that moment.
+MOMENT = 0.5
+
+#: Seconds a child gets to end by itself when it is asked to.
+GRACE = {"highs": 1.0, "scip": 10.0}
+
+#: Printed numbers have about ten digits: a printed bound is lowered by this, relative to its size.
+PRINTED = {"highs": 1e-8, "scip": 1e-5}
+
+
+def solve(name: Name, model: Model, limits: Limits, hint: Floats | None) -> Answer:
+    """Solve with ``name``, from ``hint`` where it takes one."""
+    if len(model.cost) <= SMALL and not limits.interrupted():
+        from pats_solvers.milp.mathopt import solve as solve_here
+
+        remaining = limits.remaining()
+        moment = MOMENT if remaining is None else min(MOMENT, remaining)
+        quick = solve_here(name, model, limits.seed, moment, hint)
+        if quick.stop is not Stop.TIME_LIMIT or moment < MOMENT:
+            return quick
+    with tempfile.TemporaryDirectory(prefix="pats-milp-", ignore_cleanup_errors=True) as folder:
+        return _Child(name, model, limits, Path(folder)).run(hint)
+
+
+class _Child:
+    """One run in a process of its own; ``bound`` and ``best`` are what its log said last."""
+
+    def __init__(self, name: Name, model: Model, limits: Limits, folder: Path) -> None:
+        self.name, self.model, self.limits, self.folder = name, model, limits, folder
+        self.bound: float | None = None
+        self.best: float | None = None
+
+    def run(self, hint: Floats | None) -> Answer:
+        """Write the model, run the child, read its answer."""
+        arrays = {f: getattr(self.model, f) for f in self.model.__dataclass_fields__}
+        np.savez(self.folder / "model.npz", **arrays)
+        if hint is not None:
+            np.save(self.folder / "hint.npy", hint)
+        remaining = self.limits.remaining()
+        command = [sys.executable, "-m", "pats_solvers.milp.worker", self.name, str(self.folder)]
+        command += [str(self.limits.seed), str(math.inf if remaining is None else remaining)]
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            start_new_session=True,  # Ctrl-C reaches us alone
+        )
+
+        def ask() -> None:
+            assert child.stdin is not None
+            child.stdin.write("stop\n")
+            child.stdin.flush()
+
+        asked, tail = follow(child, self.limits, self._read, ask, GRACE[self.name])
+        return self._answer(child.returncode, asked, tail)
+
+    def _read(self, line: str) -> None:
+        """Bound and best objective from a line of the solver's table."""
+        if self.name == "highs":
+            found = re.search(r"%\s+(\S+)\s+(\S+)\s+(?:\S+%|Large|inf)\s", line)
+        else:
+            found = re.search(r"\|\s*(\S+)\s*\|\s*(\S+)\s*\|[^|]*\|[^|]*$", line)
+        if found is None:
+            return
+        bound, best = _number(found[1]), _number(found[2])
+        if bound is not None:
+            self.bound = bound - PRINTED[self.name] * abs(bound)
+        if best is not None:
+            self.best = best
+        self.limits.progress(self.bound, self.best)
+
+    def _answer(self, code: int, asked: Stop | None, tail: str) -> Answer:
+        done = self.folder / "answer.npz"
+        if done.exists():
+            with np.load(done) as saved:
+                x = saved["x"] if saved["x"].size else None
+                bound = float(saved["bound"])
+                return Answer(Stop(str(saved["stop"])), x, bound if np.isfinite(bound) else None)
+        x = last_point(self.folder / "improving.sol", len(self.model.cost))
+        if asked is not None:
+            return Answer(asked, x, self.bound)
+        if code == -9:  # the system ends what takes too much
+            return Answer(Stop.MEMORY_LIMIT, x, self.bound)
+        raise SolverError(f"{self.name} ended with status {code}: {tail[-300:]}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and abs(value) < 1e19 else None
+
+
+def last_point(path: Path, columns: int) -> Floats | None:
+    """The last complete point of HiGHS' file of improving points, or None."""
+    if not path.exists():
+        return None
+    for block in reversed(path.read_text().split("Objective ")[1:]):
+        _, _, body = block.partition("\n")
+        head, _, entries = body.partition("\n")
+        count = re.fullmatch(r"# Columns (-?\d+)", head)
+        lines = entries.split("\n")[:-1]  # the last line ends, or is not whole
+        if count is None or len(lines) < abs(int(count[1])):
+            continue
+        x = np.zeros(columns)
+        for line in lines[: abs(int(count[1]))]:
+            _, index, value = line.split()
+            x[int(index)] = float(value)
+        return x
+    return None
