@@ -180,12 +180,10 @@ def select(
     seconds = time_expression(_resolved(kept, time, kind, window.time_format, file), kind)
     kept = kept.with_columns(pl.col(time).alias(STAMP)).with_columns(seconds(STAMP).alias(TIME))
     with plain_errors(file):
-        bad = (
-            kept.filter(pl.col(TIME).is_null())
-            .select(ROW, STAMP)
-            .head(1)
-            .collect(engine="streaming")
-        )
+        unread = kept.filter(pl.col(TIME).is_null())
+        if not whole_rows:
+            unread = unread.select(ROW, STAMP)
+        bad = unread.head(1).collect(engine="streaming").select(ROW, STAMP)
     if bad.height:
         row, stamp = bad.row(0)
         raise InputError(

@@ -42,10 +42,11 @@ def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
     out = tmp_path / "made.json"
     args = (
         "--requests 12 --arrivals bursty --cv 2 --load 0.5 --complexity 0.1:1,0.9:3"
-        " --steps 30:9,40:1 --images 1:1,2:1 --adapters 6 --zipf 1 --base-share 0.1 --profile tiers --tick 1 --gpus 2"
-        " --vram 40,24 --batch 3 --resident popular --max-resident 2 --max-per-batch 2 --activate 0.1"
-        " --tier disk --switch-price 0.25 --latency-price 0.01 --late-price 1 --deadline-share 1"
-        " --reject-share 1 --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
+        " --steps 30:9,40:1 --images 1:1,2:1 --adapters 6 --zipf 1 --base-share 0.1"
+        " --profile tiers --tick 1 --gpus 2 --vram 40,24 --batch 3 --resident popular"
+        " --max-resident 2 --max-per-batch 2 --activate 0.1 --tier disk --switch-price 0.25"
+        " --latency-price 0.01 --late-price 1 --deadline-share 1 --reject-share 1"
+        " --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
     )
     assert run(["generate", *args.split(), "-o", str(out)]) == 0
     instance = pats_opt.read_instance(out)
