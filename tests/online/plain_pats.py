@@ -92,6 +92,6 @@ class PlainPats:
         square = length = dot = 0.0
         for i, most in capacity:
             need, left = job.demand[i] / most, (room[i] or 0) / most
-            dot, square, length = dot + need * left, square + need * need, length + left**2
-        scale = math.sqrt(square * length)
+            dot, square, length = dot + need * left, square + need * need, length + left * left
+        scale = math.sqrt(square) * math.sqrt(length)
         return value * (min(dot / scale, 1.0) if scale > 0 else 1.0)

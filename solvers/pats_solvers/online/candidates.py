@@ -34,6 +34,7 @@ class Candidates:
         self._kind, self._work_s = kind, work_s
         self._hosts = Hosts(site)
         self._row_of: dict[Hashable, int] = {}
+        self._kind_of: dict[int, Hashable] = {}  # by index of each waiting job
         self._free: list[int] = []
         self.rows = 0
         self.heads: list[deque[Job]] = []
@@ -80,10 +81,11 @@ class Candidates:
             self._demand[:, row] = job.demand
             self._hosted[list(self._hosts(job)), row] = True
         self.heads[row].append(job)
+        self._kind_of[job.index] = kind
 
     def remove(self, job: Job) -> None:
         """A job, mostly the earliest of its kind, is served or withdrawn."""
-        kind = self._kind(job)
+        kind = self._kind_of.pop(job.index)
         row = self._row_of[kind]
         heads = self.heads[row]
         heads.remove(job)
@@ -94,12 +96,22 @@ class Candidates:
             self._free.append(row)
             del self._row_of[kind]
 
-    def best(self, rows: Ints, scores: Floats) -> int:
-        """Of ``rows``, the place of the one with the highest score; ties go to the earliest job."""
-        ties = np.flatnonzero(scores == scores.max())
+    def best(self, scores: Floats, rows: Ints | None = None) -> int | None:
+        """The place of the highest score, None where all are below 0; ties go to the earliest job.
+
+        Args:
+            scores: One a row.
+            rows: The rows that are scored; None for all of them.
+        """
+        place = int(scores.argmax())
+        if scores[place] < 0.0:
+            return None
+        ties = (scores == scores[place]).nonzero()[0]
         if len(ties) == 1:
-            return int(ties[0])
-        return int(min(ties, key=lambda place: self.heads[rows[place]][0].index))
+            return place
+        tied = ties if rows is None else rows[ties]
+        earliest = min(range(len(ties)), key=lambda i: self.heads[tied[i]][0].index)
+        return int(ties[earliest])
 
     def _new_row(self) -> int:
         if self._free:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import math
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -72,29 +73,35 @@ class Pats(msgspec.Struct, frozen=True, kw_only=True):
         return _Pats(self, site)
 
 
-def cosine(demand: Ints, residual: list[int | None], capacity: tuple[int | None, ...]) -> Floats:
-    """Cosine between each column of ``demand`` and the residual, as shares of the capacity.
+class Angles:
+    """Cosines between demands, one a column, and a residual, all as shares of a capacity.
 
     Unlimited resources, and those of which there is nothing, are left out; zeros give 1.
     """
-    limited = [i for i, most in enumerate(capacity) if most]
-    if len(limited) < 2:
-        return np.ones(demand.shape[1])
-    dot, square, length = np.zeros((3, demand.shape[1]))
-    for i in limited:
-        most = capacity[i]
-        left = residual[i]
-        assert most is not None
-        assert left is not None
-        share = demand[i] / most
-        dot += share * (left / most)
-        square += share * share
-        length += (left / most) ** 2
-    scale = np.sqrt(square * length)
-    flat = scale <= 0.0
-    scale[flat] = 1.0
-    dot[flat] = 1.0
-    return np.minimum(dot / scale, 1.0)
+
+    def __init__(self, demand: Ints, capacity: tuple[int | None, ...]) -> None:
+        self._limited = [(i, most) for i, most in enumerate(capacity) if most]
+        self._count = demand.shape[1]
+        self._shares: list[Floats] = [demand[i] / most for i, most in self._limited]
+        square = np.zeros(self._count)
+        for share in self._shares:  # one after another, so that a column's place cannot matter
+            square += share * share
+        self._length = np.sqrt(square)
+        self._none = self._length == 0.0
+        self._length[self._none] = 1.0
+
+    def cosine(self, residual: list[int | None]) -> Floats:
+        """Cosine of each demand with ``residual``."""
+        left = [(residual[i] or 0) / most for i, most in self._limited]
+        length = math.sqrt(sum(x * x for x in left))
+        if len(left) < 2 or length == 0.0:
+            return np.ones(self._count)
+        dot = np.zeros(self._count)
+        for share, x in zip(self._shares, left, strict=True):
+            dot += share * x
+        dot /= self._length * length
+        dot[self._none] = 1.0
+        return np.minimum(dot, 1.0, out=dot)
 
 
 class _Pats:
@@ -131,15 +138,14 @@ class _Pats:
     def _train(self, idle: list[GpuState], tick: int) -> BatchBuilder | None:
         """The next batch on one of the idle GPUs, or None where none can serve anything."""
         waiting = self._waiting
-        rows = np.arange(waiting.rows)
         scored = [(gpu, self._leader_scores(gpu, tick)) for gpu in idle] if waiting.rows else []
         while scored:
             gpu, scores = max(scored, key=lambda pair: float(pair[1].max()))
-            if scores.max() < 0:
+            row = waiting.best(scores)
+            if row is None:
                 return None
-            row = waiting.best(rows, scores)
             leader = waiting.heads[row][0]
-            options = (self._policy.option(leader), fewest_steps(leader))
+            options = (choose(leader) for choose in (self._policy.option, fewest_steps))
             batch = open_batch(self._site, gpu, leader, options, tick=tick, victims=self._victims)
             if batch is not None:
                 waiting.remove(leader)
@@ -154,8 +160,10 @@ class _Pats:
         """Score of every row on ``gpu``; -1 where it cannot serve the row."""
         waiting, site = self._waiting, self._site
         effective_s = waiting.work_s + self._switching_s(gpu)[waiting.adapter]
-        residual = list(site.room(gpu.index, gpu.resident))
-        scores = self._scores(gpu, slice(None), effective_s, residual, tick)
+        scores: Floats = self._urgency(waiting.arrival, tick) / effective_s
+        if self._policy.use_cosine:
+            angles = Angles(waiting.demand, site.gpus[gpu.index].capacity)
+            scores *= angles.cosine(list(site.room(gpu.index, gpu.resident)))
         scores[~waiting.hosted(gpu.index)] = -1.0
         return scores
 
@@ -163,37 +171,36 @@ class _Pats:
         """Add followers to the leader: intra-batch simulation, no switching for them."""
         waiting = self._waiting
         rows = np.flatnonzero((waiting.adapter == adapter) & waiting.hosted(gpu.index))
-        while len(rows) and not batch.full:
-            for need, room in zip(waiting.demand, batch.free, strict=True):
-                if room is not None:
-                    rows = rows[need[rows] <= room]
-            if not len(rows):
+        if not len(rows) or batch.full:
+            return
+        demand, work_s = waiting.demand[:, rows], waiting.work_s[rows]
+        speeds = self._urgency(waiting.arrival[rows], tick) / work_s
+        angles = Angles(demand, self._site.gpus[gpu.index].capacity)
+        limited = [i for i, room in enumerate(batch.free) if room is not None]
+        out = np.zeros(len(rows), np.bool_)
+        while not batch.full:
+            scores = speeds.copy()
+            if self._policy.use_cosine:
+                scores *= angles.cosine(batch.free)
+            scores[out] = -1.0
+            for i in limited:
+                scores[demand[i] > batch.free[i]] = -1.0
+            place = waiting.best(scores, rows)
+            if place is None:
                 return
-            scores = self._scores(gpu, rows, waiting.work_s[rows], batch.free, tick)
-            place = waiting.best(rows, scores)
-            row = int(rows[place])
-            job = waiting.heads[row][0]
+            heads = waiting.heads[rows[place]]
+            job = heads[0]
             joined = batch.add(job, self._policy.option(job))
             if joined:
                 waiting.remove(job)
-            if not joined or not waiting.heads[row]:
-                rows = np.delete(rows, place)
+            if joined and heads:
+                speeds[place] = self._urgency(heads[0].arrival, tick) / work_s[place]
+            else:  # it cannot end by the horizon, or it was the last of its kind
+                out[place] = True
 
-    def _scores(
-        self,
-        gpu: GpuState,
-        rows: Ints | slice,
-        effective_s: Floats,
-        residual: list[int | None],
-        tick: int,
-    ) -> Floats:
-        waiting, site = self._waiting, self._site
-        wait_s = (tick - waiting.arrival[rows]) * site.tick_s
-        scores: Floats = (1.0 + self._policy.gamma * wait_s) / effective_s
-        if self._policy.use_cosine:
-            capacity = site.gpus[gpu.index].capacity
-            scores *= cosine(waiting.demand[:, rows], residual, capacity)
-        return scores
+    def _urgency(self, arrival: Any, tick: int) -> Any:
+        """1 + gamma x seconds waited."""
+        return 1.0 + self._policy.gamma * ((tick - arrival) * self._site.tick_s)
 
     def _switching_s(self, gpu: GpuState) -> Floats:
         """Seconds of loading or activation that each adapter would pay on ``gpu`` now."""
