@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Adapters, Job, Problem
@@ -23,6 +23,10 @@ from pats_solvers.cpsat.build import Builder, Var, grouped
 from pats_solvers.cpsat.durations import Durations, load_units
 from pats_solvers.cpsat.layout import by_steps, identical_gpus, interchangeable
 from pats_solvers.windows import earliest_completion, largest_batch, latest_completions
+
+
+class BuildingStopped(Exception):  # noqa: N818
+    """Time ran out, or the user stopped, before the model was complete."""
 
 
 class Position:
@@ -60,8 +64,24 @@ class Model(Builder):
         exact: Whether durations are the clock's own in every case.
     """
 
-    def __init__(self, problem: Problem, known_loss: float | None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        known_loss: float | None,
+        stop: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Build the model of the schedules of at most ``known_loss``.
+
+        Args:
+            problem: What to solve.
+            known_loss: Loss of a schedule, or None.
+            stop: Asked now and then; building ends where it answers anything.
+
+        Raises:
+            BuildingStopped: ``stop`` answered.
+        """
         super().__init__()
+        self._stop = stop
         self.problem = problem
         self.durations = Durations(problem)
         self.exact = self.durations.exact
@@ -75,11 +95,16 @@ class Model(Builder):
         self._from_on: dict[tuple[int, int], list[Var]] = {}  # (job, GPU) -> per place in order
         self.rows = [self._row(g.index) for g in problem.site.gpus]
         for job in problem.jobs:
+            self._go_on()
             self._job(job)
         self._first_come_first_served()
         for alike in identical_gpus(problem):
             self._first_jobs_in_order(alike)
         self.minimise()
+
+    def _go_on(self) -> None:
+        if self._stop():
+            raise BuildingStopped
 
     def _kept(self, gpu: int) -> Adapters:
         """Adapters with requests for this GPU, and those whose load is cheaper than activation.
@@ -104,6 +129,7 @@ class Model(Builder):
         least = 1 if slotted else min(self.durations.shortest, default=1)
         row: list[Position] = []
         for b in range(len(jobs)):
+            self._go_on()
             p, before = Position(), row[-1] if row else None
             # b batches come before it, each of which takes the least duration.
             p.x = {

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
+from pats_opt.checker import TOLERANCE
 from pats_opt.errors import InputError, SolverError
 from pats_opt.plan import Plan
 from pats_opt.problem import Problem
@@ -16,11 +17,8 @@ from pats_opt.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.solving import valid_loss
 from pats_solvers.cpsat.hint import add_hint
 from pats_solvers.cpsat.layout import Batch, timed
-from pats_solvers.cpsat.model import Model
+from pats_solvers.cpsat.model import BuildingStopped, Model
 from pats_solvers.windows import least_loss, least_switching
-
-#: Bound and loss this close, relative to the loss, have met.
-MET = 1e-6
 
 #: Bytes of model and search per choice (job, option, GPU, position) and worker, measured.
 BYTES_PER_CHOICE = 4000
@@ -72,11 +70,30 @@ class CpSat(Struct, frozen=True, kw_only=True):
                 f"limit {self.memory_gib:g}",
                 mend="raise memory_gib, split the instance, or use a policy",
             )
-        known = run.start[1] if run.start else None
-        model = Model(problem, known)
+        try:
+            model = Model(problem, run.start[1] if run.start else None, run.stop)
+        except BuildingStopped:
+            return _unsearched(problem, run)
         if run.start:
             add_hint(model, run.start[0])
+        if run.stop():
+            return _unsearched(problem, run)
         return _Search(self, problem, run, model).outcome()
+
+
+def _least(problem: Problem) -> float:
+    """A bound that takes no search."""
+    served = math.fsum(least_loss(problem, job) for job in problem.jobs)
+    return served + least_switching(problem)
+
+
+def _unsearched(problem: Problem, run: Run) -> Outcome:
+    """What comes back where there was no time to search."""
+    bound, stop = _least(problem), run.stop() or Stop.TIME_LIMIT
+    if run.start is None:
+        return Outcome(stop, None, bound)
+    plan, loss = run.start
+    return Outcome(stop, plan, min(bound, loss))
 
 
 class _Search:
@@ -86,10 +103,8 @@ class _Search:
         from ortools.sat.python import cp_model
 
         self.problem, self.run, self.model = problem, run, model
-        self.least = math.fsum(least_loss(problem, job) for job in problem.jobs)
-        self.least += least_switching(problem)
         self.best = run.start
-        self.bound = self.least
+        self.bound = _least(problem)
         self.cp: Any = cp_model
         self.native: Any = cp_model.CpSolver()
         self.failure: BaseException | None = None
@@ -120,7 +135,7 @@ class _Search:
             self._offer(self._plan())
         loss = self.best[1] if self.best else None
         bound = self.bound if loss is None else min(self.bound, loss)
-        if loss is not None and loss - bound <= MET * loss:
+        if loss is not None and loss - bound <= TOLERANCE * loss:
             stop = Stop.OPTIMAL
         elif status == cp.OPTIMAL:
             stop = Stop.COMPLETE  # durations or losses beyond CP-SAT's integers left a gap
@@ -137,8 +152,6 @@ class _Search:
         """Run the native search in a thread, so that this one can answer Ctrl-C."""
         left = self.run.remaining()
         if left is not None:
-            if left == 0.0:
-                return self.cp.UNKNOWN
             self.native.parameters.max_time_in_seconds = left
         status: list[Any] = []
         callback = self._callback()

@@ -1,0 +1,131 @@
+"""``auto``: which solvers get a turn, and what comes back where none does."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from pats_opt.checker import TOLERANCE
+from pats_opt.errors import InputError
+from pats_opt.files import encode, parse_instance
+from pats_opt.generate import Recipe, generate
+from pats_opt.problem import Problem
+from pats_opt.schedule import Point, Stop
+from pats_opt.solver import Outcome, Run
+from pats_opt.solving import solve, warm_start
+from pats_opt.testing.instances import random_instance
+from pats_opt.testing.solvers import close
+from pats_solvers import auto
+from pats_solvers.auto import Auto
+from pats_solvers.cpsat import CpSat
+from pats_solvers.milp import Milp
+from tests.support.brute_force import brute_force
+from tests.support.zoo import document
+
+
+def refuse(*_: object) -> Outcome:
+    """A solver that cannot."""
+    raise InputError("too large", mend="take a smaller one")
+
+
+def give_up(_: object, problem: Problem, run: Run) -> Outcome:
+    """A solver that its time limit stops with nothing."""
+    return Outcome(Stop.TIME_LIMIT, None, 0.0)
+
+
+def names(outcome_details: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Solvers that had a turn, in order."""
+    return [turn["solver"] for turn in outcome_details["turns"] if "refused" not in turn]
+
+
+def test_empty_instance() -> None:
+    """Nothing to serve: loss 0, bound 0, optimal."""
+    result = solve(parse_instance(json.dumps(document())))
+    assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, Stop.OPTIMAL)
+
+
+@pytest.mark.parametrize("other", [CpSat, Milp])
+def test_falls_back_where_one_refuses(
+    other: type[CpSat] | type[Milp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever solver refuses, the other one proves the optimum."""
+    monkeypatch.setattr(other, "solve", refuse)
+    for seed in range(5):
+        instance = random_instance(seed, requests=(2, 4))
+        result = solve(instance, Auto(opening=0), time_limit=60)
+        optimum = brute_force(json.loads(encode(instance)))
+        assert optimum is not None
+        assert result.status.stop is Stop.OPTIMAL
+        assert result.loss is not None
+        assert close(result.loss, optimum)
+        assert {"solver": other.name, "refused": "too large"} in result.details["turns"]
+
+
+def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MILP starts from the best so far once CP-SAT's first turn is over."""
+    monkeypatch.setattr(CpSat, "solve", give_up)
+    result = solve(random_instance(1, requests=(3, 4)), "auto", time_limit=60)
+    assert result.status.stop is Stop.OPTIMAL
+    assert names(result.details) == ["cpsat", "milp"]
+
+
+def test_too_large_for_any_model() -> None:
+    """Where no model fits, the warm start comes back: valid, with a bound, and no claim."""
+    instance = generate(Recipe(requests=300), seed=2)
+    start = warm_start(Problem(instance), Run(), None)
+    result = solve(instance, Auto(memory_gib=1e-3))
+    assert start is not None
+    assert (result.status.stop, result.status.point) == (Stop.MEMORY_LIMIT, Point.FEASIBLE)
+    assert result.loss is not None
+    assert result.bound is not None
+    assert close(result.loss, start[1])
+    assert 0 < result.bound < result.loss
+    assert names(result.details) == []
+
+
+def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span of too many ticks is told as such, without writing the model down to count it."""
+    monkeypatch.setattr(auto, "MOST_STARTS", 0)
+    monkeypatch.setattr(CpSat, "solve", refuse)
+    result = solve(random_instance(1, requests=(3, 4)), "auto")
+    refusals = {turn["solver"]: turn["refused"] for turn in result.details["turns"]}
+    assert refusals == {"cpsat": "too large", "milp": "more than 0 possible starts"}
+
+
+def test_time_limit() -> None:
+    """A stopped run returns a valid schedule with a bound."""
+    result = solve(generate(Recipe(requests=60), seed=1), "auto", time_limit=2.0)
+    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.loss is not None
+    assert result.bound is not None
+    assert 0 < result.bound <= result.loss
+
+
+def test_interrupt() -> None:
+    """An interrupt ends the turn it meets and all that would follow."""
+    problem = Problem(generate(Recipe(requests=60), seed=1))
+    run = Run(start=warm_start(problem, Run(), None))
+    threading.Timer(1.0, run.interrupted.set).start()
+    outcome = Auto().solve(problem, run)
+    assert outcome.stop is Stop.INTERRUPTED
+    assert outcome.plan is not None
+    assert len(outcome.details["turns"]) == 1
+
+
+def test_bounds_of_all_turns_hold() -> None:
+    """The bound of a stopped run is at most the optimum, and progress never lowers it."""
+    for seed in range(20):
+        instance = random_instance(seed, requests=(3, 5))
+        optimum = brute_force(json.loads(encode(instance)))
+        told: list[float] = []
+        run = Run(
+            time_limit=0.1,
+            progress=lambda bound, _, told=told: told.append(bound or 0.0),  # type: ignore[misc]
+        )
+        outcome = Auto().solve(Problem(instance), run)
+        assert optimum is not None
+        assert outcome.bound is not None
+        assert outcome.bound <= optimum + TOLERANCE * max(1.0, optimum)
+        assert told == sorted(told)
