@@ -30,7 +30,7 @@ def generate(
         InputError: an unknown profile or tier, or a request that fits no GPU even alone.
     """
     recipe = recipe or Recipe()
-    device = profile.load(recipe.service.profile)
+    device = profile.of(recipe.service)
     count = recipe.requests
     kind = class_name or f"generated-{device.name}-{count}x{recipe.popularity.adapters}"
 

@@ -76,7 +76,7 @@ def assemble(
     instance = Instance(
         extra=extra,
         name=name,
-        tick_s=recipe.service.tick_s or profile.tick_s,
+        tick_s=profile.tick_s,
         base_vram_gib=profile.base_vram_gib,
         gpus=_gpus(recipe, profile, rows, adapters),
         adapters=tuple(adapters),

@@ -126,7 +126,7 @@ def work_s(
     count = images if recipe.images.mode in ("split", "share") else 1.0
     b = assumed_batch(recipe, profile)
     if recipe.service.kind == "slot":
-        return count * (recipe.service.tick_s or profile.tick_s) / b
+        return count * profile.tick_s / b
     batch_s = profile.overhead(b) + steps * profile.step_s(b)
     return count * (batch_s + recipe.arrivals.switches_per_batch * load_s) / b
 

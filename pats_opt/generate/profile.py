@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.files import read_bytes
 from pats_opt.generate.parts import NotNegative, Part, Positive, Share, parse_toml, part_of
+from pats_opt.generate.recipe import Service
 from pats_opt.instance import Overhead, StepTime
 
 #: Resolution whose memory figures the model is anchored to where no table says otherwise.
@@ -178,6 +180,20 @@ class Profile(Part, frozen=True, kw_only=True, dict=True):
                 mend=f"choose one of: {', '.join(self.load.tiers)}",
             )
         return found
+
+
+def of(service: Service) -> Profile:
+    """The profile that a recipe names, with the recipe's changes.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    changed = {
+        key: value
+        for key in ("tick_s", "step_s", "overhead_s")
+        if (value := getattr(service, key)) is not None
+    }
+    return replace(load(service.profile), **changed)
 
 
 def round_up(gib: float) -> float:

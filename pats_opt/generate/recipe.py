@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from pats_opt.generate.parts import Mix, NotNegative, Part, Positive, Share
 from pats_opt.generate.quality import Quality
+from pats_opt.instance import Overhead, StepTime
 
 Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -116,14 +117,20 @@ class Size(Part, frozen=True, kw_only=True):
 
 
 class Service(Part, frozen=True, kw_only=True):
-    """The profile (name or file), the kind of service, and the grid (None: the profile's).
+    """The profile (name or file), and what is changed in it (None: nothing).
 
-    ``slot`` is the documents' slotted model, in which a batch takes one tick.
+    Attributes:
+        kind: ``slot`` is the documents' slotted model, in which a batch takes one tick.
+        tick_s: Seconds a tick.
+        step_s: Seconds a step, as in an instance.
+        overhead_s: Seconds a batch spends besides its steps, as in an instance.
     """
 
     profile: str = "documents"
     kind: Literal["steps", "slot"] = "steps"
     tick_s: Annotated[float, Meta(ge=1e-6, le=1e6)] | None = None
+    step_s: StepTime | None = None
+    overhead_s: NotNegative | Overhead | None = None
 
 
 class Gpus(Part, frozen=True, kw_only=True):

@@ -131,7 +131,7 @@ def import_trace(
             window, a request that fits no GPU.
     """
     recipe = recipe or Recipe()
-    device = profile.load(recipe.service.profile)
+    device = profile.of(recipe.service)
     columns = mapping.columns
     if columns.adapter is None and mapping.lora_only:
         raise InputError("--lora-only needs a column of adapters", mend="add --adapter COLUMN")

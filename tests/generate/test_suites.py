@@ -42,11 +42,10 @@ def test_class_of_an_instance_without_one_is_its_name() -> None:
 
 
 def test_features_suite_has_them_all() -> None:
-    """Every feature but a step-time table, which no shipped profile has."""
     used = frozenset[Feature]().union(
         *(features(Problem(instance)) for instance in suites.instances("features"))
     )
-    assert used | {Feature.TABLE, Feature.OVERHEAD, Feature.RESOURCES} == frozenset(Feature)
+    assert used == frozenset(Feature)
 
 
 @pytest.mark.parametrize("name", ["demo", "documents-small", "a100-small", "bursty", "production"])
