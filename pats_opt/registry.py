@@ -23,6 +23,7 @@ ENTRY_POINTS = "pats_opt.solvers"
 #: Built-in solvers and policies: name -> "module:class", in the order they are listed to users.
 BUILT_IN: dict[str, str] = {
     "auto": "pats_solvers.auto:Auto",
+    "dp": "pats_solvers.dp:Dp",
     "milp": "pats_solvers.milp:Milp",
     "cpsat": "pats_solvers.cpsat:CpSat",
     "pats": "pats_solvers.online.pats:Pats",

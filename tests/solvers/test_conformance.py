@@ -39,6 +39,12 @@ class TestAuto(Conformance):
     spec = "auto"
 
 
+class TestDp(Conformance):
+    """``dp``."""
+
+    spec = "dp"
+
+
 class TestMilp(Conformance):
     """``milp``."""
 

@@ -24,6 +24,8 @@ from tests.support.brute_force import brute_force
 from tests.support.zoo import ZOO, Solved
 
 SOLVERS = (
+    "dp",
+    "dp:first=2",
     "milp:backend=highs",
     "milp:backend=scip",
     "milp:backend=cbc",

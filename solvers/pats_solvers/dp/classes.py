@@ -1,0 +1,228 @@
+"""Classes of interchangeable jobs, and the moves (batches) over them.
+
+Jobs of one adapter with equal demand, options, weight and rejection differ in nothing but
+arrival, and their latency loss is linear in completion. Serving such a *class* first come, first
+served loses nothing: where a later arrival completes first, the two change places, batch and
+option included, at equal loss. (A priced deadline breaks the linearity, so there only jobs that
+arrive together share a class.) So the jobs served so far are told by a count per class, and a
+batch by how many of each class it takes at each step count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pats_opt.errors import InputError
+from pats_opt.problem import Job, Problem
+from pats_opt.timing import shape_of
+
+#: Most different batches that are listed for one adapter.
+MOST_MOVES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobClass:
+    """Interchangeable jobs, by arrival.
+
+    Attributes:
+        adapter: Their adapter.
+        jobs: The jobs, in the order in which they are served.
+        ways: Options worth taking: the best looking of each step count.
+        price: Loss per tick of latency of one job.
+        reject_loss: Loss of rejecting one, or None.
+        late_loss: Loss of one that is late, 0 where nothing is priced.
+        arrivals: Arrival ticks.
+        before: ``before[i]`` is the sum of the first i arrivals.
+    """
+
+    adapter: int
+    jobs: tuple[Job, ...]
+    ways: tuple[int, ...]
+    price: float
+    reject_loss: float | None
+    late_loss: float
+    arrivals: NDArray[np.int64]
+    before: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A batch of one adapter: ``takes[q]`` jobs of class q, in ``parts``.
+
+    Attributes:
+        takes: ``(class, jobs taken)``.
+        parts: ``(class, option, jobs, ticks to completion)``.
+        duration: Ticks until the batch ends.
+    """
+
+    adapter: int
+    takes: tuple[tuple[int, int], ...]
+    parts: tuple[tuple[int, int, int, int], ...]
+    duration: int
+
+
+def classes(problem: Problem) -> list[JobClass]:
+    """The classes of a problem, by adapter and first arrival."""
+    site, found = problem.site, {}  # type: ignore[var-annotated]
+    for job in problem.jobs:
+        priced = site.late_price > 0 and job.deadline is not None
+        kind = (
+            job.adapter,
+            job.demand,
+            job.options,
+            job.weight,
+            job.reject_loss,
+            (job.deadline, job.arrival) if priced else None,
+        )
+        found.setdefault(kind, []).append(job)
+    return [_class(problem, jobs) for _, jobs in sorted(found.items(), key=lambda kv: kv[0][0])]
+
+
+def _class(problem: Problem, jobs: list[Job]) -> JobClass:
+    site, first = problem.site, jobs[0]
+    best: dict[int, int] = {}
+    for o, option in enumerate(first.options):
+        at = best.setdefault(option.steps, o)
+        if option.quality_loss < first.options[at].quality_loss:
+            best[option.steps] = o
+    arrivals = np.array([job.arrival for job in jobs], dtype=np.int64)
+    priced = site.late_price > 0 and first.deadline is not None
+    return JobClass(
+        adapter=first.adapter,
+        jobs=tuple(jobs),
+        ways=tuple(best.values()),
+        price=site.latency_price_per_s * first.weight * site.tick_s,
+        reject_loss=first.reject_loss,
+        late_loss=site.late_price * first.weight if priced else 0.0,
+        arrivals=arrivals,
+        before=np.concatenate(([0], np.cumsum(arrivals))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTable:
+    """The moves of one adapter in columns, one row a move.
+
+    Attributes:
+        moves: The moves.
+        classes: The adapter's classes.
+        takes: Jobs taken, one column for each of ``classes``.
+        fixed: Loss that does not depend on when the batch starts.
+        duration: Ticks until the batch ends.
+        late: Parts whose deadline is priced: ``(class, jobs, ticks to completion)``, by move.
+    """
+
+    adapter: int
+    moves: tuple[Move, ...]
+    classes: tuple[int, ...]
+    takes: NDArray[np.int64]
+    fixed: NDArray[np.float64]
+    duration: NDArray[np.int64]
+    late: tuple[tuple[int, NDArray[np.int64], NDArray[np.int64]], ...]
+
+
+def move_table(problem: Problem, kinds: list[JobClass], adapter: int) -> MoveTable:
+    """Every batch of one adapter that fits the GPU.
+
+    Raises:
+        InputError: There are too many to list.
+    """
+    found = moves(problem, kinds, adapter)
+    mine = tuple(q for q, kind in enumerate(kinds) if kind.adapter == adapter)
+    takes = np.zeros((len(found), len(mine)), dtype=np.int64)
+    fixed = np.zeros(len(found))
+    late: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+    for row, move in enumerate(found):
+        for q, n in move.takes:
+            takes[row, mine.index(q)] = n
+        for q, option, n, offset in move.parts:
+            kind = kinds[q]
+            fixed[row] += n * (kind.jobs[0].options[option].quality_loss + kind.price * offset)
+            if kind.late_loss > 0.0:
+                zeros = np.zeros(len(found), dtype=np.int64)
+                members, offsets = late.setdefault((q, option), (zeros, zeros.copy()))
+                members[row], offsets[row] = n, offset
+    return MoveTable(
+        adapter=adapter,
+        moves=tuple(found),
+        classes=mine,
+        takes=takes,
+        fixed=fixed,
+        duration=np.array([move.duration for move in found], dtype=np.int64),
+        late=tuple((q, members, offsets) for (q, _), (members, offsets) in late.items()),
+    )
+
+
+def moves(problem: Problem, kinds: list[JobClass], adapter: int) -> list[Move]:
+    """Every batch of one adapter that fits the GPU.
+
+    Raises:
+        InputError: There are too many to list.
+    """
+    site = problem.site
+    room = site.room(0, frozenset((adapter,)))
+    largest = len(problem.jobs) if site.clock.largest is None else site.clock.largest
+    slots = [(q, o) for q, kind in enumerate(kinds) if kind.adapter == adapter for o in kind.ways]
+    found: list[Move] = []
+    for counts in _fillings(kinds, slots, list(room), largest):
+        if len(found) == MOST_MOVES:
+            raise InputError(
+                f"adapter {site.adapter_ids[adapter]!r} has more than {MOST_MOVES:,} different "
+                "batches to choose from",
+                mend="bound the batch size, offer fewer options, or use --solver cpsat",
+            )
+        found.append(_move(problem, kinds, adapter, slots, counts))
+    return found
+
+
+def _move(
+    problem: Problem,
+    kinds: list[JobClass],
+    adapter: int,
+    slots: list[tuple[int, int]],
+    counts: tuple[int, ...],
+) -> Move:
+    clock = problem.site.clock
+    chosen = [(q, o, n) for (q, o), n in zip(slots, counts, strict=True) if n]
+    steps = [kinds[q].jobs[0].options[o].steps for q, o, _ in chosen]
+    shape = shape_of(s for s, (_, _, n) in zip(steps, chosen, strict=True) for _ in range(n))
+    ends = dict(zip((s for s, _ in shape), clock.completions(shape), strict=True))
+    takes: dict[int, int] = {}
+    for q, _, n in chosen:
+        takes[q] = takes.get(q, 0) + n
+    return Move(
+        adapter=adapter,
+        takes=tuple(takes.items()),
+        parts=tuple((q, o, n, ends[s]) for (q, o, n), s in zip(chosen, steps, strict=True)),
+        duration=clock.duration(shape),
+    )
+
+
+def _fillings(
+    kinds: list[JobClass], slots: list[tuple[int, int]], room: list[int | None], largest: int
+) -> Iterator[tuple[int, ...]]:
+    """Non-empty counts per slot that respect class sizes, resources and the largest batch."""
+
+    def extend(
+        i: int, head: tuple[int, ...], left: int, free: list[int | None], used: int
+    ) -> Iterator[tuple[int, ...]]:
+        if i == len(slots):
+            if any(head):
+                yield head
+            return
+        q = slots[i][0]
+        taken = used if i and slots[i - 1][0] == q else 0
+        demand = kinds[q].jobs[0].demand
+        for n in range(min(left, len(kinds[q].jobs) - taken) + 1):
+            rest = [
+                None if f is None else f - n * need for f, need in zip(free, demand, strict=True)
+            ]
+            if any(f is not None and f < 0 for f in rest):
+                break
+            yield from extend(i + 1, (*head, n), left - n, rest, taken + n)
+
+    yield from extend(0, (), largest, room, 0)
