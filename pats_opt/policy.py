@@ -12,15 +12,15 @@ after a :class:`SwitchTo` that takes no time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
+
+from msgspec import Struct
 
 from pats_opt.problem import Adapters, Job, Site
 from pats_opt.solver import Capabilities, Kind
 
 
-@dataclass(frozen=True, slots=True)
-class GpuState:
+class GpuState(Struct, frozen=True):
     """One GPU as a policy sees it.
 
     Attributes:
@@ -48,8 +48,7 @@ class GpuState:
         return 0 if self.before is not None and switch.load else switch.ticks
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What a policy sees at an event. It is for reading, and valid during that decision only.
 
     Attributes:
@@ -73,8 +72,7 @@ class State:
         return [gpu for gpu in self.gpus if gpu.free_at <= self.tick]
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Start a batch on an idle GPU, switching to ``resident`` first where that differs.
 
     ``members`` are ``(job index, option)``; ``resident`` holds at least their adapters. The members
@@ -86,16 +84,14 @@ class Start:
     resident: Adapters
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchTo:
+class SwitchTo(Struct, frozen=True):
     """Switch an idle GPU to ``resident`` now, ahead of the batch that will need it."""
 
     gpu: int
     resident: Adapters
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(Struct, frozen=True):
     """Ask again at this later tick, whatever else happens."""
 
     tick: int

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
 from pats_opt.plan import Plan, PlannedBatch
@@ -126,6 +127,7 @@ class _Engine:
         self.left = len(self.to_come)  # neither served nor withdrawn
         # An ordered dict, because a plain one walks over all it has lost to reach its first key.
         self.waiting: OrderedDict[int, Job] = OrderedDict()
+        self.seen = MappingProxyType(self.waiting)
         self.gpus = [GpuState(gpu.index, gpu.resident) for gpu in self.site.gpus]
         self.prefetched: dict[int, int] = {}  # GPU -> start of the switch no batch has used yet
         self.tick = 0
@@ -180,8 +182,7 @@ class _Engine:
         self.events += len(arrived)
         if arrived:
             self.idle_timers = 0
-        waiting = MappingProxyType(self.waiting)
-        return State(tick, waiting, arrived, withdrawn, tuple(self.gpus))
+        return State(tick, self.seen, arrived, withdrawn, tuple(self.gpus))
 
     def _arrive(self, job: Job) -> Job:
         self.waiting[job.index] = job
