@@ -92,7 +92,7 @@ def write_table(path: Path, known: dict[str, Known]) -> None:
         cells = asdict(row)
         cells["proven"] = "yes" if row.proven else "no"
         for key in ("loss", "bound"):
-            cells[key] = "" if cells[key] is None else f"{cells[key]:.6f}"
+            cells[key] = "" if cells[key] is None else f"{cells[key]:.9f}"
         writer.writerow(cells.values())
     write_bytes(path, text.getvalue().encode())
 
