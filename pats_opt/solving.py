@@ -25,7 +25,7 @@ from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Outcome, Run, Solver, require
 
 #: Policies that make the schedule an exact solver starts from, where it uses one.
-WARM_STARTS = ("pats", "fifo")
+WARM_STARTS = ("pats", "pats:gamma=0", "pats:threshold=1", "fifo", "fifo:option=fewest")
 
 
 class Result(Struct, frozen=True, kw_only=True):

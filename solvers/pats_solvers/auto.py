@@ -1,7 +1,9 @@
-"""The default solver: both exact methods in turn, or the schedule at hand where neither fits.
+"""The default solver: the exact methods in turn, or the schedule at hand where none fits.
 
-CP-SAT goes first, briefly: it soon finds good schedules, and settles a few requests for good. The
-MILP follows with the best schedule known, whose loss narrows its windows and so its model; where
+The dynamic program goes first, where it applies (one GPU, one resident adapter): it is the quickest
+by far to prove an optimum, and its beams find good schedules. CP-SAT is next, briefly, for what the
+first one does not do: it soon finds good schedules, and settles a few requests for good. The MILP
+follows with the best schedule known, whose loss narrows its windows and so its model; where
 its model fits, its bound is the stronger one. CP-SAT has what is left of the time.
 """
 
@@ -19,11 +21,11 @@ from pats_opt.errors import InputError
 from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver
+from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver, require
 from pats_opt.solving import valid_loss
 from pats_solvers.windows import latest_completions, least_loss, least_switching
 
-#: Seconds that CP-SAT's first turn is a share of where there is no time limit.
+#: Seconds that the first turns are shares of where there is no time limit.
 UNLIMITED_S = 100.0
 
 #: Possible starts (request, option, tick) beyond which the MILP's size is not even worked out.
@@ -31,10 +33,11 @@ MOST_STARTS = 3_000_000
 
 
 class Auto(Struct, frozen=True, kw_only=True):
-    """CP-SAT and the MILP in turn.
+    """The dynamic program, CP-SAT and the MILP in turn.
 
     Attributes:
         memory_gib: A model that would take more GiB than this is left out.
+        first: Share of the time limit for the dynamic program; 0 leaves it out.
         opening: Share of the time limit for CP-SAT's first turn; 0 leaves that turn out.
     """
 
@@ -43,17 +46,21 @@ class Auto(Struct, frozen=True, kw_only=True):
     capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
+    first: Annotated[float, Meta(ge=0, le=1)] = 0.5
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits; where no model fits, return the schedule to start from."""
         from pats_solvers.cpsat import CpSat
+        from pats_solvers.dp import Dp
         from pats_solvers.milp import Milp
 
-        opening = self.opening * (run.time_limit or UNLIMITED_S)
+        whole = run.time_limit or UNLIMITED_S
+        first, opening = self.first * whole, self.opening * whole
         relay = _Relay(problem, run)
-        cpsat, milp = CpSat(memory_gib=self.memory_gib), Milp(memory_gib=self.memory_gib)
-        for solver, seconds in ((cpsat, opening), (milp, None), (cpsat, None)):
+        dp, cpsat = Dp(memory_gib=self.memory_gib / 2), CpSat(memory_gib=self.memory_gib)
+        milp = Milp(memory_gib=self.memory_gib)
+        for solver, seconds in ((dp, first), (cpsat, opening), (milp, None), (cpsat, None)):
             if relay.over():
                 break
             if solver.name in relay.left_out or seconds == 0:
@@ -115,6 +122,7 @@ class _Relay:
             interrupted=limits.interrupted,
         )
         try:
+            require(solver, self.problem)
             outcome = solver.solve(self.problem, turn)
         except InputError as refusal:
             self.refused(solver, refusal.problem)

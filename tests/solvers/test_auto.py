@@ -46,15 +46,15 @@ def test_empty_instance() -> None:
     assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, Stop.OPTIMAL)
 
 
-@pytest.mark.parametrize("other", [CpSat, Milp])
+@pytest.mark.parametrize(("other", "opening"), [(CpSat, 0.2), (Milp, 0.0)])
 def test_falls_back_where_one_refuses(
-    other: type[CpSat] | type[Milp], monkeypatch: pytest.MonkeyPatch
+    other: type[CpSat] | type[Milp], opening: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever solver refuses, the other one proves the optimum."""
     monkeypatch.setattr(other, "solve", refuse)
     for seed in range(5):
         instance = random_instance(seed, requests=(2, 4))
-        result = solve(instance, Auto(opening=0), time_limit=60)
+        result = solve(instance, Auto(first=0, opening=0), time_limit=60)
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
         assert result.status.stop is Stop.OPTIMAL
@@ -66,9 +66,16 @@ def test_falls_back_where_one_refuses(
 def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     """The MILP starts from the best so far once CP-SAT's first turn is over."""
     monkeypatch.setattr(CpSat, "solve", give_up)
-    result = solve(random_instance(1, requests=(3, 4)), "auto", time_limit=60)
+    result = solve(random_instance(1, requests=(3, 4)), Auto(first=0), time_limit=60)
     assert result.status.stop is Stop.OPTIMAL
     assert names(result.details) == ["cpsat", "milp"]
+
+
+def test_the_dynamic_program_goes_first() -> None:
+    """Where it applies, it proves the optimum and nobody else has a turn."""
+    result = solve(generate(Recipe(requests=8), seed=3), "auto", time_limit=60)
+    assert result.status.stop is Stop.OPTIMAL
+    assert names(result.details) == ["dp"]
 
 
 def test_too_large_for_any_model() -> None:
@@ -89,7 +96,7 @@ def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPa
     """A span of too many ticks is told as such, without writing the model down to count it."""
     monkeypatch.setattr(auto, "MOST_STARTS", 0)
     monkeypatch.setattr(CpSat, "solve", refuse)
-    result = solve(random_instance(1, requests=(3, 4)), "auto")
+    result = solve(random_instance(1, requests=(3, 4)), Auto(first=0))
     refusals = {turn["solver"]: turn["refused"] for turn in result.details["turns"]}
     assert refusals == {"cpsat": "too large", "milp": "more than 0 possible starts"}
 

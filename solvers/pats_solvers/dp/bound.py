@@ -109,11 +109,11 @@ class Remaining:
             for quality, offset in ways:
                 latency = wait + offset
                 late = np.where(latency > deadline, kind.late_loss, 0.0)
-                each = np.minimum(each, quality + kind.price * latency + late).astype(np.float64)
-            return np.where(left > 0, left * each, 0.0)
+                each = np.asarray(np.minimum(each, quality + kind.price * latency + late))
+            total: Floats = np.where(left > 0, left * each, 0.0)
+            return total
         base = min((quality + kind.price * t for quality, t in ways), default=np.inf)
-        none = 0 if kind.reject_loss is None else None
-        if none is None:
+        if kind.reject_loss is not None:
             return self._rejectable(kind, done, ready, base)
         waiting = np.maximum(done, np.searchsorted(kind.arrivals, ready))
         ticks = (waiting - done) * ready - (kind.before[waiting] - kind.before[done])
@@ -125,12 +125,12 @@ class Remaining:
         reject = kind.reject_loss
         assert reject is not None
         if base >= reject:
-            rejected: Floats = (len(kind.jobs) - done) * reject
-            return rejected
+            return np.asarray((len(kind.jobs) - done) * reject, dtype=np.float64)
         spare = (reject - base) / kind.price if kind.price > 0 else np.inf
         longest = int(min(spare, 2**62))  # ticks of waiting that still cost less than rejection
         given_up = np.maximum(done, np.searchsorted(kind.arrivals, ready - longest))
         waiting = np.maximum(given_up, np.searchsorted(kind.arrivals, ready))
         ticks = (waiting - given_up) * ready - (kind.before[waiting] - kind.before[given_up])
         served = len(kind.jobs) - given_up
-        return (given_up - done) * reject + served * base + kind.price * ticks
+        still: Floats = (given_up - done) * reject + served * base + kind.price * ticks
+        return still

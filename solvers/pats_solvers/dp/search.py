@@ -31,7 +31,7 @@ PAIRS = 1_000_000
 
 @dataclass(slots=True)
 class Labels:
-    """Labels in columns: state key, adapter held, free tick, loss, promise, and how they came about.
+    """Labels in columns: state key, adapter held, free tick, loss, promise, how they came about.
 
     ``parent`` counts within layer ``layer``; ``move`` counts within the table of adapter
     ``held``, and -1 - q means "reject one of class q".
