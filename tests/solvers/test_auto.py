@@ -54,7 +54,7 @@ def test_falls_back_where_one_refuses(
     monkeypatch.setattr(other, "solve", refuse)
     for seed in range(5):
         instance = random_instance(seed, requests=(2, 4))
-        result = solve(instance, Auto(first=0, opening=0), time_limit=60)
+        result = solve(instance, Auto(first=0, opening=opening), time_limit=60)
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
         assert result.status.stop is Stop.OPTIMAL
