@@ -82,7 +82,8 @@ def main() -> None:
 def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run one command and return its exit status (PROBLEM.md section 8)."""
     try:
-        group.main(args, prog_name="pats-opt", standalone_mode=False)
+        # Outside standalone mode click returns the status of ctx.exit, or what the command returns.
+        status = group.main(args, prog_name="pats-opt", standalone_mode=False)
     except PatsError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as stop:
@@ -104,7 +105,7 @@ def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
         return _fail(
             f"this is a bug in pats-opt ({type(error).__name__}: {error}); -vv shows where", 1
         )
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _fail(message: str, status: int) -> int:

@@ -69,10 +69,13 @@ class Popularity(Part, frozen=True, kw_only=True):
 
 
 class Complexity(Part, frozen=True, kw_only=True):
-    """Complexity of prompts: one of ``levels`` plus or minus up to ``spread``, cut to 0..1."""
+    """Complexity of prompts: one of ``levels`` plus or minus up to ``spread``, cut to 0..1.
+
+    The default is the documents' premise of two kinds of prompts, simple and complex.
+    """
 
     levels: Mix = Mix(values=(0.2, 0.8))
-    spread: Share = 0.1
+    spread: Share = 0.0
 
 
 class Steps(Part, frozen=True, kw_only=True):

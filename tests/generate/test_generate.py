@@ -28,7 +28,7 @@ def test_same_seed_same_bytes_other_seed_other_ones() -> None:
 
 def test_digest_of_a_default_instance() -> None:
     """The bytes are the same on every machine and release; a change needs a new suite name."""
-    assert made(seed=1).sha256[:16] == "38fcda288a00a401"
+    assert made(seed=1).sha256[:16] == "fa94554c09017336"
 
 
 def test_what_is_made_reads_back_as_strictly_as_a_file() -> None:
