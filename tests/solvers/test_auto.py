@@ -82,7 +82,7 @@ def test_too_large_for_any_model() -> None:
     """Where no model fits, the warm start comes back: valid, with a bound, and no claim."""
     instance = generate(Recipe(requests=300), seed=2)
     start = warm_start(Problem(instance), Run(), None)
-    result = solve(instance, Auto(memory_gib=1e-3))
+    result = solve(instance, Auto(first=0, memory_gib=1e-3))
     assert start is not None
     assert (result.status.stop, result.status.point) == (Stop.MEMORY_LIMIT, Point.FEASIBLE)
     assert result.loss is not None

@@ -20,8 +20,8 @@ from pats_solvers.cpsat.layout import Batch, timed
 from pats_solvers.cpsat.model import BuildingStopped, Model
 from pats_solvers.windows import least_loss, least_switching
 
-#: Bytes per choice (job, option, GPU, position), once for the model and once per worker: measured as
-#: peaks of 40 s with 60 and 100 requests.
+#: Bytes per choice (job, option, GPU, position), once for the model and once per worker: measured,
+#: as peaks of 40 s with 60 and 100 requests.
 BYTES_PER_CHOICE = 12_000
 
 #: Seconds between looks at the interrupt flag while the native search runs.
