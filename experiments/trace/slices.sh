@@ -1,11 +1,13 @@
 #!/bin/sh
 # Cuts slices out of a GenTD26 log: sh slices.sh LOG
-# Windows of requests that use adapters, each under three service profiles and two speed-ups; a fast
+# Windows of consecutive requests that use adapters (of 20 within half an hour and 5 adapters or more,
+# spread over the log, and one of 40), each under three service profiles and two speed-ups; a fast
 # profile needs a higher one for queues to form.
 set -eu
 log=$1
 out=$(dirname "$0")/instances
-for window in "1126364 10" "793513 10" "1126364 20" "793513 40"; do
+for window in "446558 20" "630232 20" "793269 20" "866734 20" "967403 20" "976924 20" "1054176 20" \
+  "1126364 20" "1140837 20" "1148693 20" "793513 40"; do
   set -- $window
   for profile in documents a100-40g production; do
     case $profile in
