@@ -1,7 +1,7 @@
 """The batches of a family as columns and rows: the part that both formulations share.
 
-Per start tick t of the family: ``start`` (batches that start), one column per mode (z_{k,t}), one per
-way for a job to join (x_{j,s,t}), and the rows that tie them together:
+Per start tick t of the family: ``start`` (batches that start), one column per mode (z_{k,t}), one
+per way for a job to join (x_{j,s,t}), and the rows that tie them together:
 
 * ``start_t = sum_k z_{k,t}``;
 * members against the modes' counts, per step level (and completion offset);
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Batches:
     Attributes:
         family: What they are for.
         start: Batches that start.
-        modes: Batches by mode, in the family's order; short where the mode is too long to start late.
+        modes: Batches by mode, in the family's order; a long mode has fewer starts.
         joins: Members.
     """
 
@@ -77,7 +78,7 @@ def add_batches(
         sheet.add(total[: len(z)], z)
         modes.append(z)
     joins = tuple(
-        Joins(c, sheet.columns(c.last - c.first + 1, cost=lambda c=c: c.costs(problem)))
+        Joins(c, sheet.columns(c.last - c.first + 1, cost=partial(c.costs, problem)))
         for c in family.choices
     )
     batches = Batches(family, start, tuple(modes), joins)
@@ -178,8 +179,8 @@ def place(batches: Batches, counts: Ints) -> dict[tuple[int, int], list[list[Mem
     found: dict[tuple[int, int], list[list[Member]]] = {}
     room: dict[int, list[tuple[Mode, list[int], list[Member]]]] = {}
     for k, (mode, z) in enumerate(zip(modes.modes, batches.modes, strict=True)):
-        for i in np.flatnonzero(counts[z]):
-            tick = family.first + int(i)
+        for i in map(int, np.flatnonzero(counts[z])):
+            tick = family.first + i
             for _ in range(int(counts[z[i]])):
                 group: list[Member] = []
                 found.setdefault((tick, k), []).append(group)

@@ -1,7 +1,8 @@
 """CBC through PuLP: PuLP writes the files and reads the answer, this runs CBC so that it can stop.
 
-CBC is a program of its own. It runs in its own session, so that Ctrl-C reaches us alone; to stop it we
-pass the signal on, and it ends with its best point. All files are in a folder that goes at the end.
+CBC is a program of its own. It runs in its own session, so that Ctrl-C reaches us alone; to stop
+it we pass the signal on, and it ends with its best point. All files are in a folder that goes at
+the end.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from pats_opt.problem import Problem
 from pats_solvers.milp.batches import Batches, place
 from pats_solvers.milp.flow import Flow, Network, resident_of
 from pats_solvers.milp.model import Floats, Ints
+from pats_solvers.milp.paths import Visit, walk
 
-#: A node of the time-expanded network: layer, state, tick.
-Node = tuple[str, object, int]
+#: A node of the time-expanded network: layer, state or hub, tick.
+Node = tuple[str, int | str | None, int]
 
 
 def flow_plan(problem: Problem, flow: Flow, x: Floats) -> Plan:
@@ -36,54 +37,59 @@ def _paths(
     for gpu in network.gpus:
         node: Node = ("free", resident_of(problem, gpu), 0)
         planned = []
-        while True:
-            arc = next(iter(graph.out_edges(node, keys=True, data="units")), None)
-            if arc is None:
-                break
-            _, head, key, units = arc
+        while arcs := list(graph.out_edges(node, keys=True)):
+            _, head, key = arcs[0]
             layer, state, tick = node
-            if layer == "ready" and (group := members[state][tick, key].pop()):
-                planned.append(PlannedBatch(tick, tuple(group), frozenset((state,))))
-            if units > 1:
-                graph.edges[node, head, key]["units"] -= 1
-            else:
+            if layer == "ready":
+                assert isinstance(state, int)
+                group = members[state][tick, key].pop()
+                if group:  # an empty batch is of no use to anybody
+                    planned.append(PlannedBatch(tick, tuple(group), frozenset((state,))))
+            graph.edges[node, head, key]["units"] -= 1
+            if not graph.edges[node, head, key]["units"]:
                 graph.remove_edge(node, head, key)
             node = head
         yield gpu, planned
 
 
-def _graph(network: Network, counts: Ints) -> nx.MultiDiGraph:
-    """The arcs that carry flow; batch arcs have their mode's number as key."""
-    graph = nx.MultiDiGraph()
+def _graph(network: Network, counts: Ints) -> nx.MultiDiGraph[Node]:
+    """The arcs that carry flow; the key of a batch arc is its mode's number."""
+    graph: nx.MultiDiGraph[Node] = nx.MultiDiGraph()
     graph.add_nodes_from(("free", state, 0) for state in network.idle)
-
-    def flow(columns: Ints) -> Iterator[tuple[int, int]]:
-        for i in np.flatnonzero(counts[columns]):
-            yield int(i), int(counts[columns[i]])
-
-    for state, columns in network.idle.items():
-        for t, units in flow(columns):
-            graph.add_edge(("free", state, t), ("free", state, t + 1), units=units)
-    for state, columns in network.leave.items():
-        for t, units in flow(columns):
-            graph.add_edge(("free", state, t), ("free", "hub", t), units=units)
-    for (source, adapter), switches in network.switch.items():
-        for i, units in flow(switches.columns):
-            end = switches.first + i
-            graph.add_edge(
-                ("free", source, end - switches.ticks), ("ready", adapter, end), units=units
-            )
-    for adapter, batches in network.batches.items():
-        family = batches.family
-        for i, units in flow(network.stay[adapter]):
-            t = family.first + i
-            graph.add_edge(("free", adapter, t), ("ready", adapter, t), units=units)
-        for key, (mode, z) in enumerate(zip(family.modes.modes, batches.modes, strict=True)):
-            for i, units in flow(z):
-                t = family.first + i
-                ends = ("free", adapter, t + mode.duration)
-                graph.add_edge(("ready", adapter, t), ends, key, units=units)
+    for tail, head, key, column in _arcs(network, counts):
+        graph.add_edge(tail, head, key, units=int(counts[column]))
     return graph
+
+
+def _arcs(network: Network, counts: Ints) -> Iterator[tuple[Node, Node, int, int]]:
+    """Tail, head, key and column of every arc with flow."""
+    for state, columns in network.idle.items():
+        for t in map(int, np.flatnonzero(counts[columns])):
+            yield ("free", state, t), ("free", state, t + 1), 0, columns[t]
+    for state, columns in network.leave.items():
+        for t in map(int, np.flatnonzero(counts[columns])):
+            yield ("free", state, t), ("free", "hub", t), 0, columns[t]
+    for (source, adapter), switches in network.switch.items():
+        for i in map(int, np.flatnonzero(counts[switches.columns])):
+            end = switches.first + i
+            tail: Node = ("free", source, end - switches.ticks)
+            yield tail, ("ready", adapter, end), 0, switches.columns[i]
+    for adapter in network.batches:
+        yield from _batch_arcs(network, adapter, counts)
+
+
+def _batch_arcs(
+    network: Network, adapter: int, counts: Ints
+) -> Iterator[tuple[Node, Node, int, int]]:
+    """The arcs of :func:`_arcs` for staying with an adapter and for its batches."""
+    batches, stay = network.batches[adapter], network.stay[adapter]
+    first = batches.family.first
+    for i in map(int, np.flatnonzero(counts[stay])):
+        yield ("free", adapter, first + i), ("ready", adapter, first + i), 0, stay[i]
+    for key, (mode, z) in enumerate(zip(batches.family.modes.modes, batches.modes, strict=True)):
+        for i in map(int, np.flatnonzero(counts[z])):
+            t = first + i
+            yield ("ready", adapter, t), ("free", adapter, t + mode.duration), key, z[i]
 
 
 class Outside(Exception):  # noqa: N818 - it says where a plan is, and is no failure
@@ -108,7 +114,10 @@ def flow_point(problem: Problem, flow: Flow, plan: Plan, columns: int) -> Floats
             for state, column in network.supply.items():
                 x[column] = sum(resident_of(problem, gpu) == state for gpu in network.gpus)
             for gpu in network.gpus:
-                _walk(problem, network, gpu, plan.gpus[gpu], x)
+                visits = _walk(problem, network, gpu, plan.gpus[gpu], x)
+            for adapter, path in network.paths.items():
+                if not walk(path, visits.get(adapter, ()), x):
+                    return None
     except Outside:
         return None
     return x
@@ -116,9 +125,10 @@ def flow_point(problem: Problem, flow: Flow, plan: Plan, columns: int) -> Floats
 
 def _walk(
     problem: Problem, network: Network, gpu: int, planned: Sequence[PlannedBatch], x: Floats
-) -> None:
-    """Send a GPU's unit of flow along its batches."""
+) -> dict[int, list[Visit]]:
+    """Send a GPU's unit of flow along its batches; returns them by adapter."""
     state, tick = resident_of(problem, gpu), 0
+    visits: dict[int, list[Visit]] = {}
     for batch in planned:
         (adapter,) = batch.resident
         if adapter not in network.batches:
@@ -137,7 +147,11 @@ def _walk(
         if leaving > tick:
             at(network.idle[state], leaving - 1)
             x[network.idle[state][tick:leaving]] += 1
-        state, tick = adapter, batch.start + add_batch(problem, batches, batch, x)
+        duration = add_batch(problem, batches, batch, x)
+        visit = Visit(batch.start, len(batch.members), duration, adapter != state)
+        visits.setdefault(adapter, []).append(visit)
+        state, tick = adapter, batch.start + duration
+    return visits
 
 
 def add_batch(problem: Problem, batches: Batches, batch: PlannedBatch, x: Floats) -> int:

@@ -12,9 +12,28 @@ from pats_opt.loss import serving_loss
 from pats_opt.problem import Adapters, Job, Problem
 from pats_solvers.milp.model import Floats
 from pats_solvers.milp.modes import Modes, capped_modes, exact_modes, monotone, refuse_too_many
+from pats_solvers.windows import latest_completions, safe_horizon
 
 #: Packing coefficients above this are scaled down, so that a solver's tolerances stay meaningful.
 LARGEST_COEFFICIENT = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The ticks worth considering.
+
+    Attributes:
+        latest: The last completion per job and option, None where the option is of no use.
+        end: Every batch ends by this tick.
+    """
+
+    latest: Sequence[Sequence[int | None]]
+    end: int
+
+    @classmethod
+    def of(cls, problem: Problem, known_loss: float | None) -> Windows:
+        """The windows that keep every schedule better than one of ``known_loss``."""
+        return cls(latest_completions(problem, known_loss), safe_horizon(problem, known_loss))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +100,7 @@ def family_of(
     gpu: int,
     resident: Adapters,
     jobs: Sequence[Job],
-    latest: Sequence[Sequence[int | None]],
-    end: int,
+    windows: Windows,
 ) -> Family | None:
     """The family of ``jobs`` on ``gpu`` while ``resident`` is held, or None where none can run.
 
@@ -91,8 +109,7 @@ def family_of(
         gpu: Index of the GPU.
         resident: The fewest adapters that must be resident; others only take room away.
         jobs: Jobs that may share batches.
-        latest: The last completion worth considering, per job and option.
-        end: Every batch ends by this tick.
+        windows: The ticks worth considering.
     """
     site = problem.site
     clock = site.clock
@@ -100,7 +117,7 @@ def family_of(
     jobs = [
         job
         for job in jobs
-        if any(tick is not None for tick in latest[job.index])
+        if any(tick is not None for tick in windows.latest[job.index])
         and site.fits(gpu, resident | {job.adapter}, (job,))
     ]
     if not jobs:
@@ -130,10 +147,10 @@ def family_of(
             choices=tuple(choices),
             first=min(c.first for c in choices),
             last=max(c.last for c in choices),
-            end=end,
+            end=windows.end,
         )
         for modes, priced in candidates
-        if (choices := _choices(jobs, options, modes, priced, latest, end))
+        if (choices := _choices(jobs, options, modes, priced, windows))
     ]
     return min(built, key=_columns, default=None)
 
@@ -194,8 +211,7 @@ def _choices(
     options: dict[int, dict[int, int]],
     modes: Modes,
     priced: bool,
-    latest: Sequence[Sequence[int | None]],
-    end: int,
+    windows: Windows,
 ) -> list[Choice]:
     """Every way to join, with the ticks that the windows and the modes leave."""
     shortest = [
@@ -205,18 +221,18 @@ def _choices(
         }
         for level in range(len(modes.levels))
     ]
-    found = []
+    found: list[Choice] = []
     for place, job in enumerate(jobs):
         for level, steps in enumerate(modes.levels):
             option = options[job.index].get(steps)
-            last = None if option is None else latest[job.index][option]
+            last = None if option is None else windows.latest[job.index][option]
             if option is None or last is None or not shortest[level]:
                 continue
+            ways: list[tuple[int | None, int]] = [
+                (o, min(last - o, windows.end - d)) for o, d in shortest[level].items()
+            ]
             if priced:
-                quickest, ends = min(shortest[level]), min(shortest[level].values())
-                ways = [(None, min(last - quickest, end - ends))]
-            else:
-                ways = [(o, min(last - o, end - d)) for o, d in shortest[level].items()]
+                ways = [(None, max(until for _, until in ways))]
             found.extend(
                 Choice(job, place, option, level, offset, job.arrival, until)
                 for offset, until in ways

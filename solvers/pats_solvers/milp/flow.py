@@ -1,38 +1,38 @@
 """The documents' MILP as unit flows through a time-expanded network (one resident adapter).
 
-Every GPU is a unit of flow through the nodes *free(l, t)*: adapter l resident, nothing running at tick
-t. From there it idles to free(l, t+1), stays for a batch of l that starts at t, or switches to another
-adapter m, whose batch starts when the switch ends. The batch leads to free(l, t + duration). "Stay or
-switch, then a batch" is a second layer of nodes *ready(l, t)*: nothing switches twice without a batch
-between, so pairs that break the triangle inequality are right as they are. Flow conservation is all
-that GPU time and the documents' switching indicators need: the flow on a switch arc is the indicator
-I(y_t != y_{t-1}), its cost is tau.
+Every GPU is a unit of flow through the nodes *free(l, t)*: adapter l resident, nothing running at
+tick t. From there it idles to free(l, t+1), stays for a batch of l that starts at t, or switches
+to another adapter m, whose batch starts when the switch ends. The batch leads to free(l, t +
+duration). "Stay or switch, then a batch" is a second layer of nodes *ready(l, t)*: nothing
+switches twice without a batch between, so pairs that break the triangle inequality are right as
+they are. Flow conservation is all that GPU time and the documents' switching indicators need: the
+flow on a switch arc is the indicator I(y_t != y_{t-1}), its cost is tau.
 
-GPUs of equal capacity share one network with several units wherever what fits is decided by the modes
-alone; otherwise each GPU has a network, and its own joins, of its own.
+GPUs of equal capacity share one network with several units wherever what fits is decided by the
+modes alone; otherwise each GPU has a network, and its own joins, of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Job, Problem, Site
 from pats_solvers.milp.batches import Batches, add_batches, add_members, serve_once
-from pats_solvers.milp.family import Family, family_of
+from pats_solvers.milp.family import Family, Windows, family_of
 from pats_solvers.milp.model import INF, Ints, Sheet
+from pats_solvers.milp.paths import Path
 
 #: A resident adapter, or None where there is none.
 State = int | None
 
+#: Where a switch comes from: a state, or the hub.
+Source = int | str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """Flow into ready(l, t) from elsewhere: ``columns[i]`` ends at tick ``first + i``.
-
-    ``source`` is the state it leaves, or None of a :class:`Network` with a hub, which it then leaves.
-    """
+    """Flow into ready(l, t) from elsewhere: ``columns[i]`` ends at tick ``first + i``."""
 
     first: int
     ticks: int
@@ -51,15 +51,17 @@ class Network:
         idle: Flow from free(s, t) to free(s, t+1) by state, index t.
         leave: Flow from free(s, t) to the tick's hub by state, index t (empty with pairs).
         switch: Flow into ready by (source, adapter); one source "hub" stands for all without pairs.
+        paths: What :mod:`pats_solvers.milp.counting` adds, by adapter.
     """
 
     gpus: tuple[int, ...]
-    supply: dict[State, int]
+    supply: dict[Source, int]
     batches: dict[int, Batches]
     stay: dict[int, Ints]
-    idle: dict[State, Ints]
-    leave: dict[State, Ints]
-    switch: dict[tuple[State | str, int], Switches]
+    idle: dict[Source, Ints]
+    leave: dict[Source, Ints]
+    switch: dict[tuple[Source, int], Switches]
+    paths: dict[int, Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +72,24 @@ class Flow:
     rejected: dict[int, int]
 
 
-def write_flow(
-    problem: Problem,
-    latest: Sequence[Sequence[int | None]],
-    end: int,
-    sheet: Sheet,
-    margin: float = 0.0,
-) -> Flow:
+def write_flow(problem: Problem, windows: Windows, sheet: Sheet, margin: float = 0.0) -> Flow:
     """Write the flow model of a problem with one resident adapter.
 
     Args:
         problem: The problem.
-        latest: The last completion worth considering, per job and option.
-        end: Every batch ends by this tick.
+        windows: The ticks worth considering.
         sheet: Where to write it.
         margin: Share of the room that every batch leaves unused, so that a solver's tolerance
             cannot break a rule. With 0 the bound is a bound.
     """
     networks = []
     for gpus in groups(problem):
-        members = families(problem, gpus[0], latest, end)
+        members = families(problem, gpus[0], windows)
         together = len(gpus) == 1 or all(shareable(f) for f in members.values())
-        for share in [gpus] if together else [(gpu,) for gpu in gpus]:
-            networks.append(_network(problem, share, members, sheet, margin))
+        networks += [
+            _network(problem, share, members, sheet, margin)
+            for share in ([gpus] if together else [(gpu,) for gpu in gpus])
+        ]
     everything = [batches for network in networks for batches in network.batches.values()]
     return Flow(tuple(networks), serve_once(problem, everything, sheet))
 
@@ -105,16 +102,14 @@ def groups(problem: Problem) -> list[tuple[int, ...]]:
     return [tuple(gpus) for gpus in by_capacity.values()]
 
 
-def families(
-    problem: Problem, gpu: int, latest: Sequence[Sequence[int | None]], end: int
-) -> dict[int, Family]:
+def families(problem: Problem, gpu: int, windows: Windows) -> dict[int, Family]:
     """The jobs of each adapter on ``gpu``, by adapter, where any can run."""
     jobs: dict[int, list[Job]] = {}
     for job in problem.jobs:
         jobs.setdefault(job.adapter, []).append(job)
     found = {}
     for adapter, mine in sorted(jobs.items()):
-        family = family_of(problem, gpu, frozenset((adapter,)), mine, latest, end)
+        family = family_of(problem, gpu, frozenset((adapter,)), mine, windows)
         if family is not None:
             found[adapter] = family
     return found
@@ -147,8 +142,8 @@ def _network(
     units = len(gpus)
     held = [resident_of(problem, gpu) for gpu in gpus]
     last = max((f.last for f in members.values()), default=0)
-    network = Network(gpus, {}, {}, {}, {}, {}, {})
-    free: dict[State, Ints] = {}
+    network = Network(gpus, {}, {}, {}, {}, {}, {}, {})
+    free: dict[Source, Ints] = {}
     for state in [None, *sorted({s for s in held if s is not None} | set(members))]:
         free[state] = sheet.rows(last + 1, 0.0, INF)
         supply = sheet.columns(1, lower=held.count(state), upper=held.count(state))
@@ -170,18 +165,19 @@ def _network(
             sheet.add(back, z[: len(back)])
         if problem.site.pairs:
             add_members(batches, sheet)
-    if problem.site.pairs:
-        sources: dict[State | str, Ints] = dict(free)
-    else:
-        sources = {"hub": _hub(network, free, units, sheet)}
+    pairs = problem.site.pairs
+    sources = dict(free) if pairs else {"hub": _hub(network, free, units, sheet)}
     for source, rows in sources.items():
-        for adapter in members:
+        for adapter, ready_rows in ready.items():
             if source != adapter:
-                _switch(problem.site, network, source, adapter, rows, ready[adapter], sheet)
+                into = _switch(problem.site, network, source, adapter, sheet)
+                first, count = into.first, len(into.columns)
+                sheet.add(ready_rows[first - members[adapter].first :][:count], into.columns)
+                sheet.add(rows[first - into.ticks :][:count], into.columns, -1.0)
     return network
 
 
-def _hub(network: Network, free: dict[State, Ints], units: int, sheet: Sheet) -> Ints:
+def _hub(network: Network, free: dict[Source, Ints], units: int, sheet: Sheet) -> Ints:
     """One node per tick through which all switches go whose cost depends on the target alone."""
     count = max(len(rows) for rows in free.values())
     hub = sheet.rows(count, 0.0, INF)
@@ -195,12 +191,10 @@ def _hub(network: Network, free: dict[State, Ints], units: int, sheet: Sheet) ->
 def _switch(
     site: Site,
     network: Network,
-    source: State | str,
+    source: Source,
     adapter: int,
-    source_rows: Ints,
-    ready: Ints,
     sheet: Sheet,
-) -> None:
+) -> Switches:
     """The switches from a source to an adapter, ending at each batch start they have time for."""
     after = frozenset((adapter,))
     before = frozenset((source,)) if isinstance(source, int) else frozenset[int]()
@@ -209,6 +203,6 @@ def _switch(
     first = max(family.first, switch.ticks)
     count = max(0, family.last - first + 1)
     into = sheet.columns(count, cost=switching_loss(site, switch.seconds), upper=len(network.gpus))
-    sheet.add(ready[first - family.first :][:count], into)
-    sheet.add(source_rows[first - switch.ticks :][:count], into, -1.0)
-    network.switch[source, adapter] = Switches(first, switch.ticks, into)
+    switches = Switches(first, switch.ticks, into)
+    network.switch[source, adapter] = switches
+    return switches

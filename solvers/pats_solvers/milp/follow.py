@@ -1,4 +1,4 @@
-"""Following a solver that runs as a child process: its log, the clock, and the user's wish to stop."""
+"""Following a solver that runs as a child: its log, the clock, the user's wish to stop."""
 
 from __future__ import annotations
 

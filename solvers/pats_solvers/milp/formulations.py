@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pats_opt.errors import CapabilityError
 from pats_opt.plan import Plan
 from pats_opt.problem import Problem
+from pats_solvers.milp.counting import write_counting
 from pats_solvers.milp.extract import flow_plan, flow_point
 from pats_solvers.milp.flow import write_flow
 from pats_solvers.milp.indicator import indicator_plan, indicator_point, write_indicator
 from pats_solvers.milp.model import Floats
 
-Formulation = Literal["auto", "flow", "indicator"]
+Formulation = Literal["auto", "flow", "counting", "indicator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +34,21 @@ class Written:
 
 
 _FLOW = Written(write_flow, flow_plan, flow_point)
+_COUNTING = Written(write_counting, flow_plan, flow_point)
 _INDICATOR = Written(write_indicator, indicator_plan, indicator_point)
 
 
 def chosen(problem: Problem, formulation: Formulation) -> Written:
-    """The formulation asked for; ``auto`` is flow with one resident adapter, else indicators.
+    """The formulation asked for; ``auto`` is counting with one resident adapter, else indicators.
 
     Raises:
         CapabilityError: It cannot state this problem.
     """
     if formulation == "auto":
-        formulation = "flow" if problem.site.max_resident == 1 else "indicator"
-    if formulation == "flow" and problem.site.max_resident > 1:
+        formulation = "counting" if problem.site.max_resident == 1 else "indicator"
+    if formulation != "indicator" and problem.site.max_resident > 1:
         raise CapabilityError(
-            "formulation 'flow' cannot handle max_resident above 1",
+            f"formulation {formulation!r} cannot handle max_resident above 1",
             mend="leave 'formulation' out, or set it to indicator",
         )
     if formulation == "indicator" and problem.site.pairs:
@@ -54,4 +56,4 @@ def chosen(problem: Problem, formulation: Formulation) -> Written:
             "formulation 'indicator' cannot handle pairwise switching times",
             mend="leave 'formulation' out, or set it to flow",
         )
-    return _FLOW if formulation == "flow" else _INDICATOR
+    return {"flow": _FLOW, "counting": _COUNTING, "indicator": _INDICATOR}[formulation]

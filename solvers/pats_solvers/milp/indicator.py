@@ -1,13 +1,13 @@
 """The MILP with residency and load indicators: any number of residents, mixed batches, activation.
 
-Every GPU has, at each tick t, the residents r_{l,t} that a batch starting at t finds. They change only
-where a batch starts, in the switch right before it: ``r_{l,t} - r_{l,t-1} = u_{l,t} - v_{l,t}`` with load
-indicators u (the documents' I(y_t != y_{t-1})) and eviction indicators v. What is resident cannot be
-loaded, and nothing is loaded and evicted at once: it would be a way around activation. A switch of d
-ticks ends at the batch's start; ``sum of load_s u + activate_s act <= d ticks`` picks d, and
-batches and switches in progress are at most one per GPU and tick. act is 1 where nothing is
-loaded and the batch's adapters a_{l,t} are not those of the GPU's batch before, p_{l,t}; a GPU's first
-batch is exempt.
+Every GPU has, at each tick t, the residents r_{l,t} that a batch starting at t finds. They change
+only where a batch starts, in the switch right before it: ``r_{l,t} - r_{l,t-1} = u_{l,t} -
+v_{l,t}`` with load indicators u (the documents' I(y_t != y_{t-1})) and eviction indicators v.
+What is resident cannot be loaded, and nothing is loaded and evicted at once: it would be a way
+around activation. A switch of d ticks ends at the batch's start; ``sum of load_s u + activate_s
+act <= d ticks`` picks d, and batches and switches in progress are at most one per GPU and tick.
+act is 1 where nothing is loaded and the batch's adapters a_{l,t} are not those of the GPU's batch
+before, p_{l,t}; a GPU's first batch is exempt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pats_opt.problem import Adapters, GpuSite, Problem, Site
 from pats_opt.timing import to_ticks
 from pats_solvers.milp.batches import Batches, Joins, add_batches, place, serve_once
 from pats_solvers.milp.extract import Outside, add_batch, at
-from pats_solvers.milp.family import Family, family_of, scaled
+from pats_solvers.milp.family import Family, Windows, family_of, scaled
 from pats_solvers.milp.flow import families
 from pats_solvers.milp.model import INF, Floats, Ints, Sheet
 
@@ -88,39 +88,32 @@ class Indicator:
 
 
 def write_indicator(
-    problem: Problem,
-    latest: Sequence[Sequence[int | None]],
-    end: int,
-    sheet: Sheet,
-    margin: float = 0.0,
+    problem: Problem, windows: Windows, sheet: Sheet, margin: float = 0.0
 ) -> Indicator:
     """Write the indicator model of a problem without pairs.
 
     Args:
         problem: The problem.
-        latest: The last completion worth considering, per job and option.
-        end: Every batch ends by this tick.
+        windows: The ticks worth considering.
         sheet: Where to write it.
         margin: Ticks that every switch, and share of the room that every batch, leaves unused, so
             that a solver's tolerance cannot break a rule. With 0 the bound is a bound.
     """
     lanes = []
     for gpu in problem.site.gpus:
-        families = _families(problem, gpu.index, latest, end)
+        families = _families(problem, gpu.index, windows)
         if families:
             lanes.append(_lane(problem, gpu, families, sheet, margin))
     everything = [batches for lane in lanes for batches in lane.batches]
     return Indicator(tuple(lanes), serve_once(problem, everything, sheet))
 
 
-def _families(
-    problem: Problem, gpu: int, latest: Sequence[Sequence[int | None]], end: int
-) -> list[Family]:
+def _families(problem: Problem, gpu: int, windows: Windows) -> list[Family]:
     """One family per adapter, or, where batches mix adapters, one of all jobs."""
     if problem.site.max_per_batch > 1:
-        family = family_of(problem, gpu, frozenset(), problem.jobs, latest, end)
+        family = family_of(problem, gpu, frozenset(), problem.jobs, windows)
         return [] if family is None else [family]
-    return list(families(problem, gpu, latest, end).values())
+    return list(families(problem, gpu, windows).values())
 
 
 def _lane(

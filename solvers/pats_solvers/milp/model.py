@@ -61,9 +61,9 @@ class Model:
 
 
 class Sheet:
-    """Counts columns, rows and entries in blocks, and keeps none: the size of a model before it is built.
+    """Counts columns, rows and entries and keeps none: a model's size before it is built.
 
-    A model is written once, against this interface; :class:`Builder` keeps what is written.
+    A formulation is written once, against this interface; :class:`Builder` keeps what is written.
     """
 
     def __init__(self) -> None:

@@ -1,15 +1,16 @@
 """How a batch may be run: the documents' batch shapes, as few of them as the clock allows.
 
-A *level* is a step count; a *mode* is a set of batches that share one timing. There are two kinds:
+A *level* is a step count; a *mode* is a set of batches that share one timing. There are two
+kinds:
 
 ``exact``
-    A shape: exactly ``counts[i]`` members at level i. Needed where a larger batch can be quicker, and
-    useful where the model prices completions on the shape.
+    A shape: exactly ``counts[i]`` members at level i. Needed where a larger batch can be quicker,
+    and useful where the model prices completions on the shape.
 ``capped``
-    At most ``counts[i]`` members at level i *or above*, timed as if all were there. Where step time
-    and overhead never fall with the batch's size, a smaller batch ends no later (rule 5 depends on
-    exactly these sums), so the optimum stays; and modes that another one contains at the same times
-    drop out. With the documents' constant step time one mode per level is left of all the shapes.
+    At most ``counts[i]`` members at level i *or above*, timed as if all were there. Where step
+    time and overhead never fall with the batch's size, a smaller batch ends no later (rule 5
+    depends on exactly these sums), so the optimum stays; and modes that another one contains at
+    the same times drop out. With a constant step time one mode per level is left of all shapes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """HiGHS and SCIP through OR-Tools MathOpt, in a process that can be stopped.
 
-MathOpt's HiGHS cannot be stopped, and its SCIP says things on standard error when it can. So a solver
-runs as a child (:mod:`pats_solvers.milp.worker`): SCIP ends by itself when it is asked to; HiGHS, which
-also takes no start, saves every better point it finds, and to stop it the child is ended and the last
-point read. Small models first get a moment in this process: starting a child would take longer.
+MathOpt's HiGHS cannot be stopped, and its SCIP says things on standard error when it can. So a
+solver runs as a child (:mod:`pats_solvers.milp.worker`): SCIP ends by itself when it is asked to;
+HiGHS, which also takes no start, saves every better point it finds, and to stop it the child is
+ended and the last point read. Small models first get a moment in this process: starting a child
+would take longer.
 """
 
 from __future__ import annotations

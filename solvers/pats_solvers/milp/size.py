@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.problem import Problem
+from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Sheet
-from pats_solvers.windows import latest_completions, safe_horizon
 
 #: Bytes a model takes per column, row and entry while it is built, handed over and solved: measured
 #: as the peak of both processes over the first minute of HiGHS (see benchmarks/milp_growth.py).
@@ -52,7 +52,7 @@ def size_of(
     """
     sheet = Sheet()
     written = chosen(problem, formulation)
-    written.write(problem, latest_completions(problem, known_loss), safe_horizon(problem), sheet)
+    written.write(problem, Windows.of(problem, known_loss), sheet)
     return Size(columns=sheet.column_count, rows=sheet.row_count, entries=sheet.entry_count)
 
 

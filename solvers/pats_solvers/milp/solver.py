@@ -1,4 +1,4 @@
-"""The ``milp`` solver: windows, model, backend, and a plan that is checked before it is believed."""
+"""The ``milp`` solver: windows, model, backend, and a check before its plan is believed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 from pats_solvers.milp.backends import Answer, Limits, Name, backend
+from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Builder, Model
 from pats_solvers.milp.size import refuse_too_large, size_of
-from pats_solvers.windows import latest_completions, safe_horizon
 
 #: The objective is scaled so that the loss to beat, or the dearest column, is about this: a
 #: solver's absolute tolerances are then far below what matters.
@@ -34,7 +34,8 @@ class Milp(Struct, frozen=True, kw_only=True):
 
     Attributes:
         backend: HiGHS or SCIP through OR-Tools MathOpt, or CBC through PuLP.
-        formulation: See :mod:`pats_solvers.milp.flow` and :mod:`pats_solvers.milp.indicator`.
+        formulation: ``flow``, ``counting`` (flow with a stronger bound) or ``indicator``: see the
+            modules of these names.
         memory_gib: A model that would take more GiB than this is refused.
     """
 
@@ -89,9 +90,7 @@ def _attempt(
     known = None if start is None else start[1]
     written = chosen(problem, milp.formulation)
     builder = Builder()
-    columns = written.write(
-        problem, latest_completions(problem, known), safe_horizon(problem), builder, margin
-    )
+    columns = written.write(problem, Windows.of(problem, known), builder, margin)
     model = builder.build()
     hint = written.point(problem, columns, start[0], len(model.cost)) if start else None
     details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))

@@ -1,7 +1,8 @@
-"""The process a MathOpt solver runs in: ``python -m pats_solvers.milp.worker NAME FOLDER SEED SECONDS``.
+"""The process a MathOpt solver runs in.
 
-It reads ``model.npz`` (and ``hint.npy``), logs to standard output, and writes ``answer.npz`` in the end.
-The line "stop" on standard input asks it to stop; it ends at once when its parent has gone.
+``python -m pats_solvers.milp.worker NAME FOLDER SEED SECONDS`` reads ``model.npz`` (and
+``hint.npy``), logs to standard output, and writes ``answer.npz`` in the end. The line "stop" on
+standard input asks it to stop; it ends at once when its parent has gone.
 """
 
 from __future__ import annotations
