@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pulp
+from pulp.apis.coin_api import pulp_cbc_path
 
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
@@ -26,7 +27,7 @@ from pats_solvers.milp.follow import follow
 from pats_solvers.milp.model import Floats, Model
 
 #: Seconds CBC gets to end by itself when it is asked to.
-GRACE = 10.0
+GRACE = 3.0
 
 #: Printed numbers have few digits: a printed bound is lowered by this, relative to its size.
 PRINTED = 1e-5
@@ -48,7 +49,7 @@ def native(model: Model) -> tuple[pulp.LpProblem, list[pulp.LpVariable]]:
     kinds = {True: pulp.LpInteger, False: pulp.LpContinuous}
     bounds = zip(model.lower.tolist(), model.upper.tolist(), model.integer.tolist(), strict=True)
     variables = [
-        pulp.LpVariable(f"x{i}", low, high, kinds[whole])
+        program.add_variable(f"x{i}", low, high, kinds[whole])
         for i, (low, high, whole) in enumerate(bounds)
     ]
     priced = np.flatnonzero(model.cost)
@@ -92,7 +93,7 @@ class _Cbc:
 
     def run(self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool) -> Answer:
         """Write the files, run CBC, read its answer."""
-        cbc = pulp.PULP_CBC_CMD(msg=False)
+        cbc = pulp.COIN_CMD(path=pulp_cbc_path, msg=False)
         mps, start, solution = (str(self.folder / f"model.{end}") for end in ("mps", "mst", "sol"))
         order, names, row_names, _ = program.writeMPS(mps, rename=True)
         command = [cbc.path, mps]

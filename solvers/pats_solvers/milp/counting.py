@@ -113,7 +113,7 @@ class _Writer:
         due = [latest[j.index] for j in family.jobs if alone and j.reject_loss is None]
         arrivals = np.sort([job.arrival for job in family.jobs])
         self.high = np.searchsorted(arrivals, ticks, side="left")
-        self.low = np.searchsorted(np.sort(due), ticks, side="left")
+        self.low = np.minimum(np.searchsorted(np.sort(due), ticks, side="left"), self.high)
         width = self.high - self.low + 1
         self.base = np.concatenate(([0], np.cumsum(width)))
         self.ticks = np.repeat(ticks, width)

@@ -59,16 +59,15 @@ class Modes:
             return None
         counts = [steps.count(s) for s in self.levels]
         present = [i for i, n in enumerate(counts) if n]
-        ends = clock.completions(tuple((self.levels[i], counts[i]) for i in present))
+        shape = tuple((self.levels[i], counts[i]) for i in present)
+        ends, duration = clock.completions(shape), clock.duration(shape)
         if self.capped:
             counts = [sum(counts[i:]) for i in range(len(counts))]
         for k, mode in enumerate(self.modes):
             timed = all(mode.offsets[i] == end for i, end in zip(present, ends, strict=True))
-            if timed and (
-                all(n <= cap for n, cap in zip(counts, mode.counts, strict=True))
-                if self.capped
-                else tuple(counts) == mode.counts
-            ):
+            fits = all(n <= cap for n, cap in zip(counts, mode.counts, strict=True))
+            whole = self.capped or tuple(counts) == mode.counts
+            if timed and fits and whole and mode.duration == duration:
                 return k
         return None
 

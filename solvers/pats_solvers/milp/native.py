@@ -108,7 +108,10 @@ class _Child:
             with np.load(done) as saved:
                 x = saved["x"] if saved["x"].size else None
                 bound = float(saved["bound"])
-                return Answer(Stop(str(saved["stop"])), x, bound if np.isfinite(bound) else None)
+                stop = Stop(str(saved["stop"]))
+                if stop is Stop.INTERRUPTED and asked is not None:
+                    stop = asked  # it may have been for the time limit
+                return Answer(stop, x, bound if np.isfinite(bound) else None)
         x = last_point(self.folder / "improving.sol", len(self.model.cost))
         if asked is not None:
             return Answer(asked, x, self.bound)

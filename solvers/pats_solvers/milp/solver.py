@@ -15,6 +15,7 @@ from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.solving import valid_loss
 from pats_solvers.milp.backends import Answer, Limits, Name, backend
 from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
@@ -84,8 +85,6 @@ def _attempt(
     milp: Milp, problem: Problem, run: Run, details: dict[str, Any], margin: float
 ) -> _Attempt:
     """Build and solve one model."""
-    from pats_opt.solving import valid_loss
-
     start = run.start
     known = None if start is None else start[1]
     written = chosen(problem, milp.formulation)

@@ -1,0 +1,393 @@
+"""``milp``: its modes, its model against the checker, its formulations, its backends' limits."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pats_opt.checker import check
+from pats_opt.errors import CapabilityError, InputError, SolverError
+from pats_opt.files import parse_instance
+from pats_opt.generate import Recipe, generate
+from pats_opt.loss import best_utility
+from pats_opt.plan import Plan
+from pats_opt.problem import Problem
+from pats_opt.schedule import Stop
+from pats_opt.solver import ALL_FEATURES, Feature, Run
+from pats_opt.solving import solve, valid_loss, warm_start
+from pats_opt.testing.instances import random_features, random_instance
+from pats_opt.timing import shape_of
+from pats_solvers.milp import Milp
+from pats_solvers.milp import solver as milp_solver
+from pats_solvers.milp.backends import Limits, Name, backend
+from pats_solvers.milp.family import Windows, scaled
+from pats_solvers.milp.formulations import Formulation, chosen
+from pats_solvers.milp.model import INF, Builder, Model
+from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
+from pats_solvers.milp.native import last_point
+from pats_solvers.milp.size import size_of
+from tests.support.zoo import adapter, document, gpu, request
+
+BACKENDS: tuple[Name, ...] = ("highs", "scip", "cbc")
+
+#: Features that the flow formulations lack, and that the indicator formulation lacks.
+CACHED = frozenset((Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE))
+
+
+def large(requests: int = 60) -> Problem:
+    """A problem that no backend finishes within a few seconds."""
+    return Problem(generate(Recipe(requests=requests), seed=1))
+
+
+def with_one_resident(seeds: range) -> Iterator[Problem]:
+    """Random problems with one resident adapter and no pairs: every formulation can state them."""
+    for seed in seeds:
+        rng = random.Random(seed)
+        among = ALL_FEATURES - CACHED - {Feature.PAIRS}
+        yield Problem(random_instance(seed, random_features(rng, 0.4, among), requests=(2, 5)))
+
+
+def built(problem: Problem, formulation: Formulation, known: float | None) -> Model:
+    """The model of a problem."""
+    builder = Builder()
+    chosen(problem, formulation).write(problem, Windows.of(problem, known), builder)
+    return builder.build()
+
+
+def unlimited(seed: int = 0) -> Limits:
+    """Limits that never stop a backend."""
+    return Limits(seed, lambda: None, lambda: False, lambda *_: None)
+
+
+# -- modes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_modes_time_every_batch_as_the_clock_does(seed: int) -> None:
+    """Each shape is in a mode of each kind, exactly timed; a capped mode times none too early."""
+    problem = Problem(random_instance(seed, None, requests=(3, 5)))
+    clock = problem.site.clock
+    levels = sorted({o.steps for job in problem.jobs for o in job.options})
+    cap = min(4, clock.largest or 4)
+    most = [4] * len(levels)
+    exact = exact_modes(clock, levels, most, cap)
+    kinds = [exact]
+    if monotone(clock, cap):
+        capped = capped_modes(clock, levels, most, cap)
+        kinds.append(capped)
+        assert len(capped.modes) <= len(exact.modes)
+    sizes = range(1, cap + 1)
+    for steps in itertools.chain.from_iterable(
+        itertools.combinations_with_replacement(levels, n) for n in sizes
+    ):
+        shape = shape_of(steps)
+        ends = clock.completions(shape)
+        for modes in kinds:
+            number = modes.mode_of(clock, steps)
+            assert number is not None
+            mode = modes.modes[number]
+            assert [mode.offsets[levels.index(s)] for s, _ in shape] == [*ends]
+            assert mode.duration == clock.duration(shape)
+            if modes.capped:  # whatever a mode has room for is done by its times
+                room = [sum(s >= level for s in steps) for level in levels]
+                for mode in modes.modes:
+                    if all(n <= cap for n, cap in zip(room, mode.counts, strict=True)):
+                        assert mode.duration >= clock.duration(shape)
+                        at = [mode.offsets[levels.index(s)] for s, _ in shape]
+                        assert all(o is not None and o >= e for o, e in zip(at, ends, strict=True))
+
+
+def test_constant_step_time_leaves_one_mode_per_level() -> None:
+    """Of the 44 shapes of up to 8 members at two levels, two modes are left."""
+    clock = large().site.clock
+    assert len(exact_modes(clock, (20, 60), (8, 8), 8).modes) == 44
+    assert len(capped_modes(clock, (20, 60), (8, 8), 8).modes) == 2
+
+
+def test_packing_rows_stay_exact() -> None:
+    """A row in the largest common unit accepts exactly what fits, down to one billionth."""
+    needs, room = [4_000_000_000, 2_000_000_000, 6_000_000_000], 9_999_999_999
+    demands, limit = scaled(needs, room)
+    assert (demands, limit) == ([2.0, 1.0, 3.0], 4.0)
+    for chosen_jobs in itertools.product((0, 1), repeat=3):
+        fits = sum(n * c for n, c in zip(needs, chosen_jobs, strict=True)) <= room
+        assert fits == (sum(d * c for d, c in zip(demands, chosen_jobs, strict=True)) <= limit)
+
+
+# -- model -------------------------------------------------------------------------------------
+
+
+def test_the_sheet_foretells_the_model() -> None:
+    """Sizes are known before anything is built, and nothing but repeated entries is less."""
+    for problem in with_one_resident(range(12)):
+        for formulation in ("flow", "counting", "indicator"):
+            size = size_of(problem, None, formulation)
+            columns, rows, entries = built(problem, formulation, None).size
+            assert (size.columns, size.rows) == (columns, rows)
+            assert entries <= size.entries <= 2 * entries
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_plans_point_is_feasible_and_costs_its_loss(seed: int) -> None:
+    """The model's objective at the point of a plan is the checker's loss of the plan, both ways."""
+    problem = Problem(random_instance(seed, None, requests=(2, 5)))
+    start = warm_start(problem, Run(), None)
+    if start is None:
+        return  # a tight horizon may defeat the policies
+    plan, loss = start
+    for formulation in _able(problem):
+        written = chosen(problem, formulation)
+        builder = Builder()
+        columns = written.write(problem, Windows.of(problem, None), builder)
+        model = builder.build()
+        point = written.point(problem, columns, plan, len(model.cost))
+        assert point is not None
+        assert model.violation(point) <= 1e-9
+        assert model.objective(point) == pytest.approx(loss)
+        again = written.plan(problem, columns, point)
+        assert valid_loss(problem, again) == pytest.approx(loss)
+
+
+def _able(problem: Problem) -> list[Formulation]:
+    """The formulations that can state a problem."""
+    able: list[Formulation] = []
+    if problem.site.max_resident == 1:
+        able += ["flow", "counting"]
+    if not problem.site.pairs:
+        able.append("indicator")
+    return able
+
+
+def test_the_slotted_model_is_the_documents() -> None:
+    """On a slot instance the objective is the documents' utility, term by term."""
+    requests = [
+        request("r0", adapter="a", arrival_s=0.0),
+        request("r1", adapter="b", arrival_s=0.0),
+        request("r2", adapter="a", arrival_s=2.0),
+        request("r3", adapter="b", arrival_s=2.0),
+    ]
+    instance = parse_instance(
+        json.dumps(
+            document(
+                *requests,
+                adapters=[adapter("a", load_s=1.5), adapter("b", load_s=1.5)],
+                gpus=[gpu(resident=())],
+                service={"kind": "slot"},
+                latency_price_per_s=0.25,
+            )
+        )
+    )
+    problem = Problem(instance)
+    result = solve(problem, "milp")
+    assert result.loss is not None
+    start_of = {
+        problem.job_index()[served.id]: batch.start
+        for plan in result.schedule.gpus
+        for batch in plan.batches
+        for served in batch.requests
+    }
+    active = [
+        problem.jobs[problem.job_index()[batch.requests[0].id]].adapter
+        for plan in result.schedule.gpus
+        for batch in sorted(plan.batches, key=lambda b: b.start)
+    ]
+    quality = sum(job.weight * job.options[0].quality for job in problem.jobs)
+    latency = sum(0.25 * (start_of[job.index] - job.arrival) for job in problem.jobs)
+    switches = sum(now != before for before, now in itertools.pairwise([None, *active]))
+    assert best_utility(problem) - result.loss == pytest.approx(quality - latency - 1.5 * switches)
+    assert result.terms is not None
+    assert result.terms.latency == pytest.approx(latency)
+    assert result.terms.switching == pytest.approx(1.5 * switches)
+
+
+def test_the_formulations_agree() -> None:
+    """Flow, counting and indicators have one optimum, where all of them can state the problem."""
+    for problem in with_one_resident(range(6)):
+        losses = [
+            solve(problem, Milp(backend="scip", formulation=formulation)).loss
+            for formulation in _able(problem)
+        ]
+        assert losses == pytest.approx([losses[0]] * 3)
+
+
+def test_counting_is_the_tighter_relaxation() -> None:
+    """The LP of counting is above that of flow, which hardly sees the switches; both are bounds."""
+    problem = Problem(generate(Recipe(requests=8), seed=2))
+    optimum = solve(problem, "milp").loss
+    assert optimum is not None
+    bounds = []
+    for formulation in ("flow", "counting"):
+        model = built(problem, formulation, optimum)
+        relaxed = replace(model, integer=np.zeros_like(model.integer))
+        bounds.append(backend("scip")(relaxed, unlimited(), None).bound)
+    flow, counting = bounds
+    assert flow is not None
+    assert counting is not None
+    assert flow + 0.05 * optimum < counting <= optimum + 1e-6
+
+
+# -- what it refuses ---------------------------------------------------------------------------
+
+
+def test_refuses_what_a_formulation_cannot_state() -> None:
+    """Flow has one resident; the indicators have no pairs."""
+    cached = random_instance(0, {Feature.RESIDENT})
+    paired = random_instance(0, {Feature.PAIRS})
+    with pytest.raises(CapabilityError, match="max_resident"):
+        solve(cached, Milp(formulation="flow"))
+    with pytest.raises(CapabilityError, match="pairwise"):
+        solve(paired, Milp(formulation="indicator"))
+
+
+def test_refuses_what_does_not_fit_the_memory() -> None:
+    """A grid of a billion ticks is refused with its estimate, before anything of it is built."""
+    lines = document(
+        request("r0"), request("r1", arrival_s=1000.0), tick_s=1e-6, gpus=[gpu(resident=())]
+    )
+    with pytest.raises(InputError, match=r"columns, .* rows .* non-zeros, about .* GiB of the 8"):
+        solve(parse_instance(json.dumps(lines)), "milp")
+
+
+def test_refuses_too_many_shapes() -> None:
+    """Shapes grow with a power of the number of step counts."""
+    options = [{"steps": s, "quality": s / 10} for s in range(1, 9)]
+    lines = document(*(request(f"r{i}", options=options) for i in range(40)))
+    with pytest.raises(InputError, match="shapes"):
+        solve(parse_instance(json.dumps(lines)), "milp")
+
+
+# -- limits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_time_limit_returns_the_best_so_far(name: Name) -> None:
+    """At the time limit there are a valid schedule, no worse than the start, and a bound below."""
+    problem = large()
+    start = warm_start(problem, Run(), None)
+    assert start is not None
+    result = solve(problem, Milp(backend=name), time_limit=3.0)
+    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.loss is not None
+    assert result.bound is not None
+    assert 0.0 <= result.bound <= result.loss <= start[1] + 1e-9
+    assert check(problem, result.schedule).ok
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_interrupt_returns_the_best_so_far(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's wish to stop ends every backend, and leaves no file behind."""
+    problem = large()
+    run = Run()
+    run.start = warm_start(problem, run, None)
+    assert run.start is not None
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        threading.Timer(2.0, run.interrupted.set).start()
+        outcome = Milp(backend=name).solve(problem, run)
+        assert list(Path(folder).iterdir()) == []
+    assert outcome.stop is Stop.INTERRUPTED
+    assert outcome.plan is not None
+    loss = valid_loss(problem, outcome.plan)
+    assert loss is not None
+    assert loss <= run.start[1] + 1e-9
+    assert outcome.bound is not None
+    assert outcome.bound <= loss
+
+
+def test_children_end_with_their_parent() -> None:
+    """A worker whose parent closes its standard input, as an ending process does, ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = built(large(), "flow", None)
+        arrays = {f: getattr(model, f) for f in Model.__dataclass_fields__}
+        np.savez(Path(folder) / "model.npz", **arrays)
+        command = [sys.executable, "-m", "pats_solvers.milp.worker", "highs", folder, "0", "600"]
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 1
+        assert errors == b""
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_same_seed_same_schedule(name: Name) -> None:
+    """One thread and a seed make a run repeatable."""
+    problem = Problem(generate(Recipe(requests=8), seed=3))
+    one, two = (solve(problem, Milp(backend=name), seed=7) for _ in range(2))
+    assert one.schedule.gpus == two.schedule.gpus
+    assert one.bound == two.bound
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_progress_is_reported(name: Name) -> None:
+    """Bounds and losses are told while a backend runs, none above what it ends with."""
+    told: list[tuple[float | None, float | None]] = []
+    problem = large(40)
+    result = solve(
+        problem,
+        Milp(backend=name, formulation="flow"),
+        time_limit=8.0,
+        progress=lambda bound, loss: told.append((bound, loss)),
+    )
+    bounds = [bound for bound, _ in told if bound is not None]
+    assert bounds
+    assert result.bound is not None
+    assert max(bounds) <= result.bound * (1 + 1e-4) + 1e-6
+
+
+# -- what comes back ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_backends_tell_infeasible_from_unknown(name: Name) -> None:
+    """A contradiction is a proof; a time limit of nothing is none."""
+    builder = Builder()
+    column = builder.columns(2, cost=1.0)
+    builder.add(builder.rows(1, 3.0, INF)[[0, 0]], column)
+    assert backend(name)(builder.build(), unlimited(), None).stop is Stop.INFEASIBLE
+    none = replace(unlimited(), remaining=lambda: 0.0)
+    answer = backend(name)(built(large(20), "flow", None), none, None)
+    assert answer.stop is Stop.TIME_LIMIT
+
+
+def test_half_written_points_are_not_read(tmp_path: Path) -> None:
+    """Of HiGHS' file of improving points, the last complete one counts."""
+    file = tmp_path / "improving.sol"
+    assert last_point(file, 3) is None
+    file.write_text(
+        "Objective 5\n# Columns -2\nx0 0 1\nx2 2 4\nObjective 3\n# Columns -2\nx1 1 7\nx2"
+    )
+    point = last_point(file, 3)
+    assert point is not None
+    assert point.tolist() == [1.0, 0.0, 4.0]
+
+
+def test_an_invalid_point_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tolerances let a rule be broken, the model is solved again with a margin."""
+    problem = Problem(generate(Recipe(requests=6), seed=1))
+    honest = solve(problem, "milp")
+    assert honest.loss is not None
+    asked: list[float] = []
+
+    def once_invalid(given: Problem, plan: Plan) -> float | None:
+        asked.append(0.0)
+        return None if len(asked) == 1 else valid_loss(given, plan)
+
+    monkeypatch.setattr(milp_solver, "valid_loss", once_invalid)
+    result = solve(problem, "milp")
+    assert len(asked) == 2
+    assert result.loss == pytest.approx(honest.loss)
+    monkeypatch.setattr(milp_solver, "valid_loss", lambda *_: None)
+    with pytest.raises(SolverError, match="beyond its tolerances"):
+        solve(problem, "milp")
