@@ -104,7 +104,8 @@ def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) 
 
     Where a GPU ends ``tail`` ticks after the last arrival it has been busy since. Batch ends are
     then at most one batch and one switch apart, and at each of them some job completes: these
-    completions alone must not cost more than the known loss leaves.
+    completions alone must not cost more than the known loss leaves. (In the slotted model the
+    completion is the tick before.)
     """
     site, last = problem.site, problem.jobs[-1].arrival
     apart = longest_batch(problem, members) + longest_switch(problem)
@@ -124,7 +125,7 @@ def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) 
         ends = range(last + tail, last, -apart)
         total = 0.0
         for tick in ends[: len(problem.jobs)]:
-            total += extra(tick)
+            total += extra(tick - 1 if site.clock.slotted else tick)
             if total > spare:
                 return True
         return False
