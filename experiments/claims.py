@@ -106,7 +106,7 @@ def claims(runs: Runs) -> list[str]:
         lines.append(f"- `{policy}` loses {spread(above)} more than the proven optimum.")
     against = ratios(PATS, FIFO)
     wins = sum(r < 1 - 1e-9 for r in against)
-    steps, quality = "steps_saved_share", "quality_mean"
+    steps, quality, batch = "steps_saved_share", "quality_mean", "mean_batch"
     served = [m for m in runs.values() if PATS in m and FIFO in m]
     lines += [
         f"- PATS against FIFO: lower loss on {wins} of {len(against)}; its loss is "
@@ -121,8 +121,8 @@ def claims(runs: Runs) -> list[str]:
         f"- Switches per request: optimum {spread(per_request(proven.values()), number)}, `pats` "
         f"{spread(per_request(m[PATS] for m in served), number)}, `fifo` "
         f"{spread(per_request(m[FIFO] for m in served), number)}.",
-        f"- Members per batch: optimum {spread(best('mean_batch'), number)}, `pats` "
-        f"{spread(of(PATS, 'mean_batch'), number)}, `fifo` {spread(of(FIFO, 'mean_batch'), number)}.",
+        f"- Members per batch: optimum {spread(best(batch), number)}, `pats` "
+        f"{spread(of(PATS, batch), number)}, `fifo` {spread(of(FIFO, batch), number)}.",
     ]
     return lines
 

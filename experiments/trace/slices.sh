@@ -6,8 +6,7 @@
 set -eu
 log=$1
 out=$(dirname "$0")/instances
-for window in "446558 20" "630232 20" "793269 20" "866734 20" "967403 20" "976924 20" "1054176 20" \
-  "1126364 20" "1140837 20" "1148693 20" "793513 40"; do
+for window in "446558 20" "630232 20" "793269 20" "976924 20" "1054176 20" "1126364 20" "793513 40"; do
   set -- $window
   for profile in documents a100-40g production; do
     case $profile in

@@ -46,7 +46,7 @@ class Auto(Struct, frozen=True, kw_only=True):
     capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
-    first: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    first: Annotated[float, Meta(ge=0, le=1)] = 0.7
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
