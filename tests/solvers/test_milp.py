@@ -28,7 +28,7 @@ from pats_opt.solver import ALL_FEATURES, Feature, Run
 from pats_opt.solving import solve, valid_loss, warm_start
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.timing import shape_of
-from pats_solvers.milp import Milp
+from pats_solvers.milp import Milp, guard
 from pats_solvers.milp import solver as milp_solver
 from pats_solvers.milp.backends import Limits, Name, backend
 from pats_solvers.milp.family import Windows, scaled
@@ -306,18 +306,25 @@ def test_interrupt_returns_the_best_so_far(name: Name, monkeypatch: pytest.Monke
 
 
 def test_children_end_with_their_parent() -> None:
-    """A worker whose parent closes its standard input, as an ending process does, ends."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = built(large(), "flow", None)
-        arrays = {f: getattr(model, f) for f in Model.__dataclass_fields__}
-        np.savez(Path(folder) / "model.npz", **arrays)
-        command = [sys.executable, "-m", "pats_solvers.milp.worker", "highs", folder, "0", "600"]
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        _, errors = child.communicate(timeout=60)
-        assert child.returncode == 1
-        assert errors == b""
+    """A worker whose standard input closes, as an ended parent's does, ends and cleans up."""
+    folder = Path(tempfile.mkdtemp())
+    model = built(large(), "flow", None)
+    arrays = {f: getattr(model, f) for f in Model.__dataclass_fields__}
+    np.savez(folder / "model.npz", **arrays)
+    command = [sys.executable, "-m", "pats_solvers.milp.worker", "highs", str(folder), "0", "600"]
+    done = subprocess.run(command, input="", capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert not folder.exists()
+
+
+def test_cbc_ends_with_its_parent() -> None:
+    """The guard ends its program and cleans up when its standard input closes."""
+    folder = Path(tempfile.mkdtemp())
+    endless = [sys.executable, "-c", "import time; time.sleep(600)"]
+    command = [sys.executable, guard.__file__, str(folder), *endless]
+    done = subprocess.run(command, input="", capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("name", BACKENDS)

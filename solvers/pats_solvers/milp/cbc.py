@@ -1,16 +1,14 @@
 """CBC through PuLP: PuLP writes the files and reads the answer, this runs CBC so that it can stop.
 
-CBC is a program of its own. It runs in its own session, so that Ctrl-C reaches us alone; to stop
-it we pass the signal on, and it ends with its best point. All files are in a folder that goes at
-the end.
+CBC is a program of its own, and runs under :mod:`pats_solvers.milp.guard`: asked to stop, it ends
+with its best point, and it never outlives us. All files are in a folder that goes at the end.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import signal
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
@@ -23,7 +21,8 @@ from pulp.apis.coin_api import pulp_cbc_path
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
 from pats_solvers.milp.backends import Answer, Limits
-from pats_solvers.milp.follow import follow
+from pats_solvers.milp.follow import follow, start
+from pats_solvers.milp.guard import __file__ as guard_file
 from pats_solvers.milp.model import Floats, Model
 
 #: Seconds CBC gets to end by itself when it is asked to.
@@ -94,29 +93,20 @@ class _Cbc:
     def run(self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool) -> Answer:
         """Write the files, run CBC, read its answer."""
         cbc = pulp.COIN_CMD(path=pulp_cbc_path, msg=False)
-        mps, start, solution = (str(self.folder / f"model.{end}") for end in ("mps", "mst", "sol"))
+        mps, begin, solution = (str(self.folder / f"model.{end}") for end in ("mps", "mst", "sol"))
         order, names, row_names, _ = program.writeMPS(mps, rename=True)
         command = [cbc.path, mps]
         if warm:
-            cbc.writesol(start, program, order, names, row_names)
-            command += ["-mips", start]
+            cbc.writesol(begin, program, order, names, row_names)
+            command += ["-mips", begin]
         remaining = self.limits.remaining()
         if remaining is not None:
             command += ["-timeMode", "elapsed", "-sec", str(remaining)]
         seed = str(self.limits.seed % 2**31)
         command += ["-ratio", "0", "-allow", "0", "-randomSeed", seed, "-randomCbcSeed", seed]
         command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        asked, tail = follow(
-            child, self.limits, self._read, lambda: child.send_signal(signal.SIGINT), GRACE
-        )
+        guard = [sys.executable, "-I", "-S", guard_file, str(self.folder)]
+        asked, tail = follow(start(guard + command), self.limits, self._read, GRACE)
         if not Path(solution).exists():
             if asked is not None:
                 return Answer(asked, None, self.bound)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -23,30 +25,45 @@ LATE = 1.0
 TAIL = 40
 
 
+def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+    """Start a child in a session of its own, so that Ctrl-C in a terminal reaches us alone."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
 def follow(
     child: subprocess.Popen[str],
     limits: Limits,
     read: Callable[[str], None],
-    ask: Callable[[], None],
     grace: float,
 ) -> tuple[Stop | None, str]:
     """Wait until ``child`` has ended, and make sure that it does.
 
     Args:
-        child: A process with its log on standard output.
+        child: What :func:`start` started: its log is on standard output, and the line "stop" on
+            its standard input asks it to stop.
         limits: The time limit and the user's wish to stop.
         read: Called with each line of the log.
-        ask: Asks the child to stop.
-        grace: Seconds it then has before it is ended.
+        grace: Seconds it has to end, once asked to, before it and its own children are ended.
 
     Returns:
         Why it was asked to stop, or None where it ended by itself; and the end of its log.
     """
     lines: Queue[str | None] = Queue()
 
+    assert child.stdin is not None
+    assert child.stdout is not None
+    output = child.stdout
+
     def listen() -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
+        for line in output:
             lines.put(line)
         lines.put(None)
 
@@ -63,7 +80,8 @@ def follow(
                 asked = Stop.INTERRUPTED if limits.interrupted() else Stop.TIME_LIMIT
                 until = time.monotonic() + grace
                 with suppress(OSError):  # it has just ended
-                    ask()
+                    child.stdin.write("stop\n")
+                    child.stdin.flush()
             try:
                 line = lines.get(timeout=POLL)
             except Empty:
@@ -74,11 +92,11 @@ def follow(
             tail.append(line)
             read(line)
     finally:
-        child.kill()
+        with suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         listener.join()
         for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+            with suppress(OSError):
+                stream.close()
     return asked, " ".join(" ".join(tail).split())

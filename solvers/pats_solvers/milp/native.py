@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
 from pats_solvers.milp.backends import Answer, Limits, Name
-from pats_solvers.milp.follow import follow
+from pats_solvers.milp.follow import follow, start
 from pats_solvers.milp.model import Floats, Model
 
 #: Models up to this many columns first get a moment in this process.
@@ -69,22 +68,8 @@ class _Child:
         remaining = self.limits.remaining()
         command = [sys.executable, "-m", "pats_solvers.milp.worker", self.name, str(self.folder)]
         command += [str(self.limits.seed), str(math.inf if remaining is None else remaining)]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            start_new_session=True,  # Ctrl-C reaches us alone
-        )
-
-        def ask() -> None:
-            assert child.stdin is not None
-            child.stdin.write("stop\n")
-            child.stdin.flush()
-
-        asked, tail = follow(child, self.limits, self._read, ask, GRACE[self.name])
+        child = start(command, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+        asked, tail = follow(child, self.limits, self._read, GRACE[self.name])
         return self._answer(child.returncode, asked, tail)
 
     def _read(self, line: str) -> None:

@@ -21,6 +21,7 @@ from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Builder, Model
 from pats_solvers.milp.size import refuse_too_large, size_of
+from pats_solvers.windows import least_loss, least_switching
 
 #: The objective is scaled so that the loss to beat, or the dearest column, is about this: a
 #: solver's absolute tolerances are then far below what matters.
@@ -95,7 +96,10 @@ def _attempt(
     details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
     scale = _scale(model, known)
     answer = _solved(milp.backend, model, scale, run, hint)
-    bound = 0.0 if answer.bound is None else max(0.0, answer.bound / scale)
+    least = math.fsum(least_loss(problem, job) for job in problem.jobs)
+    bound = least + least_switching(problem)
+    if answer.bound is not None:
+        bound = max(bound, answer.bound / scale)
     best, invalid = start, False
     if answer.x is not None:
         plan = written.plan(problem, columns, answer.x)

@@ -8,6 +8,7 @@ standard input asks it to stop; it ends at once when its parent has gone.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -26,9 +27,12 @@ def main(name: Name, folder: Path, seed: int, seconds: float) -> None:
     interrupter = SolveInterrupter() if name == "scip" else None
 
     def obey() -> None:
-        if sys.stdin.readline() and interrupter is not None:
+        asked = sys.stdin.readline()
+        if asked and interrupter is not None:
             interrupter.interrupt()
-            sys.stdin.readline()
+            asked = sys.stdin.readline()
+        if not asked:  # the parent has gone, and cleans up no more
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=obey, daemon=True).start()
