@@ -34,6 +34,7 @@ from pats_solvers.milp.backends import Limits, Name, backend
 from pats_solvers.milp.family import Windows, scaled
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import INF, Builder, Model
+from pats_solvers.milp.mathopt import solve as solve_here
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.native import last_point
 from pats_solvers.milp.size import size_of
@@ -368,16 +369,22 @@ def test_backends_tell_infeasible_from_unknown(name: Name) -> None:
     assert answer.stop is Stop.TIME_LIMIT
 
 
-def test_half_written_points_are_not_read(tmp_path: Path) -> None:
-    """Of HiGHS' file of improving points, the last complete one counts."""
+def test_improving_points_are_read_back(tmp_path: Path) -> None:
+    """HiGHS' file of improving points ends with its answer; a point cut off is not read."""
+    model = built(Problem(generate(Recipe(requests=8), seed=1)), "flow", None)
     file = tmp_path / "improving.sol"
-    assert last_point(file, 3) is None
-    file.write_text(
-        "Objective 5\n# Columns -2\nx0 0 1\nx2 2 4\nObjective 3\n# Columns -2\nx1 1 7\nx2"
-    )
-    point = last_point(file, 3)
+    assert last_point(file, len(model.cost)) is None
+    answer = solve_here("highs", model, 0, 60.0, None, folder=tmp_path)  # as the worker does
+    point = last_point(file, len(model.cost))
+    assert answer.x is not None
     assert point is not None
-    assert point.tolist() == [1.0, 0.0, 4.0]
+    assert model.violation(point) <= 1e-6
+    assert model.objective(point) == pytest.approx(model.objective(answer.x))
+    with file.open("a") as more:
+        more.write("Objective 0\n# Columns -2\n 1 0\n 1 1")
+    again = last_point(file, len(model.cost))
+    assert again is not None
+    assert again.tolist() == point.tolist()
 
 
 def test_an_invalid_point_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from pats_solvers.milp.backends import Limits
 POLL = 0.05
 
 #: Seconds past the time limit after which a child that should have seen it is asked to stop.
-LATE = 1.0
+LATE = 3.0
 
 #: Lines of the log that are kept for an error's text.
 TAIL = 40

@@ -126,7 +126,7 @@ def last_point(path: Path, columns: int) -> Floats | None:
             continue
         x = np.zeros(columns)
         for line in lines[: abs(int(count[1]))]:
-            _, index, value = line.split()
+            value, index = line.split()  # the name before them is empty
             x[int(index)] = float(value)
         return x
     return None
