@@ -32,6 +32,8 @@ def main() -> None:
     ]
     lines += [
         "`trace/result/`; nothing here is typed. Medians over instances, with their range.",
+        "Prices of latency and switching and the quality formula are premises of the instances",
+        "(`instances/README.md`): with others, gaps and the best amount of pruning differ.",
         "",
     ]
     lines += switch_in_steps()
