@@ -61,7 +61,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     instances: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     solvers: Annotated[tuple[str, ...], Meta(min_length=1)] = DEFAULT_SOLVERS
-    time_limit: Limit = 10.0
+    time_limit: Limit = 20.0
     grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 60.0
     seed: Annotated[int, Meta(ge=0)] = 0
 
