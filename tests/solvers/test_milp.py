@@ -33,8 +33,8 @@ from pats_solvers.milp import solver as milp_solver
 from pats_solvers.milp.backends import Limits, Name, backend
 from pats_solvers.milp.family import Windows, scaled
 from pats_solvers.milp.formulations import Formulation, chosen
-from pats_solvers.milp.model import INF, Builder, Model
 from pats_solvers.milp.mathopt import solve as solve_here
+from pats_solvers.milp.model import INF, Builder, Model
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.native import last_point
 from pats_solvers.milp.size import size_of

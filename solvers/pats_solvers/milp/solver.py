@@ -67,7 +67,8 @@ class Milp(Struct, frozen=True, kw_only=True):
             again = _attempt(self, problem, run, details, MARGIN)
             if again.invalid:
                 raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
-            attempt = replace(again, bound=attempt.bound, infeasible=False)
+            stop = Stop.COMPLETE if again.infeasible else again.stop  # a margin proves nothing
+            attempt = replace(again, stop=stop, bound=attempt.bound, infeasible=False)
         return _outcome(attempt, start, details)
 
 
