@@ -43,9 +43,9 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
     else:
         for v in verdict.violations:
             rule = f"rule {v.rule}" if v.rule else "file"
-            click.echo(f"violation  {rule}: {v.place}: {v.message}")
-        click.echo("valid      " + ("yes" if verdict.ok else "no"))
-        click.echo(f"loss       {verdict.loss:.9g}")
+            click.echo(f"violation    {rule}: {v.place}: {v.message}")
+        click.echo("valid        " + ("yes" if verdict.ok else "no"))
+        click.echo(f"loss         {verdict.loss:.9g}")
         for name, value in terms.items():
-            click.echo(f"  {name:<9}{value:.9g}")
+            click.echo(f"  {name:<10} {value:.9g}")
     ctx.exit(0 if verdict.ok else 3)
