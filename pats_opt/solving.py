@@ -24,6 +24,9 @@ from pats_opt.schedule import Schedule, SolverRef, Status, Stop
 from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Outcome, Run, Solver, require
 
+#: Loss and bound this close, relative to the loss, are one number.
+ROUNDING = 1e-12
+
 #: Policies that make the schedule an exact solver starts from, where it uses one.
 WARM_STARTS = ("pats", "pats:gamma=0", "pats:threshold=1", "fifo", "fifo:option=fewest")
 
@@ -184,8 +187,8 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         terms, loss = verdict.terms, verdict.loss
         metrics = measure(problem, batches)
         _believable(solver, outcome, loss)
-        if bound is not None:
-            bound = min(bound, loss)
+        if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
+            bound = loss  # they differ by what adding up in another order does to floats
     schedule = schedule_of(problem, outcome.plan, ref, stop=outcome.stop, loss=loss, bound=bound)
     return Result(
         solver=solver.name,
