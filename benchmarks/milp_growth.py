@@ -52,7 +52,8 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
     from pats_opt.solver import Run
     from pats_opt.solving import solve, warm_start
     from pats_solvers.milp import Milp
-    from pats_solvers.milp.backends import Limits, backend
+    from pats_solvers.milp.backends import backend
+    from pats_solvers.milp.contract import Limits
     from pats_solvers.milp.family import Windows
     from pats_solvers.milp.formulations import chosen
     from pats_solvers.milp.model import Builder

@@ -30,7 +30,8 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.timing import shape_of
 from pats_solvers.milp import Milp, guard
 from pats_solvers.milp import solver as milp_solver
-from pats_solvers.milp.backends import Limits, Name, backend
+from pats_solvers.milp.backends import backend
+from pats_solvers.milp.contract import Limits, Name
 from pats_solvers.milp.family import Windows, scaled
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.mathopt import solve as solve_here

@@ -20,7 +20,7 @@ from pulp.apis.coin_api import pulp_cbc_path
 
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
-from pats_solvers.milp.backends import Answer, Limits
+from pats_solvers.milp.contract import Answer, Limits
 from pats_solvers.milp.follow import follow, start
 from pats_solvers.milp.guard import __file__ as guard_file
 from pats_solvers.milp.model import Floats, Model

@@ -13,7 +13,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 from pats_opt.schedule import Stop
-from pats_solvers.milp.backends import Limits
+from pats_solvers.milp.contract import Limits
 
 #: Seconds between two looks at the user's wish to stop.
 POLL = 0.05

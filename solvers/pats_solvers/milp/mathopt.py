@@ -14,7 +14,7 @@ from ortools.math_opt.python import mathopt
 
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
-from pats_solvers.milp.backends import Answer, Name
+from pats_solvers.milp.contract import Answer, Name
 from pats_solvers.milp.model import Floats, Model
 
 _REASONS = {

@@ -20,7 +20,7 @@ import numpy as np
 
 from pats_opt.errors import SolverError
 from pats_opt.schedule import Stop
-from pats_solvers.milp.backends import Answer, Limits, Name
+from pats_solvers.milp.contract import Answer, Limits, Name
 from pats_solvers.milp.follow import follow, start
 from pats_solvers.milp.model import Floats, Model
 

@@ -10,11 +10,11 @@ from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Sheet
 
-#: Bytes a model takes per column, row and entry while it is built, handed over and solved: measured
-#: as the peak of both processes over the first minute of HiGHS (see benchmarks/milp_growth.py).
-BYTES_PER_COLUMN = 1_000
+#: Bytes a model takes per column, row and entry while it is built, handed over and solved: somewhat
+#: above the peaks that benchmarks/milp_growth.py measures.
+BYTES_PER_COLUMN = 2_000
 BYTES_PER_ROW = 1_000
-BYTES_PER_ENTRY = 400
+BYTES_PER_ENTRY = 500
 
 
 class Size(Struct, frozen=True, kw_only=True):

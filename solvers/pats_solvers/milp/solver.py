@@ -16,7 +16,8 @@ from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.solving import valid_loss
-from pats_solvers.milp.backends import Answer, Limits, Name, backend
+from pats_solvers.milp.backends import backend
+from pats_solvers.milp.contract import Answer, Limits, Name
 from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Builder, Model

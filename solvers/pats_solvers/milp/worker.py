@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 from ortools.util.python.solve_interrupter import SolveInterrupter
 
-from pats_solvers.milp.backends import Name
+from pats_solvers.milp.contract import Name
 from pats_solvers.milp.mathopt import solve
 from pats_solvers.milp.model import Model
 
