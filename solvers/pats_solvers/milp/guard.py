@@ -18,17 +18,23 @@ import threading
 def main(folder: str, command: list[str]) -> int:
     """Run ``command``; returns its exit status."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    orphaned = threading.Event()
 
     def obey() -> None:
         if sys.stdin.readline():
             child.send_signal(signal.SIGINT)
             sys.stdin.readline()
+        orphaned.set()
         child.kill()
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
-    threading.Thread(target=obey, daemon=True).start()
-    return child.wait()
+    listener = threading.Thread(target=obey, daemon=True)
+    listener.start()
+    status = child.wait()
+    if orphaned.is_set():
+        listener.join()  # it removes the folder and ends this process
+    return status
 
 
 if __name__ == "__main__":
