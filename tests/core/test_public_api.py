@@ -13,7 +13,7 @@ import pytest
 import pats_opt
 from tests.support.zoo import early_leaving
 
-HEAVY = {"ortools", "pulp", "polars", "matplotlib", "networkx", "rich", "pebble", "jinja2", "numpy"}
+HEAVY = {"ortools", "pulp", "polars", "matplotlib", "networkx", "rich", "jinja2", "numpy"}
 
 
 def test_exported_names() -> None:

@@ -29,13 +29,17 @@ SOLVERS = (
     "milp:backend=highs",
     "milp:backend=scip",
     "milp:backend=cbc",
+    "milp:formulation=flow",
     "milp:formulation=indicator",
     "cpsat",
     "auto",
 )
 
 #: What a parameter takes away from a solver's record.
-LACKS = {"milp:formulation=indicator": frozenset((Feature.PAIRS,))}
+LACKS = {
+    "milp:formulation=flow": frozenset((Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE)),
+    "milp:formulation=indicator": frozenset((Feature.PAIRS,)),
+}
 
 #: Random instances per feature, and of random mixes of features, for each solver.
 SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
