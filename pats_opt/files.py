@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,18 +122,39 @@ def read_bytes(path: StrPath) -> bytes:
 def write_bytes(path: StrPath, data: bytes) -> None:
     """Write a file whole or not at all."""
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            part.chmod(0o666 & ~_umask())
-            part.replace(target)
-        except BaseException:
+    with _writing(path), _part_of(target) as (handle, part):
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        part.chmod(0o666 & ~_umask())
+        part.replace(target)
+
+
+def refuse_unwritable(path: StrPath) -> None:
+    """Raise now what writing this file would raise later: before hours of solving, not after."""
+    with _writing(path):
+        if Path(path).is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        with _part_of(Path(path)) as (handle, part):
+            os.close(handle)
             part.unlink()
-            raise
+
+
+@contextmanager
+def _part_of(target: Path) -> Iterator[tuple[int, Path]]:
+    """A new file beside ``target``, open for writing; removed where an error comes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    try:
+        yield handle, Path(name)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _writing(path: StrPath) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot be written ({reason})", file=str(path)) from None

@@ -38,27 +38,26 @@ def command(
 
     Ctrl-C or the time limit return the best schedule and bound found so far.
     """
-    from pats_opt.files import read_instance, write_schedule
+    from pats_opt.errors import InfeasibleError
+    from pats_opt.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.solving import require_schedule, solve
 
-    settings: dict[str, Any] = dict(params)
-    if backend is not None:
-        settings["backend"] = backend
+    settings = {**params, **({} if backend is None else {"backend": backend})}
+    spec = ":".join([solver, *(f"{key}={value}" for key, value in settings.items())])
     document = read_instance(instance)
-    with _progress(quiet=as_json) as report:
-        result = solve(
-            document,
-            solver,
-            time_limit=time_limit,
-            seed=seed,
-            jobs=jobs,
-            progress=report,
-            **settings,
-        )
-    if output is not None and result.loss is not None:
-        write_schedule(result.schedule, output)
+    if output is not None:
+        refuse_unwritable(output)
+    try:
+        with _progress(quiet=as_json) as report:
+            result = solve(
+                document, spec, time_limit=time_limit, seed=seed, jobs=jobs, progress=report
+            )
+    except InfeasibleError as error:
+        raise InfeasibleError(f"{instance}: {error}") from None
     if as_json:
         common.print_json(result.summary())
+    if output is not None and result.loss is not None:
+        write_schedule(result.schedule, output)
     require_schedule(result)
     if not as_json:
         _print(result.summary(), output)
