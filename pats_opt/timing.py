@@ -95,7 +95,3 @@ class BatchClock:
             return 1
         step_s = min(self.step_s(n) for n in range(1, (self.largest or 1) + 1))
         return to_ticks(self.overhead_s(1) + steps * step_s, self._tick_s)
-
-    def alone_s(self, steps: int) -> float:
-        """Seconds one request of ``steps`` takes in a batch of its own, before rounding."""
-        return self._tick_s if self.slotted else self.overhead_s(1) + steps * self.step_s(1)
