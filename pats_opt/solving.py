@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -23,6 +24,8 @@ from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef, Status, Stop
 from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Outcome, Run, Solver, require
+
+log = logging.getLogger(__name__)
 
 #: Loss and bound this close, relative to the loss, are one number.
 ROUNDING = 1e-12
@@ -104,13 +107,24 @@ def solve(
     chosen = runnable(solver, **params)
     require(chosen, problem)
     refuse_unservable(problem)
+    log.info(
+        "%s: %d requests, %d adapters, %d GPUs; solver %s",
+        problem.instance.name,
+        len(problem.jobs),
+        len(problem.site.adapter_ids),
+        len(problem.site.gpus),
+        chosen.name,
+    )
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     if progress is not None:
         run.progress = progress
     with interruptible(run):
         if chosen.capabilities.warm_start:
             run.start = warm_start(problem, run, start)
+            log.info("starts from loss %s", None if run.start is None else run.start[1])
         outcome = chosen.solve(problem, run)
+    log.info("stopped: %s, bound %s", outcome.stop.value, outcome.bound)
+    log.debug("details: %s", outcome.details)
     return finish(problem, chosen, run, outcome)
 
 
@@ -138,7 +152,8 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
             break
         try:
             plan = runnable(name).solve(problem, run).plan
-        except PatsError:
+        except PatsError as error:
+            log.debug("no start from %s: %s", name, error)
             continue  # a policy may lack a feature, or fail at a hard horizon
         if plan is not None:
             candidates.append(plan)

@@ -32,7 +32,11 @@ def seed_option(command: F) -> F:
 def jobs_option(command: F) -> F:
     """``--jobs``: threads or processes."""
     return click.option(
-        "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Threads or processes."
+        "--jobs",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Processes (gap-report) or threads (solver cpsat).",
     )(command)
 
 

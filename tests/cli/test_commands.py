@@ -239,3 +239,12 @@ def test_interrupt_returns_the_best_so_far(tmp_path: Path) -> None:
     solved = json.loads(out)
     assert solved["status"] == {"stop": "interrupted", "point": "feasible"}
     assert solved["loss"] > 0
+
+
+def test_verbose_tells_more_on_standard_error(instance: Path) -> None:
+    """``-v`` tells what is solved and how it ends, and leaves ``--json`` alone."""
+    command = [sys.executable, "-m", "pats_opt", "-v", "solve", str(instance), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["loss"] > 0
+    assert "4 requests, 2 adapters, 1 GPUs; solver auto" in done.stderr
+    assert "stopped: optimal" in done.stderr

@@ -1,0 +1,57 @@
+"""The figures in the README are those of the generated reports."""
+
+from __future__ import annotations
+
+import csv
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def rows(experiment: str) -> list[dict[str, str]]:
+    path = ROOT / "experiments" / experiment / "result" / "runs.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("experiment", ["generated", "trace"])
+def test_gaps_and_proofs(experiment: str) -> None:
+    """Instances, proven optima and the policies' medians, word for word from the report."""
+    report = ROOT / "experiments" / experiment / "result" / "report.md"
+    text = report.read_text(encoding="utf-8")
+    pats = re.search(r"Online pats loses (.+? % \(median; .+?\)) against", text)
+    fifo = re.search(r"Online fifo loses (.+? %) \(median", text)
+    proved = re.search(r"auto proved its schedule optimal on (\d+) of (\d+) instances", text)
+    assert pats is not None
+    assert fifo is not None
+    assert proved is not None
+    assert f"loses {pats[1]} against it, `fifo` {fifo[1]}." in README
+    assert f"{proved[2]} instances" in README
+    assert f"proven on {proved[1]}." in README
+
+
+def test_pats_beats_fifo_everywhere() -> None:
+    """The README's "every one of the 87 instances"."""
+    losses: dict[str, dict[str, float]] = {}
+    for row in rows("generated") + rows("trace"):
+        losses.setdefault(row["instance"], {})[row["solver"]] = float(row["loss"])
+    assert all(mine["pats"] < mine["fifo"] for mine in losses.values())
+    assert f"every one of the {len(losses)} instances" in README
+
+
+def test_the_claims_page_is_what_the_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing the page again changes nothing, and the README quotes its steps per switch."""
+    written: list[bytes] = []
+    script = runpy.run_path(str(ROOT / "experiments" / "claims.py"))
+    main = script["main"]
+    monkeypatch.setitem(main.__globals__, "write_bytes", lambda _, data: written.append(data))
+    main()
+    page = (ROOT / "experiments" / "claims.md").read_bytes()
+    assert written == [page]
+    for steps in re.findall(r"`(?:documents|a100-40g)`.*: ([\d.]+) steps", page.decode()):
+        assert re.search(rf"\b{re.escape(steps)}\b", README)
