@@ -157,14 +157,14 @@ def move_table(problem: Problem, kinds: list[JobClass], adapter: int) -> MoveTab
     )
 
 
-def moves(problem: Problem, kinds: list[JobClass], adapter: int) -> list[Move]:
-    """Every batch of one adapter that fits the GPU.
+def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -> list[Move]:
+    """Every batch of one adapter that fits ``gpu`` with no other adapter resident.
 
     Raises:
         InputError: There are too many to list.
     """
     site = problem.site
-    room = site.room(0, frozenset((adapter,)))
+    room = site.room(gpu, frozenset((adapter,)))
     largest = len(problem.jobs) if site.clock.largest is None else site.clock.largest
     slots = [(q, o) for q, kind in enumerate(kinds) if kind.adapter == adapter for o in kind.ways]
     found: list[Move] = []

@@ -1,0 +1,1 @@
+"""Bounds by pricing GPU time: one dynamic program an adapter."""
