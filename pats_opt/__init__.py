@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pats_opt.budget import BudgetResult, solve_within
     from pats_opt.checker import Verdict, Violation, check
     from pats_opt.errors import (
         CapabilityError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pats_opt.solving import Result, solve
 
 _HOMES = {
+    "BudgetResult": "budget",
     "CapabilityError": "errors",
     "InfeasibleError": "errors",
     "InputError": "errors",
@@ -52,11 +54,13 @@ _HOMES = {
     "read_instance": "files",
     "read_schedule": "files",
     "solve": "solving",
+    "solve_within": "budget",
     "write_instance": "files",
     "write_schedule": "files",
 }
 
 __all__ = [
+    "BudgetResult",
     "CapabilityError",
     "InfeasibleError",
     "InputError",
@@ -74,6 +78,7 @@ __all__ = [
     "read_instance",
     "read_schedule",
     "solve",
+    "solve_within",
     "write_instance",
     "write_schedule",
 ]

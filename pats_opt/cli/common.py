@@ -40,14 +40,15 @@ def jobs_option(command: F) -> F:
     )(command)
 
 
+def finite(ctx: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
+    """Refuse ``nan`` and ``inf`` as a number of seconds."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is no number of seconds", ctx, option)
+    return seconds
+
+
 def time_limit_option(command: F) -> F:
     """``--time-limit``: seconds."""
-
-    def finite(ctx: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
-        if seconds is not None and not math.isfinite(seconds):
-            raise click.BadParameter(f"{seconds} is no number of seconds", ctx, option)
-        return seconds
-
     return click.option(
         "--time-limit",
         type=click.FloatRange(0, min_open=True),

@@ -21,6 +21,20 @@ BACKENDS = ("highs", "scip", "cbc")
 @common.time_limit_option
 @common.seed_option
 @common.jobs_option
+@click.option(
+    "--latency-budget",
+    "budget_s",
+    type=click.FloatRange(0, 1e9, min_open=True),
+    metavar="S",
+    callback=common.finite,
+    help="Find the latency price lambda that keeps the latency within this, in seconds.",
+)
+@click.option(
+    "--latency-measure",
+    "measure",
+    type=click.Choice(("mean", "p95")),
+    help="What the latency budget limits.  [default: mean]",
+)
 @click.option("-o", "--output", type=common.FILE, help="Write the schedule to this file.")
 @common.json_option
 def command(
@@ -31,17 +45,25 @@ def command(
     time_limit: float | None,
     seed: int,
     jobs: int,
+    budget_s: float | None,
+    measure: str | None,
     output: str | None,
     as_json: bool,
 ) -> None:
     """Solve INSTANCE and check the schedule.
 
-    Ctrl-C or the time limit return the best schedule and bound found so far.
+    Ctrl-C or the time limit return the best schedule and bound found so far. With a latency budget
+    the instance's own latency price is only where the search for the right one begins.
     """
+    from pats_opt.budget import BudgetResult, require_met, solve_within
     from pats_opt.errors import InfeasibleError
     from pats_opt.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.solving import require_schedule, solve
 
+    if measure is not None and budget_s is None:
+        raise click.UsageError(
+            "--latency-measure needs a budget to measure: add --latency-budget S"
+        )
     settings = {**params, **({} if backend is None else {"backend": backend})}
     spec = ":".join([solver, *(f"{key}={value}" for key, value in settings.items())])
     document = read_instance(instance)
@@ -49,16 +71,29 @@ def command(
         refuse_unwritable(output)
     try:
         with _progress(quiet=as_json) as report:
-            result = solve(
-                document, spec, time_limit=time_limit, seed=seed, jobs=jobs, progress=report
+            result = (
+                solve(document, spec, time_limit=time_limit, seed=seed, jobs=jobs, progress=report)
+                if budget_s is None
+                else solve_within(
+                    document,
+                    budget_s,
+                    spec,
+                    measure=measure or "mean",
+                    time_limit=time_limit,
+                    seed=seed,
+                    jobs=jobs,
+                    progress=report,
+                )
             )
     except InfeasibleError as error:
         raise InfeasibleError(f"{instance}: {error}") from None
     if as_json:
         common.print_json(result.summary())
-    if output is not None and result.loss is not None:
-        write_schedule(result.schedule, output)
     require_schedule(result)
+    if isinstance(result, BudgetResult):
+        require_met(result)
+    if output is not None:
+        write_schedule(result.schedule, output)
     if not as_json:
         _print(result.summary(), output)
 
@@ -120,6 +155,37 @@ def _print(summary: dict[str, Any], output: str | None) -> None:
             f"{metrics['latency_p95_s']:.2f} s, max {metrics['latency_max_s']:.2f} s"
         )
     lines.append(f"switching  {metrics['switches']} switches, {metrics['switching_s']:.2f} s")
+    if "budget" in summary:
+        lines += _budget_lines(summary["budget"])
     if output is not None:
         lines.append(f"written    {output}")
     click.echo("\n".join(lines))
+
+
+def _budget_lines(budget: dict[str, Any]) -> list[str]:
+    """What a latency budget costs, and the trade-off curve as a table."""
+    reached, bound, gap = budget["reached_s"], budget["bound"], budget["gap"]
+    lines = [
+        f"budget     {budget['measure']} latency {budget['budget_s']:g} s, reached "
+        + ("- (nobody is served)" if reached is None else f"{reached:.2f} s"),
+        "lambda     " + ("none" if budget["lambda"] is None else f"{budget['lambda']:.6g}"),
+        f"other loss {budget['loss_without_latency']:.6g} without latency, bound "
+        + ("none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %"),
+    ]
+    names = ("loss_without_latency", "quality", "late", "switching", "rejection")
+    head = ["", "lambda", "mean s", "p95 s", "other loss", *names[1:], "proven"]
+    rows = [head]
+    for point in budget["curve"]:
+        seconds = (point["latency_mean_s"], point["latency_p95_s"])
+        rows.append(
+            [
+                "*" if point["chosen"] else "",
+                "latency alone" if point["lambda"] is None else f"{point['lambda']:.5g}",
+                *("-" if value is None else f"{value:.2f}" for value in seconds),
+                *(f"{point[name]:.5g}" for name in names),
+                "yes" if point["proven"] else "no",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    return [*lines, "curve (* is this schedule)", *table]
