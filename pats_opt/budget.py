@@ -252,7 +252,7 @@ class _Search:
         if result.status.stop is Stop.INTERRUPTED:
             self.run.interrupted.set()
         if result.loss is not None:
-            schedule = restated(result.schedule, self.problem)
+            schedule = restated(result.schedule, self.problem.instance)
             proven = result.status.stop is Stop.OPTIMAL
             point = found(self.problem, schedule, price, self.budget_s, proven=proven)
             same = (price, point.place)

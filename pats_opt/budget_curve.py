@@ -115,12 +115,12 @@ def _only_waits(request: Request, budget_s: float) -> Request:
     )
 
 
-def restated(schedule: Schedule, problem: Problem) -> Schedule:
-    """A schedule made for the instance at another price, as one of ``problem``'s instance.
+def restated(schedule: Schedule, instance: Instance) -> Schedule:
+    """A schedule made for the instance at other prices, as one of the instance itself.
 
     Prices decide no rule, so it stays valid; what it says of its loss and bound is left out.
     """
-    ref = InstanceRef(name=problem.instance.name, sha256=problem.instance.sha256)
+    ref = InstanceRef(name=instance.name, sha256=instance.sha256)
     return msgspec.structs.replace(schedule, instance=ref, loss=None, bound=None)
 
 

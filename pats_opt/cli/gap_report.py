@@ -10,11 +10,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common
+from pats_opt.instance import LARGEST
 
 if TYPE_CHECKING:
     from pats_opt.report.config import Config
     from pats_opt.report.gap import Report
     from pats_opt.report.runs import Record
+
+
+def prices(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[float, ...] | str | None:
+    """``auto``, or latency prices by commas."""
+    if text is None or text == "auto":
+        return text
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        found = ()
+    if not found or not all(0 <= price <= LARGEST for price in found):
+        raise click.BadParameter(
+            f"{text!r}: write prices of at least 0 by commas, or 'auto'", ctx, option
+        )
+    return found
 
 
 @click.command("gap-report")
@@ -24,6 +42,13 @@ if TYPE_CHECKING:
 @common.time_limit_option
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: all cores]")
 @click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
+@click.option(
+    "--latency-sweep",
+    "sweep",
+    metavar="LAMBDAS",
+    callback=prices,
+    help="Run at these latency prices as well, by commas, or 'auto': the trade-off curve.",
+)
 @click.option("--config", "run_file", type=common.FILE, help="A TOML run file with these options.")
 @click.option("-o", "--output", type=common.FILE, help="Folder.  [default: new, below out/]")
 @click.option("--resume", is_flag=True, help="Keep the finished runs of the folder, do the rest.")
@@ -35,6 +60,7 @@ def command(
     time_limit: float | None,
     jobs: int | None,
     seed: int | None,
+    sweep: tuple[float, ...] | str | None,
     run_file: str | None,
     output: str | None,
     resume: bool,
@@ -58,6 +84,7 @@ def command(
         "solvers": tuple(filter(None, solvers.split(","))) if solvers else (),
         "time_limit": time_limit,
         "seed": seed,
+        "latency_sweep": sweep,
     }
     config = _config(run_file, folder if resume else None, given)
     to_do = prepare(config, folder, resume=resume)
@@ -149,6 +176,9 @@ def _summary(report: Report) -> dict[str, Any]:
             {
                 "instance": case.label,
                 "class": case.instance.group,
+                "latency_price": case.instance.latency_price
+                if case.latency_price is None
+                else case.latency_price,
                 "solver": row.solver.spec,
                 "end": row.verdict,
                 "loss": row.loss,
@@ -157,8 +187,7 @@ def _summary(report: Report) -> dict[str, Any]:
                 "optimum_gap": row.optimum_gap,
                 "proven": row.proven,
             }
-            for case in table.cases
-            for row in case.rows
+            for case, row in table.rows
         ],
     }
 

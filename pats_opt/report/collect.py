@@ -9,7 +9,7 @@ of means.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 from msgspec import Struct
@@ -92,6 +92,8 @@ class Case(Struct, frozen=True, kw_only=True):
         best: Lowest loss of any run, or None.
         infeasible: Whether a run proved that there is no schedule.
         rows: Its runs, in the solvers' order.
+        latency_price: The price per second of a sweep that the runs and their figures are at; None
+            for the instance's own.
     """
 
     instance: InstanceInfo
@@ -101,6 +103,7 @@ class Case(Struct, frozen=True, kw_only=True):
     best: float | None
     infeasible: bool
     rows: tuple[Row, ...]
+    latency_price: float | None = None
 
     def row(self, spec: str) -> Row | None:
         """The run of a solver, by its spec."""
@@ -144,6 +147,7 @@ class Table(Struct, frozen=True, kw_only=True):
         totals: Over all classes where there are several, then per class and solver.
         duels: Online policies head to head.
         contradictions: Runs whose claims cannot both be true: a bug in a solver.
+        sweeps: The instances again, at each other latency price of the sweep.
     """
 
     solvers: tuple[SolverInfo, ...]
@@ -151,6 +155,12 @@ class Table(Struct, frozen=True, kw_only=True):
     totals: tuple[Total, ...]
     duels: tuple[Duel, ...]
     contradictions: tuple[str, ...]
+    sweeps: tuple[Case, ...] = ()
+
+    @property
+    def rows(self) -> Iterator[tuple[Case, Row]]:
+        """Every run with its case, those of the sweep last."""
+        return ((case, row) for case in (*self.cases, *self.sweeps) for row in case.rows)
 
 
 def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
@@ -159,31 +169,38 @@ def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
     solvers = tuple({t.config.solver.spec: t.config.solver for t in tasks}.values())
     instances = list({t.config.instance.sha256: t.config.instance for t in tasks}.values())
     names = Counter(instance.name for instance in instances)
-    runs: dict[str, list[tuple[SolverInfo, Record | None]]] = {}
+    runs: dict[tuple[str, float | None], list[tuple[SolverInfo, Record | None]]] = {}
     for task in tasks:
         run = (task.config.solver, done.get(task.config.key))
-        runs.setdefault(task.config.instance.sha256, []).append(run)
-    cases = tuple(
-        _case(
-            instance,
-            instance.name
-            if names[instance.name] == 1
-            else f"{instance.name} ({instance.sha256[:6]})",
-            runs[instance.sha256],
-        )
-        for instance in instances
-    )
+        at = (task.config.instance.sha256, task.config.latency_price)
+        runs.setdefault(at, []).append(run)
+    by_digest = {instance.sha256: instance for instance in instances}
+    found = [
+        _case(by_digest[sha256], _label(by_digest[sha256], names), made, price)
+        for (sha256, price), made in runs.items()
+    ]
+    cases = tuple(case for case in found if case.latency_price is None)
     return Table(
         solvers=solvers,
         cases=cases,
         totals=tuple(_totals(cases, solvers)),
         duels=tuple(_duels(cases, solvers)),
-        contradictions=tuple(text for case in cases for text in _contradictions(case)),
+        contradictions=tuple(text for case in found for text in _contradictions(case)),
+        sweeps=tuple(case for case in found if case.latency_price is not None),
     )
 
 
+def _label(instance: InstanceInfo, names: Counter[str]) -> str:
+    """An instance's name, told apart where two share it."""
+    alone = names[instance.name] == 1
+    return instance.name if alone else f"{instance.name} ({instance.sha256[:6]})"
+
+
 def _case(
-    instance: InstanceInfo, label: str, runs: Sequence[tuple[SolverInfo, Record | None]]
+    instance: InstanceInfo,
+    label: str,
+    runs: Sequence[tuple[SolverInfo, Record | None]],
+    latency_price: float | None,
 ) -> Case:
     records = [record for _, record in runs if record is not None]
     bound = max((b for r in records if (b := _bound(r)) is not None), default=None)
@@ -199,6 +216,7 @@ def _case(
         best=best,
         infeasible=infeasible,
         rows=tuple(_row(solver, record, bound, optimum, infeasible) for solver, record in runs),
+        latency_price=latency_price,
     )
 
 
@@ -294,19 +312,22 @@ def _duels(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[Due
 
 def _contradictions(case: Case) -> Iterable[str]:
     """Claims about one instance that cannot all hold."""
+    label = case.label
+    if case.latency_price is not None:
+        label += f" at latency price {case.latency_price:g}"
     bounds = [(_bound(row.record), row) for row in case.rows if row.record]
     losses = [(row.loss, row) for row in case.rows if row.loss is not None]
     for bound, by in bounds:
         for loss, of in losses:
             if bound is not None and bound > loss + TOLERANCE * max(1.0, abs(loss)):
                 yield (
-                    f"{case.label}: {by.solver.spec} claims the bound {bound:.6g}, "
+                    f"{label}: {by.solver.spec} claims the bound {bound:.6g}, "
                     f"but {of.solver.spec} has a valid schedule of loss {loss:.6g}"
                 )
     for _, of in losses[:1]:
         for row in case.rows:
             if row.record and row.record.end is End.INFEASIBLE:
                 yield (
-                    f"{case.label}: {row.solver.spec} claims that no schedule exists, "
+                    f"{label}: {row.solver.spec} claims that no schedule exists, "
                     f"but {of.solver.spec} has a valid one"
                 )

@@ -8,14 +8,16 @@ A run file such as ``experiments/first/config.toml``::
     solvers = ["auto", "pats", "fifo"]
     time_limit = 60
     seed = 0
+    latency_sweep = "auto"             # or latency prices: [0.01, 0.1]
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -34,12 +36,18 @@ from pats_opt.files import (
 )
 from pats_opt.generate import suites
 from pats_opt.generate.parts import read_toml
-from pats_opt.instance import Instance, digest
+from pats_opt.instance import Instance, Price, digest
 from pats_opt.report.runs import InstanceInfo, RunConfig, SolverInfo, Task
 
 #: What a report without arguments compares.
 DEFAULT_SUITE = "demo"
 DEFAULT_SOLVERS = ("auto", "pats", "fifo")
+
+#: Multiples of an instance's latency price that an automatic sweep adds.
+SWEEP_FACTORS = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)
+
+#: The price it goes around where an instance has none: that of PROBLEM.md's example.
+SWEEP_AROUND = 0.05
 
 Limit = Annotated[float, Meta(gt=0, le=1e7)]
 
@@ -55,6 +63,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         time_limit: Seconds a run's solver is given.
         grace_s: Seconds past it after which the run's process is killed.
         seed: Of every random choice.
+        latency_sweep: Latency prices at which every instance is run besides its own, for the
+            trade-off curve; ``auto`` takes a geometric grid around its own.
     """
 
     title: str = "Gap report"
@@ -64,6 +74,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     time_limit: Limit = 20.0
     grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 60.0
     seed: Annotated[int, Meta(ge=0)] = 0
+    latency_sweep: tuple[Price, ...] | Literal["auto"] = ()
 
 
 class Source(NamedTuple):
@@ -164,6 +175,16 @@ def group_of(instance: Instance, otherwise: str) -> str:
     return str(named) if sound else otherwise or "-"
 
 
+def sweep(config: Config, instance: Instance) -> list[float]:
+    """The latency prices besides its own that an instance is run at, rising."""
+    own = instance.latency_price_per_s
+    prices = config.latency_sweep
+    if prices == "auto":
+        around = own or SWEEP_AROUND
+        prices = (around, *(factor * around for factor in SWEEP_FACTORS))
+    return sorted({price for price in prices if price != own})
+
+
 def tasks(config: Config, folder: Path) -> list[Task]:
     """Every run of a report, instance by instance; the same run asked for twice is done once.
 
@@ -181,11 +202,16 @@ def tasks(config: Config, folder: Path) -> list[Task]:
             requests=len(instance.requests),
             adapters=len(instance.adapters),
             gpus=len(instance.gpus),
+            latency_price=instance.latency_price_per_s,
         )
-        for solver in solvers:
+        for price, solver in product((None, *sweep(config, instance)), solvers):
             run = RunConfig(
-                instance=info, solver=solver, time_limit=config.time_limit, seed=config.seed
+                instance=info,
+                solver=solver,
+                time_limit=config.time_limit,
+                seed=config.seed,
+                latency_price=price,
             )
-            same = (info.sha256, solver.name, digest(solver.params))
+            same = (info.sha256, solver.name, digest(solver.params), price)
             found.setdefault(repr(same), Task(config=run, instance=str(file), folder=str(folder)))
     return list(found.values())

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pats_opt.loss import LossTerms
 from pats_opt.plot import style
+from pats_opt.report import tradeoff
 from pats_opt.report.collect import Case, Table
 from pats_opt.report.runs import SolverInfo
 from pats_opt.report.statistics import ratio
@@ -38,7 +39,7 @@ def pictures(table: Table) -> list[Picture]:
     with style.look():
         return [
             picture
-            for draw in (_profile, _instances, _terms)
+            for draw in (_profile, _instances, _terms, _tradeoff)
             if (picture := draw(table)) is not None
         ]
 
@@ -231,3 +232,18 @@ def _share(case: Case, solver: SolverInfo, term: str) -> float:
     assert row.record.terms is not None
     value: float = getattr(row.record.terms, term)
     return value / (case.best or 1.0)
+
+
+def _tradeoff(table: Table) -> Picture | None:
+    """Latency against every other loss, as the latency price rises."""
+    svg = tradeoff.picture(table, _colours(table), _markers(table))
+    if svg is None:
+        return None
+    return Picture(
+        title="Latency against everything else",
+        svg=svg,
+        caption="Each line: one solver as the latency price rises from right to left. Lower and "
+        "further left is better; what lies below and left of nothing is on the Pareto front. A "
+        "policy that does not look at the price stays where it is. "
+        f"At most {tradeoff.MOST_DRAWN} instances are drawn.",
+    )

@@ -24,6 +24,7 @@ from pats_opt.report.config import Config
 from pats_opt.report.runs import End
 from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
 from pats_opt.report.summary import number, percent, sentences
+from pats_opt.report.tradeoff import Step, tradeoffs
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -77,6 +78,31 @@ SERVICE = (
     metric("late", "deadline_misses"),
     metric("rejected", "rejected"),
     metric("steps saved", "steps_saved_share", percent),
+)
+
+
+def term(heading: str, name: str) -> Column:
+    """A column that shows one term of the loss at a latency price."""
+
+    def text(step: Step) -> str:
+        terms = step.row.record.terms if step.row.record else None
+        return number(None if terms is None else getattr(terms, name))
+
+    return Column(heading, text)
+
+
+#: What a sweep's run achieved at its latency price.
+TRADEOFF = (
+    Column("latency price", lambda step: number(step.price)),
+    Column("latency mean s", lambda step: number(step.metric("latency_mean_s"))),
+    Column("p95", lambda step: number(step.metric("latency_p95_s"))),
+    Column("loss without latency", lambda step: number(step.other, 5)),
+    term("quality", "quality"),
+    term("switching", "switching"),
+    term("late", "late"),
+    term("rejection", "rejection"),
+    Column("gap at this price", lambda step: percent(step.row.gap)),
+    Column("end", lambda step: step.row.verdict),
 )
 
 
@@ -165,7 +191,7 @@ def cell(text: object) -> str:
 
 def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
     """What both templates show, as plain names and texts."""
-    records = [row.record for case in table.cases for row in case.rows if row.record is not None]
+    records = [row.record for _, row in table.rows if row.record is not None]
     machines = {tuple(r.machine.items()): r.machine for r in records}
     versions = {tuple(r.versions.items()): r.versions for r in records}
     return {
@@ -184,10 +210,11 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
         "cases": table.cases,
         "results": RESULTS,
         "service": SERVICE,
+        "tradeoffs": tradeoffs(table),
+        "tradeoff": TRADEOFF,
         "failures": [
             (case.label, row)
-            for case in table.cases
-            for row in case.rows
+            for case, row in table.rows
             if row.record is not None and row.record.error is not None
         ],
         "best": best,
@@ -224,7 +251,16 @@ def runs_csv(table: Table) -> str:
     writer.writerow(
         [
             *("instance", "sha256", "class", "requests", "adapters", "gpus"),
-            *("solver", "kind", "time_limit_s", "seed", "end", "stop", "point"),
+            *(
+                "solver",
+                "kind",
+                "time_limit_s",
+                "seed",
+                "latency_price_per_s",
+                "end",
+                "stop",
+                "point",
+            ),
             *("loss", "bound", "best_bound", "optimum", "gap_best_bound", "gap_optimum"),
             *("loss_above_optimum", "loss_above_best_bound", "utility", "runtime_s", "wall_s"),
             *(f"loss_{name}" for name in terms),
@@ -232,9 +268,8 @@ def runs_csv(table: Table) -> str:
             *("started", "schedule", "error"),
         ]
     )
-    for case in table.cases:
-        for row in case.rows:
-            writer.writerow(["" if value is None else value for value in _line(case, row)])
+    for case, row in table.rows:
+        writer.writerow(["" if value is None else value for value in _line(case, row)])
     return out.getvalue()
 
 
@@ -247,6 +282,7 @@ def _line(case: Case, row: Row) -> list[object]:
         *(instance.requests, instance.adapters, instance.gpus),
         *(row.solver.spec, row.solver.kind),
         *((config.time_limit, config.seed) if config else (None, None)),
+        instance.latency_price if case.latency_price is None else case.latency_price,
         str(record.end) if record else "not run",
         *((str(status.stop), str(status.point)) if status else (None, None)),
         *(row.loss, record.bound if record else None, case.bound, case.optimum),

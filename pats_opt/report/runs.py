@@ -60,6 +60,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
         requests: How many requests it has.
         adapters: How many adapters.
         gpus: How many GPUs.
+        latency_price: Its own latency price per second.
     """
 
     name: str
@@ -69,6 +70,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     requests: int
     adapters: int
     gpus: int
+    latency_price: float | None = None
 
 
 class SolverInfo(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         time_limit: Seconds the solver is given.
         seed: Of every random choice.
         version: Of pats-opt.
+        latency_price: Price per second put in the place of the instance's own; None leaves that.
     """
 
     instance: InstanceInfo
@@ -96,6 +99,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     time_limit: float
     seed: int
     version: str = __version__
+    latency_price: float | None = None
 
     @property
     def key(self) -> str:
@@ -108,6 +112,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
             "seed": self.seed,
             "version": self.version,
         }
+        if self.latency_price is not None:
+            decides["latency_price"] = self.latency_price
         readable = f"{slug(self.instance.name)}--{slug(self.solver.spec)}"
         return f"{readable}--{digest(decides)[:12]}"
 

@@ -75,7 +75,7 @@ def _duels(table: Table) -> Iterator[str]:
 
 def _incomplete(table: Table) -> Iterator[str]:
     """Runs that gave no schedule, by the way they ended."""
-    rows = [row for case in table.cases for row in case.rows]
+    rows = [row for _, row in table.rows]
     ends = {end: sum(1 for r in rows if r.record and r.record.end is end) for end in End}
     told = [f"{ends[end]} {end}" for end in End if end in FAILURES and ends[end]]
     if ends[End.NOT_APPLICABLE]:

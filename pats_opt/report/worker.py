@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from pats_opt.budget_curve import restated
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
 from pats_opt.files import read_instance, write_schedule
 from pats_opt.report.runs import (
@@ -90,9 +91,15 @@ def _result(task: Task, schedule: Path) -> Result:
         raise InputError(
             "the file has changed since the report began", file=task.instance, mend="start anew"
         )
-    result = solve(instance, config.solver.spec, time_limit=config.time_limit, seed=config.seed)
+    price = config.latency_price
+    solved = (
+        instance if price is None else msgspec.structs.replace(instance, latency_price_per_s=price)
+    )
+    result = solve(solved, config.solver.spec, time_limit=config.time_limit, seed=config.seed)
     if result.loss is not None:
-        write_schedule(result.schedule, schedule)
+        # The file is a schedule of the instance as it lies on disk, whatever the price it was for.
+        kept = result.schedule if price is None else restated(result.schedule, instance)
+        write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
     return result
 
