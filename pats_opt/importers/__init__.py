@@ -1,4 +1,4 @@
-"""Importers: real request logs and, by the same table, other formats, as instances."""
+"""Importers: real request logs and classic benchmark formats, as instances."""
 
 from __future__ import annotations
 
@@ -7,5 +7,17 @@ FORMATS: dict[str, tuple[str, str]] = {
     "trace": (
         "pats_opt.cli.import_trace:command",
         "A request log: CSV, JSON lines or Parquet, plain or gzip.",
+    ),
+    "bin-packing": (
+        "pats_opt.cli.import_bin_packing:command",
+        "Bin packing: layouts of BPPLib and of the OR-Library.",
+    ),
+    "tsplib": (
+        "pats_opt.cli.import_tsplib:command",
+        "Travelling salesman problems, symmetric or not.",
+    ),
+    "csplib058": (
+        "pats_opt.cli.import_csplib058:command",
+        "Discrete lot sizing with sequence-dependent changeovers.",
     ),
 }

@@ -1,0 +1,266 @@
+"""TSPLIB 95 files: specification, weights and coordinates, as a matrix of distances.
+
+Source: G. Reinelt, TSPLIB 95 (1995), sections 1 and 2. GEO truncates to whole degrees as TSPLIB's
+own optima do; its text says "nearest", which gives other distances.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from pats_opt.errors import InputError
+from pats_opt.files import StrPath
+from pats_opt.importers.text import Words, read_lines
+
+#: Nodes beyond which a file is refused: the instance lists every pair of them.
+MOST_NODES = 1500
+
+Matrix = tuple[tuple[float, ...], ...]
+Point = tuple[float, ...]
+
+
+class Tsp(Struct, frozen=True):
+    """One travelling salesman problem.
+
+    Attributes:
+        name: Its name.
+        symmetric: Whether it is of TYPE TSP.
+        nodes: The nodes' numbers as the file gives them.
+        distance: ``distance[i][j]`` from the i-th to the j-th node; the diagonal is not used.
+    """
+
+    name: str
+    symmetric: bool
+    nodes: tuple[int, ...]
+    distance: Matrix
+
+
+class Entry(NamedTuple):
+    """``KEYWORD: value`` and the line it is on."""
+
+    value: str
+    line: int
+
+
+class Section(NamedTuple):
+    """The lines below ``KEYWORD``, and the number of the first one."""
+
+    lines: list[str]
+    first: int
+
+
+def read_tsplib(path: StrPath) -> Tsp:
+    """A file of TYPE TSP or ATSP.
+
+    Raises:
+        InputError: naming file, place and mend.
+    """
+    return _Reader(path).tsp()
+
+
+# -- distances -------------------------------------------------------------------------------------
+
+
+def nint(x: float) -> int:
+    """TSPLIB's nearest integer."""
+    return int(x + 0.5)
+
+
+def _euclidean(a: Point, b: Point) -> float:
+    return math.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)))
+
+
+def euc(a: Point, b: Point) -> float:
+    """EUC_2D, EUC_3D: Euclidean, rounded."""
+    return nint(_euclidean(a, b))
+
+
+def ceil(a: Point, b: Point) -> float:
+    """CEIL_2D: Euclidean, rounded up."""
+    return math.ceil(_euclidean(a, b))
+
+
+def man(a: Point, b: Point) -> float:
+    """MAN_2D, MAN_3D: sum of the differences, rounded."""
+    return nint(sum(abs(p - q) for p, q in zip(a, b, strict=True)))
+
+
+def maximum(a: Point, b: Point) -> float:
+    """MAX_2D, MAX_3D: largest of the rounded differences."""
+    return max(nint(abs(p - q)) for p, q in zip(a, b, strict=True))
+
+
+def att(a: Point, b: Point) -> float:
+    """ATT: pseudo-Euclidean."""
+    return math.ceil(math.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) / 10.0))
+
+
+def geo(a: Point, b: Point) -> float:
+    """GEO: kilometres on TSPLIB's idealised Earth, from DDD.MM latitude and longitude."""
+
+    def radians(x: float) -> float:
+        degrees = int(x)
+        return 3.141592 * (degrees + 5.0 * (x - degrees) / 3.0) / 180.0
+
+    (lat_a, lon_a), (lat_b, lon_b) = map(radians, a), map(radians, b)
+    q1, q2, q3 = math.cos(lon_a - lon_b), math.cos(lat_a - lat_b), math.cos(lat_a + lat_b)
+    angle = math.acos(0.5 * ((1.0 + q1) * q2 - (1.0 - q1) * q3))
+    return int(6378.388 * angle + 1.0)
+
+
+#: EDGE_WEIGHT_TYPE -> (coordinates of a node, distance of two).
+METRICS: dict[str, tuple[int, Callable[[Point, Point], float]]] = {
+    "EUC_2D": (2, euc),
+    "EUC_3D": (3, euc),
+    "CEIL_2D": (2, ceil),
+    "MAN_2D": (2, man),
+    "MAN_3D": (3, man),
+    "MAX_2D": (2, maximum),
+    "MAX_3D": (3, maximum),
+    "ATT": (2, att),
+    "GEO": (2, geo),
+}
+
+#: EDGE_WEIGHT_FORMAT -> the columns of row i of n that the file lists; by columns the mirror image.
+ROWS: dict[str, Callable[[int, int], range]] = {
+    "FULL_MATRIX": lambda _, n: range(n),
+    "UPPER_ROW": lambda i, n: range(i + 1, n),
+    "LOWER_ROW": lambda i, _: range(i),
+    "UPPER_DIAG_ROW": lambda i, n: range(i, n),
+    "LOWER_DIAG_ROW": lambda i, _: range(i + 1),
+    "UPPER_COL": lambda i, _: range(i),
+    "LOWER_COL": lambda i, n: range(i + 1, n),
+    "UPPER_DIAG_COL": lambda i, _: range(i + 1),
+    "LOWER_DIAG_COL": lambda i, n: range(i, n),
+}
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+class _Reader:
+    def __init__(self, path: StrPath) -> None:
+        self.path = path
+        self.entries: dict[str, Entry] = {}
+        self.sections: dict[str, Section] = {}
+        self._split(read_lines(path))
+
+    def _split(self, lines: Sequence[str]) -> None:
+        """Specification and sections; a section goes on while its lines start with a number."""
+        current: Section | None = None
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            if text == "EOF":
+                return
+            if not text:
+                continue
+            if text[0].isdigit() or text[0] in "+-.":
+                if current is None:
+                    raise self._error("numbers before any section", f"line {number}", "name it")
+                current.lines.extend([""] * (number - current.first - len(current.lines)))
+                current.lines.append(line)
+                continue
+            keyword, colon, value = text.partition(":")
+            keyword = keyword.strip().upper()
+            current = None
+            if keyword in self.entries or keyword in self.sections:
+                raise self._error(f"{keyword[:40]!r} is there twice", f"line {number}", "keep one")
+            if keyword.endswith("_SECTION"):
+                current = self.sections[keyword] = Section([], number + 1)
+            elif colon:
+                self.entries[keyword] = Entry(value.strip(), number)
+            else:
+                raise self._error(
+                    f"{text[:40]!r} is no keyword", f"line {number}", "write 'KEYWORD: value'"
+                )
+
+    def _error(self, problem: str, place: str | None, mend: str) -> InputError:
+        return InputError(problem, file=str(self.path), place=place, mend=mend)
+
+    def _entry(self, keyword: str, known: Sequence[str]) -> str:
+        """A specification's value, which must be one of these."""
+        if keyword not in self.entries:
+            raise self._error(
+                f"{keyword} is missing", None, f"add '{keyword}: ' with one of {', '.join(known)}"
+            )
+        value, line = self.entries[keyword]
+        first = value.upper().split()[:1]
+        if not first or first[0] not in known:
+            raise self._error(
+                f"{keyword} {value[:40]!r} cannot be imported",
+                f"line {line}",
+                f"it must be one of {', '.join(known)}",
+            )
+        return first[0]
+
+    def _words(self, keyword: str, why: str) -> Words:
+        if keyword not in self.sections:
+            raise self._error(f"{keyword} is missing", None, f"add it: {why}")
+        return Words(self.path, *self.sections[keyword])
+
+    def tsp(self) -> Tsp:
+        kind = self._entry("TYPE", ("TSP", "ATSP"))
+        if "FIXED_EDGES_SECTION" in self.sections:
+            raise self._error(
+                "edges that a tour must use cannot be imported",
+                f"line {self.sections['FIXED_EDGES_SECTION'].first - 1}",
+                "remove FIXED_EDGES_SECTION",
+            )
+        size = self._dimension()
+        weights = self._entry("EDGE_WEIGHT_TYPE", ("EXPLICIT", *METRICS))
+        nodes = tuple(range(1, size + 1))
+        if weights == "EXPLICIT":
+            distance = self._explicit(size, symmetric=kind == "TSP")
+        else:
+            nodes, points = self._points(size, METRICS[weights][0])
+            measure = METRICS[weights][1]
+            distance = tuple(
+                tuple(0.0 if i == j else float(measure(a, b)) for j, b in enumerate(points))
+                for i, a in enumerate(points)
+            )
+        name = self.entries.get("NAME", Entry("", 0)).value or Path(self.path).stem
+        return Tsp(name, kind == "TSP", nodes, distance)
+
+    def _dimension(self) -> int:
+        value, line = self.entries.get("DIMENSION", Entry("", 0))
+        if not line:
+            raise self._error("DIMENSION is missing", None, "add the number of nodes")
+        return Words(self.path, [value], line).whole("number of nodes", 2, MOST_NODES)
+
+    def _explicit(self, size: int, symmetric: bool) -> Matrix:
+        layout = self._entry("EDGE_WEIGHT_FORMAT", tuple(ROWS))
+        words = self._words("EDGE_WEIGHT_SECTION", f"the weights as {layout}")
+        matrix = [[0.0] * size for _ in range(size)]
+        for i in range(size):
+            for j in ROWS[layout](i, size):
+                # The diagonal is filler (0, 9999, even -1) that no tour uses.
+                low = -math.inf if i == j else 0.0
+                matrix[i][j] = words.number(f"distance from node {i + 1} to node {j + 1}", low)
+                if layout != "FULL_MATRIX":
+                    matrix[j][i] = matrix[i][j]
+                elif symmetric and j < i and matrix[i][j] != matrix[j][i]:
+                    raise self._error(
+                        f"distances of nodes {j + 1} and {i + 1} differ by direction",
+                        f"line {words.line}",
+                        "write 'TYPE: ATSP', or correct them",
+                    )
+        words.end(f"{layout} of {size} nodes")
+        return tuple(map(tuple, matrix))
+
+    def _points(self, size: int, coordinates: int) -> tuple[tuple[int, ...], list[Point]]:
+        words = self._words("NODE_COORD_SECTION", "a node's number and its coordinates a line")
+        nodes: dict[int, Point] = {}
+        for _ in range(size):
+            node = words.whole("node number", 0, 10**9)
+            if node in nodes:
+                raise self._error(
+                    f"node {node} is there twice", f"line {words.line}", "give each node once"
+                )
+            nodes[node] = tuple(words.number("coordinate", -1e9, 1e9) for _ in range(coordinates))
+        words.end(f"{size} nodes")
+        return tuple(nodes), list(nodes.values())
