@@ -29,6 +29,7 @@ def _shift(
     now: int,
     then: int,
     dims: Any,
+    strides: Any,
     arrived: Any,
     digits: Any,
     price: Any,
@@ -43,15 +44,31 @@ def _shift(
         total += arrived[q, then] - arrived[q, now]
     if total == 0:
         return target
-    for b in range(size):
+    last = classes - 1
+    inner, row = dims[last], strides[last - 1] if last > 0 else size
+    joining = arrived[last, then] - arrived[last, now]
+    free = max(0, inner - joining)  # backlogs of the last class that stay below its cap
+    for block in range(0, size, row):
+        if digits[block, 0] < 0:
+            buffer[block : block + row] = np.inf
+            continue
         index, cost = 0, 0.0
-        for q in range(classes):
-            backlog = digits[b, q] + arrived[q, then] - arrived[q, now]
+        for q in range(last):
+            backlog = digits[block, q] + arrived[q, then] - arrived[q, now]
             if backlog >= dims[q]:
                 cost += cut_cost(q, then, backlog, dims, arrived, price, least, skip, skip_at)
                 backlog = dims[q] - 1
-            index = index * dims[q] + backlog
-        buffer[b] = target[index] + cost
+            index += backlog * strides[q]
+        into = buffer[block : block + free]
+        found = target[index + joining : index + joining + free]
+        for b in range(free):
+            into[b] = found[b] + cost
+        top = target[index + inner - 1] + cost
+        for b in range(free, inner):
+            buffer[block + b] = top + cut_cost(
+                last, then, b + joining, dims, arrived, price, least, skip, skip_at
+            )
+        buffer[block + inner : block + row] = np.inf
     return buffer
 
 
@@ -79,7 +96,7 @@ def cut_cost(
     return cost
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
 def backward(
     hold: Any,
     keep: Any,
@@ -93,13 +110,11 @@ def backward(
     skip_at: Any,
     durations: Any,
     duration_at: Any,
-    moves: Any,
+    offsets: Any,
     costs: Any,
     late_at: Any,
     late_from: Any,
     late_cost: Any,
-    runs_at: Any,
-    runs: Any,
     switches: Any,
     switch_costs: Any,
     caching: bool,
@@ -112,8 +127,10 @@ def backward(
         hold: Price of holding the GPU in each tick, summed up from 0: ``(ticks + 1,)``.
         keep: The same for a place among the residents.
         dims: Backlogs told apart, by class (the cap and 0).
-        strides: Of the flattened backlog.
-        digits: Backlog by flattened index and class.
+        strides: Of the flattened backlog. Between its rows lie *guards*, backlogs that do not exist
+            and cost infinity, so that a move is one pass over all backlogs: one that takes more
+            than there is leads to a guard.
+        digits: Backlog by flattened index and class; -1 in guards.
         arrived: Jobs arrived by class and tick.
         price: Loss by class for each tick a start is later.
         least: Loss by class of a start at tick 0 alone on the GPU.
@@ -121,13 +138,11 @@ def backward(
         skip_at: Where a class's jobs begin in ``skip``; -1 where none may be skipped.
         durations: Different durations of batches, in ticks.
         duration_at: Where the moves of a duration begin; they are sorted by it.
-        moves: ``(set of runs, index offset)`` by move.
+        offsets: Flattened jobs that each move takes.
         costs: ``(fixed, by tick of the start)`` by move.
         late_at: Where a move's members with a priced deadline begin in the two below.
         late_from: First start at which they are late.
         late_cost: What that costs.
-        runs_at: Where a set of runs begins in ``runs``.
-        runs: ``(first, length)`` of the backlogs that hold the jobs a move takes.
         switches: Ticks to load before serving, to activate, and to load ahead.
         switch_costs: What each costs apart from ticks.
         caching: Whether the adapter may be resident while another one is active.
@@ -137,7 +152,7 @@ def backward(
     last, size, classes = values.shape[1] - 1, values.shape[2], dims.shape[0]
     absent, resident, active = values[0], values[1], values[2]
     for b in range(size):  # whatever is left at the last tick
-        cost = 0.0
+        cost = np.inf if digits[b, 0] < 0 else 0.0
         for q in range(classes):
             for i in range(digits[b, q]):
                 each = np.inf if hard else price[q] * last + least[q]
@@ -149,7 +164,7 @@ def backward(
     for t in range(last - 1, -1, -1):
         here = active[t]
         source = _shift(
-            active[t + 1], buffer, t, t + 1, dims, arrived, digits, price, least, skip, skip_at
+            active[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
         )
         step = hold[t + 1] - hold[t] + keep[t + 1] - keep[t]
         for b in range(size):
@@ -161,7 +176,7 @@ def backward(
                     break
                 end = last
             source = _shift(
-                active[end], buffer, t, end, dims, arrived, digits, price, least, skip, skip_at
+                active[end], buffer, t, end, dims, strides, arrived, digits, price, least, skip, skip_at
             )
             busy = hold[end] - hold[t] + keep[end] - keep[t]
             for m in range(duration_at[d], duration_at[d + 1]):
@@ -169,37 +184,37 @@ def backward(
                 for i in range(late_at[m], late_at[m + 1]):
                     if t >= late_from[i]:
                         cost += late_cost[i]
-                off = moves[m, 1]
-                for r in range(runs_at[moves[m, 0]], runs_at[moves[m, 0] + 1]):
-                    first, length = runs[r, 0], runs[r, 1]
-                    into = here[first : first + length]
-                    found = source[first - off : first - off + length]
-                    for i in range(length):
-                        into[i] = min(into[i], cost + found[i])
+                into = here[offsets[m] :]
+                found = source[: size - offsets[m]]
+                for b in range(into.shape[0]):
+                    into[b] = min(into[b], cost + found[b])
+        for b in range(size):
+            if digits[b, 0] < 0:
+                here[b] = np.inf
         _skips(here, t, dims, strides, digits, arrived, skip, skip_at)
         source = _shift(
-            absent[t + 1], buffer, t, t + 1, dims, arrived, digits, price, least, skip, skip_at
+            absent[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
         )
         for b in range(size):
             absent[t, b] = source[b]
         if caching:
             source = _shift(
-                resident[t + 1], buffer, t, t + 1, dims, arrived, digits, price, least, skip, skip_at
+                resident[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
             )
             step = keep[t + 1] - keep[t]
             for b in range(size):
                 resident[t, b] = source[b] + step
             _enter(
                 resident[t], active, buffer, t, last, switches[1], switch_costs[1], hold, keep,
-                dims, arrived, digits, price, least, skip, skip_at, hard,
+                dims, strides, arrived, digits, price, least, skip, skip_at, hard,
             )  # fmt: skip
             _enter(
                 absent[t], resident, buffer, t, last, switches[2], switch_costs[2], hold, keep,
-                dims, arrived, digits, price, least, skip, skip_at, hard,
+                dims, strides, arrived, digits, price, least, skip, skip_at, hard,
             )  # fmt: skip
         _enter(
             absent[t], active, buffer, t, last, switches[0], switch_costs[0], hold, keep,
-            dims, arrived, digits, price, least, skip, skip_at, hard,
+            dims, strides, arrived, digits, price, least, skip, skip_at, hard,
         )  # fmt: skip
         _skips(absent[t], t, dims, strides, digits, arrived, skip, skip_at)
         if caching:
@@ -224,6 +239,7 @@ def _enter(
     hold: Any,
     keep: Any,
     dims: Any,
+    strides: Any,
     arrived: Any,
     digits: Any,
     price: Any,
@@ -239,7 +255,7 @@ def _enter(
             return
         end = last
     source = _shift(
-        values[end], buffer, t, end, dims, arrived, digits, price, least, skip, skip_at
+        values[end], buffer, t, end, dims, strides, arrived, digits, price, least, skip, skip_at
     )
     busy = cost + hold[end] - hold[t] + keep[end] - keep[t]
     for b in range(into.shape[0]):
@@ -267,7 +283,7 @@ def _skips(
                 here[b] = min(here[b], here[b - strides[q]] + skip[job])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
 def follow(
     hold: Any,
     keep: Any,
@@ -281,12 +297,11 @@ def follow(
     skip_at: Any,
     durations: Any,
     duration_at: Any,
-    moves: Any,
+    takes: Any,
     costs: Any,
     late_at: Any,
     late_from: Any,
     late_cost: Any,
-    takes: Any,
     switches: Any,
     switch_costs: Any,
     caching: bool,
@@ -457,3 +472,25 @@ def _after(
             scratch[q] = dims[q] - 1
         index += scratch[q] * strides[q]
     return values[then, index] + cost  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
+def at_first(
+    values: Any,
+    state: int,
+    dims: Any,
+    strides: Any,
+    arrived: Any,
+    price: Any,
+    least: Any,
+    skip: Any,
+    skip_at: Any,
+) -> float:
+    """The value at tick 0 of what has arrived then."""
+    backlog = np.zeros(dims.shape[0], dtype=np.int64)
+    scratch = np.zeros(dims.shape[0], dtype=np.int64)
+    for q in range(dims.shape[0]):
+        backlog[q] = arrived[q, 0]
+    return _after(  # type: ignore[no-any-return]
+        values[state], 0, 0, backlog, scratch, dims, strides, arrived, price, least, skip, skip_at
+    )
