@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from pats_opt.budget_curve import (
     SAME_PRICE,
+    SLACK,
     Found,
     Measure,
     allowance,
@@ -221,9 +222,10 @@ class _Search:
         edge = self._edge()
         if edge is not None and not self._closed():
             yield slope(*edge)
-        if not met and self.by is Measure.P95:
-            # What has the least mean need not have the least p95: look all along the hull.
-            vertices = hull(self.found)
+        vertices = hull(self.found)
+        if not any(map(self._meets, vertices)):
+            # What waits least need not have the least p95, nor the least mean where weights differ:
+            # look all along the hull.
             yield from map(slope, vertices, vertices[1:])
         yield from (0.0, math.inf)  # the ends of the curve
 
@@ -269,10 +271,12 @@ class _Search:
         """Weak duality: what keeps the budget has F >= min(F + price * G) - price * allowance."""
         if bound is None or (self.by is Measure.P95 and price > 0):
             return
-        most = allowance(self.problem, self.budget_s)
+        alone = math.isinf(price)
+        unit = len(self.problem.jobs) * self.budget_s * (1 + SLACK)
+        most = unit if alone else allowance(self.problem, self.budget_s)
         best = self._best()
         met = best is not None and self._meets(best)
-        if math.isinf(price):
+        if alone:
             if bound <= most + TOLERANCE * max(1.0, most):
                 return
             if not met:

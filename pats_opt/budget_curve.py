@@ -44,13 +44,17 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A valid schedule of the instance, found at one latency price (infinite: latency alone)."""
+    """A valid schedule of the instance, found at one latency price (infinite: latency alone).
+
+    ``waited`` is G; ``plain`` is G with every weight 1, which latency alone is about.
+    """
 
     price: float
     plan: Plan
     terms: LossTerms
     metrics: Metrics
     waited: float
+    plain: float
     proven: bool
 
     @property
@@ -73,8 +77,8 @@ class Found:
         return reached is None or reached <= budget_s * (1 + SLACK)
 
     def total(self, price: float) -> float:
-        """F + price * G; at an infinite price G alone."""
-        return self.waited if math.isinf(price) else self.other + price * self.waited
+        """What the solver minimises at a price: see :func:`priced`."""
+        return self.plain if math.isinf(price) else self.other + price * self.waited
 
 
 def without_latency(terms: LossTerms) -> float:
@@ -83,7 +87,11 @@ def without_latency(terms: LossTerms) -> float:
 
 
 def priced(instance: Instance, price: float, budget_s: float) -> Instance:
-    """The instance whose loss is F + price * G, or G alone where the price is infinite."""
+    """The instance whose loss is F + price * G.
+
+    Where the price is infinite its loss is latency alone, every request's alike: the sum of the
+    latencies of those served, plus the budget for each one rejected.
+    """
     replace = msgspec.structs.replace
     if math.isinf(price):
         return replace(
@@ -110,6 +118,7 @@ def _only_waits(request: Request, budget_s: float) -> Request:
     replace = msgspec.structs.replace
     return replace(
         request,
+        weight=1.0,
         options=tuple(replace(option, quality=0.0) for option in request.options),
         reject_loss=None if request.reject_loss is None else budget_s,
     )
@@ -129,18 +138,17 @@ def found(
 ) -> Found:
     """What a restated, valid schedule is worth on the instance itself."""
     verdict, batches = examine(problem, schedule)
-    waits = {
-        job.index: job.weight * (completion - job.arrival) * problem.site.tick_s
-        for batch in batches
-        for job, _, completion in batch.members
-    }
-    rejected = [job.weight * budget_s for job in problem.jobs if job.index not in waits]
+    seconds = dict.fromkeys(range(len(problem.jobs)), budget_s)
+    for batch in batches:
+        for job, _, completion in batch.members:
+            seconds[job.index] = (completion - job.arrival) * problem.site.tick_s
     return Found(
         price=price,
         plan=_plan(problem, batches),
         terms=verdict.terms,
         metrics=measure(problem, batches),
-        waited=math.fsum([*waits.values(), *rejected]),
+        waited=math.fsum(job.weight * seconds[job.index] for job in problem.jobs),
+        plain=math.fsum(seconds.values()),
         proven=proven,
     )
 
