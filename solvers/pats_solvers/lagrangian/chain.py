@@ -81,7 +81,8 @@ class Chain:
         self.kinds, self.moves, left_out = _told_apart(problem, kinds, gpu, states)
         self.jobs = np.array([len(kind.jobs) for kind in self.kinds])
         self.price = np.array([kind.price * grain for kind in self.kinds])
-        self.constant = left_out - math.fsum(
+        # What merging left out is owed by jobs that are served here only.
+        self.constant = (0.0 if skippable else left_out) - math.fsum(
             kind.price * float(kind.before[-1]) for kind in self.kinds
         )
         grid = np.arange(ticks + 1)

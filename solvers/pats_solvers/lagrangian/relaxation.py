@@ -1,0 +1,323 @@
+"""The relaxation: everything is priced that adapters and GPUs compete for.
+
+Three kinds of prices, all per GPU kind (GPUs of equal capacity), make the problem fall apart into
+one chain for each adapter and GPU:
+
+- ``hold[t]``: holding a GPU in tick t. With one resident adapter a GPU is held from the start of a
+  switch until it is left; with more, only while it switches, serves, or (where activation takes
+  time) waits for the active adapter. At most one adapter holds a GPU at a time, or
+  ``max_per_batch`` where batches mix.
+- ``keep[t]``: being resident in tick t, where more than one adapter can be.
+- ``serve[j]``: serving job j, where there are several GPUs: each GPU's chain decides for itself which jobs
+  it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
+
+For any prices the sum of the chains' values, less what the prices are paid for, is a lower bound on
+every schedule's loss (weak duality).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from pats_opt.instance import StepsService, StepTime
+from pats_opt.problem import Problem
+from pats_solvers.dp.classes import classes
+from pats_solvers.lagrangian.chain import Chain, Floats, Ints, Path
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, CUT, SERVE, SKIP, WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class GpuKind:
+    """GPUs of equal capacity: their indices, and how many adapters each can hold."""
+
+    gpus: tuple[int, ...]
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
+
+    hold: Floats
+    keep: Floats
+    serve: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The relaxation at some prices.
+
+    Attributes:
+        bound: A lower bound on the loss of every schedule.
+        slope: A supergradient of the bound in the flat prices.
+        paths: Of each chain the best plan, and on how many GPUs of its kind it is run.
+        cut: Jobs beyond a backlog cap, served for nothing: with none the chains' values are exact.
+    """
+
+    bound: float
+    slope: Floats
+    paths: tuple[tuple[Chain, int, Path], ...]
+    cut: int
+
+
+class Relaxation:
+    """The chains of a problem, and the bound at given prices.
+
+    Args:
+        problem: The problem.
+        ticks: Where the priced grid ends, in ticks; what comes later is free.
+        states: Backlogs told apart by a chain.
+        grain: Ticks taken as one.
+        threads: Chains solved at once.
+
+    Attributes:
+        dimension: Length of a flat price vector: ``hold``, ``keep``, ``serve`` after one another.
+        signed: Prices that may be negative (``serve``).
+        constant: Loss that every schedule has.
+    """
+
+    def __init__(
+        self, problem: Problem, ticks: int, *, states: int = 400, grain: int = 1, threads: int = 1
+    ) -> None:
+        self.problem, self.threads, self.grain = problem, threads, grain
+        site = problem.site
+        self.kinds = _gpu_kinds(problem)
+        self.ticks = max(1, -(-ticks // grain))
+        self.several = len(site.gpus) > 1
+        self.caching = site.max_resident > 1
+        self.constant = 0.0
+        self._starts: list[tuple[int, int]] = []  # GPUs where the adapter is absent, and active
+        self.chains: list[Chain] = []
+        self._jobs: list[Ints] = []  # job of each place in a chain's ``skip``
+        self._unfit = np.zeros(len(problem.jobs))  # GPUs that cannot serve a job
+        relaxed = _monotone(problem)
+        for kind in self.kinds:
+            self._add(relaxed, kind, states)
+        rejects = [math.inf if j.reject_loss is None else j.reject_loss for j in problem.jobs]
+        self.reject = np.array(rejects, dtype=np.float64)
+        if self.several:  # a job that fits nowhere is rejected
+            nowhere = self._unfit == len(site.gpus)
+            self.constant += float(self.reject[nowhere].sum())
+            self._fits = ~nowhere
+        per_kind = len(self.kinds) * self.ticks
+        self.holds = per_kind
+        self.keeps = per_kind if self.caching else 0
+        self.dimension = self.holds + self.keeps + (len(problem.jobs) if self.several else 0)
+        self.signed = np.arange(self.dimension) >= self.holds + self.keeps
+        sizes = np.array([len(kind.gpus) for kind in self.kinds])
+        places = np.array([len(kind.gpus) * kind.places for kind in self.kinds])
+        self._room = np.concatenate(
+            (
+                np.repeat(sizes * site.max_per_batch, self.ticks),
+                np.repeat(places, self.ticks) if self.caching else np.zeros(0),
+            )
+        ).astype(np.float64)
+
+    def _add(self, problem: Problem, kind: GpuKind, states: int) -> None:
+        site, gpu = problem.site, kind.gpus[0]
+        by_adapter: dict[int, list] = {}  # type: ignore[type-arg]
+        for each in classes(problem):
+            alone = frozenset((each.adapter,))
+            if not self.several or site.fits(gpu, alone, each.jobs[:1]):
+                by_adapter.setdefault(each.adapter, []).append(each)
+            else:
+                self._unfit[[job.index for job in each.jobs]] += len(kind.gpus)
+        for adapter, mine in by_adapter.items():
+            chain = Chain(
+                problem, mine, gpu, self.ticks,
+                states=states, grain=self.grain, skippable=self.several,
+            )  # fmt: skip
+            there = sum(adapter in site.gpus[g].resident for g in kind.gpus)
+            self.chains.append(chain)
+            self._starts.append((len(kind.gpus) - there, there))
+            self._jobs.append(
+                np.array(
+                    [
+                        job.index
+                        for q, each in enumerate(chain.kinds)
+                        if chain.skip_at[q] >= 0
+                        for job in each.jobs
+                    ],
+                    dtype=np.int64,
+                )
+            )
+        self._of_kind = [
+            next(k for k, kind in enumerate(self.kinds) if chain.gpu in kind.gpus)
+            for chain in self.chains
+        ]
+
+    def bytes(self) -> int:
+        """Memory that an evaluation takes, in bytes."""
+        largest = sorted((chain.bytes() for chain in self.chains), reverse=True)
+        return sum(largest[: self.threads])
+
+    def prices(self, flat: Floats) -> Prices:
+        """A flat price vector by its parts."""
+        shape = (len(self.kinds), self.ticks)
+        keep = flat[self.holds : self.holds + self.keeps]
+        return Prices(
+            flat[: self.holds].reshape(shape),
+            keep.reshape(shape) if self.caching else np.zeros(shape),
+            flat[self.holds + self.keeps :],
+        )
+
+    def cumulated(self, flat: Floats, chain: int) -> tuple[Floats, Floats, Floats | None]:
+        """What chain number ``chain`` pays: hold and keep summed up, and the cost of skipping."""
+        prices, kind = self.prices(flat), self._of_kind[chain]
+        skip = None
+        if self.several:
+            jobs = self._jobs[chain]
+            arrivals = np.concatenate(
+                [each.price * each.arrivals.astype(float) for each in self.chains[chain].kinds]
+            )
+            skip = prices.serve[jobs] + arrivals
+        return _sums(prices.hold[kind]), _sums(prices.keep[kind]), skip
+
+    def evaluate(self, flat: Floats) -> Evaluation:
+        """The bound at a flat price vector, a supergradient, and the chains' plans."""
+
+        def solve(number: int) -> list[Path]:
+            chain = self.chains[number]
+            hold, keep, skip = self.cumulated(flat, number)
+            values = chain.values(hold, keep, skip)
+            return [
+                chain.path(values, hold, keep, state, skip)
+                for state, count in zip((ABSENT, ACTIVE), self._starts[number], strict=True)
+                if count
+            ]
+
+        numbers = range(len(self.chains))
+        if self.threads > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                found = list(pool.map(solve, numbers))
+        else:
+            found = [solve(number) for number in numbers]
+        terms = [self.constant]
+        slope = np.zeros(self.dimension)
+        slope[: len(self._room)] = -self._room
+        paths: list[tuple[Chain, int, Path]] = []
+        cut = 0
+        for number in numbers:
+            counts = [count for count in self._starts[number] if count]
+            for count, path in zip(counts, found[number], strict=True):
+                terms.append(count * path.value)
+                paths.append((self.chains[number], count, path))
+                cut += self._use(number, count, path, flat, slope)
+        terms.append(-float(flat[: len(self._room)] @ self._room))
+        if self.several:
+            terms.extend(self._agreement(flat, slope))
+        return Evaluation(_sum_below(terms), slope, tuple(paths), cut)
+
+    def _use(self, number: int, count: int, path: Path, flat: Floats, slope: Floats) -> int:
+        """Add to ``slope`` what a plan uses; the jobs it cuts."""
+        chain, kind = self.chains[number], self._of_kind[number]
+        rows = path.rows
+        held = rows[(rows[:, 0] != WAIT) & (rows[:, 2] > rows[:, 1])]
+        slope[kind * self.ticks : (kind + 1) * self.ticks] += count * _covered(held, self.ticks)
+        if self.caching:
+            at = self.holds + kind * self.ticks
+            there = rows[rows[:, 2] > rows[:, 1]]
+            slope[at : at + self.ticks] += count * _covered(there, self.ticks)
+        if not self.several:
+            return int((rows[:, 0] == CUT).sum())
+        skipped, cut = _skipped(chain, rows, self.cumulated(flat, number)[2])
+        first = self.holds + self.keeps
+        np.add.at(slope, first + self._jobs[number][skipped], count)
+        return cut
+
+    def _agreement(self, flat: Floats, slope: Floats) -> list[float]:
+        """The part of the bound that makes GPUs agree on who serves what."""
+        gpus = len(self.problem.site.gpus)
+        first = self.holds + self.keeps
+        serve = flat[first:]
+        slope[first:] += self._unfit
+        rejected = serve > self.reject
+        slope[first:] -= gpus - 1 + rejected
+        slope[first:][~self._fits] = 0.0
+        terms = (self._unfit - (gpus - 1)) * serve
+        terms -= np.where(rejected, serve - np.where(rejected, self.reject, 0.0), 0.0)
+        return list(map(float, terms[self._fits]))
+
+
+def _gpu_kinds(problem: Problem) -> list[GpuKind]:
+    """GPUs by capacity."""
+    site = problem.site
+    found: dict[tuple[int | None, ...], list[int]] = {}
+    for gpu in site.gpus:
+        found.setdefault(gpu.capacity, []).append(gpu.index)
+    return [GpuKind(tuple(gpus), _places(problem, gpus[0])) for gpus in found.values()]
+
+
+def _places(problem: Problem, gpu: int) -> int:
+    """Adapters that can be resident on a GPU at once."""
+    site = problem.site
+    left = site.room(gpu, frozenset())[0]
+    if left is None:
+        return site.max_resident
+    count = 0
+    for vram in sorted(site.adapter_vram)[: site.max_resident]:
+        left -= vram
+        if left < 0:
+            break
+        count += 1
+    return count
+
+
+def _monotone(problem: Problem) -> Problem:
+    """The problem, with a step-time table that never falls.
+
+    A member more must not make a batch quicker: a chain that leaves one out (to another adapter's part of a
+    mixed batch, or beyond the backlog cap) would not be a lower bound then.
+    """
+    service = problem.instance.service
+    if not isinstance(service, StepsService) or not isinstance(service.step_s.table, tuple):
+        return problem
+    table = service.step_s.table
+    rising = tuple(min(table[n:]) for n in range(len(table)))
+    if rising == table:
+        return problem
+    eased = msgspec.structs.replace(service, step_s=StepTime(table=rising))
+    return Problem(msgspec.structs.replace(problem.instance, service=eased))
+
+
+def _sums(prices: Floats) -> Floats:
+    return np.concatenate(([0.0], np.cumsum(prices)))
+
+
+def _covered(rows: Ints, ticks: int) -> Floats:
+    """How often each tick is covered by the rows' intervals."""
+    change = np.zeros(ticks + 1)
+    np.add.at(change, rows[:, 1], 1.0)
+    np.add.at(change, rows[:, 2], -1.0)
+    return np.cumsum(change)[:ticks]
+
+
+def _skipped(chain: Chain, rows: Ints, skip: Floats | None) -> tuple[Ints, int]:
+    """Places in ``skip`` of the jobs that a plan leaves to others, and how many it cuts."""
+    assert skip is not None
+    done = np.zeros(len(chain.kinds), dtype=np.int64)
+    places, cut = [], 0
+    for what, tick, _, which in rows.tolist():
+        if what == SERVE:
+            done += chain.takes[which]
+        elif what in (SKIP, CUT):
+            place = int(chain.skip_at[which] + done[which])
+            served = chain.price[which] * tick + chain.least[which]
+            if what == SKIP or skip[place] < served:
+                places.append(place)
+            else:
+                cut += 1
+            done[which] += 1
+    return np.array(places, dtype=np.int64), cut
+
+
+def _sum_below(terms: Sequence[float]) -> float:
+    """The sum, less what rounding in its terms can have added."""
+    size = math.fsum(abs(term) for term in terms)
+    return math.fsum(terms) - 1e-12 * size if math.isfinite(size) else math.fsum(terms)
