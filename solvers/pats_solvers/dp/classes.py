@@ -10,7 +10,8 @@ batch by how many of each class it takes at each step count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,13 @@ class Move:
     takes: tuple[tuple[int, int], ...]
     parts: tuple[tuple[int, int, int, int], ...]
     duration: int
+
+    def fixed(self, kinds: Sequence[JobClass]) -> float:
+        """Loss that does not depend on when it starts, at start tick 0 and without arrivals."""
+        return math.fsum(
+            n * (kinds[q].jobs[0].options[o].quality_loss + kinds[q].price * ticks)
+            for q, o, n, ticks in self.parts
+        )
 
 
 def classes(problem: Problem) -> list[JobClass]:
@@ -177,6 +185,27 @@ def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -
             )
         found.append(_move(problem, kinds, adapter, slots, counts))
     return found
+
+
+def undominated(kinds: Sequence[JobClass], found: Sequence[Move]) -> list[Move]:
+    """Batches by duration, without those that a shorter and cheaper one of the same jobs beats.
+
+    The GPU may stand idle, or be held idle at the same price, after the shorter one.
+    """
+    by_takes: dict[tuple[tuple[int, int], ...], list[tuple[int, float, Move]]] = {}
+    kept: list[Move] = []
+    for move in found:
+        if any(kinds[q].late_loss > 0.0 for q, _ in move.takes):
+            kept.append(move)  # which is cheaper depends on when it starts
+            continue
+        by_takes.setdefault(move.takes, []).append((move.duration, move.fixed(kinds), move))
+    for group in by_takes.values():
+        best = math.inf
+        for _, fixed, move in sorted(group, key=lambda g: g[:2]):
+            if fixed < best:
+                best = fixed
+                kept.append(move)
+    return sorted(kept, key=lambda move: move.duration)
 
 
 def _move(
