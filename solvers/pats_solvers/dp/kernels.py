@@ -626,7 +626,7 @@ def expand(
                 then = loss + rejecting(m, q, counts[q] - 1, counts[q])
                 least = then - loss - now + value(m, table, a, free, counts, NONE, backlogs)
                 least = max(promise, promise + least)
-                if counts[q] < m.jobs[q] and early:
+                if counts[q] < m.jobs[q] and early and a != held:
                     into = m.arrival[m.arrival_at[q] + counts[q]] - m.switch[held, a]
                     least += max(0.0, paid(m, into) - paid(m, free))
                 if least < limit and (counts[q] < m.jobs[q] or not early):
@@ -664,10 +664,11 @@ def expand(
                 looked += 1
                 if not possible or start + m.duration[move] > m.horizon:
                     continue
-                # The GPU stands idle until the switch, which no other adapter's plan can mend.
-                idle = paid(m, start - m.switch[held, a]) - paid(m, free)
-                if promise + idle >= limit:
-                    continue
+                # Until the switch the GPU stands idle. (Waiting with the adapter held is paid for.)
+                if a != held:
+                    idle = paid(m, start - m.switch[held, a]) - paid(m, free)
+                    if promise + idle >= limit:
+                        continue
                 end = start + m.duration[move]
                 cost = cost_of(m, move, a, start, held, counts)
                 own = value(m, m.active, a, end, counts, move, backlogs)
