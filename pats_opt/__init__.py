@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pats_opt.budget import BudgetResult, solve_within
+    from pats_opt.budget import solve_within
+    from pats_opt.budget_result import BudgetResult
     from pats_opt.checker import Verdict, Violation, check
     from pats_opt.errors import (
         CapabilityError,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pats_opt.solving import Result, solve
 
 _HOMES = {
-    "BudgetResult": "budget",
+    "BudgetResult": "budget_result",
     "CapabilityError": "errors",
     "InfeasibleError": "errors",
     "InputError": "errors",

@@ -55,7 +55,8 @@ def command(
     Ctrl-C or the time limit return the best schedule and bound found so far. With a latency budget
     the instance's own latency price is only where the search for the right one begins.
     """
-    from pats_opt.budget import BudgetResult, require_met, solve_within
+    from pats_opt.budget import solve_within
+    from pats_opt.budget_result import BudgetResult, require_met
     from pats_opt.errors import InfeasibleError
     from pats_opt.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.solving import require_schedule, solve

@@ -243,7 +243,7 @@ def _tradeoff(table: Table) -> Picture | None:
         title="Latency against everything else",
         svg=svg,
         caption="Each line: one solver as the latency price rises from right to left. Lower and "
-        "further left is better; what lies below and left of nothing is on the Pareto front. A "
+        "further left is better. A "
         "policy that does not look at the price stays where it is. "
         f"At most {tradeoff.MOST_DRAWN} instances are drawn.",
     )

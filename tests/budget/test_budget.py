@@ -13,8 +13,9 @@ import pytest
 from msgspec import Struct
 
 import pats_opt
-from pats_opt.budget import BudgetResult, require_met, solve_within
+from pats_opt.budget import solve_within
 from pats_opt.budget_curve import Measure, priced, without_latency
+from pats_opt.budget_result import BudgetResult, require_met
 from pats_opt.errors import InfeasibleError, InputError, NoScheduleError, SolverError
 from pats_opt.instance import Instance
 from pats_opt.plan import Plan
