@@ -109,7 +109,8 @@ def geo(a: Point, b: Point) -> float:
 
     (lat_a, lon_a), (lat_b, lon_b) = map(radians, a), map(radians, b)
     q1, q2, q3 = math.cos(lon_a - lon_b), math.cos(lat_a - lat_b), math.cos(lat_a + lat_b)
-    angle = math.acos(0.5 * ((1.0 + q1) * q2 - (1.0 - q1) * q3))
+    cosine = 0.5 * ((1.0 + q1) * q2 - (1.0 - q1) * q3)
+    angle = math.acos(max(-1.0, min(1.0, cosine)))
     return int(6378.388 * angle + 1.0)
 
 
@@ -131,12 +132,12 @@ ROWS: dict[str, Callable[[int, int], range]] = {
     "FULL_MATRIX": lambda _, n: range(n),
     "UPPER_ROW": lambda i, n: range(i + 1, n),
     "LOWER_ROW": lambda i, _: range(i),
-    "UPPER_DIAG_ROW": lambda i, n: range(i, n),
+    "UPPER_DIAG_ROW": range,
     "LOWER_DIAG_ROW": lambda i, _: range(i + 1),
     "UPPER_COL": lambda i, _: range(i),
     "LOWER_COL": lambda i, n: range(i + 1, n),
     "UPPER_DIAG_COL": lambda i, _: range(i + 1),
-    "LOWER_DIAG_COL": lambda i, n: range(i, n),
+    "LOWER_DIAG_COL": range,
 }
 
 

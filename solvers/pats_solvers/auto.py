@@ -2,9 +2,11 @@
 
 The dynamic program goes first, where it applies (one GPU, one resident adapter): it is the quickest
 by far to prove an optimum, and its beams find good schedules. CP-SAT is next, briefly, for what the
-first one does not do: it soon finds good schedules, and settles a few requests for good. The MILP
-follows with the best schedule known, whose loss narrows its windows and so its model; where
-its model fits, its bound is the stronger one. CP-SAT has what is left of the time.
+first one does not do: it soon finds good schedules, and settles a few requests for good. It goes
+before the program where one of its models is made for the problem: packings, and sequences that
+only switching makes dear. The MILP follows with the best schedule known, whose loss narrows its
+windows and so its model; where its model fits, its bound is the stronger one. CP-SAT has what is
+left of the time.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Auto(Struct, frozen=True, kw_only=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits; where no model fits, return the schedule to start from."""
-        from pats_solvers.cpsat import CpSat
+        from pats_solvers.cpsat import CpSat, leads
         from pats_solvers.dp import Dp
         from pats_solvers.milp import Milp
 
@@ -60,7 +62,11 @@ class Auto(Struct, frozen=True, kw_only=True):
         relay = _Relay(problem, run)
         dp, cpsat = Dp(memory_gib=self.memory_gib / 2), CpSat(memory_gib=self.memory_gib)
         milp = Milp(memory_gib=self.memory_gib)
-        for solver, seconds in ((dp, first), (cpsat, opening), (milp, None), (cpsat, None)):
+        turns: list[tuple[Solver, float | None]]
+        turns = [(dp, first), (cpsat, opening), (milp, None), (cpsat, None)]
+        if leads(problem):
+            turns.insert(0, (cpsat, first))
+        for solver, seconds in turns:
             if relay.over():
                 break
             if solver.name in relay.left_out or seconds == 0:

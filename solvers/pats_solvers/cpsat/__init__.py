@@ -1,5 +1,6 @@
-"""The ``cpsat`` solver: every feature of the problem, on a model that ticks do not enlarge."""
+"""The ``cpsat`` solver: every feature of the problem, on models that ticks do not enlarge."""
 
+from pats_solvers.cpsat.formulations import leads
 from pats_solvers.cpsat.solver import CpSat
 
-__all__ = ["CpSat"]
+__all__ = ["CpSat", "leads"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pats_solvers.cpsat.scaling import Losses
@@ -10,8 +10,15 @@ from pats_solvers.cpsat.scaling import Losses
 Var = Any  #: a CP-SAT variable, or a linear expression of some
 
 
+class BuildingStopped(Exception):  # noqa: N818
+    """Time ran out, or the user stopped, before the model was complete."""
+
+
 class Builder:
     """A CP-SAT model being built.
+
+    Args:
+        stop: Asked now and then; building ends where it answers anything.
 
     Attributes:
         cp: The ``CpModel``.
@@ -21,12 +28,18 @@ class Builder:
 
     losses: Losses
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Callable[[], object] = lambda: None) -> None:
         from ortools.sat.python import cp_model
 
         self.cp: Any = cp_model.CpModel()
         self.flags: list[tuple[Var, list[Var]]] = []
         self._cost: list[tuple[float, Var, int]] = []
+        self._stop = stop
+
+    def go_on(self) -> None:
+        """Raise :class:`BuildingStopped` where it is time to stop."""
+        if self._stop():
+            raise BuildingStopped
 
     def flag(self) -> Var:
         """A new Boolean variable."""

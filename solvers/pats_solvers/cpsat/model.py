@@ -18,15 +18,12 @@ import math
 from collections.abc import Callable, Sequence
 
 from pats_opt.loss import switching_loss
+from pats_opt.plan import Plan
 from pats_opt.problem import Adapters, Job, Problem
 from pats_solvers.cpsat.build import Builder, Var, grouped
 from pats_solvers.cpsat.durations import Durations, load_units
-from pats_solvers.cpsat.layout import by_steps, identical_gpus, interchangeable
+from pats_solvers.cpsat.layout import Batch, by_steps, identical_gpus, interchangeable, timed
 from pats_solvers.windows import earliest_completion, largest_batch, latest_completions
-
-
-class BuildingStopped(Exception):  # noqa: N818
-    """Time ran out, or the user stopped, before the model was complete."""
 
 
 class Position:
@@ -80,8 +77,7 @@ class Model(Builder):
         Raises:
             BuildingStopped: ``stop`` answered.
         """
-        super().__init__()
-        self._stop = stop
+        super().__init__(stop)
         self.problem = problem
         self.durations = Durations(problem)
         self.exact = self.durations.exact
@@ -95,16 +91,12 @@ class Model(Builder):
         self._from_on: dict[tuple[int, int], list[Var]] = {}  # (job, GPU) -> per place in order
         self.rows = [self._row(g.index) for g in problem.site.gpus]
         for job in problem.jobs:
-            self._go_on()
+            self.go_on()
             self._job(job)
         self._first_come_first_served()
         for alike in identical_gpus(problem):
             self._first_jobs_in_order(alike)
         self.minimise()
-
-    def _go_on(self) -> None:
-        if self._stop():
-            raise BuildingStopped
 
     def _kept(self, gpu: int) -> Adapters:
         """Adapters with requests for this GPU, and those whose load is cheaper than activation.
@@ -129,7 +121,7 @@ class Model(Builder):
         least = 1 if slotted else min(self.durations.shortest, default=1)
         row: list[Position] = []
         for b in range(len(jobs)):
-            self._go_on()
+            self.go_on()
             p, before = Position(), row[-1] if row else None
             # b batches come before it, each of which takes the least duration.
             p.x = {
@@ -401,6 +393,23 @@ class Model(Builder):
         """Whether a GPU serves a job, None where it cannot."""
         flags = self._from_on.get((job.index, gpu))
         return None if not flags or isinstance(flags[0], int) else flags[0]
+
+    # -- plans -----------------------------------------------------------------------------------
+
+    def plan(self, value: Callable[[Var], int]) -> Plan:
+        """The plan of a solution's values."""
+        gpus = [
+            [
+                Batch(
+                    tuple(key for key, v in p.x.items() if value(v)),
+                    frozenset(a for a, v in p.resident.items() if value(v)),
+                )
+                for p in row
+                if value(p.used)
+            ]
+            for row in self.rows
+        ]
+        return timed(self.problem, gpus)
 
 
 def _options(p: Position, job: Job) -> list[tuple[int, Var]]:

@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Annotated, Any, ClassVar
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from pats_opt.checker import TOLERANCE
-from pats_opt.errors import InputError, SolverError
+from pats_opt.errors import CapabilityError, InputError, SolverError
 from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.solving import valid_loss
-from pats_solvers.cpsat.hint import add_hint
-from pats_solvers.cpsat.layout import Batch, timed
-from pats_solvers.cpsat.model import BuildingStopped, Model
+from pats_solvers.cpsat.build import BuildingStopped
+from pats_solvers.cpsat.formulations import FORMULATIONS, CpModel, chosen
 from pats_solvers.windows import least_loss, least_switching
-
-#: Bytes per choice (job, option, GPU, position), once for the model and once per worker: measured,
-#: as peaks of 40 s with 60 and 100 requests.
-BYTES_PER_CHOICE = 12_000
 
 #: Seconds between looks at the interrupt flag while the native search runs.
 POLL_S = 0.05
 
 
-def choices(problem: Problem) -> int:
-    """How many (job, option, GPU, position) the model has at most: what its size grows with."""
-    hosts = [problem.hosts(job) for job in problem.jobs]
-    positions = [sum(1 for h in hosts if gpu.index in h) for gpu in problem.site.gpus]
-    return sum(len(job.options) * positions[g] for job in problem.jobs for g in hosts[job.index])
-
-
 class CpSat(Struct, frozen=True, kw_only=True):
-    """OR-Tools CP-SAT on a model of positions whose size does not depend on ticks.
+    """OR-Tools CP-SAT on models whose size does not depend on ticks.
+
+    ``positions`` states every problem. ``circuit`` is for one GPU with one resident adapter and
+    batches of one request; ``packing`` for one GPU and adapter where only what goes together
+    counts: there, the LP proves what the positions cannot.
 
     Attributes:
+        formulation: The model; ``auto`` takes the most special one that can state the problem.
         memory_gib: Refuse a problem whose model and search are estimated to take more, in GiB.
-        linearization: CP-SAT's ``linearization_level``: how much of the model its LP sees.
+        linearization: CP-SAT's ``linearization_level``: how much of the model its LP sees; None
+            for what suits the model.
     """
 
     name: ClassVar[str] = "cpsat"
@@ -49,37 +44,56 @@ class CpSat(Struct, frozen=True, kw_only=True):
         bound=True, warm_start=True, packages=("ortools",)
     )
 
+    formulation: Literal["auto", "positions", "circuit", "packing"] = "auto"
     memory_gib: Annotated[float, Meta(gt=0)] = 4.0
-    linearization: Annotated[int, Meta(ge=0, le=2)] = 0
-
-    def estimate_gib(self, problem: Problem, jobs: int = 1) -> float:
-        """GiB that solving is estimated to take with ``jobs`` workers."""
-        return choices(problem) * BYTES_PER_CHOICE * (1 + jobs) / 2**30
+    linearization: Annotated[int, Meta(ge=0, le=2)] | None = None
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits.
 
         Raises:
+            CapabilityError: ``formulation`` cannot state the problem.
             InputError: The model would take more than ``memory_gib``.
         """
         if not problem.jobs:
             return Outcome(Stop.OPTIMAL, Plan(((),) * len(problem.site.gpus)), 0.0)
-        estimate = self.estimate_gib(problem, run.jobs)
+        name = chosen(problem) if self.formulation == "auto" else self.formulation
+        formulation = FORMULATIONS[name]
+        if (why := formulation.unfit(problem)) is not None:
+            raise CapabilityError(
+                f"formulation {name!r} of solver 'cpsat' cannot handle {why}",
+                mend="use formulation=auto",
+            )
+        size = formulation.size(problem)
+        estimate = size * formulation.bytes_per_size * (1 + run.jobs) / 2**30
         if estimate > self.memory_gib:
             raise InputError(
-                f"cpsat's model of {choices(problem)} choices would take about {estimate:.1f} GiB, "
+                f"cpsat's {name} model of size {size} would take about {estimate:.1f} GiB, "
                 f"limit {self.memory_gib:g}",
                 mend="raise memory_gib, split the instance, or use a policy",
             )
+        run = replace(run, start=_start(problem, formulation.quick_plan(problem, run.stop), run))
         try:
-            model = Model(problem, run.start[1] if run.start else None, run.stop)
+            model = formulation.build(problem, run.start[1] if run.start else None, run.stop)
         except BuildingStopped:
             return _unsearched(problem, run)
         if run.start:
-            add_hint(model, run.start[0])
+            formulation.hint(model, run.start[0])
         if run.stop():
             return _unsearched(problem, run)
-        return _Search(self, problem, run, model).outcome()
+        search = _Search(problem, run, model, {"formulation": name})
+        level = formulation.linearization if self.linearization is None else self.linearization
+        search.native.parameters.linearization_level = level
+        search.native.parameters.cp_model_probing_level = formulation.probing
+        return search.outcome()
+
+
+def _start(problem: Problem, quick: Plan | None, run: Run) -> tuple[Plan, float] | None:
+    """The better one of a quick plan and the run's start."""
+    loss = None if quick is None else valid_loss(problem, quick)
+    if quick is None or loss is None or (run.start is not None and run.start[1] <= loss):
+        return run.start
+    return quick, loss
 
 
 def _least(problem: Problem) -> float:
@@ -100,10 +114,10 @@ def _unsearched(problem: Problem, run: Run) -> Outcome:
 class _Search:
     """One native search, and what comes of it."""
 
-    def __init__(self, solver: CpSat, problem: Problem, run: Run, model: Model) -> None:
+    def __init__(self, problem: Problem, run: Run, model: CpModel, details: dict[str, Any]) -> None:
         from ortools.sat.python import cp_model
 
-        self.problem, self.run, self.model = problem, run, model
+        self.problem, self.run, self.model, self.details = problem, run, model, details
         self.best = run.start
         self.bound = _least(problem)
         self.cp: Any = cp_model
@@ -112,7 +126,6 @@ class _Search:
         parameters = self.native.parameters
         parameters.num_workers = run.jobs
         parameters.random_seed = run.seed % 2**31
-        parameters.linearization_level = solver.linearization
         parameters.catch_sigint_signal = False  # Ctrl-C is ours: it sets run.interrupted
         # OR-Tools 9.15's presolve of at-most-ones with linear constraints can cut off the optimum
         # (its issue 5293; seed 64 of the tests shows it). A work limit of 0 skips that step.
@@ -133,7 +146,7 @@ class _Search:
             return Outcome(Stop.INFEASIBLE, details=self._details("infeasible"))
         self._raise_bound(self.native.best_objective_bound)
         if status in (cp.OPTIMAL, cp.FEASIBLE):
-            self._offer(self._plan())
+            self._offer(self.model.plan(self.native.value))
         loss = self.best[1] if self.best else None
         bound = self.bound if loss is None else min(self.bound, loss)
         if loss is not None and loss - bound <= TOLERANCE * loss:
@@ -207,24 +220,10 @@ class _Search:
         if loss is not None and (self.best is None or loss < self.best[1]):
             self.best = plan, loss
 
-    def _plan(self) -> Plan:
-        value = self.native.boolean_value
-        gpus = [
-            [
-                Batch(
-                    tuple(key for key, v in p.x.items() if value(v)),
-                    frozenset(a for a, v in p.resident.items() if value(v)),
-                )
-                for p in row
-                if value(p.used)
-            ]
-            for row in self.model.rows
-        ]
-        return timed(self.problem, gpus)
-
     def _details(self, status: str) -> dict[str, Any]:
         proto = self.model.cp.proto
         return {
+            **self.details,
             "status": status,
             "variables": len(proto.variables),
             "constraints": len(proto.constraints),

@@ -1,0 +1,232 @@
+"""The circuit model: where every batch holds one job, a schedule is a path through the jobs.
+
+One GPU, one resident adapter, batches of one. An arc from job i to job j says that j is the next
+one served; it carries the switch between their adapters. The arcs form one circuit through a depot,
+the GPU at tick 0, so CP-SAT's own subtour cuts bound what the switches cost: this is where its LP
+is strong, also with ``pairs`` (sequence-dependent set-ups, the travelling salesman problem). What
+waiting costs is bounded as poorly as in the model of positions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from pats_opt.loss import is_late, switching_loss
+from pats_opt.plan import Plan
+from pats_opt.problem import Adapters, Job, Problem, Switch
+from pats_solvers.cpsat.build import Builder, Var
+from pats_solvers.cpsat.layout import Batch, interchangeable, normal, timed
+from pats_solvers.windows import largest_batch, latest_completions
+
+#: Where the circuit comes from and goes to; job j is node j + 1.
+DEPOT = 0
+
+
+def unfit(problem: Problem) -> str | None:
+    """Why the model cannot state a problem, or None."""
+    site = problem.site
+    if len(site.gpus) != 1:
+        return "several GPUs"
+    if site.max_resident > 1:
+        return "max_resident above 1"
+    return None if largest_batch(problem, 0) <= 1 else "batches of several requests"
+
+
+def arcs(problem: Problem) -> int:
+    """How many arcs the model has at most: what its size grows with."""
+    return (len(problem.jobs) + 1) ** 2
+
+
+class Circuit(Builder):
+    """A problem as a CP-SAT circuit.
+
+    Attributes:
+        arc: Whether job j comes right after job i; None is tick 0 as ``i``, the end as ``j``.
+        x: Whether job j is served with option o.
+        start: Start tick per job (anything where the job is rejected).
+        exact: Whether durations are the clock's own: they always are.
+    """
+
+    exact = True
+
+    def __init__(
+        self, problem: Problem, known_loss: float | None, stop: Callable[[], object]
+    ) -> None:
+        """Build the model of the schedules of at most ``known_loss``.
+
+        Args:
+            problem: What to solve.
+            known_loss: Loss of a schedule, or None.
+            stop: Asked now and then; building ends where it answers anything.
+
+        Raises:
+            BuildingStopped: ``stop`` answered.
+        """
+        super().__init__(stop)
+        self.problem = problem
+        self.latest = latest_completions(problem, known_loss)
+        self.x: dict[tuple[int, int], Var] = {}
+        self.arc: dict[tuple[int | None, int | None], Var] = {}
+        self.start: list[Var] = []
+        self.rejected: dict[int, Var] = {}
+        self.late: dict[int, Var] = {}
+        for job in problem.jobs:
+            self._job(job)
+        self._first_come_first_served()
+        self._circuit()
+        self.minimise()
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def _offset(self, job: Job, option: int) -> int:
+        """Ticks from the start to the completion of a job alone."""
+        return self.problem.site.clock.completions(((job.options[option].steps, 1),))[0]
+
+    def _duration(self, job: Job, option: int) -> int:
+        return self.problem.site.clock.duration(((job.options[option].steps, 1),))
+
+    def _job(self, job: Job) -> None:
+        """Served once or rejected once, in its window, and what either costs."""
+        cp, site, j = self.cp, self.problem.site, job.index
+        servable = bool(self.problem.hosts(job))
+        offsets = {
+            o: offset
+            for o, latest in enumerate(self.latest[j])
+            if servable
+            and latest is not None
+            and job.arrival + (offset := self._offset(job, o)) <= latest
+        }
+        for o in offsets:
+            self.x[j, o] = self.flag()
+            self.pay(job.options[o].quality_loss, self.x[j, o])
+        choices = [self.x[j, o] for o in offsets]
+        if job.reject_loss is not None:
+            self.rejected[j] = self.flag()
+            choices.append(self.rejected[j])
+            self.pay(job.reject_loss, self.rejected[j])
+        cp.add_exactly_one(choices)
+        starts = {o: (self.latest[j][o] or 0) - offset for o, offset in offsets.items()}
+        last = max(starts.values(), default=job.arrival)
+        start = cp.new_int_var(job.arrival, last, "")
+        self.start.append(start)
+        delay: Var = start - job.arrival
+        for o, offset in offsets.items():
+            if starts[o] < last:
+                cp.add(start <= starts[o]).only_enforce_if(self.x[j, o])
+            if site.horizon is not None:
+                end = start + self._duration(job, o)
+                cp.add(end <= site.horizon).only_enforce_if(self.x[j, o])
+            delay += offset * self.x[j, o]
+        self._delay(job, delay, last - job.arrival + max(offsets.values(), default=0))
+
+    def _delay(self, job: Job, delay: Var, longest: int) -> None:
+        """What a job pays for its latency; a rejected one has none."""
+        cp, site = self.cp, self.problem.site
+        rejected = self.rejected.get(job.index)
+        if rejected is not None:
+            # Pinning the start makes the latency 0 and the start no choice.
+            cp.add(self.start[job.index] == job.arrival).only_enforce_if(rejected)
+        self.pay(site.latency_price_per_s * job.weight * site.tick_s, delay, longest)
+        if job.deadline is not None and site.late_price * job.weight > 0:
+            self.late[job.index] = late = self.flag()
+            cp.add(delay <= job.deadline).only_enforce_if(late.negated())
+            self.pay(site.late_price * job.weight, late)
+
+    def _first_come_first_served(self) -> None:
+        """Of two interchangeable jobs the one that arrives first starts first (see layout)."""
+        for group in interchangeable(self.problem):
+            may_be_rejected = group[0] in self.rejected  # then any of them may be missing
+            pairs = (
+                itertools.combinations(group, 2) if may_be_rejected else itertools.pairwise(group)
+            )
+            for i, j in pairs:
+                both = [self.rejected[k].negated() for k in (i, j) if k in self.rejected]
+                order = self.cp.add(self.start[i] < self.start[j])
+                if both:
+                    order.only_enforce_if(both)
+
+    # -- the circuit -----------------------------------------------------------------------------
+
+    def _switch(self, before: Job | None, job: Job) -> Switch:
+        resident: Adapters = self.problem.site.gpus[0].resident
+        if before is not None:
+            resident = frozenset((before.adapter,))
+        own = frozenset((job.adapter,))
+        return self.problem.site.switch(resident, own, own, None if before is None else resident)
+
+    def _followers(self) -> Iterator[tuple[Job | None, Job]]:
+        """Which job may come right after which (None: first), first come first served."""
+        passed = {
+            (j, i)
+            for group in interchangeable(self.problem)
+            for i, j in itertools.combinations(group, 2)
+        }
+        for job in self.problem.jobs:
+            self.go_on()
+            yield None, job
+            for before in self.problem.jobs:
+                if before is not job and (before.index, job.index) not in passed:
+                    yield before, job
+
+    def _circuit(self) -> None:
+        cp, site, jobs = self.cp, self.problem.site, self.problem.jobs
+        ends = [
+            self.start[job.index]
+            + sum(
+                self._duration(job, o) * self.x[job.index, o]
+                for o in range(len(job.options))
+                if (job.index, o) in self.x
+            )
+            for job in jobs
+        ]
+        for before, job in self._followers():
+            switch = self._switch(before, job)
+            taken = self.flag()
+            self.arc[None if before is None else before.index, job.index] = taken
+            free = 0 if before is None else ends[before.index]
+            cp.add(self.start[job.index] >= free + switch.ticks).only_enforce_if(taken)
+            self.pay(switching_loss(site, switch.seconds), taken)
+        for i in (None, *range(len(jobs))):
+            if i is not None or len(self.rejected) == len(jobs):
+                self.arc[i, None] = self.flag()
+        edges = [
+            (DEPOT if i is None else i + 1, DEPOT if j is None else j + 1, taken)
+            for (i, j), taken in self.arc.items()
+        ]
+        cp.add_circuit(edges + [(j + 1, j + 1, v) for j, v in self.rejected.items()])
+
+    # -- plans -----------------------------------------------------------------------------------
+
+    def plan(self, value: Callable[[Var], int]) -> Plan:
+        """The plan of a solution's values."""
+        option = {j: o for (j, o), v in self.x.items() if value(v)}
+        after = {i: j for (i, j), v in self.arc.items() if value(v)}
+        batches, j = [], after[None]
+        while j is not None:
+            adapter = self.problem.jobs[j].adapter
+            batches.append(Batch(((j, option[j]),), frozenset((adapter,))))
+            j = after[j]
+        return timed(self.problem, [batches])
+
+    def hint(self, plan: Plan) -> None:
+        """Hint ``plan``, first come first served and timed early, for every variable."""
+        everything = frozenset(range(len(self.problem.site.adapter_ids)))
+        batches = timed(self.problem, normal(self.problem, plan, [everything])).gpus[0]
+        served = [(batch.members[0], batch.start) for batch in batches]
+        order = [None, *(j for (j, _), _ in served), None]
+        taken = set(itertools.pairwise(order))
+        chosen = {member for member, _ in served}
+        starts = {j: start for (j, _), start in served}
+        for key, v in self.x.items():
+            self.cp.add_hint(v, key in chosen)
+        for pair, v in self.arc.items():
+            self.cp.add_hint(v, pair in taken)
+        for job in self.problem.jobs:
+            self.cp.add_hint(self.start[job.index], starts.get(job.index, job.arrival))
+        for j, v in self.rejected.items():
+            self.cp.add_hint(v, j not in starts)
+        done = {j: starts[j] + self._offset(self.problem.jobs[j], o) for j, o in chosen}
+        for j, v in self.late.items():
+            job = self.problem.jobs[j]
+            self.cp.add_hint(v, is_late(job, done.get(j, job.arrival)))
