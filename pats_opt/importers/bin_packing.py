@@ -49,6 +49,13 @@ class BinPacking(Struct, frozen=True):
         return len(left)
 
 
+class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
+    """What an instance notes of its origin."""
+
+    name: str
+    best_known: int | None = None
+
+
 def import_bin_packing(
     path: StrPath, *, problem: str | None = None, bins: int | None = None
 ) -> Instance:
@@ -106,12 +113,7 @@ def bin_packing_instance(packing: BinPacking, *, bins: int | None = None) -> Ins
         adapters=(ADAPTER,),
         requests=requests,
         horizon=horizon,
-        source={
-            "format": FORMAT,
-            "name": packing.name,
-            "items": len(packing.sizes),
-            "best_known": packing.best_known,
-        },
+        source=Source(name=packing.name, best_known=packing.best_known),
     )
 
 

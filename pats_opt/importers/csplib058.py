@@ -41,6 +41,14 @@ class LotSizing(Struct, frozen=True):
     best_known: float | None = None
 
 
+class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
+    """What an instance notes of its origin."""
+
+    name: str
+    periods: int
+    best_known: float | None = None
+
+
 def import_csplib058(path: StrPath) -> Instance:
     """A ``.psp`` file as an instance.
 
@@ -101,13 +109,7 @@ def lot_sizing_instance(lots: LotSizing) -> Instance:
         adapters=names,
         requests=requests,
         horizon=periods,
-        source={
-            "format": FORMAT,
-            "name": lots.name,
-            "periods": periods,
-            "items": len(names),
-            "best_known": lots.best_known,
-        },
+        source=Source(name=lots.name, periods=periods, best_known=lots.best_known),
         pairs=pairs,
         latency_price=lots.stocking,
     )

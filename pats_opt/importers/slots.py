@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.instance import (
@@ -17,6 +20,9 @@ from pats_opt.instance import (
     Transition,
     validate,
 )
+from pats_opt.parsing import convert
+
+S = TypeVar("S", bound=Struct)
 
 #: Key below ``extra`` that says what an instance was imported from; exporters read it.
 SOURCE = "source"
@@ -32,7 +38,7 @@ def slot_instance(
     adapters: Iterable[str],
     requests: Iterable[Request],
     horizon: int,
-    source: dict[str, Any],
+    source: Struct,
     pairs: Iterable[Transition] = (),
     resident: tuple[str, ...] = (),
     latency_price: float = 0.0,
@@ -48,7 +54,7 @@ def slot_instance(
         adapters: Ids of the adapters.
         requests: The requests; :func:`slot_request` makes them.
         horizon: Number of slots.
-        source: What exporters need to know, with the key ``format``.
+        source: What exporters need to know; its tag is the format.
         pairs: Transitions that cost something.
         resident: The adapter at hand in slot 0, if any.
         latency_price: Loss per slot of waiting.
@@ -64,7 +70,7 @@ def slot_instance(
         latency_price_per_s=latency_price,
         horizon_ticks=horizon,
         requests=tuple(requests),
-        extra={SOURCE: source},
+        extra={SOURCE: msgspec.to_builtins(source)},
     )
     validate(instance)
     return instance
@@ -89,18 +95,28 @@ def slot_request(
     )
 
 
-def source_of(instance: Instance, wanted: str) -> dict[str, Any]:
-    """What the importer of format ``wanted`` noted in the instance.
+def source_of(instance: Instance, kind: type[S]) -> S:
+    """What an importer noted in the instance.
+
+    Args:
+        instance: The instance.
+        kind: The importer's record; its tag is the format.
 
     Raises:
-        InputError: The instance was imported from another format, or from none.
+        InputError: The instance was imported from another format, or from none, or the note is
+            damaged.
     """
     extra = instance.extra if isinstance(instance.extra, dict) else {}
-    source = extra.get(SOURCE)
-    if not isinstance(source, dict) or source.get("format") != wanted:
+    wanted = kind.__struct_config__.tag
+    noted = extra.get(SOURCE)
+    if not isinstance(noted, dict) or noted.get("format") != wanted:
         raise InputError(
             f"the instance was not imported from {wanted!r}",
             place=f"extra.{SOURCE}.format",
             mend=f"import one with 'pats-opt import {wanted}', or choose another format",
         )
-    return source
+    try:
+        return convert(noted, kind)
+    except InputError as error:
+        place = ".".join(filter(None, ("extra", SOURCE, error.place)))
+        raise InputError(error.problem, place=place, mend="import the instance again") from None

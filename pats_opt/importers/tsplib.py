@@ -13,6 +13,8 @@ constant switching cost every order would cost the same; it is the matrix that m
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from pats_opt.errors import InputError
 from pats_opt.files import StrPath
 from pats_opt.importers.slots import slot_instance, slot_request
@@ -20,6 +22,14 @@ from pats_opt.importers.tsplib_file import Tsp, read_tsplib
 from pats_opt.instance import Instance, Transition
 
 FORMAT = "tsplib"
+
+
+class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
+    """What an instance notes of its origin; ``nodes`` are the file's numbers by adapter id."""
+
+    name: str
+    closed: bool
+    nodes: dict[str, int]
 
 
 def import_tsplib(path: StrPath, *, closed: bool = True, start: int | None = None) -> Instance:
@@ -63,14 +73,9 @@ def tsp_instance(tsp: Tsp, *, closed: bool = True, start: int | None = None) -> 
         adapters=names.values(),
         requests=[slot_request(name, name, {"batch": 1.0}, slot=slot) for name, slot in visits],
         horizon=len(visits),
-        source={
-            "format": FORMAT,
-            "name": tsp.name,
-            "type": "TSP" if tsp.symmetric else "ATSP",
-            "closed": closed,
-            "start": start,
-            "nodes": {name: node for node, name in names.items()},
-        },
+        source=Source(
+            name=tsp.name, closed=closed, nodes={name: node for node, name in names.items()}
+        ),
         pairs=pairs,
         resident=() if start is None else (names[start],),
     )

@@ -1,0 +1,48 @@
+"""``pats-opt export``: a schedule in the terms of the format its instance was imported from."""
+
+from __future__ import annotations
+
+import click
+
+from pats_opt.cli import common
+from pats_opt.exporters import FORMATS
+
+
+@click.command(
+    "export",
+    help="Turn SCHEDULE back into FORMAT, once it has passed the checker.\n\n\b\n"
+    + "\n".join(f"  {name:<12} {text}" for name, (_, text) in FORMATS.items())
+    + "\n\n\b\n  pats-opt export tsplib gr17-schedule.json --instance gr17.json -o gr17.tour",
+)
+@click.argument("format", type=click.Choice(list(FORMATS)))
+@click.argument("schedule", type=common.FILE)
+@click.option("--instance", type=common.FILE, required=True, help="The schedule's instance.")
+@click.option("-o", "--output", type=common.FILE, help="Write to this file [standard output].")
+@common.json_option
+def command(format: str, schedule: str, instance: str, output: str | None, as_json: bool) -> None:  # noqa: A002
+    """Export a schedule."""
+    from pats_opt.errors import InputError
+    from pats_opt.exporters import checked, export
+    from pats_opt.files import read_instance, read_schedule, write_bytes
+
+    document, claimed = read_instance(instance), read_schedule(schedule)
+    try:
+        problem = checked(document, claimed)
+    except InputError as error:
+        raise error.in_file(schedule) from None
+    try:
+        exported = export(format, problem, claimed)
+    except InputError as error:
+        raise error.in_file(instance) from None
+    if output is not None:
+        write_bytes(output, exported.text.encode())
+    if as_json:
+        common.print_json(exported.document)
+    elif output is None:
+        click.echo(exported.text, nl=False)
+    else:
+        objective = exported.document["objective"]
+        click.echo(
+            f"{output}: {format}" + ("" if objective is None else f", objective {objective:g}"),
+            err=True,
+        )

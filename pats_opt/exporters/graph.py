@@ -1,0 +1,64 @@
+"""What a schedule switches, as a directed graph of adapters, for Gephi, Cytoscape or networkx."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pats_opt.errors import InputError
+from pats_opt.exporters import Exported
+from pats_opt.problem import Problem
+from pats_opt.schedule import Schedule
+
+#: Name of the node for "nothing resident".
+NOTHING = "(nothing)"
+
+
+def export(problem: Problem, schedule: Schedule) -> Exported:
+    """A node per adapter, an edge per changeover that some GPU makes, as GraphML.
+
+    Nodes tell memory and requests; edges how often and for how many seconds they are used. The
+    batches of each GPU in turn make its walk through the graph.
+
+    Raises:
+        InputError: More than one adapter may be resident: then a switch is no step between two.
+    """
+    import networkx as nx
+
+    site = problem.site
+    if site.max_resident > 1:
+        raise InputError(
+            "switches between sets of adapters make no graph of adapters",
+            place="switching.max_resident",
+            mend="export instances with max_resident 1",
+        )
+    asked = Counter(job.adapter for job in problem.jobs)
+    graph: nx.DiGraph[str] = nx.DiGraph(name=problem.instance.name)
+    for index, adapter in enumerate(problem.instance.adapters):
+        graph.add_node(adapter.id, vram_gib=adapter.vram_gib, requests=asked[index])
+    for gpu, plan in zip(problem.instance.gpus, schedule.gpus, strict=True):
+        held = gpu.resident[0] if gpu.resident else None
+        for batch in plan.batches:
+            for target in batch.load:
+                before = frozenset(() if held is None else (site.adapter_index[held],))
+                seconds = site.load_seconds(site.adapter_index[target], before)
+                source = NOTHING if held is None else held
+                known = graph.get_edge_data(source, target, {"switches": 0, "seconds": 0.0})
+                graph.add_edge(
+                    source,
+                    target,
+                    switches=known["switches"] + 1,
+                    seconds=known["seconds"] + seconds,
+                )
+                held = target
+    edges = [
+        {"from": a, "to": b, "switches": d["switches"], "seconds": d["seconds"]}
+        for a, b, d in graph.edges(data=True)
+    ]
+    document = {
+        "format": "graph",
+        "name": problem.instance.name,
+        "objective": None,
+        "nodes": [{"id": node, **data} for node, data in graph.nodes(data=True)],
+        "edges": edges,
+    }
+    return Exported("\n".join(nx.generate_graphml(graph)) + "\n", document)
