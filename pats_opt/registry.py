@@ -26,6 +26,7 @@ BUILT_IN: dict[str, str] = {
     "dp": "pats_solvers.dp:Dp",
     "milp": "pats_solvers.milp:Milp",
     "cpsat": "pats_solvers.cpsat:CpSat",
+    "lagrangian": "pats_solvers.lagrangian:Lagrangian",
     "pats": "pats_solvers.online.pats:Pats",
     "fifo": "pats_solvers.online.fifo:Fifo",
 }

@@ -164,7 +164,18 @@ def backward(
     for t in range(last - 1, -1, -1):
         here = active[t]
         source = _shift(
-            active[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
+            active[t + 1],
+            buffer,
+            t,
+            t + 1,
+            dims,
+            strides,
+            arrived,
+            digits,
+            price,
+            least,
+            skip,
+            skip_at,
         )
         step = hold[t + 1] - hold[t] + keep[t + 1] - keep[t]
         for b in range(size):
@@ -176,7 +187,18 @@ def backward(
                     break
                 end = last
             source = _shift(
-                active[end], buffer, t, end, dims, strides, arrived, digits, price, least, skip, skip_at
+                active[end],
+                buffer,
+                t,
+                end,
+                dims,
+                strides,
+                arrived,
+                digits,
+                price,
+                least,
+                skip,
+                skip_at,
             )
             busy = hold[end] - hold[t] + keep[end] - keep[t]
             for m in range(duration_at[d], duration_at[d + 1]):
@@ -193,13 +215,35 @@ def backward(
                 here[b] = np.inf
         _skips(here, t, dims, strides, digits, arrived, skip, skip_at)
         source = _shift(
-            absent[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
+            absent[t + 1],
+            buffer,
+            t,
+            t + 1,
+            dims,
+            strides,
+            arrived,
+            digits,
+            price,
+            least,
+            skip,
+            skip_at,
         )
         for b in range(size):
             absent[t, b] = source[b]
         if caching:
             source = _shift(
-                resident[t + 1], buffer, t, t + 1, dims, strides, arrived, digits, price, least, skip, skip_at
+                resident[t + 1],
+                buffer,
+                t,
+                t + 1,
+                dims,
+                strides,
+                arrived,
+                digits,
+                price,
+                least,
+                skip,
+                skip_at,
             )
             step = keep[t + 1] - keep[t]
             for b in range(size):

@@ -60,9 +60,7 @@ def _distance(problem: Problem, one: JobClass, other: JobClass) -> tuple[float, 
         apart += max(one.late_loss, other.late_loss)
     # Deadlines are lost in any merger; a class that has lost its own has no more to lose.
     apart += 0.5 * (one.late_loss + other.late_loss)
-    memory = sum(
-        abs(x - y) / max(x, y) for x, y in zip(a.demand, b.demand, strict=True) if x != y
-    )
+    memory = sum(abs(x - y) / max(x, y) for x, y in zip(a.demand, b.demand, strict=True) if x != y)
     size = min(len(one.jobs), len(other.jobs))
     return (size * (apart + 0.1 * memory), memory)
 

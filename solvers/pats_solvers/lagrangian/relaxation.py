@@ -57,13 +57,16 @@ class Evaluation:
         bound: A lower bound on the loss of every schedule.
         slope: A supergradient of the bound in the flat prices.
         paths: Of each chain the best plan, and on how many GPUs of its kind it is run.
-        cut: Jobs beyond a backlog cap, served for nothing: with none the chains' values are exact.
+        cut: Jobs beyond a backlog cap, served for nothing but their own least loss.
+        left: Jobs left at the last tick, and served likewise. Where there is neither, the chains'
+            values are exact.
     """
 
     bound: float
     slope: Floats
     paths: tuple[tuple[Chain, int, Path], ...]
     cut: int
+    left: int
 
 
 class Relaxation:
@@ -202,20 +205,22 @@ class Relaxation:
         slope = np.zeros(self.dimension)
         slope[: len(self._room)] = -self._room
         paths: list[tuple[Chain, int, Path]] = []
-        cut = 0
+        cut = left = 0
         for number in numbers:
             counts = [count for count in self._starts[number] if count]
             for count, path in zip(counts, found[number], strict=True):
                 terms.append(count * path.value)
                 paths.append((self.chains[number], count, path))
-                cut += self._use(number, count, path, flat, slope)
+                free = self._use(number, count, path, flat, slope)
+                at_end = min(free, int((path.rows[:, 1] == self.ticks).sum()))
+                cut, left = cut + free - at_end, left + at_end
         terms.append(-float(flat[: len(self._room)] @ self._room))
         if self.several:
             terms.extend(self._agreement(flat, slope))
-        return Evaluation(_sum_below(terms), slope, tuple(paths), cut)
+        return Evaluation(_sum_below(terms), slope, tuple(paths), cut, left)
 
     def _use(self, number: int, count: int, path: Path, flat: Floats, slope: Floats) -> int:
-        """Add to ``slope`` what a plan uses; the jobs it cuts."""
+        """Add to ``slope`` what a plan uses; how many jobs it serves for nothing."""
         chain, kind = self.chains[number], self._of_kind[number]
         rows = path.rows
         held = rows[(rows[:, 0] != WAIT) & (rows[:, 2] > rows[:, 1])]

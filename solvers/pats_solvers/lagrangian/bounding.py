@@ -1,0 +1,206 @@
+"""The bound at work: resolution, memory, and ascent, whatever the instance's size.
+
+A relaxation is as fine as memory and time allow. Large ones begin with several ticks taken as one and few
+backlogs told apart, where an evaluation is cheap, and are refined while the prices are kept.
+Every bound on the way is valid; the best one counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pats_opt.errors import InputError
+from pats_opt.problem import Problem
+from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.chain import Floats
+from pats_solvers.lagrangian.relaxation import Relaxation
+
+#: Backlogs told apart by each chain: at first, and at most.
+FIRST_STATES, MOST_STATES = 100, 3000
+
+#: How many more each refinement tells apart.
+MORE_STATES = 3
+
+#: How much later prices end where jobs were left at the end.
+LONGER = 1.3
+
+#: Steps of the dynamic programs (ticks x batches x backlogs) beyond which ticks are first taken together.
+SLOW = 1e9
+
+#: The step below which an ascent on a coarse relaxation gives way to a finer one.
+COARSE_STEP = 0.1
+
+
+class Bounding:
+    """A bound that gets better.
+
+    Args:
+        problem: The problem; it has jobs and GPUs.
+        end: Where prices end, in ticks: some time after the end of a good schedule.
+        memory_gib: Memory for the dynamic programs' tables.
+        threads: Chains solved at once.
+
+    Attributes:
+        bound: The best bound so far.
+        ascent: The ascent on the present relaxation.
+        evaluations: Evaluations so far, of all relaxations.
+
+    Raises:
+        InputError: Even the coarsest relaxation takes more memory; it names the estimate.
+    """
+
+    def __init__(self, problem: Problem, end: int, memory_gib: float, threads: int = 1) -> None:
+        self.problem, self.threads = problem, threads
+        self.bound, self.evaluations = -math.inf, 0
+        horizon = problem.site.horizon
+        last = problem.jobs[-1].arrival + 1
+        self.end = max(end, last) if horizon is None else min(max(end, last), horizon)
+        self.end = max(1, self.end)
+        self._memory = memory_gib * 2**30
+        self._states = FIRST_STATES
+        self._finest = self._grain(1, FIRST_STATES)
+        relaxation = self._relaxation(self._finest, FIRST_STATES)
+        if _work(relaxation) > SLOW:
+            coarse = min(4 * self._finest, self._shortest())
+            if coarse > self._finest:
+                relaxation = self._relaxation(coarse, FIRST_STATES)
+        self.ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the present relaxation is the full one: nothing is coarse, merged or cut."""
+        best = self.ascent.best
+        return self.ascent.relaxation.grain == 1 and (best is None or best.cut + best.left == 0)
+
+    def climb(self, known: float, evaluations: int, stop: Callable[[], bool]) -> None:
+        """Raise the bound towards the best known loss."""
+        before = self.ascent.evaluations
+        self.ascent.climb(known, evaluations, stop)
+        self.evaluations += self.ascent.evaluations - before
+        self.bound = max(self.bound, self.ascent.bound)
+
+    def refine(self) -> bool:
+        """Go on with a finer relaxation where there is one; whether there is."""
+        relaxation, best = self.ascent.relaxation, self.ascent.best
+        if best is None:
+            return False
+        if relaxation.grain > self._finest:
+            if self.ascent.step > COARSE_STEP:
+                return False
+            self._go_on(self._relaxation(self._finest, self._states))
+            return True
+        if not self.ascent.converged:
+            return False
+        if best.left > 0 and self._longer():
+            return True
+        more = self._states * MORE_STATES
+        if best.cut == 0 or more > MOST_STATES:
+            return False
+        if self._estimate(relaxation.grain, more) > self._memory:
+            return False
+        self._states = more
+        self._go_on(self._relaxation(relaxation.grain, more))
+        return True
+
+    def _longer(self) -> bool:
+        """Go on with prices that end later, where that is possible."""
+        before, horizon = self.end, self.problem.site.horizon
+        longer = 1 + int(LONGER * before)
+        self.end = longer if horizon is None else min(longer, horizon)
+        grain = self.ascent.relaxation.grain
+        if self.end == before or self._estimate(grain, self._states) > self._memory:
+            self.end = before
+            return False
+        self._go_on(self._relaxation(grain, self._states))
+        return True
+
+    def details(self) -> dict[str, Any]:
+        """The relaxation and its prices, ready for JSON.
+
+        ``hold`` is loss per tick of holding a GPU, ``keep`` of being resident, by GPU kind; ``serve``
+        is by request. Prices of a grain are spread over its ticks.
+        """
+        relaxation = self.ascent.relaxation
+        site = self.problem.site
+        prices = relaxation.prices(self.ascent.prices)
+        kinds = []
+        for number, kind in enumerate(relaxation.kinds):
+            row = {
+                "gpus": [site.gpus[g].id for g in kind.gpus],
+                "hold": _rounded(prices.hold[number] / relaxation.grain),
+            }
+            if relaxation.caching:
+                row["keep"] = _rounded(prices.keep[number] / relaxation.grain)
+            kinds.append(row)
+        best = self.ascent.best
+        found: dict[str, Any] = {
+            "evaluations": self.evaluations,
+            "chains": len(relaxation.chains),
+            "states": self._states,
+            "grain_ticks": relaxation.grain,
+            "memory_mib": round(relaxation.bytes() / 2**20, 1),
+            "cut": 0 if best is None else best.cut + best.left,
+            "prices": {"tick_s": site.tick_s * relaxation.grain, "gpus": kinds},
+        }
+        if relaxation.several:
+            ids = [job.id for job in self.problem.jobs]
+            found["prices"]["serve"] = dict(zip(ids, _rounded(prices.serve), strict=True))
+        return found
+
+    def _go_on(self, finer: Relaxation) -> None:
+        """An ascent on a finer relaxation, from the present prices."""
+        coarse, flat = self.ascent.relaxation, self.ascent.prices
+        prices = coarse.prices(flat)
+        ratio = coarse.grain // finer.grain
+
+        def spread(by_kind: Floats) -> Floats:
+            fine = np.repeat(by_kind / ratio, ratio, axis=1)[:, : finer.ticks]
+            return np.pad(fine, ((0, 0), (0, finer.ticks - fine.shape[1]))).ravel()
+
+        parts = [spread(prices.hold)]
+        if finer.caching:
+            parts.append(spread(prices.keep))
+        parts.append(prices.serve)
+        self.ascent = Ascent(finer, np.concatenate(parts))
+
+    def _relaxation(self, grain: int, states: int) -> Relaxation:
+        return Relaxation(self.problem, self.end, states=states, grain=grain, threads=self.threads)
+
+    def _grain(self, grain: int, states: int) -> int:
+        """The finest grain, from ``grain`` on, that fits the memory."""
+        shortest = self._shortest()
+        while (need := self._estimate(grain, states)) > self._memory:
+            if grain >= shortest:
+                raise InputError(
+                    f"the dynamic programs would take {need / 2**30:.3g} GiB even with {grain} "
+                    f"ticks taken as one, more than the {self._memory / 2**30:.3g} allowed",
+                    mend="set memory_gib higher, or make tick_s coarser",
+                )
+            grain = min(2 * grain, shortest)
+        return grain
+
+    def _estimate(self, grain: int, states: int) -> float:
+        """Bytes that an evaluation takes: tables of three states, guards about as many as backlogs."""
+        adapters = len({job.adapter for job in self.problem.jobs})
+        kinds = len({gpu.capacity for gpu in self.problem.site.gpus})
+        ticks = self.end / grain + 1
+        return ticks * (24.0 * 2 * states * min(self.threads, adapters) + 16.0 * adapters * kinds)
+
+    def _shortest(self) -> int:
+        """Ticks of the shortest batch: what may be taken as one at most."""
+        clock = self.problem.site.clock
+        steps = min(option.steps for job in self.problem.jobs for option in job.options)
+        return max(1, clock.quickest(steps))
+
+
+def _work(relaxation: Relaxation) -> float:
+    """Steps of the dynamic programs in one evaluation."""
+    return float(sum(c.ticks * len(c.moves) * c.size for c in relaxation.chains))
+
+
+def _rounded(prices: Floats) -> list[float]:
+    return [float(f"{price:.6g}") for price in prices]
