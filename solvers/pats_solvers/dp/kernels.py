@@ -1,8 +1,11 @@
-"""The compiled parts of the search over batch sequences: bound, moves, dominance, beam.
+"""The compiled parts of the search over batch sequences: bound, moves, dominance.
 
 Labels are rows of a :class:`Pool`. A label waits in the list of its layer (jobs dealt with) and in
 the chain of its state's hash bucket until its layer is collected; it is then expanded, and stays to
 tell its successors' story. A row is used again once its label is dominated or cut.
+
+Arrays have their fields in columns, and inner functions get them one by one: a compiled function
+takes long to compile, and to call, with many of them.
 """
 
 from __future__ import annotations
@@ -12,20 +15,31 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from pats_solvers.lagrangian.kernels import cut_cost
-
-#: Places in the pool's whole-number registers.
-FREE, SPARE, USED, FINAL, FINAL_MOVE, WORK = range(6)
-REGISTERS = 6
-
-#: Places in the pool's real registers: the best loss, and the least promise that was cut.
-BEST, CUT = range(2)
-
-#: Moves that are not batches: reject one job of class q (``REJECT - q``), or all that are left.
-REJECT, REJECT_ALL = -2, -1
-
-#: A whole number that no label's promise threshold, tick or count reaches.
+#: No row, no class, no move.
 NONE = -1
+
+#: Moves that are not batches: reject all that is left, or one job of class q (``REJECT - q``).
+REJECT_ALL, REJECT = -1, -2
+
+#: A pool's whole-number columns. ``HELD`` is :data:`NONE` in a dead row; of ``PENDING``, a class,
+#: the next batch must serve a job; ``MOVE`` is a batch or a negative number as above; ``LINK`` is the
+#: next row of the layer's list or of the free rows, ``CHAIN`` that of the bucket.
+HELD, FREE, PENDING, PARENT, MOVE, LINK, CHAIN = range(7)
+COLUMNS = 7
+
+#: A pool's real columns: loss so far (arrivals of the jobs to come are paid), and the promise.
+LOSS, PROMISE = range(2)
+
+#: Columns of a pool's layers: first row of the list, and rows in it.
+FIRST, COUNT = range(2)
+
+#: A pool's registers: first free row, free rows, rows ever used, where the best sequence ends and
+#: its last move, batches looked at, whether a layer is overfull.
+SPARE, SPARES, USED, FINAL, FINAL_MOVE, LOOKS, OVERFULL = range(7)
+REGISTERS = 7
+
+#: The best loss, and the least promise that was cut.
+BEST, CUT = range(2)
 
 
 class Pool(NamedTuple):
@@ -33,131 +47,101 @@ class Pool(NamedTuple):
 
     Attributes:
         key: Jobs dealt with by class, packed into words: ``(rows, words)``.
-        loss: Loss so far; arrivals of the jobs to come are already paid.
-        promise: Lower bound on the loss of every schedule that goes on from here.
-        free: Tick from which the GPU is free.
-        held: Adapter held (the number of adapters: none); -1 where the row is dead.
-        pending: Class of which the next batch must serve a job, or -1.
-        parent: Row it was made from.
-        move: What made it: a batch, or a negative number (see :data:`REJECT`).
-        link: Next row of the layer's list, or of the list of free rows.
-        chain: Next row of the hash bucket.
-        bucket: First row of each bucket.
-        first: First row of each layer's list.
-        count: Rows in each layer's list.
+        whole: ``(rows, COLUMNS)``.
+        real: ``(rows, 2)``.
+        bucket: First row of each bucket; a power of two of them.
+        layers: ``(layers, 2)``.
         worst: Promise from which on a layer takes no more labels.
-        whole: Registers, see :data:`FREE` to :data:`WORK`.
-        real: Registers, see :data:`BEST` and :data:`CUT`.
+        registers: ``(REGISTERS,)``.
+        bests: ``(2,)``.
     """
 
     key: Any
-    loss: Any
-    promise: Any
-    free: Any
-    held: Any
-    pending: Any
-    parent: Any
-    move: Any
-    link: Any
-    chain: Any
-    bucket: Any
-    first: Any
-    count: Any
-    worst: Any
     whole: Any
     real: Any
+    bucket: Any
+    layers: Any
+    worst: Any
+    registers: Any
+    bests: Any
+
+
+#: Columns of :attr:`Model.adapters`. An adapter's classes, moves and table classes end where the
+#: next one's begin.
+CLASS_AT, MOVE_AT, TABLE_AT, MERGED, BASE, SIZE = range(6)
+
+#: Columns of :attr:`Model.classes`: where its count is in a key, its jobs, where they begin in
+#: ``arrival`` (in ``arrivals`` each class before has one more), its class in the tables.
+WORD, SHIFT, MASK, JOBS, ARRIVAL_AT, INTO = range(6)
+
+#: Columns of :attr:`Model.losses`: rejecting a job (infinity: it must be served), what its tick
+#: costs beyond what the tables say, what the tables say.
+REJECTED, EXTRA, PRICE = range(3)
+
+#: Columns of :attr:`Model.moves`: ticks, where the members with a priced deadline begin, and jobs
+#: taken by class of the adapter. Of :attr:`Model.costs`: at the start, and by tick of the start.
+DURATION, LATE_AT, TAKES = range(3)
+FIXED, SLOPE = range(2)
+
+#: Columns of :attr:`Model.tables`: backlogs told apart, stride, where ``skip`` and ``sums`` begin
+#: (where none may be skipped: -1). Of :attr:`Model.table_costs`: a start's loss by grain and by tick
+#: that it is later, and at 0.
+DIM, STRIDE, SKIP_AT, SUMS_AT = range(4)
+BY_GRAIN, BY_TICK, LEAST = range(3)
+
+#: Entries of :attr:`Model.scalars`: ticks in a grain, last tick of all (or beyond all), whether
+#: switching depends on the adapter held.
+GRAIN, HORIZON, PAIRED = range(3)
 
 
 class Model(NamedTuple):
-    """A problem with one GPU and one resident adapter, in arrays; see :mod:`.model`.
+    """A problem with one GPU and one resident adapter, and its bound, in arrays.
 
-    Classes and moves are numbered through all adapters; ``x_at[a]`` is where those of adapter a
-    begin. *Grains* are the ticks of the bound's tables.
+    Classes and moves (batches) are numbered through all adapters. The bound's *tables* have classes
+    of their own, fewer where some were merged, and count time in *grains* of ticks.
 
     Attributes:
-        word: Word of a class's count in a key.
-        shift: Bits below the count.
-        mask: The count's bits, shifted down.
-        class_at: Where an adapter's classes begin.
-        jobs: Jobs of each class.
+        adapters: ``(adapters + 1, 6)``.
+        classes: ``(classes, 6)``.
+        losses: ``(classes, 3)``.
         arrival: Arrival ticks of all jobs, classes after one another.
-        arrivals: Sums of the class's arrivals before each job (one more entry a class).
-        arrival_at: Where a class begins in ``arrival``; in ``arrivals`` it is ``q`` further.
-        reject: Loss of rejecting a job of each class; infinity where it must be served.
-        extra: What a job's tick costs beyond what the bound's tables say, by class.
-        move_at: Where an adapter's moves begin; a move is a batch.
-        takes: Jobs taken, by move and class of the adapter.
-        fixed: Loss by move that does not depend on its start.
-        slope: Loss by move for each tick that it starts later.
-        duration: Ticks by move.
-        late_at: Where a move's members with a priced deadline begin in the two below.
-        late_from: First start at which they are late.
+        arrivals: Sums of the class's arrivals before each job, and all of them.
+        arrived: Jobs arrived by class and grain.
+        moves: ``(moves + 1, 2 + most classes of an adapter)``.
+        costs: ``(moves, 2)``.
+        late_from: First start at which a member with a priced deadline is late.
         late_cost: What that costs.
         switch: Ticks of switching, by adapter held (last row: none) and target.
         switch_cost: Price of it.
-        paired: Whether switching depends on the adapter held.
-        horizon: Tick by which all must have ended, or a number beyond all ticks.
-        grain: Ticks in a grain.
-        arrived: Jobs arrived by class and grain.
-        into: The tables' class that a class belongs to.
-        table_at: Where an adapter's classes of the tables begin.
-        merged: Whether the tables' classes of an adapter are fewer than its own.
-        dims: Backlogs that the tables tell apart, by class of the tables.
-        strides: Of the flattened backlog.
-        table_arrived: Jobs arrived by class of the tables and grain.
-        price: Loss by class of the tables for each grain that a start is later.
-        least: Loss of a start at grain 0.
-        skip: Cost of rejecting each job; arrivals are paid there.
-        skip_at: Where a class of the tables begins in ``skip``, or -1.
-        sums: Sums of arrivals by class of the tables, for merged ones; see ``sums_at``.
-        sums_at: Where a class of the tables begins in ``sums``.
-        base: Where an adapter begins in ``absent`` and ``active``.
-        size: Backlogs by adapter.
-        absent: Cost to go where the adapter is not held, by grain and backlog.
-        active: The same where it is held.
+        scalars: ``(3,)``.
+        tables: ``(table classes, 4)``.
+        table_costs: ``(table classes, 3)``.
+        table_arrived: Jobs arrived by table class and grain.
+        skip: Cost of rejecting each job in the tables.
+        sums: Sums of arrivals by table class.
+        values: Cost to go by adapter, grain and backlog: where it is not held, and where it is.
         paid: Price of the GPU summed up to each grain.
     """
 
-    word: Any
-    shift: Any
-    mask: Any
-    class_at: Any
-    jobs: Any
+    adapters: Any
+    classes: Any
+    losses: Any
     arrival: Any
     arrivals: Any
-    arrival_at: Any
-    reject: Any
-    extra: Any
-    move_at: Any
-    takes: Any
-    fixed: Any
-    slope: Any
-    duration: Any
-    late_at: Any
+    arrived: Any
+    moves: Any
+    costs: Any
     late_from: Any
     late_cost: Any
     switch: Any
     switch_cost: Any
-    paired: bool
-    horizon: int
-    grain: int
-    arrived: Any
-    into: Any
-    table_at: Any
-    merged: Any
-    dims: Any
-    strides: Any
+    scalars: Any
+    tables: Any
+    table_costs: Any
     table_arrived: Any
-    price: Any
-    least: Any
     skip: Any
-    skip_at: Any
     sums: Any
-    sums_at: Any
-    base: Any
-    size: Any
-    absent: Any
-    active: Any
+    values: Any
     paid: Any
 
 
@@ -166,84 +150,90 @@ class Model(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
 def value(
-    m: Model, table: Any, a: int, tick: int, counts: Any, move: int, backlogs: Any
+    adapters: Any,
+    classes: Any,
+    losses: Any,
+    arrivals: Any,
+    arrived: Any,
+    moves: Any,
+    tables: Any,
+    table_costs: Any,
+    table_arrived: Any,
+    skip: Any,
+    sums: Any,
+    values: Any,
+    grain: int,
+    a: int,
+    held: bool,
+    counts: Any,
+    move: int,
+    backlogs: Any,
 ) -> float:
-    """Least that adapter ``a`` still costs from ``tick`` on, after ``move`` (-1: none) as well.
+    """Least that adapter ``a`` still costs from ``grain`` on, after ``move`` (or none) as well.
 
-    ``backlogs`` is scratch, one entry for each class of the tables.
+    ``backlogs`` is scratch, one entry for each table class.
     """
-    last = m.paid.shape[0] - 1
-    t = min(tick // m.grain, last)
-    first = m.class_at[a]
-    for k in range(m.table_at[a], m.table_at[a + 1]):
+    last = arrived.shape[1] - 1
+    t = min(grain, last)
+    merged = adapters[a, MERGED] > 0
+    first, end = adapters[a, CLASS_AT], adapters[a + 1, CLASS_AT]
+    tables_at, tables_end = adapters[a, TABLE_AT], adapters[a + 1, TABLE_AT]
+    for k in range(tables_at, tables_end):
         backlogs[k] = 0
-    cost, actual = 0.0, 0.0
-    for q in range(first, m.class_at[a + 1]):
+    cost = 0.0
+    for q in range(first, end):
         done = counts[q]
         if move >= 0:
-            done += m.takes[move, q - first]
-        waiting = m.arrived[q, t] - done
-        k = m.into[q]
-        at = m.arrival_at[q] + q
-        if waiting < 0:  # some were rejected before they came: the tables reject them again
-            rejected = m.reject[q] * -waiting
-            sums = m.arrivals[at + done] - m.arrivals[at + done + waiting]
-            cost -= rejected + m.price[k] / m.grain * sums
-        else:
+            done += moves[move, TAKES + q - first]
+        waiting = arrived[q, t] - done
+        k = classes[q, INTO]
+        if waiting >= 0:
             backlogs[k] += waiting
-            if m.merged[a] and m.skip_at[k] >= 0:
-                sums = m.arrivals[at + done + waiting] - m.arrivals[at + done]
-                actual += m.price[k] / m.grain * sums
-    if m.merged[a]:  # the tables take the jobs left for the latest, which are dearer to reject
-        for k in range(m.table_at[a], m.table_at[a + 1]):
-            if m.skip_at[k] >= 0:
-                end = m.sums_at[k] + m.table_arrived[k, t]
-                latest = m.sums[end] - m.sums[end - backlogs[k]]
-                cost -= m.price[k] / m.grain * latest
-        cost += actual
-    if tick // m.grain > last:
-        return cost + _beyond(m, a, tick // m.grain, backlogs)
+        if waiting < 0 or (merged and tables[k, SKIP_AT] >= 0):
+            # Jobs rejected before they came, which the tables reject again; or of merged classes, of
+            # which the tables take the latest jobs to be left: those are dearer to reject.
+            at = classes[q, ARRIVAL_AT] + q + done
+            cost += losses[q, PRICE] * (arrivals[at + waiting] - arrivals[at])
+            if waiting < 0:
+                cost += losses[q, REJECTED] * waiting
+    if merged:
+        for k in range(tables_at, tables_end):
+            if tables[k, SKIP_AT] >= 0:
+                at = tables[k, SUMS_AT] + table_arrived[k, t]
+                cost -= table_costs[k, BY_TICK] * (sums[at] - sums[at - backlogs[k]])
     index = 0
-    for k in range(m.table_at[a], m.table_at[a + 1]):
+    for k in range(tables_at, tables_end):
         backlog = backlogs[k]
-        if backlog >= m.dims[k]:
-            cost += cut_cost(
-                k, t, backlog, m.dims, m.table_arrived, m.price, m.least, m.skip, m.skip_at
-            )
-            backlog = m.dims[k] - 1
-        index += backlog * m.strides[k]
-    return cost + table[m.base[a] + t * m.size[a] + index]  # type: ignore[no-any-return]
+        over = backlog if grain > last else backlog - tables[k, DIM] + 1
+        if over > 0:  # the oldest, beyond what the tables tell apart, are served for their least
+            each = table_costs[k, BY_GRAIN] * grain + table_costs[k, LEAST]
+            if tables[k, SKIP_AT] < 0:
+                cost += over * each
+            else:
+                job = tables[k, SKIP_AT] + table_arrived[k, t] - backlog
+                for i in range(job, job + over):
+                    cost += min(each, skip[i])
+            backlog -= over
+        index += backlog * tables[k, STRIDE]
+    size = adapters[a, SIZE]
+    state = last + 1 if held else 0
+    return cost + values[adapters[a, BASE] + (state + t) * size + index]  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def _beyond(m: Model, a: int, grain: int, backlogs: Any) -> float:
-    """The least that backlogs cost past the tables' end."""
-    cost, last = 0.0, m.paid.shape[0] - 1
-    for k in range(m.table_at[a], m.table_at[a + 1]):
-        each = m.price[k] * grain + m.least[k]
-        if m.skip_at[k] < 0:
-            cost += 0.0 if backlogs[k] == 0 else each * backlogs[k]
-        else:
-            end = m.skip_at[k] + m.table_arrived[k, last]
-            for i in range(end - backlogs[k], end):
-                cost += min(each, m.skip[i])
-    return cost
-
-
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def paid(m: Model, tick: int) -> float:
-    """Price of the GPU up to ``tick``."""
-    return m.paid[min(tick // m.grain, m.paid.shape[0] - 1)]  # type: ignore[no-any-return]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def remaining(m: Model, held: int, tick: int, counts: Any, backlogs: Any) -> float:
-    """The least that all that is left costs from ``tick`` on."""
-    cost = paid(m, tick) - m.paid[m.paid.shape[0] - 1]
-    for a in range(m.size.shape[0]):
-        if m.class_at[a] < m.class_at[a + 1]:
-            table = m.active if a == held else m.absent
-            cost += value(m, table, a, tick, counts, NONE, backlogs)
+def remaining(m: Model, held: int, tick: int, counts: Any) -> float:
+    """The least that all that is left costs from ``tick`` on, the GPU's price taken off."""
+    last = m.paid.shape[0] - 1
+    grain = tick // m.scalars[GRAIN]
+    backlogs = np.empty(m.tables.shape[0], dtype=np.int64)
+    cost = m.paid[min(grain, last)] - m.paid[last]
+    for a in range(m.adapters.shape[0] - 1):
+        if m.adapters[a, CLASS_AT] < m.adapters[a + 1, CLASS_AT]:
+            cost += value(
+                m.adapters, m.classes, m.losses, m.arrivals, m.arrived, m.moves, m.tables,
+                m.table_costs, m.table_arrived, m.skip, m.sums, m.values,
+                grain, a, a == held, counts, NONE, backlogs,
+            )  # fmt: skip
     return cost  # type: ignore[no-any-return]
 
 
@@ -251,43 +241,31 @@ def remaining(m: Model, held: int, tick: int, counts: Any, backlogs: Any) -> flo
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def unpack(m: Model, key: Any, counts: Any) -> int:
-    """Counts by class of a key; their sum."""
-    total = 0
+def unpack(classes: Any, key: Any, row: int, counts: Any) -> None:
+    """Counts by class of a row's key."""
     for q in range(counts.shape[0]):
-        counts[q] = (key[m.word[q]] >> m.shift[q]) & m.mask[q]
-        total += counts[q]
-    return total
+        counts[q] = (key[row, classes[q, WORD]] >> classes[q, SHIFT]) & classes[q, MASK]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def pack(m: Model, counts: Any, key: Any) -> None:
+def pack(classes: Any, counts: Any, key: Any) -> None:
     """The key of counts."""
     key[:] = 0
     for q in range(counts.shape[0]):
-        key[m.word[q]] |= counts[q] << m.shift[q]
+        key[classes[q, WORD]] |= counts[q] << classes[q, SHIFT]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _bucket(key: Any, buckets: int) -> int:
+def _bucket(key: Any, row: int, buckets: int) -> int:
     mixed = np.int64(0)
-    for w in range(key.shape[0]):
-        mixed = (mixed ^ key[w]) * np.int64(-7046029254386353131)
+    for w in range(key.shape[1]):
+        mixed = (mixed ^ key[row, w]) * np.int64(-7046029254386353131)
         mixed ^= (mixed >> np.int64(31)) & np.int64(0x1FFFFFFFF)
     return mixed & (buckets - 1)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _same(one: Any, other: Any) -> bool:
-    for w in range(one.shape[0]):
-        if one[w] != other[w]:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)  # type: ignore[misc]
 def _beats(
-    m: Model,
     held: int,
     free: int,
     loss: float,
@@ -296,38 +274,43 @@ def _beats(
     other_free: int,
     other_loss: float,
     other_pending: int,
-    open_: Any,
-    slack: float,
+    left: Any,
+    paired: bool,
+    switch: Any,
+    switch_cost: Any,
 ) -> bool:
     """Whether a label can do all that another one of its state can, no later and no dearer.
 
-    ``open_`` says which adapters have jobs left.
+    ``left`` says which adapters have jobs left.
     """
-    if pending not in (NONE, other_pending):
+    if pending != NONE and pending != other_pending:  # noqa: PLR1714 - compiled
         return False
     if held == other_held:
-        return free <= other_free and loss <= other_loss + slack
-    if not m.paired:  # what they hold matters where it is used again
-        ticks, cost = 0, 0.0
-        if other_held < open_.shape[0] and open_[other_held]:
-            ticks, cost = m.switch[held, other_held], m.switch_cost[held, other_held]
-        return free + ticks <= other_free and loss + cost <= other_loss + slack
-    for a in range(open_.shape[0]):
-        if open_[a]:
-            if free + m.switch[held, a] > other_free + m.switch[other_held, a]:
-                return False
-            dearer = m.switch_cost[held, a] - m.switch_cost[other_held, a]
-            if loss + dearer > other_loss + slack:
-                return False
+        return free <= other_free and loss <= other_loss
+    if not paired:  # what they hold matters where it is used again
+        if other_held < left.shape[0] and left[other_held]:
+            free += switch[held, other_held]
+            loss += switch_cost[held, other_held]
+        return free <= other_free and loss <= other_loss
+    for a in range(left.shape[0]):
+        if left[a] and (
+            free + switch[held, a] > other_free + switch[other_held, a]
+            or loss + switch_cost[held, a] > other_loss + switch_cost[other_held, a]
+        ):
+            return False
     return True
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
 def insert(
-    m: Model,
-    pool: Pool,
-    layer: int,
     key: Any,
+    whole: Any,
+    real: Any,
+    bucket: Any,
+    layers: Any,
+    registers: Any,
+    layer: int,
+    new: Any,
     loss: float,
     promise: float,
     free: int,
@@ -335,83 +318,127 @@ def insert(
     pending: int,
     parent: int,
     move: int,
-    open_: Any,
-    width: int,
+    left: Any,
+    paired: bool,
+    switch: Any,
+    switch_cost: Any,
     slack: float,
 ) -> None:
-    """File a label, unless it is dominated or its layer is full of better ones."""
-    if promise >= pool.worst[layer]:
-        pool.real[CUT] = min(pool.real[CUT], promise)
-        return
-    slot = _bucket(key, pool.bucket.shape[0])
-    row = pool.bucket[slot]
-    while row >= 0:
-        if (
-            pool.held[row] >= 0
-            and _same(pool.key[row], key)
-            and _beats(
-                m, pool.held[row], pool.free[row], pool.loss[row], pool.pending[row],
-                held, free, loss, pending, open_, slack,
-            )
-        ):  # fmt: skip
-            return
-        row = pool.chain[row]
+    """File a label with key ``new[0]``, unless another one beats it; drop those that it beats."""
+    slot = _bucket(new, 0, bucket.shape[0])
     into = NONE
-    row = pool.bucket[slot]
-    while row >= 0:
-        if (
-            pool.held[row] >= 0
-            and _same(pool.key[row], key)
-            and _beats(
-                m, held, free, loss, pending,
-                pool.held[row], pool.free[row], pool.loss[row], pool.pending[row], open_, slack,
-            )
-        ):  # fmt: skip
-            if into == NONE:
-                into = row
-            else:
-                pool.held[row] = NONE
-        row = pool.chain[row]
+    for beaten in range(2):
+        row = bucket[slot]
+        while row >= 0:
+            same = whole[row, HELD] >= 0
+            for w in range(key.shape[1]):
+                same = same and key[row, w] == new[0, w]
+            if same and beaten == 0:
+                if _beats(
+                    whole[row, HELD], whole[row, FREE], real[row, LOSS] - slack,
+                    whole[row, PENDING], held, free, loss, pending,
+                    left, paired, switch, switch_cost,
+                ):  # fmt: skip
+                    return
+            elif same and _beats(
+                held, free, loss - slack, pending,
+                whole[row, HELD], whole[row, FREE], real[row, LOSS], whole[row, PENDING],
+                left, paired, switch, switch_cost,
+            ):  # fmt: skip
+                if into == NONE:
+                    into = row
+                else:
+                    whole[row, HELD] = NONE
+            row = whole[row, CHAIN]
     if into == NONE:
-        into = pool.whole[FREE]
+        into = registers[SPARE]
         if into == NONE:
-            into = pool.whole[USED]
-            pool.whole[USED] += 1
+            into = registers[USED]
+            registers[USED] += 1
         else:
-            pool.whole[FREE] = pool.link[into]
-            pool.whole[SPARE] -= 1
-        pool.key[into] = key
-        pool.chain[into] = pool.bucket[slot]
-        pool.bucket[slot] = into
-        pool.link[into] = pool.first[layer]
-        pool.first[layer] = into
-        pool.count[layer] += 1
-    pool.loss[into], pool.promise[into] = loss, promise
-    pool.free[into], pool.held[into], pool.pending[into] = free, held, pending
-    pool.parent[into], pool.move[into] = parent, move
-    if pool.count[layer] >= 2 * width + 16:
-        trim(pool, layer, width)
+            registers[SPARE] = whole[into, LINK]
+            registers[SPARES] -= 1
+        for w in range(key.shape[1]):
+            key[into, w] = new[0, w]
+        whole[into, CHAIN] = bucket[slot]
+        bucket[slot] = into
+        whole[into, LINK] = layers[layer, FIRST]
+        layers[layer, FIRST] = into
+        layers[layer, COUNT] += 1
+    real[into, LOSS], real[into, PROMISE] = loss, promise
+    whole[into, FREE], whole[into, HELD], whole[into, PENDING] = free, held, pending
+    whole[into, PARENT], whole[into, MOVE] = parent, move
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _drop(pool: Pool, row: int) -> None:
-    """Take a row out of its bucket and free it; it is in no layer's list any more."""
-    _unchain(pool, row)
-    pool.link[row] = pool.whole[FREE]
-    pool.whole[FREE] = row
-    pool.whole[SPARE] += 1
+def unchain(key: Any, whole: Any, bucket: Any, rows: Any) -> None:
+    """Take rows out of their buckets."""
+    for row in rows:
+        slot = _bucket(key, row, bucket.shape[0])
+        at = bucket[slot]
+        if at == row:
+            bucket[slot] = whole[row, CHAIN]
+        else:
+            while whole[at, CHAIN] != row:
+                at = whole[at, CHAIN]
+            whole[at, CHAIN] = whole[row, CHAIN]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _unchain(pool: Pool, row: int) -> None:
-    slot = _bucket(pool.key[row], pool.bucket.shape[0])
-    at = pool.bucket[slot]
-    if at == row:
-        pool.bucket[slot] = pool.chain[row]
-        return
-    while pool.chain[at] != row:
-        at = pool.chain[at]
-    pool.chain[at] = pool.chain[row]
+def listed(whole: Any, layers: Any, layer: int) -> Any:
+    """The rows of a layer's list, the dead ones too."""
+    rows = np.empty(layers[layer, COUNT], dtype=np.int64)
+    row = layers[layer, FIRST]
+    for i in range(rows.shape[0]):
+        rows[i] = row
+        row = whole[row, LINK]
+    return rows
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def relist(whole: Any, layers: Any, layer: int, rows: Any) -> None:
+    """Make these rows a layer's list."""
+    layers[layer, FIRST], layers[layer, COUNT] = NONE, rows.shape[0]
+    for i in range(rows.shape[0] - 1, -1, -1):
+        whole[rows[i], LINK] = layers[layer, FIRST]
+        layers[layer, FIRST] = rows[i]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def release(whole: Any, registers: Any, rows: Any) -> None:
+    """Make rows that are in no list and no bucket free to be used again."""
+    for row in rows:
+        whole[row, LINK] = registers[SPARE]
+        registers[SPARE] = row
+    registers[SPARES] += rows.shape[0]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def rehash(key: Any, whole: Any, bucket: Any, layers: Any) -> None:
+    """Fill empty buckets with the labels of all layers."""
+    for layer in range(layers.shape[0]):
+        row = layers[layer, FIRST]
+        while row >= 0:
+            slot = _bucket(key, row, bucket.shape[0])
+            whole[row, CHAIN] = bucket[slot]
+            bucket[slot] = row
+            row = whole[row, LINK]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def least_promise(whole: Any, real: Any, layers: Any) -> float:
+    """The least promise of the labels in layers' lists."""
+    least = np.inf
+    for layer in range(layers.shape[0]):
+        row = layers[layer, FIRST]
+        while row >= 0:
+            if whole[row, HELD] >= 0:
+                least = min(least, real[row, PROMISE])
+            row = whole[row, LINK]
+    return least
+
+
+# -- moves ---------------------------------------------------------------------------------------
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
@@ -421,122 +448,83 @@ def below(best: float) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _sweep(pool: Pool, layer: int, width: int) -> Any:
-    """Rows of a layer worth keeping, the best ``width``; the others are freed, its list too."""
-    limit = below(pool.real[BEST])
-    rows = np.empty(pool.count[layer], dtype=np.int64)
-    kept, row = 0, pool.first[layer]
-    while row >= 0:
-        after = pool.link[row]
-        if pool.held[row] >= 0 and pool.promise[row] < limit:
-            rows[kept] = row
-            kept += 1
-        else:
-            _drop(pool, row)
-        row = after
-    pool.first[layer], pool.count[layer] = NONE, 0
-    rows = rows[:kept]
-    order = np.argsort(pool.promise[rows], kind="mergesort")
-    rows = rows[order]
-    if kept > width:
-        pool.worst[layer] = pool.promise[rows[width]]
-        pool.real[CUT] = min(pool.real[CUT], pool.worst[layer])
-        for i in range(width, kept):
-            _drop(pool, rows[i])
-        rows = rows[:width]
-    return rows
-
-
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def trim(pool: Pool, layer: int, width: int) -> None:
-    """Keep a layer's best ``width`` labels."""
-    rows = _sweep(pool, layer, width)
-    for i in range(rows.shape[0] - 1, -1, -1):
-        pool.link[rows[i]] = pool.first[layer]
-        pool.first[layer] = rows[i]
-    pool.count[layer] = rows.shape[0]
-
-
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def collect(pool: Pool, layer: int, width: int) -> Any:
-    """A layer's best labels, the best first, to be expanded."""
-    rows = _sweep(pool, layer, width)
-    for i in range(rows.shape[0]):
-        _unchain(pool, rows[i])
-    return rows
-
-
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def rehash(pool: Pool) -> None:
-    """Fill empty buckets with the labels of all layers."""
-    for layer in range(pool.first.shape[0]):
-        row = pool.first[layer]
-        while row >= 0:
-            slot = _bucket(pool.key[row], pool.bucket.shape[0])
-            pool.chain[row] = pool.bucket[slot]
-            pool.bucket[slot] = row
-            row = pool.link[row]
-
-
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def least_promise(pool: Pool) -> float:
-    """The least promise of the labels in layers' lists."""
-    least = np.inf
-    for layer in range(pool.first.shape[0]):
-        row = pool.first[layer]
-        while row >= 0:
-            if pool.held[row] >= 0:
-                least = min(least, pool.promise[row])
-            row = pool.link[row]
-    return least
-
-
-# -- moves ---------------------------------------------------------------------------------------
-
-
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def start_of(m: Model, move: int, a: int, free: int, held: int, counts: Any) -> int:
-    """First tick at which a batch can start: the GPU is free and switched, its members are in."""
-    start = free + m.switch[held, a]
-    first = m.class_at[a]
-    for q in range(first, m.class_at[a + 1]):
-        n = m.takes[move, q - first]
+def start_of(
+    adapters: Any,
+    classes: Any,
+    arrival: Any,
+    moves: Any,
+    move: int,
+    a: int,
+    ready: int,
+    counts: Any,
+) -> int:
+    """First tick from ``ready`` at which a batch's members are in; -1: there are not enough."""
+    first = adapters[a, CLASS_AT]
+    for q in range(first, adapters[a + 1, CLASS_AT]):
+        n = moves[move, TAKES + q - first]
         if n > 0:
-            start = max(start, m.arrival[m.arrival_at[q] + counts[q] + n - 1])
-    return start  # type: ignore[no-any-return]
+            if counts[q] + n > classes[q, JOBS]:
+                return -1
+            ready = max(ready, arrival[classes[q, ARRIVAL_AT] + counts[q] + n - 1])
+    return ready
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def cost_of(m: Model, move: int, a: int, start: int, held: int, counts: Any) -> float:
-    """What a batch adds to a label's loss."""
-    cost = m.fixed[move] + m.slope[move] * start + m.switch_cost[held, a]
-    for i in range(m.late_at[move], m.late_at[move + 1]):
-        if start >= m.late_from[i]:
-            cost += m.late_cost[i]
-    if m.merged[a]:
-        first = m.class_at[a]
-        for q in range(first, m.class_at[a + 1]):
-            n = m.takes[move, q - first]
-            if n > 0 and m.extra[q] != 0.0:
-                at = m.arrival_at[q] + q + counts[q]
-                cost -= m.extra[q] * (m.arrivals[at + n] - m.arrivals[at])
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _cost_of(
+    adapters: Any,
+    classes: Any,
+    losses: Any,
+    arrivals: Any,
+    moves: Any,
+    costs: Any,
+    late_from: Any,
+    late_cost: Any,
+    move: int,
+    a: int,
+    start: int,
+    counts: Any,
+) -> float:
+    """What a batch adds to a label's loss, its switch aside."""
+    cost = costs[move, FIXED] + costs[move, SLOPE] * start
+    for i in range(moves[move, LATE_AT], moves[move + 1, LATE_AT]):
+        if start >= late_from[i]:
+            cost += late_cost[i]
+    if adapters[a, MERGED] > 0:
+        first = adapters[a, CLASS_AT]
+        for q in range(first, adapters[a + 1, CLASS_AT]):
+            n = moves[move, TAKES + q - first]
+            if n > 0:
+                at = classes[q, ARRIVAL_AT] + q + counts[q]
+                cost -= losses[q, EXTRA] * (arrivals[at + n] - arrivals[at])
     return cost  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
-def rejecting(m: Model, q: int, first: int, last: int) -> float:
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _rejecting(
+    classes: Any, losses: Any, arrivals: Any, q: int, first: int, last: int
+) -> float:
     """What rejecting the jobs from ``first`` to before ``last`` of a class adds to the loss."""
-    at = m.arrival_at[q] + q
-    sums = m.arrivals[at + last] - m.arrivals[at + first]
-    k = m.into[q]
-    return m.reject[q] * (last - first) + m.price[k] / m.grain * sums  # type: ignore[no-any-return]
+    at = classes[q, ARRIVAL_AT] + q
+    ahead = losses[q, PRICE] * (arrivals[at + last] - arrivals[at + first])
+    return losses[q, REJECTED] * (last - first) + ahead  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _best_first(reduced: Any, found: int, few: int, order: Any) -> None:
+    """Move the places of the ``few`` least to the front of ``order``."""
+    for i in range(min(few, found)):
+        best = i
+        for j in range(i + 1, found):
+            if reduced[order[j]] < reduced[order[best]]:
+                best = j
+        order[i], order[best] = order[best], order[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
 def expand(
-    m: Model,
+    model: Model,
     pool: Pool,
-    order: Any,
+    rows: Any,
     position: int,
     layer: int,
     width: int,
@@ -547,192 +535,209 @@ def expand(
     """Make the successors of collected labels, until all are done or it is time to look up.
 
     Args:
-        m: The problem.
+        model: The problem.
         pool: The labels.
-        order: Rows collected.
+        rows: Those collected.
         position: The first one that is not done.
         layer: Their layer.
-        width: Labels a layer keeps.
+        width: Labels in a layer's list from which on it is overfull.
         few: Batches tried for each label and adapter, the most promising ones; 0: all.
         work: Batches looked at before it returns.
         slack: Losses that differ by this are equal.
 
     Returns:
         The first position that is not done. It stops early where the pool may not hold a label's
-        successors.
+        successors, or where a layer is overfull.
     """
-    classes, adapters = m.jobs.shape[0], m.size.shape[0]
-    most = m.fixed.shape[0] + classes
-    counts = np.empty(classes, dtype=np.int64)
-    after = np.empty(classes, dtype=np.int64)
-    key = np.empty(pool.key.shape[1], dtype=np.int64)
-    open_ = np.empty(adapters, dtype=np.bool_)
-    then_open = np.empty(adapters, dtype=np.bool_)
-    backlogs = np.empty(m.dims.shape[0], dtype=np.int64)
-    waiting = np.empty(adapters)  # what each adapter costs from the label on
-    last = m.paid.shape[0] - 1
-    stamp = np.full(last + 1, NONE, dtype=np.int64)
-    others = np.empty(last + 1)  # what all adapters cost from a grain on, if none is held
-    beyond = np.empty(last + 1, dtype=np.int64)  # how many of them cost infinity
-    moves = np.empty(most, dtype=np.int64)
-    starts = np.empty(most, dtype=np.int64)
-    costs = np.empty(most)
+    (
+        adapters, classes, losses, arrival, arrivals, arrived, moves, costs, late_from, late_cost,
+        switch, switch_cost, scalars, tables, table_costs, table_arrived, skip, sums, values, paid,
+    ) = model  # fmt: skip
+    key, whole, real, bucket, layers, worst, registers, bests = pool
+    count, number = adapters.shape[0] - 1, classes.shape[0]
+    most, last, final = costs.shape[0] + number, paid.shape[0] - 1, layers.shape[0] - 1
+    grain, horizon, paired = scalars[GRAIN], scalars[HORIZON], scalars[PAIRED] > 0
+    counts = np.empty(number, dtype=np.int64)
+    after = np.empty(number, dtype=np.int64)
+    new = np.empty((1, key.shape[1]), dtype=np.int64)
+    left = np.empty(count, dtype=np.bool_)
+    backlogs = np.empty(tables.shape[0], dtype=np.int64)
+    stamp = np.full(last + 1, NONE)
+    apart = np.empty((last + 1, count + 1))  # each adapter's cost from a grain on, not held; all's
+    endless = np.empty(last + 1, dtype=np.int64)  # how many of them cost infinity
+    # Successors of one label by one adapter: move, class pending, start, order; loss, least promise
+    # and what the adapter costs from then on.
+    found_whole = np.empty((most, 4), dtype=np.int64)
+    found_real = np.empty((most, 3))
+    order = np.empty(most, dtype=np.int64)
     reduced = np.empty(most)
-    owns = np.empty(most)
-    layers, looked = pool.first.shape[0] - 1, 0
-    capacity = pool.loss.shape[0]
-    for position_ in range(position, order.shape[0]):
-        room = capacity - pool.whole[USED] + pool.whole[SPARE]
-        if looked >= work or room < most:
-            pool.whole[WORK] += looked
-            return position_
-        row = order[position_]
-        limit = below(pool.real[BEST])
-        if pool.promise[row] >= limit:
+    looked = 0
+    for at in range(position, rows.shape[0]):
+        room = key.shape[0] - registers[USED] + registers[SPARES]
+        if looked >= work or room < most or registers[OVERFULL] > 0:
+            registers[LOOKS] += looked
+            return at
+        row = rows[at]
+        limit = below(bests[BEST])
+        promise = real[row, PROMISE]
+        if promise >= limit:
             continue
-        held, free, loss = pool.held[row], pool.free[row], pool.loss[row]
-        promise, pending = pool.promise[row], pool.pending[row]
-        unpack(m, pool.key[row], counts)
-        all_rejectable = pending == NONE
-        rejected = 0.0
-        for a in range(adapters):
-            open_[a] = False
-            for q in range(m.class_at[a], m.class_at[a + 1]):
-                if counts[q] < m.jobs[q]:
-                    open_[a] = True
-                    if m.reject[q] == np.inf:
-                        all_rejectable = False
-                    elif all_rejectable:
-                        rejected += rejecting(m, q, counts[q], m.jobs[q])
-        if all_rejectable and loss + rejected < limit:
-            pool.real[BEST], limit = loss + rejected, below(loss + rejected)
-            pool.whole[FINAL], pool.whole[FINAL_MOVE] = row, REJECT_ALL
-        for a in range(adapters):
-            if not open_[a]:
+        loss, held = real[row, LOSS], whole[row, HELD]
+        free, pending = whole[row, FREE], whole[row, PENDING]
+        now_paid = paid[min(free // grain, last)]
+        unpack(classes, key, row, counts)
+        # Reject all that is left.
+        total = loss if pending == NONE else np.inf
+        for a in range(count):
+            left[a] = False
+            for q in range(adapters[a, CLASS_AT], adapters[a + 1, CLASS_AT]):
+                if counts[q] < classes[q, JOBS]:
+                    left[a] = True
+                    total += _rejecting(classes, losses, arrivals, q, counts[q], classes[q, JOBS])
+        if total < limit:
+            bests[BEST], limit = total, below(total)
+            registers[FINAL], registers[FINAL_MOVE] = row, REJECT_ALL
+        for a in range(count):
+            first, end = adapters[a, CLASS_AT], adapters[a + 1, CLASS_AT]
+            if not left[a] or (pending != NONE and not first <= pending < end):
                 continue
-            first = m.class_at[a]
-            if pending != NONE and not first <= pending < m.class_at[a + 1]:
-                continue
-            table = m.active if a == held else m.absent
-            now = value(m, table, a, free, counts, NONE, backlogs)
-            waiting[a] = now
-            for q in range(first, m.class_at[a + 1]):
-                if counts[q] == m.jobs[q] or m.reject[q] == np.inf or q < pending:
-                    continue
-                early = m.arrival[m.arrival_at[q] + counts[q]] > free
-                if pending != NONE and not early:
-                    continue
-                counts[q] += 1
-                then = loss + rejecting(m, q, counts[q] - 1, counts[q])
-                least = then - loss - now + value(m, table, a, free, counts, NONE, backlogs)
-                least = max(promise, promise + least)
-                if counts[q] < m.jobs[q] and early and a != held:
-                    into = m.arrival[m.arrival_at[q] + counts[q]] - m.switch[held, a]
-                    least += max(0.0, paid(m, into) - paid(m, free))
-                if least < limit and (counts[q] < m.jobs[q] or not early):
-                    pack(m, counts, key)
-                    if layer + 1 == layers:
-                        if then >= limit:
-                            counts[q] -= 1
-                            continue
-                        pool.real[BEST], limit = then, below(then)
-                        pool.whole[FINAL], pool.whole[FINAL_MOVE] = row, REJECT - q
-                    else:
-                        for b in range(adapters):
-                            then_open[b] = open_[b]
-                        then_open[a] = False
-                        for p in range(first, m.class_at[a + 1]):
-                            if counts[p] < m.jobs[p]:
-                                then_open[a] = True
-                        insert(
-                            m, pool, layer + 1, key, then, least, free, held,
-                            q if early else NONE, row, REJECT - q, then_open, width, slack,
-                        )  # fmt: skip
-                counts[q] -= 1
+            now = value(
+                adapters, classes, losses, arrivals, arrived, moves, tables, table_costs,
+                table_arrived, skip, sums, values,
+                free // grain, a, a == held, counts, NONE, backlogs,
+            )  # fmt: skip
+            ready = free + switch[held, a]
             found = 0
-            soonest = free + m.switch[held, a]
-            for move in range(m.move_at[a], m.move_at[a + 1]):
-                possible = pending == NONE or m.takes[move, pending - first] > 0
-                start = soonest
-                for q in range(first, m.class_at[a + 1]):
-                    n = m.takes[move, q - first]
-                    if n > 0:
-                        if n > m.jobs[q] - counts[q]:
-                            possible = False
-                            break
-                        start = max(start, m.arrival[m.arrival_at[q] + counts[q] + n - 1])
+            # Reject a job. Before it has arrived that is of use only where a later one of its class
+            # is served next, at the earliest when that one arrives.
+            for q in range(first, end):
+                if counts[q] == classes[q, JOBS] or losses[q, REJECTED] == np.inf or q < pending:
+                    continue
+                job = classes[q, ARRIVAL_AT] + counts[q]
+                early = arrival[job] > free
+                if early and counts[q] + 1 == classes[q, JOBS] or pending != NONE and not early:
+                    continue
+                then = loss + _rejecting(classes, losses, arrivals, q, counts[q], counts[q] + 1)
+                counts[q] += 1
+                own = value(
+                    adapters, classes, losses, arrivals, arrived, moves, tables, table_costs,
+                    table_arrived, skip, sums, values,
+                    free // grain, a, a == held, counts, NONE, backlogs,
+                )  # fmt: skip
+                counts[q] -= 1
+                least = max(promise, promise + (then - loss + own - now))
+                if early and a != held:
+                    begin = max(free, arrival[job + 1] - switch[held, a])
+                    least += paid[min(begin // grain, last)] - now_paid
+                if least < limit:
+                    found_whole[found, 0] = REJECT - q
+                    found_whole[found, 1] = q if early else NONE
+                    found_whole[found, 2] = free
+                    found_real[found, 0], reduced[found] = then, least
+                    found += 1
+            rejections = found
+            # Serve a batch.
+            for move in range(adapters[a, MOVE_AT], adapters[a + 1, MOVE_AT]):
                 looked += 1
-                if not possible or start + m.duration[move] > m.horizon:
+                if pending != NONE and moves[move, TAKES + pending - first] == 0:
+                    continue
+                start = start_of(adapters, classes, arrival, moves, move, a, ready, counts)
+                stop = start + moves[move, DURATION]
+                if start < 0 or stop > horizon:
                     continue
                 # Until the switch the GPU stands idle. (Waiting with the adapter held is paid for.)
                 if a != held:
-                    idle = paid(m, start - m.switch[held, a]) - paid(m, free)
-                    if promise + idle >= limit:
+                    begin = min((start - switch[held, a]) // grain, last)
+                    if promise + (paid[begin] - now_paid) >= limit:
                         continue
-                end = start + m.duration[move]
-                cost = cost_of(m, move, a, start, held, counts)
-                own = value(m, m.active, a, end, counts, move, backlogs)
-                least = promise + (cost + own - now) + (paid(m, end) - paid(m, free))
+                cost = switch_cost[held, a] + _cost_of(
+                    adapters, classes, losses, arrivals, moves, costs, late_from, late_cost,
+                    move, a, start, counts,
+                )  # fmt: skip
+                own = value(
+                    adapters, classes, losses, arrivals, arrived, moves, tables, table_costs,
+                    table_arrived, skip, sums, values,
+                    stop // grain, a, True, counts, move, backlogs,
+                )  # fmt: skip
+                # No other adapter costs less later on.
+                least = promise + (cost + own - now) + (paid[min(stop // grain, last)] - now_paid)
                 if least < limit:
-                    moves[found], starts[found], costs[found] = move, start, cost
-                    reduced[found], owns[found] = max(promise, least), own
+                    found_whole[found, 0], found_whole[found, 1] = move, NONE
+                    found_whole[found, 2] = stop
+                    found_real[found, 0], found_real[found, 1] = loss + cost, own
+                    reduced[found] = max(promise, least)
                     found += 1
-            looked += found
-            if few > 0 and found > few:
-                chosen = np.argsort(reduced[:found], kind="mergesort")
-                pool.real[CUT] = min(pool.real[CUT], reduced[chosen[few]])
-                chosen = np.sort(chosen[:few])
-            else:
-                chosen = np.arange(found)
-            for i in chosen:
-                if reduced[i] >= limit:
-                    continue
-                move, start = moves[i], starts[i]
-                end = start + m.duration[move]
-                taken = 0
-                for q in range(classes):
-                    after[q] = counts[q]
-                for q in range(first, m.class_at[a + 1]):
-                    after[q] += m.takes[move, q - first]
-                    taken += m.takes[move, q - first]
-                then = loss + costs[i]
-                if layer + taken == layers:
-                    if then < limit:
-                        pool.real[BEST], limit = then, below(then)
-                        pool.whole[FINAL], pool.whole[FINAL_MOVE] = row, move
-                    continue
-                grain = min(end // m.grain, last)
-                if end // m.grain > last:
-                    least = then + remaining(m, a, end, after, backlogs)
-                else:
-                    if stamp[grain] != position_:
-                        stamp[grain], others[grain], beyond[grain] = position_, 0.0, 0
-                        for b in range(adapters):
-                            if not open_[b]:
-                                continue
-                            each = value(m, m.absent, b, end, counts, NONE, backlogs)
-                            if each == np.inf:
-                                beyond[grain] += 1
-                            else:
-                                others[grain] += each
-                    each = value(m, m.absent, a, end, counts, NONE, backlogs)
-                    if beyond[grain] > (1 if each == np.inf else 0):
-                        continue
-                    rest = others[grain] - (0.0 if each == np.inf else each)
-                    least = then + rest + owns[i] + paid(m, end) - m.paid[last]
-                least = max(least, reduced[i])
+            for i in range(found):
+                order[i] = i
+            chosen = found
+            if 0 < few < found - rejections:
+                _best_first(reduced, found, few + rejections, order)
+                chosen = few + rejections
+                for i in range(chosen, found):
+                    bests[CUT] = min(bests[CUT], reduced[order[i]])
+            for i in range(chosen):
+                one = order[i]
+                move, stop, then = found_whole[one, 0], found_whole[one, 2], found_real[one, 0]
+                least = reduced[one]
                 if least >= limit:
                     continue
-                pack(m, after, key)
-                for b in range(adapters):
-                    then_open[b] = open_[b]
-                then_open[a] = False
-                for q in range(first, m.class_at[a + 1]):
-                    if after[q] < m.jobs[q]:
-                        then_open[a] = True
+                looked += 1
+                into = layer
+                for q in range(number):
+                    after[q] = counts[q]
+                if move < 0:
+                    after[REJECT - move] += 1
+                    into += 1
+                else:
+                    for q in range(first, end):
+                        after[q] += moves[move, TAKES + q - first]
+                        into += moves[move, TAKES + q - first]
+                if into == final:
+                    if then < limit:
+                        bests[BEST], limit = then, below(then)
+                        registers[FINAL], registers[FINAL_MOVE] = row, move
+                    continue
+                if move >= 0:
+                    place = min(stop // grain, last)
+                    if stamp[place] != at or stop // grain > last:
+                        stamp[place] = at if stop // grain <= last else NONE
+                        apart[place, count], endless[place] = 0.0, 0
+                        for b in range(count):
+                            if not left[b]:
+                                continue
+                            each = value(
+                                adapters, classes, losses, arrivals, arrived, moves, tables,
+                                table_costs, table_arrived, skip, sums, values,
+                                stop // grain, b, False, counts, NONE, backlogs,
+                            )  # fmt: skip
+                            apart[place, b] = each
+                            if each == np.inf:
+                                endless[place] += 1
+                            else:
+                                apart[place, count] += each
+                    each = apart[place, a]
+                    rest = apart[place, count] - (0.0 if each == np.inf else each)
+                    if endless[place] > (1 if each == np.inf else 0):
+                        continue
+                    exact = then + rest + found_real[one, 1] + paid[place] - paid[last]
+                    least = max(least, exact)
+                    if least >= limit:
+                        continue
+                if least >= worst[into]:
+                    bests[CUT] = min(bests[CUT], least)
+                    continue
+                pack(classes, after, new[0])
+                left[a] = False
+                for q in range(first, end):
+                    if after[q] < classes[q, JOBS]:
+                        left[a] = True
                 insert(
-                    m, pool, layer + taken, key, then, least, end, a, NONE, row, move,
-                    then_open, width, slack,
+                    key, whole, real, bucket, layers, registers, into, new, then, least, stop,
+                    held if move < 0 else a, found_whole[one, 1], row, move, left, paired,
+                    switch, switch_cost, slack,
                 )  # fmt: skip
-    pool.whole[WORK] += looked
-    return order.shape[0]  # type: ignore[no-any-return]
+                left[a] = True
+                if layers[into, COUNT] >= width:
+                    registers[OVERFULL] = 1
+    registers[LOOKS] += looked
+    return rows.shape[0]  # type: ignore[no-any-return]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
+from pats_solvers.dp import kernels as k
 from pats_solvers.dp.classes import JobClass, Move, classes, moves, undominated
-from pats_solvers.dp.kernels import Model
 
 if TYPE_CHECKING:
     from pats_solvers.lagrangian.chain import Chain
@@ -61,7 +61,7 @@ class Data:
     batches: tuple[Move, ...]
     words: int
     root: float
-    model: Model
+    model: k.Model
 
 
 def data_of(problem: Problem, tables: Tables) -> Data:
@@ -71,68 +71,103 @@ def data_of(problem: Problem, tables: Tables) -> Data:
         InputError: An adapter has too many different batches.
     """
     kinds = tuple(classes(problem))
-    adapters = len(problem.site.adapter_ids)
-    class_at = np.searchsorted([kind.adapter for kind in kinds], np.arange(adapters + 1))
-    chains = {chain.adapter: chain for chain in tables.chains}
-    words, fields = _fields(kinds)
-    batches, columns = _batches(problem, kinds, class_at)
-    bound, root = _bound(kinds, adapters, chains, tables)
+    count = len(problem.site.adapter_ids)
+    adapters = np.zeros((count + 1, 6), dtype=np.int64)
+    adapters[:, k.CLASS_AT] = np.searchsorted([kind.adapter for kind in kinds], range(count + 1))
+    listed: list[Move] = []
+    for a in range(count):
+        if adapters[a, k.CLASS_AT] < adapters[a + 1, k.CLASS_AT]:
+            listed += undominated(kinds, moves(problem, list(kinds), a))
+        adapters[a + 1, k.MOVE_AT] = len(listed)
+    in_tables = _fill_adapters(kinds, tables, adapters)
+    words, columns = _classes(kinds)
+    of_job = {job.index: i for i, kind in enumerate(in_tables) for job in kind.jobs}
+    columns[:, k.INTO] = [of_job[kind.jobs[0].index] for kind in kinds]
+    ahead = np.array([in_tables[i].price for i in columns[:, k.INTO]])
+    never = math.inf
+    losses = np.zeros((len(kinds), 3))
+    losses[:, k.REJECTED] = [never if c.reject_loss is None else c.reject_loss for c in kinds]
+    losses[:, k.EXTRA] = [kind.price for kind in kinds] - ahead
+    losses[:, k.PRICE] = ahead
     ticks, price = _switches(problem)
-    model = Model(
-        **fields,
-        class_at=class_at,
-        jobs=np.array([len(kind.jobs) for kind in kinds]),
+    horizon = problem.site.horizon
+    grain = tables.chains[0].grain
+    model = k.Model(
+        adapters=adapters,
+        classes=columns,
+        losses=losses,
         arrival=np.concatenate([kind.arrivals for kind in kinds]),
-        arrivals=np.concatenate([kind.before for kind in kinds]),
-        arrival_at=np.cumsum([0, *(len(kind.jobs) for kind in kinds[:-1])]),
-        reject=np.array(
-            [math.inf if kind.reject_loss is None else kind.reject_loss for kind in kinds]
-        ),
-        **columns,
+        arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
+        arrived=_arrived(kinds, tables),
+        **_batches(kinds, listed, adapters),
         switch=ticks,
         switch_cost=price,
-        paired=bool(problem.site.pairs),
-        horizon=NEVER if problem.site.horizon is None else problem.site.horizon,
-        **bound,
+        scalars=np.array([grain, NEVER if horizon is None else horizon, bool(problem.site.pairs)]),
+        **_tables(in_tables, tables),
+        paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
     )
-    return Data(problem, kinds, tuple(batches), words, root, model)
+    root = -math.fsum(kind.price * float(kind.before[-1]) for kind in in_tables)
+    return Data(problem, kinds, tuple(listed), words, root, model)
 
 
-def _fields(kinds: Sequence[JobClass]) -> tuple[int, dict[str, Ints]]:
-    """Where each class's count is in a key."""
-    word, shift, mask = [], [], []
-    at, used = 0, 0
-    for kind in kinds:
-        bits = len(kind.jobs).bit_length()
+def _fill_adapters(kinds: Sequence[JobClass], tables: Tables, adapters: Ints) -> list[JobClass]:
+    """The tables' part of the adapters' columns; the tables' classes, by adapter."""
+    chains = {chain.adapter: chain for chain in tables.chains}
+    found: list[JobClass] = []
+    base = 0
+    for a in range(len(adapters) - 1):
+        chain = chains.get(a)
+        adapters[a, k.BASE] = base
+        if chain is not None:
+            found += chain.kinds
+            mine = sum(kind.adapter == a for kind in kinds)
+            adapters[a, k.MERGED] = len(chain.kinds) < mine
+            adapters[a, k.SIZE] = chain.size
+            base += 2 * (chain.ticks + 1) * chain.size
+        adapters[a + 1, k.TABLE_AT] = len(found)
+    return found
+
+
+def _classes(kinds: Sequence[JobClass]) -> tuple[int, Ints]:
+    """Words of a key, and the classes' columns but for the tables' classes."""
+    columns = np.zeros((len(kinds), 6), dtype=np.int64)
+    word, used, arrival_at = 0, 0, 0
+    for row, kind in zip(columns, kinds, strict=True):
+        jobs = len(kind.jobs)
+        bits = jobs.bit_length()
         if used + bits > WORD_BITS:
-            at, used = at + 1, 0
-        word.append(at)
-        shift.append(used)
-        mask.append((1 << bits) - 1)
+            word, used = word + 1, 0
+        row[: k.INTO] = word, used, (1 << bits) - 1, jobs, arrival_at
         used += bits
-    columns = {"word": word, "shift": shift, "mask": mask}
-    return at + 1, {name: np.array(column, dtype=np.int64) for name, column in columns.items()}
+        arrival_at += jobs
+    return word + 1, columns
+
+
+def _arrived(kinds: Sequence[JobClass], tables: Tables) -> Ints:
+    """Jobs arrived by class and grain."""
+    some = tables.chains[0]
+    grid = np.arange(some.ticks + 1)
+    return np.array(
+        [np.searchsorted(kind.arrivals // some.grain, grid, side="right") for kind in kinds],
+        dtype=np.int64,
+    )
 
 
 def _batches(
-    problem: Problem, kinds: Sequence[JobClass], class_at: Ints
-) -> tuple[list[Move], dict[str, NDArray[np.generic]]]:
-    """The batches worth trying, by adapter."""
-    listed: list[Move] = []
-    move_at = [0]
-    for a in range(len(class_at) - 1):
-        if class_at[a] < class_at[a + 1]:
-            listed += undominated(kinds, moves(problem, list(kinds), a))
-        move_at.append(len(listed))
-    widest = int(np.diff(class_at).max(initial=0))
-    takes = np.zeros((len(listed), widest), dtype=np.int64)
-    fixed, slope = np.zeros(len(listed)), np.zeros(len(listed))
-    late_at, late_from, late_cost = [0], [], []
+    kinds: Sequence[JobClass], listed: Sequence[Move], adapters: Ints
+) -> dict[str, NDArray[np.generic]]:
+    """The batches' arrays."""
+    widest = int(np.diff(adapters[:, k.CLASS_AT]).max(initial=0))
+    columns = np.zeros((len(listed) + 1, k.TAKES + widest), dtype=np.int64)
+    costs = np.zeros((len(listed), 2))
+    late_from: list[int] = []
+    late_cost: list[float] = []
     for row, move in enumerate(listed):
+        columns[row, k.DURATION] = move.duration
         for q, n in move.takes:
-            takes[row, q - class_at[move.adapter]] = n
-            slope[row] += n * kinds[q].price
-        fixed[row] = move.fixed(kinds)
+            columns[row, k.TAKES + q - adapters[move.adapter, k.CLASS_AT]] = n
+            costs[row, k.SLOPE] += n * kinds[q].price
+        costs[row, k.FIXED] = move.fixed(kinds)
         for q, _, n, ticks in move.parts:
             kind = kinds[q]
             if kind.late_loss > 0.0:
@@ -140,14 +175,10 @@ def _batches(
                 assert deadline is not None
                 late_from.append(int(kind.arrivals[0]) + deadline - ticks + 1)
                 late_cost.append(n * kind.late_loss)
-        late_at.append(len(late_from))
-    return listed, {
-        "move_at": np.array(move_at, dtype=np.int64),
-        "takes": takes,
-        "fixed": fixed,
-        "slope": slope,
-        "duration": np.array([move.duration for move in listed], dtype=np.int64),
-        "late_at": np.array(late_at, dtype=np.int64),
+        columns[row + 1, k.LATE_AT] = len(late_from)
+    return {
+        "moves": columns,
+        "costs": costs,
         "late_from": np.array(late_from, dtype=np.int64),
         "late_cost": np.array(late_cost, dtype=np.float64),
     }
@@ -169,69 +200,31 @@ def _switches(problem: Problem) -> tuple[Ints, Floats]:
     return ticks, price
 
 
-def _bound(
-    kinds: Sequence[JobClass], adapters: int, chains: dict[int, Chain], tables: Tables
-) -> tuple[dict[str, object], float]:
-    """The tables one after another, and what the empty sequence has paid."""
-    by_adapter = dict(zip((chain.adapter for chain in tables.chains), tables.values, strict=True))
-    some = tables.chains[0]
-    last = some.ticks
-    of_job: dict[int, int] = {}
-    table_kinds: list[JobClass] = []
-    table_at, base, size, merged = [0], [], [], []
-    parts: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("dims", "strides", "table_arrived", "price", "least", "skip")
-    }
-    skip_at: list[int] = []
-    absent, active = [np.zeros(0)], [np.zeros(0)]
-    start, skips = 0, 0
-    for a in range(adapters):
-        base.append(start)
-        chain = chains.get(a)
-        size.append(0 if chain is None else chain.size)
-        merged.append(chain is not None and _merged(kinds, chain))
-        if chain is not None:
-            for kind in chain.kinds:
-                of_job |= dict.fromkeys((job.index for job in kind.jobs), len(table_kinds))
-                table_kinds.append(kind)
-            values = by_adapter[a]
-            absent.append(values[0].reshape(-1))
-            active.append(values[2].reshape(-1))
-            start += values[0].size
-            columns = chain.dims, chain.strides, chain.arrived, chain.price, chain.least, chain.skip
-            for name, column in zip(parts, columns, strict=True):
-                parts[name].append(column)
-            skip_at += [NEVER if at < 0 else at + skips for at in chain.skip_at]
-            skips += len(chain.skip)
-        table_at.append(len(table_kinds))
-    into = np.array([of_job[kind.jobs[0].index] for kind in kinds])
-    lengths = [len(kind.before) for kind in table_kinds]
-    grid = np.arange(last + 1)
-    found: dict[str, object] = {name: np.concatenate(column) for name, column in parts.items()}
-    found |= {
-        "skip_at": np.array([-1 if at == NEVER else at for at in skip_at], dtype=np.int64),
-        "extra": np.array(
-            [kind.price - table_kinds[k].price for kind, k in zip(kinds, into, strict=True)]
+def _tables(in_tables: Sequence[JobClass], tables: Tables) -> dict[str, NDArray[np.generic]]:
+    """The tables' arrays, one after another by adapter."""
+    by_adapter = sorted(range(len(tables.chains)), key=lambda i: tables.chains[i].adapter)
+    columns = np.zeros((len(in_tables), 4), dtype=np.int64)
+    costs = np.zeros((len(in_tables), 3))
+    lengths = [len(kind.before) for kind in in_tables]
+    columns[:, k.SUMS_AT] = np.cumsum([0, *lengths])[:-1]
+    row, skips = 0, 0
+    for chain in (tables.chains[i] for i in by_adapter):
+        mine = slice(row, row + len(chain.kinds))
+        columns[mine, k.DIM], columns[mine, k.STRIDE] = chain.dims, chain.strides
+        columns[mine, k.SKIP_AT] = np.where(chain.skip_at < 0, -1, chain.skip_at + skips)
+        costs[mine, k.BY_GRAIN], costs[mine, k.LEAST] = chain.price, chain.least
+        costs[mine, k.BY_TICK] = [kind.price for kind in chain.kinds]
+        row += len(chain.kinds)
+        skips += len(chain.skip)
+    chains = [tables.chains[i] for i in by_adapter]
+    return {
+        "tables": columns,
+        "table_costs": costs,
+        "table_arrived": np.concatenate([chain.arrived for chain in chains]),
+        "skip": np.concatenate([chain.skip for chain in chains]),
+        "sums": np.concatenate([kind.before for kind in in_tables]).astype(np.float64),
+        # Where the adapter is not held, and where it is.
+        "values": np.concatenate(
+            [tables.values[i][state].reshape(-1) for i in by_adapter for state in (0, 2)]
         ),
-        "grain": some.grain,
-        "arrived": np.array(
-            [np.searchsorted(kind.arrivals // some.grain, grid, side="right") for kind in kinds],
-            dtype=np.int64,
-        ),
-        "into": into,
-        "table_at": np.array(table_at, dtype=np.int64),
-        "merged": np.array(merged, dtype=np.bool_),
-        "sums": np.concatenate([kind.before for kind in table_kinds]),
-        "sums_at": np.cumsum([0, *lengths[:-1]]),
-        "base": np.array(base, dtype=np.int64),
-        "size": np.array(size, dtype=np.int64),
-        "absent": np.concatenate(absent),
-        "active": np.concatenate(active),
-        "paid": np.ascontiguousarray(tables.hold),
     }
-    root = -math.fsum(kind.price * float(kind.before[-1]) for kind in table_kinds)
-    return found, root
-
-
-def _merged(kinds: Sequence[JobClass], chain: Chain) -> bool:
-    return len(chain.kinds) < sum(kind.adapter == chain.adapter for kind in kinds)
