@@ -6,6 +6,7 @@ own optima do; its text says "nearest", which gives other distances.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -244,13 +245,15 @@ class _Reader:
                 matrix[i][j] = words.number(f"distance from node {i + 1} to node {j + 1}", low)
                 if layout != "FULL_MATRIX":
                     matrix[j][i] = matrix[i][j]
-                elif symmetric and j < i and matrix[i][j] != matrix[j][i]:
+        words.end(f"{layout} of {size} nodes")
+        if symmetric:
+            for i, j in itertools.combinations(range(size), 2):
+                if matrix[i][j] != matrix[j][i]:
                     raise self._error(
-                        f"distances of nodes {j + 1} and {i + 1} differ by direction",
-                        f"line {words.line}",
+                        f"distances of nodes {i + 1} and {j + 1} differ by direction",
+                        "EDGE_WEIGHT_SECTION",
                         "write 'TYPE: ATSP', or correct them",
                     )
-        words.end(f"{layout} of {size} nodes")
         return tuple(map(tuple, matrix))
 
     def _points(self, size: int, coordinates: int) -> tuple[tuple[int, ...], list[Point]]:
