@@ -228,10 +228,9 @@ class Packing(Builder):
         self.cp.add(sum(self.waste.values()) == used)
         self.used = used
         _, first_load = _first_load(self.problem)
-        if first_load:
-            anything = self.flag()
-            self.cp.add(used <= self.bins.count * anything)
-            self.pay(first_load, anything)
+        self.anything = self.flag()  # is served: then the adapter is loaded
+        self.cp.add(used <= self.bins.count * self.anything)
+        self.pay(first_load, self.anything)
 
     def _serve(self) -> None:
         """Of each size, as many are packed as are not rejected."""
@@ -288,6 +287,7 @@ class Packing(Builder):
         for u, v in self.waste.items():
             self.cp.add_hint(v, ends[u])
         self.cp.add_hint(self.used, len(plan.gpus[0]))
+        self.cp.add_hint(self.anything, bool(plan.gpus[0]))
         for key, v in self.rejected.items():
             self.cp.add_hint(v, sum(job.index not in served for job in self.classes[key]))
 
