@@ -1,0 +1,253 @@
+"""A problem and a plan as arrays for the compiled search.
+
+:class:`Data` never changes. :class:`State` is a sequence of batches for each GPU; when they start,
+what is resident and what it all costs follow from it (:mod:`pats_solvers.local.timing`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pats_opt.loss import switching_loss
+from pats_opt.plan import Plan, PlannedBatch
+from pats_opt.problem import Problem
+from pats_solvers.dp.classes import classes
+from pats_solvers.windows import largest_batch
+
+#: Stands for "no limit" in capacities, deadlines and horizons.
+UNLIMITED = 2**60
+
+
+#: Columns of jobs, of their options and of the rest, by row.
+JOBS = np.dtype(
+    [(name, np.int64) for name in ("arrival", "adapter", "kind", "options", "deadline", "longest")]
+    + [(name, np.float64) for name in ("price", "late", "reject", "least")]
+)
+MODES = np.dtype([("level", np.int64), ("ticks", np.int64), ("quality", np.float64)])
+ADAPTERS = np.dtype([("vram", np.int64), ("slowest", np.int64), ("load_s", np.float64)])
+SIZES = np.dtype([("step_s", np.float64), ("overhead_s", np.float64)])
+SWITCHES = np.dtype([("ticks", np.int64), ("cost", np.float64)])
+SERVED = np.dtype([(name, np.int64) for name in ("batch", "option", "follow", "offset")])
+BATCHES = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "first", "members", "memory", "duration", "ready", "start", "switch", "loads", "live",
+            "live_memory",
+        )
+    ]
+    + [(name, np.float64) for name in ("fixed", "slope", "paid")]
+)  # fmt: skip
+
+
+class Data(NamedTuple):
+    """The problem.
+
+    Attributes:
+        jobs: By job: arrival tick, adapter, class of interchangeable jobs, number of options,
+            largest latency that is not late, ticks of its longest option alone; loss of a tick of
+            latency, of being late, of rejection (infinite where it must be served), and the least
+            loss of serving it with its arrival counted in.
+        modes: By job and option: place in ``levels``, ticks to completion alone, loss of quality.
+        demand: Quanta by job and resource.
+        hosts: Whether a job fits alone, by job and GPU.
+        levels: Different step counts, rising.
+        sizes: By members of a batch: seconds a step, seconds of overhead.
+        capacity: Quanta by GPU and resource.
+        adapters: By adapter: memory, ticks of the slowest switch to it, seconds to load.
+        switches: Ticks and cost of a switch for one resident: by adapter before (0 is none), after.
+        initial: Residents by GPU, filled up with -1.
+        base_vram: Memory of the base model.
+        tick_s: Seconds a tick.
+        activate_s: Seconds to activate.
+        switch_price: Loss for a second of switching.
+        max_resident: Most residents, no more than there are adapters.
+        max_per_batch: Most adapters in a batch.
+        horizon: Last tick at which anything may end.
+        last: Last arrival.
+        slotted: Whether batches take a tick and complete at their start.
+        any_late: Whether any deadline is priced.
+    """
+
+    jobs: Any
+    modes: Any
+    demand: Any
+    hosts: Any
+    levels: Any
+    sizes: Any
+    capacity: Any
+    adapters: Any
+    switches: Any
+    initial: Any
+    base_vram: int
+    tick_s: float
+    activate_s: float
+    switch_price: float
+    max_resident: int
+    max_per_batch: int
+    horizon: int
+    last: int
+    slotted: bool
+    any_late: bool
+
+
+class State(NamedTuple):
+    """Batches in sequence, and what follows from it.
+
+    Attributes:
+        jobs: By job: its batch (or -1), option, next member of the same batch (or -1), ticks from
+            the batch's start to its completion.
+        batches: By batch: first member (or -1), members, their memory; ticks it takes, when its
+            members have arrived, start, ticks of the switch before it, adapters loaded there;
+            residents that it or a later batch uses before they are loaded again, and what those
+            and the members take of memory; loss that does not depend on the start, what a tick
+            later adds, loss of the switch.
+        need: Adapters of each batch, rising, filled up with -1.
+        resident: Residents during each batch, filled up with -1 (for several residents).
+        order: Batches of each GPU, in order.
+        count: Batches of each GPU.
+        unused: Batch numbers not in use; the last cell says how many.
+        loss: Loss of each GPU.
+    """
+
+    jobs: Any
+    batches: Any
+    need: Any
+    resident: Any
+    order: Any
+    count: Any
+    unused: Any
+    loss: Any
+
+
+def data_of(problem: Problem) -> Data:
+    """The problem as arrays."""
+    site = problem.site
+    jobs, modes, demand, hosts, levels = _jobs(problem)
+    adapters = np.zeros(len(site.adapter_ids), dtype=ADAPTERS)
+    adapters["vram"], adapters["load_s"] = site.adapter_vram, site.load_s
+    switches = _switches(problem)
+    adapters["slowest"] = switches["ticks"].max(axis=0, initial=0)
+    members = max((largest_batch(problem, gpu.index) for gpu in site.gpus), default=0)
+    sizes = np.zeros(max(1, members) + 1, dtype=SIZES)
+    for size in range(1, len(sizes)):
+        sizes[size] = site.clock.step_s(size), site.clock.overhead_s(size)
+    if (sizes["step_s"][1:] < sizes["step_s"][1]).any():  # a table may speed up with the size
+        jobs["least"] = jobs["price"] * jobs["arrival"]
+    room = max(1, min(site.max_resident, len(site.adapter_ids)))
+    initial = np.full((len(site.gpus), room), -1, dtype=np.int64)
+    capacity = np.full((len(site.gpus), len(site.resources)), UNLIMITED, dtype=np.int64)
+    for gpu in site.gpus:
+        initial[gpu.index, : len(gpu.resident)] = sorted(gpu.resident)
+        for r, most in enumerate(gpu.capacity):
+            capacity[gpu.index, r] = UNLIMITED if most is None else most
+    return Data(
+        jobs=jobs,
+        modes=modes,
+        demand=demand,
+        hosts=hosts,
+        levels=levels,
+        sizes=sizes,
+        capacity=capacity,
+        adapters=adapters,
+        switches=switches,
+        initial=initial,
+        base_vram=site.base_vram,
+        tick_s=site.tick_s,
+        activate_s=site.activate_s,
+        switch_price=site.switch_price_per_s,
+        max_resident=room,
+        max_per_batch=min(site.max_per_batch, room),
+        horizon=UNLIMITED if site.horizon is None else site.horizon,
+        last=int(jobs["arrival"].max(initial=0)),
+        slotted=site.clock.slotted,
+        any_late=bool((jobs["late"] > 0).any()),
+    )
+
+
+def _jobs(problem: Problem) -> tuple[Any, Any, Any, Any, Any]:
+    """Jobs, their options, demands, GPUs that can serve them, and all step counts."""
+    site, n = problem.site, len(problem.jobs)
+    steps = sorted({o.steps for job in problem.jobs for o in job.options})
+    place = {s: i for i, s in enumerate(steps)}
+    most = max((len(job.options) for job in problem.jobs), default=1)
+    jobs, modes = np.zeros(n, dtype=JOBS), np.zeros((n, most), dtype=MODES)
+    demand = np.zeros((n, len(site.resources)), dtype=np.int64)
+    hosts = np.zeros((n, len(site.gpus)), dtype=np.bool_)
+    fitting: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for j, job in enumerate(problem.jobs):
+        key = job.adapter, job.demand
+        if key not in fitting:
+            fitting[key] = problem.hosts(job)
+        demand[j], hosts[j, fitting[key]] = job.demand, True
+        for o, option in enumerate(job.options):
+            ticks = site.clock.completions(((option.steps, 1),))[0]
+            modes[j, o] = place[option.steps], ticks, option.quality_loss
+        own = modes[j, : len(job.options)]
+        priced = site.late_price > 0 and job.deadline is not None
+        row = jobs[j]
+        row["arrival"], row["adapter"], row["options"] = job.arrival, job.adapter, len(own)
+        row["deadline"] = UNLIMITED if job.deadline is None else job.deadline
+        row["longest"] = own["ticks"].max()
+        row["price"] = site.latency_price_per_s * job.weight * site.tick_s
+        row["late"] = site.late_price * job.weight if priced else 0.0
+        row["reject"] = np.inf if job.reject_loss is None else job.reject_loss
+        row["least"] = (own["quality"] + row["price"] * (own["ticks"] + job.arrival)).min()
+    for i, found in enumerate(classes(problem)):
+        jobs["kind"][[job.index for job in found.jobs]] = i
+    return jobs, modes, demand, hosts, np.array(steps, dtype=np.int64)
+
+
+def _switches(problem: Problem) -> Any:
+    """Switches between single residents."""
+    site = problem.site
+    count = len(site.adapter_ids)
+    made = np.zeros((count + 1, count), dtype=SWITCHES)
+    for before in range(count + 1):
+        if before and not site.pairs:
+            made[before] = made[0]
+        else:
+            held = frozenset() if before == 0 else frozenset((before - 1,))
+            for after in range(count):
+                into = frozenset((after,))
+                switch = site.switch(held, into, into, into)
+                made[before, after] = switch.ticks, switching_loss(site, switch.seconds)
+        if before:
+            made[before, before - 1] = 0, 0.0
+    return made
+
+
+def empty_state(data: Data) -> State:
+    """A state without batches."""
+    n, gpus = len(data.jobs), len(data.capacity)
+    state = State(
+        jobs=np.zeros(n, dtype=SERVED),
+        batches=np.zeros(n, dtype=BATCHES),
+        need=np.full((n, data.max_per_batch), -1, dtype=np.int64),
+        resident=np.full((n, data.max_resident if data.max_resident > 1 else 0), -1),
+        order=np.full((gpus, n), -1, dtype=np.int64),
+        count=np.zeros(gpus, dtype=np.int64),
+        unused=np.append(np.arange(n, dtype=np.int64), n),
+        loss=np.zeros(gpus),
+    )
+    state.jobs["batch"] = state.jobs["follow"] = state.batches["first"] = -1
+    return state
+
+
+def plan_of_state(problem: Problem, state: State) -> Plan:
+    """The plan that a timed state stands for."""
+    gpus = []
+    for g in range(len(problem.site.gpus)):
+        planned = []
+        for b in state.order[g, : state.count[g]].tolist():
+            members, j = [], int(state.batches["first"][b])
+            while j >= 0:
+                members.append((j, int(state.jobs["option"][j])))
+                j = int(state.jobs["follow"][j])
+            held = state.resident[b] if state.resident.shape[1] else state.need[b]
+            resident = frozenset(a for a in held.tolist() if a >= 0)
+            planned.append(PlannedBatch(int(state.batches["start"][b]), tuple(sorted(members)), resident))
+        gpus.append(tuple(planned))
+    return Plan(tuple(gpus))

@@ -1,0 +1,249 @@
+"""Small moves of batches and jobs, each judged by timing the GPUs that it touches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+from pats_solvers.local.accept import decide
+from pats_solvers.local.compiled import compiled, entry
+from pats_solvers.local.editing import displace, drop, join, leave, new_batch, place, shift, unite
+from pats_solvers.local.ruin import anchor
+from pats_solvers.local.timing import may_join, refresh, time_gpu
+
+#: How many places a batch moves at most.
+FAR = 10
+
+
+@compiled
+def near(state: Any, rng: Any, g: int, p: int) -> int:
+    """Another position of a GPU's sequence near ``p``, or -1."""
+    far = 1 + int(rng.random() * FAR)
+    target = p + far if rng.random() < 0.5 else p - far
+    return target if 0 <= target < state.count[g] else -1
+
+
+@compiled
+def member(state: Any, rng: Any, b: int) -> int:
+    """A random member of a batch."""
+    j = state.batches[b].first
+    for _ in range(int(rng.random() * state.batches[b].members)):
+        j = state.jobs[j].follow
+    return j
+
+
+@compiled
+def move_block(state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Move some batches in a row to another place."""
+    target = near(state, rng, g, p)
+    if target < 0:
+        return False
+    length = 1
+    if rng.random() < 0.5:  # the rest of the holding, or a part of it
+        b = state.order[g, p]
+        while p + length < state.count[g] and rng.random() < 0.8:
+            if state.need[state.order[g, p + length], 0] != state.need[b, 0]:
+                break
+            length += 1
+    if target > p and target + length > state.count[g]:
+        return False
+    for i in range(length):
+        if target < p:
+            shift(state, g, p + i, target + i)
+        else:
+            shift(state, g, p, target + length - 1)
+    touched[0] = g
+    return True
+
+
+@compiled
+def merge(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Make one batch of two."""
+    other = near(state, rng, g, p)
+    if other < 0:
+        return False
+    b, gone = state.order[g, p], state.order[g, other]
+    if not may_join(data, state, g, b, gone, -1):
+        return False
+    unite(state, b, gone)
+    touched[0], touched[2], touched[3] = g, b, gone
+    return True
+
+
+@compiled
+def split(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Move a random part of a batch into one of its own, before or after it."""
+    b = state.order[g, p]
+    if state.batches[b].members < 2:
+        return False
+    new = new_batch(state, g, p + int(rng.random() * 2))
+    share = rng.random()
+    by_arrival = rng.random() < 0.5
+    limit = data.jobs[member(state, rng, b)].arrival
+    j = state.batches[b].first
+    while j >= 0:
+        following = state.jobs[j].follow
+        goes = rng.random() < share
+        if by_arrival:
+            goes = data.jobs[j].arrival >= limit
+        if goes:
+            leave(state, j)
+            join(state, new, j, state.jobs[j].option)
+        j = following
+    touched[0], touched[2], touched[3] = g, b, new
+    return True
+
+
+@compiled
+def move_job(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Move a job to another batch, on any GPU; or swap it with a job from there."""
+    b = state.order[g, p]
+    h, other = g, -1
+    if state.count.shape[0] > 1 and rng.random() < 0.5:
+        h, other = anchor(state, rng)
+    else:
+        other = near(state, rng, g, p)
+    if other < 0 or (h == g and other == p):
+        return False
+    into = state.order[h, other]
+    j, back = member(state, rng, b), -1
+    leave(state, j)
+    if rng.random() < 0.3:
+        back = member(state, rng, into)
+        leave(state, back)
+        if not may_join(data, state, g, b, -1, back):
+            return False
+        join(state, b, back, state.jobs[back].option)
+    if not may_join(data, state, h, into, -1, j):
+        return False
+    join(state, into, j, state.jobs[j].option)
+    touched[0], touched[1], touched[2], touched[3] = g, h, b, into
+    return True
+
+
+@compiled
+def change_options(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Change the option of a job, or of all jobs of its batch that have such steps."""
+    b = state.order[g, p]
+    j = member(state, rng, b)
+    option = int(rng.random() * data.jobs[j].options)
+    if option == state.jobs[j].option:
+        return False
+    state.jobs[j].option = option
+    if rng.random() < 0.5:
+        level = data.modes[j, option].level
+        i = state.batches[b].first
+        while i >= 0:
+            for o in range(data.jobs[i].options):
+                if data.modes[i, o].level == level:
+                    state.jobs[i].option = o
+            i = state.jobs[i].follow
+    touched[0], touched[2] = g, b
+    return True
+
+
+@compiled
+def change_gpu(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Move a batch to about the same time on another GPU."""
+    h = int(rng.random() * state.count.shape[0])
+    b = state.order[g, p]
+    if h == g or not may_join(data, state, h, b, -1, -1):
+        return False
+    q = 0
+    while q < state.count[h] and state.batches[state.order[h, q]].start < state.batches[b].start:
+        q += 1
+    displace(state, g, p)
+    place(state, h, q, b)
+    touched[0], touched[1] = g, h
+    return True
+
+
+@compiled
+def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Serve a rejected job, in batch ``p`` or alone after it; or reject a member of that batch."""
+    n = data.jobs.shape[0]
+    j = int(rng.random() * n)
+    for _ in range(min(n, 50)):
+        if state.jobs[j].batch < 0:
+            break
+        j = j + 1 if j + 1 < n else 0
+    touched[0] = g
+    b = state.order[g, p] if p >= 0 else -1
+    if state.jobs[j].batch >= 0:
+        j = member(state, rng, b)
+        leave(state, j)
+        touched[2] = b
+        return data.jobs[j].reject < np.inf
+    if b < 0 or rng.random() < 0.5 or not may_join(data, state, g, b, -1, j):
+        if not data.hosts[j, g]:
+            return False
+        b = new_batch(state, g, p + 1)
+    join(state, b, j, int(rng.random() * data.jobs[j].options))
+    touched[2] = b
+    return True
+
+
+@compiled
+def _change(data: Any, state: Any, rng: Any, touched: Any) -> bool:
+    """One random small move, not yet timed; tells the GPUs and the batches that it touched."""
+    for i in range(4):
+        touched[i] = -1
+    g, p = anchor(state, rng)
+    if g < 0:  # nothing is served yet
+        return reject_or_serve(data, state, rng, int(rng.random() * state.count.shape[0]), -1, touched)
+    kind = rng.random()
+    if kind < 0.3:
+        return move_block(state, rng, g, p, touched)
+    if kind < 0.45:
+        return merge(data, state, rng, g, p, touched)
+    if kind < 0.55:
+        return split(data, state, rng, g, p, touched)
+    if kind < 0.8:
+        return move_job(data, state, rng, g, p, touched)
+    if kind < 0.9:
+        return change_options(data, state, rng, g, p, touched)
+    if kind < 0.95:
+        return change_gpu(data, state, rng, g, p, touched)
+    return reject_or_serve(data, state, rng, g, p, touched)
+
+
+@entry
+def small_moves(
+    data: Any,
+    current: Any,
+    best: Any,
+    trial: Any,
+    losses: Any,
+    rng: Any,
+    temperature: float,
+    moves: int,
+) -> None:
+    """Try some small moves; states and losses are those of :func:`.accept.decide`."""
+    touched = np.empty(4, dtype=np.int64)
+    for _ in range(moves):
+        made = _change(data, trial, rng, touched)
+        if made:
+            for i in range(2, 4):
+                b = touched[i]
+                if b >= 0 and trial.batches[b].first >= 0:
+                    refresh(data, trial, b)
+                elif b >= 0:
+                    _drop_empty(trial, b, touched)
+            for i in range(2):
+                if touched[i] >= 0 and (i == 0 or touched[1] != touched[0]):
+                    time_gpu(data, trial, touched[i])
+        decide(data, current, best, trial, losses, rng, temperature, made)
+
+
+@compiled
+def _drop_empty(state: Any, b: int, touched: Any) -> None:
+    """Take a batch without members out of the touched GPU that it is on."""
+    for i in range(2):
+        g = touched[i]
+        if g >= 0:
+            for p in range(state.count[g]):
+                if state.order[g, p] == b:
+                    drop(state, g, p)
+                    return

@@ -1,0 +1,1 @@
+LocalSearch = None

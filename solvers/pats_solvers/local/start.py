@@ -1,0 +1,42 @@
+"""States to start from: a plan's, or one of batches that serve a job each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pats_opt.plan import Plan
+from pats_solvers.local.arrays import Data, State, empty_state
+from pats_solvers.local.editing import join, new_batch
+from pats_solvers.local.timing import refresh, time_all
+
+
+def state_of(data: Data, plan: Plan) -> State:
+    """The state with a plan's batches in their order; it starts them as early as can be."""
+    state = empty_state(data)
+    for g, planned in enumerate(plan.gpus):
+        for p, batch in enumerate(sorted(planned, key=lambda b: b.start)):
+            b = new_batch(state, g, p)
+            for j, option in batch.members:
+                join(state, b, j, option)
+            refresh(data, state, b)
+    time_all(data, state)
+    return state
+
+
+def one_by_one(data: Data) -> State:
+    """Each job alone with its quickest option by arrival, on the GPU that is free first."""
+    state = empty_state(data)
+    free = np.zeros(len(data.capacity), dtype=np.int64)
+    for j in np.argsort(data.arrival, kind="stable").tolist():
+        able = np.flatnonzero(data.hosts[j])
+        if not len(able):
+            continue
+        g = int(able[np.argmin(free[able])])
+        b = new_batch(state, g, int(state.count[g]))
+        option = int(np.argmin(data.level[j, : data.options[j]]))
+        join(state, b, j, option)
+        refresh(data, state, b)
+        switch = int(data.switch_ticks[0, data.adapter[j]])
+        free[g] = max(int(free[g]), int(data.arrival[j])) + int(state.duration[b]) + switch
+    time_all(data, state)
+    return state

@@ -1,0 +1,300 @@
+"""When batches of a sequence run, what is resident and what it costs: rules 3 to 5, compiled.
+
+Every loss term is nondecreasing in completion ticks, so each batch starts as early as its GPU and
+its members allow. With several residents, the one whose next use is farthest is evicted.
+The rules are those of :mod:`pats_opt.timing` and :mod:`pats_opt.problem`; tests hold them together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pats_solvers.local.compiled import compiled, entry
+
+#: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
+OVERRUN = 1e7
+
+
+@compiled
+def whole_ticks(data: Any, seconds: float) -> int:
+    """Ticks that cover ``seconds``, as :func:`pats_opt.timing.to_ticks` has it."""
+    return 0 if data.slotted else int(math.ceil(seconds / data.tick_s - 1e-9))
+
+
+@entry
+def completions(data: Any, counts: Any, members: int, ends: Any) -> int:
+    """Fill ``ends`` with the completion of each step level; returns the batch's duration.
+
+    Args:
+        data: The problem.
+        counts: Members by step level.
+        members: Their sum.
+        ends: Ticks by level, filled where ``counts`` is not 0.
+    """
+    if data.slotted:
+        for level in range(counts.shape[0]):
+            ends[level] = 0
+        return 1
+    active, elapsed, done, end = members, data.sizes[members].overhead_s, 0, 0
+    for level in range(counts.shape[0]):
+        if counts[level] > 0:
+            elapsed += (data.levels[level] - done) * data.sizes[active].step_s
+            end = int(math.ceil(elapsed / data.tick_s - 1e-9))
+            ends[level] = end
+            done = data.levels[level]
+            active -= counts[level]
+    return end
+
+
+@entry
+def refresh(data: Any, state: Any, b: int) -> None:
+    """Work out what a batch's members make of it."""
+    counts = np.zeros(data.levels.shape[0], dtype=np.int64)
+    ends = np.zeros(data.levels.shape[0], dtype=np.int64)
+    members, ready, memory = 0, 0, 0
+    for i in range(state.need.shape[1]):
+        state.need[b, i] = -1
+    j = state.batches[b].first
+    while j >= 0:
+        counts[data.modes[j, state.jobs[j].option].level] += 1
+        members += 1
+        ready = max(ready, data.jobs[j].arrival)
+        memory += data.demand[j, 0]
+        _add(state.need[b], data.jobs[j].adapter)
+        j = state.jobs[j].follow
+    state.batches[b].duration = completions(data, counts, members, ends)
+    fixed, slope = 0.0, 0.0
+    j = state.batches[b].first
+    while j >= 0:
+        o = state.jobs[j].option
+        state.jobs[j].offset = ends[data.modes[j, o].level]
+        fixed += data.modes[j, o].quality + data.jobs[j].price * (state.jobs[j].offset - data.jobs[j].arrival)
+        slope += data.jobs[j].price
+        j = state.jobs[j].follow
+    state.batches[b].members, state.batches[b].ready, state.batches[b].memory = members, ready, memory
+    state.batches[b].fixed, state.batches[b].slope = fixed, slope
+
+
+@compiled
+def _add(need: Any, adapter: int) -> bool:
+    """Put an adapter into a rising list filled up with -1; False where there is no room."""
+    room = need.shape[0]
+    for i in range(room):
+        if need[i] == adapter:
+            return True
+        if need[i] < 0 or need[i] > adapter:
+            if need[room - 1] >= 0:
+                return False
+            for k in range(room - 1, i, -1):
+                need[k] = need[k - 1]
+            need[i] = adapter
+            return True
+    return False
+
+
+@compiled
+def may_join(data: Any, state: Any, g: int, b: int, other: int, job: int) -> bool:
+    """Whether ``b`` fits GPU ``g`` with the members of ``other`` (or -1) and ``job`` (or -1)."""
+    resources = data.demand.shape[1]
+    used = np.zeros(resources, dtype=np.int64)
+    need = np.full(data.max_per_batch, -1, dtype=np.int64)
+    members = 0
+    for part in range(3):
+        j = state.batches[b].first if part == 0 else job
+        if part == 1:
+            j = state.batches[other].first if other >= 0 else -1
+        while j >= 0:
+            members += 1
+            if not _add(need, data.jobs[j].adapter):
+                return False
+            for r in range(resources):
+                used[r] += data.demand[j, r]
+            j = state.jobs[j].follow if part < 2 else -1
+    if members >= data.sizes.shape[0]:
+        return False
+    used[0] += data.base_vram
+    for i in range(need.shape[0]):
+        if need[i] >= 0:
+            used[0] += data.adapters[need[i]].vram
+    for r in range(resources):
+        if used[r] > data.capacity[g, r]:
+            return False
+    return True
+
+
+@compiled
+def settle(data: Any, state: Any, g: int) -> None:
+    """Work out the switches of a GPU's sequence (its batches' starts stay)."""
+    if data.max_resident > 1:
+        _cache(data, state, g)
+        return
+    before = data.initial[g, 0]
+    for p in range(state.count[g]):
+        b = state.order[g, p]
+        after = state.need[b, 0]
+        state.batches[b].switch = data.switches[before + 1, after].ticks
+        state.batches[b].paid = data.switches[before + 1, after].cost
+        before = after
+
+
+@compiled
+def _uses(data: Any, state: Any, g: int) -> Any:
+    """Where each adapter is used next: ``(position, slot) -> position`` and its first use."""
+    count, slots = state.count[g], state.need.shape[1]
+    after = np.empty((count, slots), dtype=np.int64)
+    coming = np.full(data.adapters.shape[0], count, dtype=np.int64)
+    for p in range(count - 1, -1, -1):
+        b = state.order[g, p]
+        for i in range(slots):
+            if state.need[b, i] >= 0:
+                after[p, i] = coming[state.need[b, i]]
+                coming[state.need[b, i]] = p
+    return after, coming
+
+
+@compiled
+def _cache(data: Any, state: Any, g: int) -> None:
+    """Residents and switches where several may be resident."""
+    after, coming = _uses(data, state, g)  # from here on, coming[a] is the next use of a
+    count, room, slots = state.count[g], data.initial.shape[1], state.need.shape[1]
+    held = np.full(room, -1, dtype=np.int64)
+    holds = 0
+    for i in range(room):
+        if data.initial[g, i] >= 0:
+            held[holds] = data.initial[g, i]
+            holds += 1
+    previous = -1
+    for p in range(count):
+        b = state.order[g, p]
+        seconds, loaded = 0.0, 0
+        fresh = np.full(slots, -1, dtype=np.int64)
+        for i in range(slots):
+            a = state.need[b, i]
+            if a < 0:
+                break
+            coming[a] = after[p, i]
+            known = False
+            for k in range(holds):
+                known = known or held[k] == a
+            if not known:
+                fresh[loaded] = a
+                loaded += 1
+                seconds += data.adapters[a].load_s
+        memory = data.base_vram + state.batches[b].memory
+        for k in range(holds):
+            memory += data.adapters[held[k]].vram
+        for i in range(loaded):
+            memory += data.adapters[fresh[i]].vram
+        while holds > 0 and (holds + loaded > room or memory > data.capacity[g, 0]):
+            k = _farthest(state.need[b], held, holds, coming)
+            if k < 0:
+                break
+            memory -= data.adapters[held[k]].vram
+            holds -= 1
+            held[k] = held[holds]
+        for i in range(loaded):
+            held[holds] = fresh[i]
+            holds += 1
+        if loaded == 0 and previous >= 0 and _differ(state.need[b], state.need[previous]):
+            seconds = data.activate_s
+        state.batches[b].switch = whole_ticks(data, seconds)
+        state.batches[b].paid = data.switch_price * seconds
+        state.batches[b].loads = loaded
+        live, memory = 0, data.base_vram + state.batches[b].memory
+        for k in range(room):
+            state.resident[b, k] = held[k] if k < holds else -1
+            if k < holds and (coming[held[k]] < count or _among(state.need[b], held[k])):
+                live += 1
+                memory += data.adapters[held[k]].vram
+        state.batches[b].live, state.batches[b].live_memory = live, memory
+        previous = b
+
+
+@compiled
+def _among(need: Any, adapter: int) -> bool:
+    for i in range(need.shape[0]):
+        if need[i] == adapter:
+            return True
+    return False
+
+
+@compiled
+def _differ(one: Any, other: Any) -> bool:
+    for i in range(one.shape[0]):
+        if one[i] != other[i]:
+            return True
+    return False
+
+
+@compiled
+def _farthest(need: Any, held: Any, holds: int, coming: Any) -> int:
+    """Place of the resident that is needed last, of those not needed now; -1 where all are."""
+    found, latest = -1, -1
+    for k in range(holds):
+        if coming[held[k]] > latest and not _among(need, held[k]):
+            found, latest = k, coming[held[k]]
+    return found
+
+
+@compiled
+def time_gpu(data: Any, state: Any, g: int) -> None:
+    """Start every batch of a GPU as early as can be, and add up its loss."""
+    settle(data, state, g)
+    t, loss = 0, 0.0
+    for p in range(state.count[g]):
+        b = state.order[g, p]
+        start = max(t + state.batches[b].switch, state.batches[b].ready)
+        state.batches[b].start = start
+        t = start + state.batches[b].duration
+        loss += state.batches[b].fixed + state.batches[b].slope * start + state.batches[b].paid
+        if data.any_late:
+            j = state.batches[b].first
+            while j >= 0:
+                if start + state.jobs[j].offset - data.jobs[j].arrival > data.jobs[j].deadline:
+                    loss += data.jobs[j].late
+                j = state.jobs[j].follow
+    if t > data.horizon:
+        loss += OVERRUN * (t - data.horizon)
+    state.loss[g] = loss
+
+
+@compiled
+def total(data: Any, state: Any) -> float:
+    """The loss of a state whose GPUs are timed; infinite where a job that must be served is not."""
+    loss = 0.0
+    for j in range(data.jobs.shape[0]):
+        if state.jobs[j].batch < 0:
+            loss += data.jobs[j].reject
+    for g in range(state.count.shape[0]):
+        loss += state.loss[g]
+    return loss
+
+
+@entry
+def time_all(data: Any, state: Any) -> float:
+    """Time every GPU; returns the loss."""
+    for g in range(state.count.shape[0]):
+        time_gpu(data, state, g)
+    return total(data, state)
+
+
+@entry
+def copy(into: Any, state: Any) -> None:
+    """Make ``into`` the same as ``state``."""
+    for i in range(state.jobs.shape[0]):
+        into.jobs[i] = state.jobs[i]
+        into.batches[i] = state.batches[i]
+        into.unused[i] = state.unused[i]
+        for k in range(state.need.shape[1]):
+            into.need[i, k] = state.need[i, k]
+        for k in range(state.resident.shape[1]):
+            into.resident[i, k] = state.resident[i, k]
+    into.unused[state.jobs.shape[0]] = state.unused[state.jobs.shape[0]]
+    for g in range(state.count.shape[0]):
+        into.count[g] = state.count[g]
+        into.loss[g] = state.loss[g]
+        for p in range(state.count[g]):
+            into.order[g, p] = state.order[g, p]
