@@ -32,6 +32,7 @@ SOLVERS = (
     "milp:formulation=flow",
     "milp:formulation=indicator",
     "cpsat",
+    "cpsat:formulation=positions",
     "auto",
 )
 
