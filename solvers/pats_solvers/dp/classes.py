@@ -111,60 +111,6 @@ def _class(problem: Problem, jobs: list[Job]) -> JobClass:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class MoveTable:
-    """The moves of one adapter in columns, one row a move.
-
-    Attributes:
-        moves: The moves.
-        classes: The adapter's classes.
-        takes: Jobs taken, one column for each of ``classes``.
-        fixed: Loss that does not depend on when the batch starts.
-        duration: Ticks until the batch ends.
-        late: Parts whose deadline is priced: ``(class, jobs, ticks to completion)``, by move.
-    """
-
-    adapter: int
-    moves: tuple[Move, ...]
-    classes: tuple[int, ...]
-    takes: NDArray[np.int64]
-    fixed: NDArray[np.float64]
-    duration: NDArray[np.int64]
-    late: tuple[tuple[int, NDArray[np.int64], NDArray[np.int64]], ...]
-
-
-def move_table(problem: Problem, kinds: list[JobClass], adapter: int) -> MoveTable:
-    """Every batch of one adapter that fits the GPU.
-
-    Raises:
-        InputError: There are too many to list.
-    """
-    found = moves(problem, kinds, adapter)
-    mine = tuple(q for q, kind in enumerate(kinds) if kind.adapter == adapter)
-    takes = np.zeros((len(found), len(mine)), dtype=np.int64)
-    fixed = np.zeros(len(found))
-    late: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-    for row, move in enumerate(found):
-        for q, n in move.takes:
-            takes[row, mine.index(q)] = n
-        for q, option, n, offset in move.parts:
-            kind = kinds[q]
-            fixed[row] += n * (kind.jobs[0].options[option].quality_loss + kind.price * offset)
-            if kind.late_loss > 0.0:
-                zeros = np.zeros(len(found), dtype=np.int64)
-                members, offsets = late.setdefault((q, option), (zeros, zeros.copy()))
-                members[row], offsets[row] = n, offset
-    return MoveTable(
-        adapter=adapter,
-        moves=tuple(found),
-        classes=mine,
-        takes=takes,
-        fixed=fixed,
-        duration=np.array([move.duration for move in found], dtype=np.int64),
-        late=tuple((q, members, offsets) for (q, _), (members, offsets) in late.items()),
-    )
-
-
 def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -> list[Move]:
     """Every batch of one adapter that fits ``gpu`` with no other adapter resident.
 

@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]
 ROWS = 1 << 14
 
 #: Labels that a layer may hold beyond twice the beam before it is cut to the beam.
-SPARE = 500
+SPARE = 100
 
 
 class Labels:
@@ -118,11 +118,11 @@ class Labels:
     def _sweep(self, layer: int, width: int) -> Ints:
         """A layer's best labels, the best first; the others are freed."""
         pool = self.pool
-        rows = k.listed(pool.whole, pool.layers, layer)
-        promise = pool.real[rows, k.PROMISE]
-        use = (pool.whole[rows, k.HELD] >= 0) & (promise < k.below(self.best))
-        dropped = rows[~use]
-        rows = rows[use][np.argsort(promise[use], kind="stable")]
+        there: Ints = k.listed(pool.whole, pool.layers, layer)
+        promise = pool.real[there, k.PROMISE]
+        use = (pool.whole[there, k.HELD] >= 0) & (promise < k.below(self.best))
+        dropped = there[~use]
+        rows: Ints = there[use][np.argsort(promise[use], kind="stable")]
         if len(rows) > width:
             pool.worst[layer] = pool.real[rows[width], k.PROMISE]
             pool.bests[k.CUT] = min(self.cut, float(pool.worst[layer]))

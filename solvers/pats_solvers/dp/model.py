@@ -1,4 +1,4 @@
-"""The arrays that the compiled search works on: a problem, and cost-to-go tables of its adapters."""
+"""The arrays that the compiled search works on: a problem, and cost-to-go tables of adapters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
 from pats_solvers.dp import kernels as k
 from pats_solvers.dp.classes import JobClass, Move, classes, moves, undominated
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE
 
 if TYPE_CHECKING:
     from pats_solvers.lagrangian.chain import Chain
@@ -33,14 +34,43 @@ class Tables:
     """Cost-to-go tables of all adapters at some prices of the GPU's time.
 
     Attributes:
-        chains: One chain for each adapter with jobs, on one grid.
+        chains: One chain for each adapter with jobs, by adapter, on one grid.
         hold: Price of the GPU summed up from grain 0: ``(ticks + 1,)``.
-        values: What :meth:`Chain.values` gives at these prices, by chain.
+        values: Costs to go by chain, state (adapter absent, active), grain and backlog, in a row.
     """
 
     chains: Sequence[Chain]
     hold: Floats
-    values: Sequence[Floats]
+    values: Floats
+
+
+def tables_bytes(chains: Sequence[Chain]) -> int:
+    """Memory of the tables of these chains, while they are made."""
+    return _rows(chains) * 8 + max((chain.bytes() for chain in chains), default=0)
+
+
+def tables_at(chains: Sequence[Chain], hold: Floats) -> Tables:
+    """The tables of chains of one GPU with one resident adapter.
+
+    Args:
+        chains: One for each adapter with jobs.
+        hold: Price of the GPU summed up from grain 0.
+    """
+    chains = sorted(chains, key=lambda chain: chain.adapter)
+    values = np.empty(_rows(chains))
+    keep = np.zeros_like(hold)
+    at = 0
+    for chain in chains:
+        found = chain.values(hold, keep)
+        for state in (ABSENT, ACTIVE):
+            part = found[state].reshape(-1)
+            values[at : at + len(part)] = part
+            at += len(part)
+    return Tables(chains, hold, values)
+
+
+def _rows(chains: Sequence[Chain]) -> int:
+    return sum(2 * (chain.ticks + 1) * chain.size for chain in chains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +94,13 @@ class Data:
     model: k.Model
 
 
-def data_of(problem: Problem, tables: Tables) -> Data:
+def data_of(problem: Problem, tables: Tables, batches: Sequence[Move] | None = None) -> Data:
     """The arrays for a problem with one GPU and one resident adapter.
+
+    Args:
+        problem: The problem.
+        tables: The bound's tables.
+        batches: The batches, where they have been listed before.
 
     Raises:
         InputError: An adapter has too many different batches.
@@ -74,11 +109,8 @@ def data_of(problem: Problem, tables: Tables) -> Data:
     count = len(problem.site.adapter_ids)
     adapters = np.zeros((count + 1, 6), dtype=np.int64)
     adapters[:, k.CLASS_AT] = np.searchsorted([kind.adapter for kind in kinds], range(count + 1))
-    listed: list[Move] = []
-    for a in range(count):
-        if adapters[a, k.CLASS_AT] < adapters[a + 1, k.CLASS_AT]:
-            listed += undominated(kinds, moves(problem, list(kinds), a))
-        adapters[a + 1, k.MOVE_AT] = len(listed)
+    listed = _listed(problem, kinds) if batches is None else batches
+    adapters[:, k.MOVE_AT] = np.searchsorted([move.adapter for move in listed], range(count + 1))
     in_tables = _fill_adapters(kinds, tables, adapters)
     words, columns = _classes(kinds)
     of_job = {job.index: i for i, kind in enumerate(in_tables) for job in kind.jobs}
@@ -91,23 +123,38 @@ def data_of(problem: Problem, tables: Tables) -> Data:
     losses[:, k.PRICE] = ahead
     ticks, price = _switches(problem)
     horizon = problem.site.horizon
-    grain = tables.chains[0].grain
     model = k.Model(
-        adapters=adapters,
-        classes=columns,
-        losses=losses,
-        arrival=np.concatenate([kind.arrivals for kind in kinds]),
-        arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
-        arrived=_arrived(kinds, tables),
-        **_batches(kinds, listed, adapters),
-        switch=ticks,
-        switch_cost=price,
-        scalars=np.array([grain, NEVER if horizon is None else horizon, bool(problem.site.pairs)]),
-        **_tables(in_tables, tables),
-        paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
+        k.Jobs(
+            adapters=adapters,
+            classes=columns,
+            losses=losses,
+            arrival=np.concatenate([kind.arrivals for kind in kinds]),
+            arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
+        ),
+        k.Batches(
+            **_batches(kinds, listed, adapters),
+            switch=ticks,
+            switch_cost=price,
+            paired=bool(problem.site.pairs),
+            horizon=NEVER if horizon is None else horizon,
+        ),
+        k.Bound(
+            grain=tables.chains[0].grain,
+            arrived=_arrived(kinds, tables),
+            **_tables(in_tables, tables),
+            paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
+        ),
     )
     root = -math.fsum(kind.price * float(kind.before[-1]) for kind in in_tables)
     return Data(problem, kinds, tuple(listed), words, root, model)
+
+
+def _listed(problem: Problem, kinds: Sequence[JobClass]) -> list[Move]:
+    """The batches worth trying, by adapter."""
+    found: list[Move] = []
+    for a in sorted({kind.adapter for kind in kinds}):
+        found += undominated(kinds, moves(problem, list(kinds), a))
+    return found
 
 
 def _fill_adapters(kinds: Sequence[JobClass], tables: Tables, adapters: Ints) -> list[JobClass]:
@@ -202,13 +249,12 @@ def _switches(problem: Problem) -> tuple[Ints, Floats]:
 
 def _tables(in_tables: Sequence[JobClass], tables: Tables) -> dict[str, NDArray[np.generic]]:
     """The tables' arrays, one after another by adapter."""
-    by_adapter = sorted(range(len(tables.chains)), key=lambda i: tables.chains[i].adapter)
     columns = np.zeros((len(in_tables), 4), dtype=np.int64)
     costs = np.zeros((len(in_tables), 3))
     lengths = [len(kind.before) for kind in in_tables]
     columns[:, k.SUMS_AT] = np.cumsum([0, *lengths])[:-1]
     row, skips = 0, 0
-    for chain in (tables.chains[i] for i in by_adapter):
+    for chain in tables.chains:
         mine = slice(row, row + len(chain.kinds))
         columns[mine, k.DIM], columns[mine, k.STRIDE] = chain.dims, chain.strides
         columns[mine, k.SKIP_AT] = np.where(chain.skip_at < 0, -1, chain.skip_at + skips)
@@ -216,15 +262,11 @@ def _tables(in_tables: Sequence[JobClass], tables: Tables) -> dict[str, NDArray[
         costs[mine, k.BY_TICK] = [kind.price for kind in chain.kinds]
         row += len(chain.kinds)
         skips += len(chain.skip)
-    chains = [tables.chains[i] for i in by_adapter]
     return {
         "tables": columns,
-        "table_costs": costs,
-        "table_arrived": np.concatenate([chain.arrived for chain in chains]),
-        "skip": np.concatenate([chain.skip for chain in chains]),
+        "costs": costs,
+        "table_arrived": np.concatenate([chain.arrived for chain in tables.chains]),
+        "skip": np.concatenate([chain.skip for chain in tables.chains]),
         "sums": np.concatenate([kind.before for kind in in_tables]).astype(np.float64),
-        # Where the adapter is not held, and where it is.
-        "values": np.concatenate(
-            [tables.values[i][state].reshape(-1) for i in by_adapter for state in (0, 2)]
-        ),
+        "values": tables.values,
     }

@@ -1,23 +1,26 @@
-"""The ``dp`` solver: passes with wider and wider beams, until one cuts nothing."""
+"""The ``dp`` solver: prices, and passes with wider and wider beams, until one cuts nothing."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.errors import InputError
-from pats_opt.plan import Plan, PlannedBatch
+from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 
-#: How much wider each pass's beam is than the last one's.
-WIDER = 8
+if TYPE_CHECKING:
+    from pats_solvers.dp.model import Tables
+    from pats_solvers.lagrangian.bounding import Bounding
 
-#: Bytes a label takes, its share of the layers still growing included.
-LABEL_BYTES = 250
+#: How much wider each pass's beam is than the last one's.
+WIDER = 5
+
+#: Evaluations of the relaxation before each pass.
+EVALUATIONS = 40
 
 
 class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,15 +28,15 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Jobs that differ in arrival only are served first come, first served, so a state is a count
     per class of jobs and the adapter held; sequences that reach it are compared by time and loss.
-    Passes with a beam give good schedules early; each is eight times wider than the last one, and
-    the one that cuts nothing proves the optimum. The time does not depend on ticks. It grows with
-    the number of states, the product of the classes' sizes: dozens of requests are proven, not
-    hundreds.
+    What is left of a sequence is bounded by pricing the GPU's time (see ``lagrangian``), which
+    leaves few sequences worth going on with. Passes with a beam give good schedules early; each is
+    wider than the last one, at better prices, and the one that cuts nothing proves the optimum.
 
     Args:
         first: Labels a layer in the first pass.
         beam: The widest beam, in labels a layer; the default widens until the optimum is proven.
-        memory_gib: Memory for labels, in GiB.
+        memory_gib: Memory in GiB, half for the bound's tables and half for labels. Where the
+            tables would take more, they get coarser, which weakens the bound.
     """
 
     name: ClassVar[str] = "dp"
@@ -43,55 +46,63 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         - {Feature.GPUS, Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE},
         bound=True,
         warm_start=True,
+        packages=("numba",),
     )
 
-    first: Annotated[int, Meta(ge=1, le=10**9)] = 200
+    first: Annotated[int, Meta(ge=1, le=10**9)] = 20
     beam: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
-        """Widen the beam until the optimum is proven or a limit is reached."""
-        from pats_solvers.dp.search import Search
+        """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
+        from pats_solvers.dp.search import PricedSearch
+        from pats_solvers.lagrangian.closing import Closing
+        from pats_solvers.lagrangian.trivial import trivial
 
-        if not problem.jobs or not problem.site.gpus:
-            # Without a GPU everything is rejected; with nothing to serve there is nothing to lose.
-            empty = Plan(tuple(() for _ in problem.site.gpus))
-            bound = math.fsum(job.reject_loss or 0.0 for job in problem.jobs)
-            return Outcome(Stop.OPTIMAL, empty, bound)
-        search = Search(problem)
-        if not search.encodable:
-            raise InputError(
-                f"{search.states:.3g} states are more than {self.name!r} can tell apart",
-                mend="solve fewer requests at a time, or use --solver milp",
+        settled = trivial(problem)
+        if settled is not None:
+            return settled
+        closing = Closing(problem, run, self.memory_gib / 2)
+        search: PricedSearch | None = None
+        beam, passes, stop = self.first, [], None
+        while stop is None and not closing.over():
+            if search is None or not closing.bounding.ascent.converged:
+                closing.raise_bound(EVALUATIONS)
+                if closing.over():
+                    break
+                tables = _tables(closing.bounding, self.memory_gib / 2)
+                search = PricedSearch(problem, tables, search)
+            most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
+            widest = most if self.beam is None else min(most, self.beam)
+            beam = min(beam, widest)
+            done = search.run(
+                closing.loss, run.stop, beam=beam, most=most, bounds=closing.found_bound
             )
-        plan, known = run.start if run.start is not None else (None, math.inf)
-        most = max(1, int(self.memory_gib * 2**30 / LABEL_BYTES))
-        widest = most if self.beam is None else min(most, self.beam)
-        beam, bound, expanded = min(self.first, widest), 0.0, []
-        stop = run.stop()
-        while stop is None:
-            done = search.run(known, beam, most, run.stop)
-            expanded.append(done.labels)
+            passes.append({"beam": beam, "labels": done.labels, "batches": done.looks})
             if done.batches is not None:
-                plan, known = _plan(done.batches), done.loss
-            bound = max(bound, done.bound)
-            run.progress(bound, known if plan is not None else None)
-            if done.complete or bound >= known:
-                stop = Stop.INFEASIBLE if plan is None else Stop.OPTIMAL
-            elif done.stop is not None:
-                stop = done.stop
-            elif beam >= widest:
+                closing.found_plan(Plan((done.batches,)))
+            closing.found_bound(min(done.bound, closing.loss))
+            if beam == widest and done.batches is None:
                 stop = Stop.COMPLETE if self.beam is not None else Stop.MEMORY_LIMIT
-            else:
-                beam = min(beam * WIDER, widest)
-        details = {
-            "states": search.states,
-            "moves": sum(len(table.moves) for table in search.tables),
-            "labels": expanded,
-        }
-        finite = bound if math.isfinite(bound) else None
-        return Outcome(stop, plan, finite, details)
+            beam *= WIDER
+        details = {"evaluations": closing.bounding.evaluations, "passes": passes}
+        if search is not None:
+            details |= {"states": search.states, "moves": len(search.data.batches)}
+        outcome = closing.outcome(details)
+        return replace(outcome, stop=stop) if stop and outcome.stop is Stop.COMPLETE else outcome
 
 
-def _plan(batches: tuple[PlannedBatch, ...]) -> Plan:
-    return Plan((batches,))
+def _tables(bounding: Bounding, memory_gib: float) -> Tables:
+    """The tables at the present prices, with fewer backlogs told apart where memory is short."""
+    from pats_solvers.dp.model import tables_at, tables_bytes
+    from pats_solvers.lagrangian.relaxation import Relaxation
+
+    ascent = bounding.ascent
+    relaxation, states = ascent.relaxation, 0
+    while tables_bytes(relaxation.chains) > memory_gib * 2**30 and states != 1:
+        states = max(1, max(chain.size for chain in relaxation.chains) // 4)
+        relaxation = Relaxation(
+            bounding.problem, bounding.end, states=states, grain=relaxation.grain
+        )
+    hold, _, _ = ascent.relaxation.cumulated(ascent.prices, 0)
+    return tables_at(relaxation.chains, hold)
