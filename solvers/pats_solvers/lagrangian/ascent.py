@@ -1,9 +1,9 @@
 """Dual ascent: prices that raise the bound.
 
-Deflected subgradients with Polyak's step towards the best known loss: the step is shortened whenever
-the bound has not risen for a while, and the search goes on from the best prices. It was compared
-with the volume algorithm (Barahona, Anbil 2000) and with smoothed column generation (Wentges 1997) on the
-same relaxation; ``benchmarks/results/ascent.md`` has the figures.
+Deflected subgradients with Polyak's step towards the best known loss: the step is shortened
+whenever the bound has not risen for a while, and the search goes on from the best prices. It was
+compared with the volume algorithm (Barahona, Anbil 2000) and with smoothed column generation
+(Wentges 1997) on the same relaxation; ``benchmarks/results/ascent.md`` has the figures.
 Sources: Polyak (1969) for the step, Camerini, Fratta and Maffioli (1975) for deflection.
 """
 

@@ -1,8 +1,8 @@
 """The bound at work: resolution, memory, and ascent, whatever the instance's size.
 
-A relaxation is as fine as memory and time allow. Large ones begin with several ticks taken as one and few
-backlogs told apart, where an evaluation is cheap, and are refined while the prices are kept.
-Every bound on the way is valid; the best one counts.
+A relaxation is as fine as memory and time allow. Large ones begin with several ticks taken as one
+and few backlogs told apart, where an evaluation is cheap, and are refined while the prices are
+kept. Every bound on the way is valid; the best one counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ MORE_STATES = 3
 #: How much later prices end where jobs were left at the end.
 LONGER = 1.3
 
-#: Steps of the dynamic programs (ticks x batches x backlogs) beyond which ticks are first taken together.
+#: Steps of the dynamic programs (ticks x batches x backlogs) beyond which ticks are first taken
+#: together.
 SLOW = 1e9
 
 #: The step below which an ascent on a coarse relaxation gives way to a finer one.
@@ -64,24 +65,31 @@ class Bounding:
         self._states = FIRST_STATES
         self._finest = self._grain(1, FIRST_STATES)
         relaxation = self._relaxation(self._finest, FIRST_STATES)
+        while not self._fits(relaxation):
+            self._finest = self._coarser(self._finest, relaxation.bytes())
+            relaxation = self._relaxation(self._finest, FIRST_STATES)
         if _work(relaxation) > SLOW:
             coarse = min(4 * self._finest, self._shortest())
             if coarse > self._finest:
                 relaxation = self._relaxation(coarse, FIRST_STATES)
         self.ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+        self._best: tuple[Relaxation, Floats] | None = None
 
     @property
     def exact(self) -> bool:
         """Whether the present relaxation is the full one: nothing is coarse, merged or cut."""
-        best = self.ascent.best
-        return self.ascent.relaxation.grain == 1 and (best is None or best.cut + best.left == 0)
+        relaxation, best = self.ascent.relaxation, self.ascent.best
+        whole = relaxation.grain == 1 and not relaxation.merged
+        return whole and best is not None and best.cut + best.left == 0
 
     def climb(self, known: float, evaluations: int, stop: Callable[[], bool]) -> None:
         """Raise the bound towards the best known loss."""
         before = self.ascent.evaluations
         self.ascent.climb(known, evaluations, stop)
         self.evaluations += self.ascent.evaluations - before
-        self.bound = max(self.bound, self.ascent.bound)
+        if self.ascent.bound > self.bound:
+            self.bound = self.ascent.bound
+            self._best = self.ascent.relaxation, self.ascent.prices
 
     def refine(self) -> bool:
         """Go on with a finer relaxation where there is one; whether there is."""
@@ -95,15 +103,20 @@ class Bounding:
             return True
         if not self.ascent.converged:
             return False
-        if best.left > 0 and self._longer():
-            return True
-        more = self._states * MORE_STATES
-        if best.cut == 0 or more > MOST_STATES:
+        return (best.left > 0 and self._longer()) or (
+            (best.cut > 0 or relaxation.merged) and self._more_states()
+        )
+
+    def _more_states(self) -> bool:
+        """Go on with more backlogs told apart, where memory allows."""
+        grain, more = self.ascent.relaxation.grain, self._states * MORE_STATES
+        if more > MOST_STATES or self._estimate(grain, more) > self._memory:
             return False
-        if self._estimate(relaxation.grain, more) > self._memory:
+        finer = self._relaxation(grain, more)
+        if not self._fits(finer):
             return False
         self._states = more
-        self._go_on(self._relaxation(relaxation.grain, more))
+        self._go_on(finer)
         return True
 
     def _longer(self) -> bool:
@@ -112,21 +125,24 @@ class Bounding:
         longer = 1 + int(LONGER * before)
         self.end = longer if horizon is None else min(longer, horizon)
         grain = self.ascent.relaxation.grain
-        if self.end == before or self._estimate(grain, self._states) > self._memory:
-            self.end = before
-            return False
-        self._go_on(self._relaxation(grain, self._states))
-        return True
+        if self.end > before and self._estimate(grain, self._states) <= self._memory:
+            finer = self._relaxation(grain, self._states)
+            if self._fits(finer):
+                self._go_on(finer)
+                return True
+        self.end = before
+        return False
 
     def details(self) -> dict[str, Any]:
         """The relaxation and its prices, ready for JSON.
 
-        ``hold`` is loss per tick of holding a GPU, ``keep`` of being resident, by GPU kind; ``serve``
-        is by request. Prices of a grain are spread over its ticks.
+        ``hold`` is loss per tick of holding a GPU, ``keep`` of being resident, by GPU kind;
+        ``serve`` is by request. Prices of a grain are spread over its ticks. They are those of
+        the best bound.
         """
-        relaxation = self.ascent.relaxation
+        relaxation, flat = self._best or (self.ascent.relaxation, self.ascent.prices)
         site = self.problem.site
-        prices = relaxation.prices(self.ascent.prices)
+        prices = relaxation.prices(flat)
         kinds = []
         for number, kind in enumerate(relaxation.kinds):
             row = {
@@ -172,19 +188,27 @@ class Bounding:
 
     def _grain(self, grain: int, states: int) -> int:
         """The finest grain, from ``grain`` on, that fits the memory."""
-        shortest = self._shortest()
         while (need := self._estimate(grain, states)) > self._memory:
-            if grain >= shortest:
-                raise InputError(
-                    f"the dynamic programs would take {need / 2**30:.3g} GiB even with {grain} "
-                    f"ticks taken as one, more than the {self._memory / 2**30:.3g} allowed",
-                    mend="set memory_gib higher, or make tick_s coarser",
-                )
-            grain = min(2 * grain, shortest)
+            grain = self._coarser(grain, need)
         return grain
 
+    def _coarser(self, grain: int, need: float) -> int:
+        """Twice the grain, where ``need`` bytes are too many."""
+        shortest = self._shortest()
+        if grain >= shortest:
+            raise InputError(
+                f"the dynamic programs would take {need / 2**30:.3g} GiB even with {grain} "
+                f"ticks taken as one, more than the {self._memory / 2**30:.3g} allowed",
+                mend="set memory_gib higher, or make tick_s coarser",
+            )
+        return min(2 * grain, shortest)
+
+    def _fits(self, relaxation: Relaxation) -> bool:
+        """Whether an evaluation keeps to the memory allowed."""
+        return relaxation.bytes() <= self._memory
+
     def _estimate(self, grain: int, states: int) -> float:
-        """Bytes that an evaluation takes: tables of three states, guards about as many as backlogs."""
+        """Bytes that an evaluation takes, before a relaxation is there to tell (:meth:`_fits`)."""
         adapters = len({job.adapter for job in self.problem.jobs})
         kinds = len({gpu.capacity for gpu in self.problem.site.gpus})
         ticks = self.end / grain + 1

@@ -1,15 +1,16 @@
 """One adapter on one kind of GPU: the data of its dynamic program.
 
 Jobs fall into classes as in :mod:`pats_solvers.dp.classes`. Where those are too many for the states
-to be told apart they are merged (:mod:`pats_solvers.lagrangian.merging`); where ticks are too many they
-are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which keeps every
-plan a plan and makes none dearer. Either way the value stays a lower bound.
+to be told apart they are merged (:mod:`pats_solvers.lagrangian.merging`); where ticks are too many
+they are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which keeps
+every plan a plan and makes none dearer. Either way the value stays a lower bound.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pats_opt.errors import InputError
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
-from pats_solvers.dp.classes import JobClass, Move, moves
+from pats_solvers.dp.classes import JobClass, Move, moves, undominated
 from pats_solvers.lagrangian import kernels
 from pats_solvers.lagrangian.merging import merge
 
@@ -60,6 +61,7 @@ class Chain:
         constant: What every plan adds to the value: arrivals, and what merging left out.
         price: Loss by class for each grain that a start is later.
         caps: Backlog above which the oldest jobs are cut, by class.
+        merged: Whether classes had to be merged.
     """
 
     def __init__(
@@ -75,43 +77,46 @@ class Chain:
     ) -> None:
         site = problem.site
         self.adapter, self.gpu, self.ticks, self.grain = kinds[0].adapter, gpu, ticks, grain
-        self.caching = site.max_resident > 1
-        self.hard = site.horizon is not None and site.horizon // grain <= ticks
         self.skippable = skippable
-        self.kinds, self.moves, left_out = _told_apart(problem, kinds, gpu, states)
+        self.kinds, self.moves, self.caps, left_out = _told_apart(problem, kinds, gpu, states)
+        self.merged = len(self.kinds) < len(kinds)
+        self.dims = self.caps + 1
         self.jobs = np.array([len(kind.jobs) for kind in self.kinds])
         self.price = np.array([kind.price * grain for kind in self.kinds])
         # What merging left out is owed by jobs that are served here only.
         self.constant = (0.0 if skippable else left_out) - math.fsum(
             kind.price * float(kind.before[-1]) for kind in self.kinds
         )
+        # Whoever comes after the last tick is there at the last: it cannot start before, either
+        # way.
         grid = np.arange(ticks + 1)
         self.arrived = np.array(
-            [np.searchsorted(kind.arrivals // grain, grid, side="right") for kind in self.kinds],
+            [
+                np.searchsorted(np.minimum(kind.arrivals // grain, ticks), grid, side="right")
+                for kind in self.kinds
+            ],
             dtype=np.int64,
         )
         self.takes = np.zeros((len(self.moves), len(self.kinds)), dtype=np.int64)
         for m, move in enumerate(self.moves):
             for q, n in move.takes:
                 self.takes[m, q] = n
-        self._moves()
-        self._skips()
-        self._switches(problem)
-        self.limit(_caps(self.jobs, self.takes, states))
-
-    def limit(self, caps: Ints) -> None:
-        """Tell backlogs apart up to ``caps``, by class."""
-        self.caps = caps
-        self.dims = (caps + 1).astype(np.int64)
-        padded = _padded(caps, self.takes)
+        padded = _padded(self.caps, self.takes)
         self.size = int(np.prod(padded))
         self.strides = np.array(
             [int(np.prod(padded[q + 1 :])) for q in range(len(padded))], dtype=np.int64
         )
         digits = (np.arange(self.size)[:, None] // self.strides) % padded
         digits[(digits >= self.dims).any(axis=1)] = -1
-        self.digits = np.ascontiguousarray(digits)
-        self.offsets = self.takes @ self.strides
+        self.skip, self.skip_at = self._skips()
+        lengths, self._switch_costs = _switching(problem, self.adapter)
+        hard = site.horizon is not None and site.horizon // grain <= ticks
+        self._switch_ticks = np.append(lengths // grain, (site.max_resident > 1, hard))
+        self._tables = self._batches(
+            classes=np.column_stack((self.dims, self.strides, self.skip_at)),
+            digits=np.ascontiguousarray(digits),
+        )
+        self.least = self._tables.rates[:, kernels.LEAST]
 
     def bytes(self) -> int:
         """Memory that one run of the dynamic program takes, in bytes."""
@@ -126,10 +131,7 @@ class Chain:
             skip: Cost of leaving each job to others, in the order of :attr:`skip`.
         """
         values = np.empty((3, self.ticks + 1, self.size))
-        kernels.backward(
-            *self._prices(hold, keep), *self._backlogs(), *self._skipping(skip), *self._batches(),
-            self.offsets, *self._costs(), *self._switching(), values,
-        )  # fmt: skip
+        kernels.backward(_paid(hold, keep), *self._tables_at(skip), values)
         return values
 
     def path(
@@ -141,15 +143,14 @@ class Chain:
         skip: Floats | None = None,
     ) -> Path:
         """The best plan from tick 0 and its value, where the adapter is in ``state`` then."""
+        tables = self._tables_at(skip)
         rows = np.empty((3 * self.ticks + 3 * int(self.jobs.sum()) + 16, 4), dtype=np.int64)
         count = kernels.follow(
-            *self._prices(hold, keep), *self._backlogs(), *self._skipping(skip), *self._batches(),
-            self.takes, *self._costs(), *self._switching(), values, state, rows,
-        )  # fmt: skip
+            _paid(hold, keep), tables.classes, tables.rates, *tables[3:], values, state, rows
+        )
         value = kernels.at_first(
-            values, state, self.dims, self.strides, self.arrived, self.price, self.least,
-            *self._skipping(skip),
-        )  # fmt: skip
+            tables.classes, tables.rates, tables.arrived, tables.skip, values, state
+        )
         return Path(value + self.constant, rows[: max(count, 0)].copy())
 
     def solve(
@@ -159,57 +160,52 @@ class Chain:
         values = self.values(hold, keep, skip)
         return *self.path(values, hold, keep, state, skip), values
 
-    # -- the kernels' arguments ------------------------------------------------------------------
+    def _tables_at(self, skip: Floats | None) -> kernels.Tables:
+        return self._tables if skip is None else self._tables._replace(skip=skip)
 
-    def _prices(self, hold: Floats, keep: Floats) -> tuple[Floats, Floats]:
-        return hold, keep
-
-    def _backlogs(self) -> tuple[Ints, Ints, Ints, Ints, Floats, Floats]:
-        return self.dims, self.strides, self.digits, self.arrived, self.price, self.least
-
-    def _skipping(self, skip: Floats | None) -> tuple[Floats, Ints]:
-        return self.skip if skip is None else skip, self.skip_at
-
-    def _batches(self) -> tuple[Ints, Ints]:
-        return self.durations, self.duration_at
-
-    def _costs(self) -> tuple[Floats, Ints, Ints, Floats]:
-        return self.costs, self.late_at, self.late_from, self.late_cost
-
-    def _switching(self) -> tuple[Ints, Floats, bool, bool]:
-        return self.switches, self.switch_costs, self.caching, self.hard
-
-    def _moves(self) -> None:
+    def _batches(self, classes: Ints, digits: Ints) -> kernels.Tables:
+        """The kernels' tables."""
         lengths = np.array([move.duration // self.grain for move in self.moves], dtype=np.int64)
         if len(lengths) and lengths[0] < 1:
             raise InputError(
                 f"{self.grain} ticks at a time are more than the shortest batch takes",
                 mend="allow more memory",
             )
-        self.durations, first = np.unique(lengths, return_index=True)
-        self.duration_at = np.append(first, len(lengths)).astype(np.int64)
-        self.costs = np.zeros((len(self.moves), 2))
-        self.least = np.full(len(self.kinds), np.inf)
-        late_at, late_from, late_cost = [0], [], []
+        durations, first = np.unique(lengths, return_index=True)
+        costs = np.zeros((len(self.moves), 2))
+        least = np.full(len(self.kinds), np.inf)
+        late_at, late = [0], []
         for m, move in enumerate(self.moves):
             for q, o, n, ticks in move.parts:
                 kind = self.kinds[q]
                 each = kind.jobs[0].options[o].quality_loss + kind.price * ticks
-                self.least[q] = min(self.least[q], each)
-                self.costs[m] += n * each, n * self.price[q]
+                least[q] = min(least[q], each)
+                costs[m] += n * each, n * self.price[q]
                 if kind.late_loss > 0.0:
                     deadline = kind.jobs[0].deadline
                     assert deadline is not None
                     first_late = int(kind.arrivals[0]) + deadline - ticks + 1
-                    late_from.append(-(-first_late // self.grain))
-                    late_cost.append(n * kind.late_loss)
-            late_at.append(len(late_from))
-        self.late_at = np.array(late_at, dtype=np.int64)
-        self.late_from = np.array(late_from, dtype=np.int64)
-        self.late_cost = np.array(late_cost, dtype=np.float64)
+                    late.append((-(-first_late // self.grain), n * kind.late_loss))
+            late_at.append(len(late))
+        ended = np.vstack((self.takes, np.zeros_like(self.takes, shape=(1, len(self.kinds)))))
+        return kernels.Tables(
+            classes=classes,
+            rates=np.column_stack((self.price, least)),
+            digits=digits,
+            arrived=self.arrived,
+            skip=self.skip,
+            spans=np.column_stack((np.append(durations, 0), np.append(first, len(lengths)))).astype(
+                np.int64
+            ),
+            takes=np.column_stack((ended, late_at)),
+            costs=costs,
+            late=np.array(late, dtype=np.float64).reshape(-1, 2),
+            switch_ticks=self._switch_ticks,
+            switch_costs=self._switch_costs,
+        )
 
-    def _skips(self) -> None:
-        """Where a class's jobs are in ``skip``, and what rejecting each costs there."""
+    def _skips(self) -> tuple[Floats, Ints]:
+        """What rejecting each job costs, and where a class's jobs begin there (-1: nowhere)."""
         at: list[int] = []
         costs: list[float] = []
         for kind in self.kinds:
@@ -218,74 +214,73 @@ class Chain:
             if at[-1] >= 0:
                 reject = math.inf if kind.reject_loss is None else kind.reject_loss
                 costs.extend(reject + kind.price * float(a) for a in kind.arrivals)
-        self.skip_at = np.array(at, dtype=np.int64)
-        self.skip = np.array(costs, dtype=np.float64)
+        return np.array(costs, dtype=np.float64), np.array(at, dtype=np.int64)
 
-    def _switches(self, problem: Problem) -> None:
-        site = problem.site
-        if not self.caching:  # the cheapest way in, from wherever
-            into = frozenset((self.adapter,))
-            others = range(len(site.adapter_ids)) if site.pairs else ()
-            held = [frozenset[int](), *(frozenset((a,)) for a in others if a != self.adapter)]
-            ways = [site.switch(before, into, into, None) for before in held]
-            ticks = min(way.ticks for way in ways), 0, 0
-            seconds = min(way.seconds for way in ways), 0.0, 0.0
-        else:
-            # Adapters that are loaded in one switch share its last tick, and spare it the
-            # activation; so what each takes for itself is rounded down.
-            load = site.load_s[self.adapter]
-            activate = site.activate_s if site.max_per_batch == 1 else 0.0
-            seconds = load, activate, max(0.0, load - activate)
-            per_tick = math.inf if site.clock.slotted else site.tick_s
-            ticks = tuple(math.floor(s / per_tick + 1e-12) for s in seconds)  # type: ignore[assignment]
-        self.switches = np.array(ticks, dtype=np.int64) // self.grain
-        self.switch_costs = np.array([switching_loss(site, s) for s in seconds])
+
+def _switching(problem: Problem, adapter: int) -> tuple[Ints, Floats]:
+    """The least that an adapter's coming and going takes, in ticks and in loss.
+
+    With one resident it is the cheapest way in, from wherever.
+
+    With more, the adapters that are loaded in one switch share its last tick: what each takes for
+    itself is rounded down. They also spare it the activation of whichever one serves. So an
+    activation is charged at no more than the load of any other adapter, and a load ahead of time
+    leaves that much
+    out: together they are at most what the switch costs.
+    """
+    site = problem.site
+    caching = site.max_resident > 1
+    if not caching:
+        into = frozenset((adapter,))
+        others = range(len(site.adapter_ids)) if site.pairs else ()
+        held = [frozenset[int](), *(frozenset((a,)) for a in others if a != adapter)]
+        ways = [site.switch(before, into, into, None) for before in held]
+        ticks: tuple[int, ...] = min(way.ticks for way in ways), 0, 0
+        seconds = min(way.seconds for way in ways), 0.0, 0.0
+    else:
+        load = site.load_s[adapter]
+        others_s = (s for a, s in enumerate(site.load_s) if a != adapter)
+        spared = site.activate_s if site.max_per_batch == 1 else 0.0
+        seconds = load, min((spared, *others_s)), max(0.0, load - spared)
+        per_tick = math.inf if site.clock.slotted else site.tick_s
+        ticks = tuple(math.floor(s / per_tick + 1e-12) for s in seconds)
+    return np.array(ticks, dtype=np.int64), np.array([switching_loss(site, s) for s in seconds])
+
+
+def _paid(hold: Floats, keep: Floats) -> Floats:
+    """Summed-up prices by the rows of the kernels."""
+    return np.stack((hold + keep, keep))
 
 
 def _told_apart(
     problem: Problem, kinds: Sequence[JobClass], gpu: int, states: int
-) -> tuple[tuple[JobClass, ...], tuple[Move, ...], float]:
-    """Classes few enough that a backlog of one in each is told apart, and their batches."""
+) -> tuple[tuple[JobClass, ...], tuple[Move, ...], Ints, float]:
+    """Classes few enough to be told apart, their batches, the caps, and what merging left out.
+
+    A backlog of one in each class is told apart at least. Batches that take more than a cap are
+    left
+    out: whoever is beyond the cap has been cut before. Where there are still too many, fewer
+    classes or backlogs are told apart.
+    """
     most = min(len(kinds), max(1, int(math.log2(max(2, states)))))
     while True:
         merged = merge(problem, kinds, most)
         # The longest runs of backlogs are innermost in the arrays.
         ordered = sorted(merged.kinds, key=lambda kind: len(kind.jobs))
+        caps = _caps(np.array([len(kind.jobs) for kind in ordered]), states)
+        capped = [
+            replace(kind, jobs=kind.jobs[:cap]) for kind, cap in zip(ordered, caps, strict=True)
+        ]
         try:
-            found = moves(problem, ordered, kinds[0].adapter, gpu)
+            found = undominated(capped, moves(problem, capped, kinds[0].adapter, gpu))
         except InputError:
             if most == 1:
-                raise
+                states //= 2
+                continue
         else:
-            found = _undominated(ordered, found)
             if len(found) <= MOST_MOVES or most == 1:
-                return tuple(ordered), tuple(found), merged.left_out
+                return tuple(ordered), tuple(found), caps, merged.left_out
         most -= 1
-
-
-def _undominated(kinds: Sequence[JobClass], found: list[Move]) -> list[Move]:
-    """Batches by duration, without those that a shorter and cheaper one of the same jobs beats.
-
-    The GPU may be held idle after the shorter one, at the same price.
-    """
-    by_takes: dict[tuple[tuple[int, int], ...], list[tuple[int, float, Move]]] = {}
-    kept: list[Move] = []
-    for move in found:
-        if any(kinds[q].late_loss > 0.0 for q, _ in move.takes):
-            kept.append(move)  # which is cheaper depends on when it starts
-            continue
-        fixed = math.fsum(
-            n * (kinds[q].jobs[0].options[o].quality_loss + kinds[q].price * ticks)
-            for q, o, n, ticks in move.parts
-        )
-        by_takes.setdefault(move.takes, []).append((move.duration, fixed, move))
-    for group in by_takes.values():
-        best = math.inf
-        for _, fixed, move in sorted(group, key=lambda g: g[:2]):
-            if fixed < best:
-                best = fixed
-                kept.append(move)
-    return sorted(kept, key=lambda move: move.duration)
 
 
 def _padded(caps: Ints, takes: Ints) -> Ints:
@@ -296,7 +291,7 @@ def _padded(caps: Ints, takes: Ints) -> Ints:
     return padded
 
 
-def _caps(jobs: Ints, takes: Ints, states: int) -> Ints:
+def _caps(jobs: Ints, states: int) -> Ints:
     """Backlog caps whose backlogs number at most ``states``, about equal in all classes."""
     caps = np.minimum(jobs, 1)
     growing = True
@@ -309,4 +304,4 @@ def _caps(jobs: Ints, takes: Ints, states: int) -> Ints:
                 if np.prod(more + 1) <= states:
                     caps, growing = more, True
                     break
-    return caps
+    return caps.astype(np.int64)

@@ -2,8 +2,8 @@
 
 A merged class asks for the least of each resource that its parts ask for, loses the least quality
 at each step count, has the least weight, and no deadline. Any plan for the parts is one for the
-merged class, at no more loss, so a bound on the latter bounds the former. What every job of a part loses
-beyond the merged class is added back as a constant.
+merged class, at no more loss, so a bound on the latter bounds the former. What every job of a part
+loses beyond the merged class is added back as a constant.
 """
 
 from __future__ import annotations

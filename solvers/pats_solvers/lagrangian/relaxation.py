@@ -8,8 +8,8 @@ one chain for each adapter and GPU:
   time) waits for the active adapter. At most one adapter holds a GPU at a time, or
   ``max_per_batch`` where batches mix.
 - ``keep[t]``: being resident in tick t, where more than one adapter can be.
-- ``serve[j]``: serving job j, where there are several GPUs: each GPU's chain decides for itself which jobs
-  it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
+- ``serve[j]``: serving job j, where there are several GPUs: each GPU's chain decides for itself
+  which jobs it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
 
 For any prices the sum of the chains' values, less what the prices are paid for, is a lower bound on
 every schedule's loss (weak duality).
@@ -83,6 +83,7 @@ class Relaxation:
         dimension: Length of a flat price vector: ``hold``, ``keep``, ``serve`` after one another.
         signed: Prices that may be negative (``serve``).
         constant: Loss that every schedule has.
+        merged: Whether classes had to be merged.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Relaxation:
                     dtype=np.int64,
                 )
             )
+        self.merged = any(chain.merged for chain in self.chains)
         self._of_kind = [
             next(k for k, kind in enumerate(self.kinds) if chain.gpu in kind.gpus)
             for chain in self.chains
@@ -207,10 +209,11 @@ class Relaxation:
         paths: list[tuple[Chain, int, Path]] = []
         cut = left = 0
         for number in numbers:
-            counts = [count for count in self._starts[number] if count]
+            chain, counts = self.chains[number], [n for n in self._starts[number] if n]
             for count, path in zip(counts, found[number], strict=True):
-                terms.append(count * path.value)
-                paths.append((self.chains[number], count, path))
+                # Apart, so that rounding is judged by the large numbers that it happens in.
+                terms += [count * (path.value - chain.constant), count * chain.constant]
+                paths.append((chain, count, path))
                 free = self._use(number, count, path, flat, slope)
                 at_end = min(free, int((path.rows[:, 1] == self.ticks).sum()))
                 cut, left = cut + free - at_end, left + at_end
@@ -277,8 +280,8 @@ def _places(problem: Problem, gpu: int) -> int:
 def _monotone(problem: Problem) -> Problem:
     """The problem, with a step-time table that never falls.
 
-    A member more must not make a batch quicker: a chain that leaves one out (to another adapter's part of a
-    mixed batch, or beyond the backlog cap) would not be a lower bound then.
+    A member more must not make a batch quicker: a chain that leaves one out (to another adapter's
+    part of a mixed batch, or beyond the backlog cap) would not be a lower bound then.
     """
     service = problem.instance.service
     if not isinstance(service, StepsService) or not isinstance(service.step_s.table, tuple):

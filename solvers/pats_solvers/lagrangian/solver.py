@@ -14,15 +14,15 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lower bound by pricing GPU time, with a schedule found by local search at these prices.
 
     The price of a tick makes adapters leave the GPU to those that need it more; then each
-    adapter is a problem of its own, solved exactly by a compiled dynamic program. The sum of their values is
-    a bound at any prices; an ascent finds prices that make it high. Several GPUs, residency above
-    one, and unequal memory have prices of their own.
+    adapter is a problem of its own, solved exactly by a compiled dynamic program. The sum of their
+    values is a bound at any prices; an ascent finds prices that make it high. Several GPUs,
+    residency above one, and unequal memory have prices of their own.
 
     Where the bound is weaker than the method could be: jobs of one adapter that differ in so much
     that backlogs could not be told apart are taken for the easiest of their kind (many priced
-    deadlines, individual qualities or demands); adapters of a mixed batch each pay for their part of
-    it only; memory is looked at adapter by adapter, residents of others left out; a step-time table that
-    falls with the batch's size is taken at its lowest.
+    deadlines, individual qualities or demands); adapters of a mixed batch each pay for their part
+    of it only; memory is looked at adapter by adapter, residents of others left out; a step-time
+    table that falls with the batch's size is taken at its lowest.
 
     Args:
         memory_gib: Memory for the dynamic programs, in GiB. Where they would take more,
