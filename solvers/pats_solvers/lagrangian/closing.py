@@ -50,7 +50,7 @@ class Closing:
     @property
     def met(self) -> bool:
         """Whether bound and loss are one number: the schedule is optimal."""
-        return self.loss - self.bound <= TOLERANCE * self.loss
+        return self.plan is not None and self.loss - self.bound <= TOLERANCE * self.loss
 
     @property
     def infeasible(self) -> bool:
