@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pats_opt.errors import InputError
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
+from pats_solvers.dp.classes import MOST_MOVES as LISTED
 from pats_solvers.dp.classes import JobClass, Move, moves, undominated
 from pats_solvers.lagrangian import kernels
 from pats_solvers.lagrangian.merging import merge
@@ -62,6 +63,7 @@ class Chain:
         price: Loss by class for each grain that a start is later.
         caps: Backlog above which the oldest jobs are cut, by class.
         merged: Whether classes had to be merged.
+        tables: What the kernels work on.
     """
 
     def __init__(
@@ -112,11 +114,11 @@ class Chain:
         lengths, self._switch_costs = _switching(problem, self.adapter)
         hard = site.horizon is not None and site.horizon // grain <= ticks
         self._switch_ticks = np.append(lengths // grain, (site.max_resident > 1, hard))
-        self._tables = self._batches(
+        self.tables = self._batches(
             classes=np.column_stack((self.dims, self.strides, self.skip_at)),
             digits=np.ascontiguousarray(digits),
         )
-        self.least = self._tables.rates[:, kernels.LEAST]
+        self.least = self.tables.rates[:, kernels.LEAST]
 
     def bytes(self) -> int:
         """Memory that one run of the dynamic program takes, in bytes."""
@@ -161,7 +163,7 @@ class Chain:
         return *self.path(values, hold, keep, state, skip), values
 
     def _tables_at(self, skip: Floats | None) -> kernels.Tables:
-        return self._tables if skip is None else self._tables._replace(skip=skip)
+        return self.tables if skip is None else self.tables._replace(skip=skip)
 
     def _batches(self, classes: Ints, digits: Ints) -> kernels.Tables:
         """The kernels' tables."""
@@ -258,29 +260,44 @@ def _told_apart(
     """Classes few enough to be told apart, their batches, the caps, and what merging left out.
 
     A backlog of one in each class is told apart at least. Batches that take more than a cap are
-    left
-    out: whoever is beyond the cap has been cut before. Where there are still too many, fewer
-    classes or backlogs are told apart.
+    left out: whoever is beyond the cap has been cut before. Where there are still too many, fewer
+    classes are told apart, and of a single one fewer backlogs.
     """
     most = min(len(kinds), max(1, int(math.log2(max(2, states)))))
     while True:
         merged = merge(problem, kinds, most)
         # The longest runs of backlogs are innermost in the arrays.
         ordered = sorted(merged.kinds, key=lambda kind: len(kind.jobs))
-        caps = _caps(np.array([len(kind.jobs) for kind in ordered]), states)
+        jobs = np.array([len(kind.jobs) for kind in ordered])
+        if most == 1:
+            jobs = np.minimum(jobs, _listable(problem, ordered[0], gpu))
+        caps = _caps(jobs, states)
         capped = [
             replace(kind, jobs=kind.jobs[:cap]) for kind, cap in zip(ordered, caps, strict=True)
         ]
         try:
             found = undominated(capped, moves(problem, capped, kinds[0].adapter, gpu))
-        except InputError:
-            if most == 1:
-                states //= 2
-                continue
-        else:
-            if len(found) <= MOST_MOVES or most == 1:
-                return tuple(ordered), tuple(found), caps, merged.left_out
+        except InputError:  # more than can be listed; of one class they never are
+            found = None
+        if found is not None and (len(found) <= MOST_MOVES or most == 1):
+            return tuple(ordered), tuple(found), caps, merged.left_out
         most -= 1
+
+
+def _listable(problem: Problem, kind: JobClass, gpu: int) -> int:
+    """The backlog up to which the batches of one class can all be listed."""
+    site, ways = problem.site, len(kind.ways)
+    room = site.room(gpu, frozenset((kind.adapter,)))
+    largest = [len(kind.jobs), *([] if site.clock.largest is None else [site.clock.largest])]
+    for free, need in zip(room, kind.jobs[0].demand, strict=True):
+        if free is not None and need > 0:
+            largest.append(max(0, free // need))
+    members = min(largest)
+    if math.comb(members + ways, ways) <= LISTED:
+        return len(kind.jobs)
+    while math.comb(members + ways, ways) > LISTED:
+        members -= 1
+    return members
 
 
 def _padded(caps: Ints, takes: Ints) -> Ints:

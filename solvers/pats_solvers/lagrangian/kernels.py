@@ -331,9 +331,7 @@ def at_first(classes: Any, rates: Any, arrived: Any, skip: Any, values: Any, sta
     backlog = np.empty(classes.shape[0], dtype=np.int64)
     for q in range(classes.shape[0]):
         backlog[q] = arrived[q, 0]
-    return _after(
-        classes, rates, arrived, skip, values[state], backlog, ZERO, ZERO
-    )
+    return _after(classes, rates, arrived, skip, values[state], backlog, ZERO, ZERO)
 
 
 @njit(cache=True, nogil=True)

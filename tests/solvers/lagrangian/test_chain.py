@@ -1,0 +1,196 @@
+"""One adapter's dynamic program against exhaustive search, and its plans against its values."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pats_opt.errors import InputError
+from pats_opt.files import parse_instance
+from pats_opt.problem import Problem
+from pats_opt.solver import ALL_FEATURES, Feature
+from pats_opt.testing.instances import random_instance
+from pats_opt.testing.solvers import together
+from pats_solvers.dp.classes import classes
+from pats_solvers.lagrangian.chain import Chain, Path
+from pats_solvers.lagrangian.kernels import (
+    ABSENT,
+    ACTIVATE,
+    ACTIVE,
+    CUT,
+    LOAD,
+    PREFETCH,
+    SERVE,
+    SKIP,
+    TO_ACTIVATE,
+    TO_LOAD,
+    TO_PREFETCH,
+    WAIT,
+)
+from pats_solvers.windows import safe_horizon
+from tests.support.one_adapter import least_priced_loss
+from tests.support.zoo import document, request
+
+Prices = NDArray[np.float64]
+
+#: Switches by what a plan's row says.
+SWITCHES = {LOAD: TO_LOAD, ACTIVATE: TO_ACTIVATE, PREFETCH: TO_PREFETCH}
+
+#: Random instances per feature.
+SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+
+#: One GPU is looked at, and a table that falls is eased before a chain sees it.
+FEATURES = sorted(ALL_FEATURES - {Feature.GPUS, Feature.TABLE})
+
+
+def chains(problem: Problem, ticks: int, states: int = 100_000, grain: int = 1) -> list[Chain]:
+    """The chain of each adapter."""
+    kinds = classes(problem)
+    return [
+        Chain(problem, [k for k in kinds if k.adapter == a], 0, ticks, states=states, grain=grain)
+        for a in sorted({kind.adapter for kind in kinds})
+    ]
+
+
+def sums(prices: Prices) -> Prices:
+    """Prices by tick, summed up from tick 0."""
+    return np.concatenate(([0.0], np.cumsum(prices)))
+
+
+def drawn(rng: np.random.Generator, problem: Problem) -> tuple[int, Prices, Prices]:
+    """An end of the prices, sometimes before the work can be done, and prices by tick."""
+    end = safe_horizon(problem)
+    if problem.site.horizon is None and rng.random() < 0.5:
+        end = int(rng.integers(0, end + 1))
+    end = max(1, end)
+    scale = 10.0 ** rng.uniform(-2.0, 0.5)
+    hold = scale * rng.random(end) * (rng.random(end) < 0.7)
+    keep = 0.3 * scale * rng.random(end) if problem.site.max_resident > 1 else np.zeros(end)
+    return end, hold, keep
+
+
+@pytest.mark.parametrize("feature", [None, *FEATURES], ids=lambda f: f.name if f else "NONE")
+def test_value_is_the_least_loss_with_prices(feature: Feature | None) -> None:
+    """Where nothing is cut, merged or coarse the value is that of exhaustive search."""
+    for seed in range(SEEDS):
+        rng = np.random.default_rng(seed)
+        wanted = together(feature) if feature else frozenset[Feature]()
+        instance = random_instance(seed, wanted, requests=(1, 4), tight=seed % 2 == 0)
+        problem = Problem(instance)
+        end, hold, keep = drawn(rng, problem)
+        for chain in chains(problem, end):
+            for state in (ABSENT, ACTIVE):
+                value, rows, _ = chain.solve(sums(hold), sums(keep), state)
+                least = least_priced_loss(problem, chain.adapter, list(hold), list(keep), state)
+                assert value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, chain.adapter)
+                if np.isfinite(value):
+                    assert paid(chain, Path(value, rows), hold, keep) == pytest.approx(value)
+
+
+def paid(chain: Chain, path: Path, hold: Prices, keep: Prices) -> float:
+    """What a plan costs, worked out from its rows alone; it must be a plan."""
+    loss, now = chain.constant, 0
+    dealt = np.zeros(len(chain.kinds), dtype=int)
+    for what, start, end, which in path.rows.tolist():
+        assert start >= now, "rows overlap"
+        now = end
+        loss += float(keep[start:end].sum())
+        if what != WAIT:
+            loss += float(hold[start:end].sum())
+        if what in SWITCHES:
+            loss += float(chain.tables.switch_costs[SWITCHES[what]])
+        if what == SERVE:
+            dealt += chain.takes[which]
+            loss += batch_loss(chain, which, start)
+        if what in (SKIP, CUT):
+            assert what == SKIP or start == chain.ticks, "nothing is cut where caps are full"
+            left_over = chain.price[which] * start + chain.least[which]
+            skip_at = chain.skip_at[which] + dealt[which]
+            loss += float(chain.skip[skip_at] if what == SKIP else left_over)
+            dealt[which] += 1
+        assert (dealt <= chain.arrived[:, start]).all(), "served before it arrived"
+    assert (dealt == chain.jobs).all(), "somebody was forgotten"
+    return loss
+
+
+def batch_loss(chain: Chain, number: int, start: int) -> float:
+    """Loss of a batch that starts at a tick, arrivals apart."""
+    loss = 0.0
+    for q, option, count, ticks in chain.moves[number].parts:
+        kind = chain.kinds[q]
+        job = kind.jobs[0]
+        loss += count * (job.options[option].quality_loss + kind.price * (start + ticks))
+        if kind.late_loss > 0.0:
+            assert job.deadline is not None
+            loss += count * kind.late_loss * (start + ticks - job.arrival > job.deadline)
+    return loss
+
+
+@pytest.mark.parametrize("feature", [None, *FEATURES], ids=lambda f: f.name if f else "NONE")
+def test_a_coarser_chain_is_worth_less(feature: Feature | None) -> None:
+    """Fewer backlogs told apart and merged classes only lower the value."""
+    for seed in range(SEEDS):
+        rng = np.random.default_rng(seed)
+        wanted = together(feature) if feature else frozenset[Feature]()
+        problem = Problem(random_instance(seed, wanted, requests=(3, 8)))
+        end, hold, keep = drawn(rng, problem)
+        for fine in chains(problem, end):
+            whole = fine.solve(sums(hold), sums(keep), ABSENT)[0]
+            before = -np.inf
+            for states in (1, 2, 4, 9, 30, 100):
+                rough = next(c for c in chains(problem, end, states) if c.adapter == fine.adapter)
+                value = rough.solve(sums(hold), sums(keep), ABSENT)[0]
+                assert value <= whole + 1e-9 * max(1.0, abs(whole)), (seed, states)
+                if len(rough.kinds) == len(fine.kinds):  # then only caps grow
+                    assert value >= before - 1e-9 * max(1.0, abs(before)), (seed, states)
+                    before = value
+
+
+def test_grains_begin_no_later() -> None:
+    """Prices that are equal in the ticks of a grain are paid in it at most once."""
+    for seed in range(3 * SEEDS):
+        problem = Problem(random_instance(seed, (), requests=(2, 5)))
+        shortest = min(
+            problem.site.clock.quickest(o.steps) for job in problem.jobs for o in job.options
+        )
+        if shortest < 2:
+            continue
+        grains = -(-safe_horizon(problem) // 2)
+        by_grain = np.full(grains, 10.0 ** np.random.default_rng(seed).uniform(-2, 0.5))
+        none = np.zeros(2 * grains + 1)
+        for fine, coarse in zip(
+            chains(problem, 2 * grains), chains(problem, grains, grain=2), strict=True
+        ):
+            # A constant price a tick is a constant price a grain: durations are rounded down.
+            value = coarse.solve(sums(by_grain), none[: grains + 1], ABSENT)[0]
+            assert value <= fine.solve(sums(np.repeat(by_grain / 2, 2)), none, ABSENT)[0] + 1e-9
+
+
+def test_a_grain_longer_than_a_batch_is_refused() -> None:
+    problem = Problem(parse_instance(json.dumps(document(request("r0", 2)))))
+    with pytest.raises(InputError, match="3 ticks at a time"):
+        chains(problem, 9, grain=3)
+
+
+def test_batches_without_number() -> None:
+    """Where there are more batches than can be listed, fewer backlogs are told apart."""
+    options = [{"steps": s, "quality": q} for s, q in ((1, 0.5), (2, 0.8), (3, 0.9), (4, 1.0))]
+    crowd = (request(f"r{i}", options=options, demand={"vram_gib": 0.0}) for i in range(60))
+    problem = Problem(parse_instance(json.dumps(document(*crowd))))
+    (chain,) = chains(problem, 20)
+    assert 1 < chain.caps[0] < 60
+    value = chain.solve(np.zeros(21), np.zeros(21), ACTIVE)[0]
+    # All together, at 1 s each; or one step more for 0.3 of quality.
+    assert 0 < value <= 60 * 1.5 + 1e-9
+
+
+def test_memory_is_told() -> None:
+    """The tables take what :meth:`Chain.bytes` says."""
+    problem = Problem(random_instance(3, (Feature.OPTIONS,), requests=(8, 8)))
+    for chain in chains(problem, 50):
+        values = chain.values(np.zeros(51), np.zeros(51))
+        assert values.nbytes == chain.bytes()

@@ -1,0 +1,125 @@
+"""One adapter on one GPU with prices, by exhaustive search over single jobs.
+
+Plain recursion over ticks: no classes, no counts, no arrays. It says what a chain of the
+``lagrangian`` solver is meant to be worth where nothing is cut, merged or coarse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from pats_opt.loss import latency_loss, serving_loss
+from pats_opt.problem import Job, Problem
+from pats_opt.timing import shape_of
+
+#: How the adapter is.
+ABSENT, RESIDENT, ACTIVE = range(3)
+
+
+def least_priced_loss(  # noqa: C901 - one search, with its rules inside
+    problem: Problem, adapter: int, hold: Sequence[float], keep: Sequence[float], state: int
+) -> float:
+    """The least loss of the adapter's jobs and of the prices they pay; infinity without a plan.
+
+    Prices end with the lists. What begins later is free, but where a hard horizon is the end
+    nothing does.
+
+    Args:
+        problem: The problem; its first GPU is looked at.
+        adapter: Whose jobs are served.
+        hold: Price of each tick in which the adapter holds the GPU.
+        keep: Price of each tick in which it is resident.
+        state: How it is at tick 0.
+    """
+    site, end = problem.site, len(hold)
+    caching = site.max_resident > 1
+    hard = site.horizon is not None and site.horizon <= end
+    load, activate, prefetch = _switches(problem, adapter)
+
+    def price(now: int, then: int, *, holding: bool) -> float:
+        return sum(keep[now:then]) + (sum(hold[now:then]) if holding else 0.0)
+
+    def left_over(job: Job) -> float:
+        losses = [math.inf if job.reject_loss is None else job.reject_loss]
+        if not hard and site.fits(0, frozenset((adapter,)), (job,)):
+            for option in job.options:  # deadlines are not looked at any more
+                done = end + site.clock.completions(((option.steps, 1),))[0]
+                losses.append(option.quality_loss + latency_loss(site, job, done))
+        return min(losses)
+
+    def batches(now: int, left: frozenset[int]) -> Iterator[tuple[list[tuple[Job, int]], int]]:
+        here = [problem.jobs[j] for j in sorted(left) if problem.jobs[j].arrival <= now]
+        for size in range(1, len(here) + 1):
+            for members in itertools.combinations(here, size):
+                if not site.fits(0, frozenset((adapter,)), members):
+                    continue
+                for options in itertools.product(*(range(len(m.options)) for m in members)):
+                    chosen = list(zip(members, options, strict=True))
+                    shape = shape_of(m.options[o].steps for m, o in chosen)
+                    yield chosen, site.clock.duration(shape)
+
+    def reach(now: int, ticks: int) -> int | None:
+        return None if hard and now + ticks > end else min(now + ticks, end)
+
+    @cache
+    def best(now: int, left: frozenset[int], at: int) -> float:  # noqa: C901, PLR0912
+        if not left:
+            return 0.0
+        if now >= end:
+            return sum(left_over(problem.jobs[j]) for j in left)
+        found = []
+        for lower in range(at + 1):  # it may be left at any time
+            paid = 0.0 if lower == ABSENT else price(now, now + 1, holding=lower == ACTIVE)
+            if lower != RESIDENT or caching:
+                found.append(paid + best(now + 1, left, lower))
+        for j in left:
+            job = problem.jobs[j]
+            if job.reject_loss is not None:
+                found.append(job.reject_loss + best(now, left - {j}, at))
+        ways = [(ABSENT, ACTIVE, load)]
+        if caching:
+            ways += [(RESIDENT, ACTIVE, activate), (ABSENT, RESIDENT, prefetch)]
+        for before, after, (ticks, cost) in ways:
+            then = reach(now, ticks)
+            if at == before and then is not None:
+                found.append(cost + price(now, then, holding=True) + best(then, left, after))
+        if at == ACTIVE:
+            for chosen, duration in batches(now, left):
+                then = reach(now, duration)
+                if then is None:
+                    continue
+                shape = shape_of(m.options[o].steps for m, o in chosen)
+                ends = dict(zip((s for s, _ in shape), site.clock.completions(shape), strict=True))
+                loss = price(now, then, holding=True)
+                for job, o in chosen:
+                    loss += serving_loss(site, job, o, now + ends[job.options[o].steps])
+                rest = left - {job.index for job, _ in chosen}
+                found.append(loss + best(then, rest, ACTIVE))
+        return min(found)
+
+    mine = frozenset(job.index for job in problem.jobs if job.adapter == adapter)
+    return best(0, mine, state)
+
+
+def _switches(problem: Problem, adapter: int) -> tuple[tuple[int, float], ...]:
+    """Ticks and loss of a load, an activation and a load ahead, each the least it can be."""
+    site = problem.site
+    if site.max_resident == 1:
+        sources = {None, *range(len(site.adapter_ids))} - {adapter}
+        into = [site.pairs.get((source, adapter), site.load_s[adapter]) for source in sources]
+        least = min(into)
+        ticks = 0 if site.clock.slotted else math.ceil(least / site.tick_s - 1e-9)
+        return ((ticks, site.switch_price_per_s * least), (0, 0.0), (0, 0.0))
+    load = site.load_s[adapter]
+    spared = site.activate_s if site.max_per_batch == 1 else 0.0
+    activate = min([spared, *(s for a, s in enumerate(site.load_s) if a != adapter)])
+    return tuple(
+        (
+            0 if site.clock.slotted else math.floor(s / site.tick_s + 1e-12),
+            site.switch_price_per_s * s,
+        )
+        for s in (load, activate, max(0.0, load - spared))
+    )
