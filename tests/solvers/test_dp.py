@@ -1,22 +1,31 @@
-"""``dp``: classes, moves, bounds of cut passes, limits."""
+"""``dp``: classes, moves, the search at any prices, bounds of cut passes, limits."""
 
 from __future__ import annotations
 
 import json
+import math
+import random
 
+import numpy as np
 import pytest
 
 from pats_opt.errors import CapabilityError, InputError
 from pats_opt.files import encode
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Recipe
+from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Feature, Run
 from pats_opt.solving import solve, valid_loss
-from pats_opt.testing.instances import random_instance
+from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
-from pats_solvers.dp.classes import classes, moves
+from pats_solvers.dp.classes import classes, moves, undominated
+from pats_solvers.dp.model import tables_at
+from pats_solvers.dp.prefix import label_after
+from pats_solvers.dp.search import PricedSearch
+from pats_solvers.lagrangian.relaxation import Relaxation
+from pats_solvers.windows import safe_horizon
 from tests.support.brute_force import brute_force
 
 
@@ -68,14 +77,113 @@ def test_a_beam_never_claims_too_much(beam: int) -> None:
     assert claimed > 0
 
 
+def test_dominated_batches_are_left_out() -> None:
+    """Of batches of the same jobs only those stay that no shorter one undercuts."""
+    problem = Problem(generate(Recipe(requests=12), seed=2))
+    kinds = classes(problem)
+    listed = moves(problem, kinds, 0)
+    kept = undominated(kinds, listed)
+    assert 0 < len(kept) < len(listed)
+    for move in listed:
+        rivals = [k for k in kept if k.takes == move.takes and k.duration <= move.duration]
+        assert min(rival.fixed(kinds) for rival in rivals) <= move.fixed(kinds)
+
+
+def priced(problem: Problem, rng: random.Random) -> PricedSearch:
+    """A search at random prices, on a grid of random end, grain and resolution."""
+    safe = safe_horizon(problem)
+    end = safe
+    if problem.site.horizon is None:
+        end = max(problem.jobs[-1].arrival + 1, int(safe * rng.uniform(0.3, 1)))
+    fewest = min(option.steps for job in problem.jobs for option in job.options)
+    grain = min(rng.choice((1, 2, 3)), problem.site.clock.quickest(fewest))
+    states = rng.choice((1, 2, 4, 50))
+    relaxation = Relaxation(problem, max(1, end), states=states, grain=grain)
+    scale = rng.choice((0.0, 0.01, 0.1, 1.0))
+    flat = np.array([rng.random() * scale for _ in range(relaxation.dimension)])
+    hold, _, _ = relaxation.cumulated(flat, 0)
+    return PricedSearch(problem, tables_at(relaxation.chains, hold))
+
+
+@pytest.mark.parametrize("feature", [*sorted(Dp.capabilities.features), None])
+def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
+    """At random prices the bound is valid, and a pass without a beam finds the optimum."""
+    rng = random.Random(str(feature))
+    for seed in range(15):
+        wanted = random_features(rng, 0.4, Dp.capabilities.features)
+        if feature is not None:
+            wanted = frozenset((feature,))
+        instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 3 == 0)
+        optimum = brute_force(json.loads(encode(instance)))
+        problem = Problem(instance)
+        search = priced(problem, rng)
+        found = search.run(math.inf, lambda: None)
+        assert found.complete
+        if optimum is None:
+            assert found.batches is None
+            assert math.isinf(found.bound)
+            continue
+        slack = 1e-7 * max(1.0, optimum)
+        assert search.bound() <= optimum + slack
+        assert abs(found.loss - optimum) <= slack
+        assert found.batches is not None
+        loss = valid_loss(problem, Plan((found.batches,)))
+        assert loss is not None
+        assert abs(loss - optimum) <= slack
+        again = search.run(optimum + 2 * slack, lambda: None)
+        assert again.complete
+        assert abs(again.loss - optimum) <= slack
+        cut = search.run(math.inf, lambda: None, beam=rng.choice((1, 2)), few=rng.choice((0, 1)))
+        assert cut.bound <= optimum + slack
+        assert cut.loss >= optimum - slack
+
+
+def test_searching_on_from_a_part_of_a_plan() -> None:
+    """From the label after the first batches of an optimum, the search finds the rest of one."""
+    rng = random.Random(0)
+    for seed in range(5):
+        problem = Problem(generate(Recipe(requests=9), seed=seed))
+        search = priced(problem, rng)
+        best = search.run(math.inf, lambda: None)
+        assert best.batches is not None
+        for done in range(len(best.batches)):
+            head = best.batches[:done]
+            start = label_after(problem, search.kinds, head)
+            rest = search.run(math.inf, lambda: None, start=start)
+            assert rest.batches is not None
+            assert rest.complete
+            assert abs(rest.loss - best.loss) <= 1e-9 * best.loss
+            loss = valid_loss(problem, Plan((head + rest.batches,)))
+            assert loss is not None
+            assert abs(loss - best.loss) <= 1e-9 * best.loss
+            assert search.bound(start) <= best.loss * (1 + 1e-9)
+
+
 def test_a_tight_memory_still_gives_plan_and_bound() -> None:
-    """Past the labels that fit, the search is a beam: valid schedule, honest bound, no proof."""
-    instance = generate(Recipe(requests=24), seed=1)
-    result = solve(instance, Dp(memory_gib=1e-5))
-    assert result.status.stop is Stop.MEMORY_LIMIT
-    assert result.loss is not None
-    assert result.bound is not None
-    assert result.bound < result.loss
+    """Past the labels that fit, a pass is a beam: valid schedule, honest bound, no proof."""
+    problem = Problem(generate(Recipe(requests=24), seed=1))
+    search = priced(problem, random.Random(1))
+    found = search.run(math.inf, lambda: None, most=400)
+    assert not found.complete
+    assert found.batches is not None
+    assert valid_loss(problem, Plan((found.batches,))) is not None
+    optimum = Dp().solve(problem, Run())
+    assert optimum.stop is Stop.OPTIMAL
+    assert optimum.bound is not None
+    assert found.bound <= optimum.bound <= found.loss + 1e-9
+
+
+def test_what_waits_is_part_of_the_bound() -> None:
+    """A pass that is broken off proves no more than its labels promise."""
+    problem = Problem(generate(Recipe(requests=20), seed=3))
+    search = priced(problem, random.Random(3))
+    asked = iter([None] * 5)
+    found = search.run(math.inf, lambda: next(asked, Stop.INTERRUPTED))
+    assert found.stop is Stop.INTERRUPTED
+    assert not found.complete
+    optimum = Dp().solve(problem, Run()).bound
+    assert optimum is not None
+    assert search.bound() - 1e-9 <= found.bound <= optimum + 1e-9
 
 
 def test_interrupt_and_time_limit_return_the_best_so_far() -> None:
@@ -92,12 +200,12 @@ def test_interrupt_and_time_limit_return_the_best_so_far() -> None:
 
 
 def test_refusals() -> None:
-    """Several GPUs are refused by name; more states than a key holds, with what to do."""
+    """Several GPUs are refused by name; too little memory for the bound, with what to do."""
     two = random_instance(1, frozenset((Feature.GPUS,)))
     with pytest.raises(CapabilityError, match="several GPUs"):
         solve(two, "dp")
-    with pytest.raises(InputError, match="states"):
-        solve(generate(Recipe(requests=4000), seed=1), "dp")
+    with pytest.raises(InputError, match="memory_gib"):
+        solve(generate(Recipe(requests=24), seed=1), Dp(memory_gib=1e-5))
 
 
 def test_the_same_seed_gives_the_same_schedule() -> None:

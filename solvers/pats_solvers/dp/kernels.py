@@ -209,7 +209,7 @@ def _backlogs(
                 at = bound.tables[k, SUMS_AT] + bound.table_arrived[k, t]
                 latest = bound.sums[at] - bound.sums[at - backlogs[k]]
                 cost -= bound.costs[k, BY_TICK] * latest
-    return cost  # type: ignore[no-any-return]
+    return cost
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -520,7 +520,7 @@ def least_promise(whole: Any, real: Any, layers: Any) -> float:
 @njit(cache=True, nogil=True)
 def below(best: float) -> float:
     """Promises from here on beat nothing: rounding must not pass for an improvement."""
-    return best - 1e-9 * max(1.0, abs(best)) if best < np.inf else np.inf  # type: ignore[no-any-return]
+    return best - 1e-9 * max(1.0, abs(best)) if best < np.inf else np.inf
 
 
 @njit(cache=True, nogil=True)
