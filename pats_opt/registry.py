@@ -23,10 +23,12 @@ ENTRY_POINTS = "pats_opt.solvers"
 #: Built-in solvers and policies: name -> "module:class", in the order they are listed to users.
 BUILT_IN: dict[str, str] = {
     "auto": "pats_solvers.auto:Auto",
+    "exact": "pats_solvers.exact:Exact",
     "dp": "pats_solvers.dp:Dp",
     "milp": "pats_solvers.milp:Milp",
     "cpsat": "pats_solvers.cpsat:CpSat",
     "lagrangian": "pats_solvers.lagrangian:Lagrangian",
+    "local-search": "pats_solvers.local:LocalSearch",
     "pats": "pats_solvers.online.pats:Pats",
     "fifo": "pats_solvers.online.fifo:Fifo",
 }

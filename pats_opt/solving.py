@@ -115,6 +115,7 @@ def solve(
         len(problem.site.gpus),
         chosen.name,
     )
+    prepare(chosen)
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     if progress is not None:
         run.progress = progress
@@ -132,6 +133,17 @@ def runnable(solver: str | Solver | Policy, **params: Any) -> Solver:
     """A solver by name, a policy wrapped so that it solves through the simulator."""
     made = registry.make(solver, **params) if isinstance(solver, str) else solver
     return made if isinstance(made, Solver) else PolicySolver(made)
+
+
+def prepare(solver: Solver) -> None:
+    """Let a solver do what it does once on a machine, such as compiling; no run's clock pays."""
+    ready = getattr(solver, "prepare", None)
+    if ready is None:
+        return
+    began = time.monotonic()
+    ready()
+    if (seconds := time.monotonic() - began) > 1.0:
+        log.info("%s: ready after %.1f s, most of it compiling", solver.name, seconds)
 
 
 def refuse_unservable(problem: Problem) -> None:

@@ -14,6 +14,8 @@ from pats_opt.report.config import Config, save_config, tasks
 from pats_opt.report.pages import write_pages
 from pats_opt.report.runs import Record, Task, read_record
 from pats_opt.report.workers import run_all
+from pats_opt.solving import prepare as get_ready
+from pats_opt.solving import runnable
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ def gap_report(
         else:
             done(record)
     with suppress(KeyboardInterrupt):
+        for spec in dict.fromkeys(task.config.solver.spec for task in missing):
+            get_ready(runnable(spec))  # here, so that no run pays for it
         run_all(missing, jobs, config.grace_s, done)
     records = [r for task in to_do if (r := read_record(folder, task.config)) is not None]
     table = collect(to_do, records)

@@ -1,4 +1,4 @@
-"""``auto``: which solvers get a turn, and what comes back where none does."""
+"""``auto`` and ``exact``: which solvers get a turn, and what comes back where none does."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from pats_opt.checker import TOLERANCE
 from pats_opt.errors import InputError
 from pats_opt.files import encode, parse_instance
 from pats_opt.generate import Recipe, generate
+from pats_opt.generate.recipe import Gpus
 from pats_opt.problem import Problem
 from pats_opt.schedule import Point, Stop
 from pats_opt.solver import Outcome, Run
 from pats_opt.solving import solve, warm_start
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
-from pats_solvers import auto
+from pats_solvers import exact
 from pats_solvers.auto import Auto
 from pats_solvers.cpsat import CpSat
+from pats_solvers.dp import Dp
+from pats_solvers.exact import Exact
+from pats_solvers.lagrangian import Lagrangian
 from pats_solvers.milp import Milp
 from tests.support.brute_force import brute_force
 from tests.support.zoo import document
@@ -33,6 +37,12 @@ def refuse(*_: object) -> Outcome:
 def give_up(_: object, problem: Problem, run: Run) -> Outcome:
     """A solver that its time limit stops with nothing."""
     return Outcome(Stop.TIME_LIMIT, None, 0.0)
+
+
+def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the monolithic models to themselves."""
+    monkeypatch.setattr(Dp, "solve", refuse)
+    monkeypatch.setattr(Lagrangian, "solve", refuse)
 
 
 def names(outcome_details: dict[str, list[dict[str, str]]]) -> list[str]:
@@ -51,10 +61,11 @@ def test_falls_back_where_one_refuses(
     other: type[CpSat] | type[Milp], opening: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever solver refuses, the other one proves the optimum."""
+    without_prices(monkeypatch)
     monkeypatch.setattr(other, "solve", refuse)
     for seed in range(5):
         instance = random_instance(seed, requests=(2, 4))
-        result = solve(instance, Auto(first=0, opening=opening), time_limit=60)
+        result = solve(instance, Exact(opening=opening), time_limit=60)
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
         assert result.status.stop is Stop.OPTIMAL
@@ -65,24 +76,34 @@ def test_falls_back_where_one_refuses(
 
 def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     """The MILP starts from the best so far once CP-SAT's first turn is over."""
+    without_prices(monkeypatch)
     monkeypatch.setattr(CpSat, "solve", give_up)
-    result = solve(random_instance(1, requests=(3, 4)), Auto(first=0), time_limit=60)
+    result = solve(random_instance(1, requests=(3, 4)), Exact(), time_limit=60)
     assert result.status.stop is Stop.OPTIMAL
     assert names(result.details) == ["cpsat", "milp"]
 
 
-def test_the_dynamic_program_goes_first() -> None:
+def test_the_search_goes_first() -> None:
     """Where it applies, it proves the optimum and nobody else has a turn."""
     result = solve(generate(Recipe(requests=8), seed=3), "auto", time_limit=60)
     assert result.status.stop is Stop.OPTIMAL
     assert names(result.details) == ["dp"]
 
 
-def test_too_large_for_any_model() -> None:
+def test_prices_go_first_on_several_gpus() -> None:
+    """Where bound and local search meet, no model is built."""
+    recipe = Recipe(requests=6, gpus=Gpus(count=2))
+    result = solve(generate(recipe, seed=3), "exact", time_limit=60)
+    assert result.status.stop is Stop.OPTIMAL
+    assert names(result.details)[0] == "lagrangian"
+
+
+def test_too_large_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no model fits, the warm start comes back: valid, with a bound, and no claim."""
+    without_prices(monkeypatch)
     instance = generate(Recipe(requests=300), seed=2)
     start = warm_start(Problem(instance), Run(), None)
-    result = solve(instance, Auto(first=0, memory_gib=1e-3))
+    result = solve(instance, Exact(memory_gib=1e-3))
     assert start is not None
     assert (result.status.stop, result.status.point) == (Stop.MEMORY_LIMIT, Point.FEASIBLE)
     assert result.loss is not None
@@ -94,11 +115,13 @@ def test_too_large_for_any_model() -> None:
 
 def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A span of too many ticks is told as such, without writing the model down to count it."""
-    monkeypatch.setattr(auto, "MOST_STARTS", 0)
+    without_prices(monkeypatch)
+    monkeypatch.setattr(exact, "MOST_STARTS", 0)
     monkeypatch.setattr(CpSat, "solve", refuse)
-    result = solve(random_instance(1, requests=(3, 4)), Auto(first=0))
+    result = solve(random_instance(1, requests=(3, 4)), Exact())
     refusals = {turn["solver"]: turn["refused"] for turn in result.details["turns"]}
-    assert refusals == {"cpsat": "too large", "milp": "more than 0 possible starts"}
+    assert refusals["cpsat"] == "too large"
+    assert refusals["milp"] == "more than 0 possible starts"
 
 
 def test_time_limit() -> None:

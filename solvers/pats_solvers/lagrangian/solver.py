@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from pats_opt.problem import Problem
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
+from pats_solvers import compiling
 
 
 class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +40,12 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     schedule: bool = True
+
+    def prepare(self) -> None:
+        """Compile the kernels."""
+        compiling.compile_relaxation()
+        if self.schedule:
+            compiling.compile_local_search()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the bound and lower the loss in turn, until they meet or neither moves."""
