@@ -65,7 +65,7 @@ def drawn(rng: np.random.Generator, problem: Problem) -> tuple[int, Prices, Pric
     """An end of the prices, sometimes before the work can be done, and prices by tick."""
     end = safe_horizon(problem)
     if problem.site.horizon is None and rng.random() < 0.5:
-        end = int(rng.integers(0, end + 1))
+        end = int(rng.integers(problem.jobs[-1].arrival, end + 1))
     end = max(1, end)
     scale = 10.0 ** rng.uniform(-2.0, 0.5)
     hold = scale * rng.random(end) * (rng.random(end) < 0.7)

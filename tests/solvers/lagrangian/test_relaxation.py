@@ -1,0 +1,313 @@
+"""Weak duality: at any prices, the relaxation's value is at most the optimum.
+
+``PATS_OPT_SEEDS=500 pytest tests/solvers/lagrangian`` tries more instances.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pats_opt.files import encode, parse_instance
+from pats_opt.problem import Problem
+from pats_opt.solver import Feature
+from pats_opt.testing.instances import random_instance
+from pats_opt.testing.solvers import together
+from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
+from pats_solvers.windows import safe_horizon
+from tests.support.brute_force import brute_force
+from tests.support.strategies import documents
+from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
+
+#: Random instances per feature, and of random mixes of features.
+SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+
+#: Prices tried on each.
+TRIALS = 6
+
+Prices = NDArray[np.float64]
+
+
+@cache
+def tiny(feature: Feature | None, seed: int) -> tuple[Problem, float | None]:
+    """A random problem with a feature (None: a random mix), and its optimum by search."""
+    wanted = None if feature is None else together(feature)
+    instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 2 == 0)
+    return Problem(instance), brute_force(json.loads(encode(instance)))
+
+
+def resolutions(problem: Problem, rng: np.random.Generator) -> Relaxation:
+    """A relaxation that may end early, tell few backlogs apart, or take ticks together."""
+    end = safe_horizon(problem)
+    if rng.random() < 0.4:
+        end = int(rng.integers(0, end + 1))
+    clock = problem.site.clock
+    shortest = min(clock.quickest(o.steps) for job in problem.jobs for o in job.options)
+    grain = int(rng.integers(1, min(3, shortest) + 1))
+    return Relaxation(problem, end, states=int(rng.choice([1, 3, 1000])), grain=grain)
+
+
+def drawn(relaxation: Relaxation, rng: np.random.Generator) -> Prices:
+    """Prices of any size, those of serving a job of either sign."""
+    scale = 10.0 ** rng.uniform(-2.0, 0.7)
+    prices = scale * rng.random(relaxation.dimension) * (rng.random(relaxation.dimension) < 0.7)
+    size = 10.0 ** rng.uniform(-1.0, 1.0)
+    serving = size * rng.normal(size=relaxation.dimension)
+    first = relaxation.holds + relaxation.keeps
+    serving[:first] = 0.0
+    prices[first:] = 0.0
+    flat: Prices = prices + serving
+    return flat
+
+
+def below(found: Evaluation, optimum: float | None, told: object) -> None:
+    """The bound is at most the optimum; without one it may be anything."""
+    assert not np.isnan(found.bound), told
+    if optimum is not None:
+        assert found.bound <= optimum + 1e-9 * max(1.0, optimum), told
+
+
+def try_prices(problem: Problem, optimum: float | None, seed: int, trials: int = TRIALS) -> None:
+    """Weak duality and the supergradient inequality at random prices, and along an ascent."""
+    rng = np.random.default_rng(seed)
+    told = encode(problem.instance).decode()
+    relaxation = resolutions(problem, rng)
+    for _ in range(trials):
+        prices, others = drawn(relaxation, rng), drawn(relaxation, rng)
+        here, there = relaxation.evaluate(prices), relaxation.evaluate(others)
+        below(here, optimum, told)
+        below(there, optimum, told)
+        if np.isfinite(here.bound):
+            most = here.bound + here.slope @ (others - prices)
+            assert there.bound <= most + 1e-7 * max(1.0, abs(most)), told
+    for found in iterates(relaxation, 40):
+        below(found, optimum, told)
+
+
+def iterates(relaxation: Relaxation, evaluations: int) -> Iterator[Evaluation]:
+    """Every evaluation of an ascent."""
+    seen: list[Evaluation] = []
+
+    class Watched(Ascent):
+        def _once(self, target: float) -> None:
+            seen.append(self.relaxation.evaluate(self._at))
+            super()._once(target)
+
+    ascent = Watched(relaxation, np.zeros(relaxation.dimension))
+    ascent.climb(np.inf, evaluations)
+    # The best of them, but for gains too small to count.
+    assert ascent.bound == pytest.approx(max(found.bound for found in seen), rel=1e-9)
+    yield from seen
+
+
+@pytest.mark.parametrize("feature", [*sorted(Feature), None], ids=lambda f: f.name if f else "MIX")
+def test_weak_duality(feature: Feature | None) -> None:
+    """On random instances of each feature, at any resolution."""
+    for seed in range(SEEDS if feature else 5 * SEEDS):
+        try_prices(*tiny(feature, seed), seed)
+
+
+@pytest.mark.parametrize("case", [make() for make in ZOO], ids=[make.__name__ for make in ZOO])
+def test_weak_duality_in_the_zoo(case: Solved) -> None:
+    """On what was worked out by hand, one case for each rule that is easy to get wrong."""
+    problem = Problem(parse_instance(json.dumps(case.document)))
+    for seed in range(3):
+        try_prices(problem, case.loss, seed)
+
+
+@given(documents(), st.integers(0, 2**32 - 1))
+def test_weak_duality_on_drawn_documents(made: dict[str, Any], seed: int) -> None:
+    problem = Problem(parse_instance(json.dumps(made)))
+    try_prices(problem, brute_force(made), seed, 2)
+
+
+# -- what could break it: one instance for each argument -------------------------------------------
+
+
+def switched_by_a_cheap_load() -> dict[str, Any]:
+    """Activation is dear, but a switch that loads something spares it."""
+    return document(
+        *(request(f"r{i}", adapter="ab"[i % 2], arrival_s=float(i)) for i in range(4)),
+        gpus=[gpu(resident=("a", "b"))],
+        adapters=[adapter("a", 1.0), adapter("b", 1.0), adapter("c", 0.5), adapter("d", 0.5)],
+        switching={"max_resident": 3, "activate_s": 10.0},
+    )
+
+
+def loaded_ahead_of_an_activation() -> dict[str, Any]:
+    """A switch loads b and serves a resident, whose activation the load pays."""
+    return document(
+        request("r0", adapter="c"),
+        request("r1", arrival_s=1.0),
+        request("r2", adapter="b", arrival_s=2.0),
+        gpus=[gpu(resident=("a", "c"))],
+        adapters=[adapter("a", 3.0), adapter("b", 3.0), adapter("c", 3.0)],
+        switching={"max_resident": 3, "activate_s": 2.0, "price_per_s": 0.1},
+    )
+
+
+def after_the_horizon() -> dict[str, Any]:
+    """A request that comes when all is over can only be rejected; two GPUs agree on that."""
+    return document(
+        request("r0", 2),
+        request("late", 2, arrival_s=9.0, reject_loss=3.0),
+        gpus=[gpu("gpu-0"), gpu("gpu-1")],
+        horizon_ticks=4,
+    )
+
+
+def loads_share_a_tick() -> dict[str, Any]:
+    """Three loads of 0.4 s in one switch take two ticks, not three."""
+    return document(
+        *(request(f"r{i}", adapter=name) for i, name in enumerate("abc")),
+        gpus=[gpu(resident=())],
+        adapters=[adapter(name, 0.4) for name in "abc"],
+        switching={"max_resident": 3, "max_per_batch": 3, "price_per_s": 0.0},
+    )
+
+
+def quicker_together() -> dict[str, Any]:
+    """Three in a batch take half as long as one alone."""
+    return document(
+        *(request(f"r{i}", 2) for i in range(3)),
+        service={"kind": "steps", "step_s": {"table": [2.0, 2.0, 1.0]}},
+    )
+
+
+def quicker_together_mixed() -> dict[str, Any]:
+    """The same, with the members' adapters mixed."""
+    return document(
+        *(request(f"r{i}", 2, adapter=name) for i, name in enumerate("aab")),
+        gpus=[gpu(resident=("a", "b"))],
+        adapters=[adapter("a"), adapter("b")],
+        switching={"max_resident": 2, "max_per_batch": 2},
+        service={"kind": "steps", "step_s": {"table": [2.0, 2.0, 1.0]}},
+    )
+
+
+def switches_of_no_length() -> dict[str, Any]:
+    """Loads take no time and cost nothing: adapters change as often as one likes."""
+    return document(
+        *(request(f"r{i}", 1 + i % 2, adapter="ab"[i % 2]) for i in range(5)),
+        adapters=[adapter("a"), adapter("b")],
+        switching={"max_resident": 2, "activate_s": 0.0},
+        service={"kind": "steps", "step_s": {"table": [1.0]}},
+    )
+
+
+def one_large_one_small() -> dict[str, Any]:
+    """One GPU holds a pair, the other a single request, or none of the heavy ones."""
+    return document(
+        *(request(f"r{i}", 2, demand={"vram_gib": 3.0 + i}) for i in range(4)),
+        gpus=[gpu("large", vram_gib=12.0), gpu("small", vram_gib=4.5)],
+    )
+
+
+def both_have_a_resident() -> dict[str, Any]:
+    """Equal GPUs, of which one has the adapter of most requests."""
+    return document(
+        *(request(f"r{i}", 2, adapter="aaab"[i]) for i in range(4)),
+        gpus=[gpu("gpu-0", ("a",)), gpu("gpu-1", ("b",)), gpu("gpu-2", ())],
+        adapters=[adapter("a", 3.0), adapter("b", 3.0)],
+        service={"kind": "steps", "step_s": {"table": [1.0]}},
+    )
+
+
+def cache_without_room() -> dict[str, Any]:
+    """Three adapters may be resident, but memory has room for two, or for one and a request."""
+    return document(
+        *(request(f"r{i}", adapter="abcab"[i], demand={"vram_gib": 3.0}) for i in range(5)),
+        gpus=[gpu(resident=("a",), vram_gib=8.0)],
+        adapters=[adapter(name, 2.0, 2.5) for name in "abc"],
+        switching={"max_resident": 3, "activate_s": 0.5},
+    )
+
+
+def weights_of_all_sorts() -> dict[str, Any]:
+    """No two requests are alike, so that classes must be merged."""
+    return document(
+        *(
+            request(
+                f"r{i}",
+                1 + i,
+                weight=1.0 + 0.3 * i,
+                demand={"vram_gib": 1.0 + i},
+                options=[
+                    {"steps": 1 + i % 2, "quality": 0.5 + 0.1 * i},
+                    {"steps": 3, "quality": 1.0},
+                ],
+                deadline_s=2.0 + i,
+                reject_loss=None if i % 2 else 1.0 + i,
+            )
+            for i in range(4)
+        ),
+        late_price=2.0,
+    )
+
+
+def slots_with_a_cache() -> dict[str, Any]:
+    """A switch takes no time but has its price."""
+    return document(
+        *(request(f"r{i}", adapter="aba"[i], arrival_s=float(i)) for i in range(3)),
+        gpus=[gpu(resident=("b",))],
+        adapters=[adapter("a", 2.0), adapter("b", 2.0)],
+        switching={"max_resident": 2, "activate_s": 1.0, "price_per_s": 0.3},
+        service={"kind": "slot"},
+        horizon_ticks=4,
+    )
+
+
+def pairs_with_a_detour() -> dict[str, Any]:
+    """The way in is dear from nothing and cheap from a."""
+    ways = [(None, "b", 9.0), ("a", "b", 1.0), ("b", "a", 4.0)]
+    return document(
+        *(request(f"r{i}", adapter="aba"[i]) for i in range(3)),
+        adapters=[adapter("a", 6.0), adapter("b", 6.0)],
+        switching={"pairs": [{"from": f, "to": t, "load_s": s} for f, t, s in ways]},
+    )
+
+
+ADVERSE = (
+    switched_by_a_cheap_load,
+    loaded_ahead_of_an_activation,
+    after_the_horizon,
+    loads_share_a_tick,
+    quicker_together,
+    quicker_together_mixed,
+    switches_of_no_length,
+    one_large_one_small,
+    both_have_a_resident,
+    cache_without_room,
+    weights_of_all_sorts,
+    slots_with_a_cache,
+    pairs_with_a_detour,
+)
+
+
+@pytest.mark.parametrize("make", ADVERSE, ids=lambda make: make.__name__)
+def test_weak_duality_where_it_is_hard(make: Any) -> None:
+    """Instances made against one argument each; their optima by search."""
+    made = make()
+    problem, optimum = Problem(parse_instance(json.dumps(made))), brute_force(made)
+    assert optimum is not None
+    for seed in range(8):
+        try_prices(problem, optimum, seed)
+
+
+def test_threads_change_nothing() -> None:
+    problem = Problem(parse_instance(json.dumps(both_have_a_resident())))
+    one = Relaxation(problem, 20)
+    two = Relaxation(problem, 20, threads=2)
+    prices = drawn(one, np.random.default_rng(0))
+    assert one.evaluate(prices).bound == two.evaluate(prices).bound
+    assert one.bytes() < two.bytes() <= 2 * one.bytes()
