@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 #: How much wider each pass's beam is than the last one's.
 WIDER = 5
 
-#: Evaluations of the relaxation before each pass.
-EVALUATIONS = 40
+#: Evaluations of the relaxation before the first pass, and at least before each later one.
+EVALUATIONS, LEAST_EVALUATIONS = 30, 5
+
+#: Steps of the relaxation's dynamic programs that take as long as looking at one batch, about.
+STEPS = 1500
 
 
 class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,9 +68,10 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         closing = Closing(problem, run, self.memory_gib / 2)
         search: PricedSearch | None = None
         beam, passes, stop = self.first, [], None
+        evaluations = EVALUATIONS
         while stop is None and not closing.over():
             if search is None or not closing.bounding.ascent.converged:
-                closing.raise_bound(EVALUATIONS)
+                closing.raise_bound(evaluations)
                 if closing.over():
                     break
                 tables = _tables(closing.bounding, self.memory_gib / 2)
@@ -85,11 +89,20 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if beam == widest and done.batches is None:
                 stop = Stop.COMPLETE if self.beam is not None else Stop.MEMORY_LIMIT
             beam *= WIDER
+            # The next prices may cost as much as the last pass did.
+            evaluations = int(done.looks * STEPS / _steps(closing.bounding))
+            evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
         details = {"evaluations": closing.bounding.evaluations, "passes": passes}
         if search is not None:
             details |= {"states": search.states, "moves": len(search.data.batches)}
         outcome = closing.outcome(details)
         return replace(outcome, stop=stop) if stop and outcome.stop is Stop.COMPLETE else outcome
+
+
+def _steps(bounding: Bounding) -> int:
+    """Steps of the dynamic programs in one evaluation."""
+    chains = bounding.ascent.relaxation.chains
+    return max(1, sum(chain.ticks * len(chain.moves) * chain.size for chain in chains))
 
 
 def _tables(bounding: Bounding, memory_gib: float) -> Tables:
