@@ -32,6 +32,9 @@ LONGER = 1.3
 #: together.
 SLOW = 1e9
 
+#: Relative rise of the bound without which prices are not made to end later again.
+WORTHWHILE = 1e-6
+
 #: The step below which an ascent on a coarse relaxation gives way to a finer one.
 COARSE_STEP = 0.1
 
@@ -74,6 +77,7 @@ class Bounding:
                 relaxation = self._relaxation(coarse, FIRST_STATES)
         self.ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
         self._best: tuple[Relaxation, Floats] | None = None
+        self._lengthened = -math.inf  # the bound when prices were last made to end later
 
     @property
     def exact(self) -> bool:
@@ -120,7 +124,12 @@ class Bounding:
         return True
 
     def _longer(self) -> bool:
-        """Go on with prices that end later, where that is possible."""
+        """Go on with prices that end later, where that is possible and did some good so far.
+
+        Jobs whose waiting costs nothing are as well left at the end, wherever it is.
+        """
+        if self.bound <= self._lengthened + WORTHWHILE * abs(self._lengthened):
+            return False
         before, horizon = self.end, self.problem.site.horizon
         longer = 1 + int(LONGER * before)
         self.end = longer if horizon is None else min(longer, horizon)
@@ -128,6 +137,7 @@ class Bounding:
         if self.end > before and self._estimate(grain, self._states) <= self._memory:
             finer = self._relaxation(grain, self._states)
             if self._fits(finer):
+                self._lengthened = self.bound
                 self._go_on(finer)
                 return True
         self.end = before
