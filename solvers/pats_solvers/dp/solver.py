@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from pats_solvers.dp.model import Tables
     from pats_solvers.lagrangian.bounding import Bounding
 
+#: Beam of the opening pass, which finds the first schedule.
+OPENING = 3
+
 #: How much wider each pass's beam is than the last one's.
 WIDER = 5
+
+#: Batches tried for each label and adapter in a pass that is not expected to prove anything.
+FEW = 3
 
 #: Evaluations of the relaxation before the first pass, and at least before each later one.
 EVALUATIONS, LEAST_EVALUATIONS = 30, 5
@@ -36,7 +42,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wider than the last one, at better prices, and the one that cuts nothing proves the optimum.
 
     Args:
-        first: Labels a layer in the first pass.
+        first: Labels a layer in the first pass after a narrow opening one.
         beam: The widest beam, in labels a layer; the default widens until the optimum is proven.
         memory_gib: Memory in GiB, half for the bound's tables and half for labels. Where the
             tables would take more, they get coarser, which weakens the bound.
@@ -67,8 +73,8 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return settled
         closing = Closing(problem, run, self.memory_gib / 2)
         search: PricedSearch | None = None
-        beam, passes, stop = self.first, [], None
-        evaluations = EVALUATIONS
+        passes, stop, evaluations = [], None, EVALUATIONS
+        beam, few = OPENING, FEW
         while stop is None and not closing.over():
             if search is None or not closing.bounding.ascent.converged:
                 closing.raise_bound(evaluations)
@@ -80,15 +86,20 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             widest = most if self.beam is None else min(most, self.beam)
             beam = min(beam, widest)
             done = search.run(
-                closing.loss, run.stop, beam=beam, most=most, bounds=closing.found_bound
+                closing.loss, run.stop, beam=beam, few=few, most=most, bounds=closing.found_bound
             )
-            passes.append({"beam": beam, "labels": done.labels, "batches": done.looks})
+            passes.append({"beam": beam, "few": few, "labels": done.labels, "batches": done.looks})
             if done.batches is not None:
                 closing.found_plan(Plan((done.batches,)))
             closing.found_bound(min(done.bound, closing.loss))
-            if beam == widest and done.batches is None:
+            # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
+            crowded = 2 * done.labels > beam * len(problem.jobs)
+            if beam == widest and few == 0 and done.batches is None:
                 stop = Stop.COMPLETE if self.beam is not None else Stop.MEMORY_LIMIT
-            beam *= WIDER
+            if beam == widest or (few > 0 and not crowded):
+                few = 0
+            else:
+                beam, few = max(self.first, beam * WIDER), FEW if crowded else 0
             # The next prices may cost as much as the last pass did.
             evaluations = int(done.looks * STEPS / _steps(closing.bounding))
             evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
