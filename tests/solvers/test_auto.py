@@ -15,7 +15,7 @@ from pats_opt.generate.recipe import Gpus
 from pats_opt.problem import Problem
 from pats_opt.schedule import Point, Stop
 from pats_opt.solver import Outcome, Run
-from pats_opt.solving import solve, warm_start
+from pats_opt.solving import prepare, solve, warm_start
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers import exact
@@ -126,7 +126,7 @@ def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPa
 
 def test_time_limit() -> None:
     """A stopped run returns a valid schedule with a bound."""
-    result = solve(generate(Recipe(requests=60), seed=1), "auto", time_limit=2.0)
+    result = solve(generate(Recipe(requests=600), seed=1), "auto", time_limit=2.0)
     assert result.status.stop is Stop.TIME_LIMIT
     assert result.loss is not None
     assert result.bound is not None
@@ -135,7 +135,8 @@ def test_time_limit() -> None:
 
 def test_interrupt() -> None:
     """An interrupt ends the turn it meets and all that would follow."""
-    problem = Problem(generate(Recipe(requests=60), seed=1))
+    problem = Problem(generate(Recipe(requests=600), seed=1))
+    prepare(Auto())
     run = Run(start=warm_start(problem, Run(), None))
     threading.Timer(1.0, run.interrupted.set).start()
     outcome = Auto().solve(problem, run)

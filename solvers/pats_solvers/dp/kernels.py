@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from pats_solvers.kernel import compiled, entry
 
 #: No row, no class, no move.
 NONE = -1
@@ -177,7 +178,7 @@ class Model(NamedTuple):
 # -- the bound -----------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _backlogs(
     jobs: Jobs, bound: Bound, moves: Any, t: int, a: int, counts: Any, move: int, backlogs: Any
 ) -> float:
@@ -212,7 +213,7 @@ def _backlogs(
     return cost
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _oldest(bound: Bound, k: int, grain: int, t: int, backlog: int, over: int) -> float:
     """The least that the oldest ``over`` jobs of a backlog cost from ``grain`` on."""
     each = bound.costs[k, BY_GRAIN] * grain + bound.costs[k, LEAST]
@@ -225,7 +226,7 @@ def _oldest(bound: Bound, k: int, grain: int, t: int, backlog: int, over: int) -
     return cost
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def value(
     jobs: Jobs,
     bound: Bound,
@@ -257,7 +258,7 @@ def value(
     return cost + bound.values[index]  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def remaining(model: Model, held: int, tick: int, counts: Any) -> float:
     """The least that all that is left costs from ``tick`` on, the GPU's price taken off."""
     jobs, batches, bound = model
@@ -274,14 +275,14 @@ def remaining(model: Model, held: int, tick: int, counts: Any) -> float:
 # -- labels --------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@entry
 def unpack(classes: Any, key: Any, row: int, counts: Any) -> None:
     """Counts by class of a row's key."""
     for q in range(counts.shape[0]):
         counts[q] = (key[row, classes[q, WORD]] >> classes[q, SHIFT]) & classes[q, MASK]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def pack(classes: Any, counts: Any, key: Any) -> None:
     """The key of counts."""
     key[:] = 0
@@ -289,7 +290,7 @@ def pack(classes: Any, counts: Any, key: Any) -> None:
         key[classes[q, WORD]] |= counts[q] << classes[q, SHIFT]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bucket(key: Any, row: int, buckets: int) -> int:
     mixed = np.int64(0)
     for w in range(key.shape[1]):
@@ -298,7 +299,7 @@ def _bucket(key: Any, row: int, buckets: int) -> int:
     return int(mixed & (buckets - 1))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _beats(
     held: int,
     free: int,
@@ -344,7 +345,7 @@ class Label(NamedTuple):
     pending: int
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _same(key: Any, row: int, new: Any) -> bool:
     same = True
     for w in range(key.shape[1]):
@@ -352,7 +353,7 @@ def _same(key: Any, row: int, new: Any) -> bool:
     return same
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _beaten(
     pool: Pool, slot: int, new: Any, label: Label, left: Any, batches: Batches, slack: float
 ) -> bool:
@@ -373,7 +374,7 @@ def _beaten(
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _beat(
     pool: Pool, slot: int, new: Any, label: Label, left: Any, batches: Batches, slack: float
 ) -> int:
@@ -397,7 +398,7 @@ def _beat(
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _row(pool: Pool, slot: int, layer: int, new: Any) -> int:
     """A row not in use, filed in a bucket and a layer's list."""
     registers = pool.registers
@@ -418,7 +419,7 @@ def _row(pool: Pool, slot: int, layer: int, new: Any) -> int:
     return row  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def insert(
     pool: Pool,
     layer: int,
@@ -446,7 +447,7 @@ def insert(
     pool.whole[row, PARENT], pool.whole[row, MOVE] = parent, move
 
 
-@njit(cache=True, nogil=True)
+@entry
 def unchain(key: Any, whole: Any, bucket: Any, rows: Any) -> None:
     """Take rows out of their buckets."""
     for row in rows:
@@ -460,7 +461,7 @@ def unchain(key: Any, whole: Any, bucket: Any, rows: Any) -> None:
             whole[at, CHAIN] = whole[row, CHAIN]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def listed(whole: Any, layers: Any, layer: int) -> Any:
     """The rows of a layer's list, the dead ones too."""
     rows = np.empty(layers[layer, COUNT], dtype=np.int64)
@@ -471,7 +472,7 @@ def listed(whole: Any, layers: Any, layer: int) -> Any:
     return rows
 
 
-@njit(cache=True, nogil=True)
+@entry
 def relist(whole: Any, layers: Any, layer: int, rows: Any) -> None:
     """Make these rows a layer's list."""
     layers[layer, FIRST], layers[layer, COUNT] = NONE, rows.shape[0]
@@ -480,7 +481,7 @@ def relist(whole: Any, layers: Any, layer: int, rows: Any) -> None:
         layers[layer, FIRST] = rows[i]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def release(whole: Any, registers: Any, rows: Any) -> None:
     """Make rows that are in no list and no bucket free to be used again."""
     for row in rows:
@@ -489,7 +490,7 @@ def release(whole: Any, registers: Any, rows: Any) -> None:
     registers[SPARES] += rows.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def rehash(key: Any, whole: Any, bucket: Any, layers: Any) -> None:
     """Fill empty buckets with the labels of all layers."""
     for layer in range(layers.shape[0]):
@@ -501,7 +502,7 @@ def rehash(key: Any, whole: Any, bucket: Any, layers: Any) -> None:
             row = whole[row, LINK]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def least_promise(whole: Any, real: Any, layers: Any) -> float:
     """The least promise of the labels in layers' lists."""
     least = np.inf
@@ -517,13 +518,13 @@ def least_promise(whole: Any, real: Any, layers: Any) -> float:
 # -- moves ---------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@entry
 def below(best: float) -> float:
     """Promises from here on beat nothing: rounding must not pass for an improvement."""
     return best - 1e-9 * max(1.0, abs(best)) if best < np.inf else np.inf
 
 
-@njit(cache=True, nogil=True)
+@entry
 def start_of(jobs: Jobs, moves: Any, move: int, a: int, ready: int, counts: Any) -> int:
     """First tick from ``ready`` at which a batch's members are in; -1: there are not enough."""
     first = jobs.adapters[a, CLASS_AT]
@@ -536,7 +537,7 @@ def start_of(jobs: Jobs, moves: Any, move: int, a: int, ready: int, counts: Any)
     return ready
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cost_of(jobs: Jobs, batches: Batches, move: int, a: int, start: int, counts: Any) -> float:
     """What a batch adds to a label's loss, its switch aside."""
     cost = batches.costs[move, FIXED] + batches.costs[move, SLOPE] * start
@@ -553,7 +554,7 @@ def _cost_of(jobs: Jobs, batches: Batches, move: int, a: int, start: int, counts
     return cost  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _rejecting(jobs: Jobs, q: int, first: int, last: int) -> float:
     """What rejecting the jobs from ``first`` to before ``last`` of a class adds to the loss."""
     at = jobs.classes[q, ARRIVAL_AT] + q
@@ -597,7 +598,7 @@ class Found(NamedTuple):
     endless: Any
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scratch(model: Model, words: int) -> Found:
     adapters, classes = model.jobs.adapters.shape[0] - 1, model.jobs.classes.shape[0]
     room, grains = model.batches.costs.shape[0] + classes, model.bound.paid.shape[0]
@@ -616,7 +617,7 @@ def _scratch(model: Model, words: int) -> Found:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _what_is_left(jobs: Jobs, found: Found) -> float:
     """See which adapters have jobs left; what rejecting all of these adds to the loss."""
     total = 0.0
@@ -629,7 +630,7 @@ def _what_is_left(jobs: Jobs, found: Found) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _rejections(model: Model, label: Label, a: int, now: float, limit: float, found: Found) -> int:
     """Find the successors by rejecting one job of adapter ``a``; how many there are.
 
@@ -667,7 +668,7 @@ def _rejections(model: Model, label: Label, a: int, now: float, limit: float, fo
     return places
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _servings(
     model: Model, label: Label, a: int, now: float, limit: float, found: Found, places: int
 ) -> int:
@@ -704,7 +705,7 @@ def _servings(
     return places
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose(pool: Pool, found: Found, places: int, few: int) -> int:
     """Put the most promising places first, and cut the others; how many are left."""
     order, promise = found.order, found.real[:, THEN_PROMISE]
@@ -723,7 +724,7 @@ def _choose(pool: Pool, found: Found, places: int, few: int) -> int:
     return few
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _others(model: Model, found: Found, at: int, a: int, grain: int) -> float:
     """What all adapters but ``a`` cost from a grain on, none of them held.
 
@@ -751,7 +752,7 @@ def _others(model: Model, found: Found, at: int, a: int, grain: int) -> float:
     return found.apart[place, count] - (0.0 if own == np.inf else own)  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _step(model: Model, found: Found, a: int, move: int) -> int:
     """Fill in a successor's counts; how many jobs its move deals with."""
     counts, after = found.counts, found.after
@@ -768,7 +769,7 @@ def _step(model: Model, found: Found, a: int, move: int) -> int:
     return taken
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _file(
     model: Model,
     pool: Pool,
@@ -815,7 +816,7 @@ def _file(
     return layer
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _successors(
     model: Model,
     pool: Pool,
@@ -857,7 +858,7 @@ def _successors(
         pool.registers[LOOKS] += moves + chosen
 
 
-@njit(cache=True, nogil=True)
+@entry
 def expand(
     model: Model,
     pool: Pool,

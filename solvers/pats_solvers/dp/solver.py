@@ -11,6 +11,7 @@ from pats_opt.plan import Plan
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_solvers import compiling
 
 if TYPE_CHECKING:
     from pats_solvers.dp.model import Tables
@@ -61,6 +62,10 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first: Annotated[int, Meta(ge=1, le=10**9)] = 20
     beam: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
+
+    def prepare(self) -> None:
+        """Compile the kernels."""
+        compiling.compile_search()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""

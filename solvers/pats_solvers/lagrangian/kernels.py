@@ -19,7 +19,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from pats_solvers.kernel import compiled, entry
 
 #: What a plan does, as written in the rows of :func:`follow`.
 WAIT, LOAD, ACTIVATE, HOLD, SERVE, SKIP, CUT, PREFETCH = range(8)
@@ -85,7 +86,7 @@ class Tables(NamedTuple):
     switch_costs: Any
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cut_cost(
     classes: Any, rates: Any, arrived: Any, skip: Any, q: int, tick: int, backlog: int
 ) -> float:
@@ -101,7 +102,7 @@ def cut_cost(
     return cost
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _left(
     classes: Any, rates: Any, arrived: Any, skip: Any, hard: int, q: int, backlog: int
 ) -> tuple[float, bool]:
@@ -115,7 +116,7 @@ def _left(
     return cost, False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shift(
     classes: Any,
     rates: Any,
@@ -160,14 +161,14 @@ def _shift(
     return buffer
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lower(into: Any, found: Any, cost: float) -> None:
     """Improve ``into`` by what was found at a cost."""
     for b in range(into.shape[0]):
         into[b] = min(into[b], found[b] + cost)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _go(
     classes: Any,
     rates: Any,
@@ -187,7 +188,7 @@ def _go(
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _skips(classes: Any, digits: Any, arrived: Any, skip: Any, here: Any, t: int) -> None:
     """Improve values by skipping the oldest job of a class, as often as it pays."""
     for q in range(classes.shape[0]):
@@ -199,7 +200,7 @@ def _skips(classes: Any, digits: Any, arrived: Any, skip: Any, here: Any, t: int
                 here[b] = min(here[b], here[b - classes[q, STRIDE]] + skip[job])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _move_cost(costs: Any, takes: Any, late: Any, m: int, t: int) -> float:
     """Loss of move ``m`` at tick ``t``, holding apart."""
     cost, at = costs[m, 0] + costs[m, 1] * t, takes.shape[1] - 1
@@ -209,7 +210,7 @@ def _move_cost(costs: Any, takes: Any, late: Any, m: int, t: int) -> float:
     return cost  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def backward(
     paid: Any,
     classes: Any,
@@ -303,7 +304,7 @@ def backward(
             _lower(here, values[ABSENT, t], 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _after(
     classes: Any,
     rates: Any,
@@ -325,7 +326,7 @@ def _after(
     return values[then, index] + cost  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def at_first(classes: Any, rates: Any, arrived: Any, skip: Any, values: Any, state: int) -> float:
     """The value at tick 0 of what has arrived then."""
     backlog = np.empty(classes.shape[0], dtype=np.int64)
@@ -334,7 +335,7 @@ def at_first(classes: Any, rates: Any, arrived: Any, skip: Any, values: Any, sta
     return _after(classes, rates, arrived, skip, values[state], backlog, ZERO, ZERO)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def follow(
     paid: Any,
     classes: Any,
