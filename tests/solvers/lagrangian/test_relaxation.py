@@ -88,7 +88,7 @@ def try_prices(problem: Problem, optimum: float | None, seed: int, trials: int =
         below(here, optimum, told)
         below(there, optimum, told)
         if np.isfinite(here.bound):
-            most = here.bound + here.slope @ (others - prices)
+            most = here.bound + float(here.slope @ (others - prices))
             assert there.bound <= most + 1e-7 * max(1.0, abs(most)), told
     for found in iterates(relaxation, 40):
         below(found, optimum, told)
