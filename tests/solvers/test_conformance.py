@@ -57,6 +57,18 @@ class TestCpSat(Conformance):
     spec = "cpsat"
 
 
+class TestLocalSearch(Conformance):
+    """``local-search``."""
+
+    spec = "local-search"
+
+
+class TestLagrangian(Conformance):
+    """``lagrangian``."""
+
+    spec = "lagrangian"
+
+
 class TestPats(Conformance):
     """``pats``."""
 

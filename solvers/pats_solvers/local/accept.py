@@ -1,5 +1,6 @@
 """Which states are gone on with: simulated annealing."""
 
+# ruff: noqa: PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 import math

@@ -221,9 +221,10 @@ def _switches(problem: Problem) -> Any:
 
 def empty_state(data: Data) -> State:
     """A state without batches."""
-    n, gpus = len(data.jobs), len(data.capacity)
+    gpus = len(data.capacity)
+    n = len(data.jobs) + 1  # one may be empty while its last member moves into a new one
     state = State(
-        jobs=np.zeros(n, dtype=SERVED),
+        jobs=np.zeros(n - 1, dtype=SERVED),
         batches=np.zeros(n, dtype=BATCHES),
         need=np.full((n, data.max_per_batch), -1, dtype=np.int64),
         resident=np.full((n, data.max_resident if data.max_resident > 1 else 0), -1),
@@ -248,6 +249,8 @@ def plan_of_state(problem: Problem, state: State) -> Plan:
                 j = int(state.jobs["follow"][j])
             held = state.resident[b] if state.resident.shape[1] else state.need[b]
             resident = frozenset(a for a in held.tolist() if a >= 0)
-            planned.append(PlannedBatch(int(state.batches["start"][b]), tuple(sorted(members)), resident))
+            planned.append(
+                PlannedBatch(int(state.batches["start"][b]), tuple(sorted(members)), resident)
+            )
         gpus.append(tuple(planned))
     return Plan(tuple(gpus))

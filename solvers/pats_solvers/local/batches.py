@@ -6,6 +6,7 @@ one queue by arrival, a batch is a run of it, and each member takes the option t
 itself under a cap on steps: then the arcs are a choice among the batches, not all of them.
 """
 
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any, NamedTuple

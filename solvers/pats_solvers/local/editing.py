@@ -7,7 +7,6 @@ from typing import Any
 from pats_solvers.local.compiled import compiled, entry
 
 
-
 @compiled
 def place(state: Any, g: int, position: int, b: int) -> None:
     """Put a batch before ``position`` of a GPU's sequence."""
@@ -30,7 +29,7 @@ def new_batch(state: Any, g: int, position: int) -> int:
     """An empty batch before ``position`` of a GPU's sequence."""
     last = state.unused.shape[0] - 1  # the stack's height
     state.unused[last] -= 1
-    b = state.unused[state.unused[last]]
+    b: int = state.unused[state.unused[last]]
     state.batches[b].first = -1
     place(state, g, position, b)
     return b

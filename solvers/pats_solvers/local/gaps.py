@@ -1,5 +1,6 @@
 """Where an adapter can go between the batches of a GPU, and what entering and leaving takes."""
 
+# ruff: noqa: PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any, NamedTuple

@@ -5,14 +5,15 @@ queue have been served; between gaps only the counts matter, and whether the ada
 Free ticks may have prices, so that an adapter leaves room for those that are inserted later.
 """
 
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from pats_solvers.local.compiled import compiled
 from pats_solvers.local.batches import Arcs, Queues, best_option
+from pats_solvers.local.compiled import compiled
 from pats_solvers.local.editing import join, new_batch
 from pats_solvers.local.gaps import Gaps
 from pats_solvers.local.timing import refresh
@@ -121,7 +122,9 @@ def insert(
                 total = queues.at[q + 1] - queues.at[q]
                 if not queues.alike:
                     have[q] = total
-                while have[q] < total and data.jobs[queues.jobs[queues.at[q] + have[q]]].arrival <= t:
+                while (
+                    have[q] < total and data.jobs[queues.jobs[queues.at[q] + have[q]]].arrival <= t
+                ):
                     have[q] += 1
             hold = scale * (prices[min(t + 1, far)] - now)
             leaving = k + gaps.leave[i] <= length
@@ -137,8 +140,7 @@ def insert(
                         after[s], left_at[i, s] = out, k
                     if out < stays[s] and data.max_resident > 1:
                         stays[s], kept_at[i, s] = out, k
-                    if out + left[s] < best:
-                        best = out + left[s]
+                    best = min(best, out + left[s])
                 if k < length and v + hold < value[cell + k + 1, s]:
                     value[cell + k + 1, s] = v + hold
                     how[cell + k + 1, s] = HOLD
@@ -174,13 +176,12 @@ def insert(
                             how[cell + then, into] = SERVE + m
                     m += 1
         absent, after, resident, stays = after, absent, stays, resident
-    goal = np.int64(-1)
-    best = np.inf
+    goal, best = size, np.inf
     for s in range(size):
-        for v in (absent[s], resident[s]):
-            if v + left[s] < best:
-                goal, best = s, v + left[s]
-    if goal < 0:
+        reached = min(absent[s], resident[s]) + left[s]
+        if reached < best:
+            goal, best = s, reached
+    if goal == size:
         return False
     _read(
         data, state, g, queues, arcs, gaps, how, base, left_at, kept_at, from_kept, from_absent,
@@ -206,15 +207,15 @@ def _read(
     goal: int,
     held: int,
 ) -> None:
-    """Put the plan that ends at state ``goal`` into the sequence, from its last batch to its first."""
-    s, kept = np.int64(goal), held == 1
+    """Put the plan that ends at state ``goal`` into the sequence, last batch first."""
+    s, kept = goal, held == 1
     for i in range(gaps.begin.shape[0] - 1, -1, -1):
         k = kept_at[i, s] if kept else left_at[i, s]
         while k >= 0:
             what = how[base[i] + k, s]
             if what == HOLD:
                 k -= 1
-            elif what == LOAD or what == WAKE:  # noqa: PLR1714 - quicker compiled
+            elif what in (LOAD, WAKE):
                 kept = what == WAKE
                 k = -1
             elif what < SERVE:

@@ -1,14 +1,14 @@
 """Small moves of batches and jobs, each judged by timing the GPUs that it touches."""
 
+# ruff: noqa: PLR0911, PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-
 from pats_solvers.local.accept import decide
-from pats_solvers.local.compiled import compiled, entry
+from pats_solvers.local.compiled import compiled, entry, inlined
 from pats_solvers.local.editing import displace, drop, join, leave, new_batch, place, shift, unite
 from pats_solvers.local.ruin import anchor
 from pats_solvers.local.timing import may_join, refresh, time_gpu
@@ -28,7 +28,7 @@ def near(state: Any, rng: Any, g: int, p: int) -> int:
 @compiled
 def member(state: Any, rng: Any, b: int) -> int:
     """A random member of a batch."""
-    j = state.batches[b].first
+    j: int = state.batches[b].first
     for _ in range(int(rng.random() * state.batches[b].members)):
         j = state.jobs[j].follow
     return j
@@ -98,7 +98,7 @@ def split(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool
 
 @compiled
 def move_job(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
-    """Move a job to another batch, on any GPU; or swap it with a job from there."""
+    """Move a job to another batch, on any GPU, or to a new one there; or swap two jobs."""
     b = state.order[g, p]
     h, other = g, -1
     if state.count.shape[0] > 1 and rng.random() < 0.5:
@@ -110,7 +110,10 @@ def move_job(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> b
     into = state.order[h, other]
     j, back = member(state, rng, b), -1
     leave(state, j)
-    if rng.random() < 0.3:
+    kind = rng.random()
+    if kind < 0.2 and data.hosts[j, h]:
+        into = new_batch(state, h, other + int(rng.random() * 2))
+    elif kind < 0.5:
         back = member(state, rng, into)
         leave(state, back)
         if not may_join(data, state, g, b, -1, back):
@@ -162,7 +165,7 @@ def change_gpu(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) ->
 
 @compiled
 def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
-    """Serve a rejected job, in batch ``p`` or alone after it; or reject a member of that batch."""
+    """Serve a rejected job, in batch ``p`` or alone beside it; or reject a member of that batch."""
     n = data.jobs.shape[0]
     j = int(rng.random() * n)
     for _ in range(min(n, 50)):
@@ -175,24 +178,27 @@ def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: An
         j = member(state, rng, b)
         leave(state, j)
         touched[2] = b
-        return data.jobs[j].reject < np.inf
+        optional: bool = data.jobs[j].reject < np.inf
+        return optional
     if b < 0 or rng.random() < 0.5 or not may_join(data, state, g, b, -1, j):
         if not data.hosts[j, g]:
             return False
-        b = new_batch(state, g, p + 1)
+        b = new_batch(state, g, p + int(rng.random() * 2) if p >= 0 else 0)
     join(state, b, j, int(rng.random() * data.jobs[j].options))
     touched[2] = b
     return True
 
 
-@compiled
+@inlined
 def _change(data: Any, state: Any, rng: Any, touched: Any) -> bool:
     """One random small move, not yet timed; tells the GPUs and the batches that it touched."""
     for i in range(4):
         touched[i] = -1
     g, p = anchor(state, rng)
     if g < 0:  # nothing is served yet
-        return reject_or_serve(data, state, rng, int(rng.random() * state.count.shape[0]), -1, touched)
+        return reject_or_serve(
+            data, state, rng, int(rng.random() * state.count.shape[0]), -1, touched
+        )
     kind = rng.random()
     if kind < 0.3:
         return move_block(state, rng, g, p, touched)

@@ -1,5 +1,6 @@
 """Ruin and recreate: some adapters' batches in a window of time go out and are inserted again."""
 
+# ruff: noqa: C901, PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from pats_solvers.local.accept import decide
 from pats_solvers.local.batches import alike_arcs, queues_of, run_arcs
-from pats_solvers.local.compiled import compiled, entry
+from pats_solvers.local.compiled import compiled, entry, inlined
 from pats_solvers.local.editing import drop, leave
 from pats_solvers.local.gaps import gaps_of
 from pats_solvers.local.insertion import insert
@@ -38,7 +39,9 @@ def anchor(state: Any, rng: Any) -> Any:
 
 
 @compiled
-def chosen_adapters(data: Any, state: Any, rng: Any, g: int, begin: int, end: int, most: int) -> Any:
+def chosen_adapters(
+    data: Any, state: Any, rng: Any, g: int, begin: int, end: int, most: int
+) -> Any:
     """Up to ``most`` random adapters of the batches at some positions, as a mask and a list."""
     wanted = np.zeros(data.adapters.shape[0], dtype=np.bool_)
     found = np.empty(data.adapters.shape[0], dtype=np.int64)
@@ -78,7 +81,9 @@ def take_out(
     """
     n = 0
     for j in range(data.jobs.shape[0]):
-        rejected = state.jobs[j].batch < 0 and wanted[data.jobs[j].adapter] and data.jobs[j].arrival < end
+        rejected = (
+            state.jobs[j].batch < 0 and wanted[data.jobs[j].adapter] and data.jobs[j].arrival < end
+        )
         for g in range(state.count.shape[0]):
             if rejected and data.hosts[j, g]:
                 cost[j] = data.jobs[j].reject
@@ -99,7 +104,9 @@ def take_out(
                 following = state.jobs[j].follow
                 if wanted[data.jobs[j].adapter]:
                     latency = state.batches[b].start + state.jobs[j].offset - data.jobs[j].arrival
-                    cost[j] = data.modes[j, state.jobs[j].option].quality + data.jobs[j].price * latency
+                    cost[j] = (
+                        data.modes[j, state.jobs[j].option].quality + data.jobs[j].price * latency
+                    )
                     leave(state, j)
                     pool[n] = j
                     n += 1
@@ -112,7 +119,7 @@ def take_out(
     return n
 
 
-@compiled
+@inlined
 def reinsert(
     data: Any,
     state: Any,
@@ -178,10 +185,7 @@ def reinsert(
                 continue
             queues = queues_of(data, mine[:many].copy(), rng.random() < 0.5)
             gaps = gaps_of(data, state, g, queues.jobs, begin, end)
-            if queues.alike:
-                arcs = alike_arcs(data, g, queues)
-            else:
-                arcs = run_arcs(data, g, queues)
+            arcs = alike_arcs(data, g, queues) if queues.alike else run_arcs(data, g, queues)
             if not insert(data, state, g, queues, arcs, gaps, skip, prices, scale):
                 return False
             settle(data, state, g)

@@ -28,8 +28,8 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Starts from the best online policy's schedule. A move takes some adapters out of a window of
     time and inserts each again by a dynamic program over the free time, at the dual prices of
     ``lagrangian`` so that it leaves room for the others; smaller moves merge, split and shift
-    batches. Worse schedules are accepted as in simulated annealing. Each annealing is twice as long as the
-    last one; the search ends when some of them in a row have found nothing better.
+    batches. Worse schedules are accepted as in simulated annealing. Each annealing is twice as long
+    as the last one; the search ends when some of them in a row have found nothing better.
 
     Where one resident cannot be told from the others (several residents, mixed batches) the dynamic
     program guesses what is evicted, and inserts batches of one adapter; every schedule is timed by

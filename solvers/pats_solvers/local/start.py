@@ -27,16 +27,15 @@ def one_by_one(data: Data) -> State:
     """Each job alone with its quickest option by arrival, on the GPU that is free first."""
     state = empty_state(data)
     free = np.zeros(len(data.capacity), dtype=np.int64)
-    for j in np.argsort(data.arrival, kind="stable").tolist():
+    for j, job in enumerate(data.jobs):
         able = np.flatnonzero(data.hosts[j])
         if not len(able):
             continue
         g = int(able[np.argmin(free[able])])
         b = new_batch(state, g, int(state.count[g]))
-        option = int(np.argmin(data.level[j, : data.options[j]]))
-        join(state, b, j, option)
+        join(state, b, j, int(np.argmin(data.modes["level"][j, : job["options"]])))
         refresh(data, state, b)
-        switch = int(data.switch_ticks[0, data.adapter[j]])
-        free[g] = max(int(free[g]), int(data.arrival[j])) + int(state.duration[b]) + switch
+        length = state.batches["duration"][b] + data.adapters["slowest"][job["adapter"]]
+        free[g] = max(free[g], job["arrival"]) + length
     time_all(data, state)
     return state

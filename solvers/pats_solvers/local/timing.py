@@ -1,10 +1,11 @@
 """When batches of a sequence run, what is resident and what it costs: rules 3 to 5, compiled.
 
 Every loss term is nondecreasing in completion ticks, so each batch starts as early as its GPU and
-its members allow. With several residents, the one whose next use is farthest is evicted.
+its members allow. With several residents, who is evicted follows a rule (:func:`_victim`).
 The rules are those of :mod:`pats_opt.timing` and :mod:`pats_opt.problem`; tests hold them together.
 """
 
+# ruff: noqa: C901, PLR0912, PLR0917, RUF046, SIM110 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 import math
@@ -71,10 +72,16 @@ def refresh(data: Any, state: Any, b: int) -> None:
     while j >= 0:
         o = state.jobs[j].option
         state.jobs[j].offset = ends[data.modes[j, o].level]
-        fixed += data.modes[j, o].quality + data.jobs[j].price * (state.jobs[j].offset - data.jobs[j].arrival)
+        fixed += data.modes[j, o].quality + data.jobs[j].price * (
+            state.jobs[j].offset - data.jobs[j].arrival
+        )
         slope += data.jobs[j].price
         j = state.jobs[j].follow
-    state.batches[b].members, state.batches[b].ready, state.batches[b].memory = members, ready, memory
+    state.batches[b].members, state.batches[b].ready, state.batches[b].memory = (
+        members,
+        ready,
+        memory,
+    )
     state.batches[b].fixed, state.batches[b].slope = fixed, slope
 
 
@@ -145,7 +152,7 @@ def _uses(data: Any, state: Any, g: int) -> Any:
     """Where each adapter is used next: ``(position, slot) -> position`` and its first use."""
     count, slots = state.count[g], state.need.shape[1]
     after = np.empty((count, slots), dtype=np.int64)
-    coming = np.full(data.adapters.shape[0], count, dtype=np.int64)
+    coming = np.full(data.adapters.shape[0] + 1, count, dtype=np.int64)  # the last one: never
     for p in range(count - 1, -1, -1):
         b = state.order[g, p]
         for i in range(slots):
@@ -189,7 +196,8 @@ def _cache(data: Any, state: Any, g: int) -> None:
         for i in range(loaded):
             memory += data.adapters[fresh[i]].vram
         while holds > 0 and (holds + loaded > room or memory > data.capacity[g, 0]):
-            k = _farthest(state.need[b], held, holds, coming)
+            tight = holds + loaded <= room
+            k = _victim(data, state.need[b], held, holds, coming, p, tight)
             if k < 0:
                 break
             memory -= data.adapters[held[k]].vram
@@ -230,12 +238,26 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 @compiled
-def _farthest(need: Any, held: Any, holds: int, coming: Any) -> int:
-    """Place of the resident that is needed last, of those not needed now; -1 where all are."""
-    found, latest = -1, -1
+def _victim(data: Any, need: Any, held: Any, holds: int, coming: Any, p: int, tight: bool) -> int:
+    """Place of the resident to evict at position ``p``, of those not needed now; -1: there is none.
+
+    One whose next use is far and that is quick to load again; where memory is what is ``tight``,
+    one that takes much of it. Without any of these differences it is the one needed last, which
+    is then optimal (Belady 1966).
+    """
+    found, most = -1, 0.0
+    end = coming.shape[0]
     for k in range(holds):
-        if coming[held[k]] > latest and not _among(need, held[k]):
-            found, latest = k, coming[held[k]]
+        a = held[k]
+        if _among(need, a) or (tight and data.adapters[a].vram == 0):
+            continue
+        score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
+        if coming[a] >= coming[end - 1]:
+            score = np.inf
+        elif tight:
+            score *= data.adapters[a].vram
+        if found < 0 or score > most:
+            found, most = k, score
     return found
 
 
@@ -284,15 +306,17 @@ def time_all(data: Any, state: Any) -> float:
 @entry
 def copy(into: Any, state: Any) -> None:
     """Make ``into`` the same as ``state``."""
-    for i in range(state.jobs.shape[0]):
-        into.jobs[i] = state.jobs[i]
+    for j in range(state.jobs.shape[0]):
+        into.jobs[j] = state.jobs[j]
+    for i in range(state.batches.shape[0]):
         into.batches[i] = state.batches[i]
         into.unused[i] = state.unused[i]
         for k in range(state.need.shape[1]):
             into.need[i, k] = state.need[i, k]
         for k in range(state.resident.shape[1]):
             into.resident[i, k] = state.resident[i, k]
-    into.unused[state.jobs.shape[0]] = state.unused[state.jobs.shape[0]]
+    last = state.unused.shape[0] - 1
+    into.unused[last] = state.unused[last]
     for g in range(state.count.shape[0]):
         into.count[g] = state.count[g]
         into.loss[g] = state.loss[g]
