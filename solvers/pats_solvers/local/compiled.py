@@ -26,8 +26,8 @@ def _forget_stale() -> None:
     with contextlib.suppress(OSError):  # another process may be at it, or may own the files
         newest = max(source.stat().st_mtime for source in here.glob("*.py"))
         places = [here / "__pycache__"]
-        if config.CACHE_DIR:
-            places.extend(Path(config.CACHE_DIR).glob(f"{here.name}_*"))
+        if elsewhere := getattr(config, "CACHE_DIR", ""):  # NUMBA_CACHE_DIR
+            places.extend(Path(elsewhere).glob(f"{here.name}_*"))
         for index in (index for place in places for index in place.glob("*.nbi")):
             if index.stat().st_mtime < newest:
                 index.unlink(missing_ok=True)
