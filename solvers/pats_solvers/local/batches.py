@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.local.compiled import compiled
+from pats_solvers.local.compiled import ZERO, compiled
 from pats_solvers.local.timing import completions
 
 #: States above which jobs of several classes share a queue, and most arcs.
@@ -208,7 +208,7 @@ def alike_arcs(data: Any, g: int, queues: Queues) -> Arcs:
             q -= 1
         if q < 0:
             break
-        product, total, priced = 1, 0, False
+        product, total, priced = ZERO + 1, ZERO, False
         for q in range(count):
             total += take[q]
             if take[q] > 0:

@@ -11,9 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numba import config, njit
 
 F = TypeVar("F", bound=Callable[..., object])
+
+#: Numbers to call compiled functions with: a literal would be a type of its own, and the function
+#: would be compiled once more for it.
+NONE: Any = np.int64(-1)
+ZERO: Any = np.int64(0)
 
 
 def _forget_stale() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.local.compiled import compiled
+from pats_solvers.local.compiled import NONE, ZERO, compiled
 from pats_solvers.local.timing import whole_ticks
 
 
@@ -61,10 +61,10 @@ def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) ->
     count = state.count[g]
     found = np.empty((10, count + 1), dtype=np.int64)
     losses = np.zeros((3, count + 1))
-    n, end = 0, 0
+    n, end = ZERO, ZERO
     for p in range(count + 1):
         begin = end
-        b = state.order[g, p] if p < count else -1
+        b = state.order[g, p] if p < count else NONE
         until = min(max(begin, last) + tail, data.horizon) if b < 0 else state.batches[b].start
         if b >= 0:
             end = state.batches[b].start + state.batches[b].duration
@@ -72,7 +72,7 @@ def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) ->
             continue
         if n > 0 and begin >= ends:
             break
-        before = state.order[g, p - 1] if p > 0 else -1
+        before = state.order[g, p - 1] if p > 0 else NONE
         _enter(data, state, g, adapter, before, found, losses, n)
         _leave(data, state, adapter, b, found, losses, n)
         begin = max(begin, first - found[3, n])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pats_solvers.local.accept import decide
-from pats_solvers.local.compiled import compiled, entry, inlined
+from pats_solvers.local.compiled import NONE, compiled, entry, inlined
 from pats_solvers.local.editing import displace, drop, join, leave, new_batch, place, shift, unite
 from pats_solvers.local.ruin import anchor
 from pats_solvers.local.timing import may_join, refresh, time_gpu
@@ -65,7 +65,7 @@ def merge(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool
     if other < 0:
         return False
     b, gone = state.order[g, p], state.order[g, other]
-    if not may_join(data, state, g, b, gone, -1):
+    if not may_join(data, state, g, b, gone, NONE):
         return False
     unite(state, b, gone)
     touched[0], touched[2], touched[3] = g, b, gone
@@ -116,10 +116,10 @@ def move_job(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> b
     elif kind < 0.5:
         back = member(state, rng, into)
         leave(state, back)
-        if not may_join(data, state, g, b, -1, back):
+        if not may_join(data, state, g, b, NONE, back):
             return False
         join(state, b, back, state.jobs[back].option)
-    if not may_join(data, state, h, into, -1, j):
+    if not may_join(data, state, h, into, NONE, j):
         return False
     join(state, into, j, state.jobs[j].option)
     touched[0], touched[1], touched[2], touched[3] = g, h, b, into
@@ -152,7 +152,7 @@ def change_gpu(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) ->
     """Move a batch to about the same time on another GPU."""
     h = int(rng.random() * state.count.shape[0])
     b = state.order[g, p]
-    if h == g or not may_join(data, state, h, b, -1, -1):
+    if h == g or not may_join(data, state, h, b, NONE, NONE):
         return False
     q = 0
     while q < state.count[h] and state.batches[state.order[h, q]].start < state.batches[b].start:
@@ -180,7 +180,7 @@ def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: An
         touched[2] = b
         optional: bool = data.jobs[j].reject < np.inf
         return optional
-    if b < 0 or rng.random() < 0.5 or not may_join(data, state, g, b, -1, j):
+    if b < 0 or rng.random() < 0.5 or not may_join(data, state, g, b, NONE, j):
         if not data.hosts[j, g]:
             return False
         b = new_batch(state, g, p + int(rng.random() * 2) if p >= 0 else 0)
@@ -197,7 +197,7 @@ def _change(data: Any, state: Any, rng: Any, touched: Any) -> bool:
     g, p = anchor(state, rng)
     if g < 0:  # nothing is served yet
         return reject_or_serve(
-            data, state, rng, int(rng.random() * state.count.shape[0]), -1, touched
+            data, state, rng, int(rng.random() * state.count.shape[0]), NONE, touched
         )
     kind = rng.random()
     if kind < 0.3:

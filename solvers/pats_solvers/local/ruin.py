@@ -9,7 +9,7 @@ import numpy as np
 
 from pats_solvers.local.accept import decide
 from pats_solvers.local.batches import alike_arcs, queues_of, run_arcs
-from pats_solvers.local.compiled import compiled, entry, inlined
+from pats_solvers.local.compiled import ZERO, compiled, entry, inlined
 from pats_solvers.local.editing import drop, leave
 from pats_solvers.local.gaps import gaps_of
 from pats_solvers.local.insertion import insert
@@ -45,7 +45,7 @@ def chosen_adapters(
     """Up to ``most`` random adapters of the batches at some positions, as a mask and a list."""
     wanted = np.zeros(data.adapters.shape[0], dtype=np.bool_)
     found = np.empty(data.adapters.shape[0], dtype=np.int64)
-    n = 0
+    n = ZERO
     for p in range(begin, end):
         b = state.order[g, p]
         for i in range(state.need.shape[1]):

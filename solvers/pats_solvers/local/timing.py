@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.local.compiled import compiled, entry
+from pats_solvers.local.compiled import ZERO, compiled, entry
 
 #: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
 OVERRUN = 1e7
@@ -55,7 +55,7 @@ def refresh(data: Any, state: Any, b: int) -> None:
     """Work out what a batch's members make of it."""
     counts = np.zeros(data.levels.shape[0], dtype=np.int64)
     ends = np.zeros(data.levels.shape[0], dtype=np.int64)
-    members, ready, memory = 0, 0, 0
+    members, ready, memory = ZERO, ZERO, ZERO
     for i in range(state.need.shape[1]):
         state.need[b, i] = -1
     j = state.batches[b].first
@@ -168,7 +168,7 @@ def _cache(data: Any, state: Any, g: int) -> None:
     after, coming = _uses(data, state, g)  # from here on, coming[a] is the next use of a
     count, room, slots = state.count[g], data.initial.shape[1], state.need.shape[1]
     held = np.full(room, -1, dtype=np.int64)
-    holds = 0
+    holds = ZERO
     for i in range(room):
         if data.initial[g, i] >= 0:
             held[holds] = data.initial[g, i]
