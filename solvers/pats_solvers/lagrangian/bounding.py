@@ -20,7 +20,7 @@ from pats_solvers.lagrangian.chain import Floats
 from pats_solvers.lagrangian.relaxation import Relaxation
 
 #: Backlogs told apart by each chain: at first, and at most.
-FIRST_STATES, MOST_STATES = 100, 3000
+FIRST_STATES, MOST_STATES = 36, 3000
 
 #: How many more each refinement tells apart.
 MORE_STATES = 3
@@ -36,7 +36,7 @@ SLOW = 1e9
 WORTHWHILE = 1e-6
 
 #: The step below which an ascent on a coarse relaxation gives way to a finer one.
-COARSE_STEP = 0.1
+COARSE_STEP = 0.4
 
 
 class Bounding:
