@@ -35,7 +35,7 @@ A100: dict[str, Any] = {
 }
 
 #: Limit of a monolithic model where it is hopeless anyway.
-HOPELESS_S = 60.0
+HOPELESS_S = 30.0
 
 
 def comparison(limit: float) -> list[dict[str, Any]]:
@@ -93,6 +93,7 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
     """One run in this process."""
     import msgspec
 
+    from pats_opt.errors import InputError
     from pats_opt.generate import Recipe, generate
     from pats_opt.solving import solve
 
@@ -103,7 +104,10 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
     def note(bound: float | None, loss: float | None) -> None:
         events.append((time.monotonic() - began, bound, loss))
 
-    result = solve(instance, spec["solver"], time_limit=spec["limit"], progress=note)
+    try:
+        result = solve(instance, spec["solver"], time_limit=spec["limit"], progress=note)
+    except InputError:  # the model would take too much memory, and says so
+        return _refused(spec, time.monotonic() - began)
     events.append((time.monotonic() - began, result.bound, result.loss))
     peak = max(
         resource.getrusage(who).ru_maxrss
@@ -118,6 +122,18 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
         "seconds": result.runtime_s,
         **{f"gap_{mark}": _gap_at(events, mark, result.runtime_s) for mark in MARKS},
         "peak_gib": peak / 2**20,
+    }
+
+
+def _refused(spec: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The row of a solver that cannot take the instance."""
+    return {
+        **{key: spec[key] for key in ("table", "name", "solver", "limit")},
+        **dict.fromkeys(("loss", "bound", "gap"), None),
+        "stop": "refused",
+        "seconds": seconds,
+        **{f"gap_{mark}": None for mark in MARKS},
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
 
 
@@ -169,6 +185,8 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     proven = f"{row['seconds']:.1f}" if row["stop"] == "optimal" else f"no ({row['seconds']:.0f})"
+    if row["stop"] == "refused":
+        proven = "refused: memory"
     gaps = [row[f"gap_{mark}"] for mark in MARKS]
     shown = ["-" if g is None else f"{100 * g:.2f} %" for g in (*gaps, row["gap"])]
     loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"

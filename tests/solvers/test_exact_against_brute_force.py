@@ -33,6 +33,7 @@ SOLVERS = (
     "milp:formulation=indicator",
     "cpsat",
     "cpsat:formulation=positions",
+    "exact",
     "auto",
 )
 
