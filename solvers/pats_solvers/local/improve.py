@@ -34,7 +34,7 @@ class Settings:
         round: Ruins between two looks at the clock.
     """
 
-    hot: float = 0.2
+    hot: float = 0.5
     cold: float = 0.005
     small: int = 10
     reach: int = 12
