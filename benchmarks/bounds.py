@@ -3,8 +3,8 @@
     python benchmarks/bounds.py [compare|growth ...] [--limit S] [--jobs-dir FOLDER] [-o FOLDER]
 
 One run at a time, each in a fresh process with one thread, whose memory peak (its children
-included) is measured. Every finished run is kept in the jobs folder, so that an interrupted benchmark goes on
-where it was. Writes ``bounds.csv`` and ``bounds.md``.
+included) is measured. Every finished run is kept in the jobs folder, so that an interrupted
+benchmark goes on where it was. Writes ``bounds.csv`` and ``bounds.md``.
 """
 
 from __future__ import annotations
