@@ -43,4 +43,4 @@ def compile_local_search() -> None:
     from pats_solvers.lagrangian.closing import Closing
 
     closing = Closing(_tiny(), Run(), 0.1)
-    closing.improve_schedule(1)
+    closing.improve_schedule()

@@ -17,14 +17,18 @@ from pats_opt.solver import Outcome, Run
 from pats_solvers.lagrangian.bounding import Bounding
 from pats_solvers.lagrangian.chain import Floats
 
-#: Evaluations of the relaxation in a round, and rounds of the local search.
-EVALUATIONS, SEARCHES = 40, 20
+#: Evaluations of the relaxation in a round.
+EVALUATIONS = 40
+
+#: Length of the first annealing: at least so many rounds, and this share of the jobs. One that
+#: finds nothing better is followed by one twice as long.
+ROUNDS, ROUNDS_SHARE = 20, 0.25
 
 #: Share of the time left that one side may take in a round.
 SHARE = 0.35
 
 #: Rounds without a better schedule, the bound having converged, after which there is no hope.
-HOPELESS = 10
+HOPELESS = 4
 
 
 class Closing:
@@ -46,6 +50,7 @@ class Closing:
         self._rng = np.random.default_rng(run.seed)
         self.bounding = Bounding(problem, self._end(), memory_gib, max(1, run.jobs))
         self._idle = 0
+        self._rounds = max(ROUNDS, int(ROUNDS_SHARE * len(problem.jobs)))
 
     @property
     def met(self) -> bool:
@@ -73,24 +78,28 @@ class Closing:
         self.bounding.climb(self.loss, evaluations, lambda: until() or self.over())
         self.found_bound(self.bounding.bound)
 
-    def improve_schedule(self, searches: int = SEARCHES) -> None:
-        """So many rounds of local search at the present prices."""
+    def improve_schedule(self) -> None:
+        """One annealing at the present prices."""
         from pats_solvers.local.improve import improve
 
         until, count = self._until(), 0
 
         def progress() -> float | None:
             nonlocal count
-            if count >= searches or until() or self.over():
+            if count >= self._rounds or until() or self.over():
                 return None
             count += 1
-            return (count - 1) / searches
+            return (count - 1) / self._rounds
 
         plan = improve(self.problem, self.plan, self._rng, progress, prices=self.prices())
         before = self.loss
         if plan is not None:
             self.found_plan(plan)
-        self._idle = 0 if self.loss < before else self._idle + 1
+        if self.loss < before:
+            self._idle = 0
+        else:
+            self._idle += 1
+            self._rounds *= 2
 
     def found_bound(self, bound: float) -> None:
         """Take note of a proven bound."""
