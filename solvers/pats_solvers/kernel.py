@@ -20,12 +20,18 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., object])
 
 #: numba's settings, which its type information leaves out.
 config: Any = numba_config
+
+#: Numbers to call compiled functions with: a literal would be a type of its own, and the function
+#: would be compiled once more for it.
+NONE: Any = np.int64(-1)
+ZERO: Any = np.int64(0)
 
 #: Days after which the compiled code of another version is deleted.
 KEPT_DAYS = 30

@@ -39,6 +39,12 @@ class TestAuto(Conformance):
     spec = "auto"
 
 
+class TestExact(Conformance):
+    """``exact``."""
+
+    spec = "exact"
+
+
 class TestDp(Conformance):
     """``dp``."""
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pats_solvers.kernel import ZERO, compiled, entry, inlined
 from pats_solvers.local.accept import decide
 from pats_solvers.local.batches import alike_arcs, queues_of, run_arcs
-from pats_solvers.local.compiled import ZERO, compiled, entry, inlined
 from pats_solvers.local.editing import drop, leave
 from pats_solvers.local.gaps import gaps_of
 from pats_solvers.local.insertion import insert

@@ -14,6 +14,7 @@ from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.solving import valid_loss
+from pats_solvers import compiling
 
 #: Rounds of the first annealing: this share of the jobs, and at least so many.
 FIRST_SHARE, FIRST_LEAST = 0.25, 5
@@ -46,6 +47,11 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     patience: Annotated[int, Meta(ge=1, le=1000)] = 4
     evaluations: Annotated[int, Meta(ge=0, le=100_000)] = 120
+
+    def prepare(self) -> None:
+        """Compile the kernels."""
+        compiling.compile_relaxation()
+        compiling.compile_local_search()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Anneal until nothing better is found for long, or a limit is reached."""
