@@ -124,8 +124,9 @@ class Outcome:
 class Solver(Protocol):
     """A solver: an immutable struct of parameters with these class attributes.
 
-    It may also have a method ``prepare()`` for what takes time once on a machine, such as
-    compiling; :func:`pats_opt.solving.prepare` calls it before the clock of a run starts.
+    It may also have a method ``prepare(problem)`` for what takes time once on a machine, such as
+    compiling for a problem (None: for any); :func:`pats_opt.solving.prepare` calls it before the
+    clock of a run starts.
     """
 
     name: ClassVar[str]

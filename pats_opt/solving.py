@@ -115,7 +115,7 @@ def solve(
         len(problem.site.gpus),
         chosen.name,
     )
-    prepare(chosen)
+    prepare(chosen, problem)
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     if progress is not None:
         run.progress = progress
@@ -135,13 +135,18 @@ def runnable(solver: str | Solver | Policy, **params: Any) -> Solver:
     return made if isinstance(made, Solver) else PolicySolver(made)
 
 
-def prepare(solver: Solver) -> None:
-    """Let a solver do what it does once on a machine, such as compiling; no run's clock pays."""
+def prepare(solver: Solver, problem: Problem | None = None) -> None:
+    """Let a solver do what it does once on a machine, such as compiling; no run's clock pays.
+
+    Args:
+        solver: The solver.
+        problem: What it will solve; None: anything.
+    """
     ready = getattr(solver, "prepare", None)
     if ready is None:
         return
     began = time.monotonic()
-    ready()
+    ready(problem)
     if (seconds := time.monotonic() - began) > 1.0:
         log.info("%s: ready after %.1f s, most of it compiling", solver.name, seconds)
 

@@ -27,9 +27,9 @@ class Auto(Struct, frozen=True, kw_only=True):
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
     leading: Annotated[float, Meta(ge=0, le=1)] = 0.7
 
-    def prepare(self) -> None:
+    def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels."""
-        Exact().prepare()
+        Exact().prepare(problem)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits; where no model fits, return the schedule to start from."""

@@ -44,10 +44,13 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bounding: Annotated[float, Meta(ge=0, le=1)] = 0.5
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
-    def prepare(self) -> None:
+    def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels."""
+        from pats_solvers.dp import Dp
+
         compiling.compile_search()
-        compiling.compile_local_search()
+        if problem is None or not features(problem) <= Dp.capabilities.features:
+            compiling.compile_local_search()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""

@@ -63,7 +63,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     beam: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
 
-    def prepare(self) -> None:
+    def prepare(self, _: Problem | None = None) -> None:
         """Compile the kernels."""
         compiling.compile_search()
 

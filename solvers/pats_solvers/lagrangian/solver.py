@@ -41,7 +41,7 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     schedule: bool = True
 
-    def prepare(self) -> None:
+    def prepare(self, _: Problem | None = None) -> None:
         """Compile the kernels."""
         compiling.compile_relaxation()
         if self.schedule:

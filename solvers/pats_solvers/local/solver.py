@@ -48,7 +48,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     patience: Annotated[int, Meta(ge=1, le=1000)] = 4
     evaluations: Annotated[int, Meta(ge=0, le=100_000)] = 120
 
-    def prepare(self) -> None:
+    def prepare(self, _: Problem | None = None) -> None:
         """Compile the kernels."""
         compiling.compile_relaxation()
         compiling.compile_local_search()
