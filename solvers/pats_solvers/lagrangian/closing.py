@@ -22,7 +22,7 @@ EVALUATIONS = 40
 
 #: Length of the first annealing: at least so many rounds, and this share of the jobs. One that
 #: finds nothing better is followed by one twice as long.
-ROUNDS, ROUNDS_SHARE = 20, 0.25
+ROUNDS, ROUNDS_SHARE = 5, 0.25
 
 #: Share of the time left that one side may take in a round.
 SHARE = 0.35
