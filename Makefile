@@ -28,6 +28,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/core_speed.py
 	$(BIN)/python benchmarks/online_speed.py
 	$(BIN)/python benchmarks/milp_growth.py
+	$(BIN)/python benchmarks/bounds.py
 
 $(VENV)/python-is-new-enough:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -152,7 +152,7 @@ def test_little_memory_bounds_less(busy: Instance) -> None:
     made = json.loads(encode(busy))
     made["tick_s"] = 0.01
     instance = parse_instance(json.dumps(made))
-    small = solve(instance, "lagrangian:schedule=false:memory_gib=0.01", time_limit=10)
+    small = solve(instance, "lagrangian:schedule=false:memory_gib=0.003", time_limit=10)
     assert small.details["grain_ticks"] > 1
     assert small.details["memory_mib"] <= 0.01 * 1024 + 0.1
     assert small.bound is not None
