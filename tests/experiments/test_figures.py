@@ -55,3 +55,18 @@ def test_the_claims_page_is_what_the_results_give(monkeypatch: pytest.MonkeyPatc
     assert written == [page]
     for steps in re.findall(r"`(?:documents|a100-40g)`.*: ([\d.]+) steps", page.decode()):
         assert re.search(rf"\b{re.escape(steps)}\b", README)
+
+
+def test_the_benchmark_of_bounds() -> None:
+    """The README's times and ratio are those of the benchmark's table."""
+    page = (ROOT / "benchmarks" / "results" / "bounds.md").read_text(encoding="utf-8")
+    ratio = re.search(r"- documents-40x4: (\d+) times faster", page)
+    assert ratio is not None
+    assert f"{ratio[1]} times faster than the best MILP" in README
+    for profile, told in (("documents", "adapters in {} s"), ("a100", "profile in {} s")):
+        seconds = re.search(rf"\| {profile}-160x6 \| `exact` \| ([\d.]+) \|", page)
+        assert seconds is not None
+        assert told.format(seconds[1]) in README
+    monolithic = re.findall(r"-(?:80x5|160x6) \| `(?:milp|cpsat)[^|]*\| ([^|]+) \|", page)
+    assert monolithic
+    assert all(cell.startswith(("no", "refused")) for cell in monolithic)
