@@ -19,8 +19,8 @@ from pats_opt.schedule import Stop
 from pats_opt.solver import Feature, Run
 from pats_opt.solving import solve, valid_loss
 from pats_opt.testing.instances import random_features, random_instance
+from pats_solvers.classes import classes, moves, undominated
 from pats_solvers.dp import Dp
-from pats_solvers.dp.classes import classes, moves, undominated
 from pats_solvers.dp.model import tables_at
 from pats_solvers.dp.prefix import label_after
 from pats_solvers.dp.search import PricedSearch

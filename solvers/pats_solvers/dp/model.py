@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
+from pats_solvers.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import kernels as k
-from pats_solvers.dp.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE
 
 if TYPE_CHECKING:

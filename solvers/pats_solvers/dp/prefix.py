@@ -8,7 +8,7 @@ from pats_opt.loss import serving_loss, switching_loss
 from pats_opt.plan import PlannedBatch
 from pats_opt.problem import Problem
 from pats_opt.timing import shape_of
-from pats_solvers.dp.classes import JobClass
+from pats_solvers.classes import JobClass
 from pats_solvers.dp.search import Start
 
 

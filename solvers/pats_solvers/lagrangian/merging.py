@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from pats_opt.problem import Job, JobOption, Problem
-from pats_solvers.dp.classes import JobClass
+from pats_solvers.classes import JobClass
 
 
 @dataclass(frozen=True, slots=True)

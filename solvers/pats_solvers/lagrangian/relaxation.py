@@ -27,7 +27,7 @@ import numpy as np
 
 from pats_opt.instance import StepsService, StepTime
 from pats_opt.problem import Problem
-from pats_solvers.dp.classes import classes
+from pats_solvers.classes import classes
 from pats_solvers.lagrangian.chain import Chain, Floats, Ints, Path
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, CUT, SERVE, SKIP, WAIT
 

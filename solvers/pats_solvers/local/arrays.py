@@ -13,7 +13,7 @@ import numpy as np
 from pats_opt.loss import switching_loss
 from pats_opt.plan import Plan, PlannedBatch
 from pats_opt.problem import Problem
-from pats_solvers.dp.classes import classes
+from pats_solvers.classes import classes
 from pats_solvers.windows import largest_batch
 
 #: Stands for "no limit" in capacities, deadlines and horizons.

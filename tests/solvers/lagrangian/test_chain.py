@@ -15,7 +15,7 @@ from pats_opt.problem import Problem
 from pats_opt.solver import ALL_FEATURES, Feature
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
-from pats_solvers.dp.classes import classes
+from pats_solvers.classes import classes
 from pats_solvers.lagrangian.chain import Chain, Path
 from pats_solvers.lagrangian.kernels import (
     ABSENT,
