@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pats_opt.loss import switching_loss
 from pats_opt.problem import Problem
 from pats_solvers.classes import JobClass, Move, classes, moves, undominated
-from pats_solvers.dp import kernels as k
+from pats_solvers.dp import bound
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Data:
     batches: tuple[Move, ...]
     words: int
     root: float
-    model: k.Model
+    model: bound.Model
 
 
 def data_of(problem: Problem, tables: Tables, batches: Sequence[Move] | None = None) -> Data:
@@ -108,37 +108,41 @@ def data_of(problem: Problem, tables: Tables, batches: Sequence[Move] | None = N
     kinds = tuple(classes(problem))
     count = len(problem.site.adapter_ids)
     adapters = np.zeros((count + 1, 6), dtype=np.int64)
-    adapters[:, k.CLASS_AT] = np.searchsorted([kind.adapter for kind in kinds], range(count + 1))
+    adapters[:, bound.CLASS_AT] = np.searchsorted(
+        [kind.adapter for kind in kinds], range(count + 1)
+    )
     listed = _listed(problem, kinds) if batches is None else batches
-    adapters[:, k.MOVE_AT] = np.searchsorted([move.adapter for move in listed], range(count + 1))
+    adapters[:, bound.MOVE_AT] = np.searchsorted(
+        [move.adapter for move in listed], range(count + 1)
+    )
     in_tables = _fill_adapters(kinds, tables, adapters)
     words, columns = _classes(kinds)
     of_job = {job.index: i for i, kind in enumerate(in_tables) for job in kind.jobs}
-    columns[:, k.INTO] = [of_job[kind.jobs[0].index] for kind in kinds]
-    ahead = np.array([in_tables[i].price for i in columns[:, k.INTO]])
+    columns[:, bound.INTO] = [of_job[kind.jobs[0].index] for kind in kinds]
+    ahead = np.array([in_tables[i].price for i in columns[:, bound.INTO]])
     never = math.inf
     losses = np.zeros((len(kinds), 3))
-    losses[:, k.REJECTED] = [never if c.reject_loss is None else c.reject_loss for c in kinds]
-    losses[:, k.EXTRA] = [kind.price for kind in kinds] - ahead
-    losses[:, k.PRICE] = ahead
+    losses[:, bound.REJECTED] = [never if c.reject_loss is None else c.reject_loss for c in kinds]
+    losses[:, bound.EXTRA] = [kind.price for kind in kinds] - ahead
+    losses[:, bound.PRICE] = ahead
     ticks, price = _switches(problem)
     horizon = problem.site.horizon
-    model = k.Model(
-        k.Jobs(
+    model = bound.Model(
+        bound.Jobs(
             adapters=adapters,
             classes=columns,
             losses=losses,
             arrival=np.concatenate([kind.arrivals for kind in kinds]),
             arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
         ),
-        k.Batches(
+        bound.Batches(
             **_batches(kinds, listed, adapters),
             switch=ticks,
             switch_cost=price,
             paired=bool(problem.site.pairs),
             horizon=NEVER if horizon is None else horizon,
         ),
-        k.Bound(
+        bound.Bound(
             grain=tables.chains[0].grain,
             arrived=_arrived(kinds, tables),
             **_tables(in_tables, tables),
@@ -164,14 +168,14 @@ def _fill_adapters(kinds: Sequence[JobClass], tables: Tables, adapters: Ints) ->
     base = 0
     for a in range(len(adapters) - 1):
         chain = chains.get(a)
-        adapters[a, k.BASE] = base
+        adapters[a, bound.BASE] = base
         if chain is not None:
             found += chain.kinds
             mine = sum(kind.adapter == a for kind in kinds)
-            adapters[a, k.MERGED] = len(chain.kinds) < mine
-            adapters[a, k.SIZE] = chain.size
+            adapters[a, bound.MERGED] = len(chain.kinds) < mine
+            adapters[a, bound.SIZE] = chain.size
             base += 2 * (chain.ticks + 1) * chain.size
-        adapters[a + 1, k.TABLE_AT] = len(found)
+        adapters[a + 1, bound.TABLE_AT] = len(found)
     return found
 
 
@@ -184,7 +188,7 @@ def _classes(kinds: Sequence[JobClass]) -> tuple[int, Ints]:
         bits = jobs.bit_length()
         if used + bits > WORD_BITS:
             word, used = word + 1, 0
-        row[: k.INTO] = word, used, (1 << bits) - 1, jobs, arrival_at
+        row[: bound.INTO] = word, used, (1 << bits) - 1, jobs, arrival_at
         used += bits
         arrival_at += jobs
     return word + 1, columns
@@ -204,17 +208,17 @@ def _batches(
     kinds: Sequence[JobClass], listed: Sequence[Move], adapters: Ints
 ) -> dict[str, NDArray[np.generic]]:
     """The batches' arrays."""
-    widest = int(np.diff(adapters[:, k.CLASS_AT]).max(initial=0))
-    columns = np.zeros((len(listed) + 1, k.TAKES + widest), dtype=np.int64)
+    widest = int(np.diff(adapters[:, bound.CLASS_AT]).max(initial=0))
+    columns = np.zeros((len(listed) + 1, bound.TAKES + widest), dtype=np.int64)
     costs = np.zeros((len(listed), 2))
     late_from: list[int] = []
     late_cost: list[float] = []
     for row, move in enumerate(listed):
-        columns[row, k.DURATION] = move.duration
+        columns[row, bound.DURATION] = move.duration
         for q, n in move.takes:
-            columns[row, k.TAKES + q - adapters[move.adapter, k.CLASS_AT]] = n
-            costs[row, k.SLOPE] += n * kinds[q].price
-        costs[row, k.FIXED] = move.fixed(kinds)
+            columns[row, bound.TAKES + q - adapters[move.adapter, bound.CLASS_AT]] = n
+            costs[row, bound.SLOPE] += n * kinds[q].price
+        costs[row, bound.FIXED] = move.fixed(kinds)
         for q, _, n, ticks in move.parts:
             kind = kinds[q]
             if kind.late_loss > 0.0:
@@ -222,7 +226,7 @@ def _batches(
                 assert deadline is not None
                 late_from.append(int(kind.arrivals[0]) + deadline - ticks + 1)
                 late_cost.append(n * kind.late_loss)
-        columns[row + 1, k.LATE_AT] = len(late_from)
+        columns[row + 1, bound.LATE_AT] = len(late_from)
     return {
         "moves": columns,
         "costs": costs,
@@ -252,14 +256,14 @@ def _tables(in_tables: Sequence[JobClass], tables: Tables) -> dict[str, NDArray[
     columns = np.zeros((len(in_tables), 4), dtype=np.int64)
     costs = np.zeros((len(in_tables), 3))
     lengths = [len(kind.before) for kind in in_tables]
-    columns[:, k.SUMS_AT] = np.cumsum([0, *lengths])[:-1]
+    columns[:, bound.SUMS_AT] = np.cumsum([0, *lengths])[:-1]
     row, skips = 0, 0
     for chain in tables.chains:
         mine = slice(row, row + len(chain.kinds))
-        columns[mine, k.DIM], columns[mine, k.STRIDE] = chain.dims, chain.strides
-        columns[mine, k.SKIP_AT] = np.where(chain.skip_at < 0, -1, chain.skip_at + skips)
-        costs[mine, k.BY_GRAIN], costs[mine, k.LEAST] = chain.price, chain.least
-        costs[mine, k.BY_TICK] = [kind.price for kind in chain.kinds]
+        columns[mine, bound.DIM], columns[mine, bound.STRIDE] = chain.dims, chain.strides
+        columns[mine, bound.SKIP_AT] = np.where(chain.skip_at < 0, -1, chain.skip_at + skips)
+        costs[mine, bound.BY_GRAIN], costs[mine, bound.LEAST] = chain.price, chain.least
+        costs[mine, bound.BY_TICK] = [kind.price for kind in chain.kinds]
         row += len(chain.kinds)
         skips += len(chain.skip)
     return {

@@ -24,8 +24,9 @@ import numpy as np
 from pats_opt.plan import PlannedBatch
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
-from pats_solvers.dp import kernels
-from pats_solvers.dp.kernels import NONE, Pool
+from pats_solvers.dp import bound, expansion, label_pool
+from pats_solvers.dp.bound import NONE
+from pats_solvers.dp.label_pool import Pool
 from pats_solvers.dp.labels import Labels
 from pats_solvers.dp.model import Data, Tables, data_of
 
@@ -101,7 +102,7 @@ class PricedSearch:
     @property
     def label_bytes(self) -> int:
         """Memory of a label, its share of the hash table and of growing included."""
-        return 2 * 8 * (self.data.words + kernels.COLUMNS + 2 + 2)
+        return 2 * 8 * (self.data.words + label_pool.COLUMNS + 2 + 2)
 
     def start(self) -> Start:
         """The label of the empty sequence."""
@@ -147,7 +148,7 @@ class PricedSearch:
             at = 0
             while at < len(rows):
                 labels.make_room(room, width)
-                at = kernels.expand(
+                at = expansion.expand(
                     self.model, labels.pool, rows, at, layer, labels.overfull(width), few, WORK,
                     self._slack,
                 )  # fmt: skip
@@ -161,7 +162,7 @@ class PricedSearch:
                 break
         best, cut = labels.best, labels.cut if why is None else labels.least(rows[at:])
         batches = self._trace(labels.pool) if labels.found else None
-        complete = why is None and not cut < kernels.below(best)
+        complete = why is None and not cut < label_pool.below(best)
         return Pass(
             best, batches, best if complete else min(best, cut), complete, expanded,
             labels.looks, why,
@@ -173,12 +174,12 @@ class PricedSearch:
         """Loss and promise of a start label, arrivals of the jobs to come paid."""
         ahead = self.data.root
         for q, done in enumerate(start.counts):
-            ahead += float(self.model.jobs.losses[q, kernels.PRICE]) * float(
+            ahead += float(self.model.jobs.losses[q, bound.PRICE]) * float(
                 self.kinds[q].before[done]
             )
         loss = start.loss + ahead
         counts = np.array(start.counts, dtype=np.int64)
-        return loss, loss + kernels.remaining(self.model, self._held(start), start.free, counts)
+        return loss, loss + bound.remaining(self.model, self._held(start), start.free, counts)
 
     def _held(self, start: Start) -> int:
         return len(self.problem.site.adapter_ids) if start.held is None else start.held
@@ -186,30 +187,30 @@ class PricedSearch:
     def _plant(self, labels: Labels, start: Start) -> None:
         loss, promise = self._root(start)
         key = np.zeros((1, self.data.words), dtype=np.int64)
-        kernels.pack(self.model.jobs.classes, np.array(start.counts, dtype=np.int64), key[0])
-        label = kernels.Label(loss, promise, start.free, self._held(start), NONE)
+        bound.pack(self.model.jobs.classes, np.array(start.counts, dtype=np.int64), key[0])
+        label = label_pool.Label(loss, promise, start.free, self._held(start), NONE)
         left = np.ones(len(self.problem.site.adapter_ids), dtype=np.bool_)
-        kernels.insert(
+        label_pool.insert(
             labels.pool, sum(start.counts), key, label, NONE, NONE, left, self.model.batches,
             self._slack,
         )  # fmt: skip
 
     def _trace(self, pool: Pool) -> tuple[PlannedBatch, ...]:
         """The batches that lead to the best end."""
-        path = [(int(pool.registers[kernels.FINAL]), int(pool.registers[kernels.FINAL_MOVE]))]
-        while (parent := int(pool.whole[path[-1][0], kernels.PARENT])) >= 0:
-            path.append((parent, int(pool.whole[path[-1][0], kernels.MOVE])))
+        path = [(int(pool.registers[label_pool.FINAL]), int(pool.registers[label_pool.FINAL_MOVE]))]
+        while (parent := int(pool.whole[path[-1][0], label_pool.PARENT])) >= 0:
+            path.append((parent, int(pool.whole[path[-1][0], label_pool.MOVE])))
         model, batches = self.model, []
         counts = np.zeros(len(self.kinds), dtype=np.int64)
         for row, move in reversed(path):
             if move < 0:
                 continue  # what is rejected is in no batch
-            kernels.unpack(model.jobs.classes, pool.key, row, counts)
+            bound.unpack(model.jobs.classes, pool.key, row, counts)
             chosen = self.data.batches[move]
-            switch = model.batches.switch[pool.whole[row, kernels.HELD], chosen.adapter]
-            start = kernels.start_of(
+            switch = model.batches.switch[pool.whole[row, label_pool.HELD], chosen.adapter]
+            start = bound.start_of(
                 model.jobs, model.batches.moves, move, chosen.adapter,
-                pool.whole[row, kernels.FREE] + switch, counts,
+                pool.whole[row, label_pool.FREE] + switch, counts,
             )  # fmt: skip
             members: list[tuple[int, int]] = []
             for q, option, n, _ in chosen.parts:
