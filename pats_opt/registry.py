@@ -31,6 +31,8 @@ BUILT_IN: dict[str, str] = {
     "local-search": "pats_solvers.local:LocalSearch",
     "pats": "pats_solvers.online.pats:Pats",
     "fifo": "pats_solvers.online.fifo:Fifo",
+    "exhaustive": "pats_solvers.online.exhaustive:Exhaustive",
+    "gated": "pats_solvers.online.gated:Gated",
 }
 
 

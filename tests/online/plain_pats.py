@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from pats_opt.policy import GpuState, Start, State
 from pats_opt.problem import Job, Site
-from pats_solvers.online.packing import BatchBuilder, LeastRecentlyUsed, fewest_steps, open_batch
+from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
+from pats_solvers.online.dispatch.options import fewest_steps
+from pats_solvers.online.dispatch.packing import BatchBuilder, open_batch
 from pats_solvers.online.pats import Pats
 
 Jobs = dict[int, Job]
@@ -18,7 +20,8 @@ class PlainPats:
 
     def __init__(self, policy: Pats, site: Site) -> None:
         self.policy, self.site = policy, site
-        self.victims = LeastRecentlyUsed()
+        self.victims = LeastRecentlyUsed(site)
+        self.option = policy.chooser(site)
 
     def __call__(self, state: State) -> list[Start]:
         """Batches for the idle GPUs, the best pair of request and GPU first."""
@@ -27,7 +30,9 @@ class PlainPats:
         while (found := self.lead(waiting, idle, state.tick)) is not None:
             batch, gpu, leader = found
             del waiting[leader.index]
-            self.victims.used(gpu.index, (leader.adapter,))
+            self.victims.served(
+                gpu.index, gpu.resident, batch.resident, frozenset((leader.adapter,))
+            )
             if self.policy.followers:
                 self.follow(batch, gpu, leader, waiting, state.tick)
             starts.append(batch.start())
@@ -51,7 +56,7 @@ class PlainPats:
                     pairs.append((value, -place, -job.index))
         for _, place, index in sorted(pairs, reverse=True):
             leader, gpu = waiting[-index], idle[-place]
-            options = (self.policy.option(leader), fewest_steps(leader))
+            options = (self.option(leader), fewest_steps(leader))
             batch = open_batch(site, gpu, leader, options, tick=tick, victims=self.victims)
             if batch is not None:
                 return batch, gpu, leader
@@ -69,7 +74,7 @@ class PlainPats:
         while True:
             train = [job for job in waiting.values() if job.adapter == leader.adapter]
             for job in sorted(train, key=rank, reverse=True):
-                if batch.add(job, self.policy.option(job)):
+                if batch.add(job, self.option(job)):
                     del waiting[job.index]
                     break
             else:
@@ -79,7 +84,7 @@ class PlainPats:
         """Seconds of ``job`` alone."""
         if self.site.clock.slotted:
             return self.site.tick_s
-        return job.options[self.policy.option(job)].steps * self.site.clock.step_s(1)
+        return job.options[self.option(job)].steps * self.site.clock.step_s(1)
 
     def score(
         self, job: Job, effective_s: float, gpu: int, room: Sequence[int | None], tick: int

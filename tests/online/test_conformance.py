@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
@@ -10,42 +12,46 @@ import pytest
 from pats_opt.errors import SolverError
 from pats_opt.policy import Action, Decide, GpuState, Policy, Start, State
 from pats_opt.problem import Site
-from pats_opt.solver import Capabilities, Kind
+from pats_opt.registry import BUILT_IN, load, make
+from pats_opt.solver import Capabilities, Kind, Solver
 from pats_opt.testing.policies import PolicyConformance
-from pats_solvers.online.fifo import Fifo
-from pats_solvers.online.pats import Pats
+
+#: Variants that go through the suite besides every policy with its defaults.
+VARIANTS = (
+    "fifo:option=fewest",
+    "fifo:max_wait_s=3:adaptive_wait=true:eviction=lfu",
+    "pats:gamma=0:use_cosine=false:prune=false:followers=false",
+    "pats:max_wait_s=0",
+    "exhaustive:route=cyclic:option=pruned:max_wait_s=5",
+    "exhaustive:route=cheapest:option=priced:eviction=cost",
+    "gated:route=longest:option=most:max_wait_s=2:adaptive_wait=true",
+)
 
 
-class TestFifo(PolicyConformance):
-    """``fifo`` with its defaults."""
+def suite_of(spec: str) -> type[PolicyConformance]:
+    """The suite on one policy."""
 
-    def make(self) -> Policy:
-        """The policy."""
-        return Fifo()
+    class Suite(PolicyConformance):
+        seeds = range(40 if ":" not in spec else 15)
 
+        def make(self) -> Policy:
+            """The policy."""
+            made = make(spec)
+            assert not isinstance(made, Solver)
+            return made
 
-class TestFifoFewest(PolicyConformance):
-    """``fifo`` with the fewest steps."""
-
-    def make(self) -> Policy:
-        """The policy."""
-        return Fifo(option="fewest")
-
-
-class TestPats(PolicyConformance):
-    """``pats`` with its defaults."""
-
-    def make(self) -> Policy:
-        """The policy."""
-        return Pats()
+    return Suite
 
 
-class TestPatsAblated(PolicyConformance):
-    """``pats`` with every factor switched off."""
+def policies() -> Iterator[str]:
+    """The built-in policies."""
+    for name in BUILT_IN:
+        if load(name).kind is Kind.ONLINE:
+            yield name
 
-    def make(self) -> Policy:
-        """The policy."""
-        return Pats(gamma=0.0, use_cosine=False, prune=False, followers=False)
+
+for _spec in (*policies(), *VARIANTS):
+    globals()["Test_" + re.sub(r"\W", "_", _spec)] = suite_of(_spec)
 
 
 class One(msgspec.Struct, frozen=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pats_opt.policy import GpuState
-from pats_solvers.online.packing import (
+from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
+from pats_solvers.online.dispatch.packing import (
     BatchBuilder,
     Hosts,
-    LeastRecentlyUsed,
     make_room,
     open_batch,
     switching_seconds,
@@ -40,17 +40,6 @@ def test_hosts() -> None:
     assert [hosts(job) for job in problem.jobs] == [(0, 2), (2,), ()]
 
 
-def test_least_recently_used_order() -> None:
-    """Never used first, then by last use; each GPU remembers its own."""
-    lru = LeastRecentlyUsed()
-    lru.used(0, (2,))
-    lru.used(0, (0, 1))
-    lru.used(1, (2,))
-    lru.used(0, (2,))
-    assert lru(0, frozenset(range(4))) == [3, 0, 1, 2]
-    assert lru(1, frozenset(range(4))) == [0, 1, 3, 2]
-
-
 def test_make_room_evicts_as_few_as_it_can() -> None:
     """10 GiB: with a, b and c resident 4 are left, with two 6, with one 8."""
     demands = {"small": 4.0, "middle": 6.0, "large": 8.0, "huge": 8.5}
@@ -64,8 +53,8 @@ def test_make_room_evicts_as_few_as_it_can() -> None:
             switching=MIXED,
         )
     )
-    lru = LeastRecentlyUsed()
-    lru.used(0, (0,))
+    lru = LeastRecentlyUsed(problem.site)
+    lru.served(0, A | B, A | B, A)
     state = GpuState(0, A | B)
     rooms = [make_room(problem.site, state, (job,), lru) for job in problem.jobs]
     assert rooms == [A | B | C, A | C, C, None]
@@ -76,7 +65,10 @@ def test_make_room_after_a_prefetch_keeps_what_is_there() -> None:
         document(request("r0"), request("r1", adapter="b"), adapters=ADAPTERS, switching=MIXED)
     )
     state = GpuState(0, A | C, before=A)
-    rooms = [make_room(problem.site, state, (job,), LeastRecentlyUsed()) for job in problem.jobs]
+    rooms = [
+        make_room(problem.site, state, (job,), LeastRecentlyUsed(problem.site))
+        for job in problem.jobs
+    ]
     assert rooms == [A | C, None]
 
 
@@ -124,7 +116,7 @@ def test_batch_builder_ends_by_the_horizon() -> None:
 def test_open_batch_takes_the_first_option_in_time() -> None:
     options = [{"steps": s, "quality": 1.0} for s in (9, 5, 4)]
     problem = problem_of(document(request("r0", options=options), horizon_ticks=5))
-    (job,), lru, state = problem.jobs, LeastRecentlyUsed(), GpuState(0, A)
+    (job,), lru, state = problem.jobs, LeastRecentlyUsed(problem.site), GpuState(0, A)
     batch = open_batch(problem.site, state, job, (0, 1, 2), tick=0, victims=lru)
     assert batch is not None
     assert batch.members == [(0, 1)]

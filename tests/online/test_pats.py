@@ -13,7 +13,7 @@ from pats_opt.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.solver import Solver
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.packing import most_steps
+from pats_solvers.online.dispatch.options import most_steps
 from pats_solvers.online.pats import Angles, Pats
 from tests.online.asking import again, ask, members
 from tests.online.plain_pats import PlainPats
@@ -122,20 +122,23 @@ def test_slot_service() -> None:
 )
 def test_threshold(complexity: float | None, steps: int) -> None:
     """Below the threshold the fewest steps, from it on and where unknown the most."""
-    (job,) = documents(prompt("r", "a", complexity)).jobs
-    assert job.options[Pats(threshold=0.5).option(job)].steps == steps
+    problem = documents(prompt("r", "a", complexity))
+    (job,) = problem.jobs
+    assert job.options[Pats(threshold=0.5).chooser(problem.site)(job)].steps == steps
 
 
 def test_no_pruning() -> None:
-    (job,) = documents(prompt("r", "a", 0.0)).jobs
-    assert job.options[Pats(prune=False).option(job)].steps == 60
+    problem = documents(prompt("r", "a", 0.0))
+    (job,) = problem.jobs
+    assert job.options[Pats(prune=False).chooser(problem.site)(job)].steps == 60
 
 
 def test_of_equal_steps_the_better_looking() -> None:
     options = [{"steps": 20, "quality": q} for q in (0.5, 0.9, 0.7)]
-    (job,) = documents(request("r", options=options, complexity=0.1)).jobs
-    assert Pats().option(job) == 1
-    assert Pats(prune=False).option(job) == 1
+    problem = documents(request("r", options=options, complexity=0.1))
+    (job,) = problem.jobs
+    assert Pats().chooser(problem.site)(job) == 1
+    assert Pats(prune=False).chooser(problem.site)(job) == 1
 
 
 # Cosine. The angle between a demand and what is left, each as a share of the capacity.
@@ -345,6 +348,9 @@ def test_parameters_are_checked() -> None:
     made = make("pats:gamma=0.5:use_cosine=false", threshold=0.25)
     assert not isinstance(made, Solver)
     assert parameters(made) == {
+        "eviction": "lru",
+        "max_wait_s": None,
+        "adaptive_wait": False,
         "threshold": 0.25,
         "gamma": 0.5,
         "use_cosine": False,

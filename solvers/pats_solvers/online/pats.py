@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.policy import Decide, GpuState, Start, State
+from pats_opt.policy import GpuState
 from pats_opt.problem import Job, Site
-from pats_opt.solver import Capabilities, Kind
-from pats_solvers.online.candidates import Candidates, Floats, Ints
-from pats_solvers.online.packing import (
-    BatchBuilder,
-    LeastRecentlyUsed,
-    fewest_steps,
-    most_steps,
-    open_batch,
-)
+from pats_solvers.online.base import OnlinePolicy, Threshold
+from pats_solvers.online.dispatch.options import Chooser, chooser, steps_s
+from pats_solvers.online.dispatch.packing import BatchBuilder
+from pats_solvers.online.dispatch.rule import Desk, Rule
+from pats_solvers.online.dispatch.scoring import Floats, Followers, Ints, Scoring
 
 
-class Pats(msgspec.Struct, frozen=True, kw_only=True):
+class Pats(OnlinePolicy, frozen=True, kw_only=True):
     """Serve first what is short, fits well and has waited; then build a train of its adapter.
 
     Pruning: a simple request (complexity below ``threshold``) gets its fewest steps, a complex one
@@ -40,10 +36,10 @@ class Pats(msgspec.Struct, frozen=True, kw_only=True):
     each as a share of its capacity; the residual before the leader is what the idle GPU has free
     beside its residents. A vector of zeros has cosine 1; with memory alone every cosine is 1.
     Several idle GPUs: the pair of request and GPU with the highest score goes first. Ties go to the
-    first GPU, then to the earliest request. ``max_resident`` above 1: the least recently used
-    residents are evicted, as few as let the leader fit. ``max_per_batch`` above 1 changes nothing,
-    as a train has one adapter. Where the hard horizon leaves no time for a leader's option its
-    fewest steps are taken, and a request that has no time even so is passed over.
+    first GPU, then to the earliest request. ``max_resident`` above 1: residents are evicted by the
+    policy's rule, as few as let the leader fit. ``max_per_batch`` above 1 changes nothing, as a
+    train has one adapter. Where the hard horizon leaves no time for a leader's option its fewest
+    steps are taken, and a request that has no time even so is passed over.
 
     Args:
         threshold: Complexity, 0 to 1, below which a request is simple.
@@ -54,23 +50,19 @@ class Pats(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: ClassVar[str] = "pats"
-    kind: ClassVar[Kind] = Kind.ONLINE
-    capabilities: ClassVar[Capabilities] = Capabilities()
-
-    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    threshold: Threshold = 0.5
     gamma: Annotated[float, Meta(ge=0, le=1e9)] = 0.1
     use_cosine: bool = True
     prune: bool = True
     followers: bool = True
 
-    def option(self, job: Job) -> int:
-        """The pruning rule: which option ``job`` gets."""
-        simple = self.prune and job.complexity is not None and job.complexity < self.threshold
-        return fewest_steps(job) if simple else most_steps(job)
+    def chooser(self, site: Site) -> Chooser:
+        """The pruning rule."""
+        return chooser("pruned" if self.prune else "most", site, self.threshold)
 
-    def start(self, site: Site, seed: int) -> Decide:  # noqa: ARG002 - draws nothing
-        """Fresh memory for one run."""
-        return _Pats(self, site)
+    def rule(self, desk: Desk) -> Rule:
+        """The rule at work in one run."""
+        return _Pats(desk, self)
 
 
 class Angles:
@@ -104,114 +96,45 @@ class Angles:
         return np.minimum(dot, 1.0, out=dot)
 
 
-class _Pats:
-    """PATS at work on one site."""
+class _Pats(Scoring):
+    mixes = False
 
-    def __init__(self, policy: Pats, site: Site) -> None:
-        self._policy, self._site = policy, site
-        self._victims = LeastRecentlyUsed()
-        self._waiting = Candidates(site, self._kind, self._work_s)
-        self._loads: dict[int | None, Floats] = {}
+    def __init__(self, desk: Desk, policy: Pats) -> None:
+        super().__init__(desk, features=1)
+        self._policy = policy
 
-    def __call__(self, state: State) -> list[Start]:
-        for job in state.arrived:
-            self._waiting.add(job)
-        for job in state.withdrawn:
-            self._waiting.remove(job)
-        idle, starts = {gpu.index: gpu for gpu in state.idle}, []
-        while idle and (batch := self._train(list(idle.values()), state.tick)) is not None:
-            starts.append(batch.start())
-            del idle[starts[-1].gpu]
-        return starts
+    def features(self, job: Job) -> tuple[float]:
+        """Seconds of work: steps x step time."""
+        return (steps_s(self.site, job, self.option(job)),)
 
-    def _kind(self, job: Job) -> tuple[object, ...]:
-        """Jobs of a kind have the same score but for waiting, and expire together."""
-        steps = job.options[self._policy.option(job)].steps
-        return job.adapter, job.demand, steps, job.options[fewest_steps(job)].steps
-
-    def _work_s(self, job: Job) -> float:
-        clock = self._site.clock
-        if clock.slotted:
-            return self._site.tick_s
-        return job.options[self._policy.option(job)].steps * clock.step_s(1)
-
-    def _train(self, idle: list[GpuState], tick: int) -> BatchBuilder | None:
-        """The next batch on one of the idle GPUs, or None where none can serve anything."""
-        waiting = self._waiting
-        scored = [(gpu, self._leader_scores(gpu, tick)) for gpu in idle] if waiting.rows else []
-        while scored:
-            gpu, scores = max(scored, key=lambda pair: float(pair[1].max()))
-            row = waiting.best(scores)
-            if row is None:
-                return None
-            leader = waiting.heads[row][0]
-            options = (choose(leader) for choose in (self._policy.option, fewest_steps))
-            batch = open_batch(self._site, gpu, leader, options, tick=tick, victims=self._victims)
-            if batch is not None:
-                waiting.remove(leader)
-                self._victims.used(gpu.index, (leader.adapter,))
-                if self._policy.followers:
-                    self._take_along(batch, gpu, leader.adapter, tick)
-                return batch
-            scores[row] = -1.0  # it cannot end by the horizon there
-        return None
-
-    def _leader_scores(self, gpu: GpuState, tick: int) -> Floats:
-        """Score of every row on ``gpu``; -1 where it cannot serve the row."""
-        waiting, site = self._waiting, self._site
-        effective_s = waiting.work_s + self._switching_s(gpu)[waiting.adapter]
+    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
+        """With the switching that the adapter would pay on ``gpu``, and what ``gpu`` has free."""
+        waiting = self.candidates
+        effective_s = waiting.feature[0] + self.switching_s(gpu)[waiting.adapter]
         scores: Floats = self._urgency(waiting.arrival, tick) / effective_s
         if self._policy.use_cosine:
-            angles = Angles(waiting.demand, site.gpus[gpu.index].capacity)
-            scores *= angles.cosine(list(site.room(gpu.index, gpu.resident)))
-        scores[~waiting.hosted(gpu.index)] = -1.0
+            angles = Angles(waiting.demand, self.site.gpus[gpu.index].capacity)
+            scores *= angles.cosine(list(self.site.room(gpu.index, gpu.resident)))
         return scores
 
-    def _take_along(self, batch: BatchBuilder, gpu: GpuState, adapter: int, tick: int) -> None:
+    def fill(self, batch: BatchBuilder, tick: int) -> None:
         """Add followers to the leader: intra-batch simulation, no switching for them."""
-        waiting = self._waiting
-        rows = np.flatnonzero((waiting.adapter == adapter) & waiting.hosted(gpu.index))
-        if not len(rows) or batch.full:
-            return
-        demand, work_s = waiting.demand[:, rows], waiting.work_s[rows]
-        speeds = self._urgency(waiting.arrival[rows], tick) / work_s
-        angles = Angles(demand, self._site.gpus[gpu.index].capacity)
-        limited = [i for i, room in enumerate(batch.free) if room is not None]
-        out = np.zeros(len(rows), np.bool_)
-        while not batch.full:
-            scores = speeds.copy()
-            if self._policy.use_cosine:
-                scores *= angles.cosine(batch.free)
-            scores[out] = -1.0
-            for i in limited:
-                scores[demand[i] > batch.free[i]] = -1.0
-            place = waiting.best(scores, rows)
-            if place is None:
-                return
-            heads = waiting.heads[rows[place]]
-            job = heads[0]
-            joined = batch.add(job, self._policy.option(job))
-            if joined:
-                waiting.remove(job)
-            if joined and heads:
-                speeds[place] = self._urgency(heads[0].arrival, tick) / work_s[place]
-            else:  # it cannot end by the horizon, or it was the last of its kind
-                out[place] = True
+        if self._policy.followers:
+            super().fill(batch, tick)
+
+    def follower_scores(
+        self, followers: Followers, batch: BatchBuilder, tick: int
+    ) -> Callable[[], Floats]:
+        """In the simulated state: no switching, and what the batch leaves free."""
+        work_s = followers.feature[0]
+        angles = Angles(followers.demand, self.site.gpus[batch.gpu.index].capacity)
+
+        def scores() -> Floats:
+            found: Floats = self._urgency(followers.arrival, tick) / work_s
+            return found * angles.cosine(batch.free) if self._policy.use_cosine else found
+
+        return scores
 
     def _urgency(self, arrival: Any, tick: int) -> Any:
         """1 + gamma x seconds waited."""
-        return 1.0 + self._policy.gamma * ((tick - arrival) * self._site.tick_s)
-
-    def _switching_s(self, gpu: GpuState) -> Floats:
-        """Seconds of loading or activation that each adapter would pay on ``gpu`` now."""
-        site = self._site
-        source = next(iter(gpu.resident), None) if site.pairs else None
-        if source not in self._loads:
-            before = frozenset() if source is None else frozenset((source,))
-            count = len(site.adapter_ids)
-            self._loads[source] = np.array([site.load_seconds(a, before) for a in range(count)])
-        seconds = self._loads[source].copy()
-        for a in gpu.resident:
-            stays = gpu.active is None or gpu.active == {a}
-            seconds[a] = 0.0 if stays else site.activate_s
-        return seconds
+        return 1.0 + self._policy.gamma * ((tick - arrival) * self.site.tick_s)

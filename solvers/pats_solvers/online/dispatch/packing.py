@@ -1,4 +1,4 @@
-"""What fits where and when: hosts, evictions and the batch under construction.
+"""What fits where and when: hosts, room for adapters and the batch under construction.
 
 Policies decide whom to serve; these helpers keep what they put together feasible.
 """
@@ -33,26 +33,6 @@ class Hosts:
         return self._known[kind]
 
 
-class LeastRecentlyUsed:
-    """Evicts the resident that a batch on that GPU used longest ago.
-
-    Residents that were never used go first; ties go by adapter index.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._last: dict[tuple[int, int], int] = {}
-
-    def used(self, gpu: int, adapters: Iterable[int]) -> None:
-        """Note that a batch on ``gpu`` uses these adapters now."""
-        self._count += 1
-        self._last.update(((gpu, a), self._count) for a in adapters)
-
-    def __call__(self, gpu: int, residents: Adapters) -> list[int]:
-        """``residents`` in the order in which they are to go."""
-        return sorted(residents, key=lambda a: (self._last.get((gpu, a), 0), a))
-
-
 def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) -> Adapters | None:
     """The residents ``gpu`` holds when ``jobs`` start: as they are, plus what the jobs need.
 
@@ -82,38 +62,65 @@ class BatchBuilder:
     """A batch under construction on an idle GPU; what is added keeps every rule.
 
     Attributes:
-        members: ``(job index, option)`` so far.
+        gpu: The GPU.
+        resident: Adapters that are resident while it runs, so far.
+        jobs: Its members, the leader first.
+        members: ``(job index, option)`` of each.
+        active: Adapters that they use.
         free: What is left of each resource of the site; None where it is unlimited.
     """
 
-    def __init__(self, site: Site, gpu: GpuState, resident: Adapters, tick: int) -> None:
-        self._site, self._gpu, self._tick = site, gpu, tick
+    def __init__(
+        self,
+        site: Site,
+        gpu: GpuState,
+        resident: Adapters,
+        tick: int,
+        victims: Victims | None = None,
+    ) -> None:
+        self._site, self._tick, self._victims = site, tick, victims
+        self.gpu = gpu
         self.resident = resident
+        self.jobs: list[Job] = []
         self.members: list[tuple[int, int]] = []
+        self.active: Adapters = frozenset()
         self.free = list(site.room(gpu.index, resident))
         self._steps: list[int] = []
-        self._active: Adapters = frozenset()
 
     @property
     def full(self) -> bool:
         """Whether the step-time table ends here."""
         largest = self._site.clock.largest
-        return largest is not None and len(self.members) >= largest
+        return largest is not None and len(self.jobs) >= largest
 
-    def add(self, job: Job, option: int) -> bool:
-        """Add ``job``; False, and nothing changes, where a rule forbids it."""
-        site = self._site
-        active = self._active if job.adapter in self._active else self._active | {job.adapter}
-        if self.full or job.adapter not in self.resident or len(active) > site.max_per_batch:
-            return False
+    def holds(self, job: Job) -> bool:
+        """Whether ``job`` fits beside the members, its adapter being resident."""
         for need, room in zip(job.demand, self.free, strict=True):
             if room is not None and need > room:
                 return False
-        steps = job.options[option].steps
-        if site.horizon is not None and self._end(active, steps) > site.horizon:
+        return not self.full
+
+    def add(self, job: Job, option: int, *, load: bool = False) -> bool:
+        """Add ``job``; False, and nothing changes, where a rule forbids it.
+
+        Args:
+            job: The new member.
+            option: How it is run.
+            load: Whether its adapter may be loaded for it, at the cost of a longer switch.
+        """
+        active = self.active if job.adapter in self.active else self.active | {job.adapter}
+        if len(active) > self._site.max_per_batch:
             return False
-        self._active = active
+        if job.adapter not in self.resident:
+            return load and self._load(job, option)
+        if not self.holds(job):
+            return False
+        steps = job.options[option].steps
+        if self._site.horizon is not None and self._end(active, steps) > self._site.horizon:
+            return False
+        self.active = active
         self._steps.append(steps)
+        self.jobs.append(job)
         self.members.append((job.index, option))
         self.free = [
             None if room is None else room - need
@@ -121,13 +128,42 @@ class BatchBuilder:
         ]
         return True
 
+    def _load(self, job: Job, option: int) -> bool:
+        """Add a job whose adapter is loaded for it, where there is room for both."""
+        if self._victims is None or self.full:
+            return False
+        resident = make_room(self._site, self.gpu, [*self.jobs, job], self._victims)
+        if resident is None:
+            return False
+        before = self.resident, self.free
+        self.resident, self.free = resident, list(self._site.room(self.gpu.index, resident))
+        for member in self.jobs:
+            self.free = [
+                None if room is None else room - need
+                for need, room in zip(member.demand, self.free, strict=True)
+            ]
+        if self.add(job, option):
+            return True
+        self.resident, self.free = before
+        return False
+
     def _end(self, active: Adapters, steps: int) -> int:
-        start = self._tick + self._gpu.switch_ticks(self._site, self.resident, active)
+        start = self._tick + self.gpu.switch_ticks(self._site, self.resident, active)
         return start + self._site.clock.duration(shape_of((*self._steps, steps)))
+
+    @property
+    def start_tick(self) -> int:
+        """The tick at which it starts, its switch done."""
+        return self._tick + self.gpu.switch_ticks(self._site, self.resident, self.active)
+
+    @property
+    def ticks(self) -> int:
+        """How long it runs, its switch left out."""
+        return self._site.clock.duration(shape_of(self._steps))
 
     def start(self) -> Start:
         """The batch as an action."""
-        return Start(self._gpu.index, tuple(self.members), self.resident)
+        return Start(self.gpu.index, tuple(self.members), self.resident)
 
 
 def open_batch(
@@ -146,26 +182,5 @@ def open_batch(
     resident = make_room(site, gpu, (job,), victims)
     if resident is None:
         return None
-    batch = BatchBuilder(site, gpu, resident, tick)
+    batch = BatchBuilder(site, gpu, resident, tick, victims)
     return batch if any(batch.add(job, option) for option in options) else None
-
-
-def fewest_steps(job: Job) -> int:
-    """The option with the fewest steps; of several, the one that looks best."""
-    return min(
-        range(len(job.options)), key=lambda o: (job.options[o].steps, -job.options[o].quality)
-    )
-
-
-def most_steps(job: Job) -> int:
-    """The option with the most steps; of several, the one that looks best."""
-    return max(
-        range(len(job.options)), key=lambda o: (job.options[o].steps, job.options[o].quality)
-    )
-
-
-def best_quality(job: Job) -> int:
-    """The option that looks best; of several, the one with the fewest steps."""
-    return max(
-        range(len(job.options)), key=lambda o: (job.options[o].quality, -job.options[o].steps)
-    )

@@ -1,0 +1,1 @@
+"""What online policies share: queues, batches under construction, evictions, bounds on waiting."""

@@ -1,0 +1,89 @@
+"""What a policy decides during one run, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pats_opt.policy import GpuState
+from pats_opt.problem import Job, Site
+from pats_solvers.online.dispatch.eviction import Eviction
+from pats_solvers.online.dispatch.options import Chooser
+from pats_solvers.online.dispatch.packing import BatchBuilder
+from pats_solvers.online.dispatch.waiting import Waiting
+
+
+class Desk:
+    """What a rule works with during one run.
+
+    Attributes:
+        site: What is known from the start.
+        waiting: The waiting jobs.
+        option: Which option a job gets.
+        evictions: Which residents go when room is needed.
+        seed: Seed of random choices.
+    """
+
+    def __init__(self, site: Site, option: Chooser, evictions: Eviction, seed: int) -> None:
+        self.site, self.option, self.evictions, self.seed = site, option, evictions, seed
+        self.waiting = Waiting(site)
+
+
+class Rule:
+    """What a policy decides during one run; :meth:`lead` is the only part it must have."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.site, self.waiting, self.option = desk.site, desk.waiting, desk.option
+
+    def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
+        """The next batch's GPU, one of ``idle``, and its leader; None: leave them idle.
+
+        Asked again after each batch with the GPUs that are left, and after the leader that it named
+        could not start there (that one is then hidden in ``waiting``).
+        """
+        raise NotImplementedError
+
+    def fill(self, batch: BatchBuilder, tick: int) -> None:  # noqa: ARG002 - for other rules
+        """Add members to a batch that holds its leader.
+
+        By default those of the leader's adapter in order of arrival, then, where batches may mix
+        adapters, those of other residents: they cost no load.
+        """
+        leader = batch.jobs[0]
+        take_along(batch, self.waiting.of(leader.adapter, batch.gpu.index), self.option)
+        if self.site.max_per_batch > 1 and len(batch.resident) > 1:
+            others = self.waiting.in_order(batch.gpu.index)
+            take_along(batch, (job for job in others if job.adapter in batch.resident), self.option)
+
+    def arrived(self, job: Job, tick: int) -> None:
+        """A job has arrived and waits."""
+
+    def left(self, job: Job) -> None:
+        """A job waits no longer: it is served or withdrawn."""
+
+    def served(self, batch: BatchBuilder, tick: int) -> None:
+        """A batch starts."""
+
+    def wake(self, idle: Sequence[GpuState], tick: int) -> int | None:  # noqa: ARG002
+        """Where GPUs were left idle: a tick at which to ask again at the latest, or None."""
+        return None
+
+
+def take_along(
+    batch: BatchBuilder, jobs: Iterable[Job], option: Chooser, *, load: bool = False
+) -> None:
+    """Add those of ``jobs`` that fit, in their order, members left out.
+
+    What does not fit is skipped, and so is all that asks the same.
+    """
+    members = {job.index for job in batch.jobs}
+    refused = set()
+    for job in jobs:
+        if batch.full:
+            return
+        if job.index in members:
+            continue
+        chosen = option(job)
+        kind = job.adapter, job.demand, job.options[chosen].steps
+        if kind not in refused and not batch.add(job, chosen, load=load):
+            refused.add(kind)

@@ -1,0 +1,113 @@
+"""The waiting jobs by adapter, in order of arrival, as each GPU can serve them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from heapq import merge
+from itertools import chain
+from operator import attrgetter
+
+from pats_opt.problem import Job, Site
+from pats_solvers.online.dispatch.packing import Hosts
+
+#: Jobs in order of arrival, by index. Ordered dicts, because a plain one walks over all that it has
+#: lost to reach its first key.
+Line = OrderedDict[int, Job]
+
+ARRIVAL = attrgetter("index")
+
+
+class Waiting:
+    """Queues of jobs, apart for each adapter and each set of GPUs that can hold them.
+
+    With GPUs of different sizes a job that only a busy GPU can hold is then never looked at again
+    and again. A job that cannot start on a GPU now, because the hard horizon leaves no time or the
+    GPU has switched ahead, can be hidden from that GPU for the rest of a decision.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.hosts = Hosts(site)
+        self._queues: dict[int, dict[tuple[int, ...], Line]] = {}  # adapter -> hosts -> jobs
+        self._order: dict[tuple[int, ...], Line] = {}
+        self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, job: Job) -> None:
+        """A job arrives."""
+        hosts = self.hosts(job)
+        queues = self._queues.setdefault(job.adapter, {})
+        if hosts not in queues:
+            queues[hosts] = OrderedDict()
+        queues[hosts][job.index] = job
+        if hosts not in self._order:
+            self._order[hosts] = OrderedDict()
+        self._order[hosts][job.index] = job
+        self._count += 1
+
+    def remove(self, job: Job) -> None:
+        """A job is served or withdrawn."""
+        hosts = self.hosts(job)
+        queues = self._queues[job.adapter]
+        line = queues[hosts]
+        del line[job.index], self._order[hosts][job.index]
+        if not line:
+            del queues[hosts]
+            if not queues:
+                del self._queues[job.adapter]
+        self._count -= 1
+
+    def hide(self, gpu: int, job: Job) -> None:
+        """Leave a job out of what ``gpu`` can serve, until :meth:`show_all`."""
+        self._hidden.setdefault(gpu, set()).add(job.index)
+
+    def hidden(self, gpu: int) -> frozenset[int]:
+        """The jobs that are hidden from ``gpu``."""
+        return frozenset(self._hidden.get(gpu, ()))
+
+    def show_all(self) -> None:
+        """Nothing is hidden any more."""
+        self._hidden.clear()
+
+    def first(self, adapter: int, gpu: int) -> Job | None:
+        """The earliest job of ``adapter`` that ``gpu`` can serve, or None."""
+        queues = self._queues.get(adapter)
+        if queues is None:
+            return None
+        if len(queues) == 1 and not self._hidden:
+            hosts, line = next(iter(queues.items()))
+            return line[next(iter(line))] if gpu in hosts else None
+        return next(self.of(adapter, gpu), None)
+
+    def of(self, adapter: int, gpu: int) -> Iterator[Job]:
+        """Jobs of ``adapter`` that ``gpu`` can serve, in order of arrival."""
+        queues = self._queues.get(adapter, {})
+        return self._visible(gpu, [line for hosts, line in queues.items() if gpu in hosts])
+
+    def heads(self, gpu: int) -> dict[int, Job]:
+        """The earliest job that ``gpu`` can serve of each adapter that has one."""
+        found = ((adapter, self.first(adapter, gpu)) for adapter in self._queues)
+        return {adapter: job for adapter, job in found if job is not None}
+
+    def count(self, adapter: int, gpu: int | None = None) -> int:
+        """How many jobs of ``adapter`` wait, or wait and fit ``gpu``; hidden ones count."""
+        queues = self._queues.get(adapter, {})
+        return sum([len(line) for hosts, line in queues.items() if gpu is None or gpu in hosts])
+
+    def adapters(self) -> Iterable[int]:
+        """Adapters with waiting jobs, in no order that means anything."""
+        return self._queues.keys()
+
+    def in_order(self, gpu: int) -> Iterator[Job]:
+        """Every job that ``gpu`` can serve, in order of arrival."""
+        return self._visible(gpu, [line for hosts, line in self._order.items() if gpu in hosts])
+
+    def _visible(self, gpu: int, lines: list[Line]) -> Iterator[Job]:
+        values = [line.values() for line in lines]
+        jobs: Iterator[Job]
+        jobs = merge(*values, key=ARRIVAL) if len(values) > 1 else chain(*values)
+        hidden = self._hidden.get(gpu)
+        return (job for job in jobs if job.index not in hidden) if hidden else jobs
