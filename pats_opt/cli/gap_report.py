@@ -37,7 +37,13 @@ def prices(
 
 @click.command("gap-report")
 @click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=common.FILE)
-@click.option("--suite", "suites", multiple=True, metavar="NAME", help="A generated suite.")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    help="A generated suite: a name, or a TOML file.",
+)
 @click.option("--solvers", metavar="A,B", help="Specs such as milp:backend=scip, by commas.")
 @common.time_limit_option
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: all cores]")

@@ -13,7 +13,11 @@ from pats_opt.errors import InputError
 
 @click.command("generate")
 @click.option("-o", "--output", type=FILE, help="Instance file, or folder with --suite.")
-@click.option("--suite", metavar="NAME", help="Write the instances of a suite to the folder -o.")
+@click.option(
+    "--suite",
+    metavar="NAME",
+    help="Write the instances of a suite (name, or TOML file) to the folder -o.",
+)
 @click.option("--list", "list_only", is_flag=True, help="List suites and profiles.")
 @click.option("--name", metavar="TEXT", help="The instance's name.")
 @seed_option

@@ -87,9 +87,14 @@ def adapters(
     seed: int,
     base: str | None = draw.BASE,
 ) -> list[Adapter]:
-    """An adapter for each id, load times drawn from the profile's tier; the id ``base`` is free."""
-    spec = device.load_time(recipe.switching.tier)
+    """An adapter for each id; the id ``base`` is free.
+
+    Load times are those of the recipe in turn, else drawn from the profile's tier.
+    """
+    spec, given = device.load_time(recipe.switching.tier), recipe.switching.load_s
     loads = draw.load_times(spec, len(ids), draw.stream(seed, "load times"))
+    if given:
+        loads = [given[i % len(given)] for i in range(len(ids))]
     return [
         Adapter(id=name, vram_gib=0.0, load_s=0.0)
         if name == base

@@ -159,6 +159,7 @@ class Switches(Part, frozen=True, kw_only=True):
         price_per_s: Loss for each second of switching. The default prices make the quality,
             latency and switching terms of good schedules alike in size with ``documents``.
         tier: Where adapters are loaded from; None for the profile's.
+        load_s: Seconds to load the adapters, taken in turn; empty for those of the tier.
         pairs_spread: Above 0, the time of each transition is drawn within this share of the
             target's load time (needs ``max_resident`` 1).
     """
@@ -168,6 +169,7 @@ class Switches(Part, frozen=True, kw_only=True):
     activate_s: NotNegative | None = None
     price_per_s: NotNegative = 0.5
     tier: str | None = None
+    load_s: tuple[NotNegative, ...] = ()
     pairs_spread: Share = 0.0
 
     def __post_init__(self) -> None:

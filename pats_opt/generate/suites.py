@@ -1,4 +1,8 @@
-"""Named suites: defined as data (``pats_opt/data/suites.toml``), instances made on demand."""
+"""Suites: defined as data, instances made on demand.
+
+Named ones are in ``pats_opt/data/suites.toml``; wherever a name is accepted, so is the path of a
+TOML file that holds one suite.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,12 @@ from msgspec import Meta, field
 from pats_opt.errors import InputError
 from pats_opt.files import StrPath, write_instance
 from pats_opt.generate import generate
-from pats_opt.generate.parts import Part, parse_toml, part_of
+from pats_opt.generate.parts import Part, parse_toml, part_of, read_toml
 from pats_opt.generate.recipe import Recipe
 from pats_opt.instance import Instance
+
+#: How the name of a file that holds a suite ends.
+SUFFIX = ".toml"
 
 
 class Member(Part, frozen=True, kw_only=True):
@@ -49,11 +56,13 @@ def suites() -> dict[str, Suite]:
 
 
 def suite(name: str) -> Suite:
-    """A suite by name.
+    """A suite by its name, or read from a ``.toml`` file.
 
     Raises:
-        InputError: naming the nearest names.
+        InputError: naming the nearest names, or the place in the file.
     """
+    if name.endswith(SUFFIX):
+        return part_of(read_toml(name), Suite, name)
     if name not in suites():
         near = difflib.get_close_matches(name, suites(), n=3) or list(suites())
         raise InputError(f"there is no suite {name!r}", mend=f"choose one of: {', '.join(near)}")
@@ -61,10 +70,11 @@ def suite(name: str) -> Suite:
 
 
 def recipes(name: str) -> Iterator[tuple[str, int, Recipe]]:
-    """Class name, seed and recipe of each instance of a suite."""
+    """Class name, seed and recipe of each instance of a suite (a name, or a file)."""
     found = suite(name)
     for member in found.classes:
-        recipe = part_of(overlay(found.recipe, member.recipe), Recipe, f"suites.toml: {name}")
+        file = name if name.endswith(SUFFIX) else f"suites.toml: {name}"
+        recipe = part_of(overlay(found.recipe, member.recipe), Recipe, file)
         for seed in member.seeds:
             yield member.name, seed, recipe
 

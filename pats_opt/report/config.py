@@ -4,7 +4,7 @@ A run file such as ``experiments/first/config.toml``::
 
     title = "Exact optimum against PATS and FIFO"
     instances = ["instances"]          # files, or folders of *.json; relative to this file
-    suites = ["demo"]                  # generated suites
+    suites = ["demo", "mine.toml"]     # generated suites, named or from files
     solvers = ["auto", "pats", "fifo"]
     time_limit = 60
     seed = 0
@@ -14,7 +14,7 @@ A run file such as ``experiments/first/config.toml``::
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -58,7 +58,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         title: Heading of the pages.
         instances: Instance files, or folders whose ``*.json`` are instances.
-        suites: Names of generated suites.
+        suites: Generated suites: names, or TOML files that hold one.
         solvers: Solver specs, ``name`` or ``name:key=value``.
         time_limit: Seconds a run's solver is given.
         grace_s: Seconds past it after which the run's process is killed.
@@ -101,8 +101,11 @@ def read_config(path: StrPath) -> Config:
 
 def save_config(config: Config, folder: Path) -> None:
     """Keep a report's configuration in its folder, with paths that count from there."""
-    relative = tuple(Path(os.path.relpath(p, folder)).as_posix() for p in config.instances)
-    write_bytes(folder / "config.json", encode(msgspec.structs.replace(config, instances=relative)))
+
+    def relative(path: str) -> str:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+    write_bytes(folder / "config.json", encode(_with_paths(config, relative)))
 
 
 def saved_config(folder: Path) -> Config | None:
@@ -118,8 +121,15 @@ def saved_config(folder: Path) -> Config | None:
 
 
 def _moved(config: Config, folder: Path) -> Config:
+    return _with_paths(config, lambda path: str(folder / path))
+
+
+def _with_paths(config: Config, changed: Callable[[str], str]) -> Config:
+    """The configuration with every path in it changed; names of suites are none."""
     return msgspec.structs.replace(
-        config, instances=tuple(str(folder / path) for path in config.instances)
+        config,
+        instances=tuple(map(changed, config.instances)),
+        suites=tuple(changed(s) if s.endswith(suites.SUFFIX) else s for s in config.suites),
     )
 
 
@@ -161,10 +171,11 @@ def _files(paths: Iterable[str]) -> Iterator[Path]:
 
 def _generated(suite: str, folder: Path) -> Iterator[Source]:
     """A suite's instances, in files that outlive the run; suites' names are safe file names."""
+    name = Path(suite).stem if suite.endswith(suites.SUFFIX) else suite
     for instance in suites.instances(suite):
-        path = folder / "instances" / suite / f"{instance.name}.json"
+        path = folder / "instances" / name / f"{instance.name}.json"
         write_instance(instance, path)
-        yield Source(instance, path, group_of(instance, suite))
+        yield Source(instance, path, group_of(instance, name))
 
 
 def group_of(instance: Instance, otherwise: str) -> str:

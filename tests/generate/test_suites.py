@@ -69,3 +69,25 @@ def test_overlay_merges_tables_and_replaces_values() -> None:
     below = {"a": {"x": 1, "y": 2}, "b": [1]}
     assert suites.overlay(below, {"a": {"y": 3}, "b": [2]}) == {"a": {"x": 1, "y": 3}, "b": [2]}
     assert below == {"a": {"x": 1, "y": 2}, "b": [1]}
+
+
+def test_a_suite_from_a_file(tmp_path: Path) -> None:
+    """A file holds what a table of the package's suites does; load times are taken in turn."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'about = "Mine"\nrecipe = { requests = 12, switching = { load_s = [2.0, 60.0] } }\n'
+        '[[classes]]\nname = "mine-a"\nseeds = [3, 4]\n'
+        '[[classes]]\nname = "mine-b"\nrecipe = { requests = 5 }\n'
+    )
+    made = list(suites.instances(str(path)))
+    assert [i.name for i in made] == ["mine-a-s3", "mine-a-s4", "mine-b-s0"]
+    assert [len(i.requests) for i in made] == [12, 12, 5]
+    assert [a.load_s for a in made[0].adapters[:3]] == [2.0, 60.0, 2.0]
+
+
+def test_a_wrong_suite_file_is_named_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('about = "Mine"\n[[classes]]\nname = "a"\nrecipe = { requests = -1 }\n')
+    with pytest.raises(InputError, match="requests") as caught:
+        list(suites.instances(str(path)))
+    assert caught.value.file == str(path)
