@@ -1,0 +1,309 @@
+"""The search space of a policy or solver, read off its own parameters.
+
+A parameter's type says what it can be: a ``Literal``, a ``bool`` or ``None`` are choices, a number
+has a range. The range to search is often narrower than what is allowed, so a field may state it::
+
+    gamma: Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.001, 10], "log": True})] = 0.1
+
+This is the one place for it. Without it the allowed range is searched where it is finite and at
+most :data:`PLAIN_SPAN` wide; else a tenth to ten times the default, evenly in the logarithm, within
+what is allowed. A number with neither (a default of 0 or None and no end) is left as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, inspect
+
+from pats_opt import registry
+from pats_opt.errors import InputError
+from pats_opt.policy import Policy
+from pats_opt.solver import Solver
+
+#: An allowed range up to this wide is searched evenly from end to end.
+PLAIN_SPAN = 1000
+
+#: Else the default is divided and multiplied by this.
+AROUND = 10
+
+#: A range whose end is excluded begins this share of its width inside.
+INSIDE = 0.001
+
+#: Numbers are rounded to so many significant digits before they are tried.
+DIGITS = 4
+
+
+class Numbers(Struct, frozen=True, kw_only=True):
+    """A range of numbers, ends included; ``log``: evenly in the logarithm."""
+
+    low: float
+    high: float
+    whole: bool = False
+    log: bool = False
+
+    def rounded(self, value: float) -> float:
+        """``value`` with :data:`DIGITS` significant digits, within the range."""
+        if self.whole:
+            return int(value)
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def __contains__(self, value: object) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high  # type: ignore[operator]
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "")
+
+
+class Dimension(Struct, frozen=True, kw_only=True):
+    """One parameter that is searched: one of ``choices``, or one of ``numbers``, or either."""
+
+    name: str
+    choices: tuple[str | int | float | bool | None, ...] = ()
+    numbers: Numbers | None = None
+
+    def __str__(self) -> str:
+        parts = [word(choice) for choice in self.choices]
+        return ", ".join([*parts, str(self.numbers)] if self.numbers is not None else parts)
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """What is tuned.
+
+    Attributes:
+        name: Of the policy or solver.
+        fixed: Parameters held at a value, as they were given.
+        default: Every parameter before tuning: the defaults, and the fixed ones.
+        space: The parameters that are searched.
+        left: Parameters that could be searched, were their range known.
+    """
+
+    name: str
+    fixed: dict[str, str]
+    default: dict[str, Any]
+    space: tuple[Dimension, ...]
+    left: tuple[str, ...]
+
+    def make(self, params: Mapping[str, Any]) -> Solver | Policy:
+        """The policy or solver with these parameters in the place of the defaults.
+
+        Raises:
+            InputError: it refuses them.
+        """
+        return registry.make(self.name, **{**self.fixed, **params})
+
+    def spec(self, params: Mapping[str, Any]) -> str:
+        """The shortest spec that makes it: ``name:key=value`` for what is not its default."""
+        wanted = registry.parameters(self.make(params))
+        plain = registry.parameters(registry.make(self.name))
+        changed = [f"{k}={word(v)}" for k, v in wanted.items() if v != plain.get(k)]
+        return ":".join([self.name, *changed])
+
+
+def target(
+    spec: str,
+    fix: Mapping[str, str] | None = None,
+    only: Iterable[str] = (),
+    ranges: Mapping[str, str] | None = None,
+) -> Target:
+    """What is tuned, from a spec ``name:key=value`` and what the user says of its parameters.
+
+    Args:
+        spec: Name of a policy or solver; parameters in it are held fixed.
+        fix: More parameters that are held fixed.
+        only: Search these alone; none: all that can be.
+        ranges: Parameter -> ``low:high`` or ``low:high:log``, the numbers to search.
+
+    Raises:
+        InputError: an unknown policy or parameter, a bad range, or nothing to search.
+    """
+    name, *settings = spec.split(":")
+    made = registry.make(spec, **(fix or {}))
+    fixed = {key: value for key, _, value in (s.partition("=") for s in settings)} | {**(fix or {})}
+    given = dict(ranges or {})
+    # For a struct this is its StructType, which the annotation of type_info cannot know.
+    fields = {f.name: f.type for f in inspect.type_info(type(made)).fields}  # type: ignore[attr-defined]
+    only = tuple(only)
+    for key in (*only, *given):
+        _known(name, key, fields)
+        if key in fixed:
+            raise InputError(
+                f"parameter {key!r} of {name!r} is held at {fixed[key]!r}",
+                mend="either hold it or search it",
+            )
+    default = registry.parameters(made)
+    space, left = [], []
+    for key, kind in fields.items():
+        if key in fixed or (only and key not in only and key not in given):
+            continue
+        found = _dimension(key, kind, default[key], given.get(key))
+        if found is not None:
+            space.append(found)
+        elif key in only or key in given or _numbers_in(kind):
+            left.append(key)
+    result = Target(name=name, fixed=fixed, default=default, space=tuple(space), left=tuple(left))
+    _refuse_unfit(result, only, given)
+    return result
+
+
+def word(value: object) -> str:
+    """A value as a spec has it, read back as the same value."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest of the known names, or all of them, for a one-line mend."""
+    known = list(known)
+    return ", ".join(difflib.get_close_matches(name, known, n=3) or known)
+
+
+def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:
+    if key not in fields:
+        mend = f"it has: {nearest(key, fields)}" if fields else "it has none"
+        raise InputError(f"{policy!r} has no parameter {key!r}", mend=mend)
+
+
+def _refuse_unfit(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
+    """Refuse a range that the policy would not take, a parameter without one, an empty space."""
+    for dimension in found.space:
+        if dimension.name in given and dimension.numbers is not None:
+            for end in (dimension.numbers.low, dimension.numbers.high):
+                found.make({dimension.name: int(end) if dimension.numbers.whole else end})
+    for key in (*only, *given):
+        if key in found.left:
+            raise InputError(
+                f"parameter {key!r} of {found.name!r} has no range to search",
+                mend=f"give one: --range {key}=LOW:HIGH",
+            )
+    if not found.space:
+        hint = f" (--range gives {found.left[0]!r} one)" if found.left else ""
+        raise InputError(
+            f"{found.name!r} has no parameter to search{hint}",
+            mend="choose another policy, or hold fewer of its parameters",
+        )
+
+
+def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) -> Dimension | None:
+    """How a parameter is searched, or None where it is not."""
+    leaves, hint = _leaves(kind)
+    numeric = [leaf for leaf in leaves if isinstance(leaf, inspect.FloatType | inspect.IntType)]
+    words = [_words(leaf) for leaf in leaves if leaf not in numeric]
+    if None in words:
+        return None  # text, tables: nothing that could be searched
+    choices = tuple(choice for found in words if found is not None for choice in found)
+    if not numeric:
+        if given is not None:
+            raise InputError(
+                f"parameter {key!r} is no number but one of {', '.join(map(word, choices))}",
+                mend="leave out its range",
+            )
+        return Dimension(name=key, choices=choices) if len(choices) > 1 else None
+    numbers = _numbers(key, numeric[-1], default, hint, given)
+    return None if numbers is None else Dimension(name=key, choices=choices, numbers=numbers)
+
+
+def _words(leaf: inspect.Type) -> tuple[Any, ...] | None:
+    """The values of a type that has but a few, or None."""
+    if isinstance(leaf, inspect.BoolType):
+        return (False, True)
+    if isinstance(leaf, inspect.NoneType):
+        return (None,)
+    return tuple(leaf.values) if isinstance(leaf, inspect.LiteralType) else None
+
+
+def _numbers(
+    key: str,
+    number: inspect.FloatType | inspect.IntType,
+    default: Any,
+    hint: Mapping[str, Any],
+    given: str | None,
+) -> Numbers | None:
+    """The numbers to search: as the user says, as the field says, or derived; None: unknown."""
+    whole = isinstance(number, inspect.IntType)
+    if given is not None:
+        return _given(key, given, whole)
+    if "search" in hint:
+        low, high = hint["search"]
+        return Numbers(low=low, high=high, whole=whole, log=bool(hint.get("log", False)))
+    return _derived(number, default, whole)
+
+
+def _leaves(kind: inspect.Type) -> tuple[list[inspect.Type], dict[str, Any]]:
+    """The alternatives of a type, and the hint beside it or one of them."""
+    if isinstance(kind, inspect.Metadata):
+        leaves, inner = _leaves(kind.type)
+        return leaves, {**inner, **(kind.extra or {})}
+    if isinstance(kind, inspect.UnionType):
+        parts = [_leaves(part) for part in kind.types]
+        hint: dict[str, Any] = {}
+        for _, inner in parts:
+            hint |= inner
+        return [leaf for leaves, _ in parts for leaf in leaves], hint
+    return [kind], {}
+
+
+def _numbers_in(kind: inspect.Type) -> bool:
+    return any(isinstance(leaf, inspect.FloatType | inspect.IntType) for leaf in _leaves(kind)[0])
+
+
+def _derived(
+    number: inspect.FloatType | inspect.IntType, default: Any, whole: bool
+) -> Numbers | None:
+    """The range to search where the field does not state one; see the module's docstring."""
+    low = _end(number.ge, number.gt, 1 if whole else 0)
+    high = _end(number.le, number.lt, -1 if whole else 0)
+    if math.isfinite(low) and math.isfinite(high) and 0 < high - low <= PLAIN_SPAN:
+        inset = 0.0 if whole else INSIDE * (high - low)
+        low += inset if number.gt is not None else 0.0
+        high -= inset if number.lt is not None else 0.0
+        return Numbers(low=low, high=high, whole=whole)
+    if not isinstance(default, int | float) or isinstance(default, bool) or default <= 0:
+        return None
+    bottom = max(default / AROUND, low if math.isfinite(low) else 0.0)
+    top = min(default * AROUND, high)
+    if whole:
+        bottom, top = max(1, math.ceil(bottom)), math.floor(top)
+    return Numbers(low=bottom, high=top, whole=whole, log=True) if 0 < bottom < top else None
+
+
+def _end(included: float | None, excluded: float | None, step: int) -> float:
+    """An end of the allowed range; infinite where there is none."""
+    if included is not None:
+        return included
+    if excluded is not None:
+        return excluded + step
+    return math.nan
+
+
+def _given(key: str, text: str, whole: bool) -> Numbers:
+    """The range that the user wrote: ``low:high`` or ``low:high:log``."""
+    low_text, _, rest = text.partition(":")
+    high_text, colon, scale = rest.partition(":")
+    try:
+        low, high = (
+            msgspec.convert(part, int if whole else float, strict=False)
+            for part in (low_text, high_text)
+        )
+    except msgspec.ValidationError:
+        low = high = math.nan
+    problem = None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        problem = "two numbers are needed, the lower one first"
+    elif colon and scale != "log":
+        problem = f"{scale!r} is no scale"
+    elif scale and low <= 0:
+        problem = "a logarithm needs numbers above 0"
+    if problem is not None:
+        kind = "whole numbers " if whole else ""
+        raise InputError(
+            f"range {text!r} of {key!r}: {problem}",
+            mend=f"write {kind}{key}=LOW:HIGH or {key}=LOW:HIGH:log",
+        )
+    return Numbers(low=low, high=high, whole=whole, log=bool(scale))
