@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("importing", "Import request logs and classic benchmarks as instances."),
     "simulate": ("simulate", "Run an online policy through the event simulator."),
     "gap-report": ("gap_report", "Compare offline optima and bounds with online policies."),
+    "tune": ("tune", "Search a policy's parameters, judged on instances kept apart."),
     "export": ("export", "Turn a schedule back into bins, a tour, a production plan, a graph."),
     "show": ("show", "Draw a schedule: Gantt chart and memory."),
     "solvers": ("solvers", "List every solver and policy with what it can do."),

@@ -51,7 +51,7 @@ class Pats(OnlinePolicy, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "pats"
     threshold: Threshold = 0.5
-    gamma: Annotated[float, Meta(ge=0, le=1e9)] = 0.1
+    gamma: Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.001, 10], "log": True})] = 0.1
     use_cosine: bool = True
     prune: bool = True
     followers: bool = True
