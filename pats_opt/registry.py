@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
 from pats_opt.errors import InputError
 from pats_opt.policy import Policy
@@ -87,8 +88,16 @@ def make(spec: str, **params: Any) -> Solver | Policy:
         return msgspec.convert(params, made, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(
-            f"{name!r}: {error}".replace(" - at `$.", " for `"), mend="correct the parameter"
+            f"{name!r}: {error}".replace(" - at `$.", " for `"), mend=_choices(made, str(error))
         ) from None
+
+
+def _choices(made: Any, error: str) -> str:
+    """The mend for a parameter's wrong value: what there is to choose from, where that is known."""
+    for field in msgspec.inspect.type_info(made).fields:  # type: ignore[attr-defined]
+        if f"`$.{field.name}`" in error and isinstance(field.type, msgspec.inspect.LiteralType):
+            return f"choose one of: {', '.join(map(str, field.type.values))}"
+    return "correct the parameter"
 
 
 def parameters(thing: Solver | Policy) -> dict[str, Any]:

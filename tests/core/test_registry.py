@@ -90,3 +90,9 @@ def test_policies_keep_their_protocol() -> None:
     made: Any = registry.make("fifo")
     policy: Policy = made
     assert policy.kind is Kind.ONLINE
+
+
+def test_a_wrong_choice_is_answered_with_the_choices(third_party: None) -> None:
+    with pytest.raises(InputError) as caught:
+        registry.make("theirs:mode=slwo")
+    assert caught.value.mend == "choose one of: fast, slow"
