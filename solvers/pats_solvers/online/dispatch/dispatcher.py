@@ -51,7 +51,9 @@ class Dispatcher:
             if lead is None:
                 return None
             gpu, job = lead
-            options = desk.option(job), fewest_steps(job)
+            options = [desk.option(job)]
+            if desk.site.horizon is not None:  # the fewest steps may end in time where it does not
+                options.append(fewest_steps(job))
             batch = open_batch(desk.site, gpu, job, options, tick=tick, victims=desk.evictions)
             if batch is None:
                 desk.waiting.hide(gpu.index, job)
