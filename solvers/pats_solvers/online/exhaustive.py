@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.visits import RouteRule, Visit, Visits, route
+from pats_solvers.online.dispatch.visits import Draining, RouteRule, route
 
 
 class Exhaustive(QueuePolicy, frozen=True, kw_only=True):
@@ -29,10 +27,4 @@ class Exhaustive(QueuePolicy, frozen=True, kw_only=True):
 
     def rule(self, desk: Desk) -> Rule:
         """The rule at work in one run."""
-        return _Exhaustive(desk, route(self.route, desk))
-
-
-class _Exhaustive(Visits):
-    def stays(self, gpu: GpuState, visit: Visit, head: Job, tick: int) -> bool:  # noqa: ARG002
-        """As long as a request waits."""
-        return True
+        return Draining(desk, route(self.route, desk))

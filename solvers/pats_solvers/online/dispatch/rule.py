@@ -51,9 +51,14 @@ class Rule:
         """
         leader = batch.jobs[0]
         take_along(batch, self.waiting.of(leader.adapter, batch.gpu.index), self.option)
+        self.mix(batch)
+
+    def mix(self, batch: BatchBuilder) -> None:
+        """Where batches may mix adapters, add requests of residents other than the leader's."""
         if self.site.max_per_batch > 1 and len(batch.resident) > 1:
-            others = self.waiting.in_order(batch.gpu.index)
-            take_along(batch, (job for job in others if job.adapter in batch.resident), self.option)
+            others = batch.resident - {batch.jobs[0].adapter}
+            jobs = self.waiting.in_order(batch.gpu.index)
+            take_along(batch, (job for job in jobs if job.adapter in others), self.option)
 
     def arrived(self, job: Job, tick: int) -> None:
         """A job has arrived and waits."""
@@ -70,16 +75,22 @@ class Rule:
 
 
 def take_along(
-    batch: BatchBuilder, jobs: Iterable[Job], option: Chooser, *, load: bool = False
+    batch: BatchBuilder,
+    jobs: Iterable[Job],
+    option: Chooser,
+    *,
+    load: bool = False,
+    most: int | None = None,
 ) -> None:
-    """Add those of ``jobs`` that fit, in their order, members left out.
+    """Add those of ``jobs`` that fit, in their order, members left out; ``most`` at the most.
 
     What does not fit is skipped, and so is all that asks the same.
     """
+    end = None if most is None else len(batch.jobs) + most
     members = {job.index for job in batch.jobs}
     refused = set()
     for job in jobs:
-        if batch.full:
+        if batch.full or len(batch.jobs) == end:
             return
         if job.index in members:
             continue

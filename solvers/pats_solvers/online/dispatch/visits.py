@@ -19,8 +19,9 @@ from pats_solvers.online.dispatch.rule import Desk, Rule
 #: Names of the routes, for parameters.
 RouteRule = Literal["longest", "cyclic", "cheapest", "oldest"]
 
-#: Where to go next: of the heads (earliest request by adapter), never empty, on a GPU.
-Route = Callable[[GpuState, Mapping[int, Job]], int]
+#: Where a GPU goes next: of the heads (earliest request by adapter), never empty, where the adapter
+#: visited last is the third argument (-1: none yet).
+Route = Callable[[GpuState, Mapping[int, Job], int], int]
 
 
 @dataclass(slots=True)
@@ -74,7 +75,12 @@ class Visits(Rule):
     def next_head(self, gpu: GpuState, tick: int) -> Job | None:  # noqa: ARG002 - for other rules
         """The head of the queue that the route takes ``gpu`` to, or None to leave it idle."""
         heads = self.free_heads(gpu)
-        return heads[self._route(gpu, heads)] if heads else None
+        return heads[self.where(gpu, heads)] if heads else None
+
+    def where(self, gpu: GpuState, heads: Mapping[int, Job]) -> int:
+        """Of ``heads``, not empty, the one that the route takes ``gpu`` to."""
+        visit = self.visits.get(gpu.index)
+        return self._route(gpu, heads, -1 if visit is None else visit.adapter)
 
     def free_heads(self, gpu: GpuState) -> dict[int, Job]:
         """Heads of the queues that no other GPU visits, or of all where those are empty."""
@@ -99,6 +105,14 @@ class Visits(Rule):
         return True
 
 
+class Draining(Visits):
+    """Stays as long as a request waits: the exhaustive discipline."""
+
+    def stays(self, gpu: GpuState, visit: Visit, head: Job, tick: int) -> bool:  # noqa: ARG002
+        """As long as a request waits."""
+        return True
+
+
 def route(rule: RouteRule, desk: Desk) -> Route:
     """The route of a name. All ties go to the queue whose head came first.
 
@@ -108,17 +122,16 @@ def route(rule: RouteRule, desk: Desk) -> Route:
     """
     site, waiting = desk.site, desk.waiting
 
-    def longest(gpu: GpuState, heads: Mapping[int, Job]) -> int:
+    def longest(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
         return min(heads, key=lambda a: (-waiting.count(a, gpu.index), heads[a].index))
 
-    def cheapest(gpu: GpuState, heads: Mapping[int, Job]) -> int:
+    def cheapest(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
         return min(heads, key=lambda a: (switching_seconds(site, a, gpu), heads[a].index))
 
-    def oldest(gpu: GpuState, heads: Mapping[int, Job]) -> int:  # noqa: ARG001 - as all routes
+    def oldest(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
         return min(heads, key=lambda a: heads[a].index)
 
-    def cyclic(gpu: GpuState, heads: Mapping[int, Job]) -> int:
-        at = min(gpu.active) if gpu.active else -1
-        return min(heads, key=lambda a: (a - at - 1) % len(site.adapter_ids))
+    def cyclic(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
+        return min(heads, key=lambda a: (a - last - 1) % len(site.adapter_ids))
 
     return {"longest": longest, "cyclic": cyclic, "cheapest": cheapest, "oldest": oldest}[rule]
