@@ -99,10 +99,17 @@ def write_suite(name: str, folder: StrPath) -> list[str]:
     return paths
 
 
-def class_of(instance: Instance) -> str:
-    """The class an instance is grouped under in reports: ``extra.class``, else its name."""
-    extra = instance.extra if isinstance(instance.extra, dict) else {}
-    return str(extra.get("class", instance.name))
+def class_of(instance: Instance, otherwise: str = "-") -> str:
+    """The class of an instance: ``extra.class``, where there is one and it is not just its name.
+
+    Args:
+        instance: Any instance.
+        otherwise: Its class where it does not tell, such as the name of its folder.
+    """
+    extra = instance.extra
+    named = extra.get("class") if isinstance(extra, dict) else None
+    sound = isinstance(named, str) and named not in ("", instance.name)
+    return str(named) if sound else otherwise or "-"
 
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def sources(config: Config, folder: Path) -> Iterator[Source]:
     """
     for path in _files(config.instances):
         instance = read_instance(path)
-        yield Source(instance, path, group_of(instance, path.resolve().parent.name))
+        yield Source(instance, path, suites.class_of(instance, path.resolve().parent.name))
     for suite in config.suites:
         yield from _generated(suite, folder)
 
@@ -175,15 +175,7 @@ def _generated(suite: str, folder: Path) -> Iterator[Source]:
     for instance in suites.instances(suite):
         path = folder / "instances" / name / f"{instance.name}.json"
         write_instance(instance, path)
-        yield Source(instance, path, group_of(instance, name))
-
-
-def group_of(instance: Instance, otherwise: str) -> str:
-    """The class of an instance: ``extra.class``, where there is one and it is not just its name."""
-    extra = instance.extra
-    named = extra.get("class") if isinstance(extra, dict) else None
-    sound = isinstance(named, str) and named not in ("", instance.name)
-    return str(named) if sound else otherwise or "-"
+        yield Source(instance, path, suites.class_of(instance, name))
 
 
 def sweep(config: Config, instance: Instance) -> list[float]:

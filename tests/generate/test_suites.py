@@ -33,12 +33,13 @@ def test_names_and_classes_are_stable_and_unique(name: str) -> None:
         assert suites.class_of(instance) == class_name
 
 
-def test_class_of_an_instance_without_one_is_its_name() -> None:
+def test_class_of_an_instance_without_one_is_what_is_said() -> None:
     instance = next(suites.instances("demo"))
     plain = pats_opt.Instance(
         **{f: getattr(instance, f) for f in instance.__struct_fields__ if f != "extra"}
     )
-    assert suites.class_of(plain) == instance.name
+    assert suites.class_of(plain, "mine") == "mine"
+    assert suites.class_of(plain) == "-"
 
 
 def test_features_suite_has_them_all() -> None:
