@@ -8,7 +8,7 @@ wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -18,7 +18,6 @@ from pats_opt.loss import LossTerms, late_loss, latency_loss, switching_loss
 from pats_opt.memory import collector_paused
 from pats_opt.problem import Adapters, GpuSite, Job, Problem, Switch
 from pats_opt.schedule import Batch, GpuPlan, Schedule
-from pats_opt.timing import shape_of
 
 #: A GPU's id and the place of a batch in its list.
 BatchPlace = tuple[str, int]
@@ -114,10 +113,6 @@ class Replay:
         self.rejected: list[Job] = []
         self._jobs = {job.id: job for job in problem.jobs}
         self._times: dict[int, int] = {}  # how often each job is served or rejected
-        # What recurs from batch to batch is worked out once.
-        self._room: dict[tuple[int, Adapters], tuple[int | None, ...]] = {}
-        self._ends: dict[tuple[int, ...], tuple[dict[int, int], int]] = {}
-        self._switches: dict[tuple[Adapters, Adapters, Adapters, Adapters | None], Switch] = {}
 
     def __iter__(self) -> Iterator[Replayed]:
         gpus = {g.id: g for g in self.site.gpus}
@@ -144,10 +139,7 @@ class Replay:
                 resident = self._residents(batch, resident, place)
             jobs = [job for job, _ in members]
             active = frozenset([job.adapter for job in jobs])
-            change = before, resident, active, previous
-            switch = self._switches.get(change)
-            if switch is None:
-                switch = self._switches[change] = self.site.switch(*change)
+            switch = self.site.switch(before, resident, active, previous)
             self._memory(gpu, resident, active, jobs, place)
             self._switch(batch, switch, active == previous, free, place)
             ends, length = self._times_of(members)
@@ -215,10 +207,7 @@ class Replay:
             self._wrong(
                 3, place, f"{len(jobs)} members, the step table ends at {site.clock.largest}"
             )
-        room = self._room.get((gpu.index, resident))
-        if room is None:
-            room = self._room[gpu.index, resident] = site.room(gpu.index, resident)
-        for i, free in enumerate(room):
+        for i, free in enumerate(site.room(gpu.index, resident)):
             if free is not None and (used := sum([job.demand[i] for job in jobs])) > free:
                 self._wrong(
                     3,
@@ -244,20 +233,19 @@ class Replay:
         if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
             self._wrong(4, place, "there is no switch, so switch_start must equal start")
 
-    def _times_of(self, members: list[tuple[Job, int]]) -> tuple[dict[int, int], int]:
+    def _times_of(self, members: list[tuple[Job, int]]) -> tuple[Mapping[int, int], int]:
         """Rule 5: ticks from a batch's start to the end of each step count, and of the batch."""
         clock = self.site.clock
         if not members or (clock.largest is not None and len(members) > clock.largest):
             return {}, 0
-        steps = tuple([job.options[o].steps for job, o in members])
-        if steps not in self._ends:
-            shape = shape_of(steps)
-            ends = zip([s for s, _ in shape], clock.completions(shape), strict=True)
-            self._ends[steps] = dict(ends), clock.duration(shape)
-        return self._ends[steps]
+        return clock.ends(tuple([job.options[o].steps for job, o in members]))
 
     def _completions(
-        self, batch: Batch, members: list[tuple[Job, int]], ends: dict[int, int], place: BatchPlace
+        self,
+        batch: Batch,
+        members: list[tuple[Job, int]],
+        ends: Mapping[int, int],
+        place: BatchPlace,
     ) -> list[tuple[Job, int, int]]:
         """Rule 5: each member with its recomputed completion."""
         if not ends:

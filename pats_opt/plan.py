@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from pats_opt.problem import Adapters, Problem, ids
 from pats_opt.schedule import (
     Batch,
@@ -21,14 +23,13 @@ from pats_opt.schedule import (
     Status,
     Stop,
 )
-from pats_opt.timing import shape_of
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedBatch:
+class PlannedBatch(Struct, frozen=True, gc=False):
     """A batch to run: start tick, ``(job, option)`` members, residents while it runs.
 
-    ``switch_start`` is None where the switch is to end right when the batch starts.
+    ``switch_start`` is None where the switch is to end right when the batch starts. Plans of a
+    million batches are made and kept, so the garbage collector need not walk them (``gc``).
     """
 
     start: int
@@ -86,9 +87,8 @@ def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> lis
         switch = site.switch(resident, batch.resident, active, previous)
         stays = not switch.load and not switch.evict and active == previous
         at_start = batch.start - switch.ticks
-        steps = [jobs[j].options[o].steps for j, o in batch.members]
-        shape = shape_of(steps)
-        ends = dict(zip((s for s, _ in shape), site.clock.completions(shape), strict=True))
+        steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
+        ends, _ = site.clock.ends(steps)
         batches.append(
             Batch(
                 switch_start=batch.start

@@ -76,7 +76,8 @@ class Start(Struct, frozen=True):
     """Start a batch on an idle GPU, switching to ``resident`` first where that differs.
 
     ``members`` are ``(job index, option)``; ``resident`` holds at least their adapters. The members
-    are committed at once, and the batch starts when the switch ends.
+    are committed at once, and the batch starts when the switch ends. Types are held to exactly: an
+    integer of numpy, or a list for a tuple, is refused, as it would not get into a schedule.
     """
 
     gpu: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -93,6 +94,7 @@ class Site:
         named = [g.capacity for g in instance.gpus] + [r.demand for r in instance.requests]
         others = sorted({name for amounts in named for name in amounts} - {"vram_gib"})
         self.resources: tuple[str, ...] = ("vram_gib", *others)
+        self._no_demand = (0,) * len(self.resources)
         self.adapter_ids = tuple(a.id for a in instance.adapters)
         self.adapter_index = {name: i for i, name in enumerate(self.adapter_ids)}
         self.adapter_vram = tuple(quanta(a.vram_gib) for a in instance.adapters)
@@ -125,6 +127,9 @@ class Site:
         self.latency_price_per_s = instance.latency_price_per_s
         self.late_price = instance.late_price
         self.horizon = instance.horizon_ticks
+        # The same few recur from batch to batch, in simulations a million times.
+        self._known_switch = lru_cache(maxsize=65536)(self._switch)
+        self._known_room = lru_cache(maxsize=65536)(self._room)
 
     def amounts(self, named: dict[str, float]) -> Amounts:
         """Quanta of every resource; one that is not named is 0."""
@@ -148,6 +153,11 @@ class Site:
             active: Adapters that the batch's members use.
             previous: Those of the previous batch on this GPU, or None for its first batch.
         """
+        return self._known_switch(before, after, active, previous)
+
+    def _switch(
+        self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
+    ) -> Switch:
         load, evict = after - before, before - after
         if load:
             seconds = sum(self.load_seconds(a, before) for a in sorted(load))
@@ -161,6 +171,9 @@ class Site:
 
         Negative memory means that the residents alone do not fit; None means unlimited.
         """
+        return self._known_room(gpu, resident)
+
+    def _room(self, gpu: int, resident: Adapters) -> tuple[int | None, ...]:
         capacity = self.gpus[gpu].capacity
         vram = capacity[0]
         if vram is not None:
@@ -177,8 +190,13 @@ class Site:
             or (self.clock.largest is not None and len(jobs) > self.clock.largest)
         ):
             return False
-        for i, free in enumerate(self.room(gpu, resident)):  # a loop: simulations live in here
-            if free is not None and sum([job.demand[i] for job in jobs]) > free:
+        # Simulations live in here, and most of their batches are small.
+        if len(jobs) == 1:
+            needs: Iterable[int] = jobs[0].demand
+        else:
+            needs = map(sum, zip(self._no_demand, *[job.demand for job in jobs], strict=True))
+        for need, free in zip(needs, self.room(gpu, resident), strict=True):
+            if free is not None and need > free:
                 return False
         return True
 

@@ -10,7 +10,10 @@ from msgspec import Meta
 
 from pats_opt.instance import Document, Id
 
-Tick = Annotated[int, Meta(ge=0, le=10**16)]
+#: The last tick that a schedule can state.
+LAST_TICK = 10**16
+
+Tick = Annotated[int, Meta(ge=0, le=LAST_TICK)]
 Index = Annotated[int, Meta(ge=0, le=1_000_000)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 

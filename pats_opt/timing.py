@@ -6,8 +6,9 @@ Everything that needs a duration asks here, so an exact optimum and the checker 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 from pats_opt.instance import Instance, Overhead, SlotService
 
@@ -53,6 +54,7 @@ class BatchClock:
         table = self._step.table if self._step is not None else None
         self.largest: int | None = len(table) if isinstance(table, tuple) else None
         self.completions = lru_cache(maxsize=65536)(self._completions)
+        self._known_ends = lru_cache(maxsize=65536)(self._ends)
         self.quickest = lru_cache(maxsize=4096)(self._quickest)
 
     def step_s(self, n: int) -> float:
@@ -85,6 +87,19 @@ class BatchClock:
     def duration(self, shape: Shape) -> int:
         """Ticks from a batch's start to its last member's end."""
         return 1 if self.slotted else self.completions(shape)[-1]
+
+    def ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
+        """When a batch whose members run ``steps`` ends, in ticks from its start.
+
+        Returns:
+            The completion of each step count, and the end of the batch.
+        """
+        return self._known_ends(steps)
+
+    def _ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
+        shape = shape_of(steps)
+        ends = dict(zip([s for s, _ in shape], self.completions(shape), strict=True))
+        return MappingProxyType(ends), self.duration(shape)
 
     def _quickest(self, steps: int) -> int:
         """Ticks that no batch with a member of ``steps`` ends within fewer of, whatever its size.

@@ -6,18 +6,16 @@ are applied before the policy is asked, so their order within the tick cannot ma
 
 from __future__ import annotations
 
-import time
+from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
+from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
-from msgspec.structs import replace
-
-from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
+from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
 from pats_opt.plan import Plan, PlannedBatch
 from pats_opt.policy import GpuState, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.problem import Job, Problem
@@ -28,14 +26,26 @@ from pats_opt.simulate.rules import (
     admit_switch,
     admit_timer,
     describe,
+    told,
 )
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
 
 #: Timers in a row at which a policy may leave requests beside an idle GPU; more count as a hang.
 MOST_IDLE_TIMERS = 100_000
 
-#: Decisions between two looks at the time limit.
-DECISIONS_PER_LOOK = 64
+#: The same where there is nothing it could do, as all GPUs are busy or nobody waits.
+MOST_TIMERS = 10_000_000
+
+#: Seconds that a policy may think in all, at timers in a row, without doing anything.
+MOST_TIMER_S = 60.0
+
+#: Actions in one answer; more count as an answer without end.
+MOST_ACTIONS = 1_000_000
+
+#: Seconds between two looks at the time limit (more where one decision takes more).
+SECONDS_PER_LOOK = 0.02
+
+#: What a policy's code may raise that is its failure: ``sys.exit`` too, but Ctrl-C is the user's.
+FAILURES = (Exception, SystemExit, GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,8 @@ class Simulation:
         events: Arrivals, batch ends, switch ends, withdrawals and timers.
         decisions: How often the policy was asked.
         decision_s: Seconds it took to answer, in all.
+        decision_p50_s: The median answer's seconds; 0 where it was never asked.
+        decision_p99_s: Seconds that 99 % of its answers did not exceed.
         longest_decision_s: Seconds of its slowest answer.
     """
 
@@ -56,6 +68,8 @@ class Simulation:
     events: int
     decisions: int
     decision_s: float
+    decision_p50_s: float
+    decision_p99_s: float
     longest_decision_s: float
 
 
@@ -75,7 +89,8 @@ def simulate(
         problem: The instance on the grid.
         policy: The policy; it gets fresh memory.
         seed: Seed of its random choices.
-        stop: Asked now and then whether to break off.
+        stop: Asked now and then, between decisions, whether to break off. A decision that never
+            returns cannot be broken off from here; only another process, or Ctrl-C, ends it.
 
     Raises:
         InfeasibleError: A job that must be served fits no GPU, or not before the horizon.
@@ -83,39 +98,6 @@ def simulate(
         SolverError: The policy broke a rule, failed, or left a job waiting for ever.
     """
     return _Engine(problem, policy, seed).run(stop)
-
-
-class PolicySolver(msgspec.Struct, frozen=True):
-    """A policy as a solver: it solves an instance by being simulated on it."""
-
-    policy: Policy
-
-    kind: ClassVar[Kind] = Kind.ONLINE
-    if TYPE_CHECKING:  # as the protocol asks; in truth they are the policy's, so the object's
-        name: ClassVar[str]
-        capabilities: ClassVar[Capabilities]
-    else:
-
-        @property
-        def name(self) -> str:
-            """The policy's name."""
-            return self.policy.name
-
-        @property
-        def capabilities(self) -> Capabilities:
-            """The policy's capability record."""
-            return self.policy.capabilities
-
-    def solve(self, problem: Problem, run: Run) -> Outcome:
-        """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
-        done = simulate(problem, self.policy, seed=run.seed, stop=run.stop)
-        details = {
-            "events": done.events,
-            "decisions": done.decisions,
-            "decision_s": done.decision_s,
-            "longest_decision_s": done.longest_decision_s,
-        }
-        return Outcome(done.stop, done.plan, details=details)
 
 
 class _Engine:
@@ -129,126 +111,144 @@ class _Engine:
         self.waiting: OrderedDict[int, Job] = OrderedDict()
         self.seen = MappingProxyType(self.waiting)
         self.gpus = [GpuState(gpu.index, gpu.resident) for gpu in self.site.gpus]
+        self.shown = tuple(self.gpus)  # the same, as the policy sees them
         self.prefetched: dict[int, int] = {}  # GPU -> start of the switch no batch has used yet
         self.tick = 0
         self.ticks: list[int] = []  # the queue
         self.expiring: dict[int, list[int]] = {}  # tick -> jobs that cannot start any more then
         self.batches: list[list[PlannedBatch]] = [[] for _ in self.gpus]
-        self.events = self.decisions = self.idle_timers = 0
-        self.decision_s = self.longest_decision_s = 0.0
+        self.events = 0
+        self.spent = array("d")  # seconds of each decision
+        self.now = perf_counter()
+        # In a row up to now: decisions at which nothing arrived, left or was done; the seconds they
+        # took; and how many of the last ones could have done something.
+        self.timers, self.timer_s, self.idle_timers = 0, 0.0, 0
         try:
             self.decide = policy.start(problem.site, seed)
         except PatsError:
             raise
-        except Exception as error:
-            raise SolverError(f"policy {policy.name!r} failed to start: {error!r}") from error
+        except FAILURES as error:
+            raise SolverError(f"policy {policy.name!r} failed to start: {told(error)}") from error
 
     def run(self, stop: Callable[[], Stop | None]) -> Simulation:
-        while self.left:
-            state = self._advance()
-            if state is None:
-                break
-            if self.decisions % DECISIONS_PER_LOOK == 0 and (why := stop()) is not None:
-                return self._result(why, None)
-            self._carry_out(state, self._ask(state))
+        look_at = self.now
+        while self.left and (state := self._advance()) is not None:
+            if self.now >= look_at:
+                if (why := stop()) is not None:
+                    return self._result(why, None)
+                look_at = self.now + SECONDS_PER_LOOK
+            actions = self._ask(state)
+            acted = self._carry_out(state, actions) if actions else False
+            if acted or state.arrived or state.withdrawn:
+                self.timers, self.timer_s, self.idle_timers = 0, 0.0, 0
+            else:
+                self._let_pass(state)
         return self._result(Stop.COMPLETE, Plan(tuple(map(tuple, self.batches))))
 
     def _result(self, stop: Stop, plan: Plan | None) -> Simulation:
+        import numpy as np
+
+        spent = np.array(self.spent or (0.0,))
+        half, most = np.quantile(spent, (0.5, 0.99), method="inverted_cdf")
         return Simulation(
-            stop, plan, self.events, self.decisions, self.decision_s, self.longest_decision_s
+            stop=stop,
+            plan=plan,
+            events=self.events,
+            decisions=len(self.spent),
+            decision_s=float(spent.sum()),
+            decision_p50_s=float(half),
+            decision_p99_s=float(most),
+            longest_decision_s=float(spent.max()),
         )
 
     def _advance(self) -> State | None:
         """Go to the next tick with an event, apply all its events; None where there is none."""
-        if not self.ticks and not self.to_come:
+        ticks, to_come = self.ticks, self.to_come
+        if not ticks and not to_come:
             self._finish()
             return None
-        if not self.to_come or (self.ticks and self.ticks[0] <= self.to_come[-1].arrival):
-            tick = self.ticks[0]
-        else:
-            tick = self.to_come[-1].arrival
+        tick = to_come[-1].arrival if to_come else ticks[0]
+        if ticks and ticks[0] < tick:
+            tick = ticks[0]
         self.tick = tick
-        while self.ticks and self.ticks[0] == tick:
-            heappop(self.ticks)
+        while ticks and ticks[0] == tick:
+            heappop(ticks)
             self.events += 1
-        arrived = []
-        while self.to_come and self.to_come[-1].arrival == tick:
-            arrived.append(self._arrive(self.to_come.pop()))
-        withdrawn = [
-            self._withdraw(self.waiting.pop(index), tick)
-            for index in self.expiring.pop(tick, ())
-            if index in self.waiting
-        ]
+        arrived: list[Job] = []
+        while to_come and to_come[-1].arrival == tick:
+            arrived.append(to_come.pop())
+        for job in arrived:
+            self.waiting[job.index] = job
+            if self.site.horizon is not None:
+                self._expect_expiry(job, self.site.horizon)
         self.events += len(arrived)
-        if arrived:
-            self.idle_timers = 0
-        return State(tick, self.seen, arrived, withdrawn, tuple(self.gpus))
+        withdrawn = self._withdraw(tick) if tick in self.expiring else ()
+        return State(tick, self.seen, tuple(arrived), withdrawn, self.shown)
 
-    def _arrive(self, job: Job) -> Job:
-        self.waiting[job.index] = job
-        if self.site.horizon is not None:
-            least = min(self.site.clock.quickest(o.steps) for o in job.options)
-            expiry = self.site.horizon - least + 1
-            if expiry not in self.expiring:
-                self.expiring[expiry] = []
-                heappush(self.ticks, expiry)
-            self.expiring[expiry].append(job.index)
-        return job
+    def _expect_expiry(self, job: Job, horizon: int) -> None:
+        expiry = horizon - min(self.site.clock.quickest(o.steps) for o in job.options) + 1
+        if expiry not in self.expiring:
+            self.expiring[expiry] = []
+            heappush(self.ticks, expiry)
+        self.expiring[expiry].append(job.index)
 
-    def _withdraw(self, job: Job, tick: int) -> Job:
-        if job.reject_loss is None:
-            raise NoScheduleError(
-                f"policy {self.policy.name!r} did not serve {job.id!r} in time: at tick {tick} it "
-                f"can no longer end by horizon_ticks {self.site.horizon}"
-            )
-        self.left -= 1
-        return job
+    def _withdraw(self, tick: int) -> tuple[Job, ...]:
+        """Take out of ``waiting`` what can no longer end by the horizon."""
+        late = self.expiring.pop(tick)
+        withdrawn = tuple([self.waiting.pop(index) for index in late if index in self.waiting])
+        for job in withdrawn:
+            if job.reject_loss is None:
+                raise NoScheduleError(
+                    f"policy {self.policy.name!r} did not serve {job.id!r} in time: at tick {tick} "
+                    f"it can no longer end by horizon_ticks {self.site.horizon}"
+                )
+        self.left -= len(withdrawn)
+        return withdrawn
 
-    def _ask(self, state: State) -> tuple[object, ...]:
-        began = time.perf_counter()
+    def _ask(self, state: State) -> Sequence[object]:
+        began = perf_counter()
         try:
-            actions = tuple(self.decide(state))
-        except Exception as error:
-            raise self._error(state, f"failed with {error!r}") from error
-        seconds = time.perf_counter() - began
-        self.decisions += 1
-        self.decision_s += seconds
-        self.longest_decision_s = max(self.longest_decision_s, seconds)
-        return actions
+            answer: object = self.decide(state)
+            if type(answer) is not list and type(answer) is not tuple:
+                answer = _listed(answer)  # a generator does its work only now
+        except BrokenRuleError as broken:
+            raise self._error(state, f"broke {broken}") from None
+        except FAILURES as error:
+            raise self._error(state, f"failed with {told(error)}") from error
+        self.now = perf_counter()
+        self.spent.append(self.now - began)
+        return answer
 
-    def _carry_out(self, state: State, actions: tuple[object, ...]) -> None:
-        acted = False
+    def _carry_out(self, state: State, actions: Sequence[object]) -> bool:
+        """Carry out an answer, action by action; whether there was one besides timers."""
+        if len(actions) > MOST_ACTIONS:
+            raise self._error(state, f"broke section 7: over {MOST_ACTIONS} actions in an answer")
+        now, acted = state, False
         for action in actions:
-            now = replace(state, gpus=self.gpus) if acted else state
+            if acted:
+                now = State(state.tick, self.seen, (), (), self.gpus)
             try:
-                if isinstance(action, Start):
+                if type(action) is Start:
                     self._start(now, action)
-                elif isinstance(action, SwitchTo):
+                elif type(action) is SwitchTo:
                     self._switch(now, action)
-                elif isinstance(action, WakeAt):
+                elif type(action) is WakeAt:
                     heappush(self.ticks, admit_timer(now, action))
                     continue
                 else:
-                    raise BrokenRuleError(f"section 7: {action!r} is no action")
+                    raise BrokenRuleError(f"section 7: {told(action)} is no action")
             except BrokenRuleError as broken:
                 raise self._error(now, f"broke {broken}") from None
-            except (TypeError, ValueError, AttributeError) as error:
-                raise self._error(now, f"gave a malformed action {action!r}: {error}") from error
             acted = True
-        if acted or not self.waiting or not state.idle:
-            self.idle_timers = 0
-            return
-        self.idle_timers += 1
-        if self.idle_timers > MOST_IDLE_TIMERS:
-            raise self._error(state, f"sets timers but did not act at {self.idle_timers} of them")
+        self.shown = tuple(self.gpus)
+        return acted
 
     def _start(self, state: State, action: Start) -> None:
-        admitted = admit_start(self.site, state, action)
-        g = action.gpu
+        admitted, g = admit_start(self.site, state, action), action.gpu
         self.batches[g].append(
             PlannedBatch(
                 start=admitted.start,
-                members=tuple(action.members),
+                members=action.members,
                 resident=admitted.resident,
                 switch_start=self.prefetched.pop(g, None),
             )
@@ -264,23 +264,39 @@ class _Engine:
         gpu = self.gpus[action.gpu]
         if resident - gpu.resident:  # one that only evicts takes place when the batch starts
             self.prefetched[action.gpu] = state.tick
-        self.gpus[action.gpu] = replace(gpu, resident=resident, free_at=end, before=gpu.resident)
+        self.gpus[action.gpu] = GpuState(action.gpu, resident, gpu.active, end, gpu.resident)
         heappush(self.ticks, end)
+
+    def _let_pass(self, state: State) -> None:
+        """Note that a timer went by unused; a policy may not go on so for ever."""
+        self.timers += 1
+        self.timer_s += self.spent[-1]
+        self.idle_timers = self.idle_timers + 1 if self.waiting and state.idle else 0
+        if self.idle_timers > MOST_IDLE_TIMERS or self.timers > MOST_TIMERS:
+            count = self.idle_timers or self.timers
+            raise self._error(state, f"sets timers but did not act at {count} of them in a row")
+        if self.timer_s > MOST_TIMER_S:
+            raise self._error(
+                state,
+                f"sets timers but did not act at {self.timers} of them in a row, in which it "
+                f"thought for over {MOST_TIMER_S:g} s",
+            )
 
     def _finish(self) -> None:
         """Nothing is pending: what waits is rejected, or the policy blocks for ever."""
-        needed = [job for job in self.waiting.values() if job.reject_loss is None]
-        if needed:
-            state = State(self.tick, self.waiting, (), (), self.gpus)
+        needed = next((job for job in self.waiting.values() if job.reject_loss is None), None)
+        if needed is not None:
             raise self._error(
-                state,
-                f"leaves {needed[0].id!r}, which must be served, waiting for ever (section 7: no "
+                State(self.tick, self.seen, (), (), self.gpus),
+                f"leaves {needed.id!r}, which must be served, waiting for ever (section 7: no "
                 "event is to come and no action starts one)",
             )
 
     def _error(self, state: State, what: str) -> SolverError:
         now = describe(self.site, state)
-        return SolverError(f"policy {self.policy.name!r} at tick {state.tick}: {what}; {now}")
+        return SolverError(
+            one_line(f"policy {self.policy.name!r} at tick {state.tick}: {what}; {now}")
+        )
 
 
 def _servable(problem: Problem) -> list[Job]:
@@ -291,3 +307,10 @@ def _servable(problem: Problem) -> list[Job]:
             raise InfeasibleError(f"requests[{job.position}] {job.id!r}: {reason}")
         lost.add(job.index)
     return [job for job in problem.jobs if job.index not in lost]
+
+
+def _listed(answer: object) -> Sequence[object]:
+    """The actions of an answer that is no list: of an endless one, just too many."""
+    if not isinstance(answer, Iterable):
+        raise BrokenRuleError(f"section 7: {told(answer)} is no list of actions")
+    return tuple(islice(answer, MOST_ACTIONS + 1))

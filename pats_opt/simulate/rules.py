@@ -1,26 +1,33 @@
 """What a policy may do: every action is verified against the state before it is carried out.
 
 The simulator and a live executor use the same verification, so neither can be misled by a policy.
+Types are verified too, and exactly: a GPU numbered ``True``, a tick that is not a number (no order
+holds for NaN) or an endless iterator of members must not get as far as a queue or a plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from reprlib import Repr
 
+from msgspec import Struct
+
+from pats_opt.errors import one_line
 from pats_opt.policy import GpuState, Start, State, SwitchTo, WakeAt
 from pats_opt.problem import Adapters, Job, Site, ids
-from pats_opt.timing import shape_of
+from pats_opt.schedule import LAST_TICK
 
-#: How many waiting requests a message about a broken rule names.
-NAMED = 5
+#: How many waiting requests, and how many GPUs, a message about a broken rule describes.
+NAMED, DESCRIBED = 5, 8
+
+_repr = Repr()
+_repr.maxother = _repr.maxstring = 160
 
 
 class BrokenRuleError(Exception):
     """An action that the rules forbid; the text names the rule and what breaks it."""
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct, frozen=True, gc=False):
     """A verified batch: when it starts and ends, what it uses."""
 
     start: int
@@ -36,35 +43,20 @@ def admit_start(site: Site, state: State, action: Start) -> Admitted:
         BrokenRuleError: naming the rule of PROBLEM.md section 5 (or 7) that it breaks.
     """
     gpu = _idle_gpu(site, state, action.gpu)
-    name = site.gpus[gpu.index].id
-    jobs, steps = [], []
-    for index, option in action.members:
-        job = state.waiting.get(index)
-        if job is None:
-            raise BrokenRuleError(f"rule 1: job {index} does not wait")
-        if not 0 <= option < len(job.options):
-            raise BrokenRuleError(f"section 7: {job.id!r} has no option {option}")
-        jobs.append(job)
-        steps.append(job.options[option].steps)
+    jobs, steps = _members(state, action)
     if not jobs:
-        raise BrokenRuleError(f"section 7: the batch on GPU {name!r} has no members")
-    if len({job.index for job in jobs}) < len(jobs):
-        raise BrokenRuleError("rule 1: a batch has the same request twice")
-    resident = _residents(site, action.resident)
-    if gpu.before is not None and resident != gpu.resident:
+        raise BrokenRuleError(f"section 7: the batch on {_name(site, gpu)} has no members")
+    resident = _residents(site, gpu, action.resident)
+    if gpu.before is not None and resident is not gpu.resident:
         raise BrokenRuleError(
-            f"section 4: GPU {name!r} has switched ahead and must serve as it is before it "
+            f"section 4: {_name(site, gpu)} has switched ahead and must serve as it is before it "
             "switches again"
         )
     _fit(site, gpu, resident, jobs)
-    active = frozenset(job.adapter for job in jobs)
+    active = frozenset([job.adapter for job in jobs])
     start = state.tick + gpu.switch_ticks(site, resident, active)
-    end = start + site.clock.duration(shape_of(steps))
-    if site.horizon is not None and end > site.horizon:
-        raise BrokenRuleError(
-            f"rule 6: the batch on GPU {name!r} ends at tick {end}, after horizon_ticks "
-            f"{site.horizon}"
-        )
+    end = start + site.clock.ends(tuple(steps))[1]
+    _in_time(site, gpu, "batch on", end)
     return Admitted(start, end, resident, active)
 
 
@@ -75,22 +67,18 @@ def admit_switch(site: Site, state: State, action: SwitchTo) -> tuple[Adapters, 
         BrokenRuleError: naming the rule.
     """
     gpu = _idle_gpu(site, state, action.gpu)
-    name = site.gpus[gpu.index].id
-    resident = _residents(site, action.resident)
+    resident = _residents(site, gpu, action.resident)
     if gpu.before is not None:
         raise BrokenRuleError(
-            f"section 4: GPU {name!r} has switched ahead and must serve before it switches again"
+            f"section 4: {_name(site, gpu)} has switched ahead and must serve before it switches "
+            "again"
         )
-    if resident == gpu.resident:
-        raise BrokenRuleError(f"section 7: GPU {name!r} holds {ids(site, resident)} already")
+    if resident is gpu.resident:
+        raise BrokenRuleError(f"section 7: {_name(site, gpu)} holds {ids(site, resident)} already")
     _fit(site, gpu, resident, [])
     # Which adapters the next batch will use, so whether it pays an activation, is not known yet.
-    ticks = site.switch(gpu.resident, resident, frozenset(), None).ticks
-    end = state.tick + ticks
-    if site.horizon is not None and end > site.horizon:
-        raise BrokenRuleError(
-            f"rule 6: the switch of GPU {name!r} ends at tick {end}, after the horizon"
-        )
+    end = state.tick + site.switch(gpu.resident, resident, frozenset(), None).ticks
+    _in_time(site, gpu, "switch of", end)
     return resident, end
 
 
@@ -98,11 +86,26 @@ def admit_timer(state: State, action: WakeAt) -> int:
     """Verify a timer; its tick.
 
     Raises:
-        BrokenRuleError: it is not in the future.
+        BrokenRuleError: it is no tick in the future.
     """
-    if action.tick <= state.tick:
-        raise BrokenRuleError(f"section 7: a timer for tick {action.tick} is not in the future")
-    return action.tick
+    tick = action.tick
+    if type(tick) is not int:
+        raise BrokenRuleError(f"section 7: a timer for tick {told(tick)}, which is no integer")
+    if tick <= state.tick:
+        raise BrokenRuleError(f"section 7: a timer for tick {told(tick)} is not in the future")
+    if tick > LAST_TICK:
+        raise BrokenRuleError(
+            f"section 7: a timer for tick {told(tick)} is past the last that a schedule can state"
+        )
+    return tick
+
+
+def told(thing: object) -> str:
+    """Anything a policy may hand out, in a few words, even where its ``repr`` is long or fails."""
+    try:
+        return one_line(_repr.repr(thing))
+    except Exception:  # such as ValueError, for an integer of thousands of digits
+        return f"<{type(thing).__name__}>"
 
 
 def describe(site: Site, state: State) -> str:
@@ -113,32 +116,84 @@ def describe(site: Site, state: State) -> str:
         f"{site.gpus[gpu.index].id} "
         + ("idle" if gpu.free_at <= state.tick else f"busy to tick {gpu.free_at}")
         + f", holding {', '.join(ids(site, gpu.resident)) or 'nothing'}"
-        for gpu in state.gpus
-    )
+        for gpu in state.gpus[:DESCRIBED]
+    ) + ("; ..." if len(state.gpus) > DESCRIBED else "")
     return f"{len(state.waiting)} waiting ({names}); {gpus}" if waiting else f"none waiting; {gpus}"
 
 
+def _name(site: Site, gpu: GpuState) -> str:
+    return f"GPU {site.gpus[gpu.index].id!r}"
+
+
 def _idle_gpu(site: Site, state: State, index: int) -> GpuState:
-    if not 0 <= index < len(site.gpus):
-        raise BrokenRuleError(f"section 7: there is no GPU {index}")
+    if type(index) is not int or not 0 <= index < len(site.gpus):
+        raise BrokenRuleError(f"section 7: there is no GPU {told(index)}")
     gpu = state.gpus[index]
     if gpu.free_at > state.tick:
-        raise BrokenRuleError(f"rule 6: GPU {site.gpus[index].id!r} is busy to tick {gpu.free_at}")
+        raise BrokenRuleError(f"rule 6: {_name(site, gpu)} is busy to tick {gpu.free_at}")
     return gpu
 
 
-def _residents(site: Site, adapters: Iterable[int]) -> Adapters:
-    resident = frozenset(adapters)
-    if unknown := [a for a in resident if not 0 <= a < len(site.adapter_ids)]:
-        raise BrokenRuleError(f"rule 2: there is no adapter {unknown[0]}")
-    return resident
+def _members(state: State, action: Start) -> tuple[list[Job], list[int]]:
+    """The jobs of a batch and their step counts; they wait, and each is there once."""
+    if type(action.members) is not tuple:
+        raise BrokenRuleError(f"section 7: members {told(action.members)} are no tuple")
+    waiting, jobs, steps = state.waiting, [], []
+    for member in action.members:
+        if (
+            type(member) is not tuple
+            or len(member) != 2
+            or type(member[0]) is not int
+            or type(member[1]) is not int
+        ):
+            raise BrokenRuleError(
+                f"section 7: member {told(member)} is no tuple of two integers, job and option"
+            )
+        index, option = member
+        job = waiting.get(index)
+        if job is None:
+            raise BrokenRuleError(f"rule 1: job {told(index)} does not wait")
+        if not 0 <= option < len(job.options):
+            raise BrokenRuleError(f"section 7: {job.id!r} has no option {told(option)}")
+        jobs.append(job)
+        steps.append(job.options[option].steps)
+    if len(jobs) > 1 and len({job.index for job in jobs}) < len(jobs):
+        raise BrokenRuleError("rule 1: a batch has the same request twice")
+    return jobs, steps
+
+
+def _residents(site: Site, gpu: GpuState, adapters: Adapters) -> Adapters:
+    """The residents; where they are those of ``gpu`` already, that very set."""
+    if adapters is gpu.resident:
+        return adapters
+    if type(adapters) is not frozenset:
+        raise BrokenRuleError(f"section 7: residents {told(adapters)} are no frozenset")
+    for a in adapters:
+        if type(a) is not int or not 0 <= a < len(site.adapter_ids):
+            raise BrokenRuleError(f"rule 2: there is no adapter {told(a)}")
+    return gpu.resident if adapters == gpu.resident else adapters
+
+
+def _in_time(site: Site, gpu: GpuState, what: str, end: int) -> None:
+    """Rule 6: nothing ends after the hard horizon, nor after the last tick there is."""
+    if site.horizon is not None:
+        if end > site.horizon:
+            raise BrokenRuleError(
+                f"rule 6: the {what} {_name(site, gpu)} ends at tick {end}, after horizon_ticks "
+                f"{site.horizon}"
+            )
+    elif end > LAST_TICK:
+        raise BrokenRuleError(
+            f"section 4: the {what} {_name(site, gpu)} ends at tick {end}, past the last that a "
+            "schedule can state"
+        )
 
 
 def _fit(site: Site, gpu: GpuState, resident: Adapters, jobs: list[Job]) -> None:
     """Rules 2 and 3; what exactly is wrong is worked out only where something is."""
     if site.fits(gpu.index, resident, jobs):
         return
-    place = f"GPU {site.gpus[gpu.index].id!r}"
+    place = _name(site, gpu)
     active = frozenset(job.adapter for job in jobs)
     if len(resident) > site.max_resident:
         raise BrokenRuleError(f"rule 2: {place}: {len(resident)} residents of {site.max_resident}")

@@ -10,7 +10,7 @@ from pats_opt.errors import InfeasibleError, NoScheduleError
 from pats_opt.plan import PlannedBatch
 from pats_opt.policy import Action, Start, State, SwitchTo, WakeAt
 from pats_opt.schedule import Stop
-from pats_opt.simulate import PolicySolver, simulate
+from pats_opt.simulate import PolicySolver, engine, simulate
 from pats_opt.solver import Run
 from tests.simulate.scripted import Scripted, alone, problem_of, scheduled
 from tests.support.zoo import adapter, document, gpu, request
@@ -232,14 +232,45 @@ def test_no_requests_no_questions() -> None:
     assert policy.ticks == []
 
 
-def test_broken_off_there_is_no_plan() -> None:
+def test_broken_off_there_is_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part of a simulation is not a schedule."""
+    monkeypatch.setattr(engine, "SECONDS_PER_LOOK", 0.0)
     problem = problem_of(document(*(request(f"r{i}", arrival_s=float(i)) for i in range(200))))
     asked = iter(range(1000))
     done = simulate(problem, Scripted(alone), stop=lambda: [None, Stop.TIME_LIMIT][next(asked)])
     assert done.stop is Stop.TIME_LIMIT
     assert done.plan is None
-    assert 0 < done.decisions < 200
+    assert done.decisions == 1, "looked at before the first and the second decision"
+    assert done.longest_decision_s == done.decision_p99_s == done.decision_p50_s > 0
+
+
+def test_a_limit_that_has_passed_asks_nothing() -> None:
+    """The limit is looked at before the policy is; without a decision every figure of them is 0."""
+    policy = Scripted(alone)
+    done = simulate(problem_of(document(request("r0"))), policy, stop=lambda: Stop.TIME_LIMIT)
+    assert policy.ticks == []
+    assert (done.decisions, done.decision_s, done.decision_p99_s, done.longest_decision_s) == (
+        0,
+        0.0,
+        0.0,
+        0.0,
+    )
+
+
+def test_decision_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred decisions of 1 to 100 s: their sum, median, 99 % point and longest."""
+    clock = [0.0]
+    monkeypatch.setattr(engine, "perf_counter", lambda: clock[0])
+
+    def decide(state: State) -> list[Action]:
+        clock[0] += 1 + state.tick * 37 % 100  # 37 and 100 have no common factor
+        return alone(state)
+
+    late = [request(f"r{i}", arrival_s=float(i)) for i in range(100)]
+    done = simulate(problem_of(document(*late)), Scripted(decide))
+    assert done.decisions == 100
+    assert (done.decision_p50_s, done.decision_p99_s) == (50.0, 99.0)
+    assert (done.decision_s, done.longest_decision_s) == (5050.0, 100.0)
 
 
 def test_policy_solver() -> None:
@@ -249,6 +280,14 @@ def test_policy_solver() -> None:
     outcome = solver.solve(problem, Run())
     assert outcome.stop is Stop.COMPLETE
     assert outcome.plan is not None
+    assert list(outcome.details) == [
+        "events",
+        "decisions",
+        "decision_s",
+        "decision_p50_s",
+        "decision_p99_s",
+        "longest_decision_s",
+    ]
     assert outcome.details["decisions"] == 1
     assert solver.name == "scripted"
     run = Run()
@@ -267,6 +306,8 @@ def test_the_state_cannot_be_written_to() -> None:
             state.gpus[0].free_at = -5  # type: ignore[misc]
         with pytest.raises(TypeError):
             state.gpus[0] = state.gpus[0]  # type: ignore[index]
+        with pytest.raises(TypeError):
+            state.arrived[0] = state.arrived[0]  # type: ignore[index]
         return alone(state)
 
     assert simulate(problem_of(document(request("r0"))), Scripted(decide)).plan is not None

@@ -1,0 +1,47 @@
+"""A policy where a solver is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from pats_opt.policy import Policy
+from pats_opt.problem import Problem
+from pats_opt.simulate.engine import simulate
+from pats_opt.solver import Capabilities, Kind, Outcome, Run
+
+
+class PolicySolver(msgspec.Struct, frozen=True):
+    """A policy as a solver: it solves an instance by being simulated on it."""
+
+    policy: Policy
+
+    kind: ClassVar[Kind] = Kind.ONLINE
+    if TYPE_CHECKING:  # as the protocol asks; in truth they are the policy's, so the object's
+        name: ClassVar[str]
+        capabilities: ClassVar[Capabilities]
+    else:
+
+        @property
+        def name(self) -> str:
+            """The policy's name."""
+            return self.policy.name
+
+        @property
+        def capabilities(self) -> Capabilities:
+            """The policy's capability record."""
+            return self.policy.capabilities
+
+    def solve(self, problem: Problem, run: Run) -> Outcome:
+        """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
+        done = simulate(problem, self.policy, seed=run.seed, stop=run.stop)
+        details = {
+            "events": done.events,
+            "decisions": done.decisions,
+            "decision_s": done.decision_s,
+            "decision_p50_s": done.decision_p50_s,
+            "decision_p99_s": done.decision_p99_s,
+            "longest_decision_s": done.longest_decision_s,
+        }
+        return Outcome(done.stop, done.plan, details=details)
