@@ -34,6 +34,10 @@ BUILT_IN: dict[str, str] = {
     "fifo": "pats_solvers.online.fifo:Fifo",
     "exhaustive": "pats_solvers.online.exhaustive:Exhaustive",
     "gated": "pats_solvers.online.gated:Gated",
+    "fcfs-grouped": "pats_solvers.online.fcfs_grouped:FcfsGrouped",
+    "affinity": "pats_solvers.online.affinity:Affinity",
+    "batch-completion": "pats_solvers.online.batch_completion:BatchCompletion",
+    "vllm-lora": "pats_solvers.online.vllm_lora:VllmLora",
 }
 
 

@@ -25,6 +25,13 @@ VARIANTS = (
     "exhaustive:route=cyclic:option=pruned:max_wait_s=5",
     "exhaustive:route=cheapest:option=priced:eviction=cost",
     "gated:route=longest:option=most:max_wait_s=2:adaptive_wait=true",
+    "fcfs-grouped:option=fewest:eviction=cost",
+    "fcfs-grouped:max_wait_s=2",
+    "affinity:option=pruned:max_wait_s=4",
+    "affinity:eviction=lfu:max_wait_s=3:adaptive_wait=true",
+    "batch-completion:option=priced:max_wait_s=2",
+    "vllm-lora:option=most:eviction=lfu",
+    "vllm-lora:max_wait_s=1:adaptive_wait=true",
 )
 
 

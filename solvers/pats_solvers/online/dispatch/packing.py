@@ -130,7 +130,7 @@ class BatchBuilder:
 
     def _load(self, job: Job, option: int) -> bool:
         """Add a job whose adapter is loaded for it, where there is room for both."""
-        if self._victims is None or self.full:
+        if self._victims is None or not self._could_hold(job):
             return False
         resident = make_room(self._site, self.gpu, [*self.jobs, job], self._victims)
         if resident is None:
@@ -146,6 +146,17 @@ class BatchBuilder:
             return True
         self.resident, self.free = before
         return False
+
+    def _could_hold(self, job: Job) -> bool:
+        """Whether ``job`` fits once its adapter is loaded and every idle resident evicted."""
+        vram, *others = self.free
+        if vram is not None:
+            sizes = self._site.adapter_vram
+            vram += sum([sizes[a] for a in self.resident - self.active]) - sizes[job.adapter]
+        for need, room in zip(job.demand, (vram, *others), strict=True):
+            if room is not None and need > room:
+                return False
+        return not self.full
 
     def _end(self, active: Adapters, steps: int) -> int:
         start = self._tick + self.gpu.switch_ticks(self._site, self.resident, active)

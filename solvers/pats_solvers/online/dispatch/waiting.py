@@ -84,8 +84,12 @@ class Waiting:
 
     def of(self, adapter: int, gpu: int) -> Iterator[Job]:
         """Jobs of ``adapter`` that ``gpu`` can serve, in order of arrival."""
-        queues = self._queues.get(adapter, {})
-        return self._visible(gpu, [line for hosts, line in queues.items() if gpu in hosts])
+        return self.among((adapter,), gpu)
+
+    def among(self, adapters: Iterable[int], gpu: int) -> Iterator[Job]:
+        """Jobs of any of ``adapters`` that ``gpu`` can serve, in order of arrival."""
+        queues = [queue for a in adapters for queue in self._queues.get(a, {}).items()]
+        return self._visible(gpu, [line for hosts, line in queues if gpu in hosts])
 
     def heads(self, gpu: int) -> dict[int, Job]:
         """The earliest job that ``gpu`` can serve of each adapter that has one."""
