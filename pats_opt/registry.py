@@ -44,6 +44,10 @@ BUILT_IN: dict[str, str] = {
     "affinity": "pats_solvers.online.affinity:Affinity",
     "batch-completion": "pats_solvers.online.batch_completion:BatchCompletion",
     "vllm-lora": "pats_solvers.online.vllm_lora:VllmLora",
+    "srpt": "pats_solvers.online.srpt:Srpt",
+    "edd": "pats_solvers.online.edd:Edd",
+    "mdd": "pats_solvers.online.mdd:Mdd",
+    "atcs": "pats_solvers.online.atcs:Atcs",
 }
 
 

@@ -32,6 +32,10 @@ VARIANTS = (
     "batch-completion:option=priced:max_wait_s=2",
     "vllm-lora:option=most:eviction=lfu",
     "vllm-lora:max_wait_s=1:adaptive_wait=true",
+    "srpt:option=fewest:max_wait_s=3",
+    "edd:option=pruned:eviction=lfu",
+    "mdd:option=most:max_wait_s=2:adaptive_wait=true",
+    "atcs:k1=0.5:k2=0.1:option=priced:eviction=cost",
 )
 
 

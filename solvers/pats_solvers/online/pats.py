@@ -35,8 +35,9 @@ class Pats(OnlinePolicy, frozen=True, kw_only=True):
     What the document leaves open is settled so. Vectors are over the resources that the GPU limits,
     each as a share of its capacity; the residual before the leader is what the idle GPU has free
     beside its residents. A vector of zeros has cosine 1; with memory alone every cosine is 1.
-    Several idle GPUs: the pair of request and GPU with the highest score goes first. Ties go to the
-    first GPU, then to the earliest request. ``max_resident`` above 1: residents are evicted by the
+    Several idle GPUs: the pair of request and GPU with the highest score goes first. Ties on a GPU
+    go to the earliest request, ties between GPUs to the one where less switching is paid, then to
+    the first. ``max_resident`` above 1: residents are evicted by the
     policy's rule, as few as let the leader fit. ``max_per_batch`` above 1 changes nothing, as a
     train has one adapter. Where the hard horizon leaves no time for a leader's option its fewest
     steps are taken, and a request that has no time even so is passed over.

@@ -8,7 +8,8 @@ Scores of one kind must not fall with waiting.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from pats_opt.policy import GpuState
 from pats_opt.problem import Job, Site
 from pats_solvers.online.dispatch.options import fewest_steps
-from pats_solvers.online.dispatch.packing import BatchBuilder
-from pats_solvers.online.dispatch.rule import Desk, Rule, take_along
+from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
+from pats_solvers.online.dispatch.rule import Desk, Rule
 from pats_solvers.online.dispatch.waiting import Waiting
 
 Floats = NDArray[np.float64]
@@ -26,6 +27,20 @@ Bools = NDArray[np.bool_]
 
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf
+
+
+class Rows(Protocol):
+    """Kinds of jobs, one row each."""
+
+    @property
+    def arrival(self) -> Ints:
+        """Arrival tick of each row's earliest job."""
+        ...
+
+    @property
+    def feature(self) -> Floats:
+        """What the rule looks at, one line a feature."""
+        ...
 
 
 class Candidates:
@@ -122,7 +137,12 @@ class Candidates:
 
 
 class Followers:
-    """The rows that may follow a leader: those of its adapter, without what the batch has taken.
+    """The rows that may follow a leader, without what the batch has taken.
+
+    Args:
+        waiting: All rows.
+        batch: Holds its leader.
+        adapters: Only rows of these may follow; the leader's is one of them.
 
     Attributes:
         rows: Their rows among the candidates.
@@ -131,10 +151,10 @@ class Followers:
         demand: Their demand, one line a resource.
     """
 
-    def __init__(self, waiting: Candidates, batch: BatchBuilder) -> None:
+    def __init__(self, waiting: Candidates, batch: BatchBuilder, adapters: Iterable[int]) -> None:
         leader = batch.jobs[0]
-        chosen = (waiting.adapter == leader.adapter) & waiting.hosted(batch.gpu.index)
-        self.rows: Ints = np.flatnonzero(chosen)
+        chosen = np.logical_or.reduce([waiting.adapter == a for a in adapters])
+        self.rows: Ints = np.flatnonzero(chosen & waiting.hosted(batch.gpu.index))
         self.arrival: Ints = waiting.arrival[self.rows]
         self.feature: Floats = waiting.feature[:, self.rows]
         self.demand: Ints = waiting.demand[:, self.rows]
@@ -169,13 +189,18 @@ class Followers:
 
 
 class Scoring(Rule):
-    """The best score leads, then the best of its adapter follow, one after another.
+    """The best score leads, then the best of those that need no load follow, one after another.
 
-    Several idle GPUs: the pair of request and GPU with the highest score goes first. Ties go to the
-    first GPU, then to the earliest request.
+    These are of the leader's adapter; in batches that may mix adapters (``max_per_batch`` above 1)
+    of any that the batch holds resident. Ties go to the earliest request. Several idle GPUs: the
+    pair of request and GPU with the highest score goes first. Of equal ones, each GPU's best
+    request, that which pays the least switching goes first; then the first GPU's.
+
+    A rule gives :meth:`features` and :meth:`scores`, or, where its scores need more than switching
+    and time, :meth:`leader_scores` and :meth:`follower_scores`.
     """
 
-    #: Whether, in batches that may mix adapters, other residents' requests fill what room is left.
+    #: Whether other residents' requests may follow where batches may mix adapters.
     mixes = True
 
     def __init__(self, desk: Desk, features: int) -> None:
@@ -187,15 +212,23 @@ class Scoring(Rule):
         """What the score looks at besides adapter, demand and arrival."""
         raise NotImplementedError
 
-    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
-        """A fresh score for every row of ``candidates``, for leading a batch on ``gpu``."""
+    def scores(self, rows: Rows, switching_s: Floats | float, tick: int) -> Floats:
+        """A fresh score of each row whose adapter needs ``switching_s`` seconds of switching."""
         raise NotImplementedError
 
+    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
+        """A fresh score for every row of ``candidates``, for leading a batch on ``gpu``."""
+        waiting = self.candidates
+        return self.scores(waiting, self.switching_s(gpu)[waiting.adapter], tick)
+
     def follower_scores(
-        self, followers: Followers, batch: BatchBuilder, tick: int
+        self,
+        followers: Followers,
+        batch: BatchBuilder,  # noqa: ARG002 - for other rules
+        tick: int,
     ) -> Callable[[], Floats]:
         """Gives fresh scores of the followers as the batch grows; their adapter is ready."""
-        raise NotImplementedError
+        return lambda: self.scores(followers, 0.0, tick)
 
     def arrived(self, job: Job, tick: int) -> None:  # noqa: ARG002 - for other rules
         """A job waits."""
@@ -207,7 +240,7 @@ class Scoring(Rule):
 
     def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
         """The pair of idle GPU and request with the best score."""
-        found, most = None, NEVER
+        found, most, least_s = None, NEVER, 0.0
         heads = self.candidates.heads
         for gpu in idle:
             scores = self.leader_scores(gpu, tick)
@@ -215,20 +248,18 @@ class Scoring(Rule):
             for index in self.waiting.hidden(gpu.index):
                 scores[self.candidates.row(index)] = NEVER
             place = best(scores, lambda row: heads[row][0])
-            if place is not None and scores[place] > most:
-                found, most = (gpu, heads[place][0]), scores[place]
+            if place is None or scores[place] < most:
+                continue
+            job = heads[place][0]
+            seconds = switching_seconds(self.site, job.adapter, gpu)
+            if scores[place] > most or seconds < least_s:
+                found, most, least_s = (gpu, job), scores[place], seconds
         return found
 
     def fill(self, batch: BatchBuilder, tick: int) -> None:
         """Add followers, best first."""
-        if not batch.full:
-            self._follow(batch, tick)
-        if self.mixes and self.site.max_per_batch > 1 and len(batch.resident) > 1:
-            others = self.waiting.in_order(batch.gpu.index)
-            take_along(batch, (job for job in others if job.adapter in batch.resident), self.option)
-
-    def _follow(self, batch: BatchBuilder, tick: int) -> None:
-        followers = Followers(self.candidates, batch)
+        mixed = self.mixes and self.site.max_per_batch > 1
+        followers = Followers(self.candidates, batch, batch.resident if mixed else batch.active)
         scores = self.follower_scores(followers, batch, tick)
         while not batch.full:
             place = followers.best(scores(), batch)
@@ -237,7 +268,7 @@ class Scoring(Rule):
             job = followers.head(place)
             if batch.add(job, self.option(job)):
                 followers.take(place)
-            else:  # it cannot end by the horizon
+            else:  # it cannot end by the horizon, or would be an adapter too many
                 followers.drop(place)
 
     def switching_s(self, gpu: GpuState) -> Floats:
