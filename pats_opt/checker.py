@@ -185,10 +185,9 @@ class Replay:
         known = frozenset([index[name] for name in names if name in index])
         if len(known) != len(names):
             self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
-        for a in sorted(known):
-            if (a in resident) != (key == "evict"):
-                state = "not resident" if key == "evict" else "resident already"
-                self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
+        for a in sorted(known - resident if key == "evict" else known & resident):
+            state = "not resident" if key == "evict" else "resident already"
+            self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
         return known
 
     def _memory(

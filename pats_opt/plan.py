@@ -82,11 +82,15 @@ def schedule_of(
 def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> list[Batch]:
     site, jobs, batches = problem.site, problem.jobs, []
     resident, previous = site.gpus[gpu].resident, None
+    names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go
     for batch in planned:
-        active = frozenset(jobs[j].adapter for j, _ in batch.members)
+        active = frozenset([jobs[j].adapter for j, _ in batch.members])
         switch = site.switch(resident, batch.resident, active, previous)
         stays = not switch.load and not switch.evict and active == previous
         at_start = batch.start - switch.ticks
+        for change in (switch.load, switch.evict):
+            if change not in names:
+                names[change] = ids(site, change)
         steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
         ends, _ = site.clock.ends(steps)
         batches.append(
@@ -96,12 +100,14 @@ def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> lis
                 else at_start
                 if batch.switch_start is None
                 else batch.switch_start,
-                load=ids(site, switch.load),
-                evict=ids(site, switch.evict),
+                load=names[switch.load],
+                evict=names[switch.evict],
                 start=batch.start,
                 requests=tuple(
-                    Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
-                    for (j, o), s in zip(batch.members, steps, strict=True)
+                    [
+                        Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
+                        for (j, o), s in zip(batch.members, steps, strict=True)
+                    ]
                 ),
             )
         )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pats_opt import registry
 from pats_opt.checker import TOLERANCE, check, examine
@@ -207,8 +208,8 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
     )
     loss = terms = metrics = None
     bound = outcome.bound
+    draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
     if outcome.plan is not None:
-        draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
         verdict, batches = examine(problem, draft)
         if not verdict.ok:
             first = verdict.violations[0]
@@ -221,7 +222,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         _believable(solver, outcome, loss)
         if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
             bound = loss  # they differ by what adding up in another order does to floats
-    schedule = schedule_of(problem, outcome.plan, ref, stop=outcome.stop, loss=loss, bound=bound)
+    schedule = replace(draft, loss=loss, bound=bound)
     return Result(
         solver=solver.name,
         params=params,
