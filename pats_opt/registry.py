@@ -40,6 +40,7 @@ BUILT_IN: dict[str, str] = {
     "drain-first": "pats_solvers.online.drain_first:DrainFirst",
     "family-index": "pats_solvers.online.family_index:FamilyIndex",
     "patient": "pats_solvers.online.patient:Patient",
+    "polar": "pats_solvers.online.polar:Polar",
     "fcfs-grouped": "pats_solvers.online.fcfs_grouped:FcfsGrouped",
     "affinity": "pats_solvers.online.affinity:Affinity",
     "batch-completion": "pats_solvers.online.batch_completion:BatchCompletion",

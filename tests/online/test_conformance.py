@@ -25,6 +25,15 @@ VARIANTS = (
     "exhaustive:route=cyclic:option=pruned:max_wait_s=5",
     "exhaustive:route=cheapest:option=priced:eviction=cost",
     "gated:route=longest:option=most:max_wait_s=2:adaptive_wait=true",
+    "k-limited:limit=1:route=longest:eviction=polar",
+    "k-limited:limit=3:route=oldest",
+    "amortized:quantum=4:demand=0:balance=0:route=cyclic:max_wait_s=9:adaptive_wait=true",
+    "cost-aware:newest=1:power=2:max_wait_s=4",
+    "family-index:memory_s=2:eviction=cost",
+    "patient:patience=8:likely=0:memory_s=1000",
+    "patient:patience=3:likely=0.1:max_wait_s=4:eviction=polar",
+    "polar:epoch=2:doubling=true:width=5",
+    "polar:epoch=3:bonus=0:ridge=0.1:max_wait_s=3:eviction=lfu",
     "fcfs-grouped:option=fewest:eviction=cost",
     "fcfs-grouped:max_wait_s=2",
     "affinity:option=pruned:max_wait_s=4",
@@ -36,6 +45,8 @@ VARIANTS = (
     "edd:option=pruned:eviction=lfu",
     "mdd:option=most:max_wait_s=2:adaptive_wait=true",
     "atcs:k1=0.5:k2=0.1:option=priced:eviction=cost",
+    "credits:threshold=1:keep=0",
+    "credits:threshold=2.5:keep=1:option=fewest:max_wait_s=2",
 )
 
 

@@ -74,6 +74,6 @@ def test_cost_counts_per_memory() -> None:
 
 def test_rules_by_name() -> None:
     """Every name makes a rule that orders all residents."""
-    for rule in ("lru", "lfu", "cost"):
+    for rule in ("lru", "lfu", "cost", "polar"):
         made = eviction(rule, site(1, 1, 1))
         assert sorted(made(0, sets(0, 2))) == [0, 2]

@@ -24,7 +24,7 @@ from pats_opt.policy import Decide
 from pats_opt.problem import Site
 from pats_opt.solver import Capabilities, Kind
 from pats_solvers.online.dispatch.dispatcher import Dispatcher
-from pats_solvers.online.dispatch.eviction import EvictionRule, eviction
+from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, eviction
 from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser
 from pats_solvers.online.dispatch.rule import Desk, Rule
 from pats_solvers.online.dispatch.staleness import Staleness
@@ -41,7 +41,8 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         eviction: Which residents go when room is needed (``max_resident`` above 1): ``lru``, least
-            recently used; ``lfu``, least frequently; ``cost``, GreedyDual-Size.
+            recently used; ``lfu``, least frequently; ``cost``, GreedyDual-Size;
+            ``polar``, least learnt value.
         max_wait_s: Hard bound on waiting, seconds: a request that has waited this long leads the
             next batch, whatever the policy says. None: no bound.
         adaptive_wait: Whether the bound adapts to switching cost, queues and burstiness.
@@ -57,11 +58,15 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def start(self, site: Site, seed: int) -> Decide:
         """Fresh memory for one run."""
-        desk = Desk(site, self.chooser(site), eviction(self.eviction, site), seed)
+        desk = Desk(site, self.chooser(site), self.evictions(site), seed)
         stale = None
         if self.max_wait_s is not None:
             stale = Staleness(site, desk.waiting, self.max_wait_s, self.adaptive_wait)
         return Dispatcher(desk, self.rule(desk), stale)
+
+    def evictions(self, site: Site) -> Eviction:
+        """Which residents go when room is needed."""
+        return eviction(self.eviction, site)
 
     def chooser(self, site: Site) -> Chooser:
         """Which option each request gets."""

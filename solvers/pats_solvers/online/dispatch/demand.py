@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pats_opt.policy import GpuState
 from pats_opt.problem import Job, Site
 from pats_solvers.online.dispatch.options import Chooser
 from pats_solvers.online.dispatch.waiting import Waiting
+
+
+class Batch(NamedTuple):
+    """A batch of a queue on a GPU.
+
+    Attributes:
+        full: Jobs that fit at once, if so many waited; all that wait where nothing limits it.
+        size: Those that it takes.
+        seconds: How long it runs, its switch left out.
+    """
+
+    full: int
+    size: int
+    seconds: float
 
 
 class Demand:
@@ -23,7 +39,7 @@ class Demand:
         self._steps = [0] * adapters
         self._weight = [0.0] * adapters
         self._amounts = [[0] * len(site.resources) for _ in range(adapters)]
-        self._known: dict[int, dict[int, tuple[int, float]]] = {}  # adapter -> GPU -> batch
+        self._known: dict[int, dict[int, Batch]] = {}  # adapter -> GPU -> its answer
 
     def add(self, job: Job) -> None:
         """A job waits."""
@@ -39,8 +55,8 @@ class Demand:
         """Mean weight of the adapter's waiting jobs, of which there is one at least."""
         return self._weight[adapter] / self._count[adapter]
 
-    def batch(self, adapter: int, gpu: GpuState) -> tuple[int, float]:
-        """How many jobs one batch of the queue takes on ``gpu``, and for how many seconds."""
+    def batch(self, adapter: int, gpu: GpuState) -> Batch:
+        """A batch of the queue, in which a job waits at least, on ``gpu``."""
         known = self._known.setdefault(adapter, {})
         if gpu.index not in known:
             known[gpu.index] = self._batch(adapter, gpu.index)
@@ -48,8 +64,8 @@ class Demand:
 
     def rate(self, adapter: int, gpu: GpuState) -> float:
         """Jobs a second that ``gpu`` serves of the queue, switching left out."""
-        size, seconds = self.batch(adapter, gpu)
-        return size / seconds
+        batch = self.batch(adapter, gpu)
+        return batch.size / batch.seconds
 
     def work_s(self, adapter: int, gpu: GpuState) -> float:
         """Seconds that ``gpu`` takes to serve what it can hold of the queue, switching left out.
@@ -69,16 +85,17 @@ class Demand:
             amounts[i] += sign * amount
         self._known.pop(adapter, None)
 
-    def _batch(self, adapter: int, gpu: int) -> tuple[int, float]:
+    def _batch(self, adapter: int, gpu: int) -> Batch:
         site, clock, count = self._site, self._site.clock, self._count[adapter]
-        size = count if clock.largest is None else min(count, clock.largest)
-        for room, total in zip(
-            site.room(gpu, frozenset((adapter,))), self._amounts[adapter], strict=True
-        ):
+        limits = [] if clock.largest is None else [clock.largest]
+        amounts = self._amounts[adapter]
+        for room, total in zip(site.room(gpu, frozenset((adapter,))), amounts, strict=True):
             if room is not None and total > 0:
-                size = min(size, room * count // total)
-        size = max(size, 1)
+                limits.append(room * count // total)
+        full = max(1, min(limits, default=count))
+        size = min(full, count)
         if clock.slotted:
-            return size, site.tick_s
+            return Batch(full, size, site.tick_s)
         steps = self._steps[adapter] / count
-        return size, max(site.tick_s, clock.overhead_s(size) + steps * clock.step_s(size))
+        seconds = clock.overhead_s(size) + steps * clock.step_s(size)
+        return Batch(full, size, max(site.tick_s, seconds))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from pats_opt.problem import Adapters, Job, Site
+from pats_solvers.online.dispatch.learnt import LearntValue
 
 #: Names of the rules, for parameters.
-EvictionRule = Literal["lru", "lfu", "cost"]
+EvictionRule = Literal["lru", "lfu", "cost", "polar"]
 
 
 class Eviction(Protocol):
@@ -119,4 +120,5 @@ RULES: dict[EvictionRule, Callable[[Site], Eviction]] = {
     "lru": LeastRecentlyUsed,
     "lfu": LeastFrequentlyUsed,
     "cost": GreedyDual,
+    "polar": LearntValue,
 }

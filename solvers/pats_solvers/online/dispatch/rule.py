@@ -49,16 +49,16 @@ class Rule:
         By default those of the leader's adapter in order of arrival, then, where batches may mix
         adapters, those of other residents: they cost no load.
         """
-        leader = batch.jobs[0]
-        take_along(batch, self.waiting.of(leader.adapter, batch.gpu.index), self.option)
+        adapter, waiting = batch.jobs[0].adapter, self.waiting
+        jobs = waiting.of(adapter, batch.gpu.index)
+        take_along(batch, jobs, self.option, demands=waiting.demands(adapter))
         self.mix(batch)
 
     def mix(self, batch: BatchBuilder) -> None:
         """Where batches may mix adapters, add requests of residents other than the leader's."""
         if self.site.max_per_batch > 1 and len(batch.resident) > 1:
             others = batch.resident - {batch.jobs[0].adapter}
-            jobs = self.waiting.in_order(batch.gpu.index)
-            take_along(batch, (job for job in jobs if job.adapter in others), self.option)
+            take_along(batch, self.waiting.among(others, batch.gpu.index), self.option)
 
     def arrived(self, job: Job, tick: int) -> None:
         """A job has arrived and waits."""
@@ -81,10 +81,20 @@ def take_along(
     *,
     load: bool = False,
     most: int | None = None,
+    demands: int | None = None,
 ) -> None:
     """Add those of ``jobs`` that fit, in their order, members left out; ``most`` at the most.
 
     What does not fit is skipped, and so is all that asks the same.
+
+    Args:
+        batch: The batch, with its leader.
+        jobs: Who may join.
+        option: Which option each gets.
+        load: Whether adapters may be loaded for them.
+        most: How many join at the most.
+        demands: How many different demands they have, where that is known: after so many refusals
+            of a batch without a horizon the rest need not be looked at.
     """
     end = None if most is None else len(batch.jobs) + most
     members = {job.index for job in batch.jobs}
@@ -95,6 +105,8 @@ def take_along(
         if job.index in members:
             continue
         chosen = option(job)
-        kind = job.adapter, job.demand, job.options[chosen].steps
+        kind = job.adapter, job.demand, job.options[chosen].steps if batch.ends else 0
         if kind not in refused and not batch.add(job, chosen, load=load):
             refused.add(kind)
+            if len(refused) == demands and not batch.ends:
+                return
