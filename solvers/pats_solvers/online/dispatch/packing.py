@@ -54,8 +54,9 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
 
 def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""
-    active = frozenset((adapter,))
-    return site.switch(gpu.resident, gpu.resident | active, active, gpu.active).seconds
+    if adapter not in gpu.resident:  # as Site.switch says, without building sets: rules live in here
+        return site.load_seconds(adapter, gpu.resident)
+    return 0.0 if gpu.active is None or gpu.active == {adapter} else site.activate_s
 
 
 class BatchBuilder:
