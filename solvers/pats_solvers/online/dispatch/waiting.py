@@ -99,7 +99,11 @@ class Waiting:
     def count(self, adapter: int, gpu: int | None = None) -> int:
         """How many jobs of ``adapter`` wait, or wait and fit ``gpu``; hidden ones count."""
         queues = self._queues.get(adapter, {})
-        return sum([len(line) for hosts, line in queues.items() if gpu is None or gpu in hosts])
+        count = 0
+        for hosts, line in queues.items():  # mostly one: a plain loop is the fastest
+            if gpu is None or gpu in hosts:
+                count += len(line)
+        return count
 
     def adapters(self) -> Iterable[int]:
         """Adapters with waiting jobs, in no order that means anything."""
