@@ -49,6 +49,7 @@ BUILT_IN: dict[str, str] = {
     "edd": "pats_solvers.online.edd:Edd",
     "mdd": "pats_solvers.online.mdd:Mdd",
     "atcs": "pats_solvers.online.atcs:Atcs",
+    "credits": "pats_solvers.online.credits:Credits",
 }
 
 
