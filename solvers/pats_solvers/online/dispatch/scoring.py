@@ -63,6 +63,7 @@ class Candidates:
         size = 64
         self._adapter: Ints = np.zeros(size, np.int64)
         self._arrival: Ints = np.zeros(size, np.int64)
+        self._index: Ints = np.zeros(size, np.int64)
         self._feature: Floats = np.ones((count, size))
         self._demand: Ints = np.zeros((len(site.resources), size), np.int64)
         self._hosted: Bools = np.zeros((len(site.gpus), size), np.bool_)
@@ -76,6 +77,11 @@ class Candidates:
     def arrival(self) -> Ints:
         """Arrival tick of each row's earliest job."""
         return self._arrival[: self.rows]
+
+    @property
+    def index(self) -> Ints:
+        """Index of each row's earliest job."""
+        return self._index[: self.rows]
 
     @property
     def feature(self) -> Floats:
@@ -105,6 +111,7 @@ class Candidates:
             row = self._row_of[kind] = self._new_row()
             self._adapter[row] = job.adapter
             self._arrival[row] = job.arrival
+            self._index[row] = job.index
             self._feature[:, row] = features
             self._demand[:, row] = job.demand
             self._hosted[list(self._hosts(job)), row] = True
@@ -119,6 +126,7 @@ class Candidates:
         heads.remove(job)
         if heads:
             self._arrival[row] = heads[0].arrival
+            self._index[row] = heads[0].index
         else:
             self._hosted[:, row] = False
             self._free.append(row)
@@ -128,7 +136,7 @@ class Candidates:
         if self._free:
             return self._free.pop()
         if self.rows == len(self._adapter):
-            for name in ("_adapter", "_arrival", "_feature", "_demand", "_hosted"):
+            for name in ("_adapter", "_arrival", "_index", "_feature", "_demand", "_hosted"):
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
         self.heads.append(deque())
@@ -147,6 +155,7 @@ class Followers:
     Attributes:
         rows: Their rows among the candidates.
         arrival: Arrival tick of the earliest job of each that is not taken.
+        index: Its index.
         feature: What the rule looks at, one line a feature.
         demand: Their demand, one line a resource.
     """
@@ -156,6 +165,7 @@ class Followers:
         chosen = np.logical_or.reduce([waiting.adapter == a for a in adapters])
         self.rows: Ints = np.flatnonzero(chosen & waiting.hosted(batch.gpu.index))
         self.arrival: Ints = waiting.arrival[self.rows]
+        self.index: Ints = waiting.index[self.rows]
         self.feature: Floats = waiting.feature[:, self.rows]
         self.demand: Ints = waiting.demand[:, self.rows]
         self._heads = [waiting.heads[row] for row in self.rows]
@@ -171,7 +181,8 @@ class Followers:
         """Its earliest job joins the batch."""
         self._taken[place] += 1
         if self._taken[place] < len(self._heads[place]):
-            self.arrival[place] = self.head(place).arrival
+            head = self.head(place)
+            self.arrival[place], self.index[place] = head.arrival, head.index
         else:
             self._out[place] = True
 
@@ -185,7 +196,7 @@ class Followers:
         for i, room in enumerate(batch.free):
             if room is not None:
                 scores[self.demand[i] > room] = NEVER
-        return best(scores, self.head)
+        return best(scores, self.index)
 
 
 class Scoring(Rule):
@@ -247,7 +258,7 @@ class Scoring(Rule):
             scores[~self.candidates.hosted(gpu.index)] = NEVER
             for index in self.waiting.hidden(gpu.index):
                 scores[self.candidates.row(index)] = NEVER
-            place = best(scores, lambda row: heads[row][0])
+            place = best(scores, self.candidates.index)
             if place is None or scores[place] < most:
                 continue
             job = heads[place][0]
@@ -286,8 +297,8 @@ class Scoring(Rule):
         return seconds
 
 
-def best(scores: Floats, job: Callable[[int], Job]) -> int | None:
-    """The place of the highest score; ties go to the earliest job. None where all are NEVER."""
+def best(scores: Floats, index: Ints) -> int | None:
+    """The place of the highest score; ties go to the least index. None where all are NEVER."""
     if not len(scores):
         return None
     place = int(scores.argmax())
@@ -296,4 +307,4 @@ def best(scores: Floats, job: Callable[[int], Job]) -> int | None:
     ties = (scores == scores[place]).nonzero()[0]
     if len(ties) == 1:
         return place
-    return min((int(i) for i in ties), key=lambda i: job(i).index)
+    return int(ties[index[ties].argmin()])
