@@ -39,10 +39,12 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
     Residents that the jobs do not need are evicted one after another until the jobs fit. None
     where they do not even then, or where the GPU has switched ahead and cannot switch again.
     """
-    needed = frozenset(job.adapter for job in jobs)
     if gpu.before is not None:
         return gpu.resident if site.fits(gpu.index, gpu.resident, jobs) else None
+    needed = frozenset([job.adapter for job in jobs])
     resident = gpu.resident | needed
+    if site.max_resident == 1 and needed != gpu.resident:  # nothing to choose
+        return needed if site.fits(gpu.index, needed, jobs) else None
     evictable = iter(victims(gpu.index, gpu.resident - needed))
     while len(resident) > site.max_resident or not site.fits(gpu.index, resident, jobs):
         victim = next(evictable, None)
@@ -87,6 +89,11 @@ class BatchBuilder:
         self.active: Adapters = frozenset()
         self.free = list(site.room(gpu.index, resident))
         self._steps: list[int] = []
+
+    @property
+    def ends(self) -> bool:
+        """Whether it must end by a hard horizon, so that members' steps matter to what fits."""
+        return self._site.horizon is not None
 
     @property
     def full(self) -> bool:

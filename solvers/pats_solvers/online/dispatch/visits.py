@@ -96,7 +96,7 @@ class Visits(Rule):
         visit = self.visits.get(gpu)
         if visit is None or visit.adapter != adapter or not self.continues(visit, batch):
             visit = self.visits[gpu] = Visit(adapter, batch.start_tick)
-        visit.requests += sum(1 for job in batch.jobs if job.adapter == adapter)
+        visit.requests += sum([job.adapter == adapter for job in batch.jobs])
         visit.batches += 1
         visit.busy += batch.ticks
 

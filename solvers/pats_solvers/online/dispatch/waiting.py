@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import chain
 from operator import attrgetter
 
-from pats_opt.problem import Job, Site
+from pats_opt.problem import Amounts, Job, Site
 from pats_solvers.online.dispatch.packing import Hosts
 
 #: Jobs in order of arrival, by index. Ordered dicts, because a plain one walks over all that it has
@@ -30,6 +30,7 @@ class Waiting:
         self.hosts = Hosts(site)
         self._queues: dict[int, dict[tuple[int, ...], Line]] = {}  # adapter -> hosts -> jobs
         self._order: dict[tuple[int, ...], Line] = {}
+        self._demands: dict[int, dict[Amounts, int]] = {}  # adapter -> demand -> jobs
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._count = 0
 
@@ -39,10 +40,15 @@ class Waiting:
     def add(self, job: Job) -> None:
         """A job arrives."""
         hosts = self.hosts(job)
-        queues = self._queues.setdefault(job.adapter, {})
+        queues = self._queues.get(job.adapter)
+        if queues is None:
+            queues = self._queues[job.adapter] = {}
+            self._demands[job.adapter] = {}
         if hosts not in queues:
             queues[hosts] = OrderedDict()
         queues[hosts][job.index] = job
+        demands = self._demands[job.adapter]
+        demands[job.demand] = demands.get(job.demand, 0) + 1
         if hosts not in self._order:
             self._order[hosts] = OrderedDict()
         self._order[hosts][job.index] = job
@@ -54,10 +60,14 @@ class Waiting:
         queues = self._queues[job.adapter]
         line = queues[hosts]
         del line[job.index], self._order[hosts][job.index]
+        demands = self._demands[job.adapter]
+        demands[job.demand] -= 1
+        if not demands[job.demand]:
+            del demands[job.demand]
         if not line:
             del queues[hosts]
             if not queues:
-                del self._queues[job.adapter]
+                del self._queues[job.adapter], self._demands[job.adapter]
         self._count -= 1
 
     def hide(self, gpu: int, job: Job) -> None:
@@ -98,12 +108,18 @@ class Waiting:
 
     def count(self, adapter: int, gpu: int | None = None) -> int:
         """How many jobs of ``adapter`` wait, or wait and fit ``gpu``; hidden ones count."""
-        queues = self._queues.get(adapter, {})
+        queues = self._queues.get(adapter)
+        if queues is None:
+            return 0
         count = 0
         for hosts, line in queues.items():  # mostly one: a plain loop is the fastest
             if gpu is None or gpu in hosts:
                 count += len(line)
         return count
+
+    def demands(self, adapter: int) -> int:
+        """How many different demands the waiting jobs of ``adapter`` have."""
+        return len(self._demands.get(adapter, ()))
 
     def adapters(self) -> Iterable[int]:
         """Adapters with waiting jobs, in no order that means anything."""
