@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt import registry
-from pats_opt.checker import TOLERANCE, check, examine
+from pats_opt.checker import TOLERANCE, Replayed, check, examine
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
@@ -50,6 +51,8 @@ class Result(Struct, frozen=True, kw_only=True):
         metrics: Latency, switching and use of the GPUs, or None.
         details: What else the solver tells.
         schedule: The schedule document, or None.
+        replayed: The schedule as the checker replayed it, for :mod:`pats_opt.metrics`; empty
+            without one.
     """
 
     solver: str
@@ -65,14 +68,12 @@ class Result(Struct, frozen=True, kw_only=True):
     metrics: Metrics | None
     details: dict[str, Any]
     schedule: Schedule
+    replayed: tuple[Replayed, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Everything but the schedule, ready for JSON."""
-        import msgspec
-
-        summary: dict[str, Any] = msgspec.to_builtins(self)
-        del summary["schedule"]
-        return summary
+        told = [name for name in self.__struct_fields__ if name not in ("schedule", "replayed")]
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in told}
 
 
 def solve(
@@ -207,7 +208,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         runtime_s=round(time.monotonic() - run.began, 6),
     )
     loss = terms = metrics = None
-    bound = outcome.bound
+    bound, batches = outcome.bound, list[Replayed]()
     draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
     if outcome.plan is not None:
         verdict, batches = examine(problem, draft)
@@ -218,7 +219,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
                 f"({len(verdict.violations)} violations)"
             )
         terms, loss = verdict.terms, verdict.loss
-        metrics = measure(problem, batches)
+        metrics = measure(problem, batches, max_wait_s=_bound_on_waiting(params))
         _believable(solver, outcome, loss)
         if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
             bound = loss  # they differ by what adding up in another order does to floats
@@ -237,7 +238,14 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         metrics=metrics,
         details=outcome.details,
         schedule=schedule,
+        replayed=tuple(batches),
     )
+
+
+def _bound_on_waiting(params: dict[str, Any]) -> float | None:
+    """The hard bound on waiting, in seconds, where a policy has that parameter and it is set."""
+    bound = params.get("max_wait_s")
+    return float(bound) if isinstance(bound, int | float) else None
 
 
 def _believable(solver: Solver, outcome: Outcome, loss: float) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pats_opt.checker import Replayed, Verdict, check, examine
 from pats_opt.errors import InputError, one_line
 from pats_opt.files import StrPath, write_bytes
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
-from pats_opt.metrics import Metrics, measure
+from pats_opt.metrics import AdapterMetrics, Metrics, adapter_table, measure
 from pats_opt.plot import style
 from pats_opt.plot.schedule import caption, draw, tooltips
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule
+from pats_opt.wording import figure, percent, words
 
 SUFFIXES = (".html", ".svg", ".png")
+
+#: Adapters that a page lists, those with most requests first.
+MOST_ADAPTERS = 50
 
 #: Violations that a page lists.
 MOST_VIOLATIONS = 50
@@ -83,7 +86,10 @@ def _page(
     )
     environment.filters["plain"] = one_line
     violations = verdict.violations
-    return environment.get_template("schedule.html.j2").render(
+    by_requests = sorted(adapter_table(problem, batches), key=lambda a: -a.requests)
+    return environment.get_template(
+        "schedule.html.j2"
+    ).render(
         schedule=schedule,
         parameters=", ".join(f"{k}={v}" for k, v in schedule.solver.params.items()),
         violations=violations[:MOST_VIOLATIONS],
@@ -96,25 +102,24 @@ def _page(
             ("utility", figure(best_utility(problem) - verdict.loss)),
         ],
         metrics=_rows(measure(problem, batches)),
+        adapters=[_cells(a) for a in by_requests[:MOST_ADAPTERS]],
+        headings=[words(name) for name in AdapterMetrics.__struct_fields__],
+        more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
         caption=caption(batches),
     )
 
 
 def _rows(values: LossTerms | Metrics) -> list[tuple[str, str]]:
     """Names and figures of a struct, in words."""
-    return [(words(name), figure(getattr(values, name))) for name in values.__struct_fields__]
+    return [(words(name), text) for name, text in _texts(values)]
 
 
-def words(name: str) -> str:
-    """A field's name in words, its unit behind a comma: ``latency_p95_s`` is ``latency p95, s``."""
-    for suffix, unit in (("_s", ", s"), ("_gib", ", GiB")):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix).replace("_", " ").replace("vram", "VRAM") + unit
-    return name.replace("_", " ")
+def _cells(values: AdapterMetrics) -> list[str]:
+    """The figures of an adapter."""
+    return [text for _, text in _texts(values)]
 
 
-def figure(value: Any) -> str:
-    """A figure in short; a dash for None."""
-    if value is None:
-        return "\N{EN DASH}"
-    return str(value) if isinstance(value, int) else f"{value:.5g}"
+def _texts(values: LossTerms | Metrics | AdapterMetrics) -> Iterator[tuple[str, str]]:
+    for name in values.__struct_fields__:
+        value = getattr(values, name)
+        yield name, percent(value) if name.endswith("_share") else figure(value)

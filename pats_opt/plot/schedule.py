@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.checker import Replayed
+from pats_opt.metrics import queue_steps
 from pats_opt.plot import style
 from pats_opt.problem import Job, Problem, ids
 
@@ -325,23 +326,14 @@ def queue(ax: Axes, problem: Problem, batches: Sequence[Replayed]) -> None:
     """Requests that have arrived and wait to be served (those that are rejected do not)."""
     from matplotlib.ticker import MaxNLocator
 
-    changes: Counter[int] = Counter()
-    for batch in batches:
-        for job, _, _ in batch.members:
-            changes[job.arrival] += 1
-            changes[batch.batch.start] -= 1
-    ticks = sorted(changes)
-    waiting, levels = 0, []
-    for tick in ticks:
-        waiting += changes[tick]
-        levels.append(waiting)
+    ticks, levels = queue_steps(problem, batches)
     ax.fill_between(
-        [0.0, *(tick * problem.site.tick_s for tick in ticks)],
-        [0, *levels],
+        ticks * problem.site.tick_s,
+        levels,
         step="post",
         color=style.BASE_COLOURS[4],
         linewidth=0,
     )
-    ax.set_ylim(bottom=0, top=max([1, *levels]) * 1.08)
+    ax.set_ylim(bottom=0, top=max(1, int(levels.max())) * 1.08)
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set_title("Requests waiting")

@@ -23,8 +23,9 @@ from pats_opt.report.collect import Case, Row, Table, Total
 from pats_opt.report.config import Config
 from pats_opt.report.runs import End
 from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
-from pats_opt.report.summary import number, percent, sentences
+from pats_opt.report.summary import sentences
 from pats_opt.report.tradeoff import Step, tradeoffs
+from pats_opt.wording import number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pats_opt.report.collect import Case, Row, Table
@@ -10,9 +9,7 @@ from pats_opt.report.runs import FAILURES, End, SolverInfo
 from pats_opt.report.statistics import Spread, spread
 from pats_opt.schedule import Stop
 from pats_opt.solver import Kind
-
-#: What stands where there is no figure.
-DASH = "\N{EN DASH}"
+from pats_opt.wording import number, percent
 
 
 def sentences(table: Table) -> list[str]:
@@ -112,24 +109,3 @@ def _cases(values: Spread) -> str:
 
 def _number(count: int, of: str = "instance") -> str:
     return f"{count} {of}" + ("" if count == 1 else "s")
-
-
-def percent(share: float | None) -> str:
-    """A share as a short percentage; a dash for None."""
-    if share is None:
-        return DASH
-    if math.isinf(share):
-        return "∞"
-    value = 100 * share
-    digits = 0 if value >= 9.95 or value < 1e-6 else 1 if value >= 0.095 else 2
-    return f"{value:.{digits}f} %"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A figure with some significant digits; a dash for None."""
-    if value is None:
-        return DASH
-    if math.isinf(value):
-        return "∞"
-    text = f"{value:.{digits}g}"
-    return f"{value:.0f}" if "e" in text and abs(value) >= 1 else text

@@ -1,0 +1,20 @@
+"""What a schedule does, in figures; made of the replayed schedule, whatever solver it is from.
+
+:mod:`figures` has the flat figures of a whole schedule, :mod:`adapters` a table by adapter,
+:mod:`queue` how many wait, over time. All three read the columns of :mod:`played`, and know
+quantiles and Jain's index from :mod:`statistics`.
+"""
+
+from pats_opt.metrics.adapters import AdapterMetrics, adapter_table
+from pats_opt.metrics.figures import Metrics, measure
+from pats_opt.metrics.queue import Queue, queue_series, queue_steps
+
+__all__ = [
+    "AdapterMetrics",
+    "Metrics",
+    "Queue",
+    "adapter_table",
+    "measure",
+    "queue_series",
+    "queue_steps",
+]

@@ -1,0 +1,46 @@
+"""Figures and their names in words, for reports, pages and the terminal alike."""
+
+from __future__ import annotations
+
+import math
+
+from pats_opt.plot.style import label
+
+#: What stands where there is no figure.
+DASH = "\N{EN DASH}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a short percentage; a dash for None."""
+    if share is None:
+        return DASH
+    if math.isinf(share):
+        return "∞"
+    value = 100 * share
+    digits = 0 if value >= 9.95 or value < 1e-6 else 1 if value >= 0.095 else 2
+    return f"{value:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure with some significant digits; a dash for None."""
+    if value is None:
+        return DASH
+    if math.isinf(value):
+        return "∞"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e" in text and abs(value) >= 1 else text
+
+
+def figure(value: float | str | None) -> str:
+    """A figure in short: counts in full, ids on one line, a dash for None."""
+    if isinstance(value, str):
+        return label(value)
+    return str(value) if isinstance(value, int) else number(value, 5)
+
+
+def words(name: str) -> str:
+    """A field's name in words, its unit behind a comma: ``latency_p95_s`` is ``latency p95, s``."""
+    for suffix, unit in (("_per_s", " per s"), ("_s", ", s"), ("_gib", ", GiB")):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " ").replace("vram", "VRAM") + unit
+    return name.replace("_", " ")
