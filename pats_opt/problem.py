@@ -128,8 +128,8 @@ class Site:
         self.late_price = instance.late_price
         self.horizon = instance.horizon_ticks
         # The same few recur from batch to batch, in simulations a million times.
-        self._known_switch = lru_cache(maxsize=65536)(self._switch)
-        self._known_room = lru_cache(maxsize=65536)(self._room)
+        self._known_switch = lru_cache(maxsize=16384)(self._switch)
+        self._known_room = lru_cache(maxsize=16384)(self._room)
 
     def amounts(self, named: dict[str, float]) -> Amounts:
         """Quanta of every resource; one that is not named is 0."""

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
 from pats_opt.plan import Plan, PlannedBatch
 from pats_opt.policy import GpuState, Policy, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Job, Problem
+from pats_opt.problem import Adapters, Job, Problem
 from pats_opt.schedule import Stop
 from pats_opt.simulate.rules import (
     BrokenRuleError,
@@ -117,6 +117,7 @@ class _Engine:
         self.ticks: list[int] = []  # the queue
         self.expiring: dict[int, list[int]] = {}  # tick -> jobs that cannot start any more then
         self.batches: list[list[PlannedBatch]] = [[] for _ in self.gpus]
+        self.sets: dict[Adapters, Adapters] = {}  # each resident set once, however many batches
         self.events = 0
         self.spent = array("d")  # seconds of each decision
         self.now = perf_counter()
@@ -245,18 +246,19 @@ class _Engine:
 
     def _start(self, state: State, action: Start) -> None:
         admitted, g = admit_start(self.site, state, action), action.gpu
+        resident = self.sets.setdefault(admitted.resident, admitted.resident)
         self.batches[g].append(
             PlannedBatch(
                 start=admitted.start,
                 members=action.members,
-                resident=admitted.resident,
+                resident=resident,
                 switch_start=self.prefetched.pop(g, None),
             )
         )
         for index, _ in action.members:
             del self.waiting[index]
         self.left -= len(action.members)
-        self.gpus[g] = GpuState(g, admitted.resident, admitted.active, admitted.end)
+        self.gpus[g] = GpuState(g, resident, admitted.active, admitted.end)
         heappush(self.ticks, admitted.end)
 
     def _switch(self, state: State, action: SwitchTo) -> None:
