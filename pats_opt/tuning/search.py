@@ -8,9 +8,8 @@ Every trial's sampler is seeded by the search's seed and the trial's number, and
 on nothing else but the finished trials before it. So a search that is killed and resumed finds what
 an undisturbed one finds.
 
-A trial is ended early where Wilcoxon's signed-rank test, paired by instance, says with
-:data:`SURE` that it is worse than the best so far (Optuna's ``WilcoxonPruner``, made for
-evaluations instance by instance). Each trial meets the instances in an order of its own.
+A trial that is surely worse than the best so far is ended early (:mod:`pats_opt.tuning.prune`).
+Each trial meets the instances in an order of its own, so that none rules which are ended.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ from pats_opt.report.statistics import ratio
 from pats_opt.tuning.draws import WORD, distributions, drawn, holds, quiet, suggested
 from pats_opt.tuning.measure import Crew
 from pats_opt.tuning.plan import JOURNAL, Plan
-
-#: Level of the test that ends a trial early.
-SURE = 0.05
+from pats_opt.tuning.prune import surely_worse
 
 #: A ratio of losses counts as at least and at most this, as one of them may be 0.
 LEAST_RATIO, MOST_RATIO = 1e-6, 1e6
@@ -61,8 +58,9 @@ class Trial(Struct, frozen=True, kw_only=True):
         number: 0 for the defaults, then in the order of trying.
         params: The parameters that are searched, with their values.
         end: How it ended.
-        value: Mean of ``log(loss / the defaults' loss)`` over the instances run; infinite where it
-            failed.
+        value: Mean of ``log(loss / the defaults' loss)``; infinite where it failed. Of a pruned
+            trial an estimate: the value of the trial that was best then, plus the mean difference
+            to it on the instances that were run.
         losses: By train instance; None where it was not run or there is no schedule.
         runs: How many runs it took; 0 where an earlier trial had the same parameters.
         seconds: Of all its runs together.
@@ -103,7 +101,6 @@ class Search:
                     JournalFileBackend(journal, lock_obj=_OurFolder(journal))
                 ),
                 direction="minimize",
-                pruner=optuna.pruners.WilcoxonPruner(p_threshold=SURE),
                 load_if_exists=True,
             )
         self.trials: list[Trial] = []
@@ -185,7 +182,6 @@ class Search:
                 distributions={
                     k: v for d in inside for k, v in distributions(d, params[d.name]).items()
                 },
-                intermediate_values={i: 0.0 for i, loss in enumerate(losses) if loss is not None},
                 user_attrs={ATTRIBUTE: msgspec.to_builtins(trial)},
             )
         )
@@ -201,9 +197,9 @@ class Search:
         same = next((t for t in self.trials if t.params == params), None)
         try:
             trial = (
-                self._tried(asked, number, params, crew, stopped)
+                self._tried(number, params, crew, stopped)
                 if same is None
-                else self._again(asked, number, same)
+                else msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
             )
         except BaseException:
             self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
@@ -214,18 +210,15 @@ class Search:
         return trial
 
     def _tried(
-        self,
-        asked: optuna.Trial,
-        number: int,
-        params: dict[str, Any],
-        crew: Crew,
-        stopped: Callable[[], bool],
+        self, number: int, params: dict[str, Any], crew: Crew, stopped: Callable[[], bool]
     ) -> Trial:
         """Run new parameters on the train instances, in an order of the trial's own."""
         rng = np.random.default_rng([self._plan.config.seed, number])
         order = [self.counted[i] for i in rng.permutation(len(self.counted))]
         losses: list[float | None] = [None] * len(self._plan.train)
+        rival = best(self.trials)
         logs: list[float] = []
+        rivals: list[float] = []  # what the best so far gave on the same instances
         end, error, seconds = End.COMPLETE, None, 0.0
         results = crew.run(params, [self._plan.train[i] for i in order], stopped)
         for i, found in zip(order, results, strict=False):
@@ -235,33 +228,32 @@ class Search:
                 break
             losses[i] = found.loss
             logs.append(self._log_ratio(i, found.loss))
-            asked.report(logs[-1], i)
+            rivals.append(self._log_ratio(i, rival.losses[i]))
             last = len(logs) == len(order)
-            if self._plan.config.prune and not last and asked.should_prune():
+            if self._plan.config.prune and not last and surely_worse(logs, rivals):
                 end = End.PRUNED
                 break
         results.close()
+        value = math.inf
+        if end is End.COMPLETE:
+            value = math.fsum(logs) / len(logs)
+        elif end is End.PRUNED:
+            value = rival.value + (math.fsum(logs) - math.fsum(rivals)) / len(logs)
         return Trial(
             number=number,
             params=params,
             end=end,
-            value=math.inf if end is End.FAILED else math.fsum(logs) / len(logs),
+            value=value,
             losses=losses,
             runs=len(logs) + (end is End.FAILED),
             seconds=seconds,
             error=error,
         )
 
-    def _again(self, asked: optuna.Trial, number: int, same: Trial) -> Trial:
-        """A trial of parameters tried before, whose runs would only repeat themselves."""
-        for i, loss in enumerate(same.losses):
-            if loss is not None:
-                asked.report(self._log_ratio(i, loss), i)
-        return msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
-
-    def _log_ratio(self, place: int, loss: float) -> float:
+    def _log_ratio(self, place: int, loss: float | None) -> float:
         before = self.trials[0].losses[place]
-        assert before is not None, "only instances with a reference are run"
+        assert before is not None, "only instances that count are run"
+        assert loss is not None, "a complete trial has a loss on each of them"
         return log_ratio(loss, before)
 
     def _seed(self, number: int) -> int:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pats_opt.tuning.search import Search, Trial
     from pats_opt.tuning.verdict import TuneResult
 
-#: What a search needs beyond the base installation.
-PACKAGES = ("optuna", "scipy")
-
 
 def prepare(config: Config, folder: Path, *, resume: bool = False) -> Plan:
     """Settle a search in its folder, before anything is run.
@@ -37,11 +34,8 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> Plan:
             folder that holds a search (none, where resumed), or one of another plan.
         InfeasibleError: an instance has no schedule at all.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"'tune' needs {' and '.join(missing)}", mend="pip install 'pats-opt[tune]'"
-        )
+    if find_spec("optuna") is None:
+        raise InputError("'tune' needs Optuna", mend="pip install 'pats-opt[tune]'")
     if not resume:
         plans.refuse_begun(folder)
         plan = plans.make_plan(config, folder)
