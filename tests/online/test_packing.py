@@ -121,3 +121,54 @@ def test_open_batch_takes_the_first_option_in_time() -> None:
     assert batch is not None
     assert batch.members == [(0, 1)]
     assert open_batch(problem.site, state, job, (0, 1, 2), tick=2, victims=lru) is None
+
+
+def test_a_batch_without_room_for_the_least_is_full() -> None:
+    """10 GiB: after 5 GiB, 3 are free beside a of 2; with b evicted (if it were there) as many."""
+    problem = problem_of(
+        document(
+            request("r0", demand={"vram_gib": 5.0}),
+            request("r1", demand={"vram_gib": 3.5}, adapter="b"),
+            adapters=ADAPTERS,
+            switching=MIXED,
+        )
+    )
+    leader, other = problem.jobs
+    lru = LeastRecentlyUsed(problem.site)
+    for resident, least_gib, full in (
+        (A, 3.0, False),
+        (A, 3.5, True),
+        (A | B, 3.0, False),  # 1 GiB is free, and 2 of b that could go
+        (A | B, 3.5, True),
+    ):
+        batch = BatchBuilder(
+            problem.site,
+            GpuState(0, resident),
+            resident,
+            tick=0,
+            victims=lru,
+            least=problem.site.amounts({"vram_gib": least_gib}),
+        )
+        assert not batch.full
+        assert batch.add(leader, 0)
+        assert batch.full is full
+        assert not batch.add(other, 0, load=True)
+
+
+def test_loading_evicts_idle_residents_only_as_needed() -> None:
+    """Beside a (2) and r0 (3) are 5 GiB: c and r1 of 3 take them all, so b has to go."""
+    problem = problem_of(
+        document(
+            request("r0", demand={"vram_gib": 3.0}),
+            request("r1", demand={"vram_gib": 3.0}, adapter="c"),
+            request("r2", demand={"vram_gib": 3.5}, adapter="c"),
+            adapters=ADAPTERS,
+            switching=MIXED,
+        )
+    )
+    lru = LeastRecentlyUsed(problem.site)
+    for last, fits, residents in ((1, True, A | C), (2, False, A | B)):
+        batch = BatchBuilder(problem.site, GpuState(0, A | B), A | B, tick=0, victims=lru)
+        assert batch.add(problem.jobs[0], 0)
+        assert batch.add(problem.jobs[last], 0, load=True) is fits
+        assert batch.resident == residents

@@ -54,7 +54,15 @@ class Dispatcher:
             options = [desk.option(job)]
             if desk.site.horizon is not None:  # the fewest steps may end in time where it does not
                 options.append(fewest_steps(job))
-            batch = open_batch(desk.site, gpu, job, options, tick=tick, victims=desk.evictions)
+            batch = open_batch(
+                desk.site,
+                gpu,
+                job,
+                options,
+                tick=tick,
+                victims=desk.evictions,
+                least=desk.waiting.least,
+            )
             if batch is None:
                 desk.waiting.hide(gpu.index, job)
                 continue

@@ -56,13 +56,24 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
 
 def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""
-    if adapter not in gpu.resident:  # as Site.switch says, without building sets: rules live in here
+    if (
+        adapter not in gpu.resident
+    ):  # as Site.switch says, without building sets: rules live in here
         return site.load_seconds(adapter, gpu.resident)
     return 0.0 if gpu.active is None or gpu.active == {adapter} else site.activate_s
 
 
 class BatchBuilder:
     """A batch under construction on an idle GPU; what is added keeps every rule.
+
+    Args:
+        site: Where it runs.
+        gpu: The GPU.
+        resident: Adapters that are resident while it runs.
+        tick: The current tick.
+        victims: Which residents go when a member's adapter is loaded; None: none is loaded.
+        least: No request that waits needs less than this of any resource, so that a batch without
+            room for it is full; None where that is not known.
 
     Attributes:
         gpu: The GPU.
@@ -71,6 +82,8 @@ class BatchBuilder:
         members: ``(job index, option)`` of each.
         active: Adapters that they use.
         free: What is left of each resource of the site; None where it is unlimited.
+        full: Whether nobody can join: the step-time table ends here, or there is no room for the
+            least of demands, not even with all idle residents evicted.
     """
 
     def __init__(
@@ -78,10 +91,12 @@ class BatchBuilder:
         site: Site,
         gpu: GpuState,
         resident: Adapters,
+        *,
         tick: int,
         victims: Victims | None = None,
+        least: Amounts | None = None,
     ) -> None:
-        self._site, self._tick, self._victims = site, tick, victims
+        self._site, self._tick, self._victims, self._least = site, tick, victims, least
         self.gpu = gpu
         self.resident = resident
         self.jobs: list[Job] = []
@@ -89,24 +104,33 @@ class BatchBuilder:
         self.active: Adapters = frozenset()
         self.free = list(site.room(gpu.index, resident))
         self._steps: list[int] = []
+        self._measure()
+
+    def _measure(self) -> None:
+        """What holds until the next member joins."""
+        idle, size = self.resident - self.active, self._site.adapter_vram
+        self._idle_vram = sum([size[a] for a in idle]) if idle else 0
+        largest = self._site.clock.largest
+        self.full = (largest is not None and len(self.jobs) >= largest) or (
+            self._least is not None and not self._could_hold(self._least, self._idle_vram)
+        )
 
     @property
     def ends(self) -> bool:
         """Whether it must end by a hard horizon, so that members' steps matter to what fits."""
         return self._site.horizon is not None
 
-    @property
-    def full(self) -> bool:
-        """Whether the step-time table ends here."""
-        largest = self._site.clock.largest
-        return largest is not None and len(self.jobs) >= largest
-
     def holds(self, job: Job) -> bool:
         """Whether ``job`` fits beside the members, its adapter being resident."""
-        for need, room in zip(job.demand, self.free, strict=True):
-            if room is not None and need > room:
+        return not self.full and self._could_hold(job.demand, 0)
+
+    def _could_hold(self, demand: Amounts, vram: int) -> bool:
+        """Whether there is room for ``demand`` with so much more memory free."""
+        for need, room in zip(demand, self.free, strict=True):
+            if room is not None and need > room + vram:
                 return False
-        return not self.full
+            vram = 0  # memory is the first resource
+        return True
 
     def add(self, job: Job, option: int, *, load: bool = False) -> bool:
         """Add ``job``; False, and nothing changes, where a rule forbids it.
@@ -116,9 +140,11 @@ class BatchBuilder:
             option: How it is run.
             load: Whether its adapter may be loaded for it, at the cost of a longer switch.
         """
-        active = self.active if job.adapter in self.active else self.active | {job.adapter}
-        if len(active) > self._site.max_per_batch:
-            return False
+        active = self.active
+        if job.adapter not in active:
+            if len(active) == self._site.max_per_batch:
+                return False
+            active = active | {job.adapter}
         if job.adapter not in self.resident:
             return load and self._load(job, option)
         if not self.holds(job):
@@ -134,12 +160,15 @@ class BatchBuilder:
             None if room is None else room - need
             for need, room in zip(job.demand, self.free, strict=True)
         ]
+        self._measure()
         return True
 
     def _load(self, job: Job, option: int) -> bool:
         """Add a job whose adapter is loaded for it, where there is room for both."""
-        if self._victims is None or not self._could_hold(job):
+        if self._victims is None or self.full:
             return False
+        if not self._could_hold(job.demand, self._idle_vram - self._site.adapter_vram[job.adapter]):
+            return False  # not even with every idle resident evicted
         resident = make_room(self._site, self.gpu, [*self.jobs, job], self._victims)
         if resident is None:
             return False
@@ -154,17 +183,6 @@ class BatchBuilder:
             return True
         self.resident, self.free = before
         return False
-
-    def _could_hold(self, job: Job) -> bool:
-        """Whether ``job`` fits once its adapter is loaded and every idle resident evicted."""
-        vram, *others = self.free
-        if vram is not None:
-            sizes = self._site.adapter_vram
-            vram += sum([sizes[a] for a in self.resident - self.active]) - sizes[job.adapter]
-        for need, room in zip(job.demand, (vram, *others), strict=True):
-            if room is not None and need > room:
-                return False
-        return not self.full
 
     def _end(self, active: Adapters, steps: int) -> int:
         start = self._tick + self.gpu.switch_ticks(self._site, self.resident, active)
@@ -193,13 +211,14 @@ def open_batch(
     *,
     tick: int,
     victims: Victims,
+    least: Amounts | None = None,
 ) -> BatchBuilder | None:
     """A batch on ``gpu`` led by ``job``, with the first of ``options`` that ends by the horizon.
 
-    None where none does, or where the job does not fit.
+    None where none does, or where the job does not fit. The rest is as for :class:`BatchBuilder`.
     """
     resident = make_room(site, gpu, (job,), victims)
     if resident is None:
         return None
-    batch = BatchBuilder(site, gpu, resident, tick, victims)
+    batch = BatchBuilder(site, gpu, resident, tick=tick, victims=victims, least=least)
     return batch if any(batch.add(job, option) for option in options) else None

@@ -24,6 +24,9 @@ class Waiting:
     With GPUs of different sizes a job that only a busy GPU can hold is then never looked at again
     and again. A job that cannot start on a GPU now, because the hard horizon leaves no time or the
     GPU has switched ahead, can be hidden from that GPU for the rest of a decision.
+
+    Attributes:
+        least: The least that any job so far has needed of each resource; None before the first.
     """
 
     def __init__(self, site: Site) -> None:
@@ -33,6 +36,7 @@ class Waiting:
         self._demands: dict[int, dict[Amounts, int]] = {}  # adapter -> demand -> jobs
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._count = 0
+        self.least: Amounts | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -48,7 +52,11 @@ class Waiting:
             queues[hosts] = OrderedDict()
         queues[hosts][job.index] = job
         demands = self._demands[job.adapter]
-        demands[job.demand] = demands.get(job.demand, 0) + 1
+        if job.demand in demands:
+            demands[job.demand] += 1
+        else:
+            demands[job.demand] = 1
+            self.least = tuple(map(min, self.least or job.demand, job.demand))
         if hosts not in self._order:
             self._order[hosts] = OrderedDict()
         self._order[hosts][job.index] = job
