@@ -30,6 +30,7 @@ BUILT_IN: dict[str, str] = {
     "cpsat": "pats_solvers.cpsat:CpSat",
     "lagrangian": "pats_solvers.lagrangian:Lagrangian",
     "local-search": "pats_solvers.local:LocalSearch",
+    "belady": "pats_solvers.belady:Belady",
     "pats": "pats_solvers.online.pats:Pats",
     "fifo": "pats_solvers.online.fifo:Fifo",
     "exhaustive": "pats_solvers.online.exhaustive:Exhaustive",
