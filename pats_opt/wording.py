@@ -17,7 +17,8 @@ def percent(share: float | None) -> str:
     if math.isinf(share):
         return "∞"
     value = 100 * share
-    digits = 0 if value >= 9.95 or value < 1e-6 else 1 if value >= 0.095 else 2
+    size = abs(value)
+    digits = 0 if size >= 9.95 or size < 1e-6 else 1 if size >= 0.095 else 2
     return f"{value:.{digits}f} %"
 
 

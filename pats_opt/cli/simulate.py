@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,10 +10,40 @@ import click
 from pats_opt.cli import common
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pats_opt.metrics import AdapterMetrics
     from pats_opt.policy import Policy
+    from pats_opt.solving import Result
 
 #: How many figures the loss and its terms are told with.
 DIGITS = 6
+
+#: Adapters in the table for people, those with most requests first; ``--json`` has all.
+MOST_ADAPTERS = 20
+
+#: Columns where the output is no terminal, so that a file's lines are never folded.
+PLAIN_WIDTH = 240
+
+#: The table by adapter: headings, and the figures below them; what matters least comes last, as a
+#: narrow terminal leaves it out.
+ADAPTER_COLUMNS = {
+    "requests": "requests",
+    "latency, s": "latency_mean_s",
+    "p95": "latency_p95_s",
+    "wait, s": "wait_mean_s",
+    "max": "wait_max_s",
+    "loads": "loads",
+    "load, s": "load_s",
+    "GPU time": "serving_share",
+    "loss": "loss_share",
+    "queue max": "queue_max",
+    "batches": "batches",
+    "batch size": "mean_batch",
+    "rejected": "rejected",
+}
+
+Group = tuple[str, list[tuple[str, str]]]
 
 
 @click.command("simulate")
@@ -34,20 +65,32 @@ def command(
 ) -> None:
     """Run an online policy over INSTANCE, event by event, and check what it did.
 
-    The policy sees each request when it arrives, never before.
+    The policy sees each request when it arrives, never before. With --json, "metrics" has the
+    figures of the whole run, "adapters" the table by adapter, and "queue" how many wait over time,
+    in at most 200 buckets.
     """
+    import msgspec
+
     from pats_opt.files import read_instance, write_schedule
+    from pats_opt.metrics import adapter_table, queue_series
+    from pats_opt.problem import Problem
     from pats_opt.solving import require_schedule, solve
 
     chosen = _policy(policy, params)
-    result = solve(read_instance(instance), chosen, seed=seed)
+    problem = Problem(read_instance(instance))
+    result = solve(problem, chosen, seed=seed)
     require_schedule(result)
     if output is not None:
         write_schedule(result.schedule, output)
+    adapters = adapter_table(problem, result.replayed)
+    queue = queue_series(problem, result.replayed)
     if as_json:
-        common.print_json(result.summary())
+        tables = msgspec.to_builtins({"adapters": adapters, "queue": queue})
+        common.print_json({**result.summary(), **tables})
     else:
-        _print(result.summary(), output)
+        _print(list(_groups(result)), adapters)
+        if output is not None:
+            click.echo(f"written to {output}")
 
 
 def _policy(spec: str, params: dict[str, str]) -> Policy:
@@ -69,30 +112,160 @@ def _policy(spec: str, params: dict[str, str]) -> Policy:
     )
 
 
-def _print(summary: dict[str, Any], output: str | None) -> None:
-    """The result for people, on standard output."""
-    done, terms, metrics = summary["details"], summary["terms"], summary["metrics"]
-    params = ", ".join(f"{key}={value}" for key, value in summary["params"].items())
-    mean_s = done["decision_s"] / max(1, done["decisions"])
-    rows: list[tuple[str, str]] = [
-        ("policy", summary["solver"] + (f" ({params})" if params else "")),
-        ("loss", f"{summary['loss']:.{DIGITS}g}"),
-        *((f"  {name}", f"{value:.{DIGITS}g}") for name, value in terms.items()),
-        ("utility", f"{summary['utility']:.{DIGITS}g}"),
-        ("events", str(done["events"])),
+def _groups(result: Result) -> Iterator[Group]:
+    """The result for people, in groups of lines: what it is about, and the figures."""
+    from pats_opt.plot.style import label
+    from pats_opt.wording import figure, number, percent
+
+    made, terms, done = result.metrics, result.terms, result.details
+    assert made is not None
+    assert terms is not None
+
+    def spread(**values: float | None) -> str:
+        return ", ".join(f"{name} {number(value)}" for name, value in values.items())
+
+    params = ", ".join(f"{key}={value}" for key, value in result.params.items())
+    losses = ((name, getattr(terms, name)) for name in terms.__struct_fields__)
+    yield (
+        label(result.solver, 60) + (f" ({params})" if params else ""),
+        [
+            ("loss", f"{result.loss:.{DIGITS}g}"),
+            *((f"  {name}", f"{value:.{DIGITS}g}") for name, value in losses),
+            ("utility", f"{result.utility:.{DIGITS}g}"),
+        ],
+    )
+    requests = [
+        ("served", f"{made.served}, rejected {made.rejected}, late {made.deadline_misses}"),
         (
-            "decisions",
-            f"{done['decisions']}, {done['decision_s']:.3g} s in all, {1e3 * mean_s:.3g} ms each, "
-            f"{1e3 * done['longest_decision_s']:.3g} ms the longest",
+            "latency, s",
+            spread(
+                mean=made.latency_mean_s,
+                p50=made.latency_p50_s,
+                p95=made.latency_p95_s,
+                p99=made.latency_p99_s,
+                max=made.latency_max_s,
+            ),
         ),
-        *((name, _figure(value)) for name, value in metrics.items()),
+        (
+            "wait, s",
+            spread(
+                mean=made.wait_mean_s,
+                p95=made.wait_p95_s,
+                p99=made.wait_p99_s,
+                max=made.wait_max_s,
+            )
+            + f" (request {figure(made.wait_max_request)})",
+        ),
+        ("queue", f"mean {number(made.queue_mean)}, max {made.queue_max} waiting"),
+        (
+            "throughput",
+            f"{number(made.throughput_per_s)} requests/s, {number(made.steps_per_s)} steps/s",
+        ),
+        (
+            "quality",
+            f"mean {number(made.quality_mean)}, {percent(made.steps_saved_share)} of steps saved",
+        ),
     ]
-    if output is not None:
-        rows.append(("written", output))
-    width = max(len(name) for name, _ in rows)
-    click.echo("\n".join(f"{name:{width}}  {text}" for name, text in rows))
+    if made.starved is not None:
+        bound = number(result.params["max_wait_s"])
+        requests.insert(3, ("starved", f"{made.starved} waited longer than {bound} s"))
+    yield "requests", requests
+    yield (
+        "GPUs",
+        [
+            (
+                "time",
+                f"{percent(made.busy_share)} serving, {percent(made.switching_share)} switching, "
+                f"{percent(made.idle_share)} idle, of {number(made.makespan_s, 6)} s",
+            ),
+            ("serving/used", f"{percent(made.serving_of_used)} of serving and switching"),
+            ("batches", f"{made.batches} of {number(made.mean_batch)} on average"),
+            (
+                "switches",
+                f"{made.switches} in {number(made.switching_s)} s; {made.loads} loads, "
+                f"{made.evictions} evictions",
+            ),
+            (
+                "cache hits",
+                f"{percent(made.hit_share)} of requests, {percent(made.batch_hit_share)} of "
+                "batches",
+            ),
+            ("VRAM peak", f"{number(made.vram_peak_gib)} GiB"),
+        ],
+    )
+    yield (
+        "fairness among adapters",
+        [
+            ("Jain's index", f"{number(made.jain)} of mean latencies"),
+            ("worst", f"{figure(made.worst_adapter)}: p95 {number(made.worst_adapter_p95_s)} s"),
+        ],
+    )
+    yield "decisions", list(_decisions(done))
 
 
-def _figure(value: float | None) -> str:
-    """A figure of the metrics; their names carry the units."""
-    return "none" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+def _decisions(done: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What deciding took."""
+    mean_s = done["decision_s"] / max(1, done["decisions"])
+    each = {
+        "mean": mean_s,
+        "p50": done.get("decision_p50_s"),
+        "p99": done.get("decision_p99_s"),
+        "max": done["longest_decision_s"],
+    }
+    yield "events", str(done["events"])
+    yield "decisions", f"{done['decisions']} in {done['decision_s']:.3g} s"
+    yield (
+        "each, ms",
+        ", ".join(f"{name} {1e3 * s:.3g}" for name, s in each.items() if s is not None),
+    )
+
+
+def _print(groups: Sequence[Group], adapters: Sequence[AdapterMetrics]) -> None:
+    """Groups of lines and the table by adapter, on standard output."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    for name, rows in groups:
+        console.print(Text(name, style="bold"))
+        width = max(len(what) for what, _ in rows)
+        for what, text in rows:
+            console.print(Text(f"  {what:{width}}  {text}"))
+        console.print()
+    shown = sorted(adapters, key=lambda a: -a.requests)[:MOST_ADAPTERS]
+    names = list(ADAPTER_COLUMNS)
+    unbounded = console.options.update(width=PLAIN_WIDTH)
+    while names:
+        needed = console.measure(_table(shown, names), options=unbounded).maximum
+        if needed <= console.width:
+            break
+        names.pop()
+    if shown:
+        console.print(_table(shown, names))
+    left = [f"{len(adapters) - len(shown)} more adapters"] if len(shown) < len(adapters) else []
+    left += [heading for heading in ADAPTER_COLUMNS if heading not in names]
+    if left:
+        console.print(f"not shown here, but with --json: {'; '.join(left)}")
+
+
+def _table(adapters: Sequence[AdapterMetrics], headings: Sequence[str]) -> Table:
+    """The table by adapter with these columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pats_opt.wording import figure, number, percent
+
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("adapter", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for adapter in adapters:
+        values = [
+            (name, getattr(adapter, name))
+            for name in (ADAPTER_COLUMNS[heading] for heading in headings)
+        ]
+        texts = [percent(v) if name.endswith("_share") else number(v) for name, v in values]
+        table.add_row(Text(figure(adapter.adapter)), *texts)
+    return table

@@ -190,6 +190,22 @@ def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
     )
 
 
+def shared(
+    cases: Sequence[Case], solvers: Sequence[SolverInfo]
+) -> tuple[list[Case], list[SolverInfo]]:
+    """Instances and solvers that can be compared: each of these has a schedule for each of those.
+
+    Solvers with a schedule for less than half of the instances are left out.
+    """
+
+    def has(case: Case, solver: SolverInfo) -> bool:
+        row = case.row(solver.spec)
+        return row is not None and row.loss is not None
+
+    kept = [s for s in solvers if 2 * sum(has(case, s) for case in cases) >= len(cases)]
+    return [case for case in cases if all(has(case, s) for s in kept)], kept
+
+
 def _label(instance: InstanceInfo, names: Counter[str]) -> str:
     """An instance's name, told apart where two share it."""
     alone = names[instance.name] == 1

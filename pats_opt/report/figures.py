@@ -10,7 +10,7 @@ from msgspec import Struct
 from pats_opt.loss import LossTerms
 from pats_opt.plot import style
 from pats_opt.report import tradeoff
-from pats_opt.report.collect import Case, Table
+from pats_opt.report.collect import Case, Table, shared
 from pats_opt.report.runs import SolverInfo
 from pats_opt.report.statistics import ratio
 
@@ -184,25 +184,19 @@ def instances(
 def _terms(table: Table) -> Picture | None:
     """What each solver's loss is made of."""
     cases = [case for case in table.cases if case.best]
-    solvers = [s for s in table.solvers if 2 * _served(cases, s) >= len(cases)]
-    shared = [c for c in cases if all((r := c.row(s.spec)) and r.loss is not None for s in solvers)]
-    if not shared or not solvers:
+    both, solvers = shared(cases, table.solvers)
+    if not both or not solvers:
         return None
     drawn = style.figure(6.6, 1.3 + 0.34 * len(solvers))
     ax = drawn.add_subplot()
-    terms(ax, shared, solvers)
+    terms(ax, both, solvers)
     return Picture(
         title="What the loss is made of",
         svg=style.svg(drawn, "terms", "Mean loss by term, a bar a solver"),
-        caption=f"Mean over the {len(shared)} instances that all of these solvers have a schedule "
+        caption=f"Mean over the {len(both)} instances that all of these solvers have a schedule "
         "for, each instance's loss taken as a multiple of the lowest known. Solvers with a "
         "schedule for less than half of the instances are left out.",
     )
-
-
-def _served(cases: Sequence[Case], solver: SolverInfo) -> int:
-    """For how many instances a solver has a schedule."""
-    return sum(1 for c in cases if (row := c.row(solver.spec)) and row.loss is not None)
 
 
 def terms(ax: Axes, cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> None:

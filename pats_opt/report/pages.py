@@ -9,137 +9,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pats_opt import __version__
 from pats_opt.errors import one_line
 from pats_opt.files import write_bytes
 from pats_opt.loss import LossTerms
 from pats_opt.metrics import Metrics
-from pats_opt.report.collect import Case, Row, Table, Total
+from pats_opt.report.collect import Case, Row, Table
+from pats_opt.report.columns import MEANS, RESULTS, SERVICE, TRADEOFF, WAITING, totals_columns
 from pats_opt.report.config import Config
-from pats_opt.report.runs import End
+from pats_opt.report.service import Deciding, deciding, services, starvations
 from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
 from pats_opt.report.summary import sentences
-from pats_opt.report.tradeoff import Step, tradeoffs
+from pats_opt.report.tradeoff import tradeoffs
 from pats_opt.wording import number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-
-class Column(NamedTuple):
-    """A column of a table: its heading, and the text of a row's cell."""
-
-    heading: str
-    text: Callable[[Any], str]
-
-
-def metric(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
-    """A column that shows one of the metrics."""
-
-    def text(row: Row) -> str:
-        metrics = row.record.metrics if row.record else None
-        return show(None if metrics is None else getattr(metrics, name))
-
-    return Column(heading, text)
-
-
-def seconds(value: float | None) -> str:
-    """Seconds to a hundredth."""
-    return number(None) if value is None else f"{value:.2f}"
-
-
-#: What each run achieved.
-RESULTS = (
-    Column("end", lambda row: row.verdict),
-    Column("loss", lambda row: number(row.loss, 5)),
-    Column("bound", lambda row: number(row.record.bound if row.record else None, 5)),
-    Column("gap to best bound", lambda row: percent(row.gap)),
-    Column("gap to optimum", lambda row: percent(row.optimum_gap)),
-    Column("loss above optimum", lambda row: percent(row.excess)),
-    Column("utility", lambda row: number(row.record.utility if row.record else None)),
-    Column("seconds", lambda row: seconds(row.record.seconds if row.record else None)),
-)
-
-#: How each run's schedule serves.
-SERVICE = (
-    metric("latency mean s", "latency_mean_s"),
-    metric("p50", "latency_p50_s"),
-    metric("p95", "latency_p95_s"),
-    metric("p99", "latency_p99_s"),
-    metric("max", "latency_max_s"),
-    metric("switches", "switches"),
-    metric("switching s", "switching_s"),
-    metric("GPU busy", "busy_share", percent),
-    metric("VRAM peak GiB", "vram_peak_gib"),
-    metric("late", "deadline_misses"),
-    metric("rejected", "rejected"),
-    metric("steps saved", "steps_saved_share", percent),
-)
-
-
-def term(heading: str, name: str) -> Column:
-    """A column that shows one term of the loss at a latency price."""
-
-    def text(step: Step) -> str:
-        terms = step.row.record.terms if step.row.record else None
-        return number(None if terms is None else getattr(terms, name))
-
-    return Column(heading, text)
-
-
-#: What a sweep's run achieved at its latency price.
-TRADEOFF = (
-    Column("latency price", lambda step: number(step.price)),
-    Column("latency mean s", lambda step: number(step.metric("latency_mean_s"))),
-    Column("p95", lambda step: number(step.metric("latency_p95_s"))),
-    Column("loss without latency", lambda step: number(step.other, 5)),
-    term("quality", "quality"),
-    term("switching", "switching"),
-    term("late", "late"),
-    term("rejection", "rejection"),
-    Column("gap at this price", lambda step: percent(step.row.gap)),
-    Column("end", lambda step: step.row.verdict),
-)
-
-
-#: Ends that the table of totals always tells; it tells others where they occur.
-ALWAYS = (End.FAILED, End.TIMED_OUT)
-
-
-def totals_columns(totals: Sequence[Total]) -> list[Column]:
-    """The table by class and solver; ends that no run had are left out but for the failures."""
-
-    def ended(end: str) -> Column:
-        return Column(end, lambda total: str(total.ends.get(end, 0)))
-
-    seen = {end for total in totals for end in total.ends}
-    told = [str(end) for end in End if end is not End.SOLVED and (end in seen or end in ALWAYS)]
-    return [
-        Column("runs", lambda total: str(total.runs)),
-        Column("proven optimal", lambda total: str(total.proven)),
-        Column("stopped at a limit", lambda total: str(total.stopped)),
-        *(ended(end) for end in [*told, *(["not run"] if "not run" in seen else [])]),
-        Column("gap to best bound", lambda t: _over(percent(t.gap), t.gaps, t.runs)),
-        Column(
-            "loss above optimum, median",
-            lambda t: (
-                _over(percent(t.excess.median), t.excess.count, t.runs)
-                if t.excess
-                else percent(None)
-            ),
-        ),
-        Column("seconds", lambda total: seconds(total.time_s)),
-    ]
-
-
-def _over(text: str, count: int, of: int) -> str:
-    """A mean, with how many runs it is over where that is not all of them."""
-    return text if count in (0, of) else f"{text} (of {count})"
 
 
 def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
@@ -193,6 +82,7 @@ def cell(text: object) -> str:
 def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
     """What both templates show, as plain names and texts."""
     records = [row.record for _, row in table.rows if row.record is not None]
+    compared, served = services(table)
     machines = {tuple(r.machine.items()): r.machine for r in records}
     versions = {tuple(r.versions.items()): r.versions for r in records}
     return {
@@ -211,6 +101,11 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
         "cases": table.cases,
         "results": RESULTS,
         "service": SERVICE,
+        "compared": compared,
+        "services": served,
+        "means": MEANS,
+        "starvations": starvations(table),
+        "waiting": WAITING,
         "tradeoffs": tradeoffs(table),
         "tradeoff": TRADEOFF,
         "failures": [
@@ -247,6 +142,7 @@ def size(case: Case) -> str:
 def runs_csv(table: Table) -> str:
     """One line a run, figures in full, empty where there is none."""
     terms, metrics = LossTerms.__struct_fields__, Metrics.__struct_fields__
+    decided = Deciding.__struct_fields__
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -266,6 +162,7 @@ def runs_csv(table: Table) -> str:
             *("loss_above_optimum", "loss_above_best_bound", "utility", "runtime_s", "wall_s"),
             *(f"loss_{name}" for name in terms),
             *metrics,
+            *decided,
             *("started", "schedule", "error"),
         ]
     )
@@ -291,11 +188,12 @@ def _line(case: Case, row: Row) -> list[object]:
         *((record.utility, record.runtime_s, record.wall_s) if record else (None, None, None)),
         *_fields(record.terms if record else None, LossTerms),
         *_fields(record.metrics if record else None, Metrics),
+        *_fields(deciding(record), Deciding),
         *((record.started, record.schedule) if record else (None, None)),
         f"{record.error.type}: {record.error.message}" if record and record.error else None,
     ]
 
 
-def _fields(values: object, kind: type[LossTerms] | type[Metrics]) -> list[object]:
+def _fields(values: object, kind: type[LossTerms | Metrics | Deciding]) -> list[object]:
     """The fields of a struct in order, empty for None."""
     return [None if values is None else getattr(values, name) for name in kind.__struct_fields__]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pats_opt.report.collect import Case, Row, Table
 from pats_opt.report.runs import FAILURES, End, SolverInfo
+from pats_opt.report.service import starvations
 from pats_opt.report.statistics import Spread, spread
 from pats_opt.schedule import Stop
 from pats_opt.solver import Kind
@@ -21,6 +22,7 @@ def sentences(table: Table) -> list[str]:
         *table.contradictions,
         *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.ONLINE),
         *_duels(table),
+        *_waits(table),
         *(_proves(table.cases, s) for s in table.solvers if s.kind in provers),
         *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.HEURISTIC),
         *_incomplete(table),
@@ -38,12 +40,14 @@ def _loses(cases: Sequence[Case], solver: SolverInfo) -> str:
         return f"{name}: no instance has both its schedule and a bound to hold it against."
     parts = []
     if proven is not None:
-        parts.append(f"loses {_spread(proven)} against the proven optimum over {_cases(proven)}")
+        parts.append(
+            f"loses {spread_text(proven)} against the proven optimum over {_cases(proven)}"
+        )
     if rest is not None:
         where = "" if proven is None else "the other "
         parts.append(
-            f"{'and ' if parts else 'loses '}at most {_spread(rest)} against the best bound over "
-            f"{where}{_cases(rest)} whose optimum is not proven"
+            f"{'and ' if parts else 'loses '}at most {spread_text(rest)} against the best bound "
+            f"over {where}{_cases(rest)} whose optimum is not proven"
         )
     return f"{name} {', '.join(parts)}."
 
@@ -57,7 +61,7 @@ def _proves(cases: Sequence[Case], solver: SolverInfo) -> str:
     opened = spread([row.gap for row in rows if row.gap is not None and not row.proven])
     text = f"{solver.spec} proved its schedule optimal on {proven} of {_number(len(rows))}"
     if opened is not None and solver.kind == Kind.EXACT:
-        text += f"; on the rest its gap to the best bound is {_spread(opened)}"
+        text += f"; on the rest its gap to the best bound is {spread_text(opened)}"
     return text + "."
 
 
@@ -68,6 +72,18 @@ def _duels(table: Table) -> Iterator[str]:
             f"higher on {d.losses}"
         )
         yield text + ("." if d.ratio is None else f"; median ratio of losses {number(d.ratio, 3)}.")
+
+
+def _waits(table: Table) -> Iterator[str]:
+    """What a bound on waiting costs, and what it is good for."""
+    for s in starvations(table):
+        if s.without is not None and s.cost is not None:
+            yield (
+                f"{s.solver.spec} against {s.without.spec}: a bound of {number(s.bound_s)} s on "
+                f"waiting costs {spread_text(s.cost)} of loss over {_cases(s.cost)}; the worst "
+                f"wait is {number(s.worst_shared_s)} s with it, {number(s.worst_without_s)} s "
+                "without."
+            )
 
 
 def _incomplete(table: Table) -> Iterator[str]:
@@ -97,7 +113,8 @@ def _rows(cases: Iterable[Case], solver: SolverInfo) -> Iterator[Row]:
             yield row
 
 
-def _spread(values: Spread) -> str:
+def spread_text(values: Spread) -> str:
+    """The median, with the smallest and largest where they differ."""
     if values.low == values.high:
         return percent(values.median)
     return f"{percent(values.median)} (median; {percent(values.low)} to {percent(values.high)})"

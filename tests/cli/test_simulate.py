@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pats_opt.cli import run
-from tests.support.zoo import document, request
+from tests.support.zoo import adapter, document, gpu, request
 
 
 @pytest.fixture
@@ -43,16 +43,71 @@ def test_json(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["loss"] == 5.0
 
 
-def test_text(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For people: every term, every metric, the decisions and their time."""
-    assert run(["simulate", str(instance), "--policy", "fifo"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    told = dict(line.strip().split("  ", 1) for line in lines)
-    assert told["policy"].strip() == "fifo (option=best)"
-    assert told["loss"].strip() == "5"
-    assert told["decisions"].strip().startswith("1, ")
-    for name in ("quality", "latency", "late", "switching", "rejection", "latency_p95_s"):
+def test_json_tables(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Besides the flat metrics, a table by adapter and the queue over time."""
+    assert run(["simulate", str(instance), "--policy", "fifo", "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert all(not isinstance(value, dict | list) for value in told["metrics"].values())
+    assert told["metrics"]["wait_max_s"] == 0.0
+    (line,) = told["adapters"]
+    assert (line["adapter"], line["served"], line["loss_share"]) == ("a", 2, 1.0)
+    assert told["queue"]["span_s"] == 4.0
+    assert told["queue"]["bucket_max"] == [0, 0, 0, 0]
+
+
+def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people: every term, the figures by what they are about, the decisions and their time."""
+    schedule = str(tmp_path / "schedule.json")
+    assert run(["simulate", str(instance), "--policy", "fifo", "-o", schedule]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert "\x1b" not in printed
+    told = dict(line.strip().split("  ", 1) for line in lines if line.startswith("  "))
+    told = {name: text.strip() for name, text in told.items()}
+    assert lines[0] == "fifo (eviction=lru, max_wait_s=None, adaptive_wait=False, option=best, " \
+        "threshold=0.5)"  # fmt: skip
+    assert told["loss"] == "5"
+    assert told["served"] == "2, rejected 0, late 0"
+    assert told["latency, s"] == "mean 2.5, p50 1, p95 4, p99 4, max 4"
+    assert told["wait, s"] == "mean 0, p95 0, p99 0, max 0 (request r0)"
+    assert told["time"] == "100 % serving, 0 % switching, 0 % idle, of 4 s"
+    assert told["cache hits"] == "100 % of requests, 100 % of batches"
+    assert told["worst"] == "a: p95 4 s"
+    assert told["decisions"].startswith("1 in ")
+    assert "starved" not in told
+    for name in ("quality", "latency", "late", "switching", "rejection", "Jain's index", "queue"):
         assert name in told
+    head, line = lines[-3].split(), lines[-2].split()
+    assert head[:2] == ["adapter", "requests"]
+    assert line[:3] == ["a", "2", "2.5"]
+    assert lines[-1] == f"written to {schedule}"
+
+
+def test_text_tells_who_starved(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", str(instance), "--policy", "fifo:max_wait_s=7.5"]) == 0
+    assert "starved     0 waited longer than 7.5 s" in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_and_many_adapters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns and adapters that are left out are named; ids do not mark anything up."""
+    names = ["[red]\x1b[31m", *(f"lora-{i}" for i in range(29))]
+    path = tmp_path / "instance.json"
+    requests = [request(f"r{i}", adapter=name) for i, name in enumerate(names)]
+    made = document(*requests, gpus=[gpu(resident=())], adapters=[adapter(n) for n in names])
+    path.write_text(json.dumps(made))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run(["simulate", str(path), "--policy", "fifo"]) == 0
+    printed = capsys.readouterr().out
+    assert "[red]" in printed
+    assert "\x1b[31m" not in printed
+    told = " ".join(printed.split())
+    assert "not shown here, but with --json: 10 more adapters; " in told
+    assert told.endswith("; batches; batch size; rejected")
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,10 @@ def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
     tables, columns = 0, 0
     for row in rows:
         count = row.replace("\\\\", "").replace("\\|", "").count("|")
-        if row.startswith(("| class", "| instance", "| policy")):
+        if row.startswith(("| class", "| instance", "| policy", "| solver")):
             tables, columns = tables + 1, count
         assert count == columns
-    assert tables == 4
+    assert tables == 6
     assert not any("<script" in line.replace("\\<", "") for line in lines)
 
 
@@ -139,6 +139,13 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
     assert (first["loss"], first["gap_optimum"], first["point"]) == ("4.0", "0.0", "optimal")
     assert float(second["loss_above_optimum"]) == 0.25
     assert (second["latency_p95_s"], second["loss_switching"]) == ("8.0", "2.5")
+    assert (second["wait_p99_s"], second["jain"], second["worst_adapter"]) == (
+        "7.0",
+        "0.96",
+        "pixel-art",
+    )
+    assert (second["decisions"], second["decision_mean_s"]) == ("8", "0.0005")
+    assert (first["decisions"], first["decision_p99_s"]) == ("", "")
     assert (crashed["loss"], crashed["gap_best_bound"]) == ("", "1.0")
     assert crashed["error"].endswith("SIGKILL")
 

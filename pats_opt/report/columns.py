@@ -1,0 +1,178 @@
+"""The columns of the report's tables: a heading, and the text of a row's cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pats_opt.report.collect import Row, Total
+from pats_opt.report.runs import End
+from pats_opt.report.service import deciding
+from pats_opt.report.summary import spread_text
+from pats_opt.report.tradeoff import Step
+from pats_opt.wording import number, percent
+
+
+class Column(NamedTuple):
+    """A column of a table: its heading, and the text of a row's cell."""
+
+    heading: str
+    text: Callable[[Any], str]
+
+
+def metric(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
+    """A column that shows one of the metrics."""
+
+    def text(row: Row) -> str:
+        metrics = row.record.metrics if row.record else None
+        return show(None if metrics is None else getattr(metrics, name))
+
+    return Column(heading, text)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to a hundredth."""
+    return number(None) if value is None else f"{value:.2f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Seconds as milliseconds."""
+    return number(None if value is None else 1e3 * value, 3)
+
+
+#: What each run achieved.
+RESULTS = (
+    Column("end", lambda row: row.verdict),
+    Column("loss", lambda row: number(row.loss, 5)),
+    Column("bound", lambda row: number(row.record.bound if row.record else None, 5)),
+    Column("gap to best bound", lambda row: percent(row.gap)),
+    Column("gap to optimum", lambda row: percent(row.optimum_gap)),
+    Column("loss above optimum", lambda row: percent(row.excess)),
+    Column("utility", lambda row: number(row.record.utility if row.record else None)),
+    Column("seconds", lambda row: seconds(row.record.seconds if row.record else None)),
+)
+
+#: How each run's schedule serves.
+SERVICE = (
+    metric("latency mean s", "latency_mean_s"),
+    metric("p50", "latency_p50_s"),
+    metric("p95", "latency_p95_s"),
+    metric("p99", "latency_p99_s"),
+    metric("max", "latency_max_s"),
+    metric("wait mean s", "wait_mean_s"),
+    metric("p99", "wait_p99_s"),
+    metric("max", "wait_max_s"),
+    metric("switches", "switches"),
+    metric("switching s", "switching_s"),
+    metric("cache hits", "hit_share", percent),
+    metric("GPU busy", "busy_share", percent),
+    metric("switching", "switching_share", percent),
+    metric("requests/s", "throughput_per_s"),
+    metric("Jain", "jain"),
+    metric("worst adapter p95 s", "worst_adapter_p95_s"),
+    metric("VRAM peak GiB", "vram_peak_gib"),
+    metric("late", "deadline_misses"),
+    metric("rejected", "rejected"),
+    metric("steps saved", "steps_saved_share", percent),
+    Column("decision p99 ms", lambda row: milliseconds(deciding(row.record).decision_p99_s)),
+)
+
+
+def mean(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
+    """A column that shows the mean of one of the metrics over instances."""
+    return Column(heading, lambda service: show(service.means[name]))
+
+
+#: How each solver serves, over instances.
+MEANS = (
+    mean("GPU serving", "busy_share", percent),
+    mean("switching", "switching_share", percent),
+    mean("idle", "idle_share", percent),
+    mean("serving of used", "serving_of_used", percent),
+    mean("requests/s", "throughput_per_s"),
+    mean("steps/s", "steps_per_s"),
+    mean("loads", "loads"),
+    mean("cache hits", "hit_share", percent),
+    mean("latency mean s", "latency_mean_s"),
+    mean("wait mean s", "wait_mean_s"),
+    mean("p99", "wait_p99_s"),
+    mean("worst", "wait_max_s"),
+    mean("queue", "queue_mean"),
+    mean("Jain", "jain"),
+    mean("worst adapter p95 s", "worst_adapter_p95_s"),
+    mean("decision mean ms", "decision_mean_s", milliseconds),
+    mean("p99", "decision_p99_s", milliseconds),
+)
+
+#: How long each policy lets requests wait.
+WAITING = (
+    Column("bound s", lambda starvation: number(starvation.bound_s)),
+    Column("instances", lambda starvation: str(starvation.runs)),
+    Column("wait mean s", lambda starvation: number(starvation.wait_mean_s)),
+    Column("p99", lambda starvation: number(starvation.wait_p99_s)),
+    Column("worst on any", lambda starvation: number(starvation.worst_s)),
+    Column("beyond the bound", lambda starvation: number(starvation.starved)),
+    Column("Jain", lambda starvation: number(starvation.jain)),
+    Column("worst without bound", lambda starvation: number(starvation.worst_without_s)),
+    Column("loss the bound costs", lambda s: spread_text(s.cost) if s.cost else percent(None)),
+)
+
+
+def term(heading: str, name: str) -> Column:
+    """A column that shows one term of the loss at a latency price."""
+
+    def text(step: Step) -> str:
+        terms = step.row.record.terms if step.row.record else None
+        return number(None if terms is None else getattr(terms, name))
+
+    return Column(heading, text)
+
+
+#: What a sweep's run achieved at its latency price.
+TRADEOFF = (
+    Column("latency price", lambda step: number(step.price)),
+    Column("latency mean s", lambda step: number(step.metric("latency_mean_s"))),
+    Column("p95", lambda step: number(step.metric("latency_p95_s"))),
+    Column("loss without latency", lambda step: number(step.other, 5)),
+    term("quality", "quality"),
+    term("switching", "switching"),
+    term("late", "late"),
+    term("rejection", "rejection"),
+    Column("gap at this price", lambda step: percent(step.row.gap)),
+    Column("end", lambda step: step.row.verdict),
+)
+
+
+#: Ends that the table of totals always tells; it tells others where they occur.
+ALWAYS = (End.FAILED, End.TIMED_OUT)
+
+
+def totals_columns(totals: Sequence[Total]) -> list[Column]:
+    """The table by class and solver; ends that no run had are left out but for the failures."""
+
+    def ended(end: str) -> Column:
+        return Column(end, lambda total: str(total.ends.get(end, 0)))
+
+    seen = {end for total in totals for end in total.ends}
+    told = [str(end) for end in End if end is not End.SOLVED and (end in seen or end in ALWAYS)]
+    return [
+        Column("runs", lambda total: str(total.runs)),
+        Column("proven optimal", lambda total: str(total.proven)),
+        Column("stopped at a limit", lambda total: str(total.stopped)),
+        *(ended(end) for end in [*told, *(["not run"] if "not run" in seen else [])]),
+        Column("gap to best bound", lambda t: _over(percent(t.gap), t.gaps, t.runs)),
+        Column(
+            "loss above optimum, median",
+            lambda t: (
+                _over(percent(t.excess.median), t.excess.count, t.runs)
+                if t.excess
+                else percent(None)
+            ),
+        ),
+        Column("seconds", lambda total: seconds(total.time_s)),
+    ]
+
+
+def _over(text: str, count: int, of: int) -> str:
+    """A mean, with how many runs it is over where that is not all of them."""
+    return text if count in (0, of) else f"{text} (of {count})"

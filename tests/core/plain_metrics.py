@@ -1,0 +1,182 @@
+"""The metrics again, from the two documents alone: request by request and tick by tick."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Member:
+    """A served request with what became of it; ticks."""
+
+    def __init__(self, request: Json, served: Json, batch: Batch, tick_s: float) -> None:
+        self.id: str = request["id"]
+        self.adapter: str = request["adapter"]
+        self.option: Json = request["options"][served["option"]]
+        self.most = max(option["steps"] for option in request["options"])
+        self.start = batch.start
+        self.arrival: int = math.ceil(request["arrival_s"] / tick_s - 1e-9)
+        self.wait = batch.start - self.arrival
+        self.latency: int = served["completion"] - self.arrival
+        self.batch = batch
+
+
+class Batch:
+    """A batch with its switch: who is loaded, what that costs, how long both take; ticks."""
+
+    def __init__(self, instance: Json, requests: Json, batch: Json, before: set[str]) -> None:
+        tick_s, slotted = instance["tick_s"], instance["service"]["kind"] == "slot"
+        loads = {a["id"]: a["load_s"] for a in instance["adapters"]}
+        for pair in instance["switching"]["pairs"]:
+            if pair["from"] == next(iter(before), None):
+                loads[pair["to"]] = pair["load_s"]
+        self.start: int = batch["start"]
+        self.load = {a: loads[a] for a in batch["load"]}
+        self.evictions = len(batch["evict"])
+        self.resident = (before - set(batch["evict"])) | set(batch["load"])
+        self.adapters = {requests[r["id"]]["adapter"] for r in batch["requests"]}
+        self.size = len(batch["requests"])
+        self.end = self.start + 1 if slotted else max(r["completion"] for r in batch["requests"])
+        self.switch_s = sum(self.load.values())
+        self.slotted = slotted
+        self.tick_s = tick_s
+
+    def activate(self, seconds: float, previous: Batch | None) -> None:
+        """Pay the activation where nothing is loaded and other adapters were active before."""
+        changed = previous is not None and previous.adapters != self.adapters
+        if not self.load and changed:
+            self.switch_s = seconds
+
+    @property
+    def switch_ticks(self) -> int:
+        """How long the switch takes."""
+        return 0 if self.slotted else math.ceil(self.switch_s / self.tick_s - 1e-9)
+
+
+class Plain:
+    """The metrics of a schedule document of an instance document (every key spelled out)."""
+
+    def __init__(self, instance: Json, schedule: Json) -> None:
+        self.instance = instance
+        self.tick_s: float = instance["tick_s"]
+        requests = {r["id"]: r for r in instance["requests"]}
+        residents = {g["id"]: set(g["resident"]) for g in instance["gpus"]}
+        self.batches: list[Batch] = []
+        self.members: list[Member] = []
+        for gpu in schedule["gpus"]:
+            resident, previous = residents[gpu["id"]], None
+            for stated in gpu["batches"]:
+                batch = Batch(instance, requests, stated, resident)
+                batch.activate(instance["switching"]["activate_s"], previous)
+                resident, previous = batch.resident, batch
+                self.batches.append(batch)
+                for served in stated["requests"]:
+                    self.members.append(Member(requests[served["id"]], served, batch, self.tick_s))
+        self.span = max((batch.end for batch in self.batches), default=0)
+        self.gpu_time = self.span * len(instance["gpus"])
+
+    def figures(self, bound_s: float | None) -> Json:
+        """Figures by the names of ``Metrics``."""
+        waits = [m.wait * self.tick_s for m in self.members]
+        worst = max(waits, default=None)
+        order = [r["id"] for r in sorted(self.instance["requests"], key=self._arrival)]
+        longest = [m.id for m in self.members if m.wait * self.tick_s == worst]
+        busy = sum(b.end - b.start for b in self.batches)
+        switching = sum(b.switch_ticks for b in self.batches)
+        missed = [m for m in self.members if m.adapter in m.batch.load]
+        adapters = self.by_adapter()
+        means = [line["latency_mean_s"] for line in adapters.values()]
+        span_s = self.span * self.tick_s
+        steps = sum(m.option["steps"] for m in self.members)
+        squares = sum(mean * mean for mean in means)
+        figures = {
+            "wait_mean_s": sum(waits) / len(waits) if waits else None,
+            "wait_p95_s": _at_least(0.95, waits),
+            "wait_p99_s": _at_least(0.99, waits),
+            "wait_max_s": worst,
+            "wait_max_request": min(longest, key=order.index, default=None),
+            "starved": None if bound_s is None else sum(w > bound_s + 1e-9 for w in waits),
+            "queue_mean": sum(m.wait for m in self.members) / self.span if self.span else 0.0,
+            "queue_max": self.queue_max(),
+            "throughput_per_s": len(self.members) / span_s if span_s else None,
+            "steps_per_s": steps / span_s if span_s else None,
+            "loads": sum(len(b.load) for b in self.batches),
+            "evictions": sum(b.evictions for b in self.batches),
+            "switching_s": sum(b.switch_s for b in self.batches),
+            "busy_share": busy / self.gpu_time if self.gpu_time else 0.0,
+            "switching_share": switching / self.gpu_time if self.gpu_time else 0.0,
+            "idle_share": 1 - (busy + switching) / self.gpu_time if self.gpu_time else 1.0,
+            "serving_of_used": busy / (busy + switching) if busy + switching else None,
+            "hit_share": 1 - len(missed) / len(self.members) if self.members else None,
+            "jain": (sum(means) ** 2 / len(means) / squares if squares else 1.0) if means else None,
+            "worst_adapter_p95_s": max(
+                (line["latency_p95_s"] for line in adapters.values()), default=None
+            ),
+            "steps_saved_share": 1 - steps / sum(m.most for m in self.members)
+            if self.members
+            else 0.0,
+        }
+        cold = [b for b in self.batches if b.adapters & set(b.load)]
+        figures["batch_hit_share"] = 1 - len(cold) / len(self.batches) if self.batches else None
+        return figures
+
+    def _arrival(self, request: Json) -> int:
+        seconds: float = request["arrival_s"]
+        return math.ceil(seconds / self.tick_s - 1e-9)
+
+    def by_adapter(self) -> dict[str, Json]:
+        """Figures by the names of ``AdapterMetrics``, for the adapters that are served."""
+        found = {}
+        for adapter in dict.fromkeys(m.adapter for m in self.members):
+            mine = [m for m in self.members if m.adapter == adapter]
+            latencies = [m.latency * self.tick_s for m in mine]
+            batches = {id(m.batch) for m in mine}
+            share = sum((m.batch.end - m.batch.start) / m.batch.size for m in mine)
+            found[adapter] = {
+                "served": len(mine),
+                "latency_mean_s": sum(latencies) / len(mine),
+                "latency_p95_s": _at_least(0.95, latencies),
+                "latency_max_s": max(latencies),
+                "wait_mean_s": sum(m.wait for m in mine) / len(mine) * self.tick_s,
+                "wait_max_s": max(m.wait for m in mine) * self.tick_s,
+                "queue_max": max(self.waiting(t, adapter) for t in range(self.span + 1)),
+                "loads": sum(adapter in b.load for b in self.batches),
+                "load_s": sum(b.load.get(adapter, 0.0) for b in self.batches),
+                "batches": len(batches),
+                "mean_batch": len(mine) / len(batches),
+                "serving_share": share / self.gpu_time if self.gpu_time else 0.0,
+            }
+        return found
+
+    def waiting(self, tick: int, adapter: str | None = None) -> int:
+        """How many wait from this tick to the next."""
+        asked = [m for m in self.members if adapter in (None, m.adapter)]
+        return sum(m.arrival <= tick < m.start for m in asked)
+
+    def queue_max(self) -> int:
+        """The most that wait."""
+        return max((self.waiting(t) for t in range(self.span)), default=0)
+
+    def buckets(self, count: int) -> tuple[list[float], list[int]]:
+        """Mean and most of those who wait, in this many equal parts of the span."""
+        means, most = [], []
+        for k in range(count):
+            left, right = k * self.span / count, (k + 1) * self.span / count
+            inside = [
+                (min(right, t + 1) - max(left, t), self.waiting(t))
+                for t in range(self.span)
+                if min(right, t + 1) - max(left, t) > 1e-9
+            ]
+            means.append(sum(width * level for width, level in inside) / (right - left))
+            most.append(max(level for _, level in inside))
+        return means, most
+
+
+def _at_least(share: float, values: list[float]) -> float | None:
+    """The smallest value that at least this share of the values does not exceed."""
+    for value in sorted(values):
+        if sum(v <= value for v in values) >= share * len(values) - 1e-9:
+            return value
+    return None
