@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -131,11 +133,12 @@ class Crew:
     def _submit(self, params: Mapping[str, Any], case: Case) -> Future[Measured]:
         config = self._plan.config
         task = (self._plan.target, dict(params), case, config.time_limit, config.seed)
-        try:
-            return self._pool.submit(measure, *task)
-        except BrokenProcessPool:  # a worker died since the last result
-            self._pool = self._new()
-            return self._pool.submit(measure, *task)
+        with _deaf():
+            try:
+                return self._pool.submit(measure, *task)
+            except BrokenProcessPool:  # a worker died since the last result
+                self._pool = self._new()
+                return self._pool.submit(measure, *task)
 
     def _result(
         self,
@@ -166,10 +169,21 @@ class Crew:
         return ProcessPoolExecutor(self._jobs, context, initializer=_begin_worker)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started meanwhile never hear Ctrl-C, which is the parent's; it hears it after."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    if hasattr(os, "setsid"):
-        os.setsid()
+    """End with the parent, however it ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -114,7 +114,11 @@ def report(plan: Plan, trials: Sequence[Trial], result: TuneResult) -> str:
         parts.append(f"Held fixed: {held}.")
     if result.left_out:
         parts.append(f"Left out, as the defaults fail there: {', '.join(result.left_out)}.")
-    parts += ["## Trials", f"{_ends(result)}; {result.runs} runs.", _best_trials(plan, trials)]
+    parts += [
+        "## Trials",
+        f"{_ends(result)}; {result.runs} runs. Of a pruned trial the change is estimated.",
+        _best_trials(plan, trials),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

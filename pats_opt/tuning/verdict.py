@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pats_opt.report.statistics import duel
 from pats_opt.tuning.plan import Plan
@@ -165,15 +165,24 @@ def compare(default: Losses, chosen: Losses, seed: int) -> Comparison:
 def by_class(
     cases: Sequence[Case], tested: tuple[Losses, Losses], seed: int
 ) -> dict[str, Comparison]:
-    """The comparison within each class; empty where there is but one."""
+    """The comparison within each class; empty where there is but one.
+
+    A class of few instances has no interval: it would be read as more than it is.
+    """
     groups: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
     for case, *pair in zip(cases, *tested, strict=True):
         groups[case.group].append((pair[0], pair[1]))
     if len(groups) < 2:
         return {}
-    return {
+    found = {
         group: compare([a for a, _ in pairs], [b for _, b in pairs], seed)
         for group, pairs in groups.items()
+    }
+    return {
+        group: structs.replace(
+            side, interval=side.interval if side.instances >= ROUGH_BELOW else None
+        )
+        for group, side in found.items()
     }
 
 

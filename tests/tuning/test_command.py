@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def started(*args: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     with process:
         try:
@@ -95,12 +97,17 @@ def test_killed_and_resumed(tmp_path: Path, instances: str) -> None:
     assert finished(out) == 10
 
 
-def test_ctrl_c_ends_cleanly(tmp_path: Path, instances: str, capsys: Capture) -> None:
-    """Status 0, a note, and the result of what is there; resuming does the rest."""
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_cleanly(tmp_path: Path, instances: str, capsys: Capture, jobs: str) -> None:
+    """Status 0, a note, and the result of what is there; resuming does the rest.
+
+    The whole group of processes gets the signal, as from a terminal.
+    """
     out = tmp_path / "out"
-    with started(SLOW, instances, "--only", "x", "--trials", "400", "-o", str(out)) as process:
+    args = [SLOW, instances, "--only", "x", "--trials", "400", "--jobs", jobs, "-o", str(out)]
+    with started(*args) as process:
         wait_for(lambda: finished(out) >= 3)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         printed, told = process.communicate()
     assert process.returncode == 0
     result = json.loads((out / "result.json").read_text())
@@ -121,7 +128,7 @@ def test_ctrl_c_before_anything(tmp_path: Path, instances: str) -> None:
     out = tmp_path / "out"
     with started("dial:wait_s=2", instances, "--only", "x", "-o", str(out)) as process:
         wait_for(lambda: finished(out) == 0 and (out / "journal.log").is_file())
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         _, told = process.communicate()
     assert process.returncode == 4
     assert "interrupted before the defaults were run" in told
