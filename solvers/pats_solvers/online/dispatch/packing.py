@@ -115,14 +115,19 @@ class BatchBuilder:
             self._least is not None and not self._could_hold(self._least, self._idle_vram)
         )
 
-    @property
-    def ends(self) -> bool:
-        """Whether it must end by a hard horizon, so that members' steps matter to what fits."""
-        return self._site.horizon is not None
+    def admits(self, job: Job, *, load: bool = False) -> bool:
+        """Whether adapters and resources allow ``job``, idle residents evicted where it is loaded.
 
-    def holds(self, job: Job) -> bool:
-        """Whether ``job`` fits beside the members, its adapter being resident."""
-        return not self.full and self._could_hold(job.demand, 0)
+        The horizon may still forbid it, and so may a GPU that has switched ahead.
+        """
+        if self.full or (
+            job.adapter not in self.active and len(self.active) == self._site.max_per_batch
+        ):
+            return False
+        if job.adapter in self.resident:
+            return self._could_hold(job.demand, 0)
+        spare = self._idle_vram - self._site.adapter_vram[job.adapter]
+        return load and self._victims is not None and self._could_hold(job.demand, spare)
 
     def _could_hold(self, demand: Amounts, vram: int) -> bool:
         """Whether there is room for ``demand`` with so much more memory free."""
@@ -140,15 +145,11 @@ class BatchBuilder:
             option: How it is run.
             load: Whether its adapter may be loaded for it, at the cost of a longer switch.
         """
-        active = self.active
-        if job.adapter not in active:
-            if len(active) == self._site.max_per_batch:
-                return False
-            active = active | {job.adapter}
-        if job.adapter not in self.resident:
-            return load and self._load(job, option)
-        if not self.holds(job):
+        if not self.admits(job, load=load):
             return False
+        if job.adapter not in self.resident:
+            return self._load(job, option)
+        active = self.active if job.adapter in self.active else self.active | {job.adapter}
         steps = job.options[option].steps
         if self._site.horizon is not None and self._end(active, steps) > self._site.horizon:
             return False
@@ -165,10 +166,7 @@ class BatchBuilder:
 
     def _load(self, job: Job, option: int) -> bool:
         """Add a job whose adapter is loaded for it, where there is room for both."""
-        if self._victims is None or self.full:
-            return False
-        if not self._could_hold(job.demand, self._idle_vram - self._site.adapter_vram[job.adapter]):
-            return False  # not even with every idle resident evicted
+        assert self._victims is not None, "admitted only where adapters may be loaded"
         resident = make_room(self._site, self.gpu, [*self.jobs, job], self._victims)
         if resident is None:
             return False

@@ -93,20 +93,24 @@ def take_along(
         option: Which option each gets.
         load: Whether adapters may be loaded for them.
         most: How many join at the most.
-        demands: How many different demands they have, where that is known: after so many refusals
-            of a batch without a horizon the rest need not be looked at.
+        demands: How many different demands they have, where that is known: when so many are too
+            large the rest need not be looked at.
     """
     end = None if most is None else len(batch.jobs) + most
     members = {job.index for job in batch.jobs}
-    refused = set()
+    too_large, refused = set(), set()
     for job in jobs:
         if batch.full or len(batch.jobs) == end:
             return
-        if job.index in members:
+        need = job.adapter, job.demand
+        if job.index in members or need in too_large:
+            continue
+        if not batch.admits(job, load=load):
+            too_large.add(need)
+            if len(too_large) == demands:
+                return
             continue
         chosen = option(job)
-        kind = job.adapter, job.demand, job.options[chosen].steps if batch.ends else 0
+        kind = need, job.options[chosen].steps
         if kind not in refused and not batch.add(job, chosen, load=load):
-            refused.add(kind)
-            if len(refused) == demands and not batch.ends:
-                return
+            refused.add(kind)  # it cannot end by the horizon, or its adapter has no room
