@@ -73,6 +73,17 @@ def test_members_leave_when_they_are_done() -> None:
     assert found.duration(((20, 2), (60, 1))) == 100
 
 
+def test_ends_of_a_batch() -> None:
+    """Ends by step count, in whatever order the members are, and of the batch; slots take one."""
+    steps = {"kind": "steps", "step_s": {"base": 0.0, "per_sample": 0.1}}
+    ends, length = clock(**steps).ends((3, 1, 3))  # three at the first step, two at the rest
+    assert (dict(ends), length) == ({1: 3, 3: 7}, 7)
+    with pytest.raises(TypeError):
+        ends[1] = 0  # type: ignore[index]
+    ends, length = clock(kind="slot").ends((3, 1))
+    assert (dict(ends), length) == ({1: 0, 3: 0}, 1)
+
+
 def test_overhead_comes_once_and_before_all() -> None:
     """``a + b * n`` seconds of overhead for the batch's size at its start."""
     found = clock(overhead_s={"base": 0.05, "per_sample": 0.1})
