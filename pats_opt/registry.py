@@ -93,7 +93,9 @@ def make(spec: str, **params: Any) -> Solver | Policy:
             )
         params[key] = value
     made = load(name)
-    known = [f.name for f in msgspec.structs.fields(made)]  # type: ignore[arg-type]
+    if not (isinstance(made, type) and issubclass(made, msgspec.Struct)):
+        raise _no_struct(name)
+    known = [f.name for f in msgspec.structs.fields(made)]
     for key in params:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3) or known
@@ -109,6 +111,12 @@ def make(spec: str, **params: Any) -> Solver | Policy:
         ) from None
 
 
+def _no_struct(name: str) -> InputError:
+    return InputError(
+        f"{name!r} is no msgspec.Struct", mend="make it one: its fields are its parameters"
+    )
+
+
 def _choices(made: Any, error: str) -> str:
     """The mend for a parameter's wrong value: what there is to choose from, where that is known."""
     for field in msgspec.inspect.type_info(made).fields:  # type: ignore[attr-defined]
@@ -118,7 +126,13 @@ def _choices(made: Any, error: str) -> str:
 
 
 def parameters(thing: Solver | Policy) -> dict[str, Any]:
-    """The parameters of a solver or policy, ready for JSON; a wrapped policy's are its own."""
+    """The parameters of a solver or policy, ready for JSON; a wrapped policy's are its own.
+
+    Raises:
+        InputError: for an object that is no struct, whose parameters nobody can tell.
+    """
     inner = thing.policy if isinstance(thing, PolicySolver) else thing
+    if not isinstance(inner, msgspec.Struct):
+        raise _no_struct(inner.name)
     built: dict[str, Any] = msgspec.to_builtins(inner)
     return built

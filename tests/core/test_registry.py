@@ -96,3 +96,19 @@ def test_a_wrong_choice_is_answered_with_the_choices(third_party: None) -> None:
     with pytest.raises(InputError) as caught:
         registry.make("theirs:mode=slwo")
     assert caught.value.mend == "choose one of: fast, slow"
+
+
+class Bare:
+    """A policy without parameters that anybody could tell."""
+
+    name: ClassVar[str] = "bare"
+    kind: ClassVar[Kind] = Kind.ONLINE
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+
+def test_what_is_no_struct_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"'bare' is no msgspec\.Struct"):
+        registry.parameters(Bare())  # type: ignore[arg-type]
+    monkeypatch.setattr(registry, "load", lambda _name: Bare)
+    with pytest.raises(InputError, match=r"'bare' is no msgspec\.Struct"):
+        registry.make("bare")
