@@ -19,7 +19,7 @@ from pats_opt.checker import TOLERANCE, Replayed, check, examine
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
-from pats_opt.metrics import Metrics, measure
+from pats_opt.metrics import Metrics, bound_on_waiting, measure
 from pats_opt.plan import Plan, schedule_of
 from pats_opt.policy import Policy
 from pats_opt.problem import Problem
@@ -219,7 +219,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
                 f"({len(verdict.violations)} violations)"
             )
         terms, loss = verdict.terms, verdict.loss
-        metrics = measure(problem, batches, max_wait_s=_bound_on_waiting(params))
+        metrics = measure(problem, batches, max_wait_s=bound_on_waiting(params))
         _believable(solver, outcome, loss)
         if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
             bound = loss  # they differ by what adding up in another order does to floats
@@ -240,12 +240,6 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         schedule=schedule,
         replayed=tuple(batches),
     )
-
-
-def _bound_on_waiting(params: dict[str, Any]) -> float | None:
-    """The hard bound on waiting, in seconds, where a policy has that parameter and it is set."""
-    bound = params.get("max_wait_s")
-    return float(bound) if isinstance(bound, int | float) else None
 
 
 def _believable(solver: Solver, outcome: Outcome, loss: float) -> None:

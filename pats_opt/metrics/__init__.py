@@ -6,7 +6,7 @@ quantiles and Jain's index from :mod:`statistics`.
 """
 
 from pats_opt.metrics.adapters import AdapterMetrics, adapter_table
-from pats_opt.metrics.figures import Metrics, measure
+from pats_opt.metrics.figures import Metrics, bound_on_waiting, measure
 from pats_opt.metrics.queue import Queue, queue_series, queue_steps
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Metrics",
     "Queue",
     "adapter_table",
+    "bound_on_waiting",
     "measure",
     "queue_series",
     "queue_steps",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -97,6 +97,12 @@ class Metrics(Struct, frozen=True, kw_only=True):
     worst_adapter_p95_s: float | None
     steps_saved_share: float
     quality_mean: float | None
+
+
+def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
+    """A policy's hard bound on waiting in seconds, of its parameters; None where there is none."""
+    bound = params.get("max_wait_s")
+    return float(bound) if isinstance(bound, int | float) else None
 
 
 def measure(

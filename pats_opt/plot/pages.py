@@ -10,7 +10,7 @@ from pats_opt.errors import InputError, one_line
 from pats_opt.files import StrPath, write_bytes
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
-from pats_opt.metrics import AdapterMetrics, Metrics, adapter_table, measure
+from pats_opt.metrics import AdapterMetrics, Metrics, adapter_table, bound_on_waiting, measure
 from pats_opt.plot import style
 from pats_opt.plot.schedule import caption, draw, tooltips
 from pats_opt.problem import Problem
@@ -86,6 +86,7 @@ def _page(
     )
     environment.filters["plain"] = one_line
     violations = verdict.violations
+    bound = bound_on_waiting(schedule.solver.params)
     by_requests = sorted(adapter_table(problem, batches), key=lambda a: -a.requests)
     return environment.get_template(
         "schedule.html.j2"
@@ -101,7 +102,7 @@ def _page(
             ("gap", figure(gap(verdict.loss, schedule.bound))),
             ("utility", figure(best_utility(problem) - verdict.loss)),
         ],
-        metrics=_rows(measure(problem, batches)),
+        metrics=_rows(measure(problem, batches, max_wait_s=bound)),
         adapters=[_cells(a) for a in by_requests[:MOST_ADAPTERS]],
         headings=[words(name) for name in AdapterMetrics.__struct_fields__],
         more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),

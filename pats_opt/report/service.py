@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.metrics import Metrics
+from pats_opt.metrics import Metrics, bound_on_waiting
 from pats_opt.report.collect import Row, Table, shared
 from pats_opt.report.runs import Record, SolverInfo
 from pats_opt.report.statistics import Spread, ratio, spread
@@ -129,7 +129,7 @@ def starvations(table: Table) -> list[Starvation]:
 
 def _starvation(table: Table, policy: SolverInfo, policies: Sequence[SolverInfo]) -> Starvation:
     own = dict(_metrics(table, policy))
-    bound = _bound(policy)
+    bound = bound_on_waiting(policy.params)
     without = next((p for p in policies if bound is not None and _unbounded(policy, p)), None)
     other = dict(_metrics(table, without)) if without else {}
     both = [digest for digest in own if digest in other]
@@ -163,16 +163,10 @@ def _worst(made: Sequence[Metrics]) -> float | None:
     return max((m.wait_max_s for m in made if m.wait_max_s is not None), default=None)
 
 
-def _bound(policy: SolverInfo) -> float | None:
-    """A policy's hard bound on waiting in seconds, where it has one."""
-    bound = policy.params.get("max_wait_s")
-    return bound if isinstance(bound, int | float) else None
-
-
 def _unbounded(policy: SolverInfo, other: SolverInfo) -> bool:
     """Whether ``other`` is ``policy`` without its bound on waiting."""
 
     def rest(solver: SolverInfo) -> tuple[str, dict[str, Any]]:
         return solver.name, {k: v for k, v in solver.params.items() if k not in BOUNDS}
 
-    return _bound(other) is None and rest(policy) == rest(other)
+    return bound_on_waiting(other.params) is None and rest(policy) == rest(other)

@@ -239,3 +239,15 @@ def test_drawing_leaves_no_trace() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_the_page_tells_who_waits_and_what_each_adapter_gets(tmp_path: Path) -> None:
+    """r1 waits longest, 1 to 10; it and r3 wait longer than the policy's bound of 5 s."""
+    instance, _, schedule, _ = planned(4)
+    maker = SolverRef(name="test", params={"max_wait_s": 5.0})
+    show(instance, msgspec.structs.replace(schedule, solver=maker), tmp_path / "s.html")
+    page = (tmp_path / "s.html").read_text()
+    for name, figure in (("wait max, s", "9"), ("wait max request", "r1"), ("starved", "2")):
+        assert f'<th scope="row">{name}</th><td>{figure}</td>' in page
+    assert '<tr><th scope="row">a</th><td>2</td><td>2</td><td>0</td>' in page
+    assert "By adapter" in page
