@@ -24,8 +24,9 @@ class Belady(Struct, frozen=True, kw_only=True):
     It simulates the policy and keeps every GPU's sequence of batches: members, options, order. On
     each GPU it then chooses the residents that need the least seconds of switching
     (:mod:`pats_solvers.paging`): the optimum where every batch can keep so many adapters besides
-    its own, whichever they are (all take the same memory, or memory leaves room for the largest);
-    else by furthest next use; the policy's own where those are no better. Last, every batch starts
+    its own, whichever they are (all take the same memory, or memory leaves room for the largest)
+    and all save the same or the sequence has at most 10,000 chances to keep one; else by furthest
+    next use; the policy's own where those are no better. Last, every batch starts
     as early as arrivals, the batch before and the switch allow.
 
     So the seconds of switching are never above the policy's, nor is the number of loads where all

@@ -4,8 +4,9 @@ An adapter may be *kept* from one use to the next; otherwise it is evicted after
 again for the other. Where every batch can keep so many adapters besides its own, whichever they
 are, the cheapest choice is a flow: keeping is an arc from use to use that saves a load, the arcs
 across a batch are at most what it can keep (weighted paging with a cache of varying size; a
-consecutive-ones matrix, so whole numbers come by themselves). Otherwise the adapter whose next use
-is furthest goes (Belady 1966), which is a good rule there but no optimum.
+consecutive-ones matrix, so whole numbers come by themselves). Where all savings are alike, the same
+optimum is to let the adapter go whose next use is furthest (Belady 1966), in a fraction of the
+time. Where it matters which adapters are kept, that is a good rule but no optimum.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from pats_opt.problem import Adapters, Job, Site
 #: Units of the flow's integer costs in a second.
 PER_SECOND = 1_000_000
 
+#: Chances to keep an adapter up to which the flow is solved: about 5 s (it grows with the square).
+MOST_ARCS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -35,7 +39,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A chance to keep ``adapter`` through batches ``first`` to ``last``; it saves ``cost``."""
+    """A chance to keep ``adapter`` through batches ``first`` to ``last``; it saves ``cost``.
+
+    In units of the flow, 0 where keeping costs more than it saves.
+    """
 
     adapter: int
     first: int
@@ -86,11 +93,17 @@ def cheapest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters] | None
     Exact to a microsecond a load where activation takes no time. Where it does, exact for batches
     of one adapter among residents that are loaded for a batch that uses them (by the letter of rule
     4 to load any other one in the same switch would replace the activation). None where how many
-    adapters a batch can keep depends on which they are.
+    adapters a batch can keep depends on which they are, and where there are over ``MOST_ARCS``
+    chances to keep one that do not all save the same.
     """
-    keeps = _keeps(site, gpu, uses)
+    chances = _chances(site, gpu, uses)
+    keeps = [keep for keep in chances if keep.cost > 0]
     room = _room(site, gpu, uses, {keep.adapter for keep in keeps})
     if room is None:
+        return None
+    if len({keep.cost for keep in chances}) == 1 and keeps:
+        return furthest(site, gpu, uses)
+    if len(keeps) > MOST_ARCS:
         return None
     kept = _flow(room, keeps)
     begin: list[set[int]] = [set() for _ in uses]
@@ -106,10 +119,10 @@ def cheapest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters] | None
     return found
 
 
-def _keeps(site: Site, gpu: int, uses: Sequence[Use]) -> list[Keep]:
-    """The chances to keep an adapter until its next use, where that does not cost more."""
+def _chances(site: Site, gpu: int, uses: Sequence[Use]) -> list[Keep]:
+    """The chances to keep an adapter until its next use."""
     last = dict.fromkeys(site.gpus[gpu].resident, -1)
-    keeps = []
+    chances = []
     for t, use in enumerate(uses):
         for adapter in sorted(use.active):
             before = last.get(adapter)
@@ -118,10 +131,10 @@ def _keeps(site: Site, gpu: int, uses: Sequence[Use]) -> list[Keep]:
                 continue  # it was not there, or the batch before had it: nothing to decide
             # Where nothing is loaded, coming back costs the activation.
             saved = site.load_s[adapter] - (site.activate_s if len(use.active) == 1 else 0.0)
-            if saved >= 0.0:
-                cost = round(saved * PER_SECOND) + 1  # of equal seconds, the fewer loads
-                keeps.append(Keep(adapter, before + 1, t - 1, cost))
-    return keeps
+            # Of equal seconds, the fewer loads.
+            cost = round(saved * PER_SECOND) + 1 if saved >= 0.0 else 0
+            chances.append(Keep(adapter, before + 1, t - 1, cost))
+    return chances
 
 
 def _room(site: Site, gpu: int, uses: Sequence[Use], worth: set[int]) -> list[int] | None:
