@@ -105,10 +105,14 @@ class Search:
             )
         self.trials: list[Trial] = []
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.state == optuna.trial.TrialState.COMPLETE:
-                self.trials.append(msgspec.convert(frozen.user_attrs[ATTRIBUTE], Trial))
-            elif not frozen.state.is_finished():  # it was under way when the search was killed
-                self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+            known = frozen.user_attrs.get(ATTRIBUTE)
+            if not frozen.state.is_finished():  # under way, or all but told, when it was killed
+                if known is None:
+                    self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+                else:
+                    self._study.tell(frozen.number, known["value"])
+            if known is not None:
+                self.trials.append(msgspec.convert(known, Trial))
         #: Train instances that count: those on which the defaults have a schedule.
         self.counted = self._counted()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs, to_builtins
 
 from pats_opt.errors import CapabilityError, InputError, NoScheduleError
 from pats_opt.tuning.plan import JOURNAL, RESULT, Config, Plan
@@ -127,6 +128,21 @@ def test_a_trial_under_way_when_killed_is_drawn_again(tmp_path: Path, instances:
     resumed, trials, _ = searched(out, instances, resume=True)
     assert resumed == whole
     assert [trial.number for trial in trials] == list(range(12))
+
+
+def test_a_trial_that_was_only_not_told_is_kept(tmp_path: Path, instances: str) -> None:
+    """A kill between a trial's last two lines in the journal loses nothing."""
+    out = tmp_path / "out"
+    _, trials, plan = searched(out, instances, trials=3)
+    search = Search(plan, out)
+    asked = search._study.ask()
+    asked.suggest_float("x", 0, 1)
+    last = structs.replace(trials[-1], number=3, value=math.inf, end=End.FAILED)
+    asked.set_user_attr("trial", to_builtins(last))
+    for _ in range(2):
+        again = Search(plan, out)
+        assert again.trials == [*trials, last]
+        assert all(frozen.state.is_finished() for frozen in again._study.trials)
 
 
 def test_a_failing_trial_is_the_worst(tmp_path: Path, instances: str) -> None:
