@@ -85,7 +85,7 @@ class Visits(Rule):
     def free_heads(self, gpu: GpuState) -> dict[int, Job]:
         """Heads of the queues that no other GPU visits, or of all where those are empty."""
         heads = self.waiting.heads(gpu.index)
-        if len(self.visits) < 2:
+        if len(self.site.gpus) == 1:
             return heads
         taken = {visit.adapter for g, visit in self.visits.items() if g != gpu.index}
         return {a: job for a, job in heads.items() if a not in taken} or heads
