@@ -149,7 +149,7 @@ def test_drain_first_leaves_for_who_has_waited_too_long() -> None:
         ({"quantum": 1.0, "demand": 0.0, "balance": 1.0}, "a a a b b a"),  # 2 s > 1 s left
     ],
 )
-def test_amortized(parameters: dict[str, float], served: str) -> None:
+def test_amortized(parameters: dict[str, Any], served: str) -> None:
     """Four at a, two at b, a second each; every switch takes two."""
     problem = queue("aaaabb", loads=(2.0,) * 4)
     assert order(problem, Amortized(**parameters)) == served
@@ -311,7 +311,7 @@ def test_stopwatch_reads_once() -> None:
 def test_patient_waits_for_the_next_request() -> None:
     """Adapter a comes again at 3, within the 2 s of patience; then b has to wait for 2 s more."""
     problem = queue("aaba", "0013", loads=(4.0, 4.0, 1.0, 1.0))
-    eager = {"likely": 0.0, "memory_s": 5.0}
+    eager: dict[str, Any] = {"likely": 0.0, "memory_s": 5.0}
     assert order(problem, Patient(patience=0.5, **eager)) == "a a a b"
     assert starts(problem, Patient(patience=0.5, **eager)) == [0, 1, 3, 10]
     assert order(problem, DrainFirst()) == "a a b a"
