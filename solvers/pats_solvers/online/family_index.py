@@ -70,18 +70,27 @@ class _FamilyIndex(Visits):
 
     def next_head(self, gpu: GpuState, tick: int) -> Job | None:
         """The head of the queue with the largest index."""
-        heads = self.free_heads(gpu).values()
-        return max(
-            heads, key=lambda job: (self.index(gpu, job.adapter, tick), -job.index), default=None
-        )
+        found, best = None, 0.0
+        for head in self.free_heads(gpu).values():
+            most = self._most(gpu, head.adapter)
+            if found is not None and most < best:
+                continue  # the index is h mu at the most
+            index = self.index(gpu, head.adapter, tick)
+            if found is None or (index, -head.index) > (best, -found.index):
+                found, best = head, index
+        return found
 
     def index(self, gpu: GpuState, adapter: int, tick: int) -> float:
         """The index of an adapter with waiting requests."""
-        earns = self._demand.mean_weight(adapter)
-        served = self._demand.rate(adapter, gpu)
+        most = self._most(gpu, adapter)
         switch_s = switching_seconds(self.site, adapter, gpu)
         if switch_s == 0.0:
-            return earns * served
+            return most
+        served = self._demand.rate(adapter, gpu)
         waits = self.waiting.count(adapter, gpu.index)
         arrive = min(self._rates(adapter, tick), served)
-        return earns * served * (waits + arrive * switch_s) / (waits + served * switch_s)
+        return most * (waits + arrive * switch_s) / (waits + served * switch_s)
+
+    def _most(self, gpu: GpuState, adapter: int) -> float:
+        """The part h mu of its index."""
+        return self._demand.mean_weight(adapter) * self._demand.rate(adapter, gpu)

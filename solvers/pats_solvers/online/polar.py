@@ -106,7 +106,8 @@ class _Polar(Visits):
         heads = list(self.free_heads(gpu).values())
         if not heads:
             return None
-        contexts = np.array([self._features(gpu, job, tick) for job in heads])
+        features = [x for job in heads for x in self._features(gpu, job, tick)]
+        contexts = np.array(features).reshape(-1, CONTEXT)
         bounds = self.bandit.bounds([job.adapter for job in heads], contexts)
         best = np.flatnonzero(bounds == bounds.max())
         return min((heads[i] for i in best), key=lambda job: job.index)
