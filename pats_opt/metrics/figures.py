@@ -237,13 +237,12 @@ def _vram_peak(problem: Problem, batches: Sequence[Replayed], columns: Played) -
 
     if not batches:
         return 0.0
-    held: dict[frozenset[int], int] = {}  # few sets recur
-    for batch in batches:
-        if batch.resident not in held:
-            held[batch.resident] = sum(problem.site.adapter_vram[a] for a in batch.resident)
+    residents = [b.resident for b in batches]
+    vram = problem.site.adapter_vram
+    held = {some: sum(vram[a] for a in some) for some in set(residents)}  # few sets recur
     demand = [job.demand[0] for job in columns.jobs]
     members = np.bincount(columns.batch, weights=demand, minlength=len(batches))
-    return problem.site.base_vram + float((members + [held[b.resident] for b in batches]).max())
+    return problem.site.base_vram + float((members + [held[some] for some in residents]).max())
 
 
 def _fairness(problem: Problem, columns: Played) -> dict[str, Any]:
