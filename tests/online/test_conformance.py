@@ -45,8 +45,8 @@ VARIANTS = (
     "edd:option=pruned:eviction=lfu",
     "mdd:option=most:max_wait_s=2:adaptive_wait=true",
     "atcs:k1=0.5:k2=0.1:option=priced:eviction=cost",
-    "credits:threshold=1:keep=0",
-    "credits:threshold=2.5:keep=1:option=fewest:max_wait_s=2",
+    "credits:call=1:keep=0",
+    "credits:call=2.5:keep=1:option=fewest:max_wait_s=2",
 )
 
 

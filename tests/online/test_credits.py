@@ -66,7 +66,7 @@ def test_passing_over_moves_credit() -> None:
     At 2 it is called and leads; nobody is passed over then, so it keeps its credit.
     """
     problem = queue("baaa")
-    assert history(problem, Credits(threshold=2.0)) == [
+    assert history(problem, Credits(call=2.0)) == [
         ("1", [-1, 1, 0, 0]),
         ("2", [-2, 2, 0, 0]),
         ("0", [-2, 2, 0, 0]),
@@ -75,7 +75,7 @@ def test_passing_over_moves_credit() -> None:
 
 
 def test_a_high_threshold_never_calls() -> None:
-    assert order(queue("baaab"), Credits(threshold=100.0)) == ["1", "2", "3", "0", "4"]
+    assert order(queue("baaab"), Credits(call=100.0)) == ["1", "2", "3", "0", "4"]
 
 
 def test_a_batch_pays_for_each_request_passed_over() -> None:
@@ -86,7 +86,7 @@ def test_a_batch_pays_for_each_request_passed_over() -> None:
 def test_who_stays_pays_too() -> None:
     """B, once called, stays while it has requests, and pays for going before a's older r3."""
     problem = queue("baaabbba")
-    assert history(problem, Credits(threshold=2.0)) == [
+    assert history(problem, Credits(call=2.0)) == [
         ("1", [-1, 1, 0, 0]),
         ("2", [-2, 2, 0, 0]),
         ("0", [-2, 2, 0, 0]),
@@ -107,7 +107,7 @@ def test_a_called_adapter_stays_called_until_its_credit_is_low(
     Then r5 (a) and r6 (b) come: called down to 1, b goes at once; called down to 2, a stays.
     """
     problem = queue("baaab" + "ab", arrival_s=(0.0,) * 5 + (6.0,) * 2)
-    told = history(problem, Credits(threshold=2.0, keep=keep))
+    told = history(problem, Credits(call=2.0, keep=keep))
     assert [names for names, _ in told] == ["1", "2", "0", "4", "3", *last]
     assert told[4] == ("3", [-1, 1, 0, 0])
 
@@ -115,14 +115,14 @@ def test_a_called_adapter_stays_called_until_its_credit_is_low(
 def test_the_most_credit_is_called_first() -> None:
     """C is passed over twice a batch, b once: both are called, c leads though b came first."""
     problem = queue("bccaaaaaa", gib=3.0)
-    told = history(problem, Credits(threshold=2.0))
+    told = history(problem, Credits(call=2.0))
     assert told[0] == ("345", [-3, 1, 2, 0])
     assert told[1][0] == "12"
 
 
 def test_equal_credit_goes_to_the_earliest() -> None:
     problem = queue("cbaa", gib=4.5)
-    assert [told[0] for told in history(problem, Credits(threshold=1.0))] == ["23", "0", "1"]
+    assert [told[0] for told in history(problem, Credits(call=1.0))] == ["23", "0", "1"]
 
 
 def test_with_nothing_left_it_goes_to_the_longest_queue_that_is_resident() -> None:
@@ -138,13 +138,13 @@ def test_with_nothing_left_it_goes_to_the_longest_queue_that_is_resident() -> No
 def test_a_resident_queue_goes_before_a_longer_one() -> None:
     """After the last a, b (resident, one request) goes before c (two)."""
     problem = queue("ccab", gpus=[gpu(resident=("a", "b"))], switching={"max_resident": 2})
-    assert order(problem, Credits(threshold=50.0)) == ["2", "3", "0", "1"]
+    assert order(problem, Credits(call=50.0)) == ["2", "3", "0", "1"]
 
 
 def test_several_gpus_stay_apart_and_share_one_account() -> None:
     """A stays on the first and b on the second, and both pay c; called, c goes to the first."""
     problem = queue("cabab", gpus=[gpu("g0"), gpu("g1", resident=("b",))])
-    told = history(problem, Credits(threshold=2.0))
+    told = history(problem, Credits(call=2.0))
     assert told[:3] == [
         ("1", [-1, 0, 1, 0]),
         ("2", [-1, -1, 2, 0]),
@@ -160,7 +160,7 @@ def test_a_called_adapter_goes_where_it_pays_least() -> None:
         gpus=[gpu("g0"), gpu("g1", resident=("b", "c"))],
         switching={"max_resident": 2},
     )
-    plan = simulate(problem, Credits(threshold=2.0)).plan
+    plan = simulate(problem, Credits(call=2.0)).plan
     assert plan is not None
     served = [[(b.start, problem.jobs[b.members[0][0]].id) for b in row] for row in plan.gpus]
     assert served == [[(0, "r1"), (1, "r3")], [(0, "r0"), (1, "r4"), (2, "r2")]]
@@ -177,8 +177,13 @@ def test_mixed_batches_take_other_residents_along() -> None:
     assert history(problem, Credits())[0] == ("032", [-1, 0, 1, 0])
 
 
-@pytest.mark.parametrize("policy", [Credits(threshold=1.0, keep=0.0), Credits(max_wait_s=1.0)])
+@pytest.mark.parametrize("policy", [Credits(call=1.0, keep=0.0), Credits(max_wait_s=1.0)])
 def test_credits_always_sum_to_zero(policy: Credits) -> None:
     for seed in range(60):
         for _, credit in history(Problem(random_instance(seed, requests=(4, 30))), policy):
             assert sum(credit) == 0
+
+
+def test_the_rule_for_steps_keeps_its_own_threshold() -> None:
+    """When an adapter is called has nothing to do with which prompts are simple."""
+    assert Credits(call=3.0).threshold == Credits(option="pruned").threshold == 0.5

@@ -29,8 +29,8 @@ class Credits(QueuePolicy, frozen=True, kw_only=True):
     arrival. So credits always sum to 0. (Where the batch is smaller than it could be as requests
     do not fit together, so is the comparison.)
 
-    Rule: an adapter is called once its credit is at least ``threshold``, until it is below ``keep``
-    x ``threshold``. Of the called adapters with a request that an idle GPU can hold, the one with
+    Rule: an adapter is called once its credit is at least ``call``, until it is below ``keep``
+    x ``call``. Of the called adapters with a request that an idle GPU can hold, the one with
     the most credit goes first (ties: the earliest request), on the idle GPU where it pays the least
     switching (ties: the first). Where none is called a GPU stays with the adapters of its last
     batch (before its first: with its residents): their earliest request leads; of several such GPUs
@@ -49,18 +49,18 @@ class Credits(QueuePolicy, frozen=True, kw_only=True):
     are here.
 
     Args:
-        threshold: Requests passed over at which an adapter is called.
-        keep: Share of ``threshold`` down to which it stays called, 0 to 1.
+        call: Requests passed over at which an adapter is called.
+        keep: Share of ``call`` down to which it stays called, 0 to 1.
     """
 
     name: ClassVar[str] = "credits"
 
-    threshold: Requests = 8.0
+    call: Requests = 8.0
     keep: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
     def rule(self, desk: Desk) -> Rule:
         """The rule at work in one run."""
-        return CreditRule(desk, self.threshold, self.keep * self.threshold)
+        return CreditRule(desk, self.call, self.keep * self.call)
 
 
 class CreditRule(Rule):
