@@ -27,9 +27,9 @@ ORDER = {"fifo at the same steps": "fifo:option=pruned"}
 #: Classes by what the page calls them.
 CLASSES = {
     "documents": "documents",
-    "documents-mixed": "documents, three sizes",
+    "documents-mixed": "documents with three sizes",
     "measured": "a100-40g",
-    "measured-mixed": "a100-40g, three sizes",
+    "measured-mixed": "a100-40g with three sizes",
 }
 
 Found = dict[str, dict[str, Interval]]
@@ -72,8 +72,7 @@ def answer() -> Answer:
         ],
         ran=f"{was_run(cases)}, complexities spread over 0 to 0.4 and 0.6 to 1, load 1.1; with one "
         "image size every demand points the same way and the cosine is the same for all, so that "
-        "it "
-        "can only matter with three sizes (24 GiB and a largest batch as second resource)",
+        "it can only matter with three sizes (24 GiB and a largest batch as second resource)",
         not_shown=(
             "interactions of factors: one is changed at a time",
             "other prices of latency, at which other thresholds are best",

@@ -15,7 +15,7 @@ OPTIMUM = "auto"
 SOLVERS = {
     "optimum": OPTIMUM,
     "pats": "pats",
-    "exhaustive": "exhaustive:option=priced",
+    "exhaustive": "exhaustive:option=pruned",
     "price-index": "price-index",
 }
 PROFILES = {
@@ -35,8 +35,8 @@ def answer() -> Answer:
     cases = read(EXPERIMENT)
     found = compared(cases)
     return Answer(
-        question="What does batching earn at measured step times, against the documents' "
-        "constant one?",
+        question="What does batching earn at measured step times, against the documents' constant "
+        "one?",
         experiment=EXPERIMENT,
         verdict=[short(found), *(sentence(place, rows) for place, rows in found.items())],
         tables=[shown(found)],
@@ -52,15 +52,14 @@ def answer() -> Answer:
                 },
                 x="largest batch",
                 y="loss / loss with batches of one",
-                caption="Mean loss by largest batch, over that of the same method with batches "
-                "of one",
+                caption="Mean loss by largest batch, over that of the same method with batches of "
+                "one",
                 log="xy",
             )
         ],
         ran=f"{was_run(cases)}, the same arrivals for each largest batch; load counts full-step "
-        "batches "
-        f"of one with half a switch each; the optimum is proven on {proven(cases)}, else the best "
-        "schedule found",
+        f"batches of one with half a switch each; the optimum is proven on {proven(cases)}, else "
+        "the best schedule found",
         not_shown=(
             "batches that a smaller image size or a distilled model would make cheaper",
             "the memory that large batches need elsewhere",

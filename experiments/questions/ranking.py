@@ -44,8 +44,7 @@ def answer() -> Answer:
     tau = {(s, n): agreement(cases, s, n) for s in ("trace", "plain") for n in LENGTHS}
     return Answer(
         question="How do policies rank on real traces against synthetic ones, and how many "
-        "requests "
-        "does a ranking need?",
+        "requests does a ranking need?",
         experiment=f"{EXPERIMENT}/` and `{DEFAULTS}",
         verdict=[
             short(equal, tau),
@@ -71,9 +70,7 @@ def answer() -> Answer:
                 "ranking-stability",
                 {
                     SOURCES[s]: {
-                        f"{m} instances" if m > 1 else "1 instance": [
-                            (float(n), tau[s, n][m]) for n in LENGTHS if m in tau[s, n]
-                        ]
+                        instances(m): [(float(n), tau[s, n][m]) for n in LENGTHS if m in tau[s, n]]
                         for m in SAMPLES
                     }
                     for s in ("trace", "plain")
@@ -87,14 +84,12 @@ def answer() -> Answer:
             ),
         ],
         ran=f"{was_run([*cases, *own])}; all at one request every 5 s on average, under the "
-        "profile "
-        "`production`, with 30 or 15 steps; windows of the log share no request with others of "
-        "their "
-        "length",
+        "profile `production`, with 30 or 15 steps; windows of the log share no request with "
+        "others of their length",
         not_shown=(
             "other logs: this one has 2,232 requests with adapters, so windows of different "
-            "lengths "
-            "share requests, and its ranking at one length is not independent of that at another",
+            "lengths share requests, and its ranking at one length is not independent of that at "
+            "another",
             "the log at its own, light load",
             "other prices, profiles and several GPUs",
         ),
@@ -190,9 +185,8 @@ def short(
         )
     return (
         f"The rankings on the log and on generated instances agree with Kendall's tau {plain:.2f} "
-        f"(plain) and {calibrated:.2f} (calibrated to the log); a ranking within tau {SETTLED} "
-        "of the "
-        f"reference takes {listed(parts)}."
+        f"(plain) and {calibrated:.2f} (calibrated to the log); a ranking within tau {SETTLED} of "
+        f"the reference takes {listed(parts)}."
     )
 
 
@@ -214,8 +208,7 @@ def alike(equal: Mapping[str, Scores]) -> str:
     overlap = sum(a.high >= b.low for a, b in pairs)
     return (
         f"On the log {overlap} of {len(pairs)} neighbours in the ranking have intervals that "
-        "overlap, "
-        f"while the last loses {more(rows[-1].mean / rows[0].mean)} than the first."
+        f"overlap, while the last loses {more(rows[-1].mean / rows[0].mean)} than the first."
     )
 
 
@@ -241,15 +234,15 @@ def own_steps(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> str
     """What the policies' own defaults change."""
     rows = default["trace"]
     first, second = sorted(rows, key=lambda name: rows[name].mean)[:2]
+    order = sorted(equal["trace"], key=lambda name: equal["trace"][name].mean)
+    place = order.index(first) + 1
     ahead = rows[second].mean / rows[first].mean
     return (
-        "With every policy at its defaults (own step counts and bounds on waiting) "
-        f"{code(first)} leads on "
-        f"the log, the next one, {code(second)}, loses {more(ahead)}; the ranking agrees with "
-        "that at "
-        f"the same rule with tau {tau_of(equal['trace'], rows):.2f}, and with its own on plain "
-        "generated "
-        f"instances with {tau_of(rows, default['plain']):.2f}."
+        f"With every policy at its defaults (own step counts and bounds on waiting) {code(first)} "
+        f"leads on the log, the next one, {code(second)}, loses {more(ahead)}; at the same rule "
+        f"for steps it is on place {place} of {len(order)}. The ranking agrees with that at the "
+        f"same rule with tau {tau_of(equal['trace'], rows):.2f}, and with its own on plain "
+        f"generated instances with {tau_of(rows, default['plain']):.2f}."
     )
 
 
@@ -275,8 +268,7 @@ def needs(tau: Mapping[tuple[str, int], Mapping[int, Interval]]) -> str:
         )
     return (
         f"Of samples of {listed(map(str, SAMPLES))} instances of {listed(map(str, LENGTHS))} "
-        "requests: "
-        f"{'; '.join(told)}."
+        f"requests: {'; '.join(told)}."
     )
 
 
@@ -298,10 +290,15 @@ def ranked(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> list[s
     )
 
 
+def instances(count: int) -> str:
+    """A number of instances in words."""
+    return f"{count} instance{'s' if count > 1 else ''}"
+
+
 def stability(tau: Mapping[tuple[str, int], Mapping[int, Interval]]) -> list[str]:
     """The table of agreement."""
     return table(
-        ["tau with the reference", "requests", *(f"{m} instances" for m in SAMPLES)],
+        ["tau with the reference", "requests", *(instances(m) for m in SAMPLES)],
         (
             [SOURCES[s], str(n), *(f"{by_m[m].mean:.2f}" if m in by_m else "" for m in SAMPLES)]
             for (s, n), by_m in tau.items()

@@ -18,12 +18,14 @@ class Case:
         group: Its class.
         name: Its name; instances of different classes may share it.
         requests: Requests in it.
+        adapters: Adapters that they use.
         rows: Each solver's line of ``runs.csv`` that has a schedule, by spec.
     """
 
     group: str
     name: str
     requests: int
+    adapters: int
     rows: dict[str, dict[str, str]]
 
     @property
@@ -54,7 +56,8 @@ def read(experiment: str) -> list[Case]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             known = cases.setdefault(
-                row["sha256"], Case(row["class"], row["instance"], int(row["requests"]), {})
+                row["sha256"],
+                Case(row["class"], row["instance"], int(row["requests"]), int(row["adapters"]), {}),
             )
             if row["loss"]:
                 known.rows[row["solver"]] = row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from experiments.questions.pictures import dots
 from experiments.questions.reading import Case, groups, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
-from experiments.questions.words import Answer, clear, code, interval, listed, more, table
+from experiments.questions.words import Answer, clear, interval, listed, more, table
 
 EXPERIMENT = "routing"
 BLIND = "exhaustive:route=longest"
@@ -18,20 +18,20 @@ ROUTES = {
     "oldest head": "exhaustive:route=oldest",
     "in turn": "exhaustive:route=cyclic",
     "cost-aware": "cost-aware",
-    "cost-aware, root of cost": "cost-aware:power=0.5",
+    "cost-aware (root)": "cost-aware:power=0.5",
     "family-index": "family-index",
     "price-index": "price-index",
 }
-WEIGHING = ("cost-aware", "cost-aware, root of cost")
+WEIGHING = ("cost-aware", "cost-aware (root)")
 KNOWN = "best known"
 
 #: Classes by what the page calls them.
 CLASSES = {
     "equal": "1 s each",
-    "spread": "1, 4 and 16 s",
-    "warm-cold": "2 s warm, 60 s cold",
-    "popular-cold": "60 s for the most popular",
-    "pairs": "7 s on average, by pair",
+    "spread": "1 / 4 / 16 s",
+    "warm-cold": "2 s or 60 s",
+    "popular-cold": "60 s if popular",
+    "pairs": "7 s by pair",
 }
 
 
@@ -63,8 +63,8 @@ def answer() -> Answer:
             )
         ],
         ran=f"{was_run(cases)}, six adapters, batches of up to four, one option a request, no "
-        "price on "
-        "switching itself; `best known` is the lowest loss of any run, that of `auto` included",
+        "price on switching itself; `(root)`: the square root of the cost; `best known` is the "
+        "lowest loss of any run, that of `auto` included",
         not_shown=(
             "costs that the policy does not know: the instance states them, and `cost-aware` only "
             "averages what it measures",
@@ -82,22 +82,23 @@ def compared(cases: Sequence[Case]) -> dict[str, Interval]:
 
 def short(found: dict[str, dict[str, Interval]]) -> str:
     """Where weighing helps, and where it harms."""
-    helps, harms = [], []
+    helps, harms, gains = [], [], []
     for group, row in found.items():
         name = min(WEIGHING, key=lambda n: row[n].mean)
         if clear(row[name]) < 0:
-            helps.append(f"{CLASSES[group]} ({more(row[name].mean)} with {code(name)})")
+            gains.append(CLASSES[group])
+            helps.append(f"{CLASSES[group]} ({more(row[name].mean)} with {name})")
         harms += [
-            f"{CLASSES[group]} ({more(row[n].mean)} with {code(n)})"
+            f"{CLASSES[group]} ({more(row[n].mean)} with {n})"
             for n in WEIGHING
             if clear(row[n]) > 0
         ]
     if not helps and not harms:
         return "No difference shows between weighing it and going to the longest queue."
-    told = [f"it lowers the loss for loads of {listed(helps)}"] if helps else []
+    told = [f"it lowers the loss for switches of {listed(helps)}"] if helps else []
     told += [f"it raises it for {listed(harms)}"] if harms else []
-    same = len(found) - len(helps)
-    told += [f"in the other {same} of {len(found)} cases no gain shows"] if helps and same else []
+    same = [name for name in map(CLASSES.__getitem__, found) if name not in gains]
+    told += [f"no gain shows for {listed(same)}"] if helps and same else []
     return f"{'Yes, where costs differ enough' if helps else 'No'}: {'; '.join(told)}."
 
 
@@ -120,5 +121,5 @@ def best(found: dict[str, dict[str, Interval]]) -> str:
         policies = {name: row[name].mean for name in ROUTES if name in row} | {"longest queue": 1.0}
         first = min(policies, key=lambda name: policies[name])
         left = policies[first] / row[KNOWN].mean
-        told.append(f"{CLASSES[group]}: {code(first)}, {more(left)} than the best known schedule")
+        told.append(f"{CLASSES[group]}: {first}, {more(left)} than the best known schedule")
     return f"Lowest mean loss by case: {'; '.join(told)}."

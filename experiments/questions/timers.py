@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from experiments.questions.pictures import lines
-from experiments.questions.reading import Case, number, ratios, read, was_run
+from experiments.questions.reading import Case, groups, number, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
-from experiments.questions.words import Answer, clear, code, interval, listed, more, plain, table
+from experiments.questions.words import Answer, clear, code, interval, more, plain, table
 
 EXPERIMENT = "timers"
 EVENTS = "drain-first:max_wait_s=null"
@@ -21,32 +22,51 @@ TIMERS = {
     "0.5 C if likely": "patient:max_wait_s=null:patience=0.5:likely=0.5",
 }
 OTHERS = {"price-index": "price-index"}
+POLICIES = {**TIMERS, **OTHERS}
 
-Place = tuple[float, float]  # switch time / service time, load
+
+class Place(NamedTuple):
+    """Where policies are compared.
+
+    Attributes:
+        popular: Whether one adapter has most of the requests.
+        ratio: Switch time / service time.
+        load: Load of service alone.
+    """
+
+    popular: bool
+    ratio: float
+    load: float
+
+    def __str__(self) -> str:
+        """The place in words."""
+        who = ", one adapter popular" if self.popular else ""
+        return f"switch/service {plain(self.ratio)} and load {plain(self.load)}{who}"
+
+
+Found = dict[Place, dict[str, Interval]]
 
 
 def answer() -> Answer:
     """The answer."""
     cases = read(EXPERIMENT)
     found = by_place(cases)
+    names = [name for name in POLICIES if any(name in row for row in found.values())]
     return Answer(
         question="Does a timer help over decisions at events?",
         experiment=EXPERIMENT,
-        verdict=[short(found), *by_timer(found)],
+        verdict=[short(found), *(one(found, name) for name in names)],
         tables=[
             table(
-                [
-                    "switch / service",
-                    "load",
-                    *(name for name in (*TIMERS, *OTHERS) if name in known(found)),
-                ],
+                ["one adapter popular", "switch / service", "load", *names],
                 (
                     [
-                        plain(r),
-                        plain(load),
-                        *(interval(row[n]) for n in (*TIMERS, *OTHERS) if n in row),
+                        "yes" if place.popular else "no",
+                        plain(place.ratio),
+                        plain(place.load),
+                        *(interval(row[name]) for name in names),
                     ]
-                    for (r, load), row in found.items()
+                    for place, row in found.items()
                 ),
             )
         ],
@@ -56,14 +76,13 @@ def answer() -> Answer:
                 {
                     f"switch / service {plain(r)}": {
                         name: [
-                            (load, row[name])
-                            for (at, load), row in found.items()
-                            if at == r and name in row
+                            (place.load, row[name])
+                            for place, row in found.items()
+                            if place.ratio == r and not place.popular
                         ]
-                        for name in (*TIMERS, *OTHERS)
-                        if name in known(found)
+                        for name in names
                     }
-                    for r in sorted({at for at, _ in found})
+                    for r in sorted({place.ratio for place in found})
                 },
                 x="load",
                 y="loss / drain-first",
@@ -72,77 +91,58 @@ def answer() -> Answer:
             )
         ],
         ran=f"{was_run(cases)}, four adapters, Poisson arrivals, batches of one, one option a "
-        "request, "
-        "no price on switching itself and no bound on waiting; C is the time to load the adapter "
-        "again",
+        "request, no price on switching itself and no bound on waiting; C is the time to load the "
+        "adapter again; a timer `if likely` is set where an arrival before its end has a chance "
+        "of one half or more",
         not_shown=(
             "arrivals that come in sessions, where an empty queue tells that its session goes on",
             "batches above one",
+            "a price on switching itself, which makes waiting cheaper",
         ),
     )
 
 
-def known(found: dict[Place, dict[str, Interval]]) -> set[str]:
-    """The policies that were run."""
-    return {name for row in found.values() for name in row}
-
-
-def by_place(cases: Sequence[Case]) -> dict[Place, dict[str, Interval]]:
-    """Each policy's mean loss over that of deciding at events, by ratio and load."""
-    places = sorted({(number(c.group, "r"), number(c.group, "load")) for c in cases})
+def by_place(cases: Sequence[Case]) -> Found:
+    """Each policy's mean loss over that of deciding at events."""
     found = {}
-    for r, load in places:
-        mine = [c for c in cases if (number(c.group, "r"), number(c.group, "load")) == (r, load)]
-        measured = {n: ratios(mine, s, EVENTS) for n, s in (TIMERS | OTHERS).items()}
-        found[r, load] = {name: mean_ratio(values) for name, values in measured.items() if values}
-    return found
+    for group in groups(cases):
+        place = Place(group.startswith("popular"), number(group, "r"), number(group, "load"))
+        mine = of(cases, group)
+        measured = {name: ratios(mine, spec, EVENTS) for name, spec in POLICIES.items()}
+        found[place] = {name: mean_ratio(values) for name, values in measured.items() if values}
+    return dict(sorted(found.items()))
 
 
-def short(found: dict[Place, dict[str, Interval]]) -> str:
-    """Where any timer helps, where all harm."""
-    helps = {
-        place: min((row[n].mean, n) for n in TIMERS if clear(row[n]) < 0)
+def short(found: Found) -> str:
+    """Where any timer helps, where some harm."""
+    helps = [
+        (row[name].mean, place, name)
         for place, row in found.items()
-        if any(clear(row[n]) < 0 for n in TIMERS)
-    }
-    harmed = sum(any(clear(row[n]) > 0 for n in TIMERS) for row in found.values())
+        for name in TIMERS
+        if clear(row[name]) < 0
+    ]
+    places = len({place for _, place, _ in helps})
+    harmed = sum(any(clear(row[name]) > 0 for name in TIMERS) for row in found.values())
     if not helps:
         return (
-            f"No: at none of {len(found)} pairs of load and switch time does any of "
-            f"{len(TIMERS)} timers "
-            f"lower the loss; at {harmed} some raise it."
+            f"No: at none of {len(found)} combinations of load, switch time and popularity does "
+            f"any of {len(TIMERS)} timers lower the loss; at {harmed} some raise it."
         )
-    (r, load), (gain, name) = min(helps.items(), key=lambda item: item[1])
+    gain, place, name = min(helps)
     return (
-        f"{'Yes' if len(helps) * 2 > len(found) else 'Seldom'}: at {len(helps)} of {len(found)} "
-        "pairs of "
-        f"load and switch time some timer lowers the loss, most at switch/service {plain(r)} and "
-        "load "
-        f"{plain(load)} ({more(gain)} with {name}); at {harmed} some timer raises it."
+        f"{'Yes' if places * 2 > len(found) else 'Seldom'}: at {places} of {len(found)} "
+        "combinations of load, switch time and popularity some timer lowers the loss, most at "
+        f"{place} ({more(gain)} with {name}); at {harmed} some timer raises it."
     )
 
 
-def by_timer(found: dict[Place, dict[str, Interval]]) -> list[str]:
-    """For each timer, where it helps and where it harms."""
-    told = []
-    for name in (n for n in (*TIMERS, *OTHERS) if n in known(found)):
-        signs = {place: clear(row[name]) for place, row in found.items()}
-        parts = [
-            f"{verb} at {_places(place for place in found if signs[place] == sign)}"
-            for sign, verb in ((-1, "lowers the loss"), (1, "raises it"))
-            if sign in signs.values()
-        ]
-        means = [row[name].mean for row in found.values()]
-        label = f"A timer of {name}" if name in TIMERS else code(name)
-        told.append(
-            f"{label} {' and '.join(parts) if parts else 'makes no difference that shows'} "
-            f"(between {more(min(means))} and {more(max(means))})."
-        )
-    return told
-
-
-def _places(places: object) -> str:
-    found: dict[float, list[str]] = {}
-    for r, load in places:  # type: ignore[attr-defined]
-        found.setdefault(r, []).append(plain(load))
-    return listed(f"ratio {plain(r)} (load {listed(loads)})" for r, loads in found.items())
+def one(found: Found, name: str) -> str:
+    """At how many places a policy is better or worse than deciding at events."""
+    signs = [clear(row[name]) for row in found.values()]
+    means = {place: row[name].mean for place, row in found.items()}
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    label = f"A timer of {name}" if name in TIMERS else code(name)
+    return (
+        f"{label} lowers the loss at {signs.count(-1)} of {len(signs)} and raises it at "
+        f"{signs.count(1)}: {more(means[low])} at {low}, {more(means[high])} at {high}."
+    )

@@ -50,8 +50,8 @@ def answer() -> Answer:
     }
     found = {title: by_switch(part) for title, part in parts.items()}
     return Answer(
-        question="Two adapters: is it enough to serve for a switch's cost and then leave if demand "
-        "justifies it?",
+        question="Two adapters: is it enough to serve for a switch's cost and then leave if "
+        "demand justifies it?",
         experiment=EXPERIMENT,
         verdict=[
             short(found),
@@ -77,17 +77,14 @@ def answer() -> Answer:
             )
         ],
         ran=f"{was_run(cases)}, Poisson and bursty arrivals (coefficient of variation 3), one "
-        "option "
-        "a request, no price on switching itself, so that only latency counts; the optimum is "
-        "proven "
-        "on all of them",
+        "option a request, no price on switching itself, so that only latency counts; the optimum "
+        "is proven on all of them",
         not_shown=(
-            "what happens with requests of unequal weight or length, where leaving a queue "
-            "before it is empty pays even one at a time",
+            "what happens with requests of unequal weight or length, where leaving a queue before "
+            "it is empty pays even one at a time",
             "long runs: at the largest ratios an instance holds only a few rounds",
             "loads other than those named in `suite.toml`, where a round has about 12 requests "
-            "(24 in "
-            "batches)",
+            "(24 in batches)",
         ),
     )
 
@@ -135,13 +132,14 @@ def sentence(title: str, rows: dict[float, dict[str, Interval]]) -> str:
         for name, found in row.items():
             if found.mean <= lowest + 0.005:
                 nearest.setdefault(name, []).append(plain(r))
-    who = [f"{code(name)} (at {listed(places)})" for name, places in nearest.items()]
+    who = [
+        f"{code(name)} (at {'every ratio' if len(places) == len(rows) else listed(places)})"
+        for name, places in nearest.items()
+    ]
     return (
-        f"{title.capitalize()}, {code(ASKED)} loses {ratio(asked[best])} times the optimum at "
-        "its best "
-        f"(ratio {plain(best)}) and {ratio(asked[worst])} times at its worst (ratio "
-        f"{plain(worst)}). "
-        f"Nearest to the optimum, to within 0.005: {'; '.join(who)}."
+        f"{title.capitalize()}, {code(ASKED)} loses {ratio(asked[best])} times the optimum at its "
+        f"best (ratio {plain(best)}) and {ratio(asked[worst])} times at its worst (ratio "
+        f"{plain(worst)}). Nearest to the optimum, to within 0.005: {'; '.join(who)}."
     )
 
 
