@@ -32,6 +32,7 @@ BUILT_IN: dict[str, str] = {
     "local-search": "pats_solvers.local:LocalSearch",
     "belady": "pats_solvers.belady:Belady",
     "pats": "pats_solvers.online.pats:Pats",
+    "price-index": "pats_solvers.online.price_index:PriceIndex",
     "fifo": "pats_solvers.online.fifo:Fifo",
     "exhaustive": "pats_solvers.online.exhaustive:Exhaustive",
     "gated": "pats_solvers.online.gated:Gated",

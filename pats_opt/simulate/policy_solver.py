@@ -33,6 +33,11 @@ class PolicySolver(msgspec.Struct, frozen=True):
             """The policy's capability record."""
             return self.policy.capabilities
 
+    def prepare(self, problem: Problem | None) -> None:
+        """Let the policy do what it does once on a machine, such as compiling."""
+        if (ready := getattr(self.policy, "prepare", None)) is not None:
+            ready(problem)
+
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
         done = simulate(problem, self.policy, seed=run.seed, stop=run.stop)

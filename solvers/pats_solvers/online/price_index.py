@@ -1,0 +1,208 @@
+"""Price index: this project's own policy, which asks what GPU time is worth now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import numpy as np
+from msgspec import Meta
+
+from pats_opt.policy import GpuState, State
+from pats_opt.problem import Job, Problem, Site
+from pats_solvers.online.base import OnlinePolicy
+from pats_solvers.online.dispatch.options import Chooser, priced
+from pats_solvers.online.dispatch.packing import BatchBuilder
+from pats_solvers.online.dispatch.rule import Desk, Rule
+from pats_solvers.online.pricing.forecast import Forecast
+from pats_solvers.online.pricing.scene import Machines, mark, urgencies
+from pats_solvers.online.pricing.search import decide
+from pats_solvers.online.pricing.tables import JobTable, fleet_of
+
+
+class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
+    """Choose who is served, with how many steps and beside whom, at the price of GPU time.
+
+    Args:
+        futures: Futures that are drawn for a decision; 0: the index alone decides.
+        ahead: Most arrivals of a future.
+        memory: Arrivals that the forecast looks back at.
+        ending: How soon arrivals are thought to end; 0: never.
+        caution: Standard errors by which another start must be better than the index's.
+        forecast: Arrivals, at the mean weight, that a delay is thought to hold up besides those
+            that wait.
+        patience: Mean gaps between arrivals that a GPU may be left idle while requests wait.
+    """
+
+    name: ClassVar[str] = "price-index"
+
+    futures: Annotated[int, Meta(ge=0, le=1000)] = 24
+    ahead: Annotated[int, Meta(ge=1, le=1000)] = 8
+    memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
+    ending: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
+    caution: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    forecast: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    patience: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
+
+    def prepare(self, problem: Problem | None) -> None:
+        """Compile, so that no run's clock pays for it."""
+        job = None if problem is None else next(iter(problem.jobs), None)
+        if problem is not None and job is not None:
+            gpus = tuple(GpuState(gpu.index, gpu.resident) for gpu in problem.site.gpus)
+            state = State(job.arrival, {job.index: job}, (job,), (), gpus)
+            self.start(problem.site, seed=0)(state)
+
+    def chooser(self, site: Site) -> Chooser:
+        """The option that was planned for a job; for others the one that is best alone."""
+        return _Planned(site)
+
+    def rule(self, desk: Desk) -> Rule:
+        """The rule at work in one run."""
+        return _Priced(self, desk)
+
+
+class _Planned:
+    """Options of the planned batch."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.options: dict[int, int] = {}
+
+    def __call__(self, job: Job) -> int:
+        found = self.options.get(job.index)
+        return priced(self._site, job) if found is None else found
+
+
+#: Adapters whose batches are tried; prices at which they are made, relative to the present one.
+ADAPTERS, FACTORS = 6, np.array((1.0, 0.25, 4.0))
+
+#: Waits that are tried, in ticks; the first is until something happens.
+WAITS = np.array((2**60, 1, 2, 4, 8), np.int64)
+
+#: Entries of all futures together.
+BUDGET = 2000
+
+
+class _Priced(Rule):
+    """Price index at work on one site."""
+
+    def __init__(self, policy: PriceIndex, desk: Desk) -> None:
+        super().__init__(desk)
+        self._policy = policy
+        self._fleet = fleet_of(desk.site)
+        self._table = JobTable(desk.site)
+        self._forecast = Forecast(
+            desk.site,
+            self._fleet,
+            self._table,
+            desk.seed,
+            futures=policy.futures,
+            ahead=policy.ahead,
+            memory=policy.memory,
+            ending=policy.ending,
+        )
+        self._number = np.full(len(desk.site.adapter_ids), -1, np.int64)
+        gpus = len(desk.site.gpus)
+        self._machines = Machines(
+            np.zeros(gpus, np.int64),
+            np.full((gpus, self._fleet.max_resident), -1, np.int64),
+            np.zeros(gpus, np.int64),
+        )
+        for gpu in desk.site.gpus:
+            self._hold(gpu.index, sorted(gpu.resident))
+        self._idle_since: dict[int, int] = {}
+        self._planned: dict[int, int] = {}
+        self._members: list[Job] = []
+        self._wake: int | None = None
+
+    def arrived(self, job: Job, tick: int) -> None:  # noqa: ARG002
+        """A job has arrived and waits."""
+        self._table.add(job)
+
+    def left(self, job: Job) -> None:
+        """A job waits no longer."""
+        self._table.forget(job.index)
+
+    def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
+        """The first GPU that had better start a batch than wait, and the batch's first."""
+        self._wake = None
+        for gpu in idle:
+            members = self._decide(gpu, tick)
+            if members:
+                self._members = [job for job, _ in members]
+                self.option.options = {job.index: option for job, option in members}
+                return gpu, members[0][0]
+        return None
+
+    def fill(self, batch: BatchBuilder, tick: int) -> None:
+        """Add the members of the batch that was planned."""
+        if self._members and batch.jobs[0] is self._members[0]:
+            for job in self._members[1:]:
+                batch.add(job, self.option(job))
+            self.mix(batch)
+        else:  # somebody who has waited too long leads
+            super().fill(batch, tick)
+        self._members, self.option.options = [], {}
+
+    def served(self, batch: BatchBuilder, tick: int) -> None:  # noqa: ARG002
+        """Note what the GPU does from now on."""
+        g = batch.gpu.index
+        self._idle_since.pop(g, None)
+        self._machines.free[g] = batch.start_tick + batch.ticks
+        active = batch.active
+        held = [int(a) for a in self._machines.resident[g] if a in batch.resident - active]
+        fresh = sorted(batch.resident - active - set(held))
+        self._hold(g, [*sorted(active), *held, *fresh])
+        self._machines.active[g] = sum(mark.py_func(a) for a in active)
+
+    def wake(self, idle: Sequence[GpuState], tick: int) -> int | None:  # noqa: ARG002
+        """When to ask again where it was found better to wait."""
+        return self._wake
+
+    def _hold(self, gpu: int, adapters: Sequence[int]) -> None:
+        line = self._machines.resident[gpu]
+        line[:] = -1
+        line[: len(adapters)] = adapters
+
+    def _decide(self, gpu: GpuState, tick: int) -> list[tuple[Job, int]]:
+        policy, rows = self._policy, self._table.rows
+        jobs = list(self.waiting.in_order(gpu.index))
+        if not jobs:
+            return []
+        waiting = np.array([self._table.row(job.index) for job in jobs], np.int64)
+        gap = self._forecast.gap(tick)
+        prices = rows.jobs["price"]
+        forecast = policy.forecast * float(prices[: self._table.count].mean())
+        total = (float(prices[waiting].sum()) + forecast) / len(self.site.gpus)
+        key = urgencies(self._fleet, rows, waiting, tick, total)
+        order = np.argsort(-key, kind="stable")
+        futures = min(policy.futures, max(4, BUDGET // (len(jobs) + policy.ahead)))
+        must = any(job.reject_loss is None for job in jobs)
+        patience = max(1, int(policy.patience * gap))
+        waits = WAITS
+        if tick - self._idle_since.setdefault(gpu.index, tick) >= patience:
+            waits = WAITS[:0] if must else WAITS[:1]
+        m, until, batch, _ = decide(
+            self._fleet,
+            rows,
+            waiting[order],
+            key[order],
+            self._machines,
+            gpu.index,
+            tick,
+            forecast,
+            0.0,
+            self._number,
+            *self._forecast.draw(tick, max(1, futures)),
+            ADAPTERS,
+            FACTORS,
+            waits,
+            policy.futures > 0,
+            policy.caution,
+        )
+        if m == 0:
+            if must or until < WAITS[0]:
+                wake = min(int(until), tick + patience)
+                self._wake = wake if self._wake is None else min(self._wake, wake)
+            return []
+        return [(jobs[order[e]], int(o)) for e, o in batch[:m]]
