@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -72,19 +73,17 @@ class _Amortized(Visits):
         """A job waits no longer."""
         self._demand.remove(job)
 
-    def free_heads(self, gpu: GpuState) -> dict[int, Job]:
+    def free_heads(self, gpu: GpuState) -> Mapping[int, Job]:
         """Heads of the queues to go to: not the own one where there is another."""
         heads = super().free_heads(gpu)
         visit = self.visits.get(gpu.index)
-        if visit is not None and visit.adapter in heads and len(heads) > 1:
-            del heads[visit.adapter]
-        return heads
+        own = None if visit is None else visit.adapter
+        return {a: job for a, job in heads.items() if a != own} or heads
 
     def stays(self, gpu: GpuState, visit: Visit, head: Job, tick: int) -> bool:  # noqa: ARG002
         """Until the switch is paid for and demand justifies it."""
         policy, others = self._policy, self.free_heads(gpu)
-        others.pop(visit.adapter, None)
-        if not others:
+        if not others or visit.adapter in others:  # nobody waits elsewhere
             return True
         to = self.where(gpu, others)
         switch_s = switching_seconds(self.site, to, gpu)

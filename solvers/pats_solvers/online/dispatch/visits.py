@@ -82,7 +82,7 @@ class Visits(Rule):
         visit = self.visits.get(gpu.index)
         return self._route(gpu, heads, -1 if visit is None else visit.adapter)
 
-    def free_heads(self, gpu: GpuState) -> dict[int, Job]:
+    def free_heads(self, gpu: GpuState) -> Mapping[int, Job]:
         """Heads of the queues that no other GPU visits, or of all where those are empty."""
         heads = self.waiting.heads(gpu.index)
         if len(self.site.gpus) == 1:
@@ -123,7 +123,9 @@ def route(rule: RouteRule, desk: Desk) -> Route:
     site, waiting = desk.site, desk.waiting
 
     def longest(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
-        return min(heads, key=lambda a: (-waiting.count(a, gpu.index), heads[a].index))
+        counts = waiting.counts(gpu.index)
+        most = max([counts[a] for a in heads])
+        return min([a for a in heads if counts[a] == most], key=lambda a: heads[a].index)
 
     def cheapest(gpu: GpuState, heads: Mapping[int, Job], last: int) -> int:  # noqa: ARG001
         return min(heads, key=lambda a: (switching_seconds(site, a, gpu), heads[a].index))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -34,6 +34,9 @@ class Waiting:
         self._queues: dict[int, dict[tuple[int, ...], Line]] = {}  # adapter -> hosts -> jobs
         self._order: dict[tuple[int, ...], Line] = {}
         self._demands: dict[int, dict[Amounts, int]] = {}  # adapter -> demand -> jobs
+        # Where all jobs so far fit the same GPUs, as they mostly do: kept, not looked up each time.
+        self._heads: dict[int, Job] = {}
+        self._counts: dict[int, int] = {}
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._count = 0
         self.least: Amounts | None = None
@@ -48,9 +51,12 @@ class Waiting:
         if queues is None:
             queues = self._queues[job.adapter] = {}
             self._demands[job.adapter] = {}
+            self._counts[job.adapter] = 0
+            self._heads[job.adapter] = job
         if hosts not in queues:
             queues[hosts] = OrderedDict()
         queues[hosts][job.index] = job
+        self._counts[job.adapter] += 1
         demands = self._demands[job.adapter]
         if job.demand in demands:
             demands[job.demand] += 1
@@ -72,10 +78,15 @@ class Waiting:
         demands[job.demand] -= 1
         if not demands[job.demand]:
             del demands[job.demand]
-        if not line:
+        self._counts[job.adapter] -= 1
+        if line:
+            if self._heads[job.adapter] is job:
+                self._heads[job.adapter] = line[next(iter(line))]
+        else:
             del queues[hosts]
             if not queues:
                 del self._queues[job.adapter], self._demands[job.adapter]
+                del self._counts[job.adapter], self._heads[job.adapter]
         self._count -= 1
 
     def hide(self, gpu: int, job: Job) -> None:
@@ -109,8 +120,14 @@ class Waiting:
         queues = [queue for a in adapters for queue in self._queues.get(a, {}).items()]
         return self._visible(gpu, [line for hosts, line in queues if gpu in hosts])
 
-    def heads(self, gpu: int) -> dict[int, Job]:
-        """The earliest job that ``gpu`` can serve of each adapter that has one."""
+    def _alike(self, gpu: int) -> bool:
+        """Whether ``gpu`` can serve whoever waits."""
+        return not self._hidden and len(self._order) == 1 and gpu in next(iter(self._order))
+
+    def heads(self, gpu: int) -> Mapping[int, Job]:
+        """The earliest job that ``gpu`` can serve of each adapter that has one; for reading."""
+        if self._alike(gpu):
+            return self._heads
         found = ((adapter, self.first(adapter, gpu)) for adapter in self._queues)
         return {adapter: job for adapter, job in found if job is not None}
 
@@ -124,6 +141,12 @@ class Waiting:
             if gpu is None or gpu in hosts:
                 count += len(line)
         return count
+
+    def counts(self, gpu: int) -> Mapping[int, int]:
+        """How many wait of each adapter and fit ``gpu``; hidden ones count. For reading."""
+        if self._alike(gpu):
+            return self._counts
+        return {adapter: self.count(adapter, gpu) for adapter in self._queues}
 
     def demands(self, adapter: int) -> int:
         """How many different demands the waiting jobs of ``adapter`` have."""
