@@ -6,6 +6,7 @@ are applied before the policy is asked, so their order within the tick cannot ma
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from time import perf_counter
 from types import MappingProxyType
 
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
+from pats_opt.metrics.statistics import rank
 from pats_opt.plan import Plan, PlannedBatch
 from pats_opt.policy import GpuState, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.problem import Adapters, Job, Problem
@@ -147,19 +149,16 @@ class _Engine:
         return self._result(Stop.COMPLETE, Plan(tuple(map(tuple, self.batches))))
 
     def _result(self, stop: Stop, plan: Plan | None) -> Simulation:
-        import numpy as np
-
-        spent = np.array(self.spent or (0.0,))
-        half, most = np.quantile(spent, (0.5, 0.99), method="inverted_cdf")
+        rising = sorted(self.spent) or [0.0]
         return Simulation(
             stop=stop,
             plan=plan,
             events=self.events,
             decisions=len(self.spent),
-            decision_s=float(spent.sum()),
-            decision_p50_s=float(half),
-            decision_p99_s=float(most),
-            longest_decision_s=float(spent.max()),
+            decision_s=math.fsum(rising),
+            decision_p50_s=rising[rank(len(rising), 0.5)],
+            decision_p99_s=rising[rank(len(rising), 0.99)],
+            longest_decision_s=rising[-1],
         )
 
     def _advance(self) -> State | None:
