@@ -54,7 +54,7 @@ def time_limit_option(command: F) -> F:
         type=click.FloatRange(0, min_open=True),
         metavar="S",
         callback=finite,
-        help="Seconds; the best found so far is returned.",
+        help="Seconds; then the best found so far is returned.",
     )(command)
 
 

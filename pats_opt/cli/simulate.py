@@ -52,6 +52,7 @@ Group = tuple[str, list[tuple[str, str]]]
     "--policy", required=True, help="A policy from 'pats-opt solvers', such as pats:gamma=0.5."
 )
 @common.param_option
+@common.time_limit_option
 @common.seed_option
 @click.option("-o", "--output", type=common.FILE, help="Write the schedule to this file.")
 @common.json_option
@@ -59,6 +60,7 @@ def command(
     instance: str,
     policy: str,
     params: dict[str, str],
+    time_limit: float | None,
     seed: int,
     output: str | None,
     as_json: bool,
@@ -67,7 +69,7 @@ def command(
 
     The policy sees each request when it arrives, never before. With --json, "metrics" has the
     figures of the whole run, "adapters" the table by adapter, and "queue" how many wait over time,
-    in at most 200 buckets.
+    in at most 200 buckets. A policy that is not done by the time limit gives no schedule.
     """
     import msgspec
 
@@ -78,7 +80,7 @@ def command(
 
     chosen = _policy(policy, params)
     problem = Problem(read_instance(instance))
-    result = solve(problem, chosen, seed=seed)
+    result = solve(problem, chosen, time_limit=time_limit, seed=seed)
     require_schedule(result)
     if output is not None:
         write_schedule(result.schedule, output)

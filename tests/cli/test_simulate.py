@@ -144,3 +144,13 @@ def test_statuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_text(json.dumps(document(*steps, horizon_ticks=6)))
     assert run(["simulate", str(path), "--policy", "fifo"]) == 4
     assert "'r1' in time" in capsys.readouterr().err
+
+
+def test_a_time_limit_leaves_no_schedule(
+    instance: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Part of a simulation is no schedule."""
+    assert run(["simulate", str(instance), "--policy", "fifo", "--time-limit", "1e-9"]) == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "stopped (time-limit) without a schedule" in captured.err
