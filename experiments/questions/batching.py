@@ -123,9 +123,10 @@ def sentence(place: tuple[str, float], rows: dict[str, dict[int, Interval]]) -> 
             if by_batch[size].mean < EARNS * by_batch[before].mean:
                 enough = size
         last = by_batch[sizes[-1]]
-        verdict = {-1: "less", 1: "more", 0: "not clearly different"}[clear(last)]
-        amount = more(last.mean) if clear(last) else verdict
-        parts.append(f"{code(name)} {amount}, nothing more beyond {enough}")
+        told = (
+            f"{more(last.mean)} (no more gain beyond {enough})" if clear(last) else "no clear gain"
+        )
+        parts.append(f"{code(name)} {told}")
     return f"{profile.capitalize()} profile, load {plain(load)}: {'; '.join(parts)}."
 
 

@@ -36,7 +36,6 @@ RUNS = {
     ("fifo", "lfu"): "fifo:option=pruned:eviction=lfu",
     ("fifo", "belady"): "belady:policy=fifo,option=pruned",
     ("price-index", "lru"): "price-index",
-    ("price-index", "cost"): "price-index:eviction=cost",
 }
 
 Run = tuple[str, str]  # policy, eviction

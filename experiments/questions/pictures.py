@@ -12,7 +12,7 @@ from pats_opt.plot import style
 MARKERS = "osD^vP*X<>hd"
 
 #: Ticks between powers of ten that a logarithmic axis tells.
-TOLD = (0.5, 0.7, 1.5, 2.0, 3.0, 5.0)
+TOLD = (0.2, 0.3, 0.5, 0.7, 1.5, 2.0, 3.0, 5.0)
 
 #: A series' points: place on the axis, and the mean there with its interval.
 Points = Sequence[tuple[float, Interval]]
@@ -69,7 +69,7 @@ def dots(
         labels = list(dict.fromkeys(labels))
         with style.look(name):
             drawn = style.figure(2.2 + 2.6 * len(panels), 1.3 + 0.28 * len(labels))
-            axes = drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+            axes = drawn.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
             shown: dict[str, Any] = {}
             for ax, (title, panel) in zip(axes, panels.items(), strict=True):
                 for series, rows in panel.items():

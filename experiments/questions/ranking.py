@@ -7,32 +7,21 @@ from itertools import pairwise
 
 import numpy as np
 
+from experiments.questions import stability
 from experiments.questions.pictures import dots, lines
 from experiments.questions.reading import Case, of, read, was_run
-from experiments.questions.statistics import Floats, Interval, kendall, mean, mean_ratio
-from experiments.questions.words import (
-    Answer,
-    code,
-    interval,
-    listed,
-    more,
-    table,
-)
+from experiments.questions.statistics import Interval, kendall, mean_ratio
+from experiments.questions.words import Answer, code, interval, listed, more, table
 
 EXPERIMENT, DEFAULTS = "ranking", "ranking_defaults"
 
-LENGTHS = (20, 50, 100, 200, 500)
-COMPARED = 100  # requests an instance, where sources are compared
-REFERENCE = (200, 500)  # lengths whose instances make the reference ranking
+#: Requests an instance, where sources are compared.
+COMPARED = 100
 
-#: Sources by what the page calls them, and the class of a length.
+#: Sources by what the page calls them.
 SOURCES = {"trace": "the log", "plain": "plain generated", "calibrated": "calibrated generated"}
 
-#: Instances a sample, samples of each size, and the agreement that counts as settled.
-SAMPLES = (1, 2, 4, 8)
-DRAWS = 400
-SETTLED = 0.9
-
+#: By policy: mean loss over the best policy of the instance.
 Scores = Mapping[str, Interval]
 
 
@@ -41,26 +30,30 @@ def answer() -> Answer:
     cases, own = read(EXPERIMENT), read(DEFAULTS)
     equal = {s: scores(of(cases, f"{s}-n{COMPARED}")) for s in SOURCES}
     default = {s: scores(of(own, f"{s}-n{COMPARED}")) for s in ("trace", "plain")}
-    tau = {(s, n): agreement(cases, s, n) for s in ("trace", "plain") for n in LENGTHS}
+    agree = {
+        SOURCES[s]: stability.agreements([c for c in cases if c.group.startswith(f"{s}-n")])
+        for s in ("trace", "plain")
+    }
     return Answer(
         question="How do policies rank on real traces against synthetic ones, and how many "
         "requests does a ranking need?",
         experiment=f"{EXPERIMENT}/` and `{DEFAULTS}",
         verdict=[
-            short(equal, tau),
+            short(equal, agree),
             leaders(equal),
             alike(equal),
             movers(equal),
             own_steps(equal, default),
-            needs(tau),
+            stability.sentence(agree),
         ],
-        tables=[ranked(equal, default), stability(tau)],
+        tables=[ranked(equal, default), stability.shown(agree)],
         pictures=[
             dots(
                 "ranking",
                 {
                     f"{COMPARED} requests, same rule for steps": {
-                        SOURCES[s]: dict(in_order(equal)[s]) for s in SOURCES
+                        SOURCES[s]: {name: equal[s][name] for name in in_order(equal["trace"])}
+                        for s in SOURCES
                     }
                 },
                 x="loss / best policy of the instance",
@@ -69,23 +62,24 @@ def answer() -> Answer:
             lines(
                 "ranking-stability",
                 {
-                    SOURCES[s]: {
-                        instances(m): [(float(n), tau[s, n][m]) for n in LENGTHS if m in tau[s, n]]
-                        for m in SAMPLES
+                    source: {
+                        stability.instances(m): [
+                            (float(n), by_m[m].tau) for n, by_m in by_length.items() if m in by_m
+                        ]
+                        for m in stability.SAMPLES
                     }
-                    for s in ("trace", "plain")
+                    for source, by_length in agree.items()
                 },
                 x="requests an instance",
-                y="Kendall's tau with the reference ranking",
-                caption="Agreement of a ranking from m instances of n requests with the reference "
-                "ranking; the band is the mean's interval",
+                y="Kendall's tau with the reference",
+                caption="Agreement of a ranking by some instances of n requests with the reference",
                 log="x",
-                reference=SETTLED,
+                reference=stability.SETTLED,
             ),
         ],
         ran=f"{was_run([*cases, *own])}; all at one request every 5 s on average, under the "
         "profile `production`, with 30 or 15 steps; windows of the log share no request with "
-        "others of their length",
+        "others of their length; at the same rule for steps prompts of low complexity get 15",
         not_shown=(
             "other logs: this one has 2,232 requests with adapters, so windows of different "
             "lengths share requests, and its ranking at one length is not independent of that at "
@@ -96,106 +90,43 @@ def answer() -> Answer:
     )
 
 
-def policy(spec: str) -> str:
-    """The policy's name."""
-    return spec.partition(":")[0]
-
-
-def logs(cases: Sequence[Case]) -> tuple[list[str], Floats]:
-    """Log loss ratios to the best policy of each case: a row a case, a column a policy."""
-    names = [s for s in cases[0].rows if all(s in case.rows for case in cases)]
-    best = [min(float(case.rows[s]["loss"]) for s in names) for case in cases]
-    found = [
-        [float(c.rows[s]["loss"]) / b for s in names] for c, b in zip(cases, best, strict=True)
-    ]
-    return [policy(s) for s in names], np.log(np.array(found))
-
-
 def scores(cases: Sequence[Case]) -> dict[str, Interval]:
     """Each policy's mean loss over the best policy of the instance."""
-    names, found = logs(cases)
-    return {name: mean_ratio(np.exp(found[:, i]).tolist()) for i, name in enumerate(names)}
+    specs, found = stability.logs(cases)
+    columns = np.exp(found).T.tolist()
+    return {s.partition(":")[0]: mean_ratio(c) for s, c in zip(specs, columns, strict=True)}
+
+
+def in_order(rows: Scores) -> list[str]:
+    """The policies, best first."""
+    return sorted(rows, key=lambda name: rows[name].mean)
 
 
 def tau_of(first: Scores, second: Scores) -> float:
     """Agreement of two rankings, over the policies in both."""
     names = [name for name in first if name in second]
-    return kendall(
-        np.array([first[n].mean for n in names]), np.array([second[n].mean for n in names])
-    )
+    means = [np.array([rows[name].mean for name in names]) for rows in (first, second)]
+    return kendall(means[0], means[1])
 
 
-def agreement(cases: Sequence[Case], source: str, length: int) -> dict[int, Interval]:
-    """Tau of the ranking from m instances of a length with the source's reference, by m.
-
-    The reference is made of the source's longer instances, without those of the sample.
-    """
-    of_source = [c for c in cases if c.group.startswith(f"{source}-n")]
-    names, found = logs(of_source)
-    assert names
-    lengths = np.array([c.requests for c in of_source])
-    mine, longer = np.flatnonzero(lengths == length), np.isin(lengths, REFERENCE)
-    rng = np.random.default_rng(length)
-    result = {}
-    for m in SAMPLES:
-        if m > len(mine):
-            continue
-        taus = []
-        for _ in range(DRAWS):
-            chosen = rng.choice(mine, m, replace=False)
-            rest = longer.copy()
-            rest[chosen] = False
-            taus.append(kendall(found[chosen].mean(axis=0), found[rest].mean(axis=0)))
-        result[m] = mean(taus)
-    return result
-
-
-def in_order(equal: Mapping[str, Scores]) -> dict[str, list[tuple[str, Interval]]]:
-    """Each source's scores in the order of the log's ranking."""
-    order = sorted(equal["trace"], key=lambda name: equal["trace"][name].mean)
-    return {s: [(n, rows[n]) for n in order if n in rows] for s, rows in equal.items()}
-
-
-def settled(
-    tau: Mapping[tuple[str, int], Mapping[int, Interval]], source: str
-) -> list[tuple[int, int]]:
-    """The pairs (instances, requests) whose rankings agree enough on average, cheapest first."""
-    good = [
-        (m, n)
-        for (s, n), by_m in tau.items()
-        if s == source
-        for m, t in by_m.items()
-        if t.mean > SETTLED
-    ]
-    return sorted(good, key=lambda pair: (pair[0] * pair[1], pair[0]))
-
-
-def short(
-    equal: Mapping[str, Scores], tau: Mapping[tuple[str, int], Mapping[int, Interval]]
-) -> str:
+def short(equal: Mapping[str, Scores], agree: Mapping[str, stability.Agreements]) -> str:
     """Agreement of sources, and what settles a ranking."""
     plain, calibrated = (tau_of(equal["trace"], equal[s]) for s in ("plain", "calibrated"))
-    parts = []
-    for source in ("trace", "plain"):
-        good = settled(tau, source)
-        parts.append(
-            f"{good[0][0]} x {good[0][1]} requests on {SOURCES[source]}"
-            if good
-            else f"more than was tried on {SOURCES[source]}"
-        )
+    settled = listed(f"{stability.cheapest(a)} on {source}" for source, a in agree.items())
     return (
         f"The rankings on the log and on generated instances agree with Kendall's tau {plain:.2f} "
-        f"(plain) and {calibrated:.2f} (calibrated to the log); a ranking within tau {SETTLED} of "
-        f"the reference takes {listed(parts)}."
+        f"(plain) and {calibrated:.2f} (calibrated to the log); a ranking within tau "
+        f"{stability.SETTLED} of the reference takes {settled} instances."
     )
 
 
 def leaders(equal: Mapping[str, Scores]) -> str:
     """The best three of each source, at the same rule for steps."""
-    told = []
-    for source, rows in equal.items():
-        best = sorted(rows, key=lambda name: rows[name].mean)[:3]
-        told.append(f"{SOURCES[source]}: {listed(f'{code(n)} {interval(rows[n])}' for n in best)}")
+    told = [
+        f"{SOURCES[source]}: "
+        + listed(f"{code(name)} {interval(rows[name])}" for name in in_order(rows)[:3])
+        for source, rows in equal.items()
+    ]
     return (
         f"Best at the same rule for steps, loss over the instance's best policy: {'; '.join(told)}."
     )
@@ -203,7 +134,7 @@ def leaders(equal: Mapping[str, Scores]) -> str:
 
 def alike(equal: Mapping[str, Scores]) -> str:
     """How many policies cannot be told from their neighbour in the ranking of the log."""
-    rows = sorted(equal["trace"].values(), key=lambda f: f.mean)
+    rows = [equal["trace"][name] for name in in_order(equal["trace"])]
     pairs = list(pairwise(rows))
     overlap = sum(a.high >= b.low for a, b in pairs)
     return (
@@ -214,61 +145,28 @@ def alike(equal: Mapping[str, Scores]) -> str:
 
 def movers(equal: Mapping[str, Scores]) -> str:
     """The policies whose place differs most."""
-    places = {
-        s: {n: i + 1 for i, n in enumerate(sorted(rows, key=lambda n: rows[n].mean))}
-        for s, rows in equal.items()
-    }
-    shift = {
-        n: places["plain"][n] - place
-        for n, place in places["trace"].items()
-        if n in places["plain"]
-    }
-    most = sorted(shift, key=lambda n: -abs(shift[n]))[:3]
+    log, plain = in_order(equal["trace"]), in_order(equal["plain"])
+    most = sorted(log, key=lambda name: -abs(plain.index(name) - log.index(name)))[:3]
     told = [
-        f"{code(n)} ({places['trace'][n]} on the log, {places['plain'][n]} plain)" for n in most
+        f"{code(name)} ({log.index(name) + 1} on the log, {plain.index(name) + 1} plain)"
+        for name in most
     ]
     return f"Places that differ most between the log and plain generated instances: {listed(told)}."
 
 
 def own_steps(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> str:
     """What the policies' own defaults change."""
-    rows = default["trace"]
-    first, second = sorted(rows, key=lambda name: rows[name].mean)[:2]
-    order = sorted(equal["trace"], key=lambda name: equal["trace"][name].mean)
-    place = order.index(first) + 1
+    rows, same = default["trace"], in_order(equal["trace"])
+    first, second = in_order(rows)[:2]
     ahead = rows[second].mean / rows[first].mean
+    pats = in_order(rows).index("pats") + 1
     return (
         f"With every policy at its defaults (own step counts and bounds on waiting) {code(first)} "
-        f"leads on the log, the next one, {code(second)}, loses {more(ahead)}; at the same rule "
-        f"for steps it is on place {place} of {len(order)}. The ranking agrees with that at the "
-        f"same rule with tau {tau_of(equal['trace'], rows):.2f}, and with its own on plain "
+        f"leads on the log, and the next one, {code(second)}, loses {more(ahead)}; `pats`, which "
+        f"prunes by default, is on place {pats} of {len(rows)}, and at the same rule for steps on "
+        f"place {same.index('pats') + 1} of {len(same)}. The two rankings agree with tau "
+        f"{tau_of(equal['trace'], rows):.2f}, and the defaults' ranking with its own on plain "
         f"generated instances with {tau_of(rows, default['plain']):.2f}."
-    )
-
-
-def needs(tau: Mapping[tuple[str, int], Mapping[int, Interval]]) -> str:
-    """Whether length or number settles a ranking."""
-    told = []
-    for source in ("trace", "plain"):
-        good = settled(tau, source)
-        one = [n for n in LENGTHS if tau[source, n].get(1) and tau[source, n][1].mean > SETTLED]
-        last = tau[source, LENGTHS[-1]][1].mean
-        told.append(
-            f"on {SOURCES[source]} "
-            + (
-                f"{listed(f'{m} x {n}' for m, n in good[:3])} suffice"
-                if good
-                else "none of them does"
-            )
-            + (
-                f", one instance alone from {one[0]} requests on"
-                if one
-                else f", while one instance of {LENGTHS[-1]} reaches {last:.2f}"
-            )
-        )
-    return (
-        f"Of samples of {listed(map(str, SAMPLES))} instances of {listed(map(str, LENGTHS))} "
-        f"requests: {'; '.join(told)}."
     )
 
 
@@ -278,29 +176,12 @@ def ranked(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> list[s
         **{f"{SOURCES[s]}, same rule": rows for s, rows in equal.items()},
         **{f"{SOURCES[s]}, defaults": rows for s, rows in default.items()},
     }
-    every = {name for rows in columns.values() for name in rows}
-    order = [name for name, _ in in_order(equal)["trace"]]
-    order += sorted(every - set(order), key=lambda n: default["trace"][n].mean)
+    order = in_order(equal["trace"])
+    order += [name for name in in_order(default["trace"]) if name not in order]
     return table(
         [f"loss / best policy, {COMPARED} requests", *columns],
         (
             [name, *(interval(rows[name]) if name in rows else "" for rows in columns.values())]
             for name in order
-        ),
-    )
-
-
-def instances(count: int) -> str:
-    """A number of instances in words."""
-    return f"{count} instance{'s' if count > 1 else ''}"
-
-
-def stability(tau: Mapping[tuple[str, int], Mapping[int, Interval]]) -> list[str]:
-    """The table of agreement."""
-    return table(
-        ["tau with the reference", "requests", *(instances(m) for m in SAMPLES)],
-        (
-            [SOURCES[s], str(n), *(f"{by_m[m].mean:.2f}" if m in by_m else "" for m in SAMPLES)]
-            for (s, n), by_m in tau.items()
         ),
     )

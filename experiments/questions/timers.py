@@ -21,7 +21,7 @@ TIMERS = {
     "2 C": "patient:max_wait_s=null:patience=2:likely=0",
     "0.5 C if likely": "patient:max_wait_s=null:patience=0.5:likely=0.5",
 }
-OTHERS = {"price-index": "price-index"}
+OTHERS = {"price-index": "price-index", "price-index, no waiting": "price-index:patience=0"}
 POLICIES = {**TIMERS, **OTHERS}
 
 
