@@ -205,9 +205,10 @@ def evictions(found: Found) -> str:
             left.append(means[YARDSTICK] / means[best[k]])
         which = {e: [str(k) for k in best if best[k] == e] for e in dict.fromkeys(best.values())}
         names = listed(f"{eviction} at {listed(ks)}" for eviction, ks in which.items())
+        gain = "" if set(which) == {USUAL} else f"at most {more(min(gains))} than {USUAL}; "
         told.append(
-            f"with {code(policy)} {names} (at most {more(min(gains))} than {USUAL}; if chosen in "
-            f"hindsight {more(max(left))} to {more(min(left))})"
+            f"with {code(policy)} {names} ({gain}if chosen in hindsight {more(max(left))} to "
+            f"{more(min(left))})"
         )
     return f"The eviction with the least switching is {'; '.join(told)}."
 

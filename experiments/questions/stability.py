@@ -18,7 +18,7 @@ REFERENCE = (200, 500)
 
 #: Instances a sample, and samples of each size.
 SAMPLES = (1, 2, 4, 8)
-DRAWS = 400
+DRAWS = 200
 
 #: Tau that counts as settled.
 SETTLED = 0.9

@@ -80,8 +80,9 @@ def answer() -> Answer:
         "option a request, no price on switching itself, so that only latency counts; the optimum "
         "is proven on all of them",
         not_shown=(
-            "what happens with requests of unequal weight or length, where leaving a queue before "
-            "it is empty pays even one at a time",
+            "what an online policy could reach at best: the optimum knows every arrival to come",
+            "requests of unequal weight or length, where leaving a queue before it is empty may "
+            "pay even one at a time",
             "long runs: at the largest ratios an instance holds only a few rounds",
             "loads other than those named in `suite.toml`, where a round has about 12 requests "
             "(24 in batches)",
