@@ -15,7 +15,7 @@ from pats_solvers.online.dispatch.options import Chooser, priced
 from pats_solvers.online.dispatch.packing import BatchBuilder
 from pats_solvers.online.dispatch.rule import Desk, Rule
 from pats_solvers.online.pricing.forecast import Forecast
-from pats_solvers.online.pricing.scene import Machines, mark, urgencies
+from pats_solvers.online.pricing.scene import Machines, mark_of, urgencies
 from pats_solvers.online.pricing.search import decide
 from pats_solvers.online.pricing.tables import JobTable, fleet_of
 
@@ -23,25 +23,49 @@ from pats_solvers.online.pricing.tables import JobTable, fleet_of
 class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
     """Choose who is served, with how many steps and beside whom, at the price of GPU time.
 
+    A second of a GPU's time delays all that wait for it, so it is worth their latency price: the
+    sum of weight x latency price over the waiting requests (and ``forecast`` more of mean weight),
+    by GPUs. It is the price that the Lagrangian bound gives a tick, read off the queue. With it:
+
+    - A request joins a batch, with the option that costs least, where the batch with it costs less
+      than the batch and then it alone: the members' own loss plus the price of the time held, which
+      everybody else waits. So steps are cut where many wait and kept where none do, batches are
+      full where step time is constant and small where it grows with the batch. It is left out
+      where it would cost more than its rejection.
+    - Each adapter's index is Smith's ratio of a run through its whole queue: loss a tick of those
+      served, for a tick of GPU time, with the seconds of switching and, twice, there and back, its
+      price, turned into time at the price of time. An idle GPU starts the batch of the adapter
+      with the highest index, requests of the highest ratio of their own first. Deadlines raise
+      that ratio as they come near (apparent tardiness cost).
+
+    With ``futures`` the index is a start only: the batches of the best four adapters, made at three
+    prices, their halves, their leaders alone, and waiting are played on to the end, the index
+    deciding, in so many sampled futures, and the one that loses least is chosen. Where many wait
+    fewer futures are played. Rule and play: this project's, after Smith (1956), Sidney (1975) and
+    rollout (Bertsekas, Tsitsiklis, Wu 1997).
+
+    The GPUs that are idle are asked in their order. Batches with several adapters take along
+    requests of other residents, with their best options alone. Ties go to the earlier request.
+
     Args:
-        futures: Futures that are drawn for a decision; 0: the index alone decides.
-        ahead: Most arrivals of a future.
-        memory: Arrivals that the forecast looks back at.
-        ending: How soon arrivals are thought to end; 0: never.
-        caution: Standard errors by which another start must be better than the index's.
         forecast: Arrivals, at the mean weight, that a delay is thought to hold up besides those
             that wait.
+        futures: Futures that are drawn for a decision; 0: the index decides.
+        ahead: Most arrivals of a future.
+        memory: Arrivals that futures are drawn from.
+        ending: How soon arrivals are thought to end; 0: never.
+        caution: Standard errors by which another start must be better than the index's.
         patience: Mean gaps between arrivals that a GPU may be left idle while requests wait.
     """
 
     name: ClassVar[str] = "price-index"
 
-    futures: Annotated[int, Meta(ge=0, le=1000)] = 24
+    forecast: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    futures: Annotated[int, Meta(ge=0, le=1000)] = 0
     ahead: Annotated[int, Meta(ge=1, le=1000)] = 8
     memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
-    ending: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
-    caution: Annotated[float, Meta(ge=0, le=100)] = 1.0
-    forecast: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    ending: Annotated[float, Meta(ge=0, le=1e6)] = 10.0
+    caution: Annotated[float, Meta(ge=0, le=100)] = 0.5
     patience: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
 
     def prepare(self, problem: Problem | None) -> None:
@@ -58,7 +82,8 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
 
     def rule(self, desk: Desk) -> Rule:
         """The rule at work in one run."""
-        return _Priced(self, desk)
+        assert isinstance(desk.option, _Planned)
+        return _Priced(self, desk, desk.option)
 
 
 class _Planned:
@@ -74,21 +99,21 @@ class _Planned:
 
 
 #: Adapters whose batches are tried; prices at which they are made, relative to the present one.
-ADAPTERS, FACTORS = 6, np.array((1.0, 0.25, 4.0))
+ADAPTERS, FACTORS = 4, np.array((1.0, 0.25, 4.0))
 
 #: Waits that are tried, in ticks; the first is until something happens.
 WAITS = np.array((2**60, 1, 2, 4, 8), np.int64)
 
-#: Entries of all futures together.
-BUDGET = 2000
+#: Waiting requests above which fewer futures are played, and fewest of them.
+MANY, FEW = 25, 3
 
 
 class _Priced(Rule):
     """Price index at work on one site."""
 
-    def __init__(self, policy: PriceIndex, desk: Desk) -> None:
+    def __init__(self, policy: PriceIndex, desk: Desk, plan: _Planned) -> None:
         super().__init__(desk)
-        self._policy = policy
+        self._policy, self._plan = policy, plan
         self._fleet = fleet_of(desk.site)
         self._table = JobTable(desk.site)
         self._forecast = Forecast(
@@ -96,7 +121,6 @@ class _Priced(Rule):
             self._fleet,
             self._table,
             desk.seed,
-            futures=policy.futures,
             ahead=policy.ahead,
             memory=policy.memory,
             ending=policy.ending,
@@ -130,7 +154,7 @@ class _Priced(Rule):
             members = self._decide(gpu, tick)
             if members:
                 self._members = [job for job, _ in members]
-                self.option.options = {job.index: option for job, option in members}
+                self._plan.options = {job.index: option for job, option in members}
                 return gpu, members[0][0]
         return None
 
@@ -142,7 +166,7 @@ class _Priced(Rule):
             self.mix(batch)
         else:  # somebody who has waited too long leads
             super().fill(batch, tick)
-        self._members, self.option.options = [], {}
+        self._members, self._plan.options = [], {}
 
     def served(self, batch: BatchBuilder, tick: int) -> None:  # noqa: ARG002
         """Note what the GPU does from now on."""
@@ -153,7 +177,7 @@ class _Priced(Rule):
         held = [int(a) for a in self._machines.resident[g] if a in batch.resident - active]
         fresh = sorted(batch.resident - active - set(held))
         self._hold(g, [*sorted(active), *held, *fresh])
-        self._machines.active[g] = sum(mark.py_func(a) for a in active)
+        self._machines.active[g] = mark_of(active)
 
     def wake(self, idle: Sequence[GpuState], tick: int) -> int | None:  # noqa: ARG002
         """When to ask again where it was found better to wait."""
@@ -170,34 +194,30 @@ class _Priced(Rule):
         if not jobs:
             return []
         waiting = np.array([self._table.row(job.index) for job in jobs], np.int64)
-        gap = self._forecast.gap(tick)
-        prices = rows.jobs["price"]
-        forecast = policy.forecast * float(prices[: self._table.count].mean())
-        total = (float(prices[waiting].sum()) + forecast) / len(self.site.gpus)
+        forecast = policy.forecast * self._table.mean_price
+        total = (float(rows.jobs["price"][waiting].sum()) + forecast) / len(self.site.gpus)
         key = urgencies(self._fleet, rows, waiting, tick, total)
         order = np.argsort(-key, kind="stable")
-        futures = min(policy.futures, max(4, BUDGET // (len(jobs) + policy.ahead)))
         must = any(job.reject_loss is None for job in jobs)
-        patience = max(1, int(policy.patience * gap))
+        patience = max(1, int(policy.patience * self._forecast.gap(tick)))
         waits = WAITS
         if tick - self._idle_since.setdefault(gpu.index, tick) >= patience:
             waits = WAITS[:0] if must else WAITS[:1]
-        m, until, batch, _ = decide(
+        futures = min(policy.futures, max(FEW, policy.futures * MANY // len(jobs)))
+        m, until, batch = decide(
             self._fleet,
             rows,
             waiting[order],
-            key[order],
             self._machines,
             gpu.index,
             tick,
             forecast,
-            0.0,
+            self._table.largest(self._fleet),
             self._number,
-            *self._forecast.draw(tick, max(1, futures)),
+            *self._forecast.draw(tick, futures),
             ADAPTERS,
             FACTORS,
             waits,
-            policy.futures > 0,
             policy.caution,
         )
         if m == 0:

@@ -15,7 +15,7 @@ MOST_REFUSED = 4
 
 
 @compiled
-def ticks_of(fleet: Any, seconds: float) -> int:
+def ticks_of(fleet: Any, seconds: float) -> Any:
     """Seconds on the grid."""
     return np.int64(math.ceil(seconds / fleet.tick_s - 1e-9))
 
@@ -27,16 +27,20 @@ def cost(
     """Serving loss and ticks of a batch that starts at ``start``.
 
     Args:
+        fleet: The GPUs' constants.
+        rows: The jobs.
+        scene: The entries.
         batch: Entries and their options, by rising steps.
         m: How many.
         new: An entry that joins, or -1.
         option: Its option.
+        start: The tick at which the batch starts.
     """
     count = m if new < 0 else m + 1
     joins = new >= 0
     steps_new = rows.modes[scene.entries[new].src, option].steps if joins else 0
     elapsed, loss = fleet.overhead_s[count], 0.0
-    done = i = offset = np.int64(0)
+    done = i = offset = ZERO
     for left in range(count, 0, -1):
         if joins and (
             i >= m or steps_new < rows.modes[scene.entries[batch[i, 0]].src, batch[i, 1]].steps
@@ -66,7 +70,7 @@ def alone(
     fleet: Any, rows: Any, row: int, arrival: int, option: int, start: int
 ) -> tuple[float, int]:
     """Serving loss and ticks of a batch of one, a job like ``row`` that arrived at ``arrival``."""
-    ticks, offset = np.int64(1), np.int64(0)
+    ticks, offset = ZERO + 1, ZERO
     if not fleet.slotted:
         ticks = ticks_of(
             fleet, fleet.overhead_s[1] + rows.modes[row, option].steps * fleet.step_s[1]
@@ -111,15 +115,23 @@ def fill(
     those served, and ``price`` for every tick that all others wait.
 
     Args:
+        fleet: The GPUs' constants.
+        rows: The jobs.
+        scene: The entries.
+        served: Entries that do not wait any more.
+        local: The adapter, by its number in the scene.
         batch: Entries and options so far; added to.
+        m: How many.
         room: What is left of each resource; lessened.
+        now: The tick.
+        start: The tick at which the batch starts.
         price: Loss of a tick's delay of all that wait, those of the batch included.
         most: Most members.
 
     Returns:
         Members, serving loss, ticks.
     """
-    loss, ticks = 0.0, np.int64(0)
+    loss, ticks = 0.0, ZERO
     if m > 0:
         loss, ticks = cost(fleet, rows, scene, batch, m, NONE, ZERO, start)
     rest = price

@@ -26,6 +26,9 @@ class Futures(NamedTuple):
     adapter: Any
 
 
+NO_FUTURES = Futures(np.zeros(0, np.int64), *(np.zeros((1, 1), np.int64) for _ in range(3)))
+
+
 class Forecast:
     """Draws futures: when jobs come, like which past ones, and when they end.
 
@@ -43,7 +46,6 @@ class Forecast:
         site: What is known from the start.
         table: The jobs so far.
         seed: Seed of the draws.
-        futures: How many are drawn at a time.
         ahead: Most jobs of each.
         memory: Jobs that are looked back at.
         ending: How soon loads end; 0: never.
@@ -56,14 +58,13 @@ class Forecast:
         table: JobTable,
         seed: int,
         *,
-        futures: int,
         ahead: int,
         memory: int,
         ending: float,
     ) -> None:
         self._adapters, self._gpus = len(site.adapter_ids), len(site.gpus)
         self._fleet, self._table, self._seed = fleet, table, seed
-        self._futures, self._ahead, self._memory = futures, ahead, memory
+        self._ahead, self._memory = ahead, memory
         self._ending = ending
 
     def gap(self, tick: int) -> float:
@@ -74,12 +75,9 @@ class Forecast:
         return max(1e-9, (tick - first + self._service(known)) / known)
 
     def draw(self, tick: int, futures: int) -> Futures:
-        """Futures after ``tick``; the same ones at the same tick of the same run.
-
-        Args:
-            tick: Now.
-            futures: How many.
-        """
+        """So many futures after ``tick``; the same ones at the same tick of the same run."""
+        if futures == 0:
+            return NO_FUTURES
         rng = np.random.default_rng((self._seed, tick))
         jobs, n, size = self._table.rows.jobs, self._table.count, (futures, self._ahead)
         gap = self.gap(tick)

@@ -3,22 +3,25 @@
 # ruff: noqa: PLR0917 - compiled: arrays handed on
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import compiled, entry
+from pats_solvers.kernel import ZERO, compiled, entry
 from pats_solvers.online.pricing.batch import alone
 
-ENTRIES = np.dtype([(name, np.int64) for name in ("src", "arrival", "local")])
+ENTRIES = np.dtype(
+    [(name, np.int64) for name in ("src", "arrival", "local")] + [("quality", np.float64)]
+)
 
 
 class Scene(NamedTuple):
     """Entries: the waiting jobs, then sampled ones.
 
     Attributes:
-        entries: By entry: its row, its arrival tick (a sampled one's is not its row's), and its
-            adapter, numbered within the scene.
+        entries: By entry: its row, its arrival tick (a sampled one's is not its row's), its
+            adapter, numbered within the scene, and the loss of quality of its best option alone.
         adapter: Index of each of these.
         begin: Where each one's entries begin in ``order``, and the end of the last.
         order: Entries by adapter, in the order in which they are to be served.
@@ -46,36 +49,42 @@ class Machines(NamedTuple):
     active: Any
 
 
-@compiled
-def copied(machines: Any) -> Any:
-    """Machines that can be changed."""
-    return Machines(machines.free.copy(), machines.resident.copy(), machines.active.copy())
+def mark_of(adapters: Iterable[int]) -> int:
+    """The number of a set of adapters."""
+    function: Any = mark
+    return sum(int(function.py_func(adapter)) for adapter in adapters)
 
 
 @compiled
-def mark(adapter: int) -> int:
+def mark(adapter: int) -> Any:
     """A number for an adapter; a set's is the sum of its members'."""
     return (np.int64(adapter) + 1) * np.int64(2654435761) + (np.int64(adapter) ** 2) * 40503 + 1
 
 
 @compiled
-def urgency(fleet: Any, rows: Any, row: int, arrival: int, now: int, price: float) -> float:
+def urgency(
+    fleet: Any, rows: Any, row: int, arrival: int, now: int, price: float
+) -> tuple[float, float]:
     """Loss a tick of waiting, for each tick of service: Smith's ratio of the best option alone.
 
     A deadline that can still be met counts as in apparent tardiness cost: the more the nearer.
+
+    Returns:
+        The ratio, and the loss of quality of that option.
     """
-    best, took = np.inf, 1
+    best, took, quality = np.inf, ZERO + 1, 0.0
     start = max(now, arrival)
     for o in range(rows.jobs[row].options):
         loss, ticks = alone(fleet, rows, row, arrival, o, start)
         if loss + price * ticks < best:
             best, took = loss + price * ticks, ticks
+            quality = rows.modes[row, o].quality
     slope = rows.jobs[row].price
     if rows.jobs[row].late > 0.0:
         slack = arrival + rows.jobs[row].deadline - start - took
         if slack >= 0:
             slope += rows.jobs[row].late / took * np.exp(-slack / (2.0 * took))
-    return slope / max(1, took)
+    return slope / max(1, took), quality
 
 
 @entry
@@ -83,20 +92,22 @@ def urgencies(fleet: Any, rows: Any, waiting: Any, now: int, price: float) -> An
     """The urgency of each waiting job."""
     found = np.empty(len(waiting))
     for e in range(len(waiting)):
-        found[e] = urgency(fleet, rows, waiting[e], rows.jobs[waiting[e]].arrival, now, price)
+        row = waiting[e]
+        found[e] = urgency(fleet, rows, row, rows.jobs[row].arrival, now, price)[0]
     return found
 
 
 @compiled
 def scene_of(
-    fleet: Any, rows: Any, waiting: Any, key: Any, come_src: Any, come_arrival: Any,
+    fleet: Any, rows: Any, waiting: Any, come_src: Any, come_arrival: Any,
     come_adapter: Any, number: Any, now: int, price: float,
 ) -> Any:  # fmt: skip
     """Put a scene together.
 
     Args:
+        fleet: The GPUs' constants.
+        rows: The jobs.
         waiting: Rows of the waiting jobs, the most urgent first.
-        key: Their urgencies.
         come_src: Rows that the sampled jobs are like.
         come_arrival: Their arrivals, rising.
         come_adapter: Their adapters.
@@ -110,15 +121,11 @@ def scene_of(
     count = 0
     for e in range(n + f):
         if e < n:
-            src, arrival, a = (
-                waiting[e],
-                rows.jobs[waiting[e]].arrival,
-                rows.jobs[waiting[e]].adapter,
-            )
-            urgent[e] = key[e]
+            src = waiting[e]
+            arrival, a = rows.jobs[src].arrival, rows.jobs[src].adapter
         else:
             src, arrival, a = come_src[e - n], come_arrival[e - n], come_adapter[e - n]
-            urgent[e] = urgency(fleet, rows, src, arrival, now, price)
+        urgent[e], entries[e].quality = urgency(fleet, rows, src, arrival, now, price)
         if number[a] < 0:
             number[a] = count
             adapters[count] = a

@@ -33,6 +33,7 @@ class Fleet(NamedTuple):
         max_per_batch: Most adapters in a batch.
         horizon: Last tick at which anything may end.
         slotted: Whether batches take a tick and complete at their start.
+        kind: For each GPU, the first one of equal capacity.
     """
 
     capacity: Any
@@ -49,6 +50,7 @@ class Fleet(NamedTuple):
     max_per_batch: int
     horizon: int
     slotted: bool
+    kind: Any
 
 
 JOBS = np.dtype(
@@ -102,6 +104,7 @@ def fleet_of(site: Site) -> Fleet:
         max_per_batch=max(1, min(site.max_per_batch, count)),
         horizon=UNLIMITED if site.horizon is None else site.horizon,
         slotted=bool(clock.slotted),
+        kind=np.array([capacity.tolist().index(line) for line in capacity.tolist()], np.int64),
     )
 
 
@@ -111,6 +114,8 @@ class JobTable:
     def __init__(self, site: Site) -> None:
         self._site = site
         self.count = 0
+        self._price = 0.0
+        self._least: tuple[int, ...] | None = None
         self._row: dict[int, int] = {}
         self._size, self._most = 64, 2
         self._rows = self._empty()
@@ -119,6 +124,23 @@ class JobTable:
     def rows(self) -> Rows:
         """The columns; rows from :attr:`count` on are unused."""
         return self._rows
+
+    @property
+    def mean_price(self) -> float:
+        """Loss for a tick of one job's latency, the mean of all so far."""
+        return self._price / max(1, self.count)
+
+    def largest(self, fleet: Fleet) -> int:
+        """Members that a batch of the jobs so far can have at the most."""
+        most = len(fleet.step_s) - 1
+        room = 0
+        for line in fleet.capacity.tolist():
+            fits = [most]
+            for r, need in enumerate(self._least or ()):
+                if need > 0:
+                    fits.append((line[r] - (fleet.base_vram if r == 0 else 0)) // need)
+            room = max(room, min(fits))
+        return max(1, room)
 
     def row(self, index: int) -> int:
         """The row of a job."""
@@ -146,6 +168,9 @@ class JobTable:
         for o, option in enumerate(job.options):
             self._rows.modes[i, o] = option.steps, option.quality_loss
         self._rows.demand[i] = job.demand
+        least = job.demand if self._least is None else self._least
+        self._least = tuple(map(min, least, job.demand))
+        self._price += float(self._rows.jobs[i]["price"])
         self.count += 1
 
     def _empty(self) -> Rows:
