@@ -135,7 +135,6 @@ class _Priced(Rule):
         for gpu in desk.site.gpus:
             self._hold(gpu.index, sorted(gpu.resident))
         self._idle_since: dict[int, int] = {}
-        self._planned: dict[int, int] = {}
         self._members: list[Job] = []
         self._wake: int | None = None
 
