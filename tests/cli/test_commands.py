@@ -192,7 +192,10 @@ def test_solvers_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["solvers", "--json"]) == 0
     found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert {"auto", "milp", "cpsat", "pats", "fifo"} <= set(found)
-    assert {name for name, entry in found.items() if entry["online"]} == {"pats", "fifo"}
+    online = {name for name, entry in found.items() if entry["online"]}
+    assert {"pats", "fifo", "price-index"} <= online
+    assert online == {name for name, entry in found.items() if entry["kind"] == "online"}
+    assert not online & {"auto", "milp", "cpsat", "belady"}
     assert all({"name", "kind", "online", "capabilities"} <= set(e) for e in found.values())
     assert {e["kind"] for e in found.values()} <= {"exact", "bound", "heuristic", "online"}
 
