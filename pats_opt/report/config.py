@@ -41,7 +41,7 @@ from pats_opt.report.runs import InstanceInfo, RunConfig, SolverInfo, Task
 
 #: What a report without arguments compares.
 DEFAULT_SUITE = "demo"
-DEFAULT_SOLVERS = ("auto", "pats", "fifo")
+DEFAULT_SOLVERS = ("auto", "price-index", "pats", "fifo")
 
 #: Multiples of an instance's latency price that an automatic sweep adds.
 SWEEP_FACTORS = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)

@@ -44,3 +44,12 @@ def compile_local_search() -> None:
 
     closing = Closing(_tiny(), Run(), 0.1)
     closing.improve_schedule()
+
+
+@cache
+def compile_pricing() -> None:
+    """The decisions of :mod:`pats_solvers.online.price_index`."""
+    from pats_opt.simulate import simulate
+    from pats_solvers.online.price_index import PriceIndex
+
+    simulate(_tiny(), PriceIndex())

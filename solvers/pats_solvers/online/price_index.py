@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.policy import GpuState, State
+from pats_opt.policy import GpuState
 from pats_opt.problem import Job, Problem, Site
+from pats_solvers import compiling
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.options import Chooser, priced
 from pats_solvers.online.dispatch.packing import BatchBuilder
@@ -68,13 +69,9 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
     caution: Annotated[float, Meta(ge=0, le=100)] = 0.5
     patience: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
 
-    def prepare(self, problem: Problem | None) -> None:
+    def prepare(self, _: Problem | None = None) -> None:
         """Compile, so that no run's clock pays for it."""
-        job = None if problem is None else next(iter(problem.jobs), None)
-        if problem is not None and job is not None:
-            gpus = tuple(GpuState(gpu.index, gpu.resident) for gpu in problem.site.gpus)
-            state = State(job.arrival, {job.index: job}, (job,), (), gpus)
-            self.start(problem.site, seed=0)(state)
+        compiling.compile_pricing()
 
     def chooser(self, site: Site) -> Chooser:
         """The option that was planned for a job; for others the one that is best alone."""
