@@ -61,7 +61,7 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "price-index"
 
-    forecast: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 8.0]})] = 1.0
     futures: Annotated[int, Meta(ge=0, le=1000)] = 0
     ahead: Annotated[int, Meta(ge=1, le=1000)] = 8
     memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
