@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.questions.pictures import dots
-from experiments.questions.reading import groups, of, ratios, read, was_run
+from experiments.questions.reading import Case, groups, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
 from experiments.questions.words import Answer, clear, code, interval, listed, more, table
 
@@ -53,6 +53,7 @@ def answer() -> Answer:
             short(found),
             *(factor(found, name) for name in REMOVED),
             knob(found, "gamma", "0.1", ["without waiting (gamma 0)", *GAMMA]),
+            tail(cases),
             knob(found, "the threshold", "0.5", list(THRESHOLD)),
         ],
         tables=[
@@ -114,6 +115,18 @@ def factor(found: Found, name: str) -> str:
     if nothing:
         parts.append(f"makes no difference that shows on {listed(nothing)}")
     return f"{name.capitalize()}: {'; '.join(parts)}."
+
+
+def tail(cases: Sequence[Case]) -> str:
+    """What waiting in the score does to the longest latencies."""
+    told = []
+    for name, spec in {"gamma 0": REMOVED["waiting (gamma 0)"], **GAMMA}.items():
+        found = (case.ratio(spec, DEFAULT, "latency_p99_s") for case in cases)
+        told.append(f"{name} {interval(mean_ratio([x for x in found if x is not None]))}")
+    return (
+        "The 99th percentile of latency, which waiting in the score is there for, over that at the "
+        f"default gamma 0.1: {listed(told)}."
+    )
 
 
 def knob(found: Found, what: str, default: str, names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,9 @@ COMPARED = 100
 #: Sources by what the page calls them.
 SOURCES = {"trace": "the log", "plain": "plain generated", "calibrated": "calibrated generated"}
 
+#: The policy that chooses steps itself.
+OWN = "price-index"
+
 #: By policy: mean loss over the best policy of the instance.
 Scores = Mapping[str, Interval]
 
@@ -29,7 +32,9 @@ def answer() -> Answer:
     """The answer."""
     cases, own = read(EXPERIMENT), read(DEFAULTS)
     equal = {s: scores(of(cases, f"{s}-n{COMPARED}")) for s in SOURCES}
-    default = {s: scores(of(own, f"{s}-n{COMPARED}")) for s in ("trace", "plain")}
+    parts = {s: of(own, f"{s}-n{COMPARED}") for s in ("trace", "plain")}
+    default = {s: scores(part, lambda spec: ":" not in spec) for s, part in parts.items()}
+    fewest = {s: scores(part, fewest_steps) for s, part in parts.items()}
     agree = {
         SOURCES[s]: stability.agreements([c for c in cases if c.group.startswith(f"{s}-n")])
         for s in ("trace", "plain")
@@ -44,9 +49,10 @@ def answer() -> Answer:
             alike(equal),
             movers(equal),
             own_steps(equal, default),
+            without_steps(fewest),
             stability.sentence(agree),
         ],
-        tables=[ranked(equal, default), stability.shown(agree)],
+        tables=[ranked(equal, default, fewest), stability.shown(agree)],
         pictures=[
             dots(
                 "ranking",
@@ -79,7 +85,8 @@ def answer() -> Answer:
         ],
         ran=f"{was_run([*cases, *own])}; all at one request every 5 s on average, under the "
         "profile `production`, with 30 or 15 steps; windows of the log share no request with "
-        "others of their length; at the same rule for steps prompts of low complexity get 15",
+        "others of their length; at the same rule for steps prompts of low complexity get 15 "
+        f"(but {code(OWN)} chooses steps itself)",
         not_shown=(
             "other logs: this one has 2,232 requests with adapters, so windows of different "
             "lengths share requests, and its ranking at one length is not independent of that at "
@@ -90,9 +97,16 @@ def answer() -> Answer:
     )
 
 
-def scores(cases: Sequence[Case]) -> dict[str, Interval]:
-    """Each policy's mean loss over the best policy of the instance."""
-    specs, found = stability.logs(cases)
+def fewest_steps(spec: str) -> bool:
+    """Whether a run gives every request the fewest steps, or chooses steps itself."""
+    return "option=fewest" in spec or spec in ("pats:threshold=1", OWN)
+
+
+def scores(
+    cases: Sequence[Case], chosen: Callable[[str], bool] = lambda _: True
+) -> dict[str, Interval]:
+    """Each chosen policy's mean loss over the best of them on the instance."""
+    specs, found = stability.logs(cases, chosen)
     columns = np.exp(found).T.tolist()
     return {s.partition(":")[0]: mean_ratio(c) for s, c in zip(specs, columns, strict=True)}
 
@@ -170,11 +184,28 @@ def own_steps(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> str
     )
 
 
-def ranked(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> list[str]:
+def without_steps(fewest: Mapping[str, Scores]) -> str:
+    """What is left between policies where none can gain by its choice of steps."""
+    told = []
+    for source, rows in fewest.items():
+        order = in_order(rows)
+        rivals = [name for name in order if name != OWN]
+        told.append(
+            f"on {SOURCES[source]} {code(OWN)}, which chooses steps itself, is on place "
+            f"{order.index(OWN) + 1} of {len(order)} and loses "
+            f"{more(rows[OWN].mean / rows[rivals[0]].mean)} than {code(rivals[0])}"
+        )
+    return f"With the fewest steps for every request: {'; '.join(told)}."
+
+
+def ranked(
+    equal: Mapping[str, Scores], default: Mapping[str, Scores], fewest: Mapping[str, Scores]
+) -> list[str]:
     """The table of losses."""
     columns = {
         **{f"{SOURCES[s]}, same rule": rows for s, rows in equal.items()},
         **{f"{SOURCES[s]}, defaults": rows for s, rows in default.items()},
+        **{f"{SOURCES[s]}, fewest steps": rows for s, rows in fewest.items()},
     }
     order = in_order(equal["trace"])
     order += [name for name in in_order(default["trace"]) if name not in order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,9 +44,12 @@ class Agreement(NamedTuple):
 Agreements = Mapping[int, Mapping[int, Agreement]]
 
 
-def logs(cases: Sequence[Case]) -> tuple[list[str], Floats]:
-    """Log loss ratios to the best policy of each case: a row a case, a column a solver."""
-    specs = [spec for spec in cases[0].rows if all(spec in case.rows for case in cases)]
+def logs(
+    cases: Sequence[Case], chosen: Callable[[str], bool] = lambda _: True
+) -> tuple[list[str], Floats]:
+    """Log loss ratios to the best solver of each case: a row a case, a column a chosen solver."""
+    common = [spec for spec in cases[0].rows if all(spec in case.rows for case in cases)]
+    specs = list(filter(chosen, common))
     loss = np.log([[float(case.rows[spec]["loss"]) for spec in specs] for case in cases])
     return specs, loss - loss.min(axis=1, keepdims=True)
 
