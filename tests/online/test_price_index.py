@@ -82,9 +82,12 @@ def test_the_greatest_weight_for_its_time_goes_first() -> None:
 
 
 def test_a_switch_costs_time_and_its_price() -> None:
-    """Resident a gives 0.1 for a tick, b 0.15 for two, at weight 3 0.3; a price adds ticks."""
+    """Resident a gives 0.1 a tick; b 0.25 or 0.4 for a tick, its load and that back to a.
+
+    A price adds ticks.
+    """
     gpus = [{"id": "g", "capacity": {"vram_gib": 4.0}, "resident": ["a"]}]
-    for weight, price, leads in ((1.5, 0.0, "a"), (3.0, 0.0, "b"), (3.0, 1.0, "a")):
+    for weight, price, leads in ((2.5, 0.0, "a"), (4.0, 0.0, "b"), (4.0, 1.0, "a")):
         switching = {"max_resident": 1, "price_per_s": price}
         two = request("a", "a"), request("b", "b", weight=weight)
         made = document(*two, gpus=gpus, switching=switching)

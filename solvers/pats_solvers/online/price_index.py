@@ -12,7 +12,7 @@ from pats_opt.policy import GpuState
 from pats_opt.problem import Job, Problem, Site
 from pats_solvers import compiling
 from pats_solvers.online.base import OnlinePolicy
-from pats_solvers.online.dispatch.options import Chooser, priced
+from pats_solvers.online.dispatch.options import Chooser, fewest_steps, priced, service_s
 from pats_solvers.online.dispatch.packing import BatchBuilder
 from pats_solvers.online.dispatch.rule import Desk, Rule
 from pats_solvers.online.pricing.forecast import Forecast
@@ -25,19 +25,21 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
     """Choose who is served, with how many steps and beside whom, at the price of GPU time.
 
     A second of a GPU's time delays all that wait for it, so it is worth their latency price: the
-    sum of weight x latency price over the waiting requests (and ``forecast`` more of mean weight),
-    by GPUs. It is the price that the Lagrangian bound gives a tick, read off the queue. With it:
+    sum of weight x latency price over the waiting requests, and over ``forecast`` of those that
+    will arrive while these are served (at the mean gap and weight so far), by GPUs. It is the price
+    that the Lagrangian bound gives a tick, read off the queue. With it:
 
-    - A request joins a batch, with the option that costs least, where the batch with it costs less
-      than the batch and then it alone: the members' own loss plus the price of the time held, which
-      everybody else waits. So steps are cut where many wait and kept where none do, batches are
-      full where step time is constant and small where it grows with the batch. It is left out
-      where it would cost more than its rejection.
+    - A batch is made of an adapter's requests in the order of their own Smith's ratio, each with
+      the option that costs least: the members' own loss plus the price of the time held, which
+      everybody else waits. Its size is the one with which the whole queue, in batches of that
+      size, saves most against one after another. So steps are cut where many wait and kept where
+      none do, batches are full where step time is constant and small where it grows with the
+      batch. A request is left out where it would cost more than its rejection.
     - Each adapter's index is Smith's ratio of a run through its whole queue: loss a tick of those
-      served, for a tick of GPU time, with the seconds of switching and, twice, there and back, its
-      price, turned into time at the price of time. An idle GPU starts the batch of the adapter
-      with the highest index, requests of the highest ratio of their own first. Deadlines raise
-      that ratio as they come near (apparent tardiness cost).
+      served, for a tick of GPU time. Going there takes the switch, and the one back to whoever is
+      left behind, with the GPU time that their price is worth. An idle GPU starts the batch of the
+      adapter with the highest index. Deadlines raise a request's ratio as they come near (apparent
+      tardiness cost).
 
     With ``futures`` the index is a start only: the batches of the best four adapters, made at three
     prices, their halves, their leaders alone, and waiting are played on to the end, the index
@@ -49,8 +51,8 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
     requests of other residents, with their best options alone. Ties go to the earlier request.
 
     Args:
-        forecast: Arrivals, at the mean weight, that a delay is thought to hold up besides those
-            that wait.
+        forecast: Share of the arrivals expected while the backlog is served that a delay is
+            thought to hold up besides those that wait.
         futures: Futures that are drawn for a decision; 0: the index decides.
         ahead: Most arrivals of a future.
         memory: Arrivals that futures are drawn from.
@@ -61,7 +63,7 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "price-index"
 
-    forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 8.0]})] = 1.0
+    forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 4.0]})] = 0.5
     futures: Annotated[int, Meta(ge=0, le=1000)] = 0
     ahead: Annotated[int, Meta(ge=1, le=1000)] = 8
     memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
@@ -184,13 +186,21 @@ class _Priced(Rule):
         line[:] = -1
         line[: len(adapters)] = adapters
 
+    def _arriving(self, gpu: GpuState, jobs: Sequence[Job], tick: int) -> float:
+        """Arrivals to expect while the backlog is served, one after another at fewest steps."""
+        site = self.site
+        loads = {job.adapter for job in jobs} - gpu.resident
+        seconds = sum([service_s(site, job, fewest_steps(job)) for job in jobs])
+        seconds += sum([site.load_s[a] for a in sorted(loads)])
+        return seconds / site.tick_s / len(site.gpus) / self._forecast.gap(tick)
+
     def _decide(self, gpu: GpuState, tick: int) -> list[tuple[Job, int]]:
         policy, rows = self._policy, self._table.rows
         jobs = list(self.waiting.in_order(gpu.index))
         if not jobs:
             return []
         waiting = np.array([self._table.row(job.index) for job in jobs], np.int64)
-        forecast = policy.forecast * self._table.mean_price
+        forecast = policy.forecast * self._table.mean_price * self._arriving(gpu, jobs, tick)
         total = (float(rows.jobs["price"][waiting].sum()) + forecast) / len(self.site.gpus)
         key = urgencies(self._fleet, rows, waiting, tick, total)
         order = np.argsort(-key, kind="stable")

@@ -10,8 +10,8 @@ import numpy as np
 
 from pats_solvers.kernel import NONE, ZERO, compiled
 
-#: Jobs refused in a row after which no more are tried for a batch.
-MOST_REFUSED = 4
+#: Waiting jobs, in largest batches, up to which a queue's length matters to the size of a batch.
+FAR = 4
 
 
 @compiled
@@ -102,17 +102,19 @@ def fill(
     served: Any,
     local: int,
     batch: Any,
-    m: int,
     room: Any,
     now: int,
     start: int,
     price: float,
     most: int,
-) -> tuple[int, float, int]:
-    """Add waiting entries of one adapter to a batch, in their order, while that pays.
+) -> Any:
+    """Make a batch of the first waiting entries of one adapter that fit, of the best size.
 
-    One joins where the batch with it costs less than the batch and then it alone: the loss of
-    those served, and ``price`` for every tick that all others wait.
+    Each entry joins with the option that costs least: the loss of those served, and ``price`` for
+    every tick that all others wait. What a batch of so many saves against serving them one after
+    another tells its size: the one with which the whole queue, in batches of that size, saves most.
+    One at a time would be no guide, as on the grid a second member may save nothing and a third a
+    tick.
 
     Args:
         fleet: The GPUs' constants.
@@ -120,29 +122,29 @@ def fill(
         scene: The entries.
         served: Entries that do not wait any more.
         local: The adapter, by its number in the scene.
-        batch: Entries and options so far; added to.
-        m: How many.
-        room: What is left of each resource; lessened.
+        batch: Its entries and options are written here, by rising steps.
+        room: What there is of each resource; lessened.
         now: The tick.
         start: The tick at which the batch starts.
         price: Loss of a tick's delay of all that wait, those of the batch included.
         most: Most members.
 
     Returns:
-        Members, serving loss, ticks.
+        Members.
     """
-    loss, ticks = 0.0, ZERO
-    if m > 0:
-        loss, ticks = cost(fleet, rows, scene, batch, m, NONE, ZERO, start)
-    rest = price
-    for i in range(m):
-        rest -= rows.jobs[scene.entries[batch[i, 0]].src].price
-    refused = 0
+    joined = np.empty((most, 2), np.int64)
+    saves = np.zeros(most + 1)
+    m = waiting = ZERO
+    loss, ticks, rest = 0.0, ZERO, price
+    apart, apart_ticks = 0.0, ZERO
     for at in range(scene.begin[local], scene.begin[local + 1]):
-        if m >= most or refused >= MOST_REFUSED:
-            break
         entry = scene.order[at]
         if served[entry] or scene.entries[entry].arrival > now:
+            continue
+        waiting += 1
+        if m >= most:
+            if waiting >= FAR * most:
+                break
             continue
         row = scene.entries[entry].src
         fits = True
@@ -152,28 +154,36 @@ def fill(
         if not fits:
             continue
         after = max(0.0, rest - rows.jobs[row].price)
-        best, choice, best_loss, best_ticks = np.inf, -1, 0.0, 0
-        apart = np.inf
+        best, choice, best_loss, best_ticks = np.inf, -1, 0.0, ZERO
+        single, single_loss, single_ticks = np.inf, 0.0, ZERO
         for o in range(rows.jobs[row].options):
             with_it, longer = cost(fleet, rows, scene, batch, m, entry, o, start)
             if start + longer <= fleet.horizon and with_it + after * longer < best:
                 best, choice = with_it + after * longer, o
                 best_loss, best_ticks = with_it, longer
-            own, own_ticks = alone(fleet, rows, row, scene.entries[entry].arrival, o, start + ticks)
-            apart = min(apart, loss + own + after * (ticks + own_ticks))
-        if choice < 0:
-            continue
-        if best - loss - after * ticks > rows.jobs[row].reject:
-            continue
-        if m > 0 and best > apart + 1e-12:
-            refused += 1
+            arrival = scene.entries[entry].arrival
+            own, own_ticks = alone(fleet, rows, row, arrival, o, start + apart_ticks)
+            if own + after * own_ticks < single:
+                single, single_loss, single_ticks = own + after * own_ticks, own, own_ticks
+        if choice < 0 or best - loss - after * ticks > rows.jobs[row].reject:
             continue
         insert(rows, scene, batch, m, entry, choice)
+        joined[m, 0], joined[m, 1] = entry, choice
         m += 1
         rest, loss, ticks = after, best_loss, best_ticks
+        apart, apart_ticks = apart + single_loss, apart_ticks + single_ticks
+        saves[m] = apart + rest * apart_ticks - loss - rest * ticks
         for r in range(len(room)):
             room[r] -= rows.demand[row, r]
-    return m, loss, ticks
+    size, saved = m, -np.inf
+    for k in range(m, 0, -1):
+        total = (waiting // k) * saves[k] + saves[min(waiting % k, m)]
+        if total > saved + 1e-12:
+            size, saved = k, total
+    if size < m:
+        for k in range(size):
+            insert(rows, scene, batch, k, joined[k, 0], joined[k, 1])
+    return size
 
 
 @compiled

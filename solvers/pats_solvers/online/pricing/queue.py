@@ -14,10 +14,6 @@ from pats_solvers.online.pricing.scene import mark
 #: Share by which the price of GPU time may change before a batch is made anew.
 DRIFT = 0.3
 
-#: Switches that going to another adapter stands for: there, and mostly back again.
-RETURN = 2.0
-
-
 LINES = np.dtype(
     [(name, np.int64) for name in ("count", "room", "members", "ticks")]
     + [(name, np.float64) for name in ("price", "made", "gain", "others")]
@@ -121,9 +117,7 @@ def compose(
     m, loss, ticks = ZERO, 0.0, ZERO
     for others in (True, False):  # where nobody fits beside the other residents, they go
         room_of(fleet, machines, gpu, adapter, others, room)
-        m, loss, ticks = fill(
-            fleet, rows, scene, served, i, batch, ZERO, room, now, start, price, most
-        )
+        m = fill(fleet, rows, scene, served, i, batch, room, now, start, price, most)
         if m > 0 or fleet.max_resident == 1:
             break
     if m > 0:
@@ -157,11 +151,30 @@ def ready(
 
 
 @compiled
+def worth(fleet: Any, seconds: float, price: float) -> Any:
+    """Ticks of GPU time that the price of so much switching is worth."""
+    return seconds * fleet.switch_price / price if price > 0.0 else 0.0
+
+
+@compiled
+def behind_s(fleet: Any, scene: Any, queue: Any, machines: Any, gpu: int) -> float:
+    """Seconds to load the adapter used last again, if it must go and leaves requests behind."""
+    resident = machines.resident[gpu]
+    if resident[len(resident) - 1] < 0:
+        return 0.0
+    for i in range(len(scene.adapter)):
+        if scene.adapter[i] == resident[0] and queue.lines[i].count > 0:
+            return float(fleet.load_s[resident[0]])
+    return 0.0
+
+
+@compiled
 def index(fleet: Any, scene: Any, queue: Any, machines: Any, i: int, gpu: int, price: float) -> Any:
     """Smith's ratio of a run of one adapter: loss a tick of those served, for a tick of GPU time.
 
-    The run is of as many batches as the adapter's queue makes; the price of switching, there and
-    back, is counted as the GPU time that it is worth. Below 0 where no batch is worth its switch.
+    The run is of as many batches as the adapter's queue makes. Going there takes the switch, and
+    the one back to whoever is left behind; their price counts as the GPU time that it is worth.
+    Below 0 where no batch is worth its switch.
     """
     seconds = switch_s(fleet, machines, gpu, scene.adapter[i])
     paid = seconds * fleet.switch_price
@@ -169,6 +182,8 @@ def index(fleet: Any, scene: Any, queue: Any, machines: Any, i: int, gpu: int, p
     wait = on_grid(fleet, seconds)
     if line.members == 0 or line.gain < paid + line.others * wait:
         return -1.0
-    worth = RETURN * paid / price if price > 0.0 else 0.0
-    took = wait + worth + line.ticks * line.count / line.members
+    took = wait + worth(fleet, seconds, price) + line.ticks * line.count / line.members
+    if seconds > 0.0:
+        back_s = behind_s(fleet, scene, queue, machines, gpu)
+        took += on_grid(fleet, back_s) + worth(fleet, back_s, price)
     return line.price / max(took, 1e-9)
