@@ -8,6 +8,7 @@ from typing import Protocol
 from experiments.questions import (
     ablations,
     batching,
+    best,
     caches,
     ranking,
     routing,
@@ -30,6 +31,7 @@ class Question(Protocol):
 
 
 QUESTIONS: tuple[Question, ...] = (
+    best,
     two_adapters,
     routing,
     ranking,

@@ -26,10 +26,15 @@ def test_gaps_and_proofs(experiment: str) -> None:
     text = report.read_text(encoding="utf-8")
     pats = re.search(r"Online pats loses (.+? % \(median; .+?\)) against", text)
     fifo = re.search(r"Online fifo loses (.+? %) \(median", text)
+    ours = re.search(r"Online price-index loses (.+? % \(median; .+?\)) against", text)
     proved = re.search(r"auto proved its schedule optimal on (\d+) of (\d+) instances", text)
     assert pats is not None
     assert fifo is not None
+    assert ours is not None
     assert proved is not None
+    assert f"`price-index`, our own policy, loses {ours[1]}." in README or (
+        f"`price-index` loses {ours[1]}." in README
+    )
     assert f"loses {pats[1]} against it, `fifo` {fifo[1]}." in README
     assert f"{proved[2]} instances" in README
     assert f"proven on {proved[1]}." in README
@@ -42,6 +47,12 @@ def test_pats_beats_fifo_everywhere() -> None:
         losses.setdefault(row["instance"], {})[row["solver"]] = float(row["loss"])
     assert all(mine["pats"] < mine["fifo"] for mine in losses.values())
     assert f"every one of the {len(losses)} instances" in README
+
+
+def test_the_answers_rest_on_so_many_runs() -> None:
+    folders = (ROOT / "experiments").glob("*/result/runs.csv")
+    count = sum(len(rows(path.parents[1].name)) for path in folders)
+    assert f"some {count // 100 * 100:,} runs" in README
 
 
 def test_the_claims_page_is_what_the_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
