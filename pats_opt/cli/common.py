@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 #: A path as given; the readers say in one line what is wrong with it.
 FILE = click.Path(path_type=str)
@@ -85,3 +88,34 @@ def param_option(command: F) -> F:
 def print_json(document: object) -> None:
     """One JSON object on standard output."""
     click.echo(msgspec.json.encode(document).decode())
+
+
+@contextmanager
+def progress(total: int, told: Callable[[T], str], *, quiet: bool) -> Iterator[Callable[[T], None]]:
+    """A bar on a terminal's standard error; else nothing.
+
+    Args:
+        total: How many are to be done.
+        told: What the bar says once one is done.
+        quiet: Whether there is none on a terminal either.
+
+    Yields:
+        What to call with each that is done.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total, last="")
+        yield lambda done: bar.update(task, advance=1, last=told(done))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +93,7 @@ def command(
     }
     config = _config(run_file, folder if resume else None, given)
     to_do = prepare(config, folder, resume=resume)
-    with _progress(len(to_do), quiet=as_json) as done:
+    with common.progress(len(to_do), _told(), quiet=as_json) as done:
         report = gap_report(config, folder, to_do, jobs=jobs or cores(), done=done)
     if as_json:
         common.print_json(_summary(report))
@@ -130,39 +129,20 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
     return msgspec.structs.replace(base, **chosen)
 
 
-@contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[Record], None]]:
-    """A bar on a terminal's standard error; else nothing."""
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+def _told() -> Callable[[Record], str]:
+    """What the bar says after each run."""
     from pats_opt.plot.style import label
     from pats_opt.report.runs import FAILURES
 
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-    )
     failed = 0
 
-    def done(record: Record) -> None:
+    def told(record: Record) -> str:
         nonlocal failed
         failed += record.end in FAILURES
         last = f"{label(record.config.solver.spec)} on {label(record.config.instance.name)}"
-        bar.update(task, advance=1, last=f"{failed} failed; {last}" if failed else last)
+        return f"{failed} failed; {last}" if failed else last
 
-    with bar:
-        task = bar.add_task("", total=total, last="")
-        yield done
+    return told
 
 
 def _summary(report: Report) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ def command(
         config = Config(**chosen)
     plan = prepare(config, folder, resume=resume)
     _tell_left(plan)
-    with _progress(plan, quiet=as_json) as done:
+    with common.progress(plan.config.trials, _told(), quiet=as_json) as done:
         result = tune(plan, folder, jobs=jobs, done=done)
     if result.interrupted:
         click.echo(
@@ -144,37 +144,16 @@ def _tell_left(plan: Plan) -> None:
         )
 
 
-@contextmanager
-def _progress(plan: Plan, quiet: bool) -> Iterator[Callable[[Trial], None]]:
-    """A bar on a terminal's standard error; else nothing."""
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+def _told() -> Callable[[Trial], str]:
+    """What the bar says after each trial."""
     from pats_opt.tuning.search import best
 
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-    )
     trials: list[Trial] = []
 
-    def done(trial: Trial) -> None:
-        import math
-
+    def told(trial: Trial) -> str:
         trials.append(trial)
         found = best(trials)
-        change = 100 * (math.exp(found.value) - 1)
-        bar.update(task, advance=1, last=f"best on train: {change:+.2f} % (trial {found.number})")
+        change = 100 * math.expm1(found.value)
+        return f"best on train: {change:+.2f} % (trial {found.number})"
 
-    with bar:
-        task = bar.add_task("", total=plan.config.trials, last="")
-        yield done
+    return told
