@@ -32,14 +32,12 @@ class Visit:
         adapter: The adapter.
         began: Tick at which its first batch started, its switch done.
         requests: Requests served so far.
-        batches: Batches so far.
         busy: Ticks of service so far.
     """
 
     adapter: int
     began: int
     requests: int = 0
-    batches: int = 0
     busy: int = 0
 
 
@@ -97,7 +95,6 @@ class Visits(Rule):
         if visit is None or visit.adapter != adapter or not self.continues(visit, batch):
             visit = self.visits[gpu] = Visit(adapter, batch.start_tick)
         visit.requests += sum([job.adapter == adapter for job in batch.jobs])
-        visit.batches += 1
         visit.busy += batch.ticks
 
     def continues(self, visit: Visit, batch: BatchBuilder) -> bool:  # noqa: ARG002 - for other rules
