@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import cast
 
@@ -21,10 +22,14 @@ from pats_solvers.milp.contract import Name
 from pats_solvers.milp.mathopt import solve
 from pats_solvers.milp.model import Model
 
+#: How often a folder's removal is tried.
+REMOVALS = 100
+
 
 def main(name: Name, folder: Path, seed: int, seconds: float) -> None:
     """Solve the model of ``folder``."""
     interrupter = SolveInterrupter() if name == "scip" else None
+    orphaned = threading.Event()
 
     def obey() -> None:
         asked = sys.stdin.readline()
@@ -32,10 +37,23 @@ def main(name: Name, folder: Path, seed: int, seconds: float) -> None:
             interrupter.interrupt()
             asked = sys.stdin.readline()
         if not asked:  # the parent has gone, and cleans up no more
-            shutil.rmtree(folder, ignore_errors=True)
+            orphaned.set()
+            _remove(folder)
         os._exit(1)
 
-    threading.Thread(target=obey, daemon=True).start()
+    listener = threading.Thread(target=obey, daemon=True)
+    listener.start()
+    try:
+        _answer(name, folder, seed, seconds, interrupter)
+    finally:
+        if orphaned.is_set():  # whatever failed for want of the folder: it is removed first
+            listener.join()
+
+
+def _answer(
+    name: Name, folder: Path, seed: int, seconds: float, interrupter: SolveInterrupter | None
+) -> None:
+    """Read the model, solve it, write the answer."""
     with np.load(folder / "model.npz") as saved:
         model = Model(**saved)
     hint = folder / "hint.npy"
@@ -56,6 +74,15 @@ def main(name: Name, folder: Path, seed: int, seconds: float) -> None:
         bound=np.nan if found.bound is None else found.bound,
     )
     partial.rename(folder / "answer.npz")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which the solver may be making a file just now."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":
