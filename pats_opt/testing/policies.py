@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -102,9 +103,9 @@ class PolicyConformance(SolverConformance):
     seeds = range(40)
     busy: tuple[int, int] = (8, 25)
 
+    @abstractmethod
     def make(self) -> Policy:
         """The policy under test."""
-        raise NotImplementedError("return your policy from make()")
 
     def busy_instances(self, *, tight: bool = False) -> Iterator[tuple[int, Instance]]:
         """Larger random instances that use only what the policy can do, with their seeds."""

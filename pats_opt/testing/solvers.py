@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import msgspec
@@ -45,7 +46,7 @@ def together(wanted: Feature) -> frozenset[Feature]:
     return frozenset((wanted,)) | NEEDS.get(wanted, frozenset())
 
 
-class SolverConformance:
+class SolverConformance(ABC):
     """What every solver and policy has to keep. Override :meth:`make`.
 
     Attributes:
@@ -60,9 +61,9 @@ class SolverConformance:
     time_limit: float = 60.0
     reference: str = "fifo"
 
+    @abstractmethod
     def make(self) -> Solver | Policy:
         """The solver or policy under test."""
-        raise NotImplementedError("return your solver from make()")
 
     def optimum(self, instance: Instance) -> float | None:  # noqa: ARG002
         """The optimum of a feasible tiny instance, or None where it is not known."""

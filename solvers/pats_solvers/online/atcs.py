@@ -13,7 +13,7 @@ from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.due import due_after
 from pats_solvers.online.dispatch.options import service_s
 from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.scoring import Floats, Rows, Scoring
+from pats_solvers.online.dispatch.scoring import Floats, PlainScoring, Rows
 
 #: Weight that stands for 0, whose logarithm is none: after all others, and still served.
 WEIGHTLESS = 1e-300
@@ -58,7 +58,7 @@ class Atcs(QueuePolicy, frozen=True, kw_only=True):
         return _Atcs(desk, self)
 
 
-class _Atcs(Scoring):
+class _Atcs(PlainScoring):
     def __init__(self, desk: Desk, policy: Atcs) -> None:
         super().__init__(desk, features=3)
         self._k1 = policy.k1

@@ -15,6 +15,7 @@ smallest, :mod:`pats_solvers.online.dispatch.visits` for those that serve adapte
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -68,13 +69,13 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Which residents go when room is needed."""
         return eviction(self.eviction, site)
 
+    @abstractmethod
     def chooser(self, site: Site) -> Chooser:
         """Which option each request gets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rule(self, desk: Desk) -> Rule:
         """The rule at work in one run."""
-        raise NotImplementedError
 
 
 class QueuePolicy(OnlinePolicy, frozen=True, kw_only=True):

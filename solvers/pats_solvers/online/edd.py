@@ -8,7 +8,7 @@ from pats_opt.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.due import due_after
 from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.scoring import Floats, Rows, Scoring
+from pats_solvers.online.dispatch.scoring import Floats, PlainScoring, Rows
 
 
 class Edd(QueuePolicy, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Edd(QueuePolicy, frozen=True, kw_only=True):
         return _Edd(desk, features=1)
 
 
-class _Edd(Scoring):
+class _Edd(PlainScoring):
     def features(self, job: Job) -> tuple[float]:
         """Ticks from arrival to due date."""
         return (due_after(job),)

@@ -11,7 +11,7 @@ from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.due import due_after
 from pats_solvers.online.dispatch.options import service_s
 from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.scoring import Floats, Rows, Scoring
+from pats_solvers.online.dispatch.scoring import Floats, PlainScoring, Rows
 
 
 class Mdd(QueuePolicy, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class Mdd(QueuePolicy, frozen=True, kw_only=True):
         return _Mdd(desk, features=2)
 
 
-class _Mdd(Scoring):
+class _Mdd(PlainScoring):
     def features(self, job: Job) -> tuple[float, float]:
         """Seconds of service, and ticks from arrival to due date."""
         return service_s(self.site, job, self.option(job)), due_after(job)

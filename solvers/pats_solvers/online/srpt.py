@@ -8,7 +8,7 @@ from pats_opt.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.options import service_s
 from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.scoring import Floats, Rows, Scoring
+from pats_solvers.online.dispatch.scoring import Floats, PlainScoring, Rows
 
 
 class Srpt(QueuePolicy, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Srpt(QueuePolicy, frozen=True, kw_only=True):
         return _Srpt(desk, features=1)
 
 
-class _Srpt(Scoring):
+class _Srpt(PlainScoring):
     def features(self, job: Job) -> tuple[float]:
         """Seconds of service."""
         return (service_s(self.site, job, self.option(job)),)

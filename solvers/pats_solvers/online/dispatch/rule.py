@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from pats_opt.policy import GpuState
@@ -28,20 +29,20 @@ class Desk:
         self.waiting = Waiting(site)
 
 
-class Rule:
+class Rule(ABC):
     """What a policy decides during one run; :meth:`lead` is the only part it must have."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.site, self.waiting, self.option = desk.site, desk.waiting, desk.option
 
+    @abstractmethod
     def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
         """The next batch's GPU, one of ``idle``, and its leader; None: leave them idle.
 
         Asked again after each batch with the GPUs that are left, and after the leader that it named
         could not start there (that one is then hidden in ``waiting``).
         """
-        raise NotImplementedError
 
     def fill(self, batch: BatchBuilder, tick: int) -> None:  # noqa: ARG002 - for other rules
         """Add members to a batch that holds its leader.
@@ -60,13 +61,13 @@ class Rule:
             others = batch.resident - {batch.jobs[0].adapter}
             take_along(batch, self.waiting.among(others, batch.gpu.index), self.option)
 
-    def arrived(self, job: Job, tick: int) -> None:
+    def arrived(self, job: Job, tick: int) -> None:  # noqa: B027 - a hook
         """A job has arrived and waits."""
 
-    def left(self, job: Job) -> None:
+    def left(self, job: Job) -> None:  # noqa: B027 - a hook
         """A job waits no longer: it is served or withdrawn."""
 
-    def served(self, batch: BatchBuilder, tick: int) -> None:
+    def served(self, batch: BatchBuilder, tick: int) -> None:  # noqa: B027 - a hook
         """A batch starts."""
 
     def wake(self, idle: Sequence[GpuState], tick: int) -> int | None:  # noqa: ARG002

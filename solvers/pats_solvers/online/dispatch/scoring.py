@@ -7,6 +7,7 @@ Scores of one kind must not fall with waiting.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol
@@ -207,8 +208,7 @@ class Scoring(Rule):
     pair of request and GPU with the highest score goes first. Of equal ones, each GPU's best
     request, that which pays the least switching goes first; then the first GPU's.
 
-    A rule gives :meth:`features` and :meth:`scores`, or, where its scores need more than switching
-    and time, :meth:`leader_scores` and :meth:`follower_scores`.
+    Where scores need no more than switching and time, :class:`PlainScoring` asks for less.
     """
 
     #: Whether other residents' requests may follow where batches may mix adapters.
@@ -219,27 +219,19 @@ class Scoring(Rule):
         self.candidates = Candidates(desk.site, desk.waiting, self.features, features)
         self._loads: dict[int | None, Floats] = {}
 
+    @abstractmethod
     def features(self, job: Job) -> tuple[float, ...]:
         """What the score looks at besides adapter, demand and arrival."""
-        raise NotImplementedError
 
-    def scores(self, rows: Rows, switching_s: Floats | float, tick: int) -> Floats:
-        """A fresh score of each row whose adapter needs ``switching_s`` seconds of switching."""
-        raise NotImplementedError
-
+    @abstractmethod
     def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
         """A fresh score for every row of ``candidates``, for leading a batch on ``gpu``."""
-        waiting = self.candidates
-        return self.scores(waiting, self.switching_s(gpu)[waiting.adapter], tick)
 
+    @abstractmethod
     def follower_scores(
-        self,
-        followers: Followers,
-        batch: BatchBuilder,  # noqa: ARG002 - for other rules
-        tick: int,
+        self, followers: Followers, batch: BatchBuilder, tick: int
     ) -> Callable[[], Floats]:
         """Gives fresh scores of the followers as the batch grows; their adapter is ready."""
-        return lambda: self.scores(followers, 0.0, tick)
 
     def arrived(self, job: Job, tick: int) -> None:  # noqa: ARG002 - for other rules
         """A job waits."""
@@ -295,6 +287,28 @@ class Scoring(Rule):
             stays = gpu.active is None or gpu.active == {a}
             seconds[a] = 0.0 if stays else site.activate_s
         return seconds
+
+
+class PlainScoring(Scoring):
+    """Scores of leaders and followers alike, by what their adapters pay for switching."""
+
+    @abstractmethod
+    def scores(self, rows: Rows, switching_s: Floats | float, tick: int) -> Floats:
+        """A fresh score of each row whose adapter needs ``switching_s`` seconds of switching."""
+
+    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
+        """With the switching that each adapter would pay now."""
+        waiting = self.candidates
+        return self.scores(waiting, self.switching_s(gpu)[waiting.adapter], tick)
+
+    def follower_scores(
+        self,
+        followers: Followers,
+        batch: BatchBuilder,  # noqa: ARG002 - for other rules
+        tick: int,
+    ) -> Callable[[], Floats]:
+        """Without switching."""
+        return lambda: self.scores(followers, 0.0, tick)
 
 
 def best(scores: Floats, index: Ints) -> int | None:

@@ -7,6 +7,7 @@ goes to a queue that another one visits only where all others are empty.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -53,9 +54,9 @@ class Visits(Rule):
         self._route = route
         self.visits: dict[int, Visit] = {}  # by GPU
 
+    @abstractmethod
     def stays(self, gpu: GpuState, visit: Visit, head: Job, tick: int) -> bool:
         """Whether the visit goes on, with ``head`` the earliest request that waits there."""
-        raise NotImplementedError
 
     def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
         """Each idle GPU in turn: its own queue's head, or that of the queue it goes to."""
