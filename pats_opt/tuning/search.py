@@ -151,11 +151,8 @@ class Search:
         return shares if sum(shares.values()) > 0 else {}
 
     def _counted(self) -> list[int]:
-        return (
-            [i for i, loss in enumerate(self.trials[0].losses) if loss is not None]
-            if (self.trials)
-            else []
-        )
+        losses = self.trials[0].losses if self.trials else []
+        return [i for i, loss in enumerate(losses) if loss is not None]
 
     def _defaults(self, crew: Crew, stopped: Callable[[], bool]) -> Trial:
         """Trial 0: what all others are held against. Its failures leave their instance out."""

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from pats_opt.generate import Recipe, generate
+from pats_opt.generate.recipe import Arrivals
 from pats_opt.generate.suites import instances
 from pats_opt.instance import Instance
 from pats_opt.policy import Start, WakeAt
@@ -187,3 +189,16 @@ def test_loses_less_than_the_others(suite: str) -> None:
         mean[spec] = sum(math.log(loss) for loss in losses if loss is not None) / len(made)
     assert mean["price-index"] < mean["pats"] - 0.05
     assert mean["price-index"] < mean["fifo"] - 0.2
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    """The forecast takes each job's fewest steps, wherever they stand."""
+    rising = generate(Recipe(requests=20, arrivals=Arrivals(load=1.2)), seed=3)
+    falling = msgspec.structs.replace(
+        rising,
+        requests=tuple(
+            msgspec.structs.replace(r, options=r.options[::-1]) for r in rising.requests
+        ),
+    )
+    for spec in (INDEX, "price-index:futures=4"):
+        assert solve(rising, spec).loss == pytest.approx(solve(falling, spec).loss)

@@ -107,7 +107,9 @@ class Forecast:
     def _service(self, known: int) -> float:
         """Mean ticks of a job's shortest service, for each GPU."""
         fleet, rows = self._fleet, self._table.rows
-        end = self._table.count
-        steps = rows.modes["steps"][end - known : end, 0]
-        seconds = fleet.overhead_s[1] + steps.mean() * fleet.step_s[1]
+        last = slice(self._table.count - known, self._table.count)
+        steps = rows.modes["steps"][last]
+        there = np.arange(steps.shape[1]) < rows.jobs["options"][last, None]
+        fewest = np.where(there, steps, steps.max()).min(axis=1)
+        seconds = fleet.overhead_s[1] + fewest.mean() * fleet.step_s[1]
         return max(1.0, float(seconds) / fleet.tick_s) / self._gpus
