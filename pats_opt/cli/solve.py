@@ -55,6 +55,7 @@ def command(
     Ctrl-C or the time limit return the best schedule and bound found so far. With a latency budget
     the instance's own latency price is only where the search for the right one begins.
     """
+    from pats_opt import registry
     from pats_opt.budget import solve_within
     from pats_opt.budget_result import BudgetResult, require_met
     from pats_opt.errors import InfeasibleError
@@ -66,19 +67,21 @@ def command(
             "--latency-measure needs a budget to measure: add --latency-budget S"
         )
     settings = {**params, **({} if backend is None else {"backend": backend})}
-    spec = ":".join([solver, *(f"{key}={value}" for key, value in settings.items())])
+    chosen = registry.make(solver, **settings)
     document = read_instance(instance)
     if output is not None:
         refuse_unwritable(output)
     try:
         with _progress(quiet=as_json) as report:
             result = (
-                solve(document, spec, time_limit=time_limit, seed=seed, jobs=jobs, progress=report)
+                solve(
+                    document, chosen, time_limit=time_limit, seed=seed, jobs=jobs, progress=report
+                )
                 if budget_s is None
                 else solve_within(
                     document,
                     budget_s,
-                    spec,
+                    chosen,
                     measure=measure or "mean",
                     time_limit=time_limit,
                     seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,10 @@ def command(
     end, with the default and the best parameters. Parameters in POLICY, as in pats:prune=false, are
     held. Each finished trial is kept, so a kill or Ctrl-C loses none: --resume -o DIR goes on.
     """
+    from pats_opt.errors import InputError
+
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("'tune' needs the package optuna", mend="pip install 'pats-opt[tune]'")
     from pats_opt.tuning import pages
     from pats_opt.tuning.plan import Config
     from pats_opt.tuning.tune import prepare, resumed, tune

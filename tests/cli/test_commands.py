@@ -251,3 +251,10 @@ def test_verbose_tells_more_on_standard_error(instance: Path) -> None:
     assert json.loads(done.stdout)["loss"] > 0
     assert "4 requests, 2 adapters, 1 GPUs; solver auto" in done.stderr
     assert "stopped: optimal" in done.stderr
+
+
+def test_a_parameter_may_hold_a_spec(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``--param`` a colon in the value is no end of it."""
+    given = ["--param", "policy=exhaustive:route=cyclic", "--json"]
+    assert run(["solve", str(instance), "--solver", "belady", *given]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] == {"policy": "exhaustive:route=cyclic"}

@@ -202,3 +202,11 @@ def test_without_optuna(
     monkeypatch.setattr("pats_opt.tuning.tune.find_spec", lambda _: None)
     assert run(["tune", "dial", instances, "-o", str(tmp_path / "out")]) == 2
     assert "'tune' needs Optuna; pip install 'pats-opt[tune]'" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert run(["tune", "pats", "--suite", "demo"]) == 2
+    assert "pip install 'pats-opt[tune]'" in capsys.readouterr().err
