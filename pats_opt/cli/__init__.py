@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gap-report": ("gap_report", "Compare offline optima and bounds with online policies."),
     "tune": ("tune", "Search a policy's parameters, judged on instances kept apart."),
     "export": ("export", "Turn a schedule back into bins, a tour, a production plan, a graph."),
+    "execute": ("execute", "Run a schedule or a policy for real, on a GPU or the CPU."),
+    "profile": ("profile", "Measure step time, memory and switching on this device."),
     "show": ("show", "Draw a schedule: Gantt chart and memory."),
     "solvers": ("solvers", "List every solver and policy with what it can do."),
     "schema": ("schema", "Print the JSON Schema of instances or schedules."),

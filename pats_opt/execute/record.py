@@ -1,0 +1,179 @@
+"""What an execution leaves behind: the documents of ``execution.json`` and of the journal.
+
+Everything measured is a :class:`Span` on the run's clock (seconds since its start, the same clock
+for all GPUs); totals, fits and the trace for the viewer are computed from spans, never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pats_opt.instance import Document, Id
+from pats_opt.schedule import InstanceRef, SolverRef
+
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class Phase(StrEnum):
+    """What a span of a GPU's time was spent on."""
+
+    LOAD = "load"  #: an adapter made resident, from ``tier``
+    ACTIVATE = "activate"  #: the adapters of a batch made the active ones
+    ENCODE = "encode"  #: prompts to embeddings, initial noise
+    PRIME = "prime"  #: latents made for options that skip steps; before the run, no batch pays it
+    STEP = "step"  #: one denoising step of ``n`` members
+    DECODE = "decode"  #: latents to an image in host memory
+    SAVE = "save"  #: an image to its file; beside the GPU's work, not part of it
+
+
+class Tier(StrEnum):
+    """Where an adapter comes from when it is loaded."""
+
+    HOST = "host"  #: a copy in host memory, ready to be copied over
+    DISK = "disk"  #: its file, read again
+
+
+class Pace(StrEnum):
+    """What an execution keeps of a schedule's times."""
+
+    SCHEDULE = "schedule"  #: no switch or batch starts before its tick, in real time
+    FAST = "fast"  #: the order only
+
+
+class Span(Document, frozen=True, kw_only=True):
+    """A piece of time: when it began, how long it took, for whom.
+
+    Attributes:
+        n: Members it was for (of a step: the active batch size).
+        ids: Requests (adapters, of a load or an activation) it was for.
+        tier: Of a load, where the adapter came from.
+        mib: Of a load, the bytes copied, in MiB.
+        unet_s: Of a step, the seconds in the UNet; the rest is the scheduler's and the engine's.
+    """
+
+    phase: Phase
+    start_s: Seconds
+    seconds: Seconds
+    n: int = 1
+    ids: tuple[str, ...] = ()
+    tier: Tier | None = None
+    mib: float | None = None
+    unet_s: float | None = None
+
+
+class MemberRun(Document, frozen=True, kw_only=True):
+    """One request of a batch: its image, or why there is none.
+
+    Attributes:
+        completion_s: When its image was on disk; None where it failed.
+        image: The file below the output folder, with forward slashes.
+        sha256: Digest of that file.
+        error: Why there is no image, in one line.
+    """
+
+    id: Id
+    option: int
+    completion_s: Seconds | None = None
+    image: str | None = None
+    sha256: str | None = None
+    error: str | None = None
+
+
+class BatchRun(Document, frozen=True, kw_only=True):
+    """One batch as it was run, with the switch before it.
+
+    Attributes:
+        index: Its place in the GPU's list of batches.
+        switch_start_s: When its switch began (``start_s`` where nothing was switched).
+        start_s: When its members began (encoding counts).
+        end_s: When the GPU was done with it; its last images may have been saved a little later.
+        peak_gib: Most device memory allocated during it; None where the device does not tell.
+        splits: How often memory ran out and a part of it was split.
+        resumed: Whether some of its members had been made before an interruption, so that its times
+            are not those of the whole batch.
+    """
+
+    index: int
+    load: tuple[Id, ...] = ()
+    evict: tuple[Id, ...] = ()
+    switch_start_s: Seconds
+    start_s: Seconds
+    end_s: Seconds
+    members: tuple[MemberRun, ...]
+    spans: tuple[Span, ...] = ()
+    peak_gib: float | None = None
+    splits: int = 0
+    resumed: bool = False
+
+
+class GpuRun(Document, frozen=True, kw_only=True):
+    """What one GPU of the instance did, and the device that stood for it."""
+
+    id: Id
+    device: str
+    batches: tuple[BatchRun, ...]
+    primed: tuple[Span, ...] = ()
+
+
+class ModelRef(Document, frozen=True, kw_only=True):
+    """The model that made the images, and how.
+
+    Attributes:
+        name: ``tiny``, ``sdxl-random``, a folder or a hub id.
+        shrink: Widths and heights were divided by this.
+        slots: Adapters that a GPU can hold.
+        rank: Rank that the slots are padded to.
+        tier: Where loads come from.
+    """
+
+    name: str
+    dtype: str
+    guidance: float
+    scheduler: str
+    shrink: int = 1
+    slots: int
+    rank: int
+    tier: Tier
+
+
+class Execution(Document, frozen=True, kw_only=True):
+    """``execution.json``: what was run, with what, and all that was measured.
+
+    Attributes:
+        maker: The solver of the schedule, or the policy of a live run.
+        live: Whether a policy decided while it ran.
+        schedule_sha256: Digest of the schedule (as of an instance); None in a live run.
+        complete: Whether every request that was to be served has its image.
+        sittings: How often the run was begun or resumed.
+        started: When, as ISO 8601 with a time zone.
+        versions: Of Python and the packages that matter.
+        rejected: Requests that the schedule or the policy does not serve.
+    """
+
+    format: Literal["pats-opt/execution"] = "pats-opt/execution"
+    version: Literal[1] = 1
+    instance: InstanceRef
+    maker: SolverRef
+    live: bool = False
+    schedule_sha256: str | None = None
+    model: ModelRef
+    pace: Pace
+    engine: str
+    complete: bool
+    sittings: int = 1
+    started: str
+    versions: dict[str, str]
+    gpus: tuple[GpuRun, ...]
+    rejected: tuple[Id, ...] = ()
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def batches(self) -> Iterator[tuple[GpuRun, BatchRun]]:
+        """Every batch with its GPU."""
+        for gpu in self.gpus:
+            for batch in gpu.batches:
+                yield gpu, batch

@@ -1,0 +1,134 @@
+"""What a worker is told to do: settings once, then one order a batch. Plain data, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from pats_opt.execute.record import BatchRun, Span, Tier
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """One request of a batch, with all that decides its image.
+
+    Attributes:
+        option: Index of its option, for the record.
+        adapter: Its adapter, or None for the bare model.
+        negative_prompt: Empty for none.
+        width: Pixels, already shrunk where the run shrinks.
+        steps: Denoising steps to execute.
+        skip: Steps skipped before them, by starting from a latent made beforehand.
+    """
+
+    id: str
+    option: int
+    adapter: str | None
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    skip: int = 0
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """A switch and the batch after it, for one GPU.
+
+    Attributes:
+        index: The batch's place in the GPU's list.
+        load: Adapters to make resident first, after evicting ``evict``.
+        members: The members to run (of a resumed batch, those without an image yet).
+        made: Of a resumed batch, how many members had their image already.
+        switch_at_s: Second on the run's clock before which the switch does not begin.
+        start_at_s: The same for the batch.
+    """
+
+    index: int
+    load: tuple[str, ...]
+    evict: tuple[str, ...]
+    members: tuple[Member, ...]
+    made: int = 0
+    switch_at_s: float = 0.0
+    start_at_s: float = 0.0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All a worker needs to set up its engine; plain data, so that it can go to another process.
+
+    Attributes:
+        model: ``tiny``, ``sdxl-random``, a folder, a ``.safetensors`` file or a hub id.
+        device: A torch device such as ``cuda:0`` or ``cpu``.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+        adapter_files: The file of every adapter of the run, by adapter id.
+        slots: Adapters resident at a time.
+        resident: Adapters resident at the start.
+        tier: Where loads come from.
+        prime: Members whose latents must be at hand before the run (``skip`` above 0).
+        latents: Folder that holds those latents.
+        memory_gib: Bound on the device memory to use, to stand for a smaller GPU; None for all.
+        threads: CPU threads of torch; None for its default.
+    """
+
+    model: str
+    device: str
+    dtype: str
+    guidance: float
+    adapter_files: dict[str, str]
+    slots: int
+    resident: tuple[str, ...] = ()
+    tier: Tier = Tier.HOST
+    prime: tuple[Member, ...] = ()
+    latents: str | None = None
+    memory_gib: float | None = None
+    threads: int | None = None
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """A member that left its batch: its picture (a ``PIL.Image``), or the error in one line."""
+
+    member: Member
+    picture: Any = None
+    error: str | None = None
+
+
+class Ran(Struct, frozen=True, kw_only=True):
+    """What the engine measured of a switch or of a batch; see :class:`BatchRun`."""
+
+    spans: tuple[Span, ...]
+    peak_gib: float | None = None
+    splits: int = 0
+
+
+class Engine(Protocol):
+    """What runs orders on one device (``pats_opt.execute.engine.engine.SdxlEngine``).
+
+    Times are on the clock handed over when it is made: ``clock()`` gives seconds since the run's
+    start and may be negative before it.
+    """
+
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+        """Evict, then make resident. A GPU synchronises at both ends."""
+        ...
+
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+        """Run members as one batch; each is handed to ``finished`` as it leaves.
+
+        A member that fails is handed over with its error, and the rest go on; nothing is raised for
+        it. What ``finished`` raises ends the batch and is raised here.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device's memory."""
+        ...
+
+
+class Report(Protocol):
+    """Takes what a worker tells: a batch that ended."""
+
+    def __call__(self, gpu: int, batch: BatchRun) -> None:
+        """Batch ``batch`` of GPU number ``gpu`` is done."""
+        ...
