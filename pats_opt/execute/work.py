@@ -107,7 +107,12 @@ class Engine(Protocol):
 
     Times are on the clock handed over when it is made: ``clock()`` gives seconds since the run's
     start and may be negative before it.
+
+    Attributes:
+        primed: What making the latents of ``Settings.prime`` took, when the engine was opened.
     """
+
+    primed: tuple[Span, ...]
 
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
         """Evict, then make resident. A GPU synchronises at both ends."""
