@@ -102,6 +102,28 @@ class Ran(Struct, frozen=True, kw_only=True):
     splits: int = 0
 
 
+class Setup(Struct, frozen=True, kw_only=True):
+    """What an engine found and made when it was opened.
+
+    Attributes:
+        device: The device's name, such as ``NVIDIA A100-SXM4-80GB``.
+        memory_gib: Its memory that may be used; None where it does not tell.
+        scheduler: The diffusion scheduler's class.
+        rank: Rank that the adapter slots are padded to; 0 without adapters.
+        versions: Of torch, CUDA, diffusers, peft and transformers.
+        primed: What making the latents of ``Settings.prime`` took.
+        opened_s: Seconds that opening took.
+    """
+
+    device: str
+    memory_gib: float | None
+    scheduler: str
+    rank: int
+    versions: dict[str, str]
+    primed: tuple[Span, ...] = ()
+    opened_s: float = 0.0
+
+
 class Engine(Protocol):
     """What runs orders on one device (``pats_opt.execute.engine.engine.SdxlEngine``).
 
@@ -109,10 +131,10 @@ class Engine(Protocol):
     start and may be negative before it.
 
     Attributes:
-        primed: What making the latents of ``Settings.prime`` took, when the engine was opened.
+        setup: What was set up.
     """
 
-    primed: tuple[Span, ...]
+    setup: Setup
 
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
         """Evict, then make resident. A GPU synchronises at both ends."""

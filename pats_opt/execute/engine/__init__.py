@@ -1,0 +1,46 @@
+"""The SDXL engine: own denoising loop, one scheduler a request, adapters in fixed slots.
+
+The only part of the package that imports torch, diffusers, peft and transformers (the extra
+``execute``), and only once an engine is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pats_opt.execute.engine.extra import require
+
+if TYPE_CHECKING:
+    from pats_opt.execute.engine.sdxl import SdxlEngine
+    from pats_opt.execute.work import Settings
+
+__all__ = ["default_device", "open_engine", "require"]
+
+
+def open_engine(settings: Settings, clock: Callable[[], float]) -> SdxlEngine:
+    """Open the model and the adapters, and prepare a device for orders.
+
+    Args:
+        settings: What to open.
+        clock: Seconds since the run's start (negative before it).
+
+    Raises:
+        InputError: The extra is not installed, or the model, an adapter or the device is not fit.
+    """
+    require()
+    from pats_opt.execute.engine.sdxl import SdxlEngine
+
+    return SdxlEngine(settings, clock)
+
+
+def default_device() -> str:
+    """``cuda`` where there is one, else ``cpu``.
+
+    Raises:
+        InputError: The extra is not installed.
+    """
+    require()
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
