@@ -1,0 +1,94 @@
+"""Latents after the first K steps, for options that skip them (approximate caching).
+
+A latent is kept under a digest of all that it depends on. Only schedulers whose step depends on
+nothing but the latents can start in the middle: Euler and DDIM, for which the result is that of the
+full run bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pats_opt.errors import InputError
+from pats_opt.execute.work import Member
+
+#: Schedulers without history or randomness in a step.
+RESTARTABLE = ("EulerDiscreteScheduler", "DDIMScheduler")
+
+
+class Latents:
+    """Keeps latents, in a folder or in memory.
+
+    Args:
+        folder: Where, or None for memory only.
+        made_by: What they depend on besides the member: model, precision, guidance, scheduler.
+        adapter_files: To tell adapters apart by their content.
+    """
+
+    def __init__(
+        self, folder: str | None, made_by: tuple[str, ...], adapter_files: dict[str, str]
+    ) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._made_by, self._files = made_by, adapter_files
+        self._digests: dict[str | None, str] = {None: ""}
+        self._held: dict[str, Any] = {}
+
+    def get(self, member: Member) -> Any:
+        """The latents of a member after ``member.skip`` steps, or None where there are none."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        key = self._key(member)
+        if key not in self._held and self._folder is not None:
+            try:
+                self._held[key] = load_file(self._folder / f"{key}.safetensors")["latents"]
+            except (OSError, KeyError, SafetensorError):
+                return None  # it is made again
+        return self._held.get(key)
+
+    def keep(self, member: Member, latents: Any) -> None:
+        """Keep a member's latents."""
+        from safetensors.torch import save_file
+
+        key = self._key(member)
+        self._held[key] = latents.cpu().clone()
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = self._folder / f".{key}.part"
+            save_file({"latents": self._held[key]}, part)
+            part.replace(self._folder / f"{key}.safetensors")
+
+    def _key(self, member: Member) -> str:
+        adapter = member.adapter
+        if adapter not in self._digests:
+            data = Path(self._files[str(adapter)]).read_bytes()
+            self._digests[adapter] = hashlib.sha256(data).hexdigest()
+        what = (
+            *self._made_by,
+            self._digests[adapter],
+            member.prompt,
+            member.negative_prompt,
+            member.seed,
+            member.width,
+            member.height,
+            member.steps + member.skip,
+            member.skip,
+        )
+        return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:32]
+
+
+def require_restartable(scheduler: str) -> None:
+    """Refuse to skip steps with a scheduler that cannot start in the middle.
+
+    Raises:
+        InputError: naming those that can.
+    """
+    if scheduler not in RESTARTABLE:
+        raise InputError(
+            f"options that skip steps cannot run with {scheduler}, whose steps have a history",
+            mend=f"use a model with one of: {', '.join(RESTARTABLE)}",
+        )

@@ -1,0 +1,185 @@
+"""Reading an adapter's file, and refusing one that does not fit the model.
+
+diffusers translates the formats in use (its own, kohya's, older ones) and then ignores keys that
+the model does not have; here such an adapter is refused, as its images would silently be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt.errors import InputError, one_line
+from pats_opt.execute.engine.model import quiet
+
+#: The pipeline's components that an adapter can change.
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+
+
+class Delta(Struct, frozen=True):
+    """What an adapter adds to one layer: ``scale * up @ down`` (tensors on the CPU)."""
+
+    down: Any
+    up: Any
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        """Its rank."""
+        return int(self.down.shape[0])
+
+
+#: By component and module, in the model's names.
+Deltas = dict[tuple[str, str], Delta]
+
+
+def read_lora(path: str, pipeline: Any) -> Deltas:
+    """Read a ``.safetensors`` LoRA file made for SDXL.
+
+    Raises:
+        InputError: It cannot be read, is of another kind (such as DoRA), or does not fit the model.
+    """
+    if not path.endswith(".safetensors"):
+        raise InputError(
+            "adapters are read from safetensors only, as other formats can run code",
+            file=path,
+            mend="convert it to .safetensors",
+        )
+    state, alphas, metadata = _translated(path, pipeline)
+    deltas: Deltas = {}
+    modules = {
+        name: dict(getattr(pipeline, name).named_modules())
+        for name in COMPONENTS
+        if getattr(pipeline, name) is not None
+    }
+    for key in sorted(state):
+        if key.endswith(_UP):
+            if key.removesuffix(_UP) + _DOWN not in state:
+                raise _misfit(path, key, "its lora_A is missing")
+            continue
+        if not key.endswith(_DOWN):
+            raise _misfit(path, key, "it is no part of a plain LoRA")
+        stem = key.removesuffix(_DOWN)
+        if stem + _UP not in state:
+            raise _misfit(path, key, "its lora_B is missing")
+        component, _, name = stem.partition(".")
+        inside = modules.get(component, {})
+        if name not in inside:
+            name = name.removeprefix("text_model.")  # newer text encoders have no such level
+        if name not in inside:
+            raise _misfit(path, key, "the model has no such layer")
+        down, up = state[key], state[stem + _UP]
+        _check_shapes(path, key, inside[name], down, up)
+        alpha = _alpha(alphas or {}, metadata or {}, component, stem, float(down.shape[0]))
+        deltas[component, name] = Delta(down, up, alpha / float(down.shape[0]))
+    if not deltas:
+        raise InputError("this file holds no LoRA layer", file=path, mend="name another file")
+    return deltas
+
+
+def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The file in peft's names, its alphas, and the configuration it carries."""
+    from diffusers.utils import (
+        convert_state_dict_to_diffusers,
+        convert_state_dict_to_peft,
+        convert_unet_state_dict_to_peft,
+    )
+    from safetensors.torch import load_file
+
+    try:
+        raw = load_file(path)
+        if dora := [key for key in raw if "dora_scale" in key or "magnitude_vector" in key]:
+            raise _misfit(path, min(dora), "it is a DoRA, which is not supported")
+        with quiet():
+            state, alphas, metadata = type(pipeline).lora_state_dict(
+                dict(raw), unet_config=pipeline.unet.config, return_lora_metadata=True
+            )
+            metadata = metadata or _metadata(path)
+            parts = {name: _part(state, name) for name in COMPONENTS}
+            strange = set(state) - {f"{n}.{k}" for n, part in parts.items() for k in part}
+            if strange:
+                raise _misfit(path, min(strange), "the model has no such part")
+            translated: dict[str, Any] = {}
+            for name, part in parts.items():
+                if not part:
+                    continue
+                if name != "unet":
+                    plain = convert_state_dict_to_peft(convert_state_dict_to_diffusers(part))
+                elif any("lora_A" in key for key in part):
+                    plain = part
+                else:
+                    plain = convert_unet_state_dict_to_peft(part)
+                translated |= {f"{name}.{key}": value for key, value in plain.items()}
+    except InputError:
+        raise
+    except Exception as error:  # safetensors, torch and diffusers raise many kinds
+        reason = one_line((str(error) or type(error).__name__).strip().splitlines()[0])
+        raise InputError(
+            f"this adapter cannot be read ({reason})", file=path, mend="get the file again"
+        ) from None
+    return translated, alphas or {}, metadata or {}
+
+
+def _part(state: dict[str, Any], component: str) -> dict[str, Any]:
+    prefix = f"{component}."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _metadata(path: str) -> dict[str, Any]:
+    """The LoraConfig that diffusers stores in a file's header, flat: ``unet.lora_alpha``."""
+    import json
+
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("lora_adapter_metadata")
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _alpha(
+    alphas: dict[str, Any], metadata: dict[str, Any], component: str, stem: str, rank: float
+) -> float:
+    """LoRA's alpha of one layer: kohya's, the stored configuration's, else the rank."""
+    for key in (f"{stem}.alpha", stem.removeprefix(f"{component}.") + ".alpha"):
+        if key in alphas:
+            return float(alphas[key])
+    name = stem.removeprefix(f"{component}.")
+    pattern = metadata.get(f"{component}.alpha_pattern") or {}
+    for key, value in pattern.items():
+        if name == key or name.endswith(f".{key}"):
+            return float(value)
+    stored = metadata.get(f"{component}.lora_alpha")
+    return rank if stored is None else float(stored)
+
+
+def _check_shapes(path: str, key: str, module: Any, down: Any, up: Any) -> None:
+    """Refuse a layer whose matrices do not multiply to the shape of the module's weight."""
+    weight = getattr(module, "weight", None)
+    if weight is None or weight.ndim not in (2, 4):
+        raise _misfit(path, key, "this layer cannot have a LoRA")
+    right = (
+        down.ndim == up.ndim == weight.ndim
+        and down.shape[0] == up.shape[1]
+        and down.shape[1] == weight.shape[1]
+        and up.shape[0] == weight.shape[0]
+        and down.shape[2:] == weight.shape[2:]
+        and all(size == 1 for size in up.shape[2:])
+    )
+    if not right:
+        shapes = f"{tuple(up.shape)} x {tuple(down.shape)} for {tuple(weight.shape)}"
+        raise _misfit(path, key, f"its shape does not fit ({shapes})")
+    if not bool(down.isfinite().all() and up.isfinite().all()):
+        raise _misfit(path, key, "it holds numbers that are not finite")
+
+
+def _misfit(path: str, key: str, reason: str) -> InputError:
+    return InputError(
+        f"this adapter does not fit the model: {reason}",
+        file=path,
+        place=key,
+        mend="use an adapter made for SDXL",
+    )

@@ -1,0 +1,78 @@
+"""A device's memory: how much there is, the most that was used, and a bound on it."""
+
+from __future__ import annotations
+
+import gc
+
+from pats_opt.errors import InputError
+
+
+class DeviceMemory:
+    """Memory of one device; a CPU does not tell.
+
+    Args:
+        device: A torch device's name.
+        limit_gib: Use no more than this; None for all there is.
+
+    Attributes:
+        device_name: Such as ``NVIDIA A100-SXM4-80GB``, or the processor's.
+        total_gib: What may be used, or None.
+
+    Raises:
+        InputError: A bound on a device that cannot be bound, or the device cannot be used.
+    """
+
+    def __init__(self, device: str, limit_gib: float | None) -> None:
+        import torch
+
+        try:
+            self._device = torch.device(device)
+        except RuntimeError:
+            raise InputError(f"there is no device {device!r}", mend="use cpu or cuda:0") from None
+        self._cuda = torch.cuda if self._device.type == "cuda" else None
+        self.device_name, self.total_gib = _processor(), None
+        if self._cuda is None:
+            if limit_gib is not None:
+                raise InputError("memory can be bound on CUDA only", mend="leave --memory out")
+            return
+        if not self._cuda.is_available():
+            raise InputError("there is no CUDA device", mend="use --device cpu")
+        properties = self._cuda.get_device_properties(self._device)
+        self.device_name = str(properties.name)
+        self.total_gib = properties.total_memory / 2**30
+        if limit_gib is not None:
+            share = min(1.0, limit_gib / self.total_gib)
+            self._cuda.set_per_process_memory_fraction(share, self._device)
+            self.total_gib *= share
+
+    def reset_peak(self) -> None:
+        """Begin to measure the peak."""
+        if self._cuda is not None:
+            self._cuda.reset_peak_memory_stats(self._device)
+
+    @property
+    def peak_gib(self) -> float | None:
+        """The most allocated since :meth:`reset_peak`, without the driver's own share."""
+        if self._cuda is None:
+            return None
+        return float(self._cuda.max_memory_allocated(self._device)) / 2**30
+
+    def give_back(self) -> None:
+        """Return what is cached to the device."""
+        gc.collect()
+        if self._cuda is not None:
+            self._cuda.empty_cache()
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    import platform
+    from pathlib import Path
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

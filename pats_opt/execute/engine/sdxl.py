@@ -1,0 +1,421 @@
+"""The engine: SDXL with adapters in slots, and a denoising loop that members leave one by one.
+
+It does what diffusers' pipeline does, with two differences: every member has its own scheduler and
+step count, and adapters change by :mod:`slots`. A batch of one gives the pipeline's image bit for
+bit on the CPU; in larger batches it differs by rounding only, so no image depends on its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
+from time import perf_counter
+from typing import Any
+
+from pats_opt.errors import InputError
+from pats_opt.execute.engine.failing import Failure, attempt
+from pats_opt.execute.engine.latents import Latents, require_restartable
+from pats_opt.execute.engine.lora_file import read_lora
+from pats_opt.execute.engine.memory import DeviceMemory
+from pats_opt.execute.engine.model import open_pipeline
+from pats_opt.execute.engine.sampling import Conditioning, Sampling, check
+from pats_opt.execute.engine.slots import Layout, Packed, Slots
+from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
+from pats_opt.execute.record import Phase, Span, Tier
+from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup
+
+#: Members whose latents are primed at a time.
+PRIMED_AT_ONCE = 4
+
+
+class SdxlEngine:
+    """Runs batches on one device; see :class:`pats_opt.execute.work.Engine`.
+
+    Attributes:
+        setup: What was opened.
+        pipeline: The diffusers pipeline whose parts it uses.
+        slots: The adapters on the device.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        """Open the model, read and check every adapter, and load the residents.
+
+        Raises:
+            InputError: The model, an adapter or the device is not fit.
+        """
+        import torch
+
+        began = perf_counter()
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._settings, self._clock = settings, clock
+        self._memory = DeviceMemory(settings.device, settings.memory_gib)
+        try:
+            self.pipeline = open_pipeline(settings.model, settings.device, settings.dtype)
+            self._device = self.pipeline.unet.device
+            self._host: dict[str, Packed] = {}
+            self._layout, self.slots = self._open_adapters()
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"the model and {settings.slots} adapter slots do not fit the device's memory",
+                mend="use a larger device, fewer resident adapters or a smaller --dtype",
+            ) from None
+        self._guided = (
+            settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+        )
+        scheduler = type(self.pipeline.scheduler).__name__
+        self._latents = Latents(
+            settings.latents,
+            (settings.model, settings.dtype, f"{settings.guidance}", scheduler),
+            settings.adapter_files,
+        )
+        self._splits = 0
+        self._largest: dict[
+            tuple[int, int], int
+        ] = {}  # size -> members that fitted, once it ran out
+        self._tiled = False
+        self._conditions: tuple[tuple[int, ...], Any] = ((), None)
+        primed = self._prime(settings.prime) if settings.prime else ()
+        for adapter in settings.resident:
+            self.slots.put(adapter, self._fetch(adapter))
+        self.setup = Setup(
+            device=self._memory.device_name,
+            memory_gib=self._memory.total_gib,
+            scheduler=scheduler,
+            rank=self._layout.rank,
+            versions=versions(),
+            primed=primed,
+            opened_s=perf_counter() - began,
+        )
+
+    def _open_adapters(self) -> tuple[Layout, Slots]:
+        """Read every adapter once: to refuse what does not fit, and to know what slots cover."""
+        settings = self._settings
+        deltas = {
+            name: read_lora(path, self.pipeline) for name, path in settings.adapter_files.items()
+        }
+        layout = Layout(deltas.values())
+        slots = Slots(self.pipeline, layout, settings.slots if deltas else 0)
+        if settings.tier is Tier.HOST:
+            for name, found in deltas.items():
+                self._host[name] = self._pack(layout, found)
+        return layout, slots
+
+    def _pack(self, layout: Layout, deltas: Any) -> Packed:
+        return layout.pack(deltas, self.pipeline.unet.dtype, pin=self._device.type == "cuda")
+
+    def _fetch(self, adapter: str) -> Packed:
+        """An adapter in host memory: kept there, or read from its file now."""
+        if (held := self._host.get(adapter)) is not None:
+            return held
+        path = self._settings.adapter_files[adapter]
+        return self._pack(self._layout, read_lora(path, self.pipeline))
+
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+        """Evict, then load; every load is a span of its own, as the GPU has it at its end."""
+        watch = Stopwatch(self._device, self._clock)
+        for adapter in evict:
+            self.slots.evict(adapter)
+        tier = self._settings.tier
+        for adapter in load:
+            packed_mib = self._layout.size * self.pipeline.unet.dtype.itemsize / 2**20
+            with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=packed_mib):
+                self.slots.put(adapter, self._fetch(adapter))
+                watch.synchronize()
+        return Ran(spans=watch.read())
+
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+        """Run a batch; see :class:`pats_opt.execute.work.Engine`."""
+        import torch
+
+        self._memory.reset_peak()
+        self._splits = 0
+        watch = Stopwatch(self._device, self._clock)
+        with torch.no_grad():
+            samplings = self._admit(members, watch, finished)
+            self._denoise(samplings, watch, lambda s: self._leave(s, watch, finished))
+        return Ran(spans=watch.read(), peak_gib=self._memory.peak_gib, splits=self._splits)
+
+    def _admit(
+        self,
+        members: Sequence[Member],
+        watch: Stopwatch,
+        finished: Callable[[Finished], None],
+        stop_at_skip: bool = False,
+    ) -> list[Sampling]:
+        """Encode the prompts, adapter by adapter, and draw the noise."""
+        admitted: list[Sampling] = []
+
+        def admit(some: Sequence[Member]) -> None:
+            for member in some:
+                check(member, self.pipeline)
+            for member, conditioning in zip(some, self._encode(some), strict=True):
+                start = None if stop_at_skip or not member.skip else self._start(member)
+                stop = member.skip if stop_at_skip else None
+                made = Sampling(member, self.pipeline, conditioning, start=start, stop=stop)
+                admitted.append(made)
+
+        for _, group in groupby(sorted(members, key=_encoded_with), key=_encoded_with):
+            together = list(group)
+            # Together where that works; where it does not, whoever is at fault fails alone.
+            pending = [together]
+            while pending:
+                some = pending.pop()
+                held = len(admitted)
+                with watch.span(Phase.ENCODE, n=len(some), ids=tuple(m.id for m in some)):
+                    failure = attempt(partial(admit, some))
+                if failure is None:
+                    continue
+                del admitted[held:]
+                self._note(failure)
+                if len(some) > 1:
+                    pending += [[member] for member in reversed(some)]
+                else:
+                    finished(Finished(member=some[0], error=failure.reason))
+        order = {member.id: i for i, member in enumerate(members)}
+        return sorted(admitted, key=lambda s: order[s.member.id])
+
+    def _encode(self, members: Sequence[Member]) -> list[Conditioning]:
+        """Embeddings of members that share the adapter and whether they have a negative prompt."""
+        pipeline = self.pipeline
+        self.slots.use_in_encoders(members[0].adapter)
+        negative = [m.negative_prompt for m in members] if members[0].negative_prompt else None
+        embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
+            prompt=[m.prompt for m in members],
+            device=self._device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=self._guided,
+            negative_prompt=negative if self._guided else None,
+        )
+        made = []
+        for i, member in enumerate(members):
+            size = (member.height, member.width)
+            time_ids = pipeline._get_add_time_ids(  # the pipeline's own loop does
+                size,
+                (0, 0),
+                size,
+                dtype=embeds.dtype,
+                text_encoder_projection_dim=pipeline.text_encoder_2.config.projection_dim,
+            )
+            made.append(
+                Conditioning(
+                    embeds[i : i + 1],
+                    pooled[i : i + 1],
+                    negative_embeds[i : i + 1] if self._guided else None,
+                    negative_pooled[i : i + 1] if self._guided else None,
+                    time_ids.to(self._device),
+                )
+            )
+        return made
+
+    def _start(self, member: Member) -> Any:
+        start = self._latents.get(member)
+        if start is None:
+            raise ValueError(f"there are no latents of its first {member.skip} steps to start from")
+        return start
+
+    def _denoise(
+        self, live: list[Sampling], watch: Stopwatch, leave: Callable[[Sampling], None]
+    ) -> None:
+        """Step all members until the last has left."""
+        adapters = [s.member.adapter for s in live]
+        if live and not self.slots.in_use(adapters):
+            with watch.span(Phase.ACTIVATE, n=len(live), ids=_named(adapters)):
+                self.slots.use(adapters)
+        while live:
+            ids = tuple(s.member.id for s in live)
+            with watch.span(Phase.STEP, n=len(live), ids=ids) as laps:
+                for _, group in groupby(sorted(live, key=_size), key=_size):
+                    self._advance(list(group), laps)
+            for sampling in live:
+                if sampling.finished:
+                    leave(sampling)
+            live = [s for s in live if not s.finished]
+
+    def _advance(self, group: list[Sampling], laps: Laps) -> None:
+        """One step for each of a group of one size, in as few UNet calls as memory allows."""
+        size = _size(group[0])
+        goals = {id(s): s.done + 1 for s in group}
+        pending, alone, again = list(group), False, True
+        while pending:
+            most = 1 if alone else self._largest.get(size, len(pending))
+            chunk = pending[:most]
+            failure = attempt(partial(self._step, chunk, laps))
+            pending = [s for s in pending if s.done < goals[id(s)]]
+            if failure is None:
+                continue
+            self._note(failure)
+            if len(chunk) > 1 and failure.out_of_memory:
+                self._largest[size] = len(chunk) // 2
+            elif len(chunk) > 1:
+                alone = True
+            elif failure.out_of_memory and again:
+                again = False  # the first try may have met another's leavings
+            else:
+                chunk[0].error = failure.reason
+                pending.remove(chunk[0])
+
+    def _note(self, failure: Failure) -> None:
+        if failure.out_of_memory:
+            self._splits += 1
+            self._memory.give_back()
+
+    def _step(self, chunk: Sequence[Sampling], laps: Laps) -> None:
+        """One UNet call for all of ``chunk``, then each one's own scheduler."""
+        import torch
+
+        inputs = torch.cat([s.scaled() for s in chunk])
+        times = torch.stack([s.timestep for s in chunk])
+        adapters = [s.member.adapter for s in chunk]
+        if self._guided:
+            inputs, times, adapters = torch.cat([inputs] * 2), times.repeat(2), adapters * 2
+        self.slots.use(adapters)
+        embeds, added = self._conditioned(chunk)
+        with laps.unet():
+            predicted = self.pipeline.unet(
+                inputs,
+                times,
+                encoder_hidden_states=embeds,
+                added_cond_kwargs=added,
+                return_dict=False,
+            )[0]
+        if self._guided:
+            without, with_text = predicted.chunk(2)
+            predicted = without + self._settings.guidance * (with_text - without)
+        for i, sampling in enumerate(chunk):
+            sampling.step(predicted[i : i + 1])
+
+    def _conditioned(self, chunk: Sequence[Sampling]) -> Any:
+        """Embeddings and added conditions of a chunk; the last ones are kept, as most recur."""
+        import torch
+
+        key = tuple(id(s.conditioning) for s in chunk)
+        if self._conditions[0] != key:
+            given = [s.conditioning for s in chunk]
+            embeds, pooled = [c.embeds for c in given], [c.pooled for c in given]
+            times = [c.time_ids for c in given]
+            if self._guided:
+                embeds = [c.negative_embeds for c in given] + embeds
+                pooled = [c.negative_pooled for c in given] + pooled
+                times = times * 2
+            added = {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(times)}
+            self._conditions = key, (torch.cat(embeds), added)
+        return self._conditions[1]
+
+    def _leave(
+        self, sampling: Sampling, watch: Stopwatch, finished: Callable[[Finished], None]
+    ) -> None:
+        """Decode a member that has all its steps, and hand it over."""
+        if sampling.error is not None:
+            finished(Finished(member=sampling.member, error=sampling.error))
+            return
+        pictures: list[Any] = []
+        failure: Failure | None = None
+        for _ in range(2):
+            with watch.span(Phase.DECODE, ids=(sampling.member.id,)):
+                failure = attempt(lambda: pictures.append(self._decode(sampling.latents)))
+            if failure is None or not failure.out_of_memory or self._tiled:
+                break
+            self._note(failure)
+            self.pipeline.vae.enable_tiling()
+            self.pipeline.vae.tile_latent_min_size = 64  # the default does not tile 1024 pixels
+            self._tiled = True
+        if failure is not None:
+            finished(Finished(member=sampling.member, error=failure.reason))
+        else:
+            finished(Finished(member=sampling.member, picture=pictures[0]))
+
+    def _decode(self, latents: Any) -> Any:
+        """Latents to a picture, as the pipeline does it."""
+        import torch
+
+        vae, config = self.pipeline.vae, self.pipeline.vae.config
+        latents = latents.to(next(vae.post_quant_conv.parameters()).dtype)
+        mean, deviation = (getattr(config, f"latents_{x}", None) for x in ("mean", "std"))
+        if mean is not None and deviation is not None:
+            like = {"device": latents.device, "dtype": latents.dtype}
+            mean = torch.tensor(mean, **like).view(1, 4, 1, 1)
+            deviation = torch.tensor(deviation, **like).view(1, 4, 1, 1)
+            latents = latents * deviation / config.scaling_factor + mean
+        else:
+            latents = latents / config.scaling_factor
+        image = vae.decode(latents, return_dict=False)[0]
+        return self.pipeline.image_processor.postprocess(image, output_type="pil")[0]
+
+    def _prime(self, members: Iterable[Member]) -> tuple[Span, ...]:
+        """Make the latents that options with skipped steps start from, before the run.
+
+        They come from the request's own prompt and seed, so its image is that of all its steps.
+
+        Raises:
+            InputError: The scheduler cannot start in the middle, or a request cannot be run.
+        """
+        import torch
+
+        require_restartable(type(self.pipeline.scheduler).__name__)
+        spans: list[Span] = []
+        missing = [m for m in members if self._latents.get(m) is None]
+
+        def refuse(done: Finished) -> None:
+            raise InputError(f"request {done.member.id!r} cannot be primed: {done.error}")
+
+        def keep(sampling: Sampling) -> None:
+            if sampling.error is not None:
+                refuse(Finished(member=sampling.member, error=sampling.error))
+            self._latents.keep(sampling.member, sampling.latents)
+
+        for adapter, group in groupby(sorted(missing, key=_adapter), key=_adapter):
+            some = list(group)
+            if adapter:
+                self.slots.put(adapter, self._fetch(adapter))
+            for i in range(0, len(some), PRIMED_AT_ONCE):
+                chunk = some[i : i + PRIMED_AT_ONCE]
+                whole = Stopwatch(self._device, self._clock)
+                with whole.span(Phase.PRIME, n=len(chunk), ids=tuple(m.id for m in chunk)):
+                    watch = Stopwatch(self._device, self._clock)
+                    with torch.no_grad():
+                        admitted = self._admit(chunk, watch, refuse, stop_at_skip=True)
+                        self._denoise(admitted, watch, keep)
+                spans += whole.read()
+            if adapter:
+                self.slots.evict(adapter)
+        return tuple(spans)
+
+    def close(self) -> None:
+        """Let go of the model and the device's memory."""
+        self._host.clear()
+        self._conditions = ((), None)
+        del self.pipeline, self.slots
+        self._memory.give_back()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the images depend on."""
+    import platform
+
+    import diffusers
+    import peft
+    import torch
+    import transformers
+
+    packages = {p.__name__: str(p.__version__) for p in (torch, diffusers, transformers, peft)}
+    cuda = {"cuda": str(torch.version.cuda)} if torch.version.cuda else {}
+    return {"python": platform.python_version(), **packages, **cuda}
+
+
+def _encoded_with(member: Member) -> tuple[str, bool]:
+    return _adapter(member), bool(member.negative_prompt)
+
+
+def _adapter(member: Member) -> str:
+    return member.adapter or ""
+
+
+def _size(sampling: Sampling) -> tuple[int, int]:
+    return sampling.member.width, sampling.member.height
+
+
+def _named(adapters: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({a for a in adapters if a is not None}))

@@ -1,0 +1,244 @@
+"""Adapters in fixed slots: a load is one copy of memory, a change of adapter sets a few names.
+
+Every slot is a peft adapter that covers all layers any adapter of the run changes, padded to the
+largest rank, with its weights as views of one flat buffer. Host memory holds each adapter in the
+same flat layout (pinned on CUDA), so that making it resident is a single copy and peft's slow
+injection happens once, at the start. Padding is zeros: it adds nothing to the sums but may change
+their order, so images with padding differ by rounding.
+
+Slot names never contain one another, as peft's hot-swapping matches names by substring.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas
+from pats_opt.execute.engine.model import quiet
+
+#: peft's name of a sample without adapter in a mixed batch.
+BARE = "__base__"
+
+#: Tensors of a flat buffer begin at multiples of this many elements, as fast kernels want it.
+ALIGNMENT = 64
+
+
+class Layer(Struct, frozen=True):
+    """A layer that the slots cover: where it is, and its two shapes at the padded rank."""
+
+    component: str
+    name: str
+    down: tuple[int, ...]
+    up: tuple[int, ...]
+
+
+class Layout:
+    """Where every layer's matrices lie in a flat buffer.
+
+    Args:
+        adapters: The adapters of a run.
+    """
+
+    def __init__(self, adapters: Iterable[Deltas]) -> None:
+        shapes: dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self.rank = 0
+        for deltas in adapters:
+            for key, delta in deltas.items():
+                self.rank = max(self.rank, delta.rank)
+                shapes[key] = tuple(delta.down.shape[1:]), tuple(delta.up.shape)
+        self.layers = [
+            Layer(component, name, (self.rank, *inputs), (outputs, self.rank, *kernel))
+            for (component, name), (inputs, (outputs, _, *kernel)) in sorted(shapes.items())
+        ]
+        self.places: list[tuple[int, int]] = []
+        self.size = 0
+        for layer in self.layers:
+            self.places.append((self._take(layer.down), self._take(layer.up)))
+
+    def _take(self, shape: tuple[int, ...]) -> int:
+        at = self.size
+        self.size += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
+        return at
+
+    def views(self, flat: Any) -> list[tuple[Any, Any]]:
+        """The matrices of every layer as views of a flat buffer."""
+        return [
+            (
+                flat[a : a + math.prod(layer.down)].view(layer.down),
+                flat[b : b + math.prod(layer.up)].view(layer.up),
+            )
+            for layer, (a, b) in zip(self.layers, self.places, strict=True)
+        ]
+
+    def pack(self, deltas: Deltas, dtype: Any, *, pin: bool) -> Packed:
+        """An adapter in this layout, padded, in host memory."""
+        import torch
+
+        flat = torch.zeros(self.size, dtype=dtype, pin_memory=pin)
+        scales = []
+        for layer, (down, up) in zip(self.layers, self.views(flat), strict=True):
+            delta = deltas.get((layer.component, layer.name))
+            scales.append(0.0 if delta is None else delta.scale)
+            if delta is not None:
+                down[: delta.rank].copy_(delta.down)
+                up[:, : delta.rank].copy_(delta.up)
+        return Packed(flat, tuple(scales))
+
+
+class Packed(Struct, frozen=True):
+    """An adapter in host memory: its flat buffer, and the scale of each layer."""
+
+    flat: Any
+    scales: tuple[float, ...]
+
+    @property
+    def mib(self) -> float:
+        """Memory it takes, in MiB."""
+        return float(self.flat.numel() * self.flat.element_size()) / 2**20
+
+
+class Slots:
+    """The slots of one pipeline, and which of them are active.
+
+    Args:
+        pipeline: The diffusers pipeline; its UNet, and text encoders where an adapter changes them,
+            get peft layers.
+        layout: What the slots cover.
+        count: How many.
+    """
+
+    def __init__(self, pipeline: Any, layout: Layout, count: int) -> None:
+        import torch
+
+        self._names = [f"slot_{i}_" for i in range(count)]
+        self._holding: dict[str, int] = {}
+        parts: dict[str, dict[str, Any]] = {}
+        for component in COMPONENTS:
+            names = [layer.name for layer in layout.layers if layer.component == component]
+            if names and count:
+                parts[component] = _inject(
+                    getattr(pipeline, component), names, self._names, layout.rank
+                )
+        self._layers = [parts[x.component][x.name] for x in layout.layers] if count else []
+        self._unet = list(parts.get("unet", {}).values())
+        self._encoders = [m for c, part in parts.items() if c != "unet" for m in part.values()]
+        device, dtype = pipeline.unet.device, pipeline.unet.dtype
+        self._buffers = []
+        for name in self._names:
+            flat = torch.zeros(layout.size, dtype=dtype, device=device)
+            for module, (down, up) in zip(self._layers, layout.views(flat), strict=True):
+                module.lora_A[name].weight.data = down
+                module.lora_B[name].weight.data = up
+            self._buffers.append(flat)
+        self._hooks: list[Any] = []
+        self._mixed: list[str] = []
+        self._active: dict[str, str | None] = {"unet": BARE, "encoders": BARE}
+        self._set("unet", self._unet, None)
+        self._set("encoders", self._encoders, None)
+
+    @property
+    def resident(self) -> frozenset[str]:
+        """Adapters that a slot holds."""
+        return frozenset(self._holding)
+
+    def put(self, adapter: str, packed: Packed) -> None:
+        """Make an adapter resident in a free slot; the copy may still be under way on a GPU.
+
+        Raises:
+            ValueError: It is resident already, or every slot is taken.
+        """
+        taken = set(self._holding.values())
+        free = [i for i in range(len(self._names)) if i not in taken]
+        if adapter in self._holding or not free:
+            reason = "is resident" if adapter in self._holding else "finds no free slot"
+            raise ValueError(f"adapter {adapter!r} {reason}")
+        slot = free[0]
+        self._buffers[slot].copy_(packed.flat, non_blocking=True)
+        name = self._names[slot]
+        for module, scale in zip(self._layers, packed.scales, strict=True):
+            module.scaling[name] = scale
+        self._holding[adapter] = slot
+
+    def evict(self, adapter: str) -> None:
+        """Free an adapter's slot; it keeps the memory, which the slots own for good.
+
+        Raises:
+            ValueError: It is not resident.
+        """
+        if self._holding.pop(adapter, None) is None:
+            raise ValueError(f"adapter {adapter!r} is not resident")
+
+    def use(self, adapters: Sequence[str | None]) -> None:
+        """Make these adapters the UNet's active ones, one for each sample of the batch to come.
+
+        Where all are the same, peft's usual path runs; else its path for mixed batches, which is
+        somewhat slower.
+
+        Args:
+            adapters: In the batch's order; None for the bare model.
+        """
+        if len(set(adapters)) == 1:
+            self._unmix()
+            self._set("unet", self._unet, adapters[0])
+            return
+        self._mixed[:] = [BARE if a is None else self._name(a) for a in adapters]
+        if not self._hooks:
+            # diffusers does not hand 'adapter_names' on to peft's layers, so hooks do.
+            self._hooks = [
+                module.register_forward_pre_hook(self._hand_over, with_kwargs=True)
+                for module in self._unet
+            ]
+
+    def in_use(self, adapters: Sequence[str | None]) -> bool:
+        """Whether :meth:`use` would change nothing."""
+        if len(set(adapters)) > 1:
+            return False
+        name = None if adapters[0] is None else self._name(adapters[0])
+        return not self._hooks and self._active["unet"] == name
+
+    def _hand_over(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
+        return args, {**kwargs, "adapter_names": self._mixed}
+
+    def _unmix(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def use_in_encoders(self, adapter: str | None) -> None:
+        """Make one adapter, or none, the text encoders' active one."""
+        self._set("encoders", self._encoders, adapter)
+
+    def _set(self, part: str, layers: Sequence[Any], adapter: str | None) -> None:
+        name = None if adapter is None else self._name(adapter)
+        if self._active[part] != name:
+            for module in layers:
+                # The attribute itself, as 'set_adapters' takes twenty times as long.
+                module._active_adapter = [] if name is None else [name]
+            self._active[part] = name
+
+    def _name(self, adapter: str) -> str:
+        slot = self._holding.get(adapter)
+        if slot is None:
+            # peft takes an unknown name for the bare model without a word.
+            raise ValueError(f"adapter {adapter!r} is not resident")
+        return self._names[slot]
+
+
+def _inject(model: Any, layers: Sequence[str], slots: Sequence[str], rank: int) -> dict[str, Any]:
+    """Give a model peft layers with these adapters; the layers by their names."""
+    import torch
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, target_modules=list(layers), init_lora_weights=False
+    )
+    with quiet(), torch.random.fork_rng(devices=[]):
+        for slot in slots:
+            model.add_adapter(config, adapter_name=slot)
+    model.requires_grad_(False).eval()
+    wrapped = dict(model.named_modules())
+    return {name: wrapped[name] for name in layers}
