@@ -1,0 +1,206 @@
+"""The constants of the cost model, fitted to the spans of an execution."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pats_opt.execute.compare.document import (
+    Constants,
+    Line,
+    Overheads,
+    SizeTimes,
+    StepOverhead,
+    SwitchTimes,
+    Times,
+    ratio,
+)
+from pats_opt.execute.compare.plays import Play
+from pats_opt.execute.record import Execution, Phase, Span
+from pats_opt.metrics.statistics import quantile
+from pats_opt.problem import Problem
+
+#: Values by n.
+BySize = Mapping[int, Sequence[float]]
+
+
+def constants(problem: Problem, execution: Execution, played: Sequence[Play]) -> Constants:
+    """The constants that an execution measured, each beside what the instance says."""
+    clock = problem.site.clock
+    whole = [play for play in played if play.whole]
+    steps = [s for play in whole for s in play.run.spans if s.phase is Phase.STEP]
+
+    def step_s(n: int) -> float | None:
+        known = not clock.slotted and (clock.largest is None or n <= clock.largest)
+        return clock.step_s(n) if known else None
+
+    return Constants(
+        batches=len(whole),
+        steps=times(grouped((s.n, s.seconds) for s in steps), step_s),
+        step_overhead=_step_overhead(steps),
+        switching=tuple(_switching(problem, played)),
+        overheads=_overheads(problem, whole),
+        priming_s=math.fsum([s.seconds for gpu in execution.gpus for s in gpu.primed]),
+    )
+
+
+def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+    """Values by n, n rising."""
+    found = defaultdict(list)
+    for n, value in pairs:
+        found[n].append(value)
+    return dict(sorted(found.items()))
+
+
+def times(values: BySize, predicted: Callable[[int], float | None]) -> Times:
+    """Medians, quartiles and the line of some seconds by n."""
+    import numpy as np
+
+    sizes = []
+    for n, seen in values.items():
+        rising = np.sort(np.asarray(seen, dtype=np.float64))
+        sizes.append(
+            SizeTimes(
+                n=n,
+                count=len(rising),
+                median_s=float(np.median(rising)),
+                q25_s=float(np.quantile(rising, 0.25)),
+                q75_s=float(np.quantile(rising, 0.75)),
+                predicted_s=predicted(n),
+            )
+        )
+    return Times(sizes=tuple(sizes), line=line(sizes))
+
+
+def line(sizes: Sequence[SizeTimes]) -> Line | None:
+    """The line through the medians, each weighing its count; None through fewer than two.
+
+    Medians, because the first step on a device may take a hundred times a later one.
+    """
+    import numpy as np
+
+    if len(sizes) < 2:
+        return None
+    n = np.array([s.n for s in sizes], dtype=np.float64)
+    y = np.array([s.median_s for s in sizes])
+    weight = np.array([s.count for s in sizes], dtype=np.float64)
+    mean_n, mean_y = np.average(n, weights=weight), np.average(y, weights=weight)
+    slope = float((weight * (n - mean_n) * (y - mean_y)).sum() / (weight * (n - mean_n) ** 2).sum())
+    base = float(mean_y - slope * mean_n)
+    bounded = base < 0 or slope < 0
+    if slope < 0:
+        base, slope = float(mean_y), 0.0
+    elif base < 0:
+        base, slope = 0.0, float((weight * n * y).sum() / (weight * n * n).sum())
+    missed = np.average((y - base - slope * n) ** 2, weights=weight)
+    spread = np.average((y - mean_y) ** 2, weights=weight)
+    return Line(
+        base=base,
+        per_sample=slope,
+        r2=float(1 - missed / spread) if spread > 0 else None,
+        rms_s=float(np.sqrt(missed)),
+        sizes=len(sizes),
+        bounded=bounded,
+    )
+
+
+def _step_overhead(steps: Sequence[Span]) -> StepOverhead | None:
+    import numpy as np
+
+    beside = np.sort(np.array([s.seconds - s.unet_s for s in steps if s.unet_s is not None]))
+    if not len(beside):
+        return None
+    return StepOverhead(
+        count=len(beside),
+        median_s=float(np.median(beside)),
+        p95_s=float(quantile(beside, 0.95) or 0.0),
+    )
+
+
+def _switching(problem: Problem, played: Sequence[Play]) -> Iterable[SwitchTimes]:
+    """The kinds of switching seen, loads after activations."""
+    site = problem.site
+    seen: dict[str, list[tuple[Span, float | None]]] = defaultdict(list)
+    for play in played:
+        for span in play.paid:
+            expected = (
+                site.activate_s
+                if span.phase is Phase.ACTIVATE
+                else math.fsum([site.load_seconds(a, play.before) for a in loaded(problem, span)])
+            )
+            seen[_kind(span)].append((span, None if site.clock.slotted else expected))
+    for kind, spans in sorted(seen.items()):
+        yield _kind_times(kind, spans)
+
+
+def loaded(problem: Problem, span: Span) -> list[int]:
+    """Indices of the adapters that a load was for, as far as the instance knows them."""
+    index = problem.site.adapter_index
+    return [index[name] for name in span.ids if name in index]
+
+
+def _kind(span: Span) -> str:
+    if span.phase is Phase.ACTIVATE:
+        return "activate"
+    return "load" if span.tier is None else f"load from {span.tier.value}"
+
+
+def _kind_times(kind: str, spans: Sequence[tuple[Span, float | None]]) -> SwitchTimes:
+    import numpy as np
+
+    seconds = np.sort(np.array([span.seconds for span, _ in spans]))
+    noted = [(span.mib, span.seconds) for span, _ in spans if span.mib is not None]
+    expected = [known for _, known in spans if known is not None]
+    copying_s = math.fsum([s for _, s in noted])
+    predicted = float(np.median(expected)) if expected else None
+    median = float(np.median(seconds))
+    return SwitchTimes(
+        kind=kind,
+        count=len(seconds),
+        median_s=median,
+        p95_s=float(quantile(seconds, 0.95) or 0.0),
+        mib=float(np.median([mib for mib, _ in noted])) if noted else None,
+        mib_per_s=math.fsum([mib for mib, _ in noted]) / copying_s if copying_s else None,
+        predicted_s=predicted,
+        ratio=ratio(predicted, median),
+    )
+
+
+def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
+    """Seconds of each batch beside its steps, by its size."""
+    clock = problem.site.clock
+
+    def overhead_s(n: int) -> float | None:
+        return None if clock.slotted else clock.overhead_s(n)
+
+    def nothing(_: int) -> None:
+        return None
+
+    def of(phases: tuple[Phase, ...], play: Play) -> float:
+        return math.fsum([s.seconds for s in play.run.spans if s.phase in phases])
+
+    def by_size(*phases: Phase) -> dict[int, list[float]]:
+        seen = [p for p in whole if any(s.phase in phases for s in p.run.spans)]
+        return grouped((len(p.members), of(phases, p)) for p in seen)
+
+    stepped = [p for p in whole if any(s.phase is Phase.STEP for s in p.run.spans)]
+    beyond = grouped((len(p.members), max(0.0, p.batch_s - of((Phase.STEP,), p))) for p in stepped)
+    return Overheads(
+        encode=times(by_size(Phase.ENCODE), nothing),
+        decode=times(by_size(Phase.DECODE), nothing),
+        save=times(by_size(Phase.SAVE), nothing),
+        all=times(by_size(Phase.ENCODE, Phase.DECODE, Phase.SAVE), overhead_s),
+        gpu=times(beyond, overhead_s),
+    )
+
+
+def beside_steps_s(play: Play) -> float:
+    """Seconds of a batch in which no step and no activation was under way."""
+    run = play.run
+    known = [
+        s.seconds
+        for s in run.spans
+        if s.phase is Phase.STEP or (s.phase is Phase.ACTIVATE and s.start_s >= run.start_s)
+    ]
+    return max(0.0, play.batch_s - math.fsum(known))

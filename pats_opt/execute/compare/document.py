@@ -1,0 +1,368 @@
+"""What a comparison says, as plain data that goes into JSON.
+
+All times are seconds on the schedule's clock. A ratio is measured by predicted: 1 where both are 0,
+None where only the prediction is 0 or one of the two is not known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class TimedMember(Struct, frozen=True, kw_only=True):
+    """One request of a batch on a clock; ``completion_s`` is None where it has no image."""
+
+    id: str
+    option: int
+    completion_s: float | None
+
+
+class TimedBatch(Struct, frozen=True, kw_only=True):
+    """One batch on a clock, with the switch before it.
+
+    Attributes:
+        gpu: Id of its GPU.
+        index: Its place in the GPU's list of batches.
+        adapters: Ids of the adapters that its members use.
+        load: Ids of the adapters that its switch loads.
+        paid_s: Seconds of loading and activation, which the loss prices.
+        switch_start_s: When its switch begins; the switch ends at ``switch_end_s``, which may be
+            well before the batch starts.
+        start_s: When its members begin.
+        end_s: When the GPU is done with it.
+        estimated: Whether its duration is not its own (see :mod:`timeline`).
+    """
+
+    gpu: str
+    index: int
+    adapters: tuple[str, ...]
+    load: tuple[str, ...] = ()
+    paid_s: float = 0.0
+    switch_start_s: float
+    switch_end_s: float
+    start_s: float
+    end_s: float
+    members: tuple[TimedMember, ...]
+    estimated: bool = False
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One figure, predicted and measured.
+
+    Attributes:
+        name: What it is, as :func:`pats_opt.wording.words` reads it.
+        predicted: On the tick grid, as the checker has it.
+        unrounded: Predicted for the same batches, with durations not rounded up to ticks.
+        measured: As it was.
+        ratio: Measured by ``predicted``.
+        unrounded_ratio: Measured by ``unrounded``.
+    """
+
+    name: str
+    predicted: float | None = None
+    unrounded: float | None = None
+    measured: float | None = None
+    ratio: float | None = None
+    unrounded_ratio: float | None = None
+
+
+class BatchRow(Struct, frozen=True, kw_only=True):
+    """One batch that was run, against what the instance's constants say of its composition.
+
+    Attributes:
+        gpu: Id of its GPU.
+        index: Its place in the GPU's list of batches.
+        members: Requests in it.
+        failed: Those that have no image.
+        splits: How often memory ran out and a part of it was split.
+        resumed: Whether a part of it was made before an interruption; then its times are not those
+            of the whole batch, and there is no ratio.
+        switch_predicted_s: Seconds of loading and activation, before rounding to ticks.
+        switch_s: Those that were measured.
+        switch_ratio: Measured by predicted.
+        batch_predicted_s: Seconds from its start to its end, in whole ticks.
+        batch_unrounded_s: The same before rounding.
+        batch_s: What was measured.
+        batch_ratio: Measured by ``batch_unrounded_s``.
+        end_predicted_s: When the schedule ends it; None in a live run.
+        end_s: When it ended.
+        peak_predicted_gib: Base model, residents and members.
+        peak_gib: Most device memory allocated; None where the device does not tell.
+    """
+
+    gpu: str
+    index: int
+    members: int
+    failed: int
+    splits: int
+    resumed: bool
+    switch_predicted_s: float | None
+    switch_s: float
+    switch_ratio: float | None
+    batch_predicted_s: float | None
+    batch_unrounded_s: float | None
+    batch_s: float
+    batch_ratio: float | None
+    end_predicted_s: float | None
+    end_s: float
+    peak_predicted_gib: float
+    peak_gib: float | None
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """``base + per_sample * n``, fitted by least squares to the median at each n.
+
+    Each median weighs as many measurements as it stands for. Neither figure is below 0: an instance
+    could not state it.
+
+    Attributes:
+        base: Seconds whatever n.
+        per_sample: Seconds for each of the n.
+        r2: Share of the weighted variance that it explains; None where the medians are all alike.
+        rms_s: Root of the weighted mean square of what it misses.
+        sizes: Different n; through two of them a line always passes.
+        bounded: Whether the best line would have had a figure below 0.
+    """
+
+    base: float
+    per_sample: float
+    r2: float | None
+    rms_s: float
+    sizes: int
+    bounded: bool = False
+
+    def __call__(self, n: int) -> float:
+        """Seconds at ``n``."""
+        return self.base + self.per_sample * n
+
+
+class SizeTimes(Struct, frozen=True, kw_only=True):
+    """Seconds measured at one n (of a step: the active batch size); quartiles are of those seen.
+
+    ``predicted_s`` is None where the instance says nothing of this n.
+    """
+
+    n: int
+    count: int
+    median_s: float
+    q25_s: float
+    q75_s: float
+    predicted_s: float | None = None
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """Seconds by n, and the line through them; None where only one n was measured."""
+
+    sizes: tuple[SizeTimes, ...]
+    line: Line | None
+
+
+class SwitchTimes(Struct, frozen=True, kw_only=True):
+    """Switching of one kind.
+
+    Attributes:
+        kind: ``activate``, ``load from host``, ``load from disk`` or ``load``.
+        count: How often.
+        median_s: Median seconds.
+        p95_s: Their 95 % quantile.
+        mib: Median MiB copied; None where that was not noted.
+        mib_per_s: All MiB by all seconds of the spans that noted them.
+        predicted_s: Median of what the instance says for the same adapters.
+        ratio: ``median_s`` by ``predicted_s``.
+    """
+
+    kind: str
+    count: int
+    median_s: float
+    p95_s: float
+    mib: float | None
+    mib_per_s: float | None
+    predicted_s: float | None
+    ratio: float | None
+
+
+class StepOverhead(Struct, frozen=True, kw_only=True):
+    """Seconds of a step outside the UNet: the scheduler's and the engine's."""
+
+    count: int
+    median_s: float
+    p95_s: float
+
+
+class Overheads(Struct, frozen=True, kw_only=True):
+    """Seconds a batch spends beside its steps, each by the batch's size n.
+
+    Attributes:
+        encode: Prompts to embeddings, initial noise.
+        decode: Latents to images.
+        save: Images to files; beside the GPU's work.
+        all: The three together, which is what ``overhead_s`` stands for.
+        gpu: What a batch takes beyond its steps, whatever it goes to (saving left out): by it the
+            constants predict batch seconds.
+    """
+
+    encode: Times
+    decode: Times
+    save: Times
+    all: Times
+    gpu: Times
+
+
+class Constants(Struct, frozen=True, kw_only=True):
+    """The constants of the cost model, as measured.
+
+    Attributes:
+        batches: Batches that they are from: those run whole, with no failure.
+        steps: Seconds a step by active batch size.
+        step_overhead: What of it is not the UNet; None where that was not noted.
+        switching: Kinds of switching seen.
+        overheads: Seconds beside the steps.
+        priming_s: Seconds of latents made before the run, which no batch pays.
+    """
+
+    batches: int
+    steps: Times
+    step_overhead: StepOverhead | None
+    switching: tuple[SwitchTimes, ...]
+    overheads: Overheads
+    priming_s: float
+
+
+class Accuracy(Struct, frozen=True, kw_only=True):
+    """Mean absolute error of batch seconds, over the batches run whole, with no failure.
+
+    Attributes:
+        batches: How many.
+        mean_s: Mean measured seconds of these batches.
+        grid_s: Error of the instance's constants, in whole ticks; None of a slotted instance.
+        before_s: The same before rounding to ticks.
+        after_s: Error of the measured constants before rounding. They were fitted to these batches.
+    """
+
+    batches: int
+    mean_s: float
+    grid_s: float | None
+    before_s: float | None
+    after_s: float
+
+
+class Recalibrated(Struct, frozen=True, kw_only=True):
+    """The instance's constants as measured.
+
+    Attributes:
+        text: JSON object with ``service``, ``switching`` and ``adapters``, to paste into the
+            instance.
+        remarks: What was not measured and how it was filled in, a sentence each.
+        accuracy: How well they predict.
+    """
+
+    text: str
+    remarks: tuple[str, ...]
+    accuracy: Accuracy
+
+
+class Differences(Struct, frozen=True, kw_only=True):
+    """Measured less predicted latency, over the requests that both serve; quantiles by name."""
+
+    count: int
+    mean_s: float
+    min_s: float
+    p5_s: float
+    p25_s: float
+    p50_s: float
+    p75_s: float
+    p95_s: float
+    max_s: float
+
+
+class Composition(Struct, frozen=True, kw_only=True):
+    """How alike the batches of a live run are to the simulated ones.
+
+    Attributes:
+        simulated: Batches simulated.
+        live: Batches run.
+        same: Batches run whose members and options are those of a simulated batch.
+        same_options: Requests that both serve with the same option.
+        both: Requests that both serve.
+    """
+
+    simulated: int
+    live: int
+    same: int
+    same_options: int
+    both: int
+
+
+class Gaps(Struct, frozen=True, kw_only=True):
+    """What keeps a measured loss from being one of all requests.
+
+    Attributes:
+        failed: Requests without an image, by id; those that may be rejected are charged as such.
+        charged: How many of ``failed`` are.
+        missing: Requests that no batch was run for and nobody rejected, by id.
+        unrun: Batches of the schedule that were not run.
+    """
+
+    failed: tuple[str, ...]
+    charged: int
+    missing: tuple[str, ...]
+    unrun: int
+
+    @property
+    def none(self) -> bool:
+        """Whether the measured loss counts every request."""
+        return len(self.failed) == self.charged and not self.missing
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """Predicted against measured.
+
+    Attributes:
+        live: Whether a policy decided while it ran; then "predicted" is its simulation, and batches
+            of the two need not match.
+        slotted: Whether the instance is of the slotted model, which predicts no seconds.
+        retimed: Whether measured durations were put on the schedule's clock (see :mod:`timeline`).
+        complete: Whether the measured loss counts every request.
+        gaps: What is missing of it where it does not.
+        totals: Makespan, serving, switching, memory.
+        loss: The terms of the loss, and their sum, ``loss``.
+        service: Latencies, waits, batches.
+        batches: Every batch that was run.
+        constants: The measured constants.
+        recalibrated: The instance with them; None where nothing was measured.
+        differences: Of latencies; None where no request is served by both.
+        composition: Of a live run, how alike the batches are.
+        predicted: The predicted batches, on the grid.
+        measured: The batches as they were run, on the schedule's clock.
+        notes: What a reader has to know of these figures, a sentence each.
+    """
+
+    format: Literal["pats-opt/comparison"] = "pats-opt/comparison"
+    version: Literal[1] = 1
+    live: bool
+    slotted: bool
+    retimed: bool
+    complete: bool
+    gaps: Gaps
+    totals: tuple[Figure, ...]
+    loss: tuple[Figure, ...]
+    service: tuple[Figure, ...]
+    batches: tuple[BatchRow, ...]
+    constants: Constants
+    recalibrated: Recalibrated | None
+    differences: Differences | None
+    composition: Composition | None
+    predicted: tuple[TimedBatch, ...]
+    measured: tuple[TimedBatch, ...]
+    notes: tuple[str, ...]
+
+
+def ratio(predicted: float | None, measured: float | None) -> float | None:
+    """Measured by predicted: 1 where both are 0, None where that is no number."""
+    if predicted is None or measured is None:
+        return None
+    if predicted == 0:
+        return 1.0 if measured == 0 else None
+    return measured / predicted

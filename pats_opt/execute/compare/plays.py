@@ -1,0 +1,187 @@
+"""An execution read against its instance: each batch with its jobs, residents and switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from pats_opt.checker import Replayed
+from pats_opt.errors import InputError
+from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Phase, Span
+from pats_opt.problem import Adapters, Job, Problem, Switch
+from pats_opt.schedule import Schedule
+
+#: A batch: the id of its GPU and its place in the GPU's list.
+Place = tuple[str, int]
+
+#: What the loss prices as switching.
+PAID = (Phase.LOAD, Phase.ACTIVATE)
+
+
+class Play(Struct, frozen=True, kw_only=True):
+    """One batch that was run, in the problem's terms.
+
+    Attributes:
+        gpu: Index of its GPU.
+        run: What was recorded of it.
+        members: Its jobs, each with its option and when its image was there (None: there is none).
+            A batch that was cut short may lack those that it did not come to.
+        before: Residents before its switch.
+        resident: Residents while it ran.
+        active: Adapters that its members use.
+        switch: What rule 4 says of its switch.
+    """
+
+    gpu: int
+    run: BatchRun
+    members: tuple[tuple[Job, int, float | None], ...]
+    before: Adapters
+    resident: Adapters
+    active: Adapters
+    switch: Switch
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of each member."""
+        return tuple([job.options[option].steps for job, option, _ in self.members])
+
+    @property
+    def failed(self) -> tuple[Job, ...]:
+        """Members without an image."""
+        return tuple([job for job, _, done in self.members if done is None])
+
+    @property
+    def whole(self) -> bool:
+        """Whether its times are those of its members: run in one go, none failed, none split."""
+        run = self.run
+        return bool(self.members) and not (run.resumed or run.splits or self.failed)
+
+    @property
+    def paid(self) -> tuple[Span, ...]:
+        """Its loads and activations."""
+        return tuple([span for span in self.run.spans if span.phase in PAID])
+
+    @property
+    def paid_s(self) -> float:
+        """Seconds of loading and activation."""
+        return sum([span.seconds for span in self.paid])
+
+    @property
+    def batch_s(self) -> float:
+        """Seconds from its start to its end."""
+        return self.run.end_s - self.run.start_s
+
+
+def places(schedule: Schedule, replayed: Sequence[Replayed]) -> dict[Place, Replayed]:
+    """The replayed batches by their places in the file."""
+    found: dict[Place, Replayed] = {}
+    batches = iter(replayed)
+    for plan in schedule.gpus:
+        # The checker goes by start, and the file need not.
+        starts = [batch.start for batch in plan.batches]
+        for index in sorted(range(len(starts)), key=starts.__getitem__):
+            found[plan.id, index] = next(batches)
+    return found
+
+
+def plays(
+    problem: Problem, execution: Execution, planned: Mapping[Place, Replayed] | None
+) -> list[Play]:
+    """The batches of an execution, GPU by GPU, in the order they ran.
+
+    Args:
+        problem: The instance on the grid.
+        execution: What was run.
+        planned: The batches of the schedule that was run; None of a live run.
+
+    Raises:
+        InputError: The execution is of another instance or schedule, or names what they lack.
+    """
+    if execution.instance.sha256 != problem.instance.sha256:
+        raise InputError(
+            f"the execution is of another instance ({execution.instance.name!r}, digest "
+            f"{execution.instance.sha256[:12]}, not {problem.instance.sha256[:12]})",
+            place="instance.sha256",
+            mend="name the instance that was run",
+        )
+    reader = _Reader(problem, planned)
+    gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
+    found: list[Play] = []
+    for g, ran in enumerate(execution.gpus):
+        index = gpus.pop(ran.id, None)
+        if index is None:
+            raise _unknown(f"gpus[{g}].id", f"the instance has no GPU {ran.id!r}, or it is twice")
+        found += reader.gpu(index, ran)
+    return found
+
+
+class _Reader:
+    def __init__(self, problem: Problem, planned: Mapping[Place, Replayed] | None) -> None:
+        self.problem, self.planned = problem, planned
+        self.jobs = {job.id: job for job in problem.jobs}
+
+    def gpu(self, gpu: int, ran: GpuRun) -> Iterator[Play]:
+        """The batches of one GPU, with its residents kept track of."""
+        site, resident = self.problem.site, self.problem.site.gpus[gpu].resident
+        previous: Adapters | None = None
+        for run in sorted(ran.batches, key=lambda batch: batch.start_s):
+            place = f"gpu {ran.id!r} batch {run.index}"
+            members = [self.member(member, run, place) for member in run.members]
+            if self.planned is not None:
+                replayed = self.planned.get((ran.id, run.index))
+                if replayed is None:
+                    raise _unknown(place, "the schedule has no such batch")
+                # After an interruption loads and evictions may differ, but not what they lead to.
+                switch, after = replayed.switch, replayed.resident
+                before = (after - switch.load) | switch.evict
+                _require_planned(replayed, members, run, place)
+            else:
+                before, after = resident, self.after(resident, run, place)
+            active = frozenset([job.adapter for job, _, _ in members])
+            if self.planned is None:
+                switch = site.switch(before, after, active, previous)
+            yield Play(
+                gpu=gpu,
+                run=run,
+                members=tuple(members),
+                before=before,
+                resident=after,
+                active=active,
+                switch=switch,
+            )
+            resident, previous = after, active
+
+    def member(self, member: MemberRun, run: BatchRun, place: str) -> tuple[Job, int, float | None]:
+        job = self.jobs.get(member.id)
+        if job is None or member.option >= len(job.options):
+            what = "request" if job is None else f"option {member.option} of request"
+            raise _unknown(place, f"the instance has no {what} {member.id!r}")
+        if member.completion_s is None and member.image is not None:
+            return job, member.option, run.end_s
+        return job, member.option, member.completion_s
+
+    def after(self, resident: Adapters, run: BatchRun, place: str) -> Adapters:
+        """The residents after a batch's switch."""
+        index = self.problem.site.adapter_index
+        for name in (*run.load, *run.evict):
+            if name not in index:
+                raise _unknown(place, f"the instance has no adapter {name!r}")
+        return (resident - {index[a] for a in run.evict}) | {index[a] for a in run.load}
+
+
+def _require_planned(
+    replayed: Replayed,
+    members: Sequence[tuple[Job, int, float | None]],
+    run: BatchRun,
+    place: str,
+) -> None:
+    """Raise where a batch is not the schedule's; one that was cut short may lack members."""
+    ran = {(job.index, option) for job, option, _ in members}
+    asked = {(job.index, option) for job, option, _ in replayed.members}
+    if not ran <= asked or (ran != asked and not run.resumed):
+        raise _unknown(place, "its members are not those of the schedule's batch")
+
+
+def _unknown(place: str, what: str) -> InputError:
+    return InputError(what, place=place, mend="name the instance and the schedule that were run")

@@ -1,0 +1,224 @@
+"""The instance's constants as measured, to paste into it, and how well they predict."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from pats_opt.execute.compare.constants import loaded
+from pats_opt.execute.compare.document import Accuracy, Constants, Recalibrated, Times
+from pats_opt.execute.compare.plays import Play
+from pats_opt.execute.compare.timeline import completions_s
+from pats_opt.execute.record import Phase
+from pats_opt.instance import (
+    Adapter,
+    Instance,
+    Overhead,
+    SlotService,
+    StepsService,
+    StepTime,
+    Switching,
+)
+from pats_opt.problem import Problem
+from pats_opt.timing import BatchClock
+
+
+def recalibrated(
+    problem: Problem, played: Sequence[Play], measured: Constants
+) -> Recalibrated | None:
+    """The instance's constants with those measured in their place; None where no step was."""
+    if not measured.steps.sizes:
+        return None
+    remarks: list[str] = []
+    instance = replace(
+        problem.instance,
+        service=StepsService(
+            step_s=_step_s(problem, measured.steps, remarks),
+            overhead_s=_overhead_s(problem, measured.overheads.gpu, remarks),
+        ),
+        **_switching(problem, played, remarks),
+    )
+    fragment = {name: getattr(instance, name) for name in ("service", "switching", "adapters")}
+    return Recalibrated(
+        text=msgspec.json.format(msgspec.json.encode(fragment), indent=1).decode(),
+        remarks=tuple(remarks),
+        accuracy=_accuracy(problem, instance, played),
+    )
+
+
+def _step_s(problem: Problem, steps: Times, remarks: list[str]) -> StepTime:
+    """The step time in the instance's form; a slotted instance's, which has none, as a line."""
+    clock, form = problem.site.clock, problem.instance.service.step_s
+    if clock.slotted:
+        form = None
+        if clock.largest is not None:
+            remarks.append(f"This service does not keep batches to {clock.largest} members.")
+    if form is not None and form.table is not msgspec.UNSET:
+        return StepTime(table=_table(form.table, steps, remarks))
+    if steps.line is not None:
+        _say_bounded(steps, "step time", remarks)
+        return StepTime(base=_short(steps.line.base), per_sample=_short(steps.line.per_sample))
+    only = steps.sizes[0]
+    if only.predicted_s and form is not None:
+        remarks.append(
+            f"Steps were measured at batch size {only.n} only: base and per_sample are the "
+            "instance's, both times what this size took by its prediction."
+        )
+        scale = only.median_s / only.predicted_s
+        base, per_sample = form.base, form.per_sample
+        assert isinstance(base, float)
+        assert isinstance(per_sample, float)
+        return StepTime(base=_short(base * scale), per_sample=_short(per_sample * scale))
+    remarks.append(
+        f"Steps were measured at batch size {only.n} only: the step time holds at that size."
+    )
+    return StepTime(base=_short(only.median_s), per_sample=0.0)
+
+
+def _table(table: Sequence[float], steps: Times, remarks: list[str]) -> tuple[float, ...]:
+    """The table with the medians measured; sizes in between by the line, or in proportion."""
+    known = {size.n: size.median_s for size in steps.sizes}
+    missing = [n for n in range(1, len(table) + 1) if n not in known]
+    if missing:
+        how = (
+            "the line fitted to the others"
+            if steps.line
+            else "the instance's figure times what the measured size took by its prediction"
+        )
+        sizes = ", ".join(map(str, missing))
+        remarks.append(f"Steps were not measured at batch sizes {sizes}: they are {how}.")
+    only = steps.sizes[0]
+    scale = only.median_s / only.predicted_s if only.predicted_s else 1.0
+    return tuple(
+        _short(known.get(n, steps.line(n) if steps.line else table[n - 1] * scale))
+        for n in range(1, len(table) + 1)
+    )
+
+
+def _overhead_s(problem: Problem, beside: Times, remarks: list[str]) -> float | Overhead:
+    """What a batch takes beside its steps; saving is left out, as no batch waits for it."""
+    if beside.line is not None:
+        _say_bounded(beside, "overhead", remarks)
+        return Overhead(base=_short(beside.line.base), per_sample=_short(beside.line.per_sample))
+    only, form = beside.sizes[0], problem.instance.service.overhead_s
+    if isinstance(form, Overhead) and only.predicted_s:
+        remarks.append(
+            f"The overhead was measured at batch size {only.n} only: base and per_sample are the "
+            "instance's, both times what this size took by its prediction."
+        )
+        scale = only.median_s / only.predicted_s
+        return Overhead(base=_short(form.base * scale), per_sample=_short(form.per_sample * scale))
+    remarks.append(
+        f"The overhead was measured at batch size {only.n} only and is taken for all sizes."
+    )
+    return _short(only.median_s)
+
+
+def _say_bounded(found: Times, name: str, remarks: list[str]) -> None:
+    if found.line is not None and found.line.bounded:
+        remarks.append(f"The best line of the {name} had a figure below 0; it was held at 0.")
+
+
+def _switching(problem: Problem, played: Sequence[Play], remarks: list[str]) -> dict[str, Any]:
+    """``switching`` and ``adapters`` with measured seconds."""
+    instance, site = problem.instance, problem.site
+    activations = [s.seconds for p in played for s in p.paid if s.phase is Phase.ACTIVATE]
+    loads: dict[str, list[float]] = defaultdict(list)
+    pairs: dict[tuple[str | None, str], list[float]] = defaultdict(list)
+    for play in played:
+        source = next(iter(play.before), None)
+        for span in play.paid:
+            names = [site.adapter_ids[a] for a in loaded(problem, span)]
+            if span.phase is not Phase.LOAD or not names:
+                continue
+            for name in names:  # a span of several is shared out evenly
+                loads[name].append(span.seconds / len(names))
+                pairs[None if source is None else site.adapter_ids[source], name].append(
+                    span.seconds / len(names)
+                )
+    if not activations:
+        remarks.append("No activation was measured: activate_s is the instance's.")
+    adapters = tuple(_adapters(instance.adapters, loads, remarks))
+    load_s = {adapter.id: adapter.load_s for adapter in adapters}
+    switching = replace(
+        instance.switching,
+        activate_s=_short(median(activations)) if activations else instance.switching.activate_s,
+        pairs=_pairs(instance.switching, pairs, load_s) if loads else instance.switching.pairs,
+    )
+    return {"switching": switching, "adapters": adapters}
+
+
+def _adapters(
+    adapters: Iterable[Adapter], loads: Mapping[str, Sequence[float]], remarks: list[str]
+) -> Iterable[Adapter]:
+    """Adapters with their own median, those not loaded with that of all loads."""
+    if not loads:
+        remarks.append("No load was measured: load_s is the instance's.")
+        yield from adapters
+        return
+    typical = _short(median([s for seen in loads.values() for s in seen]))
+    other = 0
+    for adapter in adapters:
+        if adapter.id in loads:
+            yield replace(adapter, load_s=_short(median(loads[adapter.id])))
+        elif adapter.load_s > 0:
+            other += 1
+            yield replace(adapter, load_s=typical)
+        else:
+            yield adapter
+    if other:
+        remarks.append(
+            f"{other} adapters were not loaded: their load_s is the median of all loads."
+        )
+
+
+def _pairs(
+    switching: Switching,
+    measured: Mapping[tuple[str | None, str], Sequence[float]],
+    load_s: Mapping[str, float],
+) -> Any:
+    """Transitions with their own median, those not seen with what their target takes."""
+    return tuple(
+        replace(
+            pair,
+            load_s=_short(median(measured[pair.source, pair.target]))
+            if (pair.source, pair.target) in measured
+            else load_s[pair.target],
+        )
+        for pair in switching.pairs
+    )
+
+
+def _accuracy(problem: Problem, instance: Instance, played: Sequence[Play]) -> Accuracy:
+    """How far predicted batch seconds are from those measured, with the old and new constants."""
+    whole = [play for play in played if play.whole]
+    slotted = isinstance(problem.instance.service, SlotService)
+    new = BatchClock(instance)
+
+    def error_s(predicted: Iterable[float]) -> float:
+        missed = [abs(p.batch_s - s) for p, s in zip(whole, predicted, strict=True)]
+        return math.fsum(missed) / len(missed)
+
+    def length_s(clock: BatchClock) -> Iterable[float]:
+        return (max(completions_s(clock, play.steps).values()) for play in whole)
+
+    site = problem.site
+    ticks = (site.clock.ends(play.steps)[1] * site.tick_s for play in whole)
+    return Accuracy(
+        batches=len(whole),
+        mean_s=math.fsum([play.batch_s for play in whole]) / len(whole),
+        grid_s=None if slotted else error_s(ticks),
+        before_s=None if slotted else error_s(length_s(site.clock)),
+        after_s=error_s(length_s(new)),
+    )
+
+
+def _short(seconds: float) -> float:
+    """Six digits: more than any measurement has."""
+    return float(f"{seconds:.6g}")

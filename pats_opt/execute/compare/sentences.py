@@ -1,0 +1,179 @@
+"""A comparison in sentences, the main result first; computed from it and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pats_opt.execute.compare.document import Comparison, Figure, Line, Times
+from pats_opt.execute.compare.notes import counted
+from pats_opt.wording import number, percent
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What the comparison says, compact enough for a terminal."""
+    return [
+        *_loss(comparison),
+        *_times(comparison),
+        *_batches(comparison),
+        *_constants(comparison),
+        *_recalibrated(comparison),
+        *_live(comparison),
+        *comparison.notes,
+    ]
+
+
+def named(figures: tuple[Figure, ...], name: str) -> Figure:
+    """The figure of this name."""
+    return next(figure for figure in figures if figure.name == name)
+
+
+def _loss(comparison: Comparison) -> Iterator[str]:
+    loss = named(comparison.loss, "loss")
+    if not comparison.measured:
+        yield f"Nothing was run; the predicted loss is {number(loss.predicted)}."
+        return
+    promised = "simulated" if comparison.live else "predicted"
+    told = f"The loss was {number(loss.measured)}, {promised} {number(loss.predicted)}"
+    if not comparison.complete:
+        yield f"{told}, but not every request counts in it."
+        return
+    assert loss.measured is not None
+    assert loss.predicted is not None
+    assert loss.unrounded is not None
+    difference = loss.measured - loss.predicted
+    if loss.ratio is not None and difference:
+        told += f" ({change(loss.ratio)})"
+    rounding = loss.unrounded - loss.predicted
+    if rounding:
+        told += (
+            f"; not rounding to ticks accounts for {signed(rounding)}, what took longer or less "
+            f"than its constants say for {signed(difference - rounding)}"
+        )
+    yield f"{told}."
+
+
+def _times(comparison: Comparison) -> Iterator[str]:
+    if not comparison.measured:
+        return
+    parts = []
+    for name, what in (
+        ("makespan_s", "The last batch ended"),
+        ("serving_s", "serving took"),
+        ("switching_s", "switching"),
+    ):
+        figure = named(comparison.totals, name)
+        known = "" if figure.predicted is None else f" (predicted {number(figure.predicted)})"
+        at = "at " if name == "makespan_s" else ""
+        parts.append(f"{what} {at}{number(figure.measured)} s{known}")
+    memory = named(comparison.totals, "peak_memory_gib")
+    if memory.measured is not None:
+        parts.append(
+            f"memory peaked at {number(memory.measured, 3)} GiB "
+            f"(predicted {number(memory.predicted, 3)})"
+        )
+    yield f"{', '.join(parts)}."
+
+
+def _batches(comparison: Comparison) -> Iterator[str]:
+    rows = sorted(r.batch_ratio for r in comparison.batches if r.batch_ratio is not None)
+    if not rows:
+        return
+    yield (
+        f"Batches took {number(rows[len(rows) // 2], 3)} times what their constants predict before "
+        f"rounding (median of {len(rows)}; {number(rows[0], 3)} to {number(rows[-1], 3)})."
+    )
+
+
+def _constants(comparison: Comparison) -> Iterator[str]:
+    steps = comparison.constants.steps
+    if steps.sizes:
+        yield f"A step takes {_fitted(steps)}."
+    if (beside := comparison.constants.step_overhead) is not None:
+        yield (
+            f"Of a step, {number(1000 * beside.median_s, 3)} ms (median; p95 "
+            f"{number(1000 * beside.p95_s, 3)}) are not the UNet."
+        )
+    if comparison.constants.overheads.gpu.sizes:
+        yield f"Beside its steps, a batch takes {_fitted(comparison.constants.overheads.gpu)}."
+    for kind in comparison.constants.switching:
+        known = "" if kind.predicted_s is None else f"; the instance says {milli(kind.predicted_s)}"
+        yield (
+            f"To {kind.kind} takes {milli(kind.median_s)} (median of {kind.count}, p95 "
+            f"{milli(kind.p95_s)}{known})."
+        )
+
+
+def _fitted(times: Times) -> str:
+    """The line, or the one figure, with what the instance says."""
+    if times.line is not None:
+        return f"{line_text(times.line)}{_r2(times.line)}"
+    only = times.sizes[0]
+    known = "" if only.predicted_s is None else f"; the instance says {milli(only.predicted_s)}"
+    return (
+        f"{milli(only.median_s)} at the one batch size measured, {only.n} (a line cannot be "
+        f"fitted{known})"
+    )
+
+
+def _r2(line: Line) -> str:
+    if line.sizes == 2:
+        return " (through two sizes a line always passes)"
+    return "" if line.r2 is None else f" (R² {number(line.r2, 3)} over {line.sizes} sizes)"
+
+
+def line_text(line: Line) -> str:
+    """A line as it is read."""
+    return f"{milli(line.base)} + {milli(line.per_sample)} * n"
+
+
+def _recalibrated(comparison: Comparison) -> Iterator[str]:
+    if comparison.recalibrated is None:
+        return
+    accuracy = comparison.recalibrated.accuracy
+    if accuracy.before_s is None:
+        yield (
+            f"The measured constants miss batches of {number(accuracy.mean_s, 3)} s by "
+            f"{number(accuracy.after_s, 2)} s on average (fitted to these "
+            f"{counted(accuracy.batches, 'batch', 'batches')})."
+        )
+        return
+    yield (
+        f"The instance's constants miss batch seconds by {number(accuracy.before_s, 3)} s on "
+        f"average ({number(accuracy.grid_s, 3)} s in whole ticks), the measured ones by "
+        f"{number(accuracy.after_s, 2)} s (fitted to these "
+        f"{counted(accuracy.batches, 'batch', 'batches')} of {number(accuracy.mean_s, 3)} s)."
+    )
+
+
+def _live(comparison: Comparison) -> Iterator[str]:
+    alike, apart = comparison.composition, comparison.differences
+    if alike is not None:
+        yield (
+            f"{alike.same} of {counted(alike.live, 'live batch', 'live batches')} had the members "
+            f"and options of one of the {alike.simulated} simulated."
+        )
+    if apart is not None:
+        yield (
+            f"Latencies were {number(apart.mean_s, 3)} s longer on average than predicted "
+            f"(median {number(apart.p50_s, 3)}, 5 % to 95 %: {number(apart.p5_s, 3)} to "
+            f"{number(apart.p95_s, 3)} s)."
+            if apart.mean_s >= 0
+            else f"Latencies were {number(-apart.mean_s, 3)} s shorter on average than predicted "
+            f"(median {number(apart.p50_s, 3)}, 5 % to 95 %: {number(apart.p5_s, 3)} to "
+            f"{number(apart.p95_s, 3)} s)."
+        )
+
+
+def change(ratio: float) -> str:
+    """A ratio as so much more or less."""
+    return f"{percent(abs(ratio - 1))} {'more' if ratio >= 1 else 'less'}"
+
+
+def signed(value: float) -> str:
+    """A figure with its sign."""
+    return f"{'+' if value >= 0 else '-'}{number(abs(value), 3)}"
+
+
+def milli(seconds: float) -> str:
+    """Seconds in the unit that reads best."""
+    return f"{number(1000 * seconds, 3)} ms" if seconds < 1 else f"{number(seconds, 3)} s"

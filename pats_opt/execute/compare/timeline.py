@@ -1,0 +1,238 @@
+"""Three timelines of one run: the schedule on the grid, the same without rounding, as measured.
+
+A run at pace ``fast`` keeps a schedule's order but not its clock, and one in several sittings has
+several clocks. Its measured *durations* (of each switch, of each batch, from a batch's start to
+each image) are put on the schedule's clock by :func:`retimed`. At pace ``schedule``, in one
+sitting, and in live runs, times are as they were measured.
+
+A batch that was resumed after an interruption was measured in part only. On the timeline it takes
+what was predicted for all of it, before rounding, times what the whole batches took by their
+prediction (and likewise its switch); it is marked as estimated, and nothing else is made of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from pats_opt.checker import Replayed
+from pats_opt.execute.compare.document import TimedBatch, TimedMember
+from pats_opt.execute.compare.plays import Place, Play
+from pats_opt.execute.record import Execution, Pace
+from pats_opt.problem import Job, Problem, ids
+from pats_opt.timing import BatchClock, shape_of
+
+
+def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
+    """Rule 5 before rounding: seconds from a batch's start to the end of each step count.
+
+    A slotted instance predicts no seconds; do not ask for them.
+    """
+    shape = shape_of(steps)
+    active = sum(count for _, count in shape)
+    elapsed, done, ends = clock.overhead_s(active), 0, {}
+    for count, leaving in shape:
+        elapsed += (count - done) * clock.step_s(active)
+        ends[count] = elapsed
+        done, active = count, active - leaving
+    return ends
+
+
+def on_grid(problem: Problem, planned: Mapping[Place, Replayed]) -> list[TimedBatch]:
+    """The schedule as the checker replays it, its ticks in seconds."""
+    site = problem.site
+    return [
+        TimedBatch(
+            gpu=gpu,
+            index=index,
+            adapters=ids(site, {job.adapter for job, _, _ in batch.members}),
+            load=ids(site, batch.switch.load),
+            paid_s=batch.switch.seconds,
+            switch_start_s=batch.batch.switch_start * site.tick_s,
+            switch_end_s=(batch.batch.switch_start + batch.switch.ticks) * site.tick_s,
+            start_s=batch.batch.start * site.tick_s,
+            end_s=batch.end * site.tick_s,
+            members=tuple(
+                [
+                    TimedMember(id=job.id, option=option, completion_s=done * site.tick_s)
+                    for job, option, done in batch.members
+                ]
+            ),
+        )
+        for (gpu, index), batch in planned.items()
+    ]
+
+
+def unrounded(problem: Problem, grid: Sequence[TimedBatch]) -> list[TimedBatch]:
+    """The same batches with durations before rounding; they start no earlier than on the grid."""
+    jobs = jobs_by_id(problem)
+    return retimed(grid, [predicted(problem, jobs, batch) for batch in grid])
+
+
+def jobs_by_id(problem: Problem) -> dict[str, Job]:
+    """The jobs by request id."""
+    return {job.id: job for job in problem.jobs}
+
+
+def predicted(
+    problem: Problem,
+    jobs: Mapping[str, Job],
+    batch: TimedBatch,
+    factor: float = 1.0,
+    switch_factor: float = 1.0,
+) -> TimedBatch:
+    """A batch with the predicted durations before rounding, from its starts, each times a factor.
+
+    Its ``paid_s`` has to be the predicted one. Of a slotted instance, which predicts no durations,
+    the batch is left as it is.
+    """
+    clock = problem.site.clock
+    if clock.slotted or not batch.members:
+        return batch
+    steps = [jobs[m.id].options[m.option].steps for m in batch.members]
+    ends = completions_s(clock, steps)
+    paid_s = batch.paid_s * switch_factor
+    return replace(
+        batch,
+        paid_s=paid_s,
+        switch_end_s=batch.switch_start_s + paid_s,
+        end_s=batch.start_s + max(ends.values()) * factor,
+        members=tuple(
+            [
+                replace(m, completion_s=batch.start_s + ends[s] * factor)
+                for m, s in zip(batch.members, steps, strict=True)
+            ]
+        ),
+    )
+
+
+def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[TimedBatch]:
+    """Batches as they ran, on the clock of a schedule.
+
+    Durations are those of ``ran``: of the switch, of the batch, and from the batch's start to each
+    completion. On each GPU, in the order of ``ran``, a switch begins at its scheduled start, or
+    when the batch before it ends if that is later; a batch at its scheduled start, or when its
+    switch ends if that is later. So equal durations give the schedule back.
+
+    Args:
+        scheduled: The schedule's batches; every batch of ``ran`` is among them.
+        ran: The batches that ran, each GPU's in their order.
+    """
+    plan = {(batch.gpu, batch.index): batch for batch in scheduled}
+    free: dict[str, float] = {}
+    moved = []
+    for batch in ran:
+        planned = plan[batch.gpu, batch.index]
+        switch_start = max(planned.switch_start_s, free.get(batch.gpu, 0.0))
+        switch_end = switch_start + (batch.switch_end_s - batch.switch_start_s)
+        start = max(planned.start_s, switch_end)
+        free[batch.gpu] = end = start + (batch.end_s - batch.start_s)
+        moved.append(
+            replace(
+                batch,
+                switch_start_s=switch_start,
+                switch_end_s=switch_end,
+                start_s=start,
+                end_s=end,
+                members=tuple(
+                    [
+                        replace(m, completion_s=start + (m.completion_s - batch.start_s))
+                        if m.completion_s is not None
+                        else m
+                        for m in batch.members
+                    ]
+                ),
+            )
+        )
+    return moved
+
+
+def needs_retiming(execution: Execution) -> bool:
+    """Whether an execution's times are not on its schedule's clock."""
+    return not execution.live and (execution.pace is Pace.FAST or execution.sittings > 1)
+
+
+class Factors(NamedTuple):
+    """Measured by predicted seconds of the whole batches, and of their switches."""
+
+    batch: float = 1.0
+    switch: float = 1.0
+
+
+def measured(
+    problem: Problem, execution: Execution, played: Sequence[Play], grid: Sequence[TimedBatch]
+) -> tuple[list[TimedBatch], Factors]:
+    """The batches as they ran, on the schedule's clock.
+
+    Args:
+        problem: The instance on the grid.
+        execution: What was run.
+        played: Its batches.
+        grid: Those of its schedule; used only where :func:`needs_retiming` says so.
+
+    Returns:
+        The batches, and what the resumed ones were estimated with.
+    """
+    # With nothing to wait for, all before a batch's start is its switch.
+    unpaced = execution.pace is Pace.FAST and not execution.live
+    ran = [_as_run(problem, play, unpaced) for play in played]
+    if not needs_retiming(execution):
+        return ran, Factors()
+    plan = {(batch.gpu, batch.index): batch for batch in grid}
+    jobs, factors = jobs_by_id(problem), _factors(problem, played)
+    whole = [
+        replace(
+            predicted(problem, jobs, _with_images(plan[b.gpu, b.index], b), *factors),
+            estimated=True,
+        )
+        if play.run.resumed
+        else b
+        for play, b in zip(played, ran, strict=True)
+    ]
+    return retimed(grid, whole), factors
+
+
+def _with_images(planned: TimedBatch, ran: TimedBatch) -> TimedBatch:
+    """A scheduled batch without the members that were to be in it but have no image."""
+    made = {m.id for m in ran.members if m.completion_s is not None}
+    return replace(planned, members=tuple([m for m in planned.members if m.id in made]))
+
+
+def _factors(problem: Problem, played: Sequence[Play]) -> Factors:
+    """1 where nothing tells."""
+    if problem.site.clock.slotted:
+        return Factors()
+    whole = [play for play in played if play.whole]
+    batch = math.fsum([max(completions_s(problem.site.clock, p.steps).values()) for p in whole])
+    switch = math.fsum([p.switch.seconds for p in whole])
+    return Factors(
+        math.fsum([p.batch_s for p in whole]) / batch if batch else 1.0,
+        math.fsum([p.paid_s for p in whole]) / switch if switch else 1.0,
+    )
+
+
+def _as_run(problem: Problem, play: Play, unpaced: bool) -> TimedBatch:
+    """A batch on the clock of the run."""
+    site, run = problem.site, play.run
+    ends = [s.start_s + s.seconds for s in play.paid if s.start_s < run.start_s]
+    switched = run.start_s if unpaced else min(run.start_s, max([run.switch_start_s, *ends]))
+    return TimedBatch(
+        gpu=site.gpus[play.gpu].id,
+        index=run.index,
+        adapters=ids(site, play.active),
+        load=run.load,
+        paid_s=play.paid_s,
+        switch_start_s=run.switch_start_s,
+        switch_end_s=switched,
+        start_s=run.start_s,
+        end_s=run.end_s,
+        members=tuple(
+            [
+                TimedMember(id=job.id, option=option, completion_s=done)
+                for job, option, done in play.members
+            ]
+        ),
+    )
