@@ -1,0 +1,87 @@
+"""Adapters to switch to, and what their files say of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+from pats_opt.errors import InputError
+from pats_opt.execute.adapters import find_adapters, make_adapters
+from pats_opt.profiling.record import AdapterFile
+
+#: Adapters used at most: enough that one is always out of the slots.
+MOST = 4
+
+#: What a LoRA layer's down matrix is called in the formats in use; its first length is the rank.
+_DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
+
+_LARGEST_HEADER = 100 * 2**20
+
+
+def adapters_of(model: str, folder: str | None, scratch: Path) -> dict[str, str]:
+    """Files to switch between: those of a folder, else random ones made in ``scratch``.
+
+    Raises:
+        InputError: The folder has fewer than two, or the model is none that adapters are made for.
+    """
+    if folder is None:
+        if model not in ("tiny", "sdxl-random"):
+            raise InputError(
+                f"there are no adapters for {model!r}",
+                mend="name a folder of at least two LoRA files with --adapters",
+            )
+        return make_adapters(model, [f"profile-{i}" for i in range(MOST)], scratch)
+    names = sorted(file.stem for file in Path(folder).glob("*.safetensors"))
+    found = find_adapters(folder, names[:MOST])
+    if len(found) < 2:
+        raise InputError(
+            f"{len(found)} adapters are too few to switch between",
+            file=folder,
+            mend="put at least two .safetensors files there",
+        )
+    return found
+
+
+def describe(files: dict[str, str]) -> tuple[AdapterFile, ...]:
+    """Rank and size of each file.
+
+    Raises:
+        InputError: A file is no LoRA in safetensors.
+    """
+    return tuple(
+        AdapterFile(id=name, rank=_rank(path), mib=round(Path(path).stat().st_size / 2**20, 3))
+        for name, path in files.items()
+    )
+
+
+def _rank(path: str) -> int:
+    """The largest rank of a file's layers, from its header alone."""
+    try:
+        with Path(path).open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
+        shapes = [entry["shape"] for name, entry in header.items() if name.endswith(_DOWN)]
+        return int(max(shape[0] for shape in shapes))
+    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"this is no LoRA in safetensors ({error})", file=path, mend="name another folder"
+        ) from None
+
+
+def drop_from_cache(path: str) -> bool:
+    """Ask the system to forget a file's contents, so that reading it again goes to the disk.
+
+    Returns:
+        Whether the system can be asked; it may still keep them (a file system in memory does).
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # what is not written yet is not forgotten
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+    return True

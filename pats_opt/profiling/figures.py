@@ -1,0 +1,223 @@
+"""From measurements to the figures of a profile: medians, lines, tables, and how well they fit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+import numpy as np
+from msgspec import Struct
+
+from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, covering_line, round_up
+from pats_opt.instance import Overhead, StepTime
+from pats_opt.profiling.plan import WARM_STEPS
+from pats_opt.profiling.record import Batch, Raw, Switch
+
+#: Largest relative error of a line over the measured step times; beyond it they become a table.
+AFFINE = 0.05
+
+#: Quantiles of switching that are written down.
+LEVELS = (0.05, 0.5, 0.95)
+
+Line = tuple[float, float]
+
+
+class Steps(Struct, frozen=True, kw_only=True):
+    """Step times by batch size.
+
+    Attributes:
+        medians: Seconds of a step for each measured batch size, rising.
+        line: Base and seconds a sample, fitted.
+        error: The line's largest relative error.
+        counted: Steps that the medians are of.
+    """
+
+    medians: dict[int, float]
+    line: Line
+    error: float
+    counted: int
+
+    @property
+    def affine(self) -> bool:
+        """Whether the line is good enough."""
+        return len(self.medians) > 1 and self.error <= AFFINE
+
+    @property
+    def step_s(self) -> StepTime:
+        """For a profile: the line, or a table, interpolated between the measured sizes."""
+        if self.affine:
+            base, slope = (_figures(x) for x in self.line)
+            return StepTime(base=base, per_sample=slope)
+        sizes = range(1, max(self.medians) + 1)
+        filled = np.interp(sizes, list(self.medians), list(self.medians.values()))
+        return StepTime(table=tuple(_figures(float(x)) for x in filled))
+
+
+def steps(raw: Raw) -> Steps:
+    """Step times of the batches that fitted."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for batch in raw.batches:
+        if batch.purpose == "steps" and batch.fits:
+            found[batch.n] += batch.step_s[WARM_STEPS:]
+    medians = {n: median(times) for n, times in sorted(found.items()) if times}
+    line, error = fitted_line(medians) if medians else ((0.0, 0.0), 0.0)
+    return Steps(
+        medians=medians, line=line, error=error, counted=sum(len(t) for t in found.values())
+    )
+
+
+def fitted_line(points: dict[int, float]) -> tuple[Line, float]:
+    """Base and slope, both at least 0, of least squared relative error; and the largest error."""
+    n = np.array(list(points), dtype=float)
+    y = np.array(list(points.values()))
+    weights = 1.0 / np.maximum(y, 1e-12)
+    rows = np.stack([weights, n * weights], axis=1)
+    tries = [
+        np.linalg.lstsq(rows, np.ones_like(n), rcond=None)[0],
+        np.array([float(weights.sum() / (weights**2).sum()), 0.0]),
+        np.array([0.0, float((n * weights).sum() / ((n * weights) ** 2).sum())]),
+    ]
+    right = [line for line in tries if (line >= 0).all()]
+    best = min(right, key=lambda line: float(((rows @ line - 1.0) ** 2).sum()))
+    return (float(best[0]), float(best[1])), float(np.abs(rows @ best - 1.0).max())
+
+
+class Overheads(Struct, frozen=True, kw_only=True):
+    """What a batch takes besides its steps.
+
+    Attributes:
+        overhead_s: For a profile.
+        error: The line's largest relative error, without saving.
+        encode_s: Seconds an image, at the smallest batch.
+        decode_s: Likewise.
+        save_s: Seconds an image.
+        rest_s: Median seconds of a batch outside all that is timed.
+    """
+
+    overhead_s: Overhead
+    error: float
+    encode_s: float
+    decode_s: float
+    save_s: float
+    rest_s: float
+
+
+def overheads(raw: Raw) -> Overheads:
+    """Encoding and decoding as a line over the batch size, and saving once a batch.
+
+    Images are saved beside the GPU's work; only the last one's saving comes after it.
+    """
+    timed = [batch for batch in raw.batches if batch.purpose == "steps" and batch.fits]
+    groups: dict[int, list[Batch]] = defaultdict(list)
+    for batch in timed:
+        groups[batch.n].append(batch)
+    totals = {n: median(b.encode_s + b.decode_s for b in groups[n]) for n in sorted(groups)}
+    (base, slope), error = fitted_line(totals)
+    least = groups[min(groups)]
+    saves = [batch.save_s for batch in timed if batch.save_s is not None]
+    save_s = median(saves) if saves else 0.0
+    return Overheads(
+        overhead_s=Overhead(base=_figures(base + save_s), per_sample=_figures(slope)),
+        error=error,
+        encode_s=median(b.encode_s / b.n for b in least),
+        decode_s=median(b.decode_s / b.n for b in least),
+        save_s=save_s,
+        rest_s=median(b.rest_s for b in timed),
+    )
+
+
+def load_time(switches: Sequence[Switch]) -> LoadTime:
+    """Quantiles of switching from one place."""
+    return LoadTime(
+        levels=LEVELS, seconds=tuple(_figures(x) for x in quantiles([s.seconds for s in switches]))
+    )
+
+
+def quantiles(values: Iterable[float]) -> list[float]:
+    """Values at :data:`LEVELS`."""
+    return [float(x) for x in np.quantile(np.array(list(values)), LEVELS)]
+
+
+def slot_gib(raw: Raw) -> float:
+    """Device memory of one slot: what loading an adapter copies."""
+    copied = [s.mib for s in raw.switches if s.mib is not None]
+    return round_up(max(copied, default=0.0) / 1024)
+
+
+def vram_tables(raw: Raw, sizes: Sequence[tuple[int, int]]) -> tuple[VramTable, ...]:
+    """Peak memory by batch size at each size, without the slots.
+
+    Where batches of one size were run several times, the highest peak counts. A size of which only
+    one batch fitted makes no table.
+    """
+    slots = raw.asked.slots * slot_gib(raw)
+    tables = []
+    for width, height in sizes:
+        peaks: dict[int, float] = {}
+        for batch in raw.batches:
+            if (batch.width, batch.height) == (width, height) and batch.fits:
+                peaks[batch.n] = max(peaks.get(batch.n, 0.0), batch.peak_gib or 0.0)
+        if len(peaks) > 1 and min(peaks.values()) > 0:
+            found = sorted(peaks.items())
+            gib = tuple(round_up(max(0.0, peak - slots)) for _, peak in found)
+            tables.append(
+                VramTable(width=width, height=height, batch=tuple(n for n, _ in found), gib=gib)
+            )
+    return tuple(tables)
+
+
+def too_large(raw: Raw, size: tuple[int, int]) -> int | None:
+    """The smallest batch that did not fit at a size; None where all did."""
+    failed = [b.n for b in raw.batches if (b.width, b.height) == size and not b.fits]
+    return min(failed, default=None)
+
+
+def memory(raw: Raw, sizes: Sequence[tuple[int, int]]) -> MemoryModel | None:
+    """The memory model over the measured tables; None where memory was not measured.
+
+    The capacity is lowered where the model would let in a batch that did not fit: at the cliff the
+    device also holds what the allocator cannot use.
+    """
+    tables = vram_tables(raw, sizes)
+    capacity = raw.found.memory_gib if raw.found is not None else None
+    if not tables or capacity is None or (tables[0].width, tables[0].height) != sizes[0]:
+        return None
+    model = MemoryModel(
+        capacity_gib=capacity,
+        adapter_gib=slot_gib(raw),
+        max_batch=max(tables[0].batch),
+        measured=tables,
+    )
+    base = covering_line(tables[0].batch, tables[0].gib)[0]
+    failed = [
+        base + n * model.request_gib(*size) + raw.asked.slots * model.adapter_gib
+        for size in sizes
+        if (n := too_large(raw, size)) is not None
+    ]
+    usable = min([capacity, *(need - 1e-4 for need in failed)])
+    return MemoryModel(
+        capacity_gib=_down(usable),
+        adapter_gib=model.adapter_gib,
+        max_batch=model.max_batch,
+        measured=tables,
+    )
+
+
+def tick_s(step: float) -> float:
+    """The grid for a profile: four steps of one image, to two digits.
+
+    A batch of 20 steps is then 5 ticks or more, so that rounding up costs it a fifth at most, and a
+    schedule of minutes has few enough ticks for the time-indexed methods.
+    """
+    return max(1e-6, float(f"{4 * step:.2g}"))
+
+
+def _figures(value: float) -> float:
+    """A time to four digits, more than measuring is good for."""
+    return float(f"{value:.4g}")
+
+
+def _down(gib: float) -> float:
+    """A capacity rounded down to 0.1 MiB, so that rounding never makes it too large."""
+    return max(1e-4, int(gib * 1e4 + 1e-6) / 1e4)

@@ -1,0 +1,108 @@
+"""The tables beside a profile, as CSV: what switching costs, and quality by step count."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from pats_opt.profiling import figures
+from pats_opt.profiling.record import Image, Raw
+from pats_opt.wording import number
+
+#: The table of switching, in the columns of the PATS document and more.
+SWITCHING = "switching_cost.csv"
+
+_SWITCHING_COLUMNS = (
+    "Operation",
+    "Time (s)",
+    "p05 (s)",
+    "p95 (s)",
+    "count",
+    "from",
+    "rank",
+    "MiB",
+)
+
+#: Columns of the document's table of quality; the metric's name stands in the fourth.
+_QUALITY_COLUMNS = ("prompt_type", "prompt_text", "steps", "gen_time_sec", "image_path")
+
+_OPERATIONS = {
+    "resident": "LoRA switch, resident",
+    "host": "LoRA switch, from host memory",
+    "disk": "LoRA switch, from disk",
+}
+
+
+def quality_name(metric: str) -> str:
+    """File name of the table of a metric; the document's own is that of LPIPS."""
+    return f"sdxl_step_quality_{metric}.csv"
+
+
+def switching_csv(raw: Raw) -> str:
+    """Seconds of each kind of switch by rank and size, and of a step for comparison."""
+    ranks = {adapter.id: adapter.rank for adapter in raw.asked.adapters}
+    groups: dict[tuple[str, int, float | None], list[float]] = defaultdict(list)
+    for switch in raw.switches:
+        groups[switch.place, ranks[switch.adapter], switch.mib].append(switch.seconds)
+    rows: list[Sequence[object]] = []
+    for place, operation in _OPERATIONS.items():
+        for (where, rank, mib), times in groups.items():
+            if where == place:
+                low, middle, high = (number(x) for x in figures.quantiles(times))
+                told = "" if mib is None else f"{mib:.3f}"
+                rows.append((operation, middle, low, high, len(times), place, rank, told))
+    steps = figures.steps(raw)
+    for n, middle_s in steps.medians.items():
+        name = "One SDXL step" if n == 1 else f"One SDXL step, batch of {n}"
+        rows.append((name, number(middle_s), "", "", "", "", "", ""))
+    return _csv(_SWITCHING_COLUMNS, rows)
+
+
+def quality_csv(images: Iterable[Image], metric: str, similarity: bool) -> str:
+    """Distance to the full-step image by prompt and step count.
+
+    Args:
+        images: The images; every metric that was taken has its column.
+        metric: The one that ``quality`` is made of, in the fourth column.
+        similarity: Whether it is 1 for equal images; else 0.
+    """
+    images = list(images)
+    others = sorted({name for image in images for name in image.scores} - {metric})
+    kind, text, steps, seconds, path = _QUALITY_COLUMNS
+    columns = (kind, text, steps, metric, seconds, path, "complexity", "seed", *others, "quality")
+    rows = [
+        (
+            prompt_type(image.complexity),
+            image.prompt,
+            image.steps,
+            f"{image.scores[metric]:.6f}",
+            f"{image.seconds:.4f}",
+            image.file,
+            f"{image.complexity:g}",
+            image.seed,
+            *(f"{image.scores[name]:.6f}" if name in image.scores else "" for name in others),
+            f"{quality(image.scores[metric], similarity):.6f}",
+        )
+        for image in images
+    ]
+    return _csv(columns, rows)
+
+
+def quality(score: float, similarity: bool) -> float:
+    """A score as quality in [0, 1]: a similarity as it is, a distance subtracted from 1."""
+    return min(1.0, max(0.0, score if similarity else 1.0 - score))
+
+
+def prompt_type(complexity: float) -> str:
+    """The document's words: simple below a third, complex from two thirds."""
+    return "simple" if complexity < 1 / 3 else "medium" if complexity < 2 / 3 else "complex"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue()
