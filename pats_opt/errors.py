@@ -5,6 +5,7 @@
         - CapabilityError, 2: a solver was asked for what it cannot do
     - InfeasibleError, 3: proven, no schedule exists
     - NoScheduleError, 4: stopped (time, memory, interrupt, horizon) without a schedule
+    - UnfinishedError, 4: an execution ended before it had made every image
     - SolverError, 1: a solver or policy returned something that breaks a rule
 """
 
@@ -53,6 +54,15 @@ class InfeasibleError(PatsError):
 
 class NoScheduleError(PatsError):
     """A solver stopped without a schedule, and without a proof that none exists."""
+
+    exit_code = 4
+
+
+class UnfinishedError(PatsError):
+    """An execution ended (failed requests, a dead worker, a full disk) before all images were made.
+
+    What was made is kept, and the run can be resumed.
+    """
 
     exit_code = 4
 

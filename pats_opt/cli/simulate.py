@@ -78,7 +78,7 @@ def command(
     from pats_opt.problem import Problem
     from pats_opt.solving import require_schedule, solve
 
-    chosen = _policy(policy, params)
+    chosen = named_policy(policy, params)
     problem = Problem(read_instance(instance))
     result = solve(problem, chosen, time_limit=time_limit, seed=seed)
     require_schedule(result)
@@ -95,7 +95,7 @@ def command(
             click.echo(f"written to {output}")
 
 
-def _policy(spec: str, params: dict[str, str]) -> Policy:
+def named_policy(spec: str, params: dict[str, str]) -> Policy:
     """The policy that was named.
 
     Raises:

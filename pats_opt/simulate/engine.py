@@ -99,11 +99,15 @@ def simulate(
         NoScheduleError: A job that must be served was not by the hard horizon.
         SolverError: The policy broke a rule, failed, or left a job waiting for ever.
     """
-    return _Engine(problem, policy, seed).run(stop)
+    return PolicyRun(problem, policy, seed).run(stop)
 
 
-class _Engine:
-    """One run of a policy: the clock, the queue, the GPUs and the waiting jobs."""
+class PolicyRun:
+    """One run of a policy: the clock, the queue, the GPUs and the waiting jobs.
+
+    The live executor is the same but for :meth:`advance` and :meth:`occupy`: its time passes by
+    itself, and its GPUs are done when they are done.
+    """
 
     def __init__(self, problem: Problem, policy: Policy, seed: int) -> None:
         self.site, self.policy = problem.site, policy
@@ -133,9 +137,10 @@ class _Engine:
         except FAILURES as error:
             raise SolverError(f"policy {policy.name!r} failed to start: {told(error)}") from error
 
-    def run(self, stop: Callable[[], Stop | None]) -> Simulation:
+    def run(self, stop: Callable[[], Stop | None] = lambda: None) -> Simulation:
+        """Run it to its end, or until ``stop`` says why not; see :func:`simulate`."""
         look_at = self.now
-        while self.left and (state := self._advance()) is not None:
+        while self.left and (state := self.advance()) is not None:
             if self.now >= look_at:
                 if (why := stop()) is not None:
                     return self._result(why, None)
@@ -161,11 +166,11 @@ class _Engine:
             longest_decision_s=rising[-1],
         )
 
-    def _advance(self) -> State | None:
+    def advance(self) -> State | None:
         """Go to the next tick with an event, apply all its events; None where there is none."""
         ticks, to_come = self.ticks, self.to_come
         if not ticks and not to_come:
-            self._finish()
+            self.finish()
             return None
         tick = to_come[-1].arrival if to_come else ticks[0]
         if ticks and ticks[0] < tick:
@@ -180,19 +185,20 @@ class _Engine:
         for job in arrived:
             self.waiting[job.index] = job
             if self.site.horizon is not None:
-                self._expect_expiry(job, self.site.horizon)
+                self.expect_expiry(job, self.site.horizon)
         self.events += len(arrived)
-        withdrawn = self._withdraw(tick) if tick in self.expiring else ()
+        withdrawn = self.withdraw(tick) if tick in self.expiring else ()
         return State(tick, self.seen, tuple(arrived), withdrawn, self.shown)
 
-    def _expect_expiry(self, job: Job, horizon: int) -> None:
+    def expect_expiry(self, job: Job, horizon: int) -> None:
+        """Put the tick at which a job can no longer end in time into the queue."""
         expiry = horizon - min(self.site.clock.quickest(o.steps) for o in job.options) + 1
         if expiry not in self.expiring:
             self.expiring[expiry] = []
             heappush(self.ticks, expiry)
         self.expiring[expiry].append(job.index)
 
-    def _withdraw(self, tick: int) -> tuple[Job, ...]:
+    def withdraw(self, tick: int) -> tuple[Job, ...]:
         """Take out of ``waiting`` what can no longer end by the horizon."""
         late = self.expiring.pop(tick)
         withdrawn = tuple([self.waiting.pop(index) for index in late if index in self.waiting])
@@ -257,16 +263,19 @@ class _Engine:
         for index, _ in action.members:
             del self.waiting[index]
         self.left -= len(action.members)
-        self.gpus[g] = GpuState(g, resident, admitted.active, admitted.end)
-        heappush(self.ticks, admitted.end)
+        self.occupy(GpuState(g, resident, admitted.active, admitted.end), action.members)
 
     def _switch(self, state: State, action: SwitchTo) -> None:
         resident, end = admit_switch(self.site, state, action)
         gpu = self.gpus[action.gpu]
         if resident - gpu.resident:  # one that only evicts takes place when the batch starts
             self.prefetched[action.gpu] = state.tick
-        self.gpus[action.gpu] = GpuState(action.gpu, resident, gpu.active, end, gpu.resident)
-        heappush(self.ticks, end)
+        self.occupy(GpuState(action.gpu, resident, gpu.active, end, gpu.resident), ())
+
+    def occupy(self, gpu: GpuState, members: tuple[tuple[int, int], ...]) -> None:  # noqa: ARG002
+        """A GPU is busy from now to ``free_at``; without members it only switches."""
+        self.gpus[gpu.index] = gpu
+        heappush(self.ticks, gpu.free_at)
 
     def _let_pass(self, state: State) -> None:
         """Note that a timer went by unused; a policy may not go on so for ever."""
@@ -283,8 +292,12 @@ class _Engine:
                 f"thought for over {MOST_TIMER_S:g} s",
             )
 
-    def _finish(self) -> None:
-        """Nothing is pending: what waits is rejected, or the policy blocks for ever."""
+    def finish(self) -> None:
+        """Nothing is pending: what waits is rejected, or the policy blocks for ever.
+
+        Raises:
+            SolverError: It blocks for ever.
+        """
         needed = next((job for job in self.waiting.values() if job.reject_loss is None), None)
         if needed is not None:
             raise self._error(

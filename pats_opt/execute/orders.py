@@ -1,0 +1,176 @@
+"""From a problem and a schedule to orders: what exactly each GPU's worker is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pats_opt.errors import InputError
+from pats_opt.execute.record import Pace
+from pats_opt.execute.work import Member, Order
+from pats_opt.instance import Instance
+from pats_opt.problem import Problem
+from pats_opt.schedule import GpuPlan, Schedule
+
+#: Widths and heights are whole multiples of this, at least ``SMALLEST``.
+GRAIN, SMALLEST = 8, 64
+
+
+def bare(instance: Instance, files: Collection[str]) -> frozenset[str]:
+    """Adapters that stand for the bare model: they cost nothing and have no file."""
+    return frozenset(
+        a.id for a in instance.adapters if a.vram_gib == 0 and a.load_s == 0 and a.id not in files
+    )
+
+
+def shrunk(pixels: int, shrink: int) -> int:
+    """A width or height of the image to make."""
+    return max(SMALLEST, GRAIN * round(pixels / shrink / GRAIN))
+
+
+class Translator:
+    """Speaks of an instance as workers understand it: adapters that are files, sizes that are run.
+
+    Args:
+        problem: The instance on the grid.
+        bare: Adapters that stand for the bare model.
+        shrink: What widths and heights are divided by.
+    """
+
+    def __init__(self, problem: Problem, bare: Collection[str], shrink: int) -> None:
+        self.problem, self._bare, self._shrink = problem, bare, shrink
+        self._requests = {r.id: r for r in problem.instance.requests}
+
+    def member(self, name: str, option: int) -> Member:
+        """A request with one of its options."""
+        request = self._requests[name]
+        chosen = request.options[option]
+        return Member(
+            id=name,
+            option=option,
+            adapter=None if request.adapter in self._bare else request.adapter,
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            seed=request.seed,
+            width=shrunk(request.width, self._shrink),
+            height=shrunk(request.height, self._shrink),
+            steps=chosen.steps,
+            skip=chosen.skip,
+        )
+
+    def adapters(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that are files, in order."""
+        return tuple(name for name in names if name not in self._bare)
+
+    def resident(self, gpu: int) -> tuple[str, ...]:
+        """Those that a GPU holds at tick 0."""
+        return self.adapters(self.problem.instance.gpus[gpu].resident)
+
+    def could_skip(self, names: Iterable[str]) -> Iterator[Member]:
+        """Every way to run these requests that skips steps."""
+        for name in names:
+            for o, option in enumerate(self._requests[name].options):
+                if option.skip:
+                    yield self.member(name, o)
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """What one GPU does in a sitting.
+
+    Attributes:
+        resident: Adapters it holds at the start.
+        orders: In order.
+        slots: The most adapters it ever holds.
+    """
+
+    resident: tuple[str, ...]
+    orders: tuple[Order, ...]
+    slots: int
+
+
+def scripts(
+    translator: Translator, schedule: Schedule, pace: Pace, made: Collection[str] = ()
+) -> list[Script]:
+    """What each GPU of the instance does to carry out a valid schedule.
+
+    Args:
+        translator: Of the schedule's instance.
+        schedule: A schedule that the checker found valid.
+        pace: Whether its times count.
+        made: Requests that have their image already; batches of nobody else are left out.
+    """
+    plans = {plan.id: plan for plan in schedule.gpus}
+    nothing: Sequence[Order] = ()
+    return [
+        _script(
+            translator.resident(gpu.index),
+            list(_orders(translator, plans[gpu.id], pace)) if gpu.id in plans else nothing,
+            made,
+        )
+        for gpu in translator.problem.site.gpus
+    ]
+
+
+def _orders(translator: Translator, plan: GpuPlan, pace: Pace) -> Iterator[Order]:
+    """The orders of a whole plan; batches are numbered as the file lists them."""
+    tick_s = translator.problem.site.tick_s if pace is Pace.SCHEDULE else 0.0
+    for index, batch in sorted(enumerate(plan.batches), key=lambda pair: pair[1].start):
+        yield Order(
+            index=index,
+            load=translator.adapters(batch.load),
+            evict=translator.adapters(batch.evict),
+            members=tuple(translator.member(s.id, s.option) for s in batch.requests),
+            switch_at_s=batch.switch_start * tick_s,
+            start_at_s=batch.start * tick_s,
+        )
+
+
+def _script(resident: Sequence[str], orders: Sequence[Order], made: Collection[str]) -> Script:
+    """The orders that are left, each with the switch from what the one before leaves resident."""
+    held = dict.fromkeys(resident)  # an ordered set
+    left: list[Order] = []
+    first: tuple[str, ...] | None = None
+    slots = len(held)
+    before = tuple(held)  # what the GPU holds in this sitting
+    for order in orders:
+        was = tuple(held)
+        for name in order.evict:
+            del held[name]
+        held.update(dict.fromkeys(order.load))
+        slots = max(slots, len(held))
+        members = tuple(m for m in order.members if m.id not in made)
+        if not members:
+            continue
+        if first is None:
+            first = before = was
+        left.append(
+            replace(
+                order,
+                load=tuple(name for name in held if name not in before),
+                evict=tuple(name for name in before if name not in held),
+                members=members,
+                made=len(order.members) - len(members),
+            )
+        )
+        before = tuple(held)
+    return Script(resident=tuple(held) if first is None else first, orders=tuple(left), slots=slots)
+
+
+def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str | None) -> None:
+    """Raise where an adapter has no file.
+
+    Raises:
+        InputError: naming the first.
+    """
+    missing = [name for name in adapters if name not in files]
+    if missing:
+        count = f" ({len(missing)} adapters have none)" if len(missing) > 1 else ""
+        raise InputError(
+            f"adapter {missing[0]!r} has no file{count}",
+            file=folder,
+            mend=f"add {missing[0]}.safetensors to the folder, or map it in adapters.json there"
+            if folder
+            else "name the folder of LoRA files with --adapters",
+        )

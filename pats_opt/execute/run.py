@@ -1,0 +1,304 @@
+"""Runs a schedule or a policy: folder, workers, driver, and what is left behind at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from pats_opt.errors import InputError, NoScheduleError, PatsError, SolverError, UnfinishedError
+from pats_opt.execute import gather, journal
+from pats_opt.execute.drivers import Driver, Outset
+from pats_opt.execute.key import refuse_other, run_key
+from pats_opt.execute.names import file_names
+from pats_opt.execute.options import Options, adapter_files
+from pats_opt.execute.orders import Translator
+from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, TRACE, Output
+from pats_opt.execute.record import Execution, GpuRun, ModelRef
+from pats_opt.execute.supervisor import Interrupts, Supervisor
+from pats_opt.execute.trace import trace
+from pats_opt.execute.work import Settings
+from pats_opt.execute.worker import Job, OpenEngine, Saved, open_sdxl, reason
+from pats_opt.execute.workers import start_crew
+from pats_opt.files import convert, encode, parse_json, read_bytes
+from pats_opt.instance import digest
+from pats_opt.problem import Problem
+from pats_opt.schedule import InstanceRef
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How an execution ended.
+
+    Attributes:
+        execution: What ``execution.json`` holds.
+        error: Why images are missing, or None.
+        new: Images made in this sitting.
+    """
+
+    execution: Execution
+    error: PatsError | None
+    new: int
+
+
+def execute(
+    problem: Problem,
+    driver: Driver,
+    options: Options,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    open_engine: OpenEngine = open_sdxl,
+    begun: Callable[[int], None] = lambda _: None,
+    saved: Callable[[Saved], None] = lambda _: None,
+) -> Outcome:
+    """Execute into a folder.
+
+    Whatever stops it, the images made so far are kept, and ``execution.json`` and ``trace.json``
+    are written if they can be.
+
+    Args:
+        problem: The instance on the grid.
+        driver: What gives the orders.
+        options: What to run with.
+        folder: Where to; new or empty unless it is resumed.
+        resume: Whether to go on with the run in the folder, where there is one.
+        open_engine: Opens the engine of a worker.
+        begun: Called with the number of images to make, once that is known.
+        saved: Called for each request that has left its batch.
+
+    Raises:
+        InputError: The folder is in use, holds another run, or what is to be run does not fit
+            together; nothing was run.
+    """
+    _refuse_in_use(Path(folder), resume)
+    output = Output(folder)
+    with output.locked():
+        return _Run(problem, driver, options, output, open_engine).run(begun, saved)
+
+
+def _refuse_in_use(folder: Path, resume: bool) -> None:
+    """Raise where the folder is not for this run."""
+    if not Output.in_use(folder):
+        return
+    if Output.is_run(folder):
+        if not resume:
+            raise InputError(
+                "a run was begun in this folder",
+                file=str(folder),
+                mend="add --resume to go on with it, or name another folder",
+            )
+    elif not Output.is_abandoned(folder):
+        raise InputError(
+            "this folder is not empty", file=str(folder), mend="name a new or an empty one"
+        )
+
+
+def earlier(folder: str | Path) -> Execution | None:
+    """What the last sitting in a folder left behind; None where it left nothing that can be read."""
+    try:
+        return convert(parse_json(read_bytes(Path(folder) / EXECUTION)), Execution)
+    except InputError:
+        return None
+
+
+class _Run:
+    """One sitting."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        driver: Driver,
+        options: Options,
+        output: Output,
+        open_engine: OpenEngine,
+    ) -> None:
+        self.problem, self.driver, self.options = problem, driver, options
+        self.output, self.open_engine = output, open_engine
+        self.gpus = [gpu.id for gpu in problem.site.gpus]
+        self.files, without = adapter_files(problem.instance, options, output.folder(ADAPTERS))
+        self.translator = Translator(problem, without, options.shrink)
+        self.journals = [
+            output.journals / name for name in file_names(self.gpus, ".jsonl").values()
+        ]
+        self.names = file_names([r.id for r in problem.instance.requests], ".png")
+        self.key = run_key(problem.instance, driver.key, options, self.files)
+        refuse_other(self.key, self.read(), output.path)
+
+    def read(self) -> list[journal.Journal | None]:
+        """The journals as they are on disk."""
+        return journal.journals(self.journals)
+
+    def run(self, begun: Callable[[int], None], saved: Callable[[Saved], None]) -> Outcome:
+        """Do what is left, and write down all that was done."""
+        past = self.read()
+        with _writing(self.output):
+            made = gather.made(self.output.images, past)
+        runs = self.runs(past)
+        outsets = self.driver.set_up(self.translator, made, runs)
+        workers = [gpu for gpu, outset in enumerate(outsets) if outset.needed]
+        self.driver.notes["images before"] = len(made)
+        error: PatsError | None = None
+        if workers:
+            begun(len(self.driver.wanted - made))
+            second = max((j.second for j in past if j is not None), default=0.0)
+            started = _now()
+            with _writing(self.output):
+                for gpu in workers:
+                    if past[gpu] is None:
+                        head = journal.Head(key=self.key, gpu=self.gpus[gpu], started=started)
+                        journal.create(self.journals[gpu], head)
+            jobs = self.jobs(outsets, workers, past)
+            error = self.sit(jobs, second, saved)
+        return self.wrap_up(error, made)
+
+    def sit(
+        self, jobs: Sequence[Job], second: float, saved: Callable[[Saved], None]
+    ) -> PatsError | None:
+        """Run the workers to their end; why that came early, or None."""
+        interrupts = Interrupts()
+        with interrupts.caught():
+            crew = start_crew(self.options.crew, jobs, self.open_engine)
+            supervisor = Supervisor(crew, [j.gpu for j in jobs], self.gpus, interrupts, saved)
+            try:
+                supervisor.begin(second)
+                self.driver.drive(supervisor)
+                supervisor.finish()
+            except (UnfinishedError, NoScheduleError, SolverError, InputError) as error:
+                return error
+            finally:
+                supervisor.stop()
+        return None
+
+    def jobs(
+        self,
+        outsets: Sequence[Outset],
+        workers: Sequence[int],
+        past: Sequence[journal.Journal | None],
+    ) -> list[Job]:
+        """What each worker needs."""
+        options, sitting = self.options, 1 + self.sittings(past)
+        text = {
+            "model": options.model,
+            "dtype": options.dtype,
+            "guidance": repr(float(options.guidance)),
+            "run": digest(self.key),
+        }
+        latents = str(self.output.folder(LATENTS)) if any(s.prime for s in outsets) else None
+        return [
+            Job(
+                gpu=gpu,
+                images=str(self.output.images),
+                journal=str(self.journals[gpu]),
+                settings=Settings(
+                    model=options.model,
+                    device=options.devices[gpu],
+                    dtype=options.dtype,
+                    guidance=options.guidance,
+                    adapter_files=self.files,
+                    slots=outsets[gpu].slots,
+                    resident=outsets[gpu].resident,
+                    tier=options.tier,
+                    prime=outsets[gpu].prime,
+                    latents=latents,
+                    memory_gib=options.memory_gib,
+                    threads=options.threads,
+                ),
+                names={name: self.names[name] for name in outsets[gpu].requests},
+                text=text,
+                model=self.model(outsets[gpu].slots),
+                engine=options.crew.value,
+                sitting=sitting,
+            )
+            for gpu in workers
+        ]
+
+    def model(self, slots: int) -> ModelRef:
+        """What the documents say of the model, but what only an engine knows."""
+        options = self.options
+        return ModelRef(
+            name=options.model,
+            dtype=options.dtype,
+            guidance=options.guidance,
+            scheduler="",
+            shrink=options.shrink,
+            slots=slots,
+            rank=0,
+            tier=options.tier,
+        )
+
+    @staticmethod
+    def sittings(journals: Sequence[journal.Journal | None]) -> int:
+        """How many sittings there were."""
+        return max((s.number for s in gather.sittings(journals)), default=0)
+
+    def runs(self, journals: Sequence[journal.Journal | None]) -> list[GpuRun]:
+        """What each GPU did."""
+        return [
+            gather.gpu_run(*each)
+            for each in zip(self.gpus, self.options.devices, journals, strict=True)
+        ]
+
+    def wrap_up(self, error: PatsError | None, before: set[str]) -> Outcome:
+        """Put the documents together and write them."""
+        journals = self.read()
+        runs = self.runs(journals)
+        made = gather.images(runs)
+        missing = len(self.driver.wanted - made)
+        sat = gather.sittings(journals)
+        last = max(sat, key=lambda s: s.number, default=None)
+        execution = Execution(
+            instance=InstanceRef(
+                name=self.problem.instance.name, sha256=self.problem.instance.sha256
+            ),
+            maker=self.driver.maker,
+            live=self.driver.live,
+            schedule_sha256=self.driver.sha256,
+            model=self.model(1) if last is None else last.model,
+            pace=self.options.pace,
+            engine=self.options.crew.value if last is None else last.engine,
+            complete=missing == 0 and error is None,
+            sittings=max(1, self.sittings(journals)),
+            started=min((j.head.started for j in journals if j is not None), default=_now()),
+            versions={} if last is None else last.versions,
+            gpus=tuple(runs),
+            rejected=self.driver.rejected,
+            notes=self.driver.notes,
+        )
+        error = self.told(error, missing)
+        try:
+            self.output.write(EXECUTION, encode(execution))
+            self.output.write(TRACE, trace(self.problem, execution))
+        except InputError as unwritten:
+            error = error or UnfinishedError(str(unwritten))
+        return Outcome(execution=execution, error=error, new=len(made - before))
+
+    def told(self, error: PatsError | None, missing: int) -> PatsError | None:
+        """An error in one line with what is missing and what to do."""
+        if isinstance(error, InputError | SolverError | NoScheduleError):
+            return error
+        if missing == 0 and error is None:
+            return None
+        why = "" if error is None else f"{error}; "
+        count = len(self.driver.wanted)
+        return UnfinishedError(
+            f"{why}{missing} of {count} images {'is' if missing == 1 else 'are'} missing; "
+            f"run it again with --resume to make them"
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+
+
+@contextmanager
+def _writing(output: Output) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnfinishedError(f"{output.path}: cannot be written ({reason(error)})") from None

@@ -1,0 +1,300 @@
+"""A worker: one GPU's loop from orders to images, wherever it runs (a thread, a process, Ray).
+
+It is told :data:`Command` and tells :data:`Message`; both are plain data. It opens its engine, says
+:class:`Ready`, waits for :class:`Go`, then carries out orders until :class:`Finish` or
+:class:`Stop`, and says :class:`Done`; whatever goes wrong, it says :class:`Broken` instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pats_opt import __version__
+from pats_opt.errors import InputError, one_line
+from pats_opt.execute.clock import RunClock, Start
+from pats_opt.execute.journal import JournalWriter, Sitting, Stopped
+from pats_opt.execute.output import ImageFolder
+from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span
+from pats_opt.execute.saver import Saver
+from pats_opt.execute.work import Engine, Finished, Order, Ran, Settings
+
+log = logging.getLogger(__name__)
+
+#: Opens an engine; it has to be a module's function, so that another process can find it.
+OpenEngine = Callable[[Settings, Callable[[], float]], Engine]
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """All that a worker needs besides its orders.
+
+    Attributes:
+        gpu: Number of its GPU.
+        images: Folder of the images.
+        journal: Its journal, which has its first line.
+        names: File name of each request's image.
+        text: What every image's file says besides its request.
+        model: What the journal says of the model; its scheduler and rank are the engine's to say.
+        engine: What the workers are: ``thread``, ``process`` or ``ray``.
+        sitting: Number of the sitting.
+    """
+
+    gpu: int
+    images: str
+    journal: str
+    settings: Settings
+    names: dict[str, str]
+    text: dict[str, str]
+    model: ModelRef
+    engine: str
+    sitting: int
+
+
+class Go(Struct, frozen=True):
+    """The sitting begins."""
+
+    start: Start
+
+
+class Finish(Struct, frozen=True):
+    """No more orders come: end when those at hand are done."""
+
+
+class Stop(Struct, frozen=True):
+    """End as soon as something leaves its batch; orders at hand are dropped."""
+
+
+Command = Go | Order | Finish | Stop
+
+
+class Ready(Struct, frozen=True):
+    """The engine is open."""
+
+
+class Idle(Struct, frozen=True):
+    """The GPU is done with an order, at this second; its last images may still be being saved."""
+
+    index: int
+    second: float
+
+
+class Saved(Struct, frozen=True):
+    """A request has left its batch, and its image, or why there is none, is on disk."""
+
+    member: MemberRun
+
+
+class BatchSaved(Struct, frozen=True):
+    """A batch is over, with all its images."""
+
+    batch: BatchRun
+
+
+class Done(Struct, frozen=True):
+    """The worker has ended as it was told to, and all it did is on disk."""
+
+
+class Broken(Struct, frozen=True):
+    """The worker could not go on.
+
+    Attributes:
+        error: Why, in one line.
+        bad_input: Whether that is the fault of what it was given.
+    """
+
+    error: str
+    bad_input: bool = False
+
+
+Message = Ready | Idle | Saved | BatchSaved | Done | Broken
+
+
+class Inbox:
+    """Commands for a worker; any thread may put one in."""
+
+    def __init__(self) -> None:
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self.stopped = threading.Event()
+
+    def put(self, command: Command) -> None:
+        """Hand over a command; :class:`Stop` overtakes all others."""
+        if isinstance(command, Stop):
+            self.stopped.set()
+        self._commands.put(command)
+
+    def take(self) -> Command:
+        """The next command, waited for."""
+        command = self._commands.get()
+        return Stop() if self.stopped.is_set() else command
+
+
+class _StoppedError(Exception):
+    """The worker was told to stop."""
+
+
+def open_sdxl(settings: Settings, clock: Callable[[], float]) -> Engine:
+    """The real engine; torch is imported only now."""
+    from pats_opt.execute.engine import open_engine
+
+    return open_engine(settings, clock)
+
+
+def work(job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]) -> None:
+    """Be a worker from start to end. Never raises: what goes wrong is told."""
+    try:
+        _Worker(job, open_engine, inbox, tell).run()
+        tell(Done())
+    except InputError as error:
+        tell(Broken(str(error), bad_input=True))
+    except BaseException as error:
+        log.debug("worker %d", job.gpu, exc_info=True)
+        tell(Broken(one_line(reason(error))))
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+class _Worker:
+    def __init__(
+        self, job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
+    ) -> None:
+        self._job, self._open, self._inbox, self._tell = job, open_engine, inbox, tell
+        self._clock = RunClock()
+        self._ahead: _Switched | None = None  # a switch that no batch has used yet
+
+    def run(self) -> None:
+        job = self._job
+        with JournalWriter(Path(job.journal)) as journal:
+            engine = self._open(job.settings, self._clock)
+            try:
+                self._tell(Ready())
+                go = self._inbox.take()
+                if isinstance(go, Go):
+                    self._sit(engine, journal, go)
+            finally:
+                with suppress(Exception):  # the device may be what failed
+                    engine.close()
+
+    def _sit(self, engine: Engine, journal: JournalWriter, go: Go) -> None:
+        job, found = self._job, engine.setup
+        self._clock.set(go.start)
+        journal.append(
+            Sitting(
+                number=job.sitting,
+                second=go.start.second,
+                engine=job.engine,
+                device=found.device,
+                model=replace(job.model, scheduler=found.scheduler, rank=found.rank),
+                versions={"pats-opt": __version__, **found.versions},
+                primed=found.primed,
+            )
+        )
+        saver = Saver(
+            journal,
+            ImageFolder(Path(job.images)),
+            names=job.names,
+            text={**job.text, "scheduler": found.scheduler},
+            clock=self._clock,
+            saved=lambda member: self._tell(Saved(member)),
+            ended=lambda batch: self._tell(BatchSaved(batch)),
+        )
+        try:
+            self._wait(go.start.second)
+            while isinstance(order := self._inbox.take(), Order):
+                self._serve(engine, saver, order)
+        except _StoppedError:
+            pass
+        finally:
+            saver.close()
+        if self._inbox.stopped.is_set():
+            journal.append(Stopped(second=max(0.0, self._clock())))
+
+    def _serve(self, engine: Engine, saver: Saver, order: Order) -> None:
+        switched = self._switch(engine, order)
+        if not order.members:  # the batch that uses it comes later
+            self._ahead = switched
+            self._tell(Idle(order.index, self._clock()))
+            return
+        self._ahead = None
+        self._wait(order.start_at_s)
+        start = self._clock()
+        ran = engine.run(order.members, lambda left: self._leave(saver, order.index, left))
+        end = self._clock()
+        saver.end(
+            BatchRun(
+                index=order.index,
+                load=switched.load,
+                evict=switched.evict,
+                switch_start_s=start if switched.start_s is None else switched.start_s,
+                start_s=start,
+                end_s=end,
+                members=(),
+                spans=(*switched.spans, *ran.spans),
+                peak_gib=max(
+                    (p for p in (switched.peak_gib, ran.peak_gib) if p is not None), default=None
+                ),
+                splits=ran.splits,
+                resumed=order.made > 0,
+            )
+        )
+        self._tell(Idle(order.index, end))
+
+    def _switch(self, engine: Engine, order: Order) -> _Switched:
+        """Carry out the switch of an order, on top of one done ahead."""
+        ahead = self._ahead or _Switched()
+        if not order.load and not order.evict:
+            return ahead
+        self._wait(order.switch_at_s)
+        start = self._clock()
+        return ahead.then(order, start, engine.switch(order.load, order.evict))
+
+    def _leave(self, saver: Saver, batch: int, left: Finished) -> None:
+        saver.put(batch, left)
+        if self._inbox.stopped.is_set():
+            raise _StoppedError
+
+    def _wait(self, second: float) -> None:
+        """Wait until a second of the run.
+
+        Raises:
+            _StoppedError: The worker was told to stop.
+        """
+        while (left := second - self._clock()) > 0:
+            # Very long waits overflow the system's timers.
+            if self._inbox.stopped.wait(min(left, 3600.0)):
+                raise _StoppedError
+        if self._inbox.stopped.is_set():
+            raise _StoppedError
+
+
+class _Switched(Struct, frozen=True, kw_only=True):
+    """A switch that was carried out; none where ``start_s`` is None."""
+
+    load: tuple[str, ...] = ()
+    evict: tuple[str, ...] = ()
+    start_s: float | None = None
+    spans: tuple[Span, ...] = ()
+    peak_gib: float | None = None
+
+    def then(self, order: Order, start_s: float, ran: Ran) -> _Switched:
+        """This switch, and after it that of an order."""
+        peaks = [p for p in (self.peak_gib, ran.peak_gib) if p is not None]
+        return _Switched(
+            load=(*self.load, *order.load),
+            evict=(*self.evict, *order.evict),
+            start_s=start_s if self.start_s is None else self.start_s,
+            spans=(*self.spans, *ran.spans),
+            peak_gib=max(peaks, default=None),
+        )

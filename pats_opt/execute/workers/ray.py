@@ -1,0 +1,127 @@
+"""Workers as Ray actors: one GPU each, on this machine or others (the extra ``ray``).
+
+An actor holds the same worker in a thread, so that it can be told and asked meanwhile. All machines
+must see the output folder, the adapters and the model under the same paths, and have their clocks
+set alike.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pats_opt.errors import InputError, one_line
+from pats_opt.execute.worker import Broken, Command, Done, Job, Message, OpenEngine
+from pats_opt.execute.workers.thread import Hosted
+
+#: Seconds that an actor holds a question for messages before it says that there are none.
+HELD_S = 1.0
+
+#: Seconds in which the cluster must have found room for every actor; without a GPU it never does.
+ROOM_S = 300.0
+
+
+def require() -> None:
+    """Refuse to go on without Ray.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            "--engine ray needs ray", mend="install the extra: pip install 'pats-opt[ray]'"
+        )
+
+
+class Actor:
+    """What runs in the actor."""
+
+    def __init__(self) -> None:
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._hosted: Hosted | None = None
+
+    def open(self, job: Job, open_engine: OpenEngine) -> None:
+        """Start the worker."""
+        self._hosted = Hosted(job, open_engine, self._messages.put)
+
+    def put(self, command: Command) -> None:
+        """Pass a command to it."""
+        assert self._hosted is not None
+        self._hosted.inbox.put(command)
+
+    def take(self, held_s: float) -> list[Message]:
+        """What it has told since, waited for a little."""
+        found: list[Message] = []
+        try:
+            found.append(self._messages.get(timeout=held_s))
+            while True:
+                found.append(self._messages.get_nowait())
+        except Empty:
+            return found
+
+
+class Actors:
+    """The crew of Ray actors; joins the cluster that the environment names, else starts its own."""
+
+    ahead_s = 0.5
+
+    def __init__(self, jobs: Sequence[Job], open_engine: OpenEngine) -> None:
+        require()
+        import ray
+
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False)
+        self._messages: SimpleQueue[tuple[int, Message]] = SimpleQueue()
+        self._closed = threading.Event()
+        self._actors: list[Any] = []
+        for job in jobs:
+            gpu = 1 if job.settings.device.startswith("cuda") else 0
+            made = ray.remote(Actor).options(num_gpus=gpu, max_concurrency=3).remote()
+            self._actors.append(made)
+        for place, job in enumerate(jobs):
+            threading.Thread(
+                target=self._listen, args=(place, job, open_engine), daemon=True
+            ).start()
+
+    def _listen(self, place: int, job: Job, open_engine: OpenEngine) -> None:
+        """Start a worker and pass on what it tells, until it ends or dies."""
+        actor, ray = self._actors[place], self._ray
+        try:
+            ray.get(actor.open.remote(job, open_engine), timeout=ROOM_S)
+            while not self._closed.is_set():
+                for message in ray.get(actor.take.remote(HELD_S)):
+                    self._messages.put((place, message))
+                    if isinstance(message, Done | Broken):
+                        return
+        except ray.exceptions.GetTimeoutError:
+            self._broken(place, f"the cluster has no room for it after {ROOM_S:g} s")
+        except Exception as error:
+            self._broken(place, f"its actor died ({type(error).__name__})")
+
+    def _broken(self, place: int, why: str) -> None:
+        if not self._closed.is_set():
+            self._messages.put((place, Broken(one_line(why))))
+
+    def send(self, worker: int, command: Command) -> None:
+        """Pass a command; they arrive in order."""
+        self._actors[worker].put.remote(command)
+
+    def receive(self, timeout_s: float) -> tuple[int, Message] | None:
+        """The next message."""
+        try:
+            return self._messages.get(timeout=timeout_s)
+        except Empty:
+            return None
+
+    def close(self) -> None:
+        """Kill the actors, and leave the cluster where it was joined here."""
+        self._closed.set()
+        for actor in self._actors:
+            self._ray.kill(actor)
+        if self._started:
+            self._ray.shutdown()
