@@ -11,14 +11,18 @@ from pats_opt.wording import number, percent
 
 def sentences(comparison: Comparison) -> list[str]:
     """What the comparison says, compact enough for a terminal."""
+    return [*results(comparison), *comparison.notes]
+
+
+def results(comparison: Comparison) -> list[str]:
+    """The same without the notes."""
     return [
         *_loss(comparison),
         *_times(comparison),
         *_batches(comparison),
         *_constants(comparison),
-        *_recalibrated(comparison),
+        *accuracy_sentence(comparison),
         *_live(comparison),
-        *comparison.notes,
     ]
 
 
@@ -46,8 +50,8 @@ def _loss(comparison: Comparison) -> Iterator[str]:
     rounding = loss.unrounded - loss.predicted
     if rounding:
         told += (
-            f"; not rounding to ticks accounts for {signed(rounding)}, what took longer or less "
-            f"than its constants say for {signed(difference - rounding)}"
+            f": {signed(rounding)} because durations are not rounded up to ticks, "
+            f"{signed(difference - rounding)} because they were not what the constants say"
         )
     yield f"{told}."
 
@@ -104,21 +108,28 @@ def _constants(comparison: Comparison) -> Iterator[str]:
 
 
 def _fitted(times: Times) -> str:
-    """The line, or the one figure, with what the instance says."""
-    if times.line is not None:
-        return f"{line_text(times.line)}{_r2(times.line)}"
-    only = times.sizes[0]
-    known = "" if only.predicted_s is None else f"; the instance says {milli(only.predicted_s)}"
+    """The line, or the one figure, with what the instance says where most was measured."""
+    most = max(times.sizes, key=lambda size: size.count)
+    known = f"; the instance says {milli(most.predicted_s)}" if most.predicted_s is not None else ""
+    if times.line is None:
+        return (
+            f"{milli(most.median_s)} at batch size {most.n}, the only one measured (so no line can "
+            f"be fitted){known}"
+        )
     return (
-        f"{milli(only.median_s)} at the one batch size measured, {only.n} (a line cannot be "
-        f"fitted{known})"
+        f"{line_text(times.line)} ({fit_text(times.line)}), {milli(most.median_s)} at n = {most.n}"
+        f"{known}"
     )
 
 
-def _r2(line: Line) -> str:
+def fit_text(line: Line) -> str:
+    """How well a line fits."""
     if line.sizes == 2:
-        return " (through two sizes a line always passes)"
-    return "" if line.r2 is None else f" (R² {number(line.r2, 3)} over {line.sizes} sizes)"
+        return "through two sizes a line always passes"
+    if line.r2 is None:
+        return f"level over {line.sizes} sizes"
+    share = "> 0.999" if line.r2 > 0.999 else number(line.r2, 3)
+    return f"R² {share} over {line.sizes} sizes"
 
 
 def line_text(line: Line) -> str:
@@ -126,7 +137,8 @@ def line_text(line: Line) -> str:
     return f"{milli(line.base)} + {milli(line.per_sample)} * n"
 
 
-def _recalibrated(comparison: Comparison) -> Iterator[str]:
+def accuracy_sentence(comparison: Comparison) -> Iterator[str]:
+    """How well the constants predict, old and new; nothing where none were measured."""
     if comparison.recalibrated is None:
         return
     accuracy = comparison.recalibrated.accuracy
@@ -153,14 +165,11 @@ def _live(comparison: Comparison) -> Iterator[str]:
             f"and options of one of the {alike.simulated} simulated."
         )
     if apart is not None:
+        way = "longer" if apart.mean_s >= 0 else "shorter"
         yield (
-            f"Latencies were {number(apart.mean_s, 3)} s longer on average than predicted "
-            f"(median {number(apart.p50_s, 3)}, 5 % to 95 %: {number(apart.p5_s, 3)} to "
-            f"{number(apart.p95_s, 3)} s)."
-            if apart.mean_s >= 0
-            else f"Latencies were {number(-apart.mean_s, 3)} s shorter on average than predicted "
-            f"(median {number(apart.p50_s, 3)}, 5 % to 95 %: {number(apart.p5_s, 3)} to "
-            f"{number(apart.p95_s, 3)} s)."
+            f"Latencies were {number(abs(apart.mean_s), 3)} s {way} on average than predicted "
+            f"(median {signed(apart.p50_s)}, 5 % to 95 %: {signed(apart.p5_s)} to "
+            f"{signed(apart.p95_s)} s)."
         )
 
 

@@ -1,0 +1,204 @@
+"""Writes a comparison as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt import __version__
+from pats_opt.errors import one_line
+from pats_opt.execute.compare.document import (
+    BatchRow,
+    Comparison,
+    Figure,
+    Line,
+    SizeTimes,
+    Times,
+    ratio,
+)
+from pats_opt.execute.compare.notes import counted
+from pats_opt.execute.compare.pictures import pictures
+from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
+from pats_opt.execute.record import Execution
+from pats_opt.files import StrPath, write_bytes
+from pats_opt.problem import Problem
+from pats_opt.wording import number, words
+
+#: Batches that a page lists; of more, those farthest from their prediction.
+MOST_BATCHES = 200
+
+#: Failed requests that a page lists.
+MOST_FAILURES = 50
+
+#: Names that their figure's own does not make plain.
+NAMES = {
+    "quality": "loss by quality",
+    "latency": "loss by latency",
+    "late": "loss by late requests",
+    "switching": "loss by switching",
+    "rejection": "loss by rejections",
+    "peak_memory_gib": "peak memory, GiB",
+    "serving_s": "serving, s (all GPUs)",
+    "switching_s": "switching, s (all GPUs)",
+    "switches": "switches that load",
+}
+
+
+def write_page(
+    comparison: Comparison, execution: Execution, problem: Problem, path: StrPath
+) -> None:
+    """Write the page.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    write_bytes(path, page(comparison, execution, problem).encode("utf-8", "backslashreplace"))
+
+
+def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
+    """The page: one file, nothing fetched, no script."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("pats_opt.execute.compare"), PackageLoader("pats_opt.plot")]
+        ),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plain": one_line, "number": number, "ms": milliseconds}
+    shown = listed(comparison)
+    return environment.get_template("comparison.html.j2").render(
+        c=comparison,
+        title=execution.instance.name,
+        sentences=results(comparison),
+        pictures={picture.name: picture for picture in pictures(comparison, problem)},
+        figures=[
+            ("Time and memory", _told(comparison.totals)),
+            ("Loss", _told(comparison.loss)),
+            ("Service", _told(comparison.service)),
+        ],
+        name=lambda f: NAMES.get(f.name, words(f.name)),
+        batches=shown,
+        more_batches=len(comparison.batches) - len(shown),
+        marks=marks,
+        steps=comparison.constants.steps,
+        overheads=list(_overheads(comparison)),
+        fit=fit_text,
+        ratio=ratio,
+        recalibrated=next(accuracy_sentence(comparison), ""),
+        failures=failures(execution)[:MOST_FAILURES],
+        more_failures=max(0, len(failures(execution)) - MOST_FAILURES),
+        run=list(_run(execution)),
+        version=__version__,
+        digest=execution.instance.sha256[:12],
+    )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Seconds as milliseconds; a dash for None."""
+    return number(None if seconds is None else 1000 * seconds, 4)
+
+
+def listed(comparison: Comparison) -> list[BatchRow]:
+    """The batches that the page lists, in their order."""
+    rows = comparison.batches
+    if len(rows) <= MOST_BATCHES:
+        return list(rows)
+
+    def far(k: int) -> float:
+        ratio = rows[k].batch_ratio
+        return max(ratio, 1 / ratio) if ratio else float("inf")
+
+    return [rows[k] for k in sorted(sorted(range(len(rows)), key=far)[-MOST_BATCHES:])]
+
+
+def marks(row: BatchRow) -> str:
+    """What is special about a batch, in words."""
+    told = [
+        f"{row.failed} failed" if row.failed else "",
+        f"out of memory {counted(row.splits, 'time')}" if row.splits else "",
+        "resumed" if row.resumed else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def failures(execution: Execution) -> list[tuple[str, str]]:
+    """Requests without an image, with the reason."""
+    return [
+        (member.id, member.error)
+        for _, batch in execution.batches()
+        for member in batch.members
+        if member.error is not None
+    ]
+
+
+def _told(figures: tuple[Figure, ...]) -> list[Figure]:
+    """The figures that are known or not 0 anywhere."""
+    return [f for f in figures if any((f.predicted, f.unrounded, f.measured))]
+
+
+class _Part(Struct, frozen=True):
+    """A line of the table of overheads."""
+
+    name: str
+    times: Times
+
+    @property
+    def line(self) -> Line | None:
+        """The line fitted."""
+        return self.times.line
+
+    @property
+    def batches(self) -> int:
+        """Batches measured."""
+        return sum(size.count for size in self.times.sizes)
+
+    @property
+    def most(self) -> SizeTimes:
+        """The size measured most often."""
+        return max(self.times.sizes, key=lambda size: size.count)
+
+
+def _overheads(comparison: Comparison) -> Iterator[_Part]:
+    overheads = comparison.constants.overheads
+    for name, times in (
+        ("encode", overheads.encode),
+        ("decode", overheads.decode),
+        ("save (beside the GPU)", overheads.save),
+        ("encode, decode and save", overheads.all),
+        ("all of a batch but its steps", overheads.gpu),
+    ):
+        if times.sizes:
+            yield _Part(name, times)
+
+
+def _run(execution: Execution) -> Iterator[tuple[str, Any]]:
+    """What was run, on what."""
+    model = execution.model
+    devices = dict.fromkeys(gpu.device for gpu in execution.gpus)
+    yield "device", ", ".join(devices) or "none"
+    yield (
+        "model",
+        f"{model.name}, {model.dtype}, guidance {number(model.guidance)}, {model.scheduler}"
+        + (f", sizes divided by {model.shrink}" if model.shrink > 1 else ""),
+    )
+    yield (
+        "adapters",
+        f"{counted(model.slots, 'slot')} of rank {model.rank}, loaded from {model.tier.value}",
+    )
+    maker = execution.maker
+    params = ", ".join(f"{key}={value}" for key, value in maker.params.items())
+    yield (
+        "policy" if execution.live else "schedule of",
+        maker.name + (f" ({params})" if params else "") + f", seed {maker.seed}",
+    )
+    yield "pace", execution.pace.value
+    yield "engine", execution.engine
+    yield "sittings", str(execution.sittings)
+    yield "started", execution.started
+    yield "versions", ", ".join(f"{name} {value}" for name, value in execution.versions.items())

@@ -1,0 +1,305 @@
+"""The pictures of a comparison: inline SVG."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pats_opt.execute.compare.document import Comparison, TimedBatch, Times
+from pats_opt.execute.compare.timeline import jobs_by_id
+from pats_opt.plot import style
+from pats_opt.plot.schedule import MOST_BATCHES, adapter_colours
+from pats_opt.problem import Job, Problem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PREDICTED, MEASURED = style.BASE_COLOURS[1], style.BASE_COLOURS[0]
+
+LANE = 0.84  #: height of a GPU's two lanes together, of 1
+
+
+class Picture(NamedTuple):
+    """A picture with its heading and the sentence below it; ``name`` says which it is."""
+
+    name: str
+    title: str
+    svg: str
+    caption: str
+    wide: bool = False
+
+
+def pictures(comparison: Comparison, problem: Problem) -> Iterator[Picture]:
+    """The pictures that there are figures for."""
+    with style.look():
+        if comparison.measured:
+            yield _gantt(comparison, problem)
+        if comparison.constants.steps.sizes:
+            yield _steps(comparison)
+        if any(row.batch_ratio is not None for row in comparison.batches):
+            yield _batches(comparison)
+        if comparison.differences is not None:
+            yield _latencies(comparison)
+
+
+def _gantt(comparison: Comparison, problem: Problem) -> Picture:
+    """Each GPU with two lanes on one time axis."""
+    gpus = [gpu.id for gpu in problem.site.gpus]
+    drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(gpus)))
+    ax = drawn.add_subplot()
+    predicted = () if comparison.slotted else comparison.predicted
+    titles = gantt(ax, problem, predicted, comparison.measured)
+    lanes = (
+        "Each GPU as it was"
+        if comparison.slotted
+        else f"Each GPU twice: {'simulated' if comparison.live else 'predicted'} above, as it was "
+        "below"
+    )
+    return Picture(
+        "lanes",
+        "As predicted and as it was",
+        style.svg(drawn, "lanes", "Batches of each GPU over time, predicted and measured", titles),
+        f"{lanes}. A bar a batch, in the colour of the adapter that most of its members use; "
+        "hatched: the GPU switches adapters. "
+        + ("Fainter bars are estimated. " if any(b.estimated for b in comparison.measured) else "")
+        + ("Point at a bar to read what it is." if titles else ""),
+        wide=True,
+    )
+
+
+def gantt(
+    ax: Axes, problem: Problem, predicted: Sequence[TimedBatch], measured: Sequence[TimedBatch]
+) -> dict[str, str]:
+    """Draw the lanes; returns the tooltip of each bar by its gid."""
+    gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
+    jobs, colours = jobs_by_id(problem), adapter_colours(problem)
+    raster = max(len(predicted), len(measured)) > MOST_BATCHES
+    sides = [("predicted", predicted), ("measured", measured)]
+    shown = [(name, batches) for name, batches in sides if batches or name == "measured"]
+    height, titles, ticks = LANE / len(shown), dict[str, str](), list[tuple[float, str]]()
+    for lane, (name, batches) in enumerate(shown):
+        for gpu, y in gpus.items():
+            ticks.append((y + (lane + 0.5) * height, f"{style.label(gpu, 16)} {name}"))
+        drawn = _Lane(ax, height, raster)
+        for number, batch in enumerate(batches):
+            colour = colours.get(_adapter(jobs, batch), style.OTHER)
+            gid = f"{name}-{number}"
+            drawn.add(batch, gpus[batch.gpu] + lane * height, colour, gid)
+            titles[gid] = "\n".join(_told(name, batch))
+        drawn.finish()
+    ax.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
+    ax.set_ylim(max(1, len(gpus)), -0.08)
+    ax.set_xlim(0, max([b.end_s for b in (*predicted, *measured)], default=0.0) * 1.01 or 1.0)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(True, axis="x")
+    ax.set_xlabel("seconds")
+    _legend(ax, problem, colours)
+    return {} if raster else titles
+
+
+class _Lane:
+    """Bars and switches of one side, drawn together."""
+
+    def __init__(self, ax: Axes, height: float, raster: bool) -> None:
+        self.ax, self.height, self.raster = ax, height, raster
+        self.bars: dict[str, list[list[tuple[float, float]]]] = {}
+        self.switches: list[list[tuple[float, float]]] = []
+
+    def add(self, batch: TimedBatch, y: float, colour: str, gid: str) -> None:
+        """A batch whose lane begins at ``y``."""
+        from matplotlib.patches import Rectangle
+
+        if batch.switch_end_s > batch.switch_start_s:
+            self.switches.append(_corners(batch.switch_start_s, batch.switch_end_s, y, self.height))
+        if self.raster:
+            corners = _corners(batch.start_s, batch.end_s, y, self.height)
+            self.bars.setdefault(colour, []).append(corners)
+            return
+        self.ax.add_patch(
+            Rectangle(
+                (batch.start_s, y),
+                batch.end_s - batch.start_s,
+                self.height,
+                facecolor=colour,
+                edgecolor="white",
+                linewidth=0.6,
+                alpha=0.45 if batch.estimated else 1.0,
+                gid=gid,
+            )
+        )
+
+    def finish(self) -> None:
+        """Put what was collected on the axes."""
+        from matplotlib.collections import PolyCollection
+
+        for colour, corners in self.bars.items():
+            self.ax.add_collection(
+                PolyCollection(corners, facecolors=colour, linewidths=0, rasterized=True)
+            )
+        self.ax.add_collection(
+            PolyCollection(
+                self.switches,
+                facecolors=style.OTHER if self.raster else "white",
+                edgecolors=style.FAINT,
+                linewidths=0 if self.raster else 0.6,
+                hatch=None if self.raster else "//////",
+                rasterized=self.raster,
+            )
+        )
+
+
+def _corners(start: float, end: float, y: float, height: float) -> list[tuple[float, float]]:
+    return [(start, y), (end, y), (end, y + height), (start, y + height)]
+
+
+def _adapter(jobs: Mapping[str, Job], batch: TimedBatch) -> int:
+    """The adapter that most members use; -1 of a batch of nobody."""
+    used = Counter(jobs[member.id].adapter for member in batch.members)
+    return used.most_common(1)[0][0] if used else -1
+
+
+def _told(side: str, batch: TimedBatch) -> Iterator[str]:
+    yield (
+        f"{batch.gpu}, batch {batch.index}, {side}: {batch.start_s:.4g} s to {batch.end_s:.4g} s"
+        + (" (estimated)" if batch.estimated else "")
+    )
+    if batch.load:
+        yield f"loads {', '.join(batch.load)} in {batch.paid_s:.3g} s"
+    yield f"{len(batch.members)} members, {', '.join(batch.adapters)}"
+
+
+def _legend(ax: Axes, problem: Problem, colours: Mapping[int, str]) -> None:
+    from matplotlib.patches import Patch
+
+    named = [(a, c) for a, c in colours.items() if c != style.OTHER]
+    handles = [Patch(facecolor=c) for _, c in named]
+    labels = [problem.site.adapter_ids[a] for a, _ in named]
+    if len(named) < len(colours):
+        handles.append(Patch(facecolor=style.OTHER))
+        labels.append(f"{len(colours) - len(named)} other adapters")
+    handles.append(Patch(facecolor="white", edgecolor=style.FAINT, hatch="//////"))
+    style.legend(
+        ax,
+        handles,
+        [*labels, "switching"],
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=min(8, len(labels) + 1),
+        fontsize=8,
+        handlelength=1.2,
+        columnspacing=1.0,
+    )
+
+
+def _steps(comparison: Comparison) -> Picture:
+    """Step time by batch size."""
+    drawn = style.figure(6.6, 3.6)
+    step_times(drawn.add_subplot(), comparison.constants.steps)
+    return Picture(
+        "steps",
+        "Seconds a step",
+        style.svg(drawn, "steps", "Milliseconds a denoising step by active batch size"),
+        "Points are medians, their bars quartiles of the steps measured.",
+    )
+
+
+def step_times(ax: Axes, steps: Times) -> None:
+    """Draw medians with quartiles, the line through them, and the instance's step time."""
+    from matplotlib.ticker import MaxNLocator
+
+    n = [size.n for size in steps.sizes]
+    median = [1000 * size.median_s for size in steps.sizes]
+    spread = [
+        [1000 * (size.median_s - size.q25_s) for size in steps.sizes],
+        [1000 * (size.q75_s - size.median_s) for size in steps.sizes],
+    ]
+    handles: list[object] = [
+        ax.errorbar(n, median, yerr=spread, fmt="o", color=MEASURED, capsize=3, zorder=3)
+    ]
+    labels = ["measured"]
+    if steps.line is not None:
+        ends = [n[0], n[-1]]
+        handles += ax.plot(ends, [1000 * steps.line(x) for x in ends], color=MEASURED, linewidth=1)
+        labels.append("line through the medians")
+    known = [(s.n, 1000 * s.predicted_s) for s in steps.sizes if s.predicted_s is not None]
+    if known:
+        handles += ax.plot(
+            *zip(*known, strict=True), "s--", color=PREDICTED, markerfacecolor="white"
+        )
+        labels.append("the instance says")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(min(n) - 0.5, max(n) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("active batch size n")
+    ax.set_ylabel("milliseconds a step")
+    ax.grid(True, axis="y")
+    style.legend(ax, handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+
+
+def _batches(comparison: Comparison) -> Picture:
+    """Batch seconds, measured over predicted."""
+    known = [
+        (row.batch_unrounded_s, row.batch_s)
+        for row in comparison.batches
+        if row.batch_unrounded_s is not None and row.batch_ratio is not None
+    ]
+    drawn = style.figure(6.6, 4.4)
+    ax = drawn.add_subplot()
+    largest = max(max(pair) for pair in known) * 1.05
+    ax.plot([0, largest], [0, largest], color=style.FAINT, linewidth=0.8)
+    ax.scatter(
+        [x for x, _ in known],
+        [y for _, y in known],
+        s=22,
+        color=MEASURED,
+        alpha=0.7,
+        linewidths=0,
+        zorder=3,
+    )
+    ax.set_xlim(0, largest)
+    ax.set_ylim(0, largest)
+    ax.set_xlabel("predicted, s (before rounding to ticks)")
+    ax.set_ylabel("measured, s")
+    ax.grid(True)
+    return Picture(
+        "batches",
+        "Seconds a batch",
+        style.svg(drawn, "batches", "Measured over predicted seconds of each batch"),
+        "A point a batch: on the line where it took what was predicted, above it where longer.",
+    )
+
+
+def _latencies(comparison: Comparison) -> Picture:
+    """How far latencies are off."""
+    expected = {m.id: m.completion_s or 0.0 for b in comparison.predicted for m in b.members}
+    # Both count from the same arrival, so completions differ as latencies do.
+    apart = sorted(
+        m.completion_s - expected[m.id]
+        for b in comparison.measured
+        for m in b.members
+        if m.completion_s is not None and m.id in expected
+    )
+    drawn = style.figure(6.6, 3.2)
+    ax = drawn.add_subplot()
+    shares = [100 * (k + 1) / len(apart) for k in range(len(apart))]
+    margin = 0.05 * (apart[-1] - apart[0]) or 1.0
+    ax.step(
+        [apart[0] - margin, *apart, apart[-1] + margin],
+        [0, *shares, 100],
+        where="post",
+        color=MEASURED,
+        linewidth=2,
+    )
+    ax.axvline(0, color=style.FAINT, linewidth=0.8)
+    ax.set_xlabel("measured less predicted latency, s")
+    ax.set_ylabel("share of requests, %")
+    ax.set_ylim(0, 104)
+    ax.grid(True)
+    return Picture(
+        "latencies",
+        "How far latencies are off",
+        style.svg(drawn, "latencies", "Share of requests by measured less predicted latency"),
+        "The share of requests whose latency is at most this much above its prediction; right of 0 "
+        "they took longer.",
+    )
