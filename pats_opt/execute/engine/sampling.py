@@ -7,9 +7,50 @@ batch). Noise is drawn on the CPU, so it is the same on every device.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
+from msgspec import Struct
+
 from pats_opt.execute.work import Member
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """What all requests of a model share; read once, as diffusers searches for some of it.
+
+    Attributes:
+        scheduler: The pipeline's; each request gets a fresh one of its kind.
+        takes_generator: Whether its ``step`` draws noise.
+        channels: Of the latents.
+        factor: Pixels a latent's side.
+        most_steps: Steps the model was trained with.
+    """
+
+    scheduler: Any
+    takes_generator: bool
+    channels: int
+    factor: int
+    most_steps: int
+    device: Any
+    dtype: Any
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Kind:
+        """The kind of a diffusers pipeline."""
+        scheduler = pipeline.scheduler
+        return cls(
+            scheduler=scheduler,
+            takes_generator="generator" in signature(scheduler.step).parameters,
+            channels=pipeline.unet.config.in_channels,
+            factor=pipeline.vae_scale_factor,
+            most_steps=scheduler.config.num_train_timesteps,
+            device=pipeline.unet.device,
+            dtype=pipeline.unet.dtype,
+        )
+
+    def fresh_scheduler(self) -> Any:
+        """A scheduler for one request."""
+        return type(self.scheduler).from_config(self.scheduler.config)
 
 
 class Sampling:
@@ -17,7 +58,7 @@ class Sampling:
 
     Args:
         member: The request.
-        pipeline: Gives the scheduler's kind and the latents' shape.
+        kind: What its model is like.
         conditioning: Embeddings of its prompt (see :class:`Conditioning`).
         start: Latents to start from after ``member.skip`` steps, or None to start from noise.
         stop: Steps after which it is done; None for all.
@@ -29,7 +70,7 @@ class Sampling:
     def __init__(
         self,
         member: Member,
-        pipeline: Any,
+        kind: Kind,
         conditioning: Conditioning,
         *,
         start: Any = None,
@@ -38,25 +79,26 @@ class Sampling:
         import torch
         from diffusers.utils.torch_utils import randn_tensor
 
-        check(member, pipeline)
-        unet = pipeline.unet
+        check(member, kind)
         self.member, self.conditioning = member, conditioning
         self.error: str | None = None
-        self.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-        self.scheduler.set_timesteps(member.steps + member.skip, device=unet.device)
+        self.scheduler = kind.fresh_scheduler()
+        self.scheduler.set_timesteps(member.steps + member.skip, device=kind.device)
         self.timesteps = self.scheduler.timesteps
         self.done, self.stop = 0, len(self.timesteps) if stop is None else stop
         self._generator = torch.Generator("cpu").manual_seed(member.seed)
-        self._extra = pipeline.prepare_extra_step_kwargs(self._generator, 0.0)
+        self._extra = {"generator": self._generator} if kind.takes_generator else {}
         if start is None:
-            factor = pipeline.vae_scale_factor
-            shape = (1, unet.config.in_channels, member.height // factor, member.width // factor)
+            size = member.height // kind.factor, member.width // kind.factor
             noise = randn_tensor(
-                shape, generator=self._generator, device=unet.device, dtype=unet.dtype
+                (1, kind.channels, *size),
+                generator=self._generator,
+                device=kind.device,
+                dtype=kind.dtype,
             )
             self.latents = noise * self.scheduler.init_noise_sigma
         else:
-            self.latents, self.done = start.to(unet.device, unet.dtype), member.skip
+            self.latents, self.done = start.to(kind.device, kind.dtype), member.skip
         if hasattr(self.scheduler, "set_begin_index"):
             # It is known, and finding it would make the host wait for the device.
             self.scheduler.set_begin_index(self.done)
@@ -110,17 +152,15 @@ class Conditioning:
         self.time_ids = time_ids
 
 
-def check(member: Member, pipeline: Any) -> None:
+def check(member: Member, kind: Kind) -> None:
     """Refuse what diffusers would garble or fail at late.
 
     Raises:
         ValueError: with the reason.
     """
-    factor = pipeline.vae_scale_factor
-    if member.width % factor or member.height % factor:
+    if member.width % kind.factor or member.height % kind.factor:
         raise ValueError(
-            f"size {member.width}x{member.height} is no multiple of {factor}; use one that is"
+            f"size {member.width}x{member.height} is no multiple of {kind.factor}; use one that is"
         )
-    most = pipeline.scheduler.config.num_train_timesteps
-    if member.steps + member.skip > most:
-        raise ValueError(f"{member.steps + member.skip} steps are more than the model's {most}")
+    if (steps := member.steps + member.skip) > kind.most_steps:
+        raise ValueError(f"{steps} steps are more than the {kind.most_steps} of the model")

@@ -20,7 +20,7 @@ from pats_opt.execute.engine.latents import Latents, require_restartable
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.memory import DeviceMemory
 from pats_opt.execute.engine.model import open_pipeline
-from pats_opt.execute.engine.sampling import Conditioning, Sampling, check
+from pats_opt.execute.engine.sampling import Conditioning, Kind, Sampling, check
 from pats_opt.execute.engine.slots import Layout, Packed, Slots
 from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
@@ -54,7 +54,8 @@ class SdxlEngine:
         self._memory = DeviceMemory(settings.device, settings.memory_gib)
         try:
             self.pipeline = open_pipeline(settings.model, settings.device, settings.dtype)
-            self._device = self.pipeline.unet.device
+            self._kind = Kind.of(self.pipeline)
+            self._device = self._kind.device
             self._host: dict[str, Packed] = {}
             self._layout, self.slots = self._open_adapters()
         except torch.OutOfMemoryError:
@@ -76,7 +77,7 @@ class SdxlEngine:
             tuple[int, int], int
         ] = {}  # size -> members that fitted, once it ran out
         self._tiled = False
-        self._conditions: tuple[tuple[int, ...], Any] = ((), None)
+        self._conditions: tuple[tuple[Conditioning, ...], Any] = ((), None)
         primed = self._prime(settings.prime) if settings.prime else ()
         for adapter in settings.resident:
             self.slots.put(adapter, self._fetch(adapter))
@@ -104,7 +105,7 @@ class SdxlEngine:
         return layout, slots
 
     def _pack(self, layout: Layout, deltas: Any) -> Packed:
-        return layout.pack(deltas, self.pipeline.unet.dtype, pin=self._device.type == "cuda")
+        return layout.pack(deltas, self._kind.dtype, pin=self._device.type == "cuda")
 
     def _fetch(self, adapter: str) -> Packed:
         """An adapter in host memory: kept there, or read from its file now."""
@@ -120,7 +121,7 @@ class SdxlEngine:
             self.slots.evict(adapter)
         tier = self._settings.tier
         for adapter in load:
-            packed_mib = self._layout.size * self.pipeline.unet.dtype.itemsize / 2**20
+            packed_mib = self._layout.size * self._kind.dtype.itemsize / 2**20
             with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=packed_mib):
                 self.slots.put(adapter, self._fetch(adapter))
                 watch.synchronize()
@@ -150,11 +151,11 @@ class SdxlEngine:
 
         def admit(some: Sequence[Member]) -> None:
             for member in some:
-                check(member, self.pipeline)
+                check(member, self._kind)
             for member, conditioning in zip(some, self._encode(some), strict=True):
                 start = None if stop_at_skip or not member.skip else self._start(member)
                 stop = member.skip if stop_at_skip else None
-                made = Sampling(member, self.pipeline, conditioning, start=start, stop=stop)
+                made = Sampling(member, self._kind, conditioning, start=start, stop=stop)
                 admitted.append(made)
 
         for _, group in groupby(sorted(members, key=_encoded_with), key=_encoded_with):
@@ -223,7 +224,7 @@ class SdxlEngine:
         adapters = [s.member.adapter for s in live]
         if live and not self.slots.in_use(adapters):
             with watch.span(Phase.ACTIVATE, n=len(live), ids=_named(adapters)):
-                self.slots.use(adapters)
+                self.slots.use([(adapter, 1) for adapter in adapters])
         while live:
             ids = tuple(s.member.id for s in live)
             with watch.span(Phase.STEP, n=len(live), ids=ids) as laps:
@@ -263,16 +264,19 @@ class SdxlEngine:
             self._memory.give_back()
 
     def _step(self, chunk: Sequence[Sampling], laps: Laps) -> None:
-        """One UNet call for all of ``chunk``, then each one's own scheduler."""
+        """One UNet call for all of ``chunk``, then each one's own scheduler.
+
+        The rows of an adapter are together: those without text, then those with it.
+        """
         import torch
 
-        inputs = torch.cat([s.scaled() for s in chunk])
-        times = torch.stack([s.timestep for s in chunk])
-        adapters = [s.member.adapter for s in chunk]
-        if self._guided:
-            inputs, times, adapters = torch.cat([inputs] * 2), times.repeat(2), adapters * 2
-        self.slots.use(adapters)
-        embeds, added = self._conditioned(chunk)
+        chunk = sorted(chunk, key=lambda s: _adapter(s.member))
+        groups = [list(some) for _, some in groupby(chunk, key=lambda s: _adapter(s.member))]
+        rows = 2 if self._guided else 1
+        inputs = torch.cat([torch.cat([s.scaled() for s in some] * rows) for some in groups])
+        times = torch.cat([torch.stack([s.timestep for s in some] * rows) for some in groups])
+        self.slots.use([(some[0].member.adapter, rows * len(some)) for some in groups])
+        embeds, added = self._conditioned(groups)
         with laps.unet():
             predicted = self.pipeline.unet(
                 inputs,
@@ -281,27 +285,25 @@ class SdxlEngine:
                 added_cond_kwargs=added,
                 return_dict=False,
             )[0]
-        if self._guided:
-            without, with_text = predicted.chunk(2)
-            predicted = without + self._settings.guidance * (with_text - without)
-        for i, sampling in enumerate(chunk):
-            sampling.step(predicted[i : i + 1])
+        for some, part in zip(
+            groups, predicted.split([rows * len(g) for g in groups]), strict=True
+        ):
+            noise = part
+            if self._guided:
+                without, with_text = part.chunk(2)
+                noise = without + self._settings.guidance * (with_text - without)
+            for i, sampling in enumerate(some):
+                sampling.step(noise[i : i + 1])
 
-    def _conditioned(self, chunk: Sequence[Sampling]) -> Any:
-        """Embeddings and added conditions of a chunk; the last ones are kept, as most recur."""
+    def _conditioned(self, groups: Sequence[Sequence[Sampling]]) -> Any:
+        """Embeddings and added conditions, row by row; the last ones are kept, as most recur."""
         import torch
 
-        key = tuple(id(s.conditioning) for s in chunk)
+        key = tuple(s.conditioning for some in groups for s in some)
         if self._conditions[0] != key:
-            given = [s.conditioning for s in chunk]
-            embeds, pooled = [c.embeds for c in given], [c.pooled for c in given]
-            times = [c.time_ids for c in given]
-            if self._guided:
-                embeds = [c.negative_embeds for c in given] + embeds
-                pooled = [c.negative_pooled for c in given] + pooled
-                times = times * 2
-            added = {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(times)}
-            self._conditions = key, (torch.cat(embeds), added)
+            rows = [row for some in groups for row in _rows(some, guided=self._guided)]
+            embeds, pooled, time_ids = (torch.cat(column) for column in zip(*rows, strict=True))
+            self._conditions = key, (embeds, {"text_embeds": pooled, "time_ids": time_ids})
         return self._conditions[1]
 
     def _leave(
@@ -330,6 +332,7 @@ class SdxlEngine:
     def _decode(self, latents: Any) -> Any:
         """Latents to a picture, as the pipeline does it."""
         import torch
+        from PIL import Image
 
         vae, config = self.pipeline.vae, self.pipeline.vae.config
         latents = latents.to(next(vae.post_quant_conv.parameters()).dtype)
@@ -341,8 +344,10 @@ class SdxlEngine:
             latents = latents * deviation / config.scaling_factor + mean
         else:
             latents = latents / config.scaling_factor
-        image = vae.decode(latents, return_dict=False)[0]
-        return self.pipeline.image_processor.postprocess(image, output_type="pil")[0]
+        image = vae.decode(latents, return_dict=False)[0][0]
+        # As the pipeline's image processor, but rounded on the device: a quarter of the bytes.
+        levels = ((image / 2 + 0.5).clamp(0, 1).float() * 255).round().to(torch.uint8)
+        return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
 
     def _prime(self, members: Iterable[Member]) -> tuple[Span, ...]:
         """Make the latents that options with skipped steps start from, before the run.
@@ -411,6 +416,13 @@ def _encoded_with(member: Member) -> tuple[str, bool]:
 
 def _adapter(member: Member) -> str:
     return member.adapter or ""
+
+
+def _rows(some: Sequence[Sampling], *, guided: bool) -> list[tuple[Any, Any, Any]]:
+    """What the rows of one adapter are conditioned on."""
+    given = [s.conditioning for s in some]
+    without = [(c.negative_embeds, c.negative_pooled, c.time_ids) for c in given] if guided else []
+    return [*without, *((c.embeds, c.pooled, c.time_ids) for c in given)]
 
 
 def _size(sampling: Sampling) -> tuple[int, int]:

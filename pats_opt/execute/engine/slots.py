@@ -20,8 +20,8 @@ from msgspec import Struct
 from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas
 from pats_opt.execute.engine.model import quiet
 
-#: peft's name of a sample without adapter in a mixed batch.
-BARE = "__base__"
+#: An adapter, or None for the bare model, and how many rows of a batch use it.
+Group = tuple[str | None, int]
 
 #: Tensors of a flat buffer begin at multiples of this many elements, as fast kernels want it.
 ALIGNMENT = 64
@@ -135,8 +135,8 @@ class Slots:
                 module.lora_B[name].weight.data = up
             self._buffers.append(flat)
         self._hooks: list[Any] = []
-        self._mixed: list[str] = []
-        self._active: dict[str, str | None] = {"unet": BARE, "encoders": BARE}
+        self._groups: tuple[tuple[str | None, int], ...] = ()
+        self._active: dict[str, str | None] = {"unet": "?", "encoders": "?"}  # not known yet
         self._set("unet", self._unet, None)
         self._set("encoders", self._encoders, None)
 
@@ -172,41 +172,43 @@ class Slots:
         if self._holding.pop(adapter, None) is None:
             raise ValueError(f"adapter {adapter!r} is not resident")
 
-    def use(self, adapters: Sequence[str | None]) -> None:
-        """Make these adapters the UNet's active ones, one for each sample of the batch to come.
+    def use(self, groups: Sequence[Group]) -> None:
+        """Say which adapters the UNet's next calls use, for which rows of the batch.
 
-        Where all are the same, peft's usual path runs; else its path for mixed batches, which is
-        somewhat slower.
+        One adapter for all rows runs through peft's layers as usual. For several, the layers run
+        bare and hooks add each group's part: peft's own path for this indexes with lists, which
+        makes the host wait for a GPU at every layer.
 
         Args:
-            adapters: In the batch's order; None for the bare model.
+            groups: Adapters (None for the bare model) and how many rows each has, in their order.
         """
-        if len(set(adapters)) == 1:
-            self._unmix()
-            self._set("unet", self._unet, adapters[0])
+        if len({adapter for adapter, _ in groups}) == 1:
+            for hook in self._hooks:
+                hook.remove()
+            self._hooks = []
+            self._set("unet", self._unet, groups[0][0])
             return
-        self._mixed[:] = [BARE if a is None else self._name(a) for a in adapters]
+        self._groups = tuple((None if a is None else self._name(a), rows) for a, rows in groups)
+        self._set("unet", self._unet, None)
         if not self._hooks:
-            # diffusers does not hand 'adapter_names' on to peft's layers, so hooks do.
-            self._hooks = [
-                module.register_forward_pre_hook(self._hand_over, with_kwargs=True)
-                for module in self._unet
-            ]
+            self._hooks = [module.register_forward_hook(self._add) for module in self._unet]
+
+    def _add(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Add each group's LoRA to its rows of a layer's output."""
+        at = 0
+        for name, rows in self._groups:
+            if name is not None:
+                mine = slice(at, at + rows)
+                low = module.lora_A[name](inputs[0][mine])
+                output[mine] += module.lora_B[name](low) * module.scaling[name]
+            at += rows
 
     def in_use(self, adapters: Sequence[str | None]) -> bool:
-        """Whether :meth:`use` would change nothing."""
+        """Whether using these adapters would change nothing."""
         if len(set(adapters)) > 1:
             return False
         name = None if adapters[0] is None else self._name(adapters[0])
         return not self._hooks and self._active["unet"] == name
-
-    def _hand_over(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
-        return args, {**kwargs, "adapter_names": self._mixed}
-
-    def _unmix(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
 
     def use_in_encoders(self, adapter: str | None) -> None:
         """Make one adapter, or none, the text encoders' active one."""
