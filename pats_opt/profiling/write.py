@@ -47,8 +47,10 @@ def make_profile(
     tiers: dict[str, LoadTime] = {
         tier: figures.load_time(by_place[tier]) for tier in TIERS if by_place[tier]
     }
-    _refuse_holes(raw, steps, tiers)
-    memory, memory_source = _memory(raw, plan, host_gib, memory_from)
+    memory = _memory(raw, plan, host_gib, memory_from)
+    if 1 not in steps.medians or not tiers or memory is None:
+        raise IncompleteError(_holes(raw, plan, steps, tiers, memory is None))
+    model, memory_source = memory
     overheads = figures.overheads(raw)
     resident = figures.load_time(by_place["resident"]).median if by_place["resident"] else 0.0
     asked, found = raw.asked, raw.found
@@ -62,7 +64,7 @@ def make_profile(
         tick_s=figures.tick_s(steps.medians[1]),
         step_s=steps.step_s,
         overhead_s=overheads.overhead_s,
-        memory=_within_table(memory, steps),
+        memory=_within_table(model, steps),
         load=Loading(tier=next(iter(tiers)), tiers=tiers, activate_s=resident),
         sources={
             "setup": _setup(raw),
@@ -93,18 +95,23 @@ def _at(raw: Raw, place: Place) -> list[Switch]:
     return [switch for switch in raw.switches if switch.place == place]
 
 
-def _refuse_holes(raw: Raw, steps: figures.Steps, tiers: dict[str, LoadTime]) -> None:
+def _holes(
+    raw: Raw, plan: Plan, steps: figures.Steps, tiers: dict[str, LoadTime], no_memory: bool
+) -> str:
+    """What a profile cannot do without, and was not measured."""
     holes = []
     if 1 not in steps.medians:
         failed = next((b.error for b in raw.batches if b.n == 1 and b.error), None)
         holes.append("the steps of a single image" + (f" ({failed})" if failed else ""))
     if not tiers:
         holes.append("loading adapters")
-    if holes:
-        raise IncompleteError(
-            f"not enough was measured for a profile: {' and '.join(holes)} missing; what is done "
-            "is kept, and the same command goes on from there"
-        )
+    if no_memory:
+        width, height = plan.reference
+        holes.append(f"memory at {width}x{height}")
+    return (
+        f"not enough was measured for a profile: {' and '.join(holes)} missing; what is done is "
+        "kept, and the same command goes on from there"
+    )
 
 
 def _within_table(memory: MemoryModel, steps: figures.Steps) -> MemoryModel:
@@ -117,21 +124,15 @@ def _within_table(memory: MemoryModel, steps: figures.Steps) -> MemoryModel:
 
 def _memory(
     raw: Raw, plan: Plan, host_gib: float, other: Profile | None
-) -> tuple[MemoryModel, str]:
-    """The memory model, and where it comes from."""
+) -> tuple[MemoryModel, str] | None:
+    """The memory model, and where it comes from; None where the device tells, but was not asked."""
     model, asked = figures.memory(raw, plan.sizes), raw.asked
     if model is not None:
-        ends = []
-        for width, height in plan.sizes:
-            bad = figures.too_large(raw, (width, height))
-            end = f"out of memory at {bad}" if bad else "no end found"
-            ends.append(f"{width}x{height}: {end}")
         whole = raw.found.memory_gib if raw.found is not None else None
         bound = "a bound of" if asked.memory_gib else "all of it, the driver's share included:"
         return model, (
-            f"measured: peak of allocated memory by batch size ({'; '.join(ends)}; up to "
-            f"{plan.max_batch} tried), less {asked.slots} slots of {model.adapter_gib:g} GiB; "
-            f"capacity: {bound} {whole:g} GiB"
+            f"measured: peak of allocated memory by batch size ({_ends(raw, model)}), less "
+            f"{asked.slots} slots of {model.adapter_gib:g} GiB; capacity: {bound} {whole:g} GiB"
             + (
                 f", lowered to {model.capacity_gib:g} so that no batch that did not fit is let in"
                 if whole is not None and model.capacity_gib < whole - 1e-3
@@ -144,7 +145,9 @@ def _memory(
             f"not measured on this device: the figures of {other.name}; adapter_gib is what a load "
             "copied"
         )
-    largest = max(b.n for b in raw.batches if b.fits)
+    largest = max((b.n for b in raw.batches if b.fits), default=0)
+    if not largest or raw.found is None or raw.found.memory_gib is not None:
+        return None
     capacity = asked.memory_gib or host_gib
     return (
         MemoryModel(
@@ -158,6 +161,16 @@ def _memory(
         f"only the largest batch that was run ({largest}) bounds a batch; adapter_gib is what a "
         "load copied, capacity_gib the machine's memory or the bound that was set",
     )
+
+
+def _ends(raw: Raw, model: MemoryModel) -> str:
+    """How far memory was measured at each size."""
+    told = []
+    for table in model.measured:
+        bad = figures.too_large(raw, (table.width, table.height))
+        end = "no more tried" if bad is None else f"{bad} did not"
+        told.append(f"{table.width}x{table.height}: {max(table.batch)} fit, {end}")
+    return "; ".join(told)
 
 
 def _setup(raw: Raw) -> str:

@@ -1,0 +1,100 @@
+"""Distances between images as people see them, each under its own name.
+
+Only LPIPS is called ``lpips``. Its backbone is not part of any package and is never downloaded;
+where its file is not at hand, other metrics stand in, under their own names:
+
+======= ============ ============================= ========================================
+name    equal images comes from                    remarks
+======= ============ ============================= ========================================
+lpips   0            ``alexnet-owt-*.pth``, heads  Zhang et al. 2018, AlexNet, version 0.1
+stlpips 0            ``stlpips-pytorch``           shift-tolerant LPIPS, Ghildyal & Liu 2022
+ms_ssim 1            ``torchmetrics``              Wang et al. 2003; above 160 pixels
+ssim    1            ``torchmetrics``              Wang et al. 2004
+flip    0            ``flip-evaluator``            Andersson et al. 2020, LDR
+======= ============ ============================= ========================================
+
+Packages are found without importing them, weights are read as tensors only, and torchvision is not
+needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pats_opt.errors import InputError
+from pats_opt.perceptual import deep, plain
+from pats_opt.perceptual.metric import Metric
+
+__all__ = ["METRICS", "Metric", "available", "open_metrics"]
+
+#: Metrics in order of preference: what opens each.
+METRICS: dict[str, type[Metric]] = {
+    "lpips": deep.Lpips,
+    "stlpips": deep.ShiftTolerantLpips,
+    "ms_ssim": plain.MsSsim,
+    "ssim": plain.Ssim,
+    "flip": plain.Flip,
+}
+
+
+def available(pixels: int, weights: str | None = None) -> list[str]:
+    """Metrics that can be used here, in order of preference.
+
+    Args:
+        pixels: The smaller side of the images.
+        weights: AlexNet's file for LPIPS; None to look in torch's folder of checkpoints.
+    """
+    return [
+        name
+        for name, kind in METRICS.items()
+        if pixels >= kind.smallest and kind.missing(weights) is None
+    ]
+
+
+def open_metrics(
+    names: Sequence[str], pixels: int, device: str, weights: str | None = None
+) -> list[Metric]:
+    """Open metrics; where none are named, the best one that can be used.
+
+    Without a learned metric that is all of MS-SSIM (or SSIM) and FLIP, since neither is as good.
+
+    Args:
+        names: Of :data:`METRICS`; the first is the one that quality is made of.
+        pixels: The smaller side of the images.
+        device: A torch device for those that use torch.
+        weights: As in :func:`available`.
+
+    Raises:
+        InputError: A metric is unknown, or lacks its package, its weights or pixels; naming the
+            mend.
+    """
+    if weights is not None and (reason := deep.Lpips.missing(weights)) is not None:
+        raise InputError(reason, place="--lpips-weights", mend="name AlexNet's .pth file")
+    chosen = list(names) or _best(available(pixels, weights))
+    if not chosen:
+        raise InputError(
+            f"there is no metric for images of {pixels} pixels",
+            mend="install one: pip install stlpips-pytorch, or torchmetrics, or flip-evaluator",
+        )
+    opened: list[Metric] = []
+    for name in chosen:
+        kind = METRICS.get(name)
+        if kind is None:
+            raise InputError(
+                f"there is no metric {name!r}", mend=f"choose one of: {', '.join(METRICS)}"
+            )
+        if (reason := kind.missing(weights)) is not None:
+            raise InputError(reason, place=name, mend="install it, or choose another --metric")
+        if pixels < kind.smallest:
+            raise InputError(
+                f"{name} needs images of {kind.smallest} pixels or more, not {pixels}",
+                mend="make larger images, or choose another --metric",
+            )
+        opened.append(kind(device, weights))
+    return opened
+
+
+def _best(usable: list[str]) -> list[str]:
+    if usable[:1] in (["lpips"], ["stlpips"]):
+        return usable[:1]
+    return [name for name in usable if name != "ssim" or "ms_ssim" not in usable]

@@ -1,0 +1,276 @@
+"""Measuring a device with known constants: the profile says what they are."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from pats_opt.errors import InputError
+from pats_opt.execute.record import Tier
+from pats_opt.files import read_bytes
+from pats_opt.generate import profile as profiles
+from pats_opt.instance import Overhead, StepTime
+from pats_opt.profiling.plan import Plan
+from pats_opt.profiling.record import Raw, read_raw
+from pats_opt.profiling.run import Job, Outcome, run
+from pats_opt.profiling.sitting import IncompleteError
+from tests.profiling.fakes import Constants, Device, write_adapters
+
+PLAN = Plan(
+    batches=(1, 2, 4),
+    sizes=((1024, 1024), (512, 512)),
+    steps=6,
+    repeats=2,
+    max_batch=16,
+    shrink=1,
+    seed=0,
+)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    adapters = write_adapters(tmp_path / "loras", ranks=(4, 8, 8))
+    return Job(
+        output=tmp_path / "out" / "gpu.toml",
+        plan=PLAN,
+        model="sdxl-random",
+        device="cuda",
+        dtype="float16",
+        guidance=5.0,
+        memory_gib=None,
+        adapters=str(adapters),
+        name="fake",
+    )
+
+
+def measured(job: Job, constants: Constants | None = None) -> tuple[Outcome, Device]:
+    device = Device(constants)
+    return run(job, device.open, device.clock), device
+
+
+def raw_of(job: Job) -> Raw:
+    return read_raw(read_bytes(job.raw_path))
+
+
+def test_the_devices_constants_are_found(job: Job) -> None:
+    """Steps, overheads, memory at both sizes, the cliff, and each tier of switching."""
+    outcome, device = measured(job)
+    found = profiles.load(str(job.output))
+    assert found == outcome.profile
+    assert outcome.missing == []
+    assert found.step_s == StepTime(base=0.05, per_sample=0.1)
+    assert isinstance(found.overhead_s, Overhead)
+    assert found.overhead_s.per_sample == pytest.approx(0.08)
+    assert found.overhead_s.base == pytest.approx(0.0, abs=1e-9)  # saving takes none of its time
+    assert found.memory.capacity_gib == 24.0
+    assert found.memory.adapter_gib == pytest.approx(0.05)
+    assert found.base_vram_gib == pytest.approx(7.0, abs=1e-3)
+    assert found.memory.request_gib(1024, 1024) == pytest.approx(2.0, abs=1e-3)
+    assert found.memory.request_gib(512, 512) == pytest.approx(0.5, abs=1e-3)
+    assert found.memory.max_batch == 8  # 7 + 2 * 0.05 + 8 * 2 is 23.1 of 24 GiB
+    assert {tier: load.median for tier, load in found.load.tiers.items()} == {
+        "host": 0.02,
+        "disk": 0.9,
+    }
+    assert found.load.activate_s == 0.001
+    assert found.load.tier == "host"
+    assert found.tick_s == 0.6  # four steps of 0.15 s
+    assert device.closed == len(device.opened)
+
+
+def test_sources_say_how_it_was_measured(job: Job) -> None:
+    outcome, _ = measured(job)
+    sources = outcome.profile.sources
+    assert set(sources) == {"setup", "step_s", "overhead_s", "memory", "load", "tick_s"}
+    for part in ("Fake 24", "sdxl-random", "float16", "torch 0", "in 1 sitting"):
+        assert part in sources["setup"]
+    assert "1024x1024: 8 fit, 9 did not; 512x512: 16 fit, no more tried" in sources["memory"]
+    assert "3 adapters of rank 4, 8" in sources["load"]
+    assert outcome.profile.date == outcome.raw.begun[:10]
+
+
+def test_slow_first_steps_are_not_counted(job: Job) -> None:
+    found, _ = measured(job, Constants(warm=2))
+    assert found.profile.step_s == StepTime(base=0.05, per_sample=0.1)
+    spoilt, _ = measured(replace(job, output=job.output.with_name("b.toml")), Constants(warm=6))
+    assert spoilt.profile.step_s(1) == pytest.approx(1.5)
+
+
+def test_times_that_are_no_line_become_a_table(job: Job) -> None:
+    """Between the measured sizes it is interpolated; no larger batch than the table is let in."""
+    outcome, _ = measured(job, Constants(step_s=(0.1, 0.0, 0.05)))
+    assert outcome.profile.step_s == StepTime(table=(0.15, 0.3, 0.6, 0.9))
+    assert "as a table" in outcome.profile.sources["step_s"]
+    assert outcome.profile.memory.max_batch == 4
+
+
+def test_a_line_with_a_little_noise_stays_a_line(job: Job) -> None:
+    outcome, _ = measured(job, Constants(noise=0.02))
+    assert outcome.profile.step_s(4) == pytest.approx(0.45, rel=0.03)
+    assert "line of least relative error" in outcome.profile.sources["step_s"]
+
+
+def test_batches_that_do_not_fit_are_left_out_of_the_times(job: Job) -> None:
+    """The device is careful once it ran out, so it is opened anew; the times are of the rest."""
+    outcome, device = measured(job, Constants(memory_gib=12.0))  # two of 2 GiB beside 7.1
+    assert outcome.profile.step_s == StepTime(base=0.05, per_sample=0.1)
+    assert outcome.profile.memory.max_batch == 2
+    assert outcome.profile.memory.request_gib(1024, 1024) == pytest.approx(2.0, abs=1e-3)
+    assert 3 in device.batches  # halved between 2 and 4, and found too large by a fresh engine
+    assert {b.n for b in outcome.raw.batches if not b.fits and b.width == 1024} == {3, 4}
+
+
+def test_a_profile_never_lets_in_a_batch_that_did_not_fit(job: Job) -> None:
+    """A device that cannot use its last GiB: the capacity is lowered to what worked."""
+
+    class Wasteful(Device):
+        def open(self, *args: object) -> object:  # type: ignore[override]
+            engine = super().open(*args)  # type: ignore[arg-type]
+            engine.setup = replace(engine.setup, memory_gib=26.0)  # of which 24 can be used
+            return engine
+
+    device = Wasteful()
+    found = run(job, device.open, device.clock).profile  # type: ignore[arg-type]
+    need = (
+        found.base_vram_gib
+        + 2 * found.memory.adapter_gib
+        + 9 * found.memory.request_gib(1024, 1024)
+    )
+    assert 23.1 < found.memory.capacity_gib < need
+    assert "lowered to" in found.sources["memory"]
+
+
+def test_a_device_that_does_not_tell_its_memory(job: Job) -> None:
+    """Nothing is invented: the largest batch that was run bounds a batch."""
+    outcome, device = measured(job, Constants(memory_gib=None))
+    memory = outcome.profile.memory
+    assert (memory.line, memory.max_batch) == ((0.0, 0.0), 4)
+    assert memory.adapter_gib == pytest.approx(0.05)
+    assert outcome.profile.sources["memory"].startswith("not measured")
+    assert max(device.batches) == 4
+    other = replace(
+        job, output=job.output.with_name("b.toml"), memory_from=profiles.load("a100-40g")
+    )
+    stands, _ = measured(other, Constants(memory_gib=None))
+    assert stands.profile.memory.measured == profiles.load("a100-40g").memory.measured
+    assert "the figures of a100-40g" in stands.profile.sources["memory"]
+
+
+def test_the_order_of_sizes_changes_from_round_to_round(job: Job) -> None:
+    _, device = measured(replace(job, plan=replace(PLAN, repeats=6)))
+    timed = [n for n in device.batches if n in (2, 4)][:12]
+    assert sorted(timed) == [2] * 6 + [4] * 6
+    assert timed not in ([2, 4] * 6, [4, 2] * 6, [2] * 6 + [4] * 6)
+
+
+@pytest.mark.parametrize("after", [1, 4, 9, 20, 30])
+def test_an_interruption_loses_nothing(job: Job, after: int) -> None:
+    """Measured in two sittings, nothing twice, and the same profile but for its sources."""
+    whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
+    device = Device(Constants(stops_after=after))
+    with suppress(IncompleteError):
+        assert run(job, device.open, device.clock).missing
+    assert device.closed == len(device.opened)
+    before = raw_of(job).done if job.raw_path.exists() else ()
+    again, _ = measured(job)
+    assert again.missing == []
+    assert again.raw.done[: len(before)] == before
+    assert len(set(again.raw.done)) == len(again.raw.done)
+    assert set(again.raw.done) == set(whole.raw.done)
+    assert replace(again.profile, sources=whole.profile.sources) == whole.profile
+
+
+def test_a_time_limit_ends_with_what_is_missing(job: Job) -> None:
+    """Too early there is no profile; later there is one that says what it lacks."""
+    with pytest.raises(IncompleteError, match="steps of a single image and loading adapters"):
+        measured(replace(job, time_limit=1e-9))
+    assert not job.output.exists()
+    whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
+    limit = whole.raw.seconds - 12.0  # opening the last engine and loading from disk takes as long
+    partial, _ = measured(replace(job, time_limit=limit))
+    assert partial.missing == ["switching (disk), 6 times"]
+    assert "switching (disk), 6 times" in partial.profile.sources["missing"]
+    assert set(partial.profile.load.tiers) == {"host"}
+    complete, _ = measured(job)
+    assert "missing" not in complete.profile.sources
+    assert set(complete.profile.load.tiers) == {"host", "disk"}
+    assert complete.raw.sittings == 2  # the first kept nothing
+
+
+def test_memory_that_the_device_would_tell_is_not_left_out(job: Job) -> None:
+    """Stopped before it is measured, there is no profile, unless another's figures stand in."""
+    early = replace(job, time_limit=45.0)
+    with pytest.raises(IncompleteError, match="memory at 1024x1024"):
+        measured(replace(early, plan=replace(PLAN, batches=(1,))))
+    stands = replace(early, time_limit=1e-9, memory_from=profiles.load("a100-40g"))
+    outcome, _ = measured(stands)
+    assert "the figures of a100-40g" in outcome.profile.sources["memory"]
+
+
+def test_all_done_is_not_measured_again(job: Job) -> None:
+    first, _ = measured(job)
+    again, device = measured(job)
+    assert device.opened == []
+    assert again.raw.batches == first.raw.batches
+
+
+def test_a_model_that_fails_is_told(job: Job) -> None:
+    with pytest.raises(IncompleteError, match="no such layer"):
+        measured(job, Constants(fails="no such layer"))
+
+
+def test_measurements_of_something_else_are_not_mixed_in(job: Job) -> None:
+    measured(job)
+    with pytest.raises(InputError, match=r"asked\.dtype.*float16 is now float32"):
+        measured(replace(job, dtype="float32"))
+    with pytest.raises(InputError, match=r"found\.memory_gib"):
+        measured(replace(job, plan=replace(PLAN, repeats=3)), Constants(memory_gib=25.0))
+
+
+def test_a_file_that_is_no_measurement_is_refused(job: Job) -> None:
+    job.raw_path.parent.mkdir()
+    job.raw_path.write_text('{"format": "pats-opt/profile"}')
+    with pytest.raises(InputError, match=r"gpu\.json"):
+        measured(job)
+
+
+def test_adapters_are_refused_before_anything_is_opened(job: Job, tmp_path: Path) -> None:
+    one = write_adapters(tmp_path / "one", ranks=(4,))
+    with pytest.raises(InputError, match="too few"):
+        measured(replace(job, adapters=str(one)))
+    with pytest.raises(InputError, match="there are no adapters for"):
+        measured(replace(job, adapters=None, model="some/model"))
+    (one / "b.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match="no LoRA in safetensors"):
+        measured(replace(job, adapters=str(one)))
+
+
+def test_tiers_load_the_adapter_from_where_they_say(job: Job) -> None:
+    """One engine for each tier, and each adapter as often as there are repeats."""
+    outcome, device = measured(job)
+    assert [settings.tier for settings in device.opened][-1] is Tier.DISK
+    for place in ("host", "disk"):
+        loads = [s.adapter for s in outcome.raw.switches if s.place == place]
+        assert sorted(loads) == sorted(["a", "b", "c"] * 2)
+    assert len([s for s in outcome.raw.switches if s.place == "resident"]) == 2 * 3 * 2
+
+
+def test_switching_table(job: Job) -> None:
+    """The document's columns first; a row for each place and rank, and the steps to compare."""
+    measured(job)
+    lines = (job.output.parent / "switching_cost.csv").read_text().splitlines()
+    assert lines[0] == "Operation,Time (s),p05 (s),p95 (s),count,from,rank,MiB"
+    assert '"LoRA switch, from disk",0.9,0.9,0.9,2,disk,4,51.200' in lines
+    assert '"LoRA switch, from disk",0.9,0.9,0.9,4,disk,8,51.200' in lines
+    assert "One SDXL step,0.15,,,,,," in lines
+
+
+def test_toml_is_what_the_packages_profiles_are(job: Job) -> None:
+    measured(job)
+    document = tomllib.loads(job.output.read_text())
+    assert (document["format"], document["version"]) == ("pats-opt/profile", 1)
+    assert document["memory"]["measured"][0]["batch"][:4] == [1, 2, 4, 8]
