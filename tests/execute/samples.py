@@ -33,7 +33,7 @@ class Device(Struct, kw_only=True):
         encode_s: Encoding a batch of n.
         decode_s: Decoding an image.
         save_s: Saving it, beside the GPU's work.
-        load_s: Loading an adapter, by id.
+        load_s: Loading an adapter, by its index and the residents before.
         activate_s: Making another set of adapters the active one.
         unet_share: Share of a step that is the UNet's.
         mib: Size of an adapter.
@@ -45,7 +45,7 @@ class Device(Struct, kw_only=True):
     encode_s: Callable[[int], float] = lambda n: 0.0  # noqa: ARG005
     decode_s: float = 0.0
     save_s: float = 0.0
-    load_s: Callable[[str], float] = lambda name: 0.0  # noqa: ARG005
+    load_s: Callable[[int, Adapters], float] = lambda adapter, before: 0.0  # noqa: ARG005
     activate_s: float = 0.0
     unet_share: float | None = 0.9
     mib: float = 44.5
@@ -54,12 +54,12 @@ class Device(Struct, kw_only=True):
 
 
 def as_predicted(problem: Problem) -> Device:
-    """The device that takes exactly what the instance says (loads without pairs)."""
+    """The device that takes exactly what the instance says."""
     site = problem.site
     return Device(
         step_s=site.clock.step_s,
         encode_s=site.clock.overhead_s,
-        load_s=lambda name: site.load_s[site.adapter_index[name]],
+        load_s=site.load_seconds,
         activate_s=site.activate_s,
     )
 
@@ -145,8 +145,15 @@ class _Worker:
         self.spans = []
         self.wait(batch.switch_start)
         switch_start = self.now
-        for name in ids(site, planned.switch.load):
-            self.spend(Phase.LOAD, device.load_s(name), ids=(name,), tier=Tier.HOST, mib=device.mib)
+        before = (planned.resident - planned.switch.load) | planned.switch.evict
+        for adapter in sorted(planned.switch.load):
+            self.spend(
+                Phase.LOAD,
+                device.load_s(adapter, before),
+                ids=ids(site, [adapter]),
+                tier=Tier.HOST,
+                mib=device.mib,
+            )
         if not planned.switch.load and previous is not None and previous != active:
             self.spend(Phase.ACTIVATE, device.activate_s, ids=ids(site, active))
         self.wait(batch.start)

@@ -120,7 +120,10 @@ def _gaps(
     played: Sequence[Play],
     planned: Mapping[Place, Replayed],
 ) -> Gaps:
-    failed = [job for play in played for job in play.failed]
+    # What failed in one batch of a live run may have been made in another.
+    made = {job.id for play in played for job, _, done in play.members if done is not None}
+    tried = {job.id: job for play in played for job in play.failed}
+    failed = [job for job in tried.values() if job.id not in made]
     rejected = {*execution.rejected}
     dealt = {job.id for play in played for job, _, _ in play.members} | {
         job.id for job in problem.jobs if job.id in rejected and job.reject_loss is not None

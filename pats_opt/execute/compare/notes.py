@@ -65,6 +65,8 @@ def _clock(execution: Execution) -> Iterator[str]:
             "The policy decided while it ran. Predicted is what the same policy does in the "
             "simulator; each batch that ran is held against the constants for its own members."
         )
+        if execution.sittings > 1:
+            yield f"It ran in {execution.sittings} sittings; its clock stood still between them."
 
 
 def _partial(played: Sequence[Play], factors: Factors) -> Iterator[str]:

@@ -71,7 +71,7 @@ def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"plain": one_line, "number": number, "ms": milliseconds}
-    shown = listed(comparison)
+    shown, failed = listed(comparison), failures(comparison, execution)
     return environment.get_template("comparison.html.j2").render(
         c=comparison,
         title=execution.instance.name,
@@ -91,8 +91,8 @@ def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
         fit=fit_text,
         ratio=ratio,
         recalibrated=next(accuracy_sentence(comparison), ""),
-        failures=failures(execution)[:MOST_FAILURES],
-        more_failures=max(0, len(failures(execution)) - MOST_FAILURES),
+        failures=failed[:MOST_FAILURES],
+        more_failures=max(0, len(failed) - MOST_FAILURES),
         run=list(_run(execution)),
         version=__version__,
         digest=execution.instance.sha256[:12],
@@ -127,14 +127,15 @@ def marks(row: BatchRow) -> str:
     return ", ".join(filter(None, told))
 
 
-def failures(execution: Execution) -> list[tuple[str, str]]:
+def failures(comparison: Comparison, execution: Execution) -> list[tuple[str, str]]:
     """Requests without an image, with the reason."""
-    return [
-        (member.id, member.error)
+    reasons = {
+        member.id: member.error or ""
         for _, batch in execution.batches()
         for member in batch.members
         if member.error is not None
-    ]
+    }
+    return [(name, reasons.get(name, "")) for name in comparison.gaps.failed]
 
 
 def _told(figures: tuple[Figure, ...]) -> list[Figure]:

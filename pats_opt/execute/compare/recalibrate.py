@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from pats_opt.execute.compare.constants import loaded
 from pats_opt.execute.compare.document import Accuracy, Constants, Recalibrated, Times
+from pats_opt.execute.compare.notes import counted
 from pats_opt.execute.compare.plays import Play
 from pats_opt.execute.compare.timeline import completions_s
 from pats_opt.execute.record import Phase
@@ -173,9 +174,8 @@ def _adapters(
         else:
             yield adapter
     if other:
-        remarks.append(
-            f"{other} adapters were not loaded: their load_s is the median of all loads."
-        )
+        told = counted(other, "adapter was", "adapters were")
+        remarks.append(f"{told} not loaded: load_s is the median of all loads there.")
 
 
 def _pairs(
