@@ -175,7 +175,10 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
         guidance=chosen["guidance"],
         memory_gib=chosen["memory"],
         crew=crew,
-        threads=max(1, cores() // gpus) if "cpu" in named and gpus > 1 else None,
+        # The tiny model is no faster on more threads, and far slower where others want the cores.
+        threads=(1 if chosen["model"] == "tiny" else max(1, cores() // gpus))
+        if "cpu" in named
+        else None,
     )
 
 
@@ -211,12 +214,13 @@ def _compare(
     from pats_opt.execute.compare import compare
     from pats_opt.execute.compare.page import write_page
     from pats_opt.execute.gather import images
+    from pats_opt.execute.output import REPORT
 
     if not images(outcome.execution.gpus):
         return None
     try:
         comparison = compare(problem, outcome.execution, schedule())
-        write_page(comparison, outcome.execution, problem, folder / "report.html")
+        write_page(comparison, outcome.execution, problem, folder / REPORT)
     except PatsError as error:  # a full disk, or a policy that fails in the simulator
         if outcome.error is None:
             raise
@@ -255,6 +259,7 @@ def _lines(outcome: Outcome, comparison: Comparison | None, folder: Path) -> lis
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences
     from pats_opt.execute.gather import images
+    from pats_opt.execute.output import REPORT
 
     count = len(images(outcome.execution.gpus))
     before = f" ({count - outcome.new} of them before)" if count > outcome.new else ""

@@ -90,6 +90,11 @@ class Journal(Struct, frozen=True):
         """The last second that any line speaks of."""
         return max((_second(line) for line in self.lines), default=0.0)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was done, so that nothing is lost without it."""
+        return not any(isinstance(line, Left | Ended) for line in self.lines)
+
 
 def _second(line: Line) -> float:
     match line:

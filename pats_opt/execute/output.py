@@ -24,7 +24,10 @@ from pats_opt.errors import InputError
 from pats_opt.files import write_bytes
 
 IMAGES, JOURNAL, ADAPTERS, LATENTS = "images", "journal", "adapters", "latents"
-EXECUTION, TRACE, LOCK = "execution.json", "trace.json", "lock"
+EXECUTION, TRACE, REPORT = "execution.json", "trace.json", "report.html"
+LOCK = "lock"
+
+_MINE = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, LOCK})
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -57,17 +60,9 @@ class Output:
                 return False
 
     @staticmethod
-    def is_run(path: str | Path) -> bool:
-        """Whether a run has begun in a folder."""
-        return any((Path(path) / JOURNAL).glob("*.jsonl"))
-
-    @staticmethod
-    def is_abandoned(path: str | Path) -> bool:
-        """Whether a run got no further than to make its folders, so that nothing is lost in it."""
-        mine = {IMAGES, JOURNAL, LOCK, ADAPTERS}
-        return {entry.name for entry in Path(path).iterdir()} <= mine and not any(
-            (Path(path) / IMAGES).glob("*")
-        )
+    def is_mine(path: str | Path) -> bool:
+        """Whether there is nothing in a folder but what runs leave there."""
+        return {entry.name for entry in Path(path).iterdir()} <= _MINE
 
     def folder(self, name: str) -> Path:
         """A folder in the output folder, made if need be."""

@@ -50,7 +50,7 @@ class PolicyDriver:
     """
 
     live = True
-    sha256 = None
+    sha256: str | None = None
 
     def __init__(
         self, problem: Problem, policy: Policy, seed: int, before: Execution | None = None
@@ -75,7 +75,7 @@ class PolicyDriver:
     ) -> list[Outset]:
         """Every GPU may be given any request that has no image yet."""
         left = tuple(sorted(self.wanted - made))
-        residents = [self._resident(gpu, run) for gpu, run in enumerate(past)]
+        residents = [self._resident(translator, gpu, run) for gpu, run in enumerate(past)]
         if left:
             prepare(runnable(self._policy), self._problem)  # not on the run's time
             self._live = LiveRun(
@@ -98,10 +98,13 @@ class PolicyDriver:
             for held in residents
         ]
 
-    def _resident(self, gpu: int, run: GpuRun) -> Adapters:
+    def _resident(self, translator: Translator, gpu: int, run: GpuRun) -> Adapters:
         """Adapters that a GPU holds at the start: as at tick 0, or as it was left."""
         site = self._problem.site
         held = site.gpus[gpu].resident
+        if run.batches:  # nobody noted when the bare model came and went
+            names = translator.adapters(ids(site, held))
+            held = frozenset(site.adapter_index[name] for name in names)
         for batch in run.batches:
             held -= {site.adapter_index[name] for name in batch.evict}
             held |= {site.adapter_index[name] for name in batch.load}

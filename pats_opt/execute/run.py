@@ -17,7 +17,7 @@ from pats_opt.execute.key import refuse_other, run_key
 from pats_opt.execute.names import file_names
 from pats_opt.execute.options import Options, adapter_files
 from pats_opt.execute.orders import Translator
-from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, TRACE, Output
+from pats_opt.execute.output import ADAPTERS, EXECUTION, IMAGES, JOURNAL, LATENTS, TRACE, Output
 from pats_opt.execute.record import Execution, GpuRun, ModelRef
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
@@ -86,21 +86,22 @@ def _refuse_in_use(folder: Path, resume: bool) -> None:
     """Raise where the folder is not for this run."""
     if not Output.in_use(folder):
         return
-    if Output.is_run(folder):
-        if not resume:
-            raise InputError(
-                "a run was begun in this folder",
-                file=str(folder),
-                mend="add --resume to go on with it, or name another folder",
-            )
-    elif not Output.is_abandoned(folder):
+    journals = [journal.read(path) for path in sorted((folder / JOURNAL).glob("*.jsonl"))]
+    idle = all(j.empty for j in journals)
+    if not Output.is_mine(folder) or (idle and any((folder / IMAGES).glob("*.png"))):
         raise InputError(
             "this folder is not empty", file=str(folder), mend="name a new or an empty one"
+        )
+    if not resume and not idle:
+        raise InputError(
+            "a run was begun in this folder",
+            file=str(folder),
+            mend="add --resume to go on with it, or name another folder",
         )
 
 
 def earlier(folder: str | Path) -> Execution | None:
-    """What the last sitting in a folder left behind; None where it left nothing that can be read."""
+    """What the last sitting in a folder left behind; None where nothing readable is there."""
     try:
         return convert(parse_json(read_bytes(Path(folder) / EXECUTION)), Execution)
     except InputError:
@@ -131,8 +132,9 @@ class _Run:
         refuse_other(self.key, self.read(), output.path)
 
     def read(self) -> list[journal.Journal | None]:
-        """The journals as they are on disk."""
-        return journal.journals(self.journals)
+        """The journals as they are on disk; those of a run that has done nothing do not count."""
+        found = journal.journals(self.journals)
+        return [None] * len(found) if all(j is None or j.empty for j in found) else found
 
     def run(self, begun: Callable[[int], None], saved: Callable[[Saved], None]) -> Outcome:
         """Do what is left, and write down all that was done."""
@@ -287,8 +289,8 @@ class _Run:
         why = "" if error is None else f"{error}; "
         count = len(self.driver.wanted)
         return UnfinishedError(
-            f"{why}{missing} of {count} images {'is' if missing == 1 else 'are'} missing; "
-            f"run it again with --resume to make them"
+            f"{why}{missing} of {count} images {'is' if missing == 1 else 'are'} missing; run it "
+            f"again with --resume to make {'it' if missing == 1 else 'them'}"
         )
 
 

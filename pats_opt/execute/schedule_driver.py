@@ -62,7 +62,7 @@ class ScheduleDriver:
         """What is left of the schedule for each GPU; None for one with nothing left."""
         del past  # a schedule says what is resident when
         self._scripts = scripts(translator, self._schedule, self._pace, made)
-        slots = max(1, *(script.slots for script in self._scripts))
+        slots = max([1, *(script.slots for script in self._scripts)])
         return [
             Outset(
                 needed=bool(script.orders),

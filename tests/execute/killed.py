@@ -1,0 +1,98 @@
+"""Executes a small schedule in processes that are killed, and prints what they leave behind.
+
+Run as ``python killed.py FOLDER MODE COUNT``, with the checkout on the path. It forks, so that a
+process costs milliseconds; the children count what they ask of the file system (open, write, fsync,
+close, rename, unlink) and kill themselves with SIGKILL before some call. A write may be torn: half
+of it is done, then comes the kill.
+
+- ``points``: at each COUNT-th call in turn, then resumed to its end
+- ``chain``: again and again at random calls, COUNT times over
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.execute.runs import makings, problem, run
+
+PATCHED = ("open", "write", "fsync", "close", "replace", "unlink")
+
+
+def kill_at(call: int) -> None:
+    """Let this process kill itself at so many calls from now; half of a write is still done."""
+    calls = 0
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*arguments: Any, **others: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                if name == "write":
+                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **others)
+
+        return do
+
+    for name in PATCHED:
+        setattr(os, name, counted(name, getattr(os, name)))
+
+
+def child(folder: Path, call: int | None) -> bool:
+    """Run, or go on, in a process of its own; whether it got to its end."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if call is not None:
+                kill_at(call)
+            status = int(run(folder, problem(6), resume=True).error is not None)
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "it failed of itself"
+    return not os.WIFSIGNALED(ended)
+
+
+def told(folder: Path, **others: Any) -> None:
+    """Print what is in the folder."""
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "images").iterdir())
+    }
+    print(json.dumps({**others, "files": files, "made": makings(folder)}), flush=True)
+
+
+def points(folder: Path, step: int) -> None:
+    """One kill at each point."""
+    call, over = 1, False
+    while not over:
+        each = folder / f"at-{call}" / "out"
+        over = child(each, call)
+        if not over:
+            assert child(each, None)
+        told(each, call=call, over=over)
+        call += step
+
+
+def chain(folder: Path, count: int) -> None:
+    """Kills until it is done."""
+    rng = random.Random(count)
+    for number in range(count):
+        each = folder / f"chain-{number}" / "out"
+        kills = 0
+        while not child(each, rng.randrange(5, 40)):
+            kills += 1
+        told(each, kills=kills)
+
+
+if __name__ == "__main__":
+    {"points": points, "chain": chain}[sys.argv[2]](Path(sys.argv[1]), int(sys.argv[3]))

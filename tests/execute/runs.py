@@ -1,0 +1,135 @@
+"""Small problems, their schedules, and executions of them with the fake engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from pats_opt import registry
+from pats_opt.execute.drivers import Driver
+from pats_opt.execute.journal import Journal, Left
+from pats_opt.execute.journal import read as read_journal
+from pats_opt.execute.options import Options
+from pats_opt.execute.policy_driver import PolicyDriver
+from pats_opt.execute.record import Pace
+from pats_opt.execute.run import Outcome, earlier, execute
+from pats_opt.execute.schedule_driver import ScheduleDriver
+from pats_opt.execute.worker import OpenEngine
+from pats_opt.files import parse_instance
+from pats_opt.plan import schedule_of
+from pats_opt.policy import Policy
+from pats_opt.problem import Problem
+from pats_opt.schedule import Schedule, SolverRef
+from pats_opt.simulate import simulate
+from pats_opt.solver import Solver
+from tests.execute.fakes import open_fake
+from tests.support.zoo import adapter, document, gpu, request
+
+#: ``a`` and ``b`` have files and are worth loading; ``base`` is the bare model.
+ADAPTERS = [adapter("a", 0.01, 0.1), adapter("b", 0.01, 0.1), adapter("base")]
+
+
+def problem(count: int = 6, gpus: int = 1, **others: Any) -> Problem:
+    """Requests of 2 to 4 steps for three adapters in turn, a tick and a step of 10 ms."""
+    requests = [
+        request(
+            f"r{i}",
+            steps=2 + i % 3,
+            adapter=("a", "b", "base")[i % 3],
+            demand={"vram_gib": 3.0},
+            arrival_s=0.01 * i,
+            prompt=f"a corgi, {i}",
+            seed=i,
+        )
+        for i in range(count)
+    ]
+    return of(*requests, gpus=[gpu(f"gpu-{g}", ()) for g in range(gpus)], **others)
+
+
+def of(*requests: dict[str, Any], **others: Any) -> Problem:
+    """A problem of these requests, with the adapters above."""
+    settings = {
+        "adapters": ADAPTERS,
+        "tick_s": 0.01,
+        "switching": {"max_resident": 2},
+        "service": {"kind": "steps", "step_s": {"base": 0.01, "per_sample": 0.0}},
+        "gpus": [gpu(resident=())],
+    }
+    text = json.dumps(document(*requests, **{**settings, **others}))
+    return Problem(parse_instance(text))
+
+
+def schedule(problem: Problem, policy: str = "fifo") -> Schedule:
+    """What a policy makes of a problem in the simulator; the same each time."""
+    done = simulate(problem, policy_of(policy))
+    return schedule_of(problem, done.plan, SolverRef(name=policy))
+
+
+def policy_of(spec: str) -> Policy:
+    """A policy by name."""
+    made = registry.make(spec)
+    assert not isinstance(made, Solver)
+    return made
+
+
+def options(folder: Path, problem: Problem, **others: Any) -> Options:
+    """The usual ones; the adapters' files are made beside the output folder."""
+    files = folder.parent / "adapters"
+    files.mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        (files / f"{name}.safetensors").write_text(name)
+    devices = ("cpu",) * len(problem.site.gpus)
+    return replace(Options(adapters=str(files), devices=devices), **others)
+
+
+def run(
+    folder: Path,
+    problem: Problem,
+    driver: Driver | None = None,
+    *,
+    resume: bool = False,
+    engine: OpenEngine = open_fake,
+    **others: Any,
+) -> Outcome:
+    """Execute, by default the schedule of ``fifo``."""
+    chosen = options(folder, problem, **others)
+    driver = driver or ScheduleDriver(problem, schedule(problem), chosen.pace)
+    return execute(problem, driver, chosen, folder, resume=resume, open_engine=engine)
+
+
+def run_live(
+    folder: Path,
+    problem: Problem,
+    policy: str | Policy = "fifo",
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    **others: Any,
+) -> Outcome:
+    """Execute a policy live."""
+    chosen = policy_of(policy) if isinstance(policy, str) else policy
+    driver = PolicyDriver(problem, chosen, seed, earlier(folder) if resume else None)
+    return run(folder, problem, driver, resume=resume, **{"pace": Pace.SCHEDULE, **others})
+
+
+def journals(folder: Path) -> list[Journal]:
+    """The journals of a folder."""
+    return [read_journal(path) for path in sorted((folder / "journal").glob("*.jsonl"))]
+
+
+def makings(folder: Path) -> dict[str, int]:
+    """How often each request's image was made, by the journals."""
+    counts: dict[str, int] = {}
+    for journal in journals(folder):
+        for line in journal.lines:
+            if isinstance(line, Left) and line.member.image:
+                counts[line.member.id] = counts.get(line.member.id, 0) + 1
+    return counts
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """What is in the images' folder."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "images").iterdir())}
