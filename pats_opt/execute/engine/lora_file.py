@@ -18,6 +18,9 @@ COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
+#: How diffusers names kohya's alphas: after the matrix they came with.
+_ALPHA = ".lora_A.weight.alpha"
+
 
 class Delta(Struct, frozen=True):
     """What an adapter adds to one layer: ``scale * up @ down`` (tensors on the CPU)."""
@@ -48,7 +51,8 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
             file=path,
             mend="convert it to .safetensors",
         )
-    state, alphas, metadata = _translated(path, pipeline)
+    state, metadata = _translated(path, pipeline)
+    alphas = {k: float(state.pop(k)) for k in sorted(state) if k.endswith(_ALPHA)}
     deltas: Deltas = {}
     modules = {
         name: dict(getattr(pipeline, name).named_modules())
@@ -73,15 +77,16 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
             raise _misfit(path, key, "the model has no such layer")
         down, up = state[key], state[stem + _UP]
         _check_shapes(path, key, inside[name], down, up)
-        alpha = _alpha(alphas or {}, metadata or {}, component, stem, float(down.shape[0]))
+        alpha = alphas.get(stem + _ALPHA, _stored_alpha(metadata, component, stem))
+        alpha = float(down.shape[0]) if alpha is None else alpha
         deltas[component, name] = Delta(down, up, alpha / float(down.shape[0]))
     if not deltas:
         raise InputError("this file holds no LoRA layer", file=path, mend="name another file")
     return deltas
 
 
-def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The file in peft's names, its alphas, and the configuration it carries."""
+def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The file in peft's names, alphas among them, and the configuration it carries."""
     from diffusers.utils import (
         convert_state_dict_to_diffusers,
         convert_state_dict_to_peft,
@@ -98,6 +103,7 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
                 dict(raw), unet_config=pipeline.unet.config, return_lora_metadata=True
             )
             metadata = metadata or _metadata(path)
+            state = {**state, **(alphas or {})}  # translated alike
             parts = {name: _part(state, name) for name in COMPONENTS}
             strange = set(state) - {f"{n}.{k}" for n, part in parts.items() for k in part}
             if strange:
@@ -120,7 +126,7 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
         raise InputError(
             f"this adapter cannot be read ({reason})", file=path, mend="get the file again"
         ) from None
-    return translated, alphas or {}, metadata or {}
+    return translated, metadata
 
 
 def _part(state: dict[str, Any], component: str) -> dict[str, Any]:
@@ -140,20 +146,15 @@ def _metadata(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _alpha(
-    alphas: dict[str, Any], metadata: dict[str, Any], component: str, stem: str, rank: float
-) -> float:
-    """LoRA's alpha of one layer: kohya's, the stored configuration's, else the rank."""
-    for key in (f"{stem}.alpha", stem.removeprefix(f"{component}.") + ".alpha"):
-        if key in alphas:
-            return float(alphas[key])
+def _stored_alpha(metadata: dict[str, Any], component: str, stem: str) -> float | None:
+    """LoRA's alpha of one layer in the configuration that diffusers stores; None without one."""
     name = stem.removeprefix(f"{component}.")
     pattern = metadata.get(f"{component}.alpha_pattern") or {}
     for key, value in pattern.items():
         if name == key or name.endswith(f".{key}"):
             return float(value)
     stored = metadata.get(f"{component}.lora_alpha")
-    return rank if stored is None else float(stored)
+    return None if stored is None else float(stored)
 
 
 def _check_shapes(path: str, key: str, module: Any, down: Any, up: Any) -> None:
