@@ -9,8 +9,11 @@ import click
 
 from pats_opt.cli import common
 from pats_opt.cli.recipe import sizes, steps
+from pats_opt.perceptual import METRICS
 
 if TYPE_CHECKING:
+    from pats_opt.profiling.plan import Plan
+    from pats_opt.profiling.refit import Fit
     from pats_opt.profiling.run import Outcome
 
 #: What ``tiny`` images are divided by where nothing is said: it is made for a CPU.
@@ -38,6 +41,14 @@ def _batch_sizes(text: str) -> tuple[int, ...]:
     if min(found) < 1:
         raise ValueError(text)
     return tuple(sorted(found))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Step counts, rising."""
+    found = sorted(set(steps(text)))
+    if found and found[0] < 1:
+        raise ValueError(text)
+    return tuple(found)
 
 
 def _pixels(text: str) -> tuple[tuple[int, int], ...]:
@@ -128,6 +139,59 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     metavar="X",
     help="Classifier-free guidance; up to 1 for none.",
 )
+@click.option("--quality", is_flag=True, help="Also compare images by step count; needs --prompts.")
+@click.option(
+    "--prompts",
+    type=common.FILE,
+    metavar="FILE",
+    help="Prompts: one a line, or CSV, TSV or JSON lines with 'prompt' and maybe 'complexity'.",
+)
+@click.option(
+    "--quality-steps",
+    default="5,10,15,20,25,30,35,40,45,50,55",
+    show_default=True,
+    metavar="N,...",
+    callback=_listed(_counts),
+    help="Step counts to compare with the full one.",
+)
+@click.option(
+    "--full", type=click.IntRange(2), default=60, show_default=True, help="The full step count."
+)
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Images of a prompt, with seeds 0, 1, ...",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(METRICS),
+    help="What to compare with; may be repeated [the best there is].",
+)
+@click.option(
+    "--lpips-weights",
+    type=common.FILE,
+    metavar="FILE",
+    help="AlexNet's weights for LPIPS [torch's folder of checkpoints].",
+)
+@click.option(
+    "--refit",
+    "refit_table",
+    type=common.FILE,
+    metavar="TABLE",
+    help="Measure nothing; fit the quality model to this table and write it to -o.",
+)
+@click.option(
+    "--converged",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.97,
+    show_default=True,
+    metavar="Q",
+    help="With --refit: the quality that counts as converged.",
+)
 @common.time_limit_option
 @common.seed_option
 @click.option("--name", metavar="TEXT", help="The profile's name [that of its file].")
@@ -154,11 +218,20 @@ def command(
     memory_from: str | None,
     shrink: int | None,
     guidance: float,
+    quality: bool,
+    prompts: str | None,
+    quality_steps: tuple[int, ...],
+    full: int,
+    images: int,
+    metrics: tuple[str, ...],
+    lpips_weights: str | None,
+    refit_table: str | None,
+    converged: float,
     time_limit: float | None,
     seed: int,
     name: str | None,
     as_json: bool,
-    output: str,
+    output: str | None,
 ) -> None:
     r"""Measure step time, memory and switching here, as a profile for generate and import.
 
@@ -169,7 +242,18 @@ def command(
 
     Beside the profile are the measurements (the same name, .json) and switching_cost.csv. Every
     part is kept as soon as it is measured: the same command goes on from there.
+
+    With --quality, images of every prompt at every step count are compared with those of the full
+    count; sdxl_step_quality_METRIC.csv and quality.toml go to generate's --quality-table and
+    --config.
     """
+    from pats_opt.errors import InputError
+
+    if refit_table is not None:
+        _refit(refit_table, converged, output, as_json)
+        return
+    if output is None:
+        raise InputError("nowhere to write to", mend="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import default_device, open_engine
     from pats_opt.profiling.plan import Plan
     from pats_opt.profiling.run import Job, run
@@ -186,6 +270,10 @@ def command(
         shrink=shrink or (TINY_SHRINK if model == "tiny" else 1),
         seed=seed,
     )
+    if quality:
+        plan = _with_quality(plan, prompts, quality_steps, full, images, metrics, lpips_weights)
+    elif prompts is not None or metrics:
+        raise InputError("--prompts and --metric need --quality", mend="add it")
     job = Job(
         output=path,
         plan=plan,
@@ -206,6 +294,57 @@ def command(
         _print(outcome)
 
 
+def _with_quality(
+    plan: Plan,
+    prompts: str | None,
+    counts: tuple[int, ...],
+    full: int,
+    images: int,
+    metrics: tuple[str, ...],
+    weights: str | None,
+) -> Plan:
+    """The plan with the images to compare.
+
+    Raises:
+        InputError: There are no prompts, or no metric can be used.
+    """
+    from msgspec.structs import replace
+
+    from pats_opt.errors import InputError
+    from pats_opt.perceptual import choose
+    from pats_opt.profiling.plan import QualityPlan
+    from pats_opt.profiling.prompts import read_prompts
+
+    if prompts is None:
+        raise InputError("--quality needs prompts", mend="add --prompts FILE")
+    chosen = choose(metrics, min(plan.shrunk(plan.reference)), weights)
+    asked = QualityPlan(
+        prompts=read_prompts(prompts),
+        steps=tuple(n for n in counts if n < full),
+        full=full,
+        images=images,
+        metrics=tuple(chosen),
+        weights=weights,
+    )
+    return replace(plan, quality=asked)
+
+
+def _refit(table: str, converged: float, output: str | None, as_json: bool) -> None:
+    """Fit the quality model to a table, tell how well, and write it."""
+    from pats_opt.files import write_bytes
+    from pats_opt.profiling.refit import as_recipe, refit
+
+    found = refit(table, converged)
+    if output is not None:
+        write_bytes(output, as_recipe(found).encode())
+    if as_json:
+        common.print_json(_fit_document(found))
+        return
+    _print_fit(found)
+    if output is not None:
+        click.echo(f"written to {output}", err=True)
+
+
 def _target(output: str) -> Path:
     """The profile's file: as named, or ``profile.toml`` in a folder."""
     path = Path(output)
@@ -221,7 +360,20 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "missing": outcome.missing,
         "seconds": outcome.raw.seconds,
         "files": outcome.files,
+        "fit": None if outcome.fit is None else _fit_document(outcome.fit),
     }
+
+
+def _fit_document(found: Fit) -> dict[str, Any]:
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(found)
+    document["residuals"] = [
+        {"complexity": level, "steps": steps, "residual": residual}
+        for level, by_steps in found.residuals.items()
+        for steps, residual in by_steps.items()
+    ]
+    return document
 
 
 def _print(outcome: Outcome) -> None:
@@ -234,10 +386,44 @@ def _print(outcome: Outcome) -> None:
     click.echo("step, s     " + ", ".join(f"{n}: {number(s)}" for n, s in medians.items()))
     loads = [f"{tier} {number(load.median)}" for tier, load in profile.load.tiers.items()]
     click.echo(f"switch, s   resident {number(profile.load.activate_s)}, " + ", ".join(loads))
-    first, *rest = (f"{key:<11} {text}" for key, text in profile.sources.items())
-    for line in (first, *rest):
-        click.echo(line)
+    for key, text in profile.sources.items():
+        click.echo(f"{key:<11} {text}")
+    if outcome.fit is not None:
+        _print_fit(outcome.fit)
     for path in outcome.files:
         click.echo(f"written to {path}", err=True)
     if outcome.missing:
         click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
+
+
+def _print_fit(found: Fit) -> None:
+    """The fitted quality model for people, and what speaks against it."""
+    from statistics import mean
+
+    from pats_opt.wording import number, percent
+
+    quality = found.quality
+    click.echo(
+        f"quality     {percent(quality.converged)} after {number(quality.simple_steps)} steps "
+        f"(simple prompts) to {number(quality.complex_steps)} (complex ones)"
+    )
+    click.echo(
+        f"fit         {found.points} points, residuals: rms {number(found.rms, 3)}, largest "
+        f"{number(found.worst, 3)}; {percent(found.explained)} of the variance explained; "
+        f"20 and 50 steps would leave rms {number(found.default_rms, 3)}"
+    )
+    counts = sorted({steps for by_steps in found.residuals.values() for steps in by_steps})
+    means = [mean(r[n] for r in found.residuals.values() if n in r) for n in counts]
+    told = ", ".join(f"{n}: {value:+.3f}" for n, value in zip(counts, means, strict=True))
+    click.echo(f"by steps    mean residual {told}")
+    if found.one_level:
+        click.echo("complexity  one only, so both ends are the same")
+    if found.falls:
+        worst = max(found.falls, key=lambda fall: fall.by)
+        click.echo(
+            f"monotone    no: quality falls {len(found.falls)} times with more steps, most by "
+            f"{number(worst.by, 3)} from {worst.fewer} to {worst.steps} steps at complexity "
+            f"{worst.complexity:g}"
+        )
+    else:
+        click.echo("monotone    yes: more steps are never worse")

@@ -25,7 +25,7 @@ from pats_opt.errors import InputError
 from pats_opt.perceptual import deep, plain
 from pats_opt.perceptual.metric import Metric
 
-__all__ = ["METRICS", "Metric", "available", "open_metrics"]
+__all__ = ["METRICS", "Metric", "available", "choose", "open_metrics"]
 
 #: Metrics in order of preference: what opens each.
 METRICS: dict[str, type[Metric]] = {
@@ -51,32 +51,29 @@ def available(pixels: int, weights: str | None = None) -> list[str]:
     ]
 
 
-def open_metrics(
-    names: Sequence[str], pixels: int, device: str, weights: str | None = None
-) -> list[Metric]:
-    """Open metrics; where none are named, the best one that can be used.
+def choose(names: Sequence[str], pixels: int, weights: str | None = None) -> list[str]:
+    """The metrics to use; where none are named, the best one that can be used.
 
-    Without a learned metric that is all of MS-SSIM (or SSIM) and FLIP, since neither is as good.
+    Without a learned metric that is both MS-SSIM (SSIM for small images) and FLIP, since neither is
+    as good.
 
     Args:
         names: Of :data:`METRICS`; the first is the one that quality is made of.
         pixels: The smaller side of the images.
-        device: A torch device for those that use torch.
         weights: As in :func:`available`.
 
     Raises:
         InputError: A metric is unknown, or lacks its package, its weights or pixels; naming the
             mend.
     """
-    if weights is not None and (reason := deep.Lpips.missing(weights)) is not None:
+    if weights is not None and (reason := METRICS["lpips"].missing(weights)) is not None:
         raise InputError(reason, place="--lpips-weights", mend="name AlexNet's .pth file")
-    chosen = list(names) or _best(available(pixels, weights))
+    chosen = list(dict.fromkeys(names)) or _best(available(pixels, weights))
     if not chosen:
         raise InputError(
             f"there is no metric for images of {pixels} pixels",
             mend="install one: pip install stlpips-pytorch, or torchmetrics, or flip-evaluator",
         )
-    opened: list[Metric] = []
     for name in chosen:
         kind = METRICS.get(name)
         if kind is None:
@@ -90,8 +87,21 @@ def open_metrics(
                 f"{name} needs images of {kind.smallest} pixels or more, not {pixels}",
                 mend="make larger images, or choose another --metric",
             )
-        opened.append(kind(device, weights))
-    return opened
+    return chosen
+
+
+def open_metrics(names: Sequence[str], device: str, weights: str | None = None) -> list[Metric]:
+    """Open metrics that :func:`choose` gave.
+
+    Args:
+        names: Of :data:`METRICS`.
+        device: A torch device for those that use torch.
+        weights: As in :func:`available`.
+
+    Raises:
+        InputError: Weights cannot be read.
+    """
+    return [METRICS[name](device, weights) for name in names]
 
 
 def _best(usable: list[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Iterator
 
@@ -31,12 +33,24 @@ class QualityPlan(Struct, frozen=True, kw_only=True):
         steps: Step counts below the full one.
         full: The step count that the others are compared with.
         images: Seeds of each prompt.
+        metrics: What to compare with; quality is made of the first.
+        weights: AlexNet's file for LPIPS; None to look in torch's folder.
     """
 
     prompts: tuple[Prompt, ...]
     steps: tuple[int, ...]
     full: int
-    images: int = 1
+    images: int
+    metrics: tuple[str, ...]
+    weights: str | None = None
+
+    def views(self) -> Iterator[tuple[str, Prompt, int]]:
+        """Prompts and seeds, each with the key of its part; what is made of them is in the key."""
+        for prompt in self.prompts:
+            made_of = json.dumps([prompt.text, self.steps, self.full, self.metrics])
+            digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+            for seed in range(self.images):
+                yield f"images/{digest}/{seed}", prompt, seed
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ class Asked(Document, frozen=True, kw_only=True):
     Attributes:
         device: The torch device.
         memory_gib: The bound that was set on its memory, if one was.
+        width: Of the images that are timed.
         shrink: Widths and heights were divided by this; sizes are noted as they were asked for.
         slots: Adapters resident at a time.
     """
@@ -36,6 +37,8 @@ class Asked(Document, frozen=True, kw_only=True):
     dtype: str
     guidance: float
     memory_gib: float | None = None
+    width: int
+    height: int
     shrink: int = 1
     slots: int
     adapters: tuple[AdapterFile, ...]
@@ -114,6 +117,7 @@ class Image(Document, frozen=True, kw_only=True):
     """One image's distance to that of the full step count, with the same prompt and seed.
 
     Attributes:
+        full: The full step count.
         scores: By metric, as each is defined (some are distances, some similarities).
         seconds: Its share of its batch's steps, and its decoding.
         file: Where it was kept, relative to the document.
@@ -123,6 +127,7 @@ class Image(Document, frozen=True, kw_only=True):
     complexity: float
     seed: int
     steps: int
+    full: int
     scores: dict[str, float]
     seconds: Seconds
     file: str

@@ -11,18 +11,25 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from pats_opt.errors import InputError
 from pats_opt.execute.work import Engine, Settings
 from pats_opt.files import refuse_unwritable, write_bytes
 from pats_opt.generate.profile import Profile
+from pats_opt.perceptual import METRICS
 from pats_opt.profiling import tables
 from pats_opt.profiling.adapters import adapters_of, describe
-from pats_opt.profiling.plan import Plan
+from pats_opt.profiling.plan import Plan, QualityPlan
 from pats_opt.profiling.record import Asked, Raw
+from pats_opt.profiling.refit import Fit, as_recipe, refit
 from pats_opt.profiling.sitting import IncompleteError, Sitting
 from pats_opt.profiling.store import Store
+from pats_opt.profiling.viewing import Viewing
 from pats_opt.profiling.write import make_profile, profile_toml
 
 _log = logging.getLogger(__name__)
+
+#: The fitted quality model, for ``generate --config``.
+FITTED = "quality.toml"
 
 #: Adapters resident at a time while measuring: two, to switch between.
 SLOTS = 2
@@ -64,12 +71,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     Attributes:
         files: What was written.
         missing: Parts that were not measured, in words.
+        fit: The quality model fitted to the images, where there are enough.
     """
 
     profile: Profile
     raw: Raw
     files: list[str]
     missing: list[str]
+    fit: Fit | None = None
 
 
 def run(
@@ -107,7 +116,12 @@ def run(
             slots=SLOTS,
             memory_gib=job.memory_gib,
         )
-        sitting = Sitting(job.plan, store, settings, opener, clock, time_limit=job.time_limit)
+        images = job.output.with_name(f"{job.output.stem}-images")
+        quality = job.plan.quality
+        viewer = Viewing(job.plan, quality, job.device, images) if quality else None
+        sitting = Sitting(
+            job.plan, store, settings, opener, clock, time_limit=job.time_limit, viewer=viewer
+        )
         missing = sitting.run()
     return _written(job, store.raw, missing)
 
@@ -119,6 +133,8 @@ def _asked(job: Job, files: dict[str, str]) -> Asked:
         dtype=job.dtype,
         guidance=job.guidance,
         memory_gib=job.memory_gib,
+        width=job.plan.reference[0],
+        height=job.plan.reference[1],
         shrink=job.plan.shrink,
         slots=SLOTS,
         adapters=describe(files),
@@ -128,10 +144,15 @@ def _asked(job: Job, files: dict[str, str]) -> Asked:
 def _written(job: Job, raw: Raw, missing: list[str]) -> Outcome:
     """Write the tables, then the profile, which needs the most."""
     folder, files = job.output.parent, [str(job.raw_path)] if raw.done else []
+
+    def write(name: str, text: str) -> str:
+        write_bytes(folder / name, text.encode())
+        files.append(str(folder / name))
+        return files[-1]
+
     if raw.switches:
-        path = folder / tables.SWITCHING
-        write_bytes(path, tables.switching_csv(raw).encode())
-        files.append(str(path))
+        write(tables.SWITCHING, tables.switching_csv(raw))
+    fitted = _quality(job.plan.quality, raw, write) if job.plan.quality else None
     try:
         profile = make_profile(
             raw,
@@ -142,11 +163,35 @@ def _written(job: Job, raw: Raw, missing: list[str]) -> Outcome:
             missing=missing,
         )
     except IncompleteError as error:
-        raise IncompleteError(
-            f"{error} ({'; '.join(missing)})" if missing else str(error)
-        ) from None
-    write_bytes(job.output, profile_toml(profile).encode())
-    return Outcome(profile=profile, raw=raw, files=[str(job.output), *files], missing=missing)
+        todo = f" ({'; '.join(missing)})" if missing else ""
+        raise IncompleteError(f"{error}{todo}") from None
+    write(job.output.name, profile_toml(profile))
+    return Outcome(profile=profile, raw=raw, files=files[::-1], missing=missing, fit=fitted)
+
+
+def _quality(plan: QualityPlan, raw: Raw, write: Callable[[str, str], str]) -> Fit | None:
+    """Write the table of quality and, where it is enough for one, the fitted model."""
+    texts, counts = {p.text for p in plan.prompts}, {*plan.steps, plan.full}
+    images = [
+        image
+        for image in raw.images
+        if image.prompt in texts
+        and image.steps in counts
+        and image.full == plan.full
+        and image.seed < plan.images
+        and set(plan.metrics) <= set(image.scores)
+    ]
+    if not images:
+        return None
+    metric = plan.metrics[0]
+    similarity = METRICS[metric].similarity
+    path = write(tables.quality_name(metric), tables.quality_csv(images, metric, similarity))
+    try:
+        fitted = refit(path)
+    except InputError:
+        return None  # fewer than two step counts below the full one
+    write(FITTED, as_recipe(fitted))
+    return fitted
 
 
 def host_gib() -> float:

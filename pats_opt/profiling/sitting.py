@@ -29,7 +29,11 @@ class Viewer(Protocol):
     """Makes the images of one prompt and seed and compares them."""
 
     def __call__(self, engine: Engine, prompt: Prompt, seed: int) -> list[Image]:
-        """Every step count's distance to the full one."""
+        """Every step count's distance to the full one.
+
+        Raises:
+            ImageError: One could not be made.
+        """
         ...
 
 
@@ -37,6 +41,10 @@ class IncompleteError(PatsError):
     """Measuring ended before a profile could be written."""
 
     exit_code = 4
+
+
+class ImageError(PatsError):
+    """An image of the quality measurement could not be made."""
 
 
 class _OutOfTimeError(Exception):
@@ -105,21 +113,27 @@ class Sitting:
     def _disk(self) -> None:
         """Switching from disk; then images, for which the tier does not matter."""
         timed = [p for p in self._timed(("disk",)) if not self._store.has(p.key)]
-        views = [v for v in _views(self._plan) if not self._store.has(v[0])]
-        if not timed and not (views and self._viewer):
+        quality = self._plan.quality
+        views = [v for v in quality.views() if not self._store.has(v[0])] if quality else []
+        if not timed and not views:
             return
         with self._bench("disk") as bench:
             for i, part in enumerate(timed):
                 self._time(bench, part, timed[i:])
-            for done, (key, prompt, seed) in enumerate(views):
-                if self._viewer is None:
-                    break
+            for i, (key, prompt, seed) in enumerate(views, 1):
                 self._in_time()
                 began = self._clock()
-                self._store.keep(key, *self._viewer(bench.engine, prompt, seed))
+                try:
+                    self._store.keep(key, *self._view(bench.engine, prompt, seed))
+                except ImageError as error:
+                    _log.warning("%s: %s", key, error)
                 seconds = self._clock() - began
-                left = (len(views) - done - 1) * seconds
+                left = (len(views) - i) * seconds
                 _log.info("%s: %.1f s, about %.0f s left for images", key, seconds, left)
+
+    def _view(self, engine: Engine, prompt: Prompt, seed: int) -> list[Image]:
+        assert self._viewer is not None  # given with every plan that has images
+        return self._viewer(engine, prompt, seed)
 
     def _timed(self, places: tuple[str, ...]) -> Iterator[Timed]:
         """Parts to time on one engine; the batches belong to the first."""
@@ -236,21 +250,12 @@ def missing(plan: Plan, raw: Raw, adapters: Sequence[str]) -> list[str]:
         for width, height in plan.sizes
         if _memory_key((width, height)) not in done
     ]
-    views = sum(key not in done for key, _, _ in _views(plan))
+    views = sum(key not in done for key, _, _ in plan.quality.views()) if plan.quality else 0
     return told + ([f"images of {views} prompts and seeds"] if views else [])
 
 
 def _memory_key(size: tuple[int, int]) -> str:
     return f"memory/{size[0]}x{size[1]}"
-
-
-def _views(plan: Plan) -> Iterator[tuple[str, Prompt, int]]:
-    """Prompts and seeds of the quality measurement, with the key of each."""
-    if plan.quality is None:
-        return
-    for i, prompt in enumerate(plan.quality.prompts):
-        for seed in range(plan.quality.images):
-            yield f"images/{i}/{seed}", prompt, seed
 
 
 def _batches(raw: Raw, size: tuple[int, int]) -> Iterator[Batch]:

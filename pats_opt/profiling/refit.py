@@ -1,0 +1,180 @@
+"""Fitting the quality model to a measured table.
+
+The model of :class:`pats_opt.generate.quality.Quality` is ``1 - exp(-k * steps / N(c))`` with
+``k = -log(1 - converged)`` and N(c) linear in the complexity c. So only N / k can be learned from
+data: ``converged`` is what one chooses to call converged, and is given; ``simple_steps`` and
+``complex_steps`` are fitted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct
+
+from pats_opt.errors import InputError
+from pats_opt.generate.quality import Quality, QualityTable, read_table
+
+#: Steps between which N(0) and N(1) are sought.
+RANGE = (0.5, 5000.0)
+
+#: Points of the grid on each axis, and how often it is laid anew around the best one.
+_POINTS, _ZOOMS = 33, 12
+
+
+class Fall(Struct, frozen=True):
+    """Where more steps were worse."""
+
+    complexity: float
+    steps: int
+    fewer: int
+    by: float
+
+
+class Fit(Struct, frozen=True, kw_only=True):
+    """A fitted model and how well it fits.
+
+    Attributes:
+        quality: The model.
+        points: Rows it was fitted to, those of one complexity and step count averaged.
+        rms: Root of the mean squared residual.
+        worst: The largest residual.
+        explained: Share of the variance explained; below 0 where a constant would do better.
+        default_rms: The same of the documents' premise (20 and 50 steps).
+        residuals: Measured less fitted, by complexity and steps.
+        falls: Where quality fell with more steps.
+        one_level: Whether the table knows a single complexity, so that both ends are the same.
+    """
+
+    quality: Quality
+    points: int
+    rms: float
+    worst: float
+    explained: float
+    default_rms: float
+    residuals: dict[float, dict[int, float]]
+    falls: tuple[Fall, ...]
+    one_level: bool
+
+
+def refit(path: str, converged: float = 0.97) -> Fit:
+    """Fit the model to a table as ``--quality-table`` takes it.
+
+    The full step count is left out where its images are at no distance, that is where they were
+    compared with themselves.
+
+    Args:
+        path: The CSV file.
+        converged: The quality at which a prompt is called converged.
+
+    Raises:
+        InputError: The file is no such table, or has too few rows.
+    """
+    return fit(read_table(path), converged, path)
+
+
+def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> Fit:
+    """Fit the model to a table; see :func:`refit`."""
+    curves = {level: dict(points) for level, points in table.curves}
+    full = max(steps for points in curves.values() for steps in points)
+    if all(points.get(full, 1.0) == 1.0 for points in curves.values()):
+        curves = {
+            level: {steps: q for steps, q in points.items() if steps != full}
+            for level, points in curves.items()
+        }
+    rows = [(s, level, q) for level, points in curves.items() for s, q in points.items()]
+    if len({steps for steps, _, _ in rows}) < 2:
+        raise InputError(
+            "there are too few step counts to fit to",
+            file=name,
+            mend="measure at least two below the full one",
+        )
+    steps, levels, measured = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    one_level = len(set(levels)) == 1
+    simple, complex_ = _search(steps, levels, measured, converged, one_level)
+    quality = Quality(
+        simple_steps=float(f"{simple:.4g}"),
+        complex_steps=float(f"{complex_:.4g}"),
+        converged=converged,
+    )
+    left = measured - _model(steps, levels, quality)
+    variance = float(((measured - measured.mean()) ** 2).sum())
+    residuals: dict[float, dict[int, float]] = defaultdict(dict)
+    for (s, level, _), residual in zip(rows, left, strict=True):
+        residuals[level][s] = float(residual)
+    return Fit(
+        quality=quality,
+        points=len(rows),
+        rms=_rms(left),
+        worst=float(np.abs(left).max()),
+        explained=1.0 - float((left**2).sum()) / variance if variance else 0.0,
+        default_rms=_rms(measured - _model(steps, levels, Quality())),
+        residuals=dict(residuals),
+        falls=_falls(curves),
+        one_level=one_level,
+    )
+
+
+def _search(
+    steps: np.ndarray, levels: np.ndarray, measured: np.ndarray, converged: float, one_level: bool
+) -> tuple[float, float]:
+    """Least squares over both ends: a grid over their logarithms that zooms in on its best point.
+
+    It needs no start and cannot leave its bounds; each grid keeps the neighbours of the best point.
+    """
+    k = -np.log1p(-converged)
+    low = np.full(2, np.log(RANGE[0]))
+    high = np.full(2, np.log(RANGE[1]))
+    best = low
+    for _ in range(_ZOOMS):
+        axes = [np.linspace(a, b, _POINTS) for a, b in zip(low, high, strict=True)]
+        simple, hard = np.meshgrid(*axes, indexing="ij")
+        if one_level:
+            simple = hard = axes[0][:, None]
+        needed = np.exp(simple)[..., None] * (1 - levels) + np.exp(hard)[..., None] * levels
+        error = ((measured - 1.0 + np.exp(-k * steps / needed)) ** 2).sum(axis=-1)
+        at = np.unravel_index(int(error.argmin()), error.shape)
+        best = np.array([simple[at], hard[at]])
+        half = (high - low) / (_POINTS - 1) * 2
+        low = np.maximum(best - half, np.log(RANGE[0]))
+        high = np.minimum(best + half, np.log(RANGE[1]))
+    return float(np.exp(best[0])), float(np.exp(best[1]))
+
+
+def _model(steps: np.ndarray, levels: np.ndarray, quality: Quality) -> np.ndarray:
+    return np.array([quality(int(s), float(level)) for s, level in zip(steps, levels, strict=True)])
+
+
+def _rms(residuals: np.ndarray) -> float:
+    return float(np.sqrt((residuals**2).mean()))
+
+
+def _falls(curves: Mapping[float, Mapping[int, float]]) -> tuple[Fall, ...]:
+    """Every step count that is worse than the best of fewer steps."""
+    found = []
+    for level, points in curves.items():
+        best_at, best = 0, -1.0
+        for steps, quality in sorted(points.items()):
+            if quality < best - 1e-9:
+                found.append(Fall(level, steps, best_at, best - quality))
+            else:
+                best_at, best = steps, quality
+    return tuple(found)
+
+
+def as_recipe(found: Fit) -> str:
+    """The fitted model as the recipe file that ``generate --config`` takes."""
+    from pats_opt.profiling import toml
+
+    quality = found.quality
+    return toml.dump(
+        {
+            "quality": {
+                "simple_steps": quality.simple_steps,
+                "complex_steps": quality.complex_steps,
+                "converged": quality.converged,
+            }
+        }
+    )

@@ -1,0 +1,101 @@
+"""Images of one prompt and seed at every step count, compared with the full one."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pats_opt.execute.images import describe, encode
+from pats_opt.execute.record import Phase
+from pats_opt.execute.work import Engine, Finished, Member, Ran
+from pats_opt.files import write_bytes
+from pats_opt.perceptual import Metric, open_metrics
+from pats_opt.profiling.plan import Plan, Prompt, QualityPlan
+from pats_opt.profiling.record import Image
+from pats_opt.profiling.sitting import ImageError
+
+
+class Viewing:
+    """Makes and compares the images; see :class:`pats_opt.profiling.sitting.Viewer`.
+
+    All step counts of a prompt and seed are one batch, whose members leave as they are done; images
+    do not depend on their neighbours.
+
+    Args:
+        plan: What to make.
+        quality: The images of it.
+        device: A torch device for the metrics.
+        folder: Where images are kept; their names are relative to the folder it is in.
+    """
+
+    def __init__(self, plan: Plan, quality: QualityPlan, device: str, folder: Path) -> None:
+        self._quality, self._device, self._folder = quality, device, folder
+        self._size = plan.shrunk(plan.reference)
+
+    @cached_property
+    def _metrics(self) -> list[Metric]:
+        """Opened when they are needed, after the device's memory was measured."""
+        return open_metrics(self._quality.metrics, self._device, self._quality.weights)
+
+    def __call__(self, engine: Engine, prompt: Prompt, seed: int) -> list[Image]:
+        """Every step count's image against the full one, the full one's own included.
+
+        Raises:
+            ImageError: One could not be made.
+        """
+        members = [
+            self._member(prompt, seed, steps)
+            for steps in sorted({*self._quality.steps, self._quality.full})
+        ]
+        finished: list[Finished] = []
+        ran = engine.run(members, finished.append)
+        pictures = {}
+        for done in finished:
+            if done.error is not None:
+                raise ImageError(f"an image of {done.member.steps} steps failed: {done.error}")
+            pictures[done.member.id] = done.picture
+        reference = pictures[members[-1].id]
+        return [
+            self._compared(member, prompt, reference, pictures[member.id], ran)
+            for member in members
+        ]
+
+    def _member(self, prompt: Prompt, seed: int, steps: int) -> Member:
+        number = self._quality.prompts.index(prompt)
+        return Member(
+            id=f"{number:03d}-{seed}-{steps:03d}",
+            option=0,
+            adapter=None,
+            prompt=prompt.text,
+            negative_prompt="",
+            seed=seed,
+            width=self._size[0],
+            height=self._size[1],
+            steps=steps,
+        )
+
+    def _compared(
+        self, member: Member, prompt: Prompt, reference: Any, picture: Any, ran: Ran
+    ) -> Image:
+        file = self._folder / f"{member.id}.png"
+        write_bytes(file, encode(picture, describe(member, {})))
+        return Image(
+            prompt=prompt.text,
+            complexity=prompt.complexity,
+            seed=member.seed,
+            steps=member.steps,
+            full=self._quality.full,
+            scores={metric.name: metric(reference, picture) for metric in self._metrics},
+            seconds=_share_s(member, ran),
+            file=f"{self._folder.name}/{file.name}",
+        )
+
+
+def _share_s(member: Member, ran: Ran) -> float:
+    """A member's share of its batch's steps, and its decoding."""
+    return sum(
+        span.seconds / (span.n if span.phase is Phase.STEP else 1)
+        for span in ran.spans
+        if span.phase in (Phase.STEP, Phase.DECODE) and member.id in span.ids
+    )
