@@ -336,5 +336,22 @@ def test_loads_of_several_adapters_in_one_span_are_shared_out() -> None:
     assert adapters[0]["load_s"] == pytest.approx(0.3)
 
 
+def test_an_activation_after_a_load_belongs_to_the_load() -> None:
+    """Rule 4 charges a switch that loads for its loads only."""
+    problem, schedule = batches_of(1, 1)
+    run = executed(problem, schedule, DEVICE)
+    first, second = run.gpus[0].batches
+    after = Span(phase=Phase.ACTIVATE, start_s=first.start_s, seconds=0.05, ids=("a",))
+    found = compare(
+        problem, _with_batches(run, replace(first, spans=(*first.spans, after)), second), schedule
+    )
+    parts = fragment(found)
+    assert parts["adapters"][0]["load_s"] == pytest.approx(LOAD + 0.05)
+    assert parts["switching"]["activate_s"] == 0.5
+    assert found.batches[0].switch_s == pytest.approx(LOAD + 0.05)
+    assert found.recalibrated is not None
+    assert any("activation" in remark for remark in found.recalibrated.remarks)
+
+
 def _with_batches(run: Execution, *batches: Any) -> Execution:
     return replace(run, gpus=(replace(run.gpus[0], batches=batches),))

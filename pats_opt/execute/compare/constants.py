@@ -123,7 +123,7 @@ def _switching(problem: Problem, played: Sequence[Play]) -> Iterable[SwitchTimes
     site = problem.site
     seen: dict[str, list[tuple[Span, float | None]]] = defaultdict(list)
     for play in played:
-        for span in play.paid:
+        for span in () if play.run.resumed else play.paid:
             expected = (
                 site.activate_s
                 if span.phase is Phase.ACTIVATE

@@ -109,6 +109,8 @@ def _meaning(problem: Problem, execution: Execution, played: Sequence[Play]) -> 
         yield f"Images of {len(sizes)} sizes; step times by batch size mix them."
     if played and all(play.run.peak_gib is None for play in played):
         yield "The device does not tell how much memory was in use."
+    elif played:
+        yield "Measured memory is what was allocated, without the driver's own share."
     if any(s.phase is Phase.SAVE for play in played for s in play.run.spans):
         yield (
             "Images are saved beside the GPU's work: latencies count saving, batch seconds do not."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -129,22 +129,19 @@ def _say_bounded(found: Times, name: str, remarks: list[str]) -> None:
 def _switching(problem: Problem, played: Sequence[Play], remarks: list[str]) -> dict[str, Any]:
     """``switching`` and ``adapters`` with measured seconds."""
     instance, site = problem.instance, problem.site
-    activations = [s.seconds for p in played for s in p.paid if s.phase is Phase.ACTIVATE]
+    activations: list[float] = []
     loads: dict[str, list[float]] = defaultdict(list)
     pairs: dict[tuple[str | None, str], list[float]] = defaultdict(list)
-    for play in played:
+    for play in (p for p in played if not p.run.resumed):
         source = next(iter(play.before), None)
-        for span in play.paid:
-            names = [site.adapter_ids[a] for a in loaded(problem, span)]
-            if span.phase is not Phase.LOAD or not names:
-                continue
-            for name in names:  # a span of several is shared out evenly
-                loads[name].append(span.seconds / len(names))
-                pairs[None if source is None else site.adapter_ids[source], name].append(
-                    span.seconds / len(names)
-                )
+        before = None if source is None else site.adapter_ids[source]
+        for name, seconds in _loads(problem, play):
+            loads[name].append(seconds)
+            pairs[before, name].append(seconds)
+        if not any(span.phase is Phase.LOAD for span in play.paid):
+            activations += [span.seconds for span in play.paid]
     if not activations:
-        remarks.append("No activation was measured: activate_s is the instance's.")
+        remarks.append("No activation without a load was measured: activate_s is the instance's.")
     adapters = tuple(_adapters(instance.adapters, loads, remarks))
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
     switching = replace(
@@ -153,6 +150,19 @@ def _switching(problem: Problem, played: Sequence[Play], remarks: list[str]) -> 
         pairs=_pairs(instance.switching, pairs, load_s) if loads else instance.switching.pairs,
     )
     return {"switching": switching, "adapters": adapters}
+
+
+def _loads(problem: Problem, play: Play) -> Iterator[tuple[str, float]]:
+    """What each adapter took to load before a batch.
+
+    By rule 4 a switch that loads pays no activation, so that of such a batch is in its loads. It
+    is shared out evenly among them, as is a span of several adapters.
+    """
+    spans = [span for span in play.paid if span.phase is Phase.LOAD]
+    named = [(problem.site.adapter_ids[a], s) for s in spans for a in loaded(problem, s)]
+    activation_s = play.paid_s - sum([span.seconds for span in spans])
+    for name, span in named:
+        yield name, span.seconds / len(loaded(problem, span)) + activation_s / len(named)
 
 
 def _adapters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 from pats_opt.execute.compare.document import Comparison, Figure, Line, Times
 from pats_opt.execute.compare.notes import counted
@@ -31,13 +32,17 @@ def named(figures: tuple[Figure, ...], name: str) -> Figure:
     return next(figure for figure in figures if figure.name == name)
 
 
+def promised(comparison: Comparison) -> str:
+    """What the prediction is called."""
+    return "simulated" if comparison.live else "predicted"
+
+
 def _loss(comparison: Comparison) -> Iterator[str]:
     loss = named(comparison.loss, "loss")
     if not comparison.measured:
         yield f"Nothing was run; the predicted loss is {number(loss.predicted)}."
         return
-    promised = "simulated" if comparison.live else "predicted"
-    told = f"The loss was {number(loss.measured)}, {promised} {number(loss.predicted)}"
+    told = f"The loss was {number(loss.measured)}, {promised(comparison)} {number(loss.predicted)}"
     if not comparison.complete:
         yield f"{told}, but not every request counts in it."
         return
@@ -59,33 +64,33 @@ def _loss(comparison: Comparison) -> Iterator[str]:
 def _times(comparison: Comparison) -> Iterator[str]:
     if not comparison.measured:
         return
-    parts = []
+    side, parts = promised(comparison), []
     for name, what in (
         ("makespan_s", "The last batch ended"),
         ("serving_s", "serving took"),
         ("switching_s", "switching"),
     ):
         figure = named(comparison.totals, name)
-        known = "" if figure.predicted is None else f" (predicted {number(figure.predicted)})"
+        known = "" if figure.predicted is None else f" ({side} {number(figure.predicted)})"
         at = "at " if name == "makespan_s" else ""
         parts.append(f"{what} {at}{number(figure.measured)} s{known}")
     memory = named(comparison.totals, "peak_memory_gib")
     if memory.measured is not None:
         parts.append(
             f"memory peaked at {number(memory.measured, 3)} GiB "
-            f"(predicted {number(memory.predicted, 3)})"
+            f"({side} {number(memory.predicted, 3)})"
         )
     yield f"{', '.join(parts)}."
 
 
 def _batches(comparison: Comparison) -> Iterator[str]:
-    rows = sorted(r.batch_ratio for r in comparison.batches if r.batch_ratio is not None)
-    if not rows:
-        return
-    yield (
-        f"Batches took {number(rows[len(rows) // 2], 3)} times what their constants predict before "
-        f"rounding (median of {len(rows)}; {number(rows[0], 3)} to {number(rows[-1], 3)})."
-    )
+    ratios = [row.batch_ratio for row in comparison.batches if row.batch_ratio is not None]
+    if ratios:
+        yield (
+            f"Batches took {number(median(ratios), 3)} times what the instance's constants predict "
+            f"before rounding (median of {len(ratios)}; {number(min(ratios), 3)} to "
+            f"{number(max(ratios), 3)})."
+        )
 
 
 def _constants(comparison: Comparison) -> Iterator[str]:
@@ -167,7 +172,8 @@ def _live(comparison: Comparison) -> Iterator[str]:
     if apart is not None:
         way = "longer" if apart.mean_s >= 0 else "shorter"
         yield (
-            f"Latencies were {number(abs(apart.mean_s), 3)} s {way} on average than predicted "
+            f"Latencies were {number(abs(apart.mean_s), 3)} s {way} on average than "
+            f"{promised(comparison)} "
             f"(median {signed(apart.p50_s)}, 5 % to 95 %: {signed(apart.p5_s)} to "
             f"{signed(apart.p95_s)} s)."
         )
