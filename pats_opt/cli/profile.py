@@ -199,7 +199,6 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=common.FILE,
     metavar="PROFILE",
     help="The profile's TOML file, or a folder for it.",
@@ -287,7 +286,15 @@ def command(
         memory_from=read_memory_from(memory_from),
         time_limit=time_limit,
     )
-    outcome = run(job, open_engine)
+    if quality and model in ("tiny", "sdxl-random"):
+        click.echo(
+            f"{model} has random weights: its quality says nothing of a real model", err=True
+        )
+    outcome = run(
+        job,
+        open_engine,
+        watch=lambda parts: common.progress(parts, str, quiet=as_json),
+    )
     if as_json:
         common.print_json(_document(outcome))
     else:

@@ -32,7 +32,7 @@ class Ssim(_Structural):
         """The similarity."""
         from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-        pictures = tensor(other, self._device), tensor(reference, self._device)
+        pictures = (tensor(p, self._device).double() for p in (other, reference))
         return float(ssim(*pictures, data_range=1.0))
 
 
@@ -40,7 +40,7 @@ class MsSsim(_Structural):
     """Structural similarity at five scales."""
 
     name: ClassVar[str] = "ms_ssim"
-    smallest: ClassVar[int] = 161
+    smallest: ClassVar[int] = 176
 
     def __call__(self, reference: Any, other: Any) -> float:
         """The similarity; 0 where the structures are opposed."""
@@ -48,7 +48,7 @@ class MsSsim(_Structural):
             multiscale_structural_similarity_index_measure as ms_ssim,
         )
 
-        pictures = tensor(other, self._device), tensor(reference, self._device)
+        pictures = (tensor(p, self._device).double() for p in (other, reference))
         return float(ms_ssim(*pictures, data_range=1.0, normalize="relu"))
 
 

@@ -127,11 +127,15 @@ def overheads(raw: Raw) -> Overheads:
     )
 
 
-def load_time(switches: Sequence[Switch]) -> LoadTime:
-    """Quantiles of switching from one place."""
-    return LoadTime(
-        levels=LEVELS, seconds=tuple(_figures(x) for x in quantiles([s.seconds for s in switches]))
-    )
+def load_time(switches: Sequence[Switch], more_s: float = 0.0) -> LoadTime:
+    """Quantiles of switching from one place.
+
+    Args:
+        switches: Those from there.
+        more_s: Seconds that come with each of them.
+    """
+    found = quantiles([s.seconds + more_s for s in switches])
+    return LoadTime(levels=LEVELS, seconds=tuple(_figures(x) for x in found))
 
 
 def quantiles(values: Iterable[float]) -> list[float]:

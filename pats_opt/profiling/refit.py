@@ -20,8 +20,8 @@ from pats_opt.generate.quality import Quality, QualityTable, read_table
 #: Steps between which N(0) and N(1) are sought.
 RANGE = (0.5, 5000.0)
 
-#: Points of the grid on each axis, and how often it is laid anew around the best one.
-_POINTS, _ZOOMS = 33, 12
+#: Points of the grid on each axis, and how often its best one is improved.
+_POINTS, _ROUNDS = 33, 60
 
 
 class Fall(Struct, frozen=True):
@@ -120,27 +120,38 @@ def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> Fi
 def _search(
     steps: np.ndarray, levels: np.ndarray, measured: np.ndarray, converged: float, one_level: bool
 ) -> tuple[float, float]:
-    """Least squares over both ends: a grid over their logarithms that zooms in on its best point.
+    """Least squares over the logarithms of both ends: the best of a grid, then Gauss-Newton.
 
-    It needs no start and cannot leave its bounds; each grid keeps the neighbours of the best point.
+    The grid makes a start unnecessary; Gauss-Newton is damped (Levenberg and Marquardt), so that it
+    only ever improves on it.
     """
     k = -np.log1p(-converged)
-    low = np.full(2, np.log(RANGE[0]))
-    high = np.full(2, np.log(RANGE[1]))
-    best = low
-    for _ in range(_ZOOMS):
-        axes = [np.linspace(a, b, _POINTS) for a, b in zip(low, high, strict=True)]
-        simple, hard = np.meshgrid(*axes, indexing="ij")
-        if one_level:
-            simple = hard = axes[0][:, None]
-        needed = np.exp(simple)[..., None] * (1 - levels) + np.exp(hard)[..., None] * levels
-        error = ((measured - 1.0 + np.exp(-k * steps / needed)) ** 2).sum(axis=-1)
-        at = np.unravel_index(int(error.argmin()), error.shape)
-        best = np.array([simple[at], hard[at]])
-        half = (high - low) / (_POINTS - 1) * 2
-        low = np.maximum(best - half, np.log(RANGE[0]))
-        high = np.minimum(best + half, np.log(RANGE[1]))
-    return float(np.exp(best[0])), float(np.exp(best[1]))
+    ends = np.array([1.0 - levels, levels])  # the share of either end in N(c)
+    if one_level:
+        ends = np.array([np.ones_like(levels), np.zeros_like(levels)])
+
+    def left(point: np.ndarray) -> np.ndarray:
+        needed = np.exp(point[..., :1]) * ends[0] + np.exp(point[..., 1:]) * ends[1]
+        return np.asarray(measured - 1.0 + np.exp(-k * steps / needed))
+
+    low, high = np.log(RANGE[0]), np.log(RANGE[1])
+    axis = np.linspace(low, high, _POINTS)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    point = grid[int((left(grid) ** 2).sum(axis=-1).argmin())]
+    damping = 1e-3
+    for _ in range(_ROUNDS):
+        residual = left(point)
+        needed = np.exp(point) @ ends
+        slope = np.exp(-k * steps / needed) * k * steps / needed**2 * ends * np.exp(point)[:, None]
+        square = slope @ slope.T
+        step = np.linalg.solve(
+            square + damping * (np.diag(np.diag(square)) + 1e-12 * np.eye(2)), -slope @ residual
+        )
+        tried = np.clip(point + step, low, high)
+        better = (left(tried) ** 2).sum() < (residual**2).sum()
+        point, damping = (tried, damping / 5) if better else (point, damping * 5)
+    simple, hard = (float(x) for x in np.exp(point))
+    return (simple, simple) if one_level else (simple, hard)
 
 
 def _model(steps: np.ndarray, levels: np.ndarray, quality: Quality) -> np.ndarray:

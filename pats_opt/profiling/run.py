@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
@@ -81,10 +82,18 @@ class Outcome(Struct, frozen=True, kw_only=True):
     fit: Fit | None = None
 
 
+Watch = Callable[[int], AbstractContextManager[Callable[[str], None]]]
+
+
+def _unwatched(parts: int) -> AbstractContextManager[Callable[[str], None]]:  # noqa: ARG001
+    return nullcontext(lambda _: None)
+
+
 def run(
     job: Job,
     opener: Callable[[Settings, Callable[[], float]], Engine],
     now: Callable[[], float] = time.perf_counter,
+    watch: Watch = _unwatched,
 ) -> Outcome:
     """Measure what is missing and write all that can be written.
 
@@ -92,6 +101,7 @@ def run(
         job: What to do.
         opener: Opens an engine.
         now: Seconds, from anywhere.
+        watch: Shows the progress: given the number of parts, a context whose value is told each.
 
     Raises:
         InputError: The model, an adapter or the output is not fit, or the measurements there are of
@@ -122,7 +132,8 @@ def run(
         sitting = Sitting(
             job.plan, store, settings, opener, clock, time_limit=job.time_limit, viewer=viewer
         )
-        missing = sitting.run()
+        with watch(len(sitting.left())) as told:
+            missing = sitting.run(told)
     return _written(job, store.raw, missing)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
@@ -78,10 +79,18 @@ class Sitting:
         self._plan, self._store, self._settings = plan, store, settings
         self._open, self._clock, self._limit = opener, clock, time_limit
         self._viewer = viewer
+        self._told: Callable[[str], None] = lambda _: None
         self._adapters = tuple(settings.adapter_files)
 
-    def run(self) -> list[str]:
+    def left(self) -> list[str]:
+        """Keys of the parts that are not measured yet."""
+        return left(self._plan, self._store.raw, self._adapters)
+
+    def run(self, told: Callable[[str], None] = lambda _: None) -> list[str]:
         """Measure what is missing.
+
+        Args:
+            told: Called with the key of every part that is done.
 
         Returns:
             What is still missing, in words; empty when all is done.
@@ -89,6 +98,7 @@ class Sitting:
         Raises:
             InputError: The engine cannot be opened.
         """
+        self._told = told
         try:
             self._host()
             self._disk()
@@ -96,7 +106,7 @@ class Sitting:
             _log.warning("the time limit ended the measuring")
         except KeyboardInterrupt:
             _log.warning("measuring was interrupted")
-        return missing(self._plan, self._store.raw, self._adapters)
+        return missing(self.left())
 
     def _host(self) -> None:
         """Step times, overheads, switching from host memory, and memory."""
@@ -106,7 +116,7 @@ class Sitting:
             return
         with self._bench("host") as bench:
             for i, part in enumerate(timed):
-                self._time(bench, part, timed[i:])
+                self._time(bench, part, timed[i + 1 :])
             for size in sizes:
                 self._memory(bench, size)
 
@@ -119,7 +129,7 @@ class Sitting:
             return
         with self._bench("disk") as bench:
             for i, part in enumerate(timed):
-                self._time(bench, part, timed[i:])
+                self._time(bench, part, timed[i + 1 :])
             for i, (key, prompt, seed) in enumerate(views, 1):
                 self._in_time()
                 began = self._clock()
@@ -127,9 +137,10 @@ class Sitting:
                     self._store.keep(key, *self._view(bench.engine, prompt, seed))
                 except ImageError as error:
                     _log.warning("%s: %s", key, error)
+                self._told(key)
                 seconds = self._clock() - began
-                left = (len(views) - i) * seconds
-                _log.info("%s: %.1f s, about %.0f s left for images", key, seconds, left)
+                ahead = (len(views) - i) * seconds
+                _log.info("%s: %.1f s, about %.0f s left for images", key, seconds, ahead)
 
     def _view(self, engine: Engine, prompt: Prompt, seed: int) -> list[Image]:
         assert self._viewer is not None  # given with every plan that has images
@@ -176,7 +187,7 @@ class Sitting:
         if self._limit is not None and self._clock() >= self._limit:
             raise _OutOfTimeError
 
-    def _time(self, bench: Bench, part: Timed, left: Sequence[Timed]) -> None:
+    def _time(self, bench: Bench, part: Timed, rest: Sequence[Timed]) -> None:
         """Measure one part of a round and keep it."""
         self._in_time()
         began, repeat = self._clock(), repeat_of(part.key)
@@ -185,6 +196,7 @@ class Sitting:
             smaller = [b.n for b in _batches(self._store.raw, size) if not b.fits]
             if smaller and min(smaller) <= part.n:
                 self._store.keep(part.key)  # too large, as an earlier round has shown
+                self._told(part.key)
                 return
             batch = bench.batch("steps", part.n, size, repeat)
             self._store.keep(part.key, batch)
@@ -197,8 +209,9 @@ class Sitting:
             if part.place == "disk":
                 drop_from_cache(self._settings.adapter_files[part.adapter])
             self._store.keep(part.key, *bench.load(part.adapter, repeat))
+        self._told(part.key)
         seconds = self._clock() - began
-        ahead = seconds * sum(p.n for p in left[1:]) / part.n if part.n else None
+        ahead = seconds * sum(p.n for p in rest) / part.n if part.n else None
         told = "" if ahead is None else f", about {ahead:.0f} s left for step times"
         _log.info("%s: %.2f s%s", part.key, seconds, told)
 
@@ -223,6 +236,7 @@ class Sitting:
         if tells:
             largest_batch(fits, self._plan.max_batch)
         self._store.keep(_memory_key(size))
+        self._told(_memory_key(size))
 
 
 def found_by(setup: Setup) -> Found:
@@ -236,22 +250,27 @@ def found_by(setup: Setup) -> Found:
     )
 
 
-def missing(plan: Plan, raw: Raw, adapters: Sequence[str]) -> list[str]:
-    """What of a plan is not measured yet, in words; empty where all is."""
+def left(plan: Plan, raw: Raw, adapters: Sequence[str]) -> list[str]:
+    """Keys of the parts of a plan that are not measured yet."""
+    keys = [part.key for part in rounds(plan, ("resident", "host", "disk"), tuple(adapters))]
+    keys += [_memory_key(size) for size in plan.sizes]
+    keys += [key for key, _, _ in plan.quality.views()] if plan.quality else []
     done = set(raw.done)
-    groups: dict[str, int] = {}
-    for part in rounds(plan, ("resident", "host", "disk"), tuple(adapters)):
-        if part.key not in done:
-            name = f"steps of a batch of {part.n}" if part.n else f"switching ({part.place})"
-            groups[name] = groups.get(name, 0) + 1
-    told = [f"{name}, {count} times" for name, count in groups.items()]
-    told += [
-        f"memory at {width}x{height}"
-        for width, height in plan.sizes
-        if _memory_key((width, height)) not in done
-    ]
-    views = sum(key not in done for key, _, _ in plan.quality.views()) if plan.quality else 0
-    return told + ([f"images of {views} prompts and seeds"] if views else [])
+    return [key for key in keys if key not in done]
+
+
+def missing(keys: Sequence[str]) -> list[str]:
+    """Parts in words, those of a kind together."""
+    words = {
+        "steps": "steps of a batch of {}",
+        "memory": "memory at {}",
+        "images": "images",
+    }
+    kinds = Counter(
+        words.get(kind, f"switching ({kind})").format(which)
+        for kind, which, *_ in (key.split("/") for key in keys)
+    )
+    return [f"{kind}, {count} times" if count > 1 else kind for kind, count in kinds.items()]
 
 
 def _memory_key(size: tuple[int, int]) -> str:

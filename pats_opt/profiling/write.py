@@ -44,15 +44,17 @@ def make_profile(
     """
     steps = figures.steps(raw)
     by_place = {place: _at(raw, place) for place in (*TIERS, "resident")}
+    at_hand = by_place["resident"]
+    resident = figures.load_time(at_hand).median if at_hand else 0.0
+    # PROBLEM.md section 5, rule 4: activating costs nothing of its own where something is loaded.
     tiers: dict[str, LoadTime] = {
-        tier: figures.load_time(by_place[tier]) for tier in TIERS if by_place[tier]
+        tier: figures.load_time(by_place[tier], resident) for tier in TIERS if by_place[tier]
     }
     memory = _memory(raw, plan, host_gib, memory_from)
     if 1 not in steps.medians or not tiers or memory is None:
         raise IncompleteError(_holes(raw, plan, steps, tiers, memory is None))
     model, memory_source = memory
     overheads = figures.overheads(raw)
-    resident = figures.load_time(by_place["resident"]).median if by_place["resident"] else 0.0
     asked, found = raw.asked, raw.found
     assert found is not None  # nothing is measured without an engine
     shrunk = f", widths and heights divided by {asked.shrink}" if asked.shrink > 1 else ""
@@ -219,6 +221,7 @@ def _load_source(raw: Raw, by_place: dict[Place, list[Switch]]) -> str:
             told.append(f"{place}: median and 5 % and 95 % quantiles of {len(switches)} switches")
         else:
             told.append(f"{place}: not measured")
+    told.append("a load's activation (the median of resident) is counted with it")
     told.append("disk: the system was asked to drop the file from its cache before each")
     return "; ".join(told)
 

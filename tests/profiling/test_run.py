@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from pats_opt.profiling.record import Raw, read_raw
 from pats_opt.profiling.run import Job, Outcome, run
 from pats_opt.profiling.sitting import IncompleteError
 from tests.profiling.fakes import Constants, Device, write_adapters
+
+Told = AbstractContextManager[Callable[[str], None]]
 
 PLAN = Plan(
     batches=(1, 2, 4),
@@ -73,8 +76,8 @@ def test_the_devices_constants_are_found(job: Job) -> None:
     assert found.memory.request_gib(512, 512) == pytest.approx(0.5, abs=1e-3)
     assert found.memory.max_batch == 8  # 7 + 2 * 0.05 + 8 * 2 is 23.1 of 24 GiB
     assert {tier: load.median for tier, load in found.load.tiers.items()} == {
-        "host": 0.02,
-        "disk": 0.9,
+        "host": 0.021,  # the activation after it included
+        "disk": 0.901,
     }
     assert found.load.activate_s == 0.001
     assert found.load.tier == "host"
@@ -211,6 +214,22 @@ def test_memory_that_the_device_would_tell_is_not_left_out(job: Job) -> None:
     assert "the figures of a100-40g" in outcome.profile.sources["memory"]
 
 
+def test_progress_is_told_part_by_part(job: Job) -> None:
+    """As many as were announced, also where a batch is passed over as too large."""
+    for constants in (Constants(), Constants(memory_gib=12.0)):
+        told: list[str] = []
+        announced: list[int] = []
+
+        def watch(parts: int, announced: list[int] = announced, told: list[str] = told) -> Told:
+            announced.append(parts)
+            return nullcontext(told.append)
+
+        device = Device(constants)
+        other = replace(job, output=job.output.with_name(f"{constants.memory_gib}.toml"))
+        run(other, device.open, device.clock, watch)
+        assert announced == [len(told)] == [len(set(told))]
+
+
 def test_all_done_is_not_measured_again(job: Job) -> None:
     first, _ = measured(job)
     again, device = measured(job)
@@ -225,6 +244,9 @@ def test_a_model_that_fails_is_told(job: Job) -> None:
 
 def test_measurements_of_something_else_are_not_mixed_in(job: Job) -> None:
     measured(job)
+    smaller = replace(PLAN, sizes=((512, 512), (1024, 1024)))
+    with pytest.raises(InputError, match=r"asked\.width.*1024 is now 512"):
+        measured(replace(job, plan=smaller))
     with pytest.raises(InputError, match=r"asked\.dtype.*float16 is now float32"):
         measured(replace(job, dtype="float32"))
     with pytest.raises(InputError, match=r"found\.memory_gib"):
