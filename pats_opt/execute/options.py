@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -78,14 +78,14 @@ def dtype_of(named: str, device: str) -> str:
 
 
 def adapter_files(
-    instance: Instance, options: Options, made_up: Path
+    instance: Instance, options: Options, made_up: Callable[[], Path]
 ) -> tuple[dict[str, str], frozenset[str]]:
     """The file of every adapter, and the adapters that stand for the bare model.
 
     Args:
         instance: Whose adapters.
         options: What to run with.
-        made_up: Folder for random adapters.
+        made_up: Gives a folder for random adapters.
 
     Raises:
         InputError: An adapter has no file.
@@ -97,6 +97,6 @@ def adapter_files(
     without = bare(instance, files)
     needed = [name for name in ids if name not in without]
     if options.adapters is None and options.model in BUILT_IN:
-        files = make_adapters(options.model, needed, made_up)
+        files = make_adapters(options.model, needed, made_up())
     refuse_missing(needed, files, options.adapters)
     return {name: files[name] for name in needed}, without

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from pats_opt.files import write_bytes
 IMAGES, JOURNAL, ADAPTERS, LATENTS = "images", "journal", "adapters", "latents"
 EXECUTION, TRACE, REPORT = "execution.json", "trace.json", "report.html"
 LOCK = "lock"
+
+#: What a kill leaves of a document that was being written.
+_LEFTOVER = re.compile(r"\.\w+\.part")
 
 _MINE = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, LOCK})
 
@@ -62,7 +66,7 @@ class Output:
     @staticmethod
     def is_mine(path: str | Path) -> bool:
         """Whether there is nothing in a folder but what runs leave there."""
-        return {entry.name for entry in Path(path).iterdir()} <= _MINE
+        return all(e.name in _MINE or _LEFTOVER.fullmatch(e.name) for e in Path(path).iterdir())
 
     def folder(self, name: str) -> Path:
         """A folder in the output folder, made if need be."""
@@ -89,6 +93,10 @@ class Output:
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666), "rb+")
         with file:
             lock(file, self.path)
+            with _plainly(self.path):
+                for entry in self.path.iterdir():
+                    if _LEFTOVER.fullmatch(entry.name):
+                        entry.unlink()
             yield
 
 

@@ -68,7 +68,7 @@ class PolicyDriver:
         self.rejected: tuple[str, ...] = before.rejected if before is not None and over else ()
         self._problem_ids = {job.id for job in problem.jobs}
         self.wanted: Set[str] = self._problem_ids - set(self.rejected)
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {} if before is None else dict(before.notes)
 
     def set_up(
         self, translator: Translator, made: Set[str], past: Sequence[GpuRun]

@@ -122,7 +122,9 @@ class _Run:
         self.problem, self.driver, self.options = problem, driver, options
         self.output, self.open_engine = output, open_engine
         self.gpus = [gpu.id for gpu in problem.site.gpus]
-        self.files, without = adapter_files(problem.instance, options, output.folder(ADAPTERS))
+        self.files, without = adapter_files(
+            problem.instance, options, lambda: output.folder(ADAPTERS)
+        )
         self.translator = Translator(problem, without, options.shrink)
         self.journals = [
             output.journals / name for name in file_names(self.gpus, ".jsonl").values()
@@ -144,7 +146,6 @@ class _Run:
         runs = self.runs(past)
         outsets = self.driver.set_up(self.translator, made, runs)
         workers = [gpu for gpu, outset in enumerate(outsets) if outset.needed]
-        self.driver.notes["images before"] = len(made)
         error: PatsError | None = None
         if workers:
             begun(len(self.driver.wanted - made))

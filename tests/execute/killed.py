@@ -21,8 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.execute.runs import makings, problem, run
+from PIL import PngImagePlugin  # noqa: F401 - here, so that no child has to
 
+from pats_opt.execute.record import Pace
+from pats_opt.execute.schedule_driver import ScheduleDriver
+from tests.execute.runs import makings, problem, run, schedule
+
+STORY = problem(6)
+PLAN = schedule(STORY)
 PATCHED = ("open", "write", "fsync", "close", "replace", "unlink")
 
 
@@ -54,7 +60,8 @@ def child(folder: Path, call: int | None) -> bool:
         try:
             if call is not None:
                 kill_at(call)
-            status = int(run(folder, problem(6), resume=True).error is not None)
+            driver = ScheduleDriver(STORY, PLAN, Pace.FAST)
+            status = int(run(folder, STORY, driver, resume=True).error is not None)
         finally:
             os._exit(status)
     _, ended = os.waitpid(pid, 0)
@@ -68,7 +75,7 @@ def told(folder: Path, **others: Any) -> None:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((folder / "images").iterdir())
     }
-    print(json.dumps({**others, "files": files, "made": makings(folder)}), flush=True)
+    print(json.dumps({**others, "files": files, "made": makings(folder)}), flush=True)  # noqa: T201
 
 
 def points(folder: Path, step: int) -> None:

@@ -112,13 +112,13 @@ def test_an_adapter_without_a_file_is_refused(tmp_path: Path) -> None:
     """Before the run, naming it and the mend."""
     story = problem()
     chosen = options(tmp_path / "out", story)
-    files, without = adapter_files(story.instance, chosen, tmp_path)
+    files, without = adapter_files(story.instance, chosen, lambda: tmp_path)
     assert (set(files), without) == ({"a", "b"}, {"base"})
     (tmp_path / "adapters" / "b.safetensors").unlink()
     with pytest.raises(InputError, match=r"adapter 'b' has no file; add b\.safetensors"):
-        adapter_files(story.instance, chosen, tmp_path)
+        adapter_files(story.instance, chosen, lambda: tmp_path)
     with pytest.raises(InputError, match="--adapters"):
-        adapter_files(story.instance, Options(model="some/sdxl"), tmp_path)
+        adapter_files(story.instance, Options(model="some/sdxl"), lambda: tmp_path)
     refuse_missing(["a"], {"a": "x"}, None)
 
 

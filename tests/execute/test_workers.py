@@ -1,0 +1,174 @@
+"""Workers in threads, processes and Ray actors: the same images, and plain words for a death."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pats_opt.errors import InputError, UnfinishedError
+from pats_opt.execute.workers import CrewKind
+from tests.execute.fakes import open_failing, open_refusing, open_slow
+from tests.execute.runs import makings, pictures, problem, run, run_live
+
+ROOT = Path(__file__).parents[2]
+NO_RAY = importlib.util.find_spec("ray") is None
+
+KINDS = [
+    CrewKind.PROCESS,
+    pytest.param(
+        CrewKind.RAY, marks=pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One Ray for the module, where it is installed: starting one takes seconds."""
+    if NO_RAY:
+        yield
+        return
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        configure_logging=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("crew", KINDS)
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_every_kind_makes_the_same_images(tmp_path: Path, crew: CrewKind) -> None:
+    """Two GPUs, a schedule and a live policy."""
+    run(tmp_path / "threads", problem(8, gpus=2))
+    outcome = run(tmp_path / "others", problem(8, gpus=2), crew=crew)
+    assert outcome.error is None
+    assert outcome.execution.engine == crew.value
+    assert pictures(tmp_path / "others") == pictures(tmp_path / "threads")
+    live = run_live(tmp_path / "live", problem(8, gpus=2), crew=crew)
+    assert live.error is None
+    assert len(pictures(tmp_path / "live")) == 8
+
+
+@pytest.mark.parametrize("crew", KINDS)
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_errors_come_through(tmp_path: Path, crew: CrewKind) -> None:
+    """Bad input stays bad input; a device that fails is told with its GPU."""
+    refused = run(tmp_path / "one", problem(), crew=crew, engine=open_refusing)
+    assert isinstance(refused.error, InputError)
+    assert "adapter 'a' has no weights" in str(refused.error)
+    failed = run(tmp_path / "two", problem(), crew=crew, engine=open_failing)
+    assert isinstance(failed.error, UnfinishedError)
+    assert str(failed.error).startswith("GPU 'gpu-0': RuntimeError: the device is gone; 6 of 6")
+
+
+def test_a_killed_worker_is_told(tmp_path: Path) -> None:
+    """With its GPU, its signal and how to go on; the others are stopped, and it can be resumed."""
+    folder = tmp_path / "out"
+    story = problem(16, gpus=2)
+    (folder / "images").mkdir(parents=True)
+
+    def kill() -> None:
+        while not list((folder / "images").glob("*.png")):
+            time.sleep(0.005)
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        workers = [
+            int(child)
+            for child in children
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        os.kill(workers[0], signal.SIGKILL)
+
+    threading.Thread(target=kill).start()
+    outcome = run(folder, story, crew=CrewKind.PROCESS, engine=open_slow)
+    assert isinstance(outcome.error, UnfinishedError)
+    told = str(outcome.error)
+    assert told.startswith("GPU 'gpu-")
+    assert ": its process was ended by SIGKILL (out of memory?); " in told
+    assert told.endswith("of 16 images are missing; run it again with --resume to make them")
+    again = run(folder, story, resume=True)
+    assert again.error is None
+    assert set(makings(folder).values()) == {1}
+    assert len(pictures(folder)) == 16
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    """SIGKILL of the process in charge: its workers end, and another run takes over."""
+    folder = tmp_path / "out"
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pats_opt.execute.workers import CrewKind\n"
+        "from tests.execute.fakes import open_slow\n"
+        "from tests.execute.runs import problem, run\n"
+        "if __name__ == '__main__':\n"
+        "    story = problem(16, gpus=2)\n"
+        "    run(Path(sys.argv[1]), story, crew=CrewKind.PROCESS, engine=open_slow)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    path = f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder)], env={**os.environ, "PYTHONPATH": path}
+    )
+    while not list((folder / "images").glob("*.png")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while True:  # a worker that still writes keeps its journal locked
+        outcome = run(folder, problem(16, gpus=2), resume=True)
+        if not isinstance(outcome.error, InputError) or time.monotonic() > deadline:
+            break
+        assert "another run" in str(outcome.error)
+        time.sleep(0.05)
+    assert outcome.error is None
+    assert set(makings(folder).values()) == {1}
+    assert len(pictures(folder)) == 16
+
+
+def test_an_interrupt_stops_processes(tmp_path: Path) -> None:
+    """Ctrl-C of a terminal reaches all of them; the one in charge ends the others in order."""
+    folder = tmp_path / "out"
+    (folder / "images").mkdir(parents=True)
+
+    def interrupt() -> None:
+        while not list((folder / "images").glob("*.png")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    outcome = run(folder, problem(16, gpus=2), crew=CrewKind.PROCESS, engine=open_slow)
+    assert str(outcome.error).startswith("interrupted; ")
+    last = [
+        json.loads(path.read_bytes().splitlines()[-1])["type"]
+        for path in sorted((folder / "journal").glob("*.jsonl"))
+    ]
+    assert last == ["stopped", "stopped"]
+
+
+def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, one line says how to get it."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "ray" else real(name)
+    )
+    with pytest.raises(InputError, match=r"pip install 'pats-opt\[ray\]'"):
+        run(tmp_path / "out", problem(), crew=CrewKind.RAY)
