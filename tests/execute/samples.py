@@ -22,7 +22,7 @@ from pats_opt.execute.record import (
     Tier,
 )
 from pats_opt.problem import Adapters, Problem, ids
-from pats_opt.schedule import InstanceRef, Schedule
+from pats_opt.schedule import Schedule
 
 
 class Device(Struct, kw_only=True):
@@ -114,11 +114,6 @@ def executed(
         **others,
     }
     return Execution(**made)
-
-
-def reference(problem: Problem) -> InstanceRef:
-    """What an execution says of its instance."""
-    return InstanceRef(name=problem.instance.name, sha256=problem.instance.sha256)
 
 
 class _Worker:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.compare import Comparison, compare, sentences, write_page
-from pats_opt.execute.compare.document import BatchRow, Figure, ratio
+from pats_opt.execute.compare.document import BatchRow, Figure, Line, ratio
 from pats_opt.execute.compare.page import MOST_BATCHES, listed, page
+from pats_opt.execute.compare.sentences import fit_text
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace, Tier
 from pats_opt.files import encode, parse_instance
 from pats_opt.instance import Instance
@@ -418,7 +421,7 @@ def test_long_runs_list_the_batches_farthest_from_their_prediction() -> None:
     assert len(shown) == MOST_BATCHES
     assert {3, 7, 9} <= {*shown}
     assert shown == sorted(shown)
-    assert "50 more are in" in page(found, run, problem)
+    assert "50 more are left out" in page(found, run, problem)
 
 
 def _row(index: int, times: float | None) -> BatchRow:
@@ -458,3 +461,48 @@ def test_thousands_of_batches_are_drawn_as_pixels() -> None:
     assert "<image" in text
     assert "<title>gpu-0" not in text
     assert len(text) < 1_000_000
+
+
+def test_the_sentences_say_what_the_figures_are() -> None:
+    """By hand: one step of 0.7 s on a tick of 1 s that took 0.9 s; the loss is the latency."""
+    service = {"kind": "steps", "step_s": {"base": 0.7, "per_sample": 0.0}}
+    problem = Problem(parse_instance(encode(document(request("r0"), service=service))))
+    run, schedule = run_of(problem, Device(step_s=lambda _: 0.9, unet_share=None))
+    told = sentences(compare(problem, run, schedule))
+    assert told[0] == (
+        "The loss was 0.9, predicted 1 (10 % less): -0.3 because durations are not rounded up to "
+        "ticks, +0.2 because they were not what the constants say."
+    )
+    assert told[1] == (
+        "The last batch ended at 0.9 s (predicted 1), serving took 0.9 s (predicted 1), switching "
+        "0 s (predicted 0)."
+    )
+    assert (
+        "A step takes 900 ms at batch size 1, the only one measured (so no line can be fitted); "
+        "the instance says 700 ms." in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("fitted", "says"),
+    [
+        (Line(base=1, per_sample=1, r2=1.0, rms_s=0, sizes=2), "through two sizes"),
+        (Line(base=1, per_sample=1, r2=0.99999, rms_s=0, sizes=3), "R² > 0.999 over 3 sizes"),
+        (Line(base=1, per_sample=0, r2=None, rms_s=0, sizes=3), "level over 3 sizes"),
+        (
+            Line(base=0, per_sample=1, r2=0.5, rms_s=0, sizes=2, bounded=True),
+            "was held there; R² 0.5",
+        ),
+    ],
+)
+def test_how_well_a_line_fits_is_said_honestly(fitted: Line, says: str) -> None:
+    assert says in fit_text(fitted)
+
+
+def test_comparing_needs_neither_the_model_nor_matplotlib() -> None:
+    """An ``execution.json`` can be read where torch is not installed."""
+    code = (
+        "import sys, pats_opt.execute.compare\n"
+        "sys.exit(bool({'torch', 'diffusers', 'matplotlib'} & {*sys.modules}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -74,9 +74,9 @@ def _partial(played: Sequence[Play], factors: Factors) -> Iterator[str]:
     if resumed:
         yield (
             f"{counted(resumed, 'batch was', 'batches were')} resumed after an interruption: left "
-            "out of fits and of batch-by-batch ratios; on the timeline each takes its prediction "
-            f"times {number(factors.batch, 3)} (its switch times {number(factors.switch, 3)}), "
-            "which is what the whole batches took by theirs."
+            "out of fits and of batch-by-batch ratios. On the timeline such a batch takes its "
+            f"prediction times {number(factors.batch, 3)} (its switch times "
+            f"{number(factors.switch, 3)}), which is what the whole batches took by theirs."
         )
     split = sum(bool(play.run.splits) for play in played)
     if split:

@@ -129,8 +129,14 @@ def _fitted(times: Times) -> str:
 
 def fit_text(line: Line) -> str:
     """How well a line fits."""
+    if line.bounded:
+        return f"the best line falls below 0 and was held there; {_r2(line)}"
     if line.sizes == 2:
         return "through two sizes a line always passes"
+    return _r2(line)
+
+
+def _r2(line: Line) -> str:
     if line.r2 is None:
         return f"level over {line.sizes} sizes"
     share = "> 0.999" if line.r2 > 0.999 else number(line.r2, 3)
