@@ -55,6 +55,14 @@ class Order(Struct, frozen=True, kw_only=True):
     start_at_s: float = 0.0
 
 
+class Shape(Struct, frozen=True, order=True):
+    """Members of one size in a UNet call."""
+
+    width: int
+    height: int
+    members: int
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All a worker needs to set up its engine; plain data, so that it can go to another process.
 
@@ -68,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         tier: Where loads come from.
         prime: Members whose latents must be at hand before the run (``skip`` above 0).
         latents: Folder that holds those latents.
+        warm: Shapes that will be run; a GPU runs them once before the clock starts.
+        graphs: Whether a GPU runs the UNet through CUDA graphs.
         memory_gib: Bound on the device memory to use, to stand for a smaller GPU; None for all.
         threads: CPU threads of torch; None for its default.
     """
@@ -82,6 +92,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     tier: Tier = Tier.HOST
     prime: tuple[Member, ...] = ()
     latents: str | None = None
+    warm: tuple[Shape, ...] = ()
+    graphs: bool = True
     memory_gib: float | None = None
     threads: int | None = None
 

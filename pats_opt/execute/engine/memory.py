@@ -50,12 +50,16 @@ class DeviceMemory:
         if self._cuda is not None:
             self._cuda.reset_peak_memory_stats(self._device)
 
-    @property
-    def peak_gib(self) -> float | None:
-        """The most allocated since :meth:`reset_peak`, without the driver's own share."""
+    def peak_gib(self, unseen_gib: float = 0.0) -> float | None:
+        """The most allocated since :meth:`reset_peak`, without the driver's own share.
+
+        Args:
+            unseen_gib: Memory in use at some time that the allocator does not count then.
+        """
         if self._cuda is None:
             return None
-        return float(self._cuda.max_memory_allocated(self._device)) / 2**30
+        counted = float(self._cuda.max_memory_allocated(self._device)) / 2**30
+        return max(counted, float(self._cuda.memory_allocated(self._device)) / 2**30 + unseen_gib)
 
     def give_back(self) -> None:
         """Return what is cached to the device."""

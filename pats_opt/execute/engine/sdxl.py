@@ -16,15 +16,16 @@ from typing import Any
 
 from pats_opt.errors import InputError
 from pats_opt.execute.engine.failing import Failure, attempt
+from pats_opt.execute.engine.graphs import Graphs
 from pats_opt.execute.engine.latents import Latents, require_restartable
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.memory import DeviceMemory
 from pats_opt.execute.engine.model import open_pipeline
 from pats_opt.execute.engine.sampling import Conditioning, Kind, Sampling, check
-from pats_opt.execute.engine.slots import Layout, Packed, Slots
+from pats_opt.execute.engine.slots import Layout, Slots
 from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup
+from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup, Shape
 
 #: Members whose latents are primed at a time.
 PRIMED_AT_ONCE = 4
@@ -56,7 +57,9 @@ class SdxlEngine:
             self.pipeline = open_pipeline(settings.model, settings.device, settings.dtype)
             self._kind = Kind.of(self.pipeline)
             self._device = self._kind.device
-            self._host: dict[str, Packed] = {}
+            graphed = settings.graphs and self._device.type == "cuda"
+            self._graphs = Graphs(self._call_unet) if graphed else None
+            self._host: dict[str, Any] = {}  # packed
             self._layout, self.slots = self._open_adapters()
         except torch.OutOfMemoryError:
             raise InputError(
@@ -79,6 +82,8 @@ class SdxlEngine:
         self._tiled = False
         self._conditions: tuple[tuple[Conditioning, ...], Any] = ((), None)
         primed = self._prime(settings.prime) if settings.prime else ()
+        if self._device.type == "cuda":
+            self._warm_up(settings.warm)
         for adapter in settings.resident:
             self.slots.put(adapter, self._fetch(adapter))
         self.setup = Setup(
@@ -98,16 +103,17 @@ class SdxlEngine:
             name: read_lora(path, self.pipeline) for name, path in settings.adapter_files.items()
         }
         layout = Layout(deltas.values())
-        slots = Slots(self.pipeline, layout, settings.slots if deltas else 0)
+        count = settings.slots if deltas else 0
+        slots = Slots(self.pipeline, layout, count, staged=self._graphs is not None)
         if settings.tier is Tier.HOST:
             for name, found in deltas.items():
                 self._host[name] = self._pack(layout, found)
         return layout, slots
 
-    def _pack(self, layout: Layout, deltas: Any) -> Packed:
+    def _pack(self, layout: Layout, deltas: Any) -> Any:
         return layout.pack(deltas, self._kind.dtype, pin=self._device.type == "cuda")
 
-    def _fetch(self, adapter: str) -> Packed:
+    def _fetch(self, adapter: str) -> Any:
         """An adapter in host memory: kept there, or read from its file now."""
         if (held := self._host.get(adapter)) is not None:
             return held
@@ -137,7 +143,9 @@ class SdxlEngine:
         with torch.no_grad():
             samplings = self._admit(members, watch, finished)
             self._denoise(samplings, watch, lambda s: self._leave(s, watch, finished))
-        return Ran(spans=watch.read(), peak_gib=self._memory.peak_gib, splits=self._splits)
+        spans = watch.read()
+        graph_gib = 0.0 if self._graphs is None else self._graphs.take_peak_gib()
+        return Ran(spans=spans, peak_gib=self._memory.peak_gib(graph_gib), splits=self._splits)
 
     def _admit(
         self,
@@ -261,6 +269,8 @@ class SdxlEngine:
     def _note(self, failure: Failure) -> None:
         if failure.out_of_memory:
             self._splits += 1
+            if self._graphs is not None:
+                self._graphs.clear()
             self._memory.give_back()
 
     def _step(self, chunk: Sequence[Sampling], laps: Laps) -> None:
@@ -276,15 +286,13 @@ class SdxlEngine:
         inputs = torch.cat([torch.cat([s.scaled() for s in some] * rows) for some in groups])
         times = torch.cat([torch.stack([s.timestep for s in some] * rows) for some in groups])
         self.slots.use([(some[0].member.adapter, rows * len(some)) for some in groups])
-        embeds, added = self._conditioned(groups)
+        conditions = self._conditioned(groups)
         with laps.unet():
-            predicted = self.pipeline.unet(
-                inputs,
-                times,
-                encoder_hidden_states=embeds,
-                added_cond_kwargs=added,
-                return_dict=False,
-            )[0]
+            if self._graphs is None or self.slots.mixed:
+                predicted = self._call_unet(inputs, times, *conditions)
+            else:
+                variant = "bare" if self.slots.bare else "adapter"
+                predicted = self._graphs(variant, inputs, times, *conditions)
         for some, part in zip(
             groups, predicted.split([rows * len(g) for g in groups]), strict=True
         ):
@@ -295,15 +303,23 @@ class SdxlEngine:
             for i, sampling in enumerate(some):
                 sampling.step(noise[i : i + 1])
 
+    def _call_unet(self, inputs: Any, times: Any, embeds: Any, pooled: Any, time_ids: Any) -> Any:
+        return self.pipeline.unet(
+            inputs,
+            times,
+            encoder_hidden_states=embeds,
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
+            return_dict=False,
+        )[0]
+
     def _conditioned(self, groups: Sequence[Sequence[Sampling]]) -> Any:
-        """Embeddings and added conditions, row by row; the last ones are kept, as most recur."""
+        """Embeddings, pooled ones and time ids, row by row; the last are kept, as most recur."""
         import torch
 
         key = tuple(s.conditioning for some in groups for s in some)
         if self._conditions[0] != key:
             rows = [row for some in groups for row in _rows(some, guided=self._guided)]
-            embeds, pooled, time_ids = (torch.cat(column) for column in zip(*rows, strict=True))
-            self._conditions = key, (embeds, {"text_embeds": pooled, "time_ids": time_ids})
+            self._conditions = key, tuple(torch.cat(column) for column in zip(*rows, strict=True))
         return self._conditions[1]
 
     def _leave(
@@ -388,10 +404,24 @@ class SdxlEngine:
                 self.slots.evict(adapter)
         return tuple(spans)
 
+    def _warm_up(self, shapes: Iterable[Shape]) -> None:
+        """Run each shape once, with an adapter and bare: what a GPU does at first takes seconds."""
+        adapters: list[str | None] = [None, *list(self._settings.adapter_files)[:1]]
+        for adapter in adapters if self._settings.slots else [None]:
+            if adapter is not None:
+                self.slots.put(adapter, self._fetch(adapter))
+            for shape in sorted(shapes, key=lambda s: -s.members):
+                self.run([_dummy(i, adapter, shape) for i in range(shape.members)], lambda _: None)
+            if adapter is not None:
+                self.slots.evict(adapter)
+        self._largest.clear()
+
     def close(self) -> None:
         """Let go of the model and the device's memory."""
         self._host.clear()
         self._conditions = ((), None)
+        if self._graphs is not None:
+            self._graphs.clear()
         del self.pipeline, self.slots
         self._memory.give_back()
 
@@ -408,6 +438,21 @@ def versions() -> dict[str, str]:
     packages = {p.__name__: str(p.__version__) for p in (torch, diffusers, transformers, peft)}
     cuda = {"cuda": str(torch.version.cuda)} if torch.version.cuda else {}
     return {"python": platform.python_version(), **packages, **cuda}
+
+
+def _dummy(number: int, adapter: str | None, shape: Shape) -> Member:
+    """A request to warm up with; the third step is the first that a graph repeats."""
+    return Member(
+        id=f"warm-up {number}",
+        option=0,
+        adapter=adapter,
+        prompt="warm-up",
+        negative_prompt="",
+        seed=number,
+        width=shape.width,
+        height=shape.height,
+        steps=3,
+    )
 
 
 def _encoded_with(member: Member) -> tuple[str, bool]:

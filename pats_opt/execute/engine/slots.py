@@ -20,6 +20,9 @@ from msgspec import Struct
 from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas
 from pats_opt.execute.engine.model import quiet
 
+#: Name of the slot that batches run from where the active adapter is copied.
+STAGE = "stage_"
+
 #: An adapter, or None for the bare model, and how many rows of a batch use it.
 Group = tuple[str | None, int]
 
@@ -74,31 +77,21 @@ class Layout:
             for layer, (a, b) in zip(self.layers, self.places, strict=True)
         ]
 
-    def pack(self, deltas: Deltas, dtype: Any, *, pin: bool) -> Packed:
-        """An adapter in this layout, padded, in host memory."""
+    def pack(self, deltas: Deltas, dtype: Any, *, pin: bool) -> Any:
+        """An adapter in this layout, padded, in host memory: a flat tensor.
+
+        Its scales are multiplied in, so that slots have none (alphas are mostly powers of two times
+        the rank, for which that changes no bit).
+        """
         import torch
 
         flat = torch.zeros(self.size, dtype=dtype, pin_memory=pin)
-        scales = []
         for layer, (down, up) in zip(self.layers, self.views(flat), strict=True):
             delta = deltas.get((layer.component, layer.name))
-            scales.append(0.0 if delta is None else delta.scale)
             if delta is not None:
                 down[: delta.rank].copy_(delta.down)
-                up[:, : delta.rank].copy_(delta.up)
-        return Packed(flat, tuple(scales))
-
-
-class Packed(Struct, frozen=True):
-    """An adapter in host memory: its flat buffer, and the scale of each layer."""
-
-    flat: Any
-    scales: tuple[float, ...]
-
-    @property
-    def mib(self) -> float:
-        """Memory it takes, in MiB."""
-        return float(self.flat.numel() * self.flat.element_size()) / 2**20
+                up[:, : delta.rank].copy_(delta.up * delta.scale)
+        return flat
 
 
 class Slots:
@@ -109,26 +102,29 @@ class Slots:
             get peft layers.
         layout: What the slots cover.
         count: How many.
+        staged: Whether the UNet's active adapter is copied to one more slot, which all batches then
+            use: a graph captured with it serves every adapter.
     """
 
-    def __init__(self, pipeline: Any, layout: Layout, count: int) -> None:
+    def __init__(self, pipeline: Any, layout: Layout, count: int, *, staged: bool = False) -> None:
         import torch
 
         self._names = [f"slot_{i}_" for i in range(count)]
+        self._stage = STAGE if staged and count else None
+        self._staged: str | None = None  # the adapter whose copy is there
         self._holding: dict[str, int] = {}
         parts: dict[str, dict[str, Any]] = {}
         for component in COMPONENTS:
             names = [layer.name for layer in layout.layers if layer.component == component]
             if names and count:
-                parts[component] = _inject(
-                    getattr(pipeline, component), names, self._names, layout.rank
-                )
+                slots = [*self._names, *([self._stage] if self._stage else [])]
+                parts[component] = _inject(getattr(pipeline, component), names, slots, layout.rank)
         self._layers = [parts[x.component][x.name] for x in layout.layers] if count else []
         self._unet = list(parts.get("unet", {}).values())
         self._encoders = [m for c, part in parts.items() if c != "unet" for m in part.values()]
         device, dtype = pipeline.unet.device, pipeline.unet.dtype
         self._buffers = []
-        for name in self._names:
+        for name in [*self._names, *([self._stage] if self._stage else [])]:
             flat = torch.zeros(layout.size, dtype=dtype, device=device)
             for module, (down, up) in zip(self._layers, layout.views(flat), strict=True):
                 module.lora_A[name].weight.data = down
@@ -145,8 +141,12 @@ class Slots:
         """Adapters that a slot holds."""
         return frozenset(self._holding)
 
-    def put(self, adapter: str, packed: Packed) -> None:
+    def put(self, adapter: str, packed: Any) -> None:
         """Make an adapter resident in a free slot; the copy may still be under way on a GPU.
+
+        Args:
+            adapter: Its id.
+            packed: Its flat tensor, in host memory (:meth:`Layout.pack`).
 
         Raises:
             ValueError: It is resident already, or every slot is taken.
@@ -156,12 +156,8 @@ class Slots:
         if adapter in self._holding or not free:
             reason = "is resident" if adapter in self._holding else "finds no free slot"
             raise ValueError(f"adapter {adapter!r} {reason}")
-        slot = free[0]
-        self._buffers[slot].copy_(packed.flat, non_blocking=True)
-        name = self._names[slot]
-        for module, scale in zip(self._layers, packed.scales, strict=True):
-            module.scaling[name] = scale
-        self._holding[adapter] = slot
+        self._buffers[free[0]].copy_(packed, non_blocking=True)
+        self._holding[adapter] = free[0]
 
     def evict(self, adapter: str) -> None:
         """Free an adapter's slot; it keeps the memory, which the slots own for good.
@@ -171,6 +167,8 @@ class Slots:
         """
         if self._holding.pop(adapter, None) is None:
             raise ValueError(f"adapter {adapter!r} is not resident")
+        if self._staged == adapter:
+            self._staged = None
 
     def use(self, groups: Sequence[Group]) -> None:
         """Say which adapters the UNet's next calls use, for which rows of the batch.
@@ -186,12 +184,21 @@ class Slots:
             for hook in self._hooks:
                 hook.remove()
             self._hooks = []
-            self._set("unet", self._unet, groups[0][0])
+            self._use_one(groups[0][0])
             return
         self._groups = tuple((None if a is None else self._name(a), rows) for a, rows in groups)
         self._set("unet", self._unet, None)
         if not self._hooks:
             self._hooks = [module.register_forward_hook(self._add) for module in self._unet]
+
+    def _use_one(self, adapter: str | None) -> None:
+        if adapter is None or self._stage is None:
+            self._set("unet", self._unet, None if adapter is None else self._name(adapter))
+            return
+        if self._staged != adapter:
+            self._buffers[-1].copy_(self._buffers[self._slot(adapter)])
+            self._staged = adapter
+        self._set("unet", self._unet, self._stage)
 
     def _add(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Add each group's LoRA to its rows of a layer's output."""
@@ -200,22 +207,35 @@ class Slots:
             if name is not None:
                 mine = slice(at, at + rows)
                 low = module.lora_A[name](inputs[0][mine])
-                output[mine] += module.lora_B[name](low) * module.scaling[name]
+                output[mine] += module.lora_B[name](low)
             at += rows
 
     def in_use(self, adapters: Sequence[str | None]) -> bool:
         """Whether using these adapters would change nothing."""
         if len(set(adapters)) > 1:
             return False
-        name = None if adapters[0] is None else self._name(adapters[0])
-        return not self._hooks and self._active["unet"] == name
+        adapter = adapters[0]
+        if adapter is None or self._stage is None:
+            name = None if adapter is None else self._name(adapter)
+            return not self._hooks and self._active["unet"] == name
+        return not self._hooks and self._staged == adapter and not self.bare
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the UNet's next calls use several adapters."""
+        return bool(self._hooks)
+
+    @property
+    def bare(self) -> bool:
+        """Whether peft's layers of the UNet add nothing."""
+        return self._active["unet"] is None
 
     def use_in_encoders(self, adapter: str | None) -> None:
         """Make one adapter, or none, the text encoders' active one."""
-        self._set("encoders", self._encoders, adapter)
-
-    def _set(self, part: str, layers: Sequence[Any], adapter: str | None) -> None:
         name = None if adapter is None else self._name(adapter)
+        self._set("encoders", self._encoders, name)
+
+    def _set(self, part: str, layers: Sequence[Any], name: str | None) -> None:
         if self._active[part] != name:
             for module in layers:
                 # The attribute itself, as 'set_adapters' takes twenty times as long.
@@ -223,11 +243,14 @@ class Slots:
             self._active[part] = name
 
     def _name(self, adapter: str) -> str:
+        return self._names[self._slot(adapter)]
+
+    def _slot(self, adapter: str) -> int:
         slot = self._holding.get(adapter)
         if slot is None:
             # peft takes an unknown name for the bare model without a word.
             raise ValueError(f"adapter {adapter!r} is not resident")
-        return self._names[slot]
+        return slot
 
 
 def _inject(model: Any, layers: Sequence[str], slots: Sequence[str], rank: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from pats_opt.execute.adapters import make_adapters
 from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.sdxl import SdxlEngine
+from pats_opt.execute.engine.slots import Slots
 from pats_opt.execute.work import Settings
 from tests.execute.engine.conftest import GUIDANCE, alone, latents_of, member, pixels, run
 
@@ -89,9 +90,9 @@ def test_kohya_alpha_scales(tmp_path: Path, files: dict[str, str], pipeline: Any
 def test_loading_does_not_alias_the_host_copy(files: dict[str, str], engine: SdxlEngine) -> None:
     """What is done to a slot never reaches the copy in host memory (nor another slot)."""
     own = opened(files, 2, resident=("l1", "l10"))
-    before = own._host["l1"].flat.clone()
+    before = own._host["l1"].clone()
     own.slots._buffers[0].add_(1.0)
-    assert torch.equal(own._host["l1"].flat, before)
+    assert torch.equal(own._host["l1"], before)
     one = member("x", "l10")
     assert np.array_equal(pixels(run(own, [one])[0]["x"]), pixels(run(engine, [one])[0]["x"]))
     own.switch(["l1"], ["l1"])
@@ -117,3 +118,24 @@ def test_full_and_unknown_slots_are_refused(files: dict[str, str]) -> None:
         engine.switch([], ["other"])
     with pytest.raises(ValueError, match="'other' is not resident"):
         engine.slots.use([("other", 2)])
+
+
+def test_a_staged_slot_follows_the_active_adapter(
+    files: dict[str, str], engine: SdxlEngine
+) -> None:
+    """As on a GPU with graphs: batches run from a copy, which a new load of an id renews."""
+    own = opened(files, 2)
+    own.slots = Slots(own.pipeline, own._layout, 2, staged=True)
+    own.switch(["l1", "other"], [])
+    for adapter in ("l1", "other", None, "other", "l1"):
+        one = member("x", adapter)
+        expected = pixels(run(engine, [one])[0]["x"])
+        assert np.array_equal(pixels(run(own, [one])[0]["x"]), expected)
+        assert own.slots.in_use([adapter])
+        assert own.slots.bare == (adapter is None)
+    own._host["l1"] = own._host["l10"]  # another adapter under the same id
+    own.switch([], ["l1"])
+    own.switch(["l1"], [])
+    assert not own.slots.in_use(["l1"])
+    expected = pixels(run(engine, [member("x", "l10")])[0]["x"])
+    assert np.array_equal(pixels(run(own, [member("x", "l1")])[0]["x"]), expected)
