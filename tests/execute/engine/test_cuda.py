@@ -48,7 +48,7 @@ def test_the_gpu_makes_the_cpus_images(engine: SdxlEngine, plain: SdxlEngine) ->
 
 @pytest.mark.parametrize("adapter", ["l1", "other", None])
 def test_graphs_change_nothing(cuda: SdxlEngine, plain: SdxlEngine, adapter: str | None) -> None:
-    """Bit for bit, at every batch size on the way down, and with another adapter after a capture."""
+    """Bit for bit, at every batch size on the way down."""
     members = [member(f"{i}", adapter, steps=4 + 2 * i, seed=i) for i in range(3)]
     expected = latents_of(plain, members)
     for _ in range(2):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pats_opt.execute.adapters import make_adapters
-from pats_opt.execute.engine import open_engine
+from pats_opt.execute.engine import open_engine, sdxl
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.engine.slots import Slots
 from pats_opt.execute.work import Settings
@@ -121,11 +121,11 @@ def test_full_and_unknown_slots_are_refused(files: dict[str, str]) -> None:
 
 
 def test_a_staged_slot_follows_the_active_adapter(
-    files: dict[str, str], engine: SdxlEngine
+    files: dict[str, str], engine: SdxlEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU with graphs: batches run from a copy, which a new load of an id renews."""
+    monkeypatch.setattr(sdxl, "Slots", lambda *given, **_: Slots(*given, staged=True))
     own = opened(files, 2)
-    own.slots = Slots(own.pipeline, own._layout, 2, staged=True)
     own.switch(["l1", "other"], [])
     for adapter in ("l1", "other", None, "other", "l1"):
         one = member("x", adapter)
