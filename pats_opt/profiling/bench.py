@@ -52,9 +52,9 @@ class Bench:
         self.engine, self.resident, self._closed = other.engine, other.resident, False
 
     def warm_up(self, other: str) -> None:
-        """Run and switch once, unmeasured."""
-        small = min(self._plan.sizes)
-        self.run(self._members(1, small, FEW_STEPS, self.resident[-1]))
+        """Run at the smallest size and at that of the times, and switch, once and unmeasured."""
+        for size in dict.fromkeys((min(self._plan.sizes), self._plan.reference)):
+            self.run(self._members(1, size, FEW_STEPS, self.resident[-1]))
         self.load(other, 0)
 
     def batch(
