@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from pats_opt.profiling.refit import Fit
     from pats_opt.profiling.run import Outcome
 
-#: What ``tiny`` images are divided by where nothing is said: it is made for a CPU.
-TINY_SHRINK = 8
-
 
 def _listed(read: Any) -> Any:
     """A callback that reads an option's text, and says how to write it where that fails."""
@@ -129,7 +126,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     help="Where the device does not tell its memory: the profile whose figures stand in.",
 )
 @click.option(
-    "--shrink", type=click.IntRange(1), help="Divide widths and heights [8 for tiny, else 1]."
+    "--shrink", type=click.IntRange(1), help="Divide widths and heights [16 for tiny, else 1]."
 )
 @click.option(
     "--guidance",
@@ -254,6 +251,7 @@ def command(
     if output is None:
         raise InputError("nowhere to write to", mend="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import default_device, open_engine
+    from pats_opt.execute.options import BUILT_IN, TINY_SHRINK, dtype_of
     from pats_opt.profiling.plan import Plan
     from pats_opt.profiling.run import Job, run
     from pats_opt.profiling.write import read_memory_from
@@ -278,7 +276,8 @@ def command(
         plan=plan,
         model=model,
         device=device,
-        dtype=("float32" if device == "cpu" else "float16") if dtype == "auto" else dtype,
+        dtype=dtype_of(dtype, device),
+        threads=_threads(model) if device == "cpu" else None,
         guidance=guidance,
         memory_gib=memory,
         adapters=adapters,
@@ -286,7 +285,7 @@ def command(
         memory_from=read_memory_from(memory_from),
         time_limit=time_limit,
     )
-    if quality and model in ("tiny", "sdxl-random"):
+    if quality and model in BUILT_IN:
         click.echo(
             f"{model} has random weights: its quality says nothing of a real model", err=True
         )
@@ -299,6 +298,13 @@ def command(
         common.print_json(_document(outcome))
     else:
         _print(outcome)
+
+
+def _threads(model: str) -> int:
+    """CPU threads, as many as ``execute`` takes for one GPU."""
+    from pats_opt.report.runs import cores
+
+    return 1 if model == "tiny" else cores()
 
 
 def _with_quality(

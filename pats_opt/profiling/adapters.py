@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pats_opt.errors import InputError
 from pats_opt.execute.adapters import find_adapters, make_adapters
+from pats_opt.execute.options import BUILT_IN
 from pats_opt.profiling.record import AdapterFile
 
 #: Adapters used at most: enough that one is always out of the slots.
@@ -27,7 +28,7 @@ def adapters_of(model: str, folder: str | None, scratch: Path) -> dict[str, str]
         InputError: The folder has fewer than two, or the model is none that adapters are made for.
     """
     if folder is None:
-        if model not in ("tiny", "sdxl-random"):
+        if model not in BUILT_IN:
             raise InputError(
                 f"there are no adapters for {model!r}",
                 mend="name a folder of at least two LoRA files with --adapters",

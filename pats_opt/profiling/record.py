@@ -27,6 +27,7 @@ class Asked(Document, frozen=True, kw_only=True):
     Attributes:
         device: The torch device.
         memory_gib: The bound that was set on its memory, if one was.
+        threads: CPU threads of torch; None for its default.
         width: Of the images that are timed.
         shrink: Widths and heights were divided by this; sizes are noted as they were asked for.
         slots: Adapters resident at a time.
@@ -37,6 +38,7 @@ class Asked(Document, frozen=True, kw_only=True):
     dtype: str
     guidance: float
     memory_gib: float | None = None
+    threads: int | None = None
     width: int
     height: int
     shrink: int = 1

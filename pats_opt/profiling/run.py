@@ -46,6 +46,7 @@ class Job(Struct, frozen=True, kw_only=True):
         name: The profile's name.
         memory_from: A profile whose memory figures stand in on a device that does not tell.
         time_limit: Seconds after which no other part is begun.
+        threads: CPU threads of torch; None for its default.
     """
 
     output: Path
@@ -59,6 +60,7 @@ class Job(Struct, frozen=True, kw_only=True):
     name: str
     memory_from: Profile | None = None
     time_limit: float | None = None
+    threads: int | None = None
 
     @property
     def raw_path(self) -> Path:
@@ -125,6 +127,7 @@ def run(
             adapter_files=files,
             slots=SLOTS,
             memory_gib=job.memory_gib,
+            threads=job.threads,
         )
         images = job.output.with_name(f"{job.output.stem}-images")
         quality = job.plan.quality
@@ -144,6 +147,7 @@ def _asked(job: Job, files: dict[str, str]) -> Asked:
         dtype=job.dtype,
         guidance=job.guidance,
         memory_gib=job.memory_gib,
+        threads=job.threads,
         width=job.plan.reference[0],
         height=job.plan.reference[1],
         shrink=job.plan.shrink,

@@ -241,7 +241,6 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
-        "import torch; torch.set_num_threads(1)\n"
         "from pats_opt.cli import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
@@ -259,7 +258,7 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     assert found.memory.max_batch == 2
     assert found.memory.adapter_gib > 0
     assert "tiny, float32, guidance 5, EulerDiscreteScheduler; python" in found.sources["setup"]
-    assert "widths and heights divided by 8" in found.about
+    assert "widths and heights divided by 16" in found.about
 
 
 def test_help_needs_no_torch() -> None:
