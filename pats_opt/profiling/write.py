@@ -179,7 +179,7 @@ def _setup(raw: Raw) -> str:
     asked, found = raw.asked, raw.found
     assert found is not None
     versions = ", ".join(f"{name} {value}" for name, value in found.versions.items())
-    threads = "" if asked.threads is None else f", {asked.threads} CPU threads"
+    threads = "" if asked.threads is None else f", threads: {asked.threads}"
     return (
         f"{found.device_name}{threads}; {asked.model}, {asked.dtype}, guidance {asked.guidance:g}, "
         f"{found.scheduler}; {versions}; {raw.begun}, {raw.seconds:.0f} s in {raw.sittings} "
