@@ -139,11 +139,17 @@ class _StoppedError(Exception):
     """The worker was told to stop."""
 
 
+#: Models are opened one at a time in a process: torch draws random weights, and chooses their type
+#: and device, by settings that all threads share.
+_opening = threading.Lock()
+
+
 def open_sdxl(settings: Settings, clock: Callable[[], float]) -> Engine:
     """The real engine; torch is imported only now."""
     from pats_opt.execute.engine import open_engine
 
-    return open_engine(settings, clock)
+    with _opening:
+        return open_engine(settings, clock)
 
 
 def work(job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]) -> None:

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from PIL import Image
 
 from pats_opt.errors import InputError, UnfinishedError
-from pats_opt.execute import output
 from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import Execution, Pace, Phase
 from pats_opt.execute.run import earlier
@@ -155,16 +154,16 @@ def test_a_picture_that_cannot_be_encoded_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a request that fails in the engine does."""
-    from pats_opt.execute import saver
+    from pats_opt.execute import images
 
-    real = saver.encode
+    real = images.encode
 
     def encode(picture: Any, text: dict[str, str]) -> bytes:
         if text["request"] == "r1":
             raise ValueError("odd\npixels")
         return real(picture, text)
 
-    monkeypatch.setattr(saver, "encode", encode)
+    monkeypatch.setattr("pats_opt.execute.saver.encode", encode)
     outcome = run(tmp_path / "out", problem(3))
     assert "1 of 3 images" in str(outcome.error)
     members = [m for _, b in outcome.execution.batches() for m in b.members]
@@ -199,7 +198,7 @@ def test_a_full_disk_ends_cleanly(
         return real(handle, data[:size])
 
     with monkeypatch.context() as patch:
-        patch.setattr(output.os, "write", write)
+        patch.setattr(os, "write", write)
         try:
             error: Exception | None = run(folder, problem(12)).error
         except UnfinishedError as raised:

@@ -114,11 +114,11 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
 
 def test_failed_requests_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only they; their batch keeps its times and is marked as resumed."""
-    from pats_opt.execute import saver
+    from pats_opt.execute import images
 
     story = of(*(request(f"r{i}", adapter="a") for i in range(4)))
     folder = tmp_path / "out"
-    real = saver.encode
+    real = images.encode
 
     def encode(picture: Any, text: dict[str, str]) -> bytes:
         if text["request"] == "r2":
@@ -126,7 +126,7 @@ def test_failed_requests_are_tried_again(tmp_path: Path, monkeypatch: pytest.Mon
         return real(picture, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(saver, "encode", encode)
+        patch.setattr("pats_opt.execute.saver.encode", encode)
         first = run(folder, story)
     outcome = run(folder, story, resume=True)
     assert first.error is not None

@@ -1,0 +1,221 @@
+"""``pats-opt execute`` from end to end, with the tiny model on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pats_opt.cli import run
+from pats_opt.files import write_instance, write_schedule
+from tests.execute.runs import makings, pictures, problem, schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A schedule of six requests on one GPU, and its instance."""
+    return written(tmp_path, gpus=1)
+
+
+def written(folder: Path, gpus: int) -> tuple[str, str]:
+    """A schedule's file and its instance's."""
+    story = problem(6, gpus=gpus)
+    write_instance(story.instance, folder / "instance.json")
+    write_schedule(schedule(story), folder / "schedule.json")
+    return str(folder / "schedule.json"), str(folder / "instance.json")
+
+
+def pixels(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The images of a folder."""
+    return {
+        path.name: np.asarray(Image.open(path), dtype=int)
+        for path in sorted((folder / "images").iterdir())
+    }
+
+
+def alike(one: Path, two: Path) -> None:
+    """The same images, but for rounding: other neighbours in a batch may tip a shade."""
+    first, second = pixels(one), pixels(two)
+    assert first.keys() == second.keys()
+    for name, image in first.items():
+        assert np.abs(image - second[name]).max() <= 1
+
+
+def test_a_schedule(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images, documents and a page; then nothing more to do, and the folder is protected."""
+    scheduled, instance = files
+    out = tmp_path / "out"
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o", str(out)]
+    assert run([*command, "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["complete"]
+    assert told["images"] == told["new"] == 6
+    assert told["failed"] == {}
+    assert told["model"]["name"] == "tiny"
+    assert told["seconds"] > 0
+    assert {t["name"] for t in told["totals"]} >= {"makespan_s", "serving_s", "switching_s"}
+    assert {p.name for p in out.iterdir()} == {
+        "adapters",
+        "execution.json",
+        "images",
+        "journal",
+        "lock",
+        "report.html",
+        "trace.json",
+    }
+    made = pixels(out)
+    assert all(image.shape == (64, 64, 3) for image in made.values())
+    assert len({image.tobytes() for image in made.values()}) == 6
+    assert run(command) == 2
+    assert "add --resume" in capsys.readouterr().err
+    before = pictures(out)
+    assert run([*command, "--resume"]) == 0
+    assert "6 images (6 of them before)" in capsys.readouterr().out
+    assert pictures(out) == before
+    assert run([*command, "--resume", "--guidance", "2"]) == 2
+    assert "guidance 5.0, not 2.0" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL of the real thing, then --resume: the images of a run that nobody killed."""
+    scheduled, instance = files
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o"]
+    assert run([*command, str(tmp_path / "whole")]) == 0
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pats_opt.cli import main; main()", *command, str(out)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"},
+    )
+    while not list((out / "images").glob("*.png")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = pictures(out)
+    assert run([*command, str(out), "--resume"]) == 0
+    after = pictures(out)
+    assert all(after[name] == data for name, data in before.items() if name.endswith(".png"))
+    assert set(makings(out).values()) == {1}
+    alike(out, tmp_path / "whole")
+
+
+def test_two_gpus_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process each by default; the images do not depend on who made them."""
+    scheduled, instance = written(tmp_path, gpus=2)
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o"]
+    assert run([*command, str(tmp_path / "two"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["devices"]) == 2
+    execution = json.loads((tmp_path / "two" / "execution.json").read_bytes())
+    assert execution["engine"] == "process"
+    assert all(gpu["batches"] for gpu in execution["gpus"])
+    assert run([*command, str(tmp_path / "one"), "--engine", "thread", "--load-from", "disk"]) == 0
+    alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("policy", ["pats", "fifo"])
+def test_a_policy_live(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str
+) -> None:
+    """The instance's arrivals in real time, simulated against live."""
+    out = tmp_path / "out"
+    command = ["execute", files[1], "--policy", policy, "--seed", "7", "--device", "cpu"]
+    assert run([*command, "-o", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("6 images in ")
+    assert "simulat" in told
+    assert len(pictures(out)) == 6
+    execution = json.loads((out / "execution.json").read_bytes())
+    assert execution["live"]
+    assert execution["pace"] == "schedule"
+    assert (execution["maker"]["name"], execution["maker"]["seed"]) == (policy, 7)
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["S"], "name either a schedule and its --instance, or an instance and a --policy"),
+        (["S", "--instance", "I", "--policy", "fifo"], "name either"),
+        (["I", "--policy", "fifo", "--pace", "fast"], "--pace fast is for schedules"),
+        (["I", "--policy", "milp"], "is no online policy"),
+        (["S", "--instance", "I", "--param", "a=1"], "--param is for a --policy"),
+        (["I", "--instance", "I"], "format"),
+        (["S", "--instance", "nowhere.json"], "no such file"),
+        (["S", "--instance", "I", "--device", ","], "names no device"),
+        (["S", "--instance", "I", "--device", "gpu:7"], "no device 'gpu:7'"),
+        (["S", "--instance", "I", "--device", "cpu", "--model", "./none"], "no file"),
+        (["S", "--instance", "I", "--device", "cpu", "--adapters", "none"], "no such folder"),
+    ],
+)
+def test_what_is_refused(
+    files: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    why: str,
+) -> None:
+    """Bad usage and bad input: one line, status 2, and no image."""
+    named = {"S": files[0], "I": files[1]}
+    given = [named.get(argument, argument) for argument in arguments]
+    assert run(["execute", *given, "-o", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert why in err
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_an_invalid_schedule_is_refused(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the file, the rule and where; nothing is made."""
+    document = json.loads(Path(files[0]).read_text())
+    document["gpus"][0]["batches"][-1]["load"] = []
+    Path(files[0]).write_text(json.dumps(document))
+    status = run(["execute", files[0], "--instance", files[1], "-o", str(tmp_path / "out")])
+    err = capsys.readouterr().err
+    assert status == 2
+    assert "schedule.json: " in err
+    assert "breaks rule" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("extra", ["execute", "ray"])
+def test_without_the_extras(
+    files: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    extra: str,
+) -> None:
+    """One plain line says what to install."""
+    missing = {"execute": ("torch", "diffusers"), "ray": ("ray",)}[extra]
+    real = importlib.util.find_spec
+
+    def find(name: str) -> Any:
+        return None if name in missing else real(name)
+
+    monkeypatch.setattr("pats_opt.execute.engine.extra.find_spec", find)
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    command = ["execute", files[0], "--instance", files[1], "--device", "cpu", "--engine", "ray"]
+    assert run([*command, "-o", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert f"pip install 'pats-opt[{extra}]'" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
