@@ -214,6 +214,18 @@ def test_a_live_run_may_reject_what_the_simulation_serves() -> None:
     assert found.differences.count == 1
 
 
+def test_a_request_that_had_to_be_served_is_missing_however_it_was_left_out() -> None:
+    problem = Problem(parse_instance(encode(document(request("r0"), request("r1")))))
+    batches = [PlannedBatch(k, ((k, 0),), frozenset([0])) for k in range(2)]
+    simulated = schedule_of(problem, plan_of([batches]), SolverRef(name="fifo"))
+    ran = schedule_of(problem, plan_of([batches[:1]]), SolverRef(name="fifo"))
+    live = executed(problem, ran, as_predicted(problem), live=True)
+    assert live.rejected == ("r1",)
+    found = compare(problem, live, simulated)
+    assert not found.complete
+    assert found.gaps.missing == ("r1",)
+
+
 def test_residents_of_a_live_run_follow_its_loads() -> None:
     """Predicted switches of a live run come from what the GPU really held."""
     stated: dict[str, Any] = {
@@ -355,6 +367,7 @@ def test_notes_say_what_the_run_was() -> None:
         ("option", "no option 7"),
         ("batch", "no such batch"),
         ("members", "not those of the schedule's"),
+        ("fewer", "not those of the schedule's"),
         ("adapter", "no adapter 'other'"),
     ],
 )
@@ -370,6 +383,7 @@ def test_what_does_not_belong_together_is_refused(wrong: str, says: str) -> None
         "option": _with_first(ran, members=(replace(member, option=7),)),
         "batch": _with_first(ran, index=999),
         "members": _with_first(ran, members=ran.batches[1].members),
+        "fewer": _with_first(ran, members=()),
         "adapter": _with_first(ran, load=("other",)),
     }
     if wrong == "instance":

@@ -349,8 +349,26 @@ def test_an_activation_after_a_load_belongs_to_the_load() -> None:
     assert parts["adapters"][0]["load_s"] == pytest.approx(LOAD + 0.05)
     assert parts["switching"]["activate_s"] == 0.5
     assert found.batches[0].switch_s == pytest.approx(LOAD + 0.05)
+    # Nor is it overhead: the first of the two batches has 0.05 s less.
+    (beside,) = found.constants.overheads.gpu.sizes
+    assert beside.median_s == pytest.approx(ENCODE + ENCODE_EACH + DECODE - 0.05 / 2)
     assert found.recalibrated is not None
     assert any("activation" in remark for remark in found.recalibrated.remarks)
+
+
+def test_switches_of_resumed_batches_are_kept_out_too() -> None:
+    problem, schedule = batches_of(1, 1, 1)
+    run = executed(problem, schedule, DEVICE)
+    first, *others = run.gpus[0].batches
+    slow = tuple(replace(s, seconds=50.0) if s.phase is Phase.LOAD else s for s in first.spans)
+    found = compare(
+        problem, _with_batches(run, replace(first, spans=slow, resumed=True), *others), schedule
+    )
+    load = next(k for k in found.constants.switching if k.kind == "load from host")
+    assert load.count == 1
+    assert load.median_s == pytest.approx(LOAD)
+    # a is loaded by the resumed batch only: it takes what b took.
+    assert [a["load_s"] for a in fragment(found)["adapters"][:2]] == pytest.approx([LOAD, LOAD])
 
 
 def _with_batches(run: Execution, *batches: Any) -> Execution:

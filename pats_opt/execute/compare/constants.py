@@ -185,7 +185,7 @@ def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
         return grouped((len(p.members), of(phases, p)) for p in seen)
 
     stepped = [p for p in whole if any(s.phase is Phase.STEP for s in p.run.spans)]
-    beyond = grouped((len(p.members), max(0.0, p.batch_s - of((Phase.STEP,), p))) for p in stepped)
+    beyond = grouped((len(p.members), _beside_steps_s(p)) for p in stepped)
     return Overheads(
         encode=times(by_size(Phase.ENCODE), nothing),
         decode=times(by_size(Phase.DECODE), nothing),
@@ -195,7 +195,7 @@ def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
     )
 
 
-def beside_steps_s(play: Play) -> float:
+def _beside_steps_s(play: Play) -> float:
     """Seconds of a batch in which no step and no activation was under way."""
     run = play.run
     known = [

@@ -199,8 +199,8 @@ class Overheads(Struct, frozen=True, kw_only=True):
         decode: Latents to images.
         save: Images to files; beside the GPU's work.
         all: The three together, which is what ``overhead_s`` stands for.
-        gpu: What a batch takes beyond its steps, whatever it goes to (saving left out): by it the
-            constants predict batch seconds.
+        gpu: What a batch takes beyond its steps, whatever it goes to (saving and activation left
+            out): by it the constants predict batch seconds.
     """
 
     encode: Times
