@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Precision; auto is float16 on a GPU and float32 on the CPU.",
+    help="Precision; auto is bfloat16 on a GPU and float32 on the CPU.",
 )
 @click.option(
     "--pace",

@@ -73,8 +73,11 @@ def devices(named: str, gpus: int, crew: CrewKind) -> tuple[str, ...]:
 
 
 def dtype_of(named: str, device: str) -> str:
-    """The precision: ``auto`` is half on a GPU and single on a CPU, which is slow in half."""
-    return ("float32" if device == "cpu" else "float16") if named == "auto" else named
+    """The precision: ``auto`` is single on a CPU, which is slow in half, else bfloat16.
+
+    In float16 SDXL's VAE overflows and has to run in single precision.
+    """
+    return ("float32" if device == "cpu" else "bfloat16") if named == "auto" else named
 
 
 def adapter_files(
