@@ -67,13 +67,16 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 @click.option(
     "--adapters", type=common.FILE, metavar="DIR", help="Folder of LoRA files [random ones]."
 )
+@click.option(
+    "--rank", type=click.IntRange(1, 512), help="Rank of random adapters [4 for tiny, else 16]."
+)
 @click.option("--device", default="auto", show_default=True, help="Torch device.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Precision; auto: float16 on a GPU.",
+    help="Precision; auto: bfloat16 on a GPU.",
 )
 @click.option(
     "--batches",
@@ -203,6 +206,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 def command(
     model: str,
     adapters: str | None,
+    rank: int | None,
     device: str,
     dtype: str,
     batches: tuple[int, ...],
@@ -256,6 +260,10 @@ def command(
     from pats_opt.profiling.run import Job, run
     from pats_opt.profiling.write import read_memory_from
 
+    if rank is not None and adapters is not None:
+        raise InputError(
+            "--rank is for random adapters", mend="leave out one of --adapters, --rank"
+        )
     path = _target(output)
     device = default_device() if device == "auto" else device
     plan = Plan(
@@ -281,6 +289,7 @@ def command(
         guidance=guidance,
         memory_gib=memory,
         adapters=adapters,
+        rank=rank,
         name=name or path.stem,
         memory_from=read_memory_from(memory_from),
         time_limit=time_limit,

@@ -21,8 +21,16 @@ _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
 _LARGEST_HEADER = 100 * 2**20
 
 
-def adapters_of(model: str, folder: str | None, scratch: Path) -> dict[str, str]:
+def adapters_of(
+    model: str, folder: str | None, scratch: Path, rank: int | None = None
+) -> dict[str, str]:
     """Files to switch between: those of a folder, else random ones made in ``scratch``.
+
+    Args:
+        model: As in :class:`~pats_opt.execute.work.Settings`.
+        folder: A folder of LoRA files, or None.
+        scratch: A folder for random ones.
+        rank: Of random ones; None for the model's usual one.
 
     Raises:
         InputError: The folder has fewer than two, or the model is none that adapters are made for.
@@ -33,7 +41,7 @@ def adapters_of(model: str, folder: str | None, scratch: Path) -> dict[str, str]
                 f"there are no adapters for {model!r}",
                 mend="name a folder of at least two LoRA files with --adapters",
             )
-        return make_adapters(model, [f"profile-{i}" for i in range(MOST)], scratch)
+        return make_adapters(model, [f"profile-{i}" for i in range(MOST)], scratch, rank)
     names = sorted(file.stem for file in Path(folder).glob("*.safetensors"))
     found = find_adapters(folder, names[:MOST])
     if len(found) < 2:

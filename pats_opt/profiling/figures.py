@@ -8,8 +8,9 @@ from statistics import median
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
-from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, covering_line, round_up
+from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, round_up
 from pats_opt.instance import Overhead, StepTime
 from pats_opt.profiling.plan import WARM_STEPS
 from pats_opt.profiling.record import Batch, Raw, Switch
@@ -149,26 +150,23 @@ def slot_gib(raw: Raw) -> float:
     return round_up(max(copied, default=0.0) / 1024)
 
 
-def vram_tables(raw: Raw, sizes: Sequence[tuple[int, int]]) -> tuple[VramTable, ...]:
-    """Peak memory by batch size at each size, without the slots.
-
-    Where batches of one size were run several times, the highest peak counts. A size of which only
-    one batch fitted makes no table.
-    """
+def peaks(raw: Raw, size: tuple[int, int]) -> dict[int, float]:
+    """Peak memory by batch size, rising, without the slots; the highest where several were run."""
     slots = raw.asked.slots * slot_gib(raw)
-    tables = []
-    for width, height in sizes:
-        peaks: dict[int, float] = {}
-        for batch in raw.batches:
-            if (batch.width, batch.height) == (width, height) and batch.fits:
-                peaks[batch.n] = max(peaks.get(batch.n, 0.0), batch.peak_gib or 0.0)
-        if len(peaks) > 1 and min(peaks.values()) > 0:
-            found = sorted(peaks.items())
-            gib = tuple(round_up(max(0.0, peak - slots)) for _, peak in found)
-            tables.append(
-                VramTable(width=width, height=height, batch=tuple(n for n, _ in found), gib=gib)
-            )
-    return tuple(tables)
+    found: dict[int, float] = {}
+    for batch in raw.batches:
+        if (batch.width, batch.height) == size and batch.fits and batch.peak_gib is not None:
+            found[batch.n] = max(found.get(batch.n, 0.0), round_up(batch.peak_gib - slots))
+    return dict(sorted(found.items()))
+
+
+def vram_tables(raw: Raw, sizes: Sequence[tuple[int, int]]) -> tuple[VramTable, ...]:
+    """Peak memory by batch size at each size; one of which only one batch fitted has no table."""
+    return tuple(
+        VramTable(width=size[0], height=size[1], batch=tuple(found), gib=tuple(found.values()))
+        for size in sizes
+        if len(found := peaks(raw, size)) > 1
+    )
 
 
 def too_large(raw: Raw, size: tuple[int, int]) -> int | None:
@@ -183,29 +181,32 @@ def memory(raw: Raw, sizes: Sequence[tuple[int, int]]) -> MemoryModel | None:
     The capacity is lowered where the model would let in a batch that did not fit: at the cliff the
     device also holds what the allocator cannot use.
     """
-    tables = vram_tables(raw, sizes)
     capacity = raw.found.memory_gib if raw.found is not None else None
-    if not tables or capacity is None or (tables[0].width, tables[0].height) != sizes[0]:
+    found = peaks(raw, sizes[0])
+    if capacity is None or not found or (len(found) == 1 and too_large(raw, sizes[0]) is None):
         return None
+    if len(found) == 1:  # no second point for a line, and no second image to need one for
+        return MemoryModel(
+            capacity_gib=_down(capacity),
+            adapter_gib=slot_gib(raw),
+            base_gib=found[1],
+            per_sample_gib=0.0,
+            max_batch=1,
+        )
+    tables = vram_tables(raw, sizes)
     model = MemoryModel(
-        capacity_gib=capacity,
+        capacity_gib=_down(capacity),
         adapter_gib=slot_gib(raw),
-        max_batch=max(tables[0].batch),
+        max_batch=max(found),
         measured=tables,
     )
-    base = covering_line(tables[0].batch, tables[0].gib)[0]
+    held = model.line[0] + raw.asked.slots * model.adapter_gib
     failed = [
-        base + n * model.request_gib(*size) + raw.asked.slots * model.adapter_gib
+        held + n * model.request_gib(*size)
         for size in sizes
         if (n := too_large(raw, size)) is not None
     ]
-    usable = min([capacity, *(need - 1e-4 for need in failed)])
-    return MemoryModel(
-        capacity_gib=_down(usable),
-        adapter_gib=model.adapter_gib,
-        max_batch=model.max_batch,
-        measured=tables,
-    )
+    return replace(model, capacity_gib=_down(min([capacity, *(need - 1e-4 for need in failed)])))
 
 
 def tick_s(step: float) -> float:

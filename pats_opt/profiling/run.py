@@ -43,6 +43,7 @@ class Job(Struct, frozen=True, kw_only=True):
         output: The profile's file; the others go beside it.
         model: As in :class:`~pats_opt.execute.work.Settings`, and so are the next ones.
         adapters: Folder of LoRA files; None for random ones.
+        rank: Of random adapters; None for the model's usual one.
         name: The profile's name.
         memory_from: A profile whose memory figures stand in on a device that does not tell.
         time_limit: Seconds after which no other part is begun.
@@ -61,6 +62,7 @@ class Job(Struct, frozen=True, kw_only=True):
     memory_from: Profile | None = None
     time_limit: float | None = None
     threads: int | None = None
+    rank: int | None = None
 
     @property
     def raw_path(self) -> Path:
@@ -117,7 +119,7 @@ def run(
 
     refuse_unwritable(job.output)
     with tempfile.TemporaryDirectory(dir=job.output.parent, prefix=".adapters-") as scratch:
-        files = adapters_of(job.model, job.adapters, Path(scratch))
+        files = adapters_of(job.model, job.adapters, Path(scratch), job.rank)
         store = Store(job.raw_path, _asked(job, files), clock)
         settings = Settings(
             model=job.model,

@@ -133,7 +133,7 @@ def _memory(
         whole = raw.found.memory_gib if raw.found is not None else None
         bound = "a bound of" if asked.memory_gib else "all of it, the driver's share included:"
         return model, (
-            f"measured: peak of allocated memory by batch size ({_ends(raw, model)}), less "
+            f"measured: peak of allocated memory by batch size ({_ends(raw, plan)}), less "
             f"{asked.slots} slots of {model.adapter_gib:g} GiB; capacity: {bound} {whole:g} GiB"
             + (
                 f", lowered to {model.capacity_gib:g} so that no batch that did not fit is let in"
@@ -165,13 +165,13 @@ def _memory(
     )
 
 
-def _ends(raw: Raw, model: MemoryModel) -> str:
+def _ends(raw: Raw, plan: Plan) -> str:
     """How far memory was measured at each size."""
     told = []
-    for table in model.measured:
-        bad = figures.too_large(raw, (table.width, table.height))
+    for size in plan.sizes:
+        good, bad = max(figures.peaks(raw, size), default=0), figures.too_large(raw, size)
         end = "no more tried" if bad is None else f"{bad} did not"
-        told.append(f"{table.width}x{table.height}: {max(table.batch)} fit, {end}")
+        told.append(f"{size[0]}x{size[1]}: {good} fit, {end}")
     return "; ".join(told)
 
 

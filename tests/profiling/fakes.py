@@ -134,14 +134,14 @@ class FakeEngine:
         self._device.batches.append(n)
         if known.stops_after is not None and len(self._device.batches) > known.stops_after:
             raise KeyboardInterrupt
-        if known.fails is not None:
-            for member in members:
-                finished(Finished(member=member, error=known.fails))
-            return Ran(spans=())
         assert all(m.adapter is None or m.adapter in self.resident for m in members)
         size = (members[0].width, members[0].height)
-        splits, peak = 0, self._peak(n, size)
-        limit = known.memory_gib
+        splits, peak, limit = 0, self._peak(n, size), known.memory_gib
+        none_fits = limit is not None and self._peak(1, size) > limit
+        if known.fails is not None or none_fits:
+            for member in members:
+                finished(Finished(member=member, error=known.fails or "out of memory"))
+            return Ran(spans=(), splits=len(members) if none_fits else 0)
         if limit is not None and peak > limit:
             while self._peak(min(n, self._largest.get(size, n)), size) > limit:
                 self._largest[size] = min(n, self._largest.get(size, n)) // 2

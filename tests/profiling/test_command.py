@@ -119,6 +119,7 @@ def test_an_interrupt_ends_with_status_4(
         (["-o", "x.toml", "--steps", "2"], "leave nothing to measure"),
         (["-o", "x.toml", "--quality"], "needs prompts"),
         (["-o", "x.toml", "--prompts", "p.txt"], "need --quality"),
+        (["-o", "x.toml", "--rank", "8"], "for random adapters"),
         (["-o", "x.toml", "--memory-from", "nope"], "no profile 'nope'"),
         (["-o", "loras/a.safetensors/x.toml"], "cannot be written"),
         ([], "add -o"),
@@ -247,7 +248,7 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     )
     out = tmp_path / "tiny.toml"
     arguments = ["profile", "--device", "cpu", "--batches", "1,2", "--sizes", "512x512"]
-    arguments += ["--steps", "3", "--repeats", "1", "-o", str(out), "--json"]
+    arguments += ["--steps", "3", "--repeats", "1", "--rank", "2", "-o", str(out), "--json"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
@@ -257,6 +258,7 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     assert found.step_s(1) > 0
     assert set(found.load.tiers) == {"host", "disk"}
     assert found.memory.max_batch == 2
+    assert "4 adapters of rank 2" in found.sources["load"]
     assert found.memory.adapter_gib > 0
     assert "tiny, float32, guidance 5, EulerDiscreteScheduler; python" in found.sources["setup"]
     assert "widths and heights divided by 16" in found.about

@@ -127,6 +127,19 @@ def test_batches_that_do_not_fit_are_left_out_of_the_times(job: Job) -> None:
     assert {b.n for b in outcome.raw.batches if not b.fits and b.width == 1024} == {3, 4}
 
 
+def test_a_device_with_room_for_one_image(job: Job) -> None:
+    """There is no line through one point: all that it takes is the base, and one is the most."""
+    outcome, _ = measured(job, Constants(memory_gib=10.0))
+    memory = outcome.profile.memory
+    assert memory.line == pytest.approx((9.0, 0.0), abs=1e-3)
+    assert memory.max_batch == 1
+    assert "1024x1024: 1 fit, 2 did not" in outcome.profile.sources["memory"]
+    assert outcome.profile.step_s == StepTime(table=(0.15,))
+    other = replace(job, output=job.output.with_name("b.toml"))
+    with pytest.raises(IncompleteError, match="out of memory"):
+        measured(other, Constants(memory_gib=8.0))
+
+
 def test_a_profile_never_lets_in_a_batch_that_did_not_fit(job: Job) -> None:
     """A device that cannot use its last GiB: the capacity is lowered to what worked."""
 
