@@ -13,8 +13,7 @@ from pats_opt.perceptual import METRICS
 
 if TYPE_CHECKING:
     from pats_opt.profiling.plan import Plan
-    from pats_opt.profiling.refit import Fit
-    from pats_opt.profiling.run import Outcome
+    from pats_opt.profiling.run import Job
 
 
 def _listed(read: Any) -> Any:
@@ -204,34 +203,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     help="The profile's TOML file, or a folder for it.",
 )
 def command(
-    model: str,
-    adapters: str | None,
-    rank: int | None,
-    device: str,
-    dtype: str,
-    batches: tuple[int, ...],
-    pixels: tuple[tuple[int, int], ...],
-    step_count: int,
-    repeats: int,
-    max_batch: int,
-    memory: float | None,
-    memory_from: str | None,
-    shrink: int | None,
-    guidance: float,
-    quality: bool,
-    prompts: str | None,
-    quality_steps: tuple[int, ...],
-    full: int,
-    images: int,
-    metrics: tuple[str, ...],
-    lpips_weights: str | None,
-    refit_table: str | None,
-    converged: float,
-    time_limit: float | None,
-    seed: int,
-    name: str | None,
-    as_json: bool,
-    output: str | None,
+    refit_table: str | None, converged: float, output: str | None, as_json: bool, **chosen: Any
 ) -> None:
     r"""Measure step time, memory and switching here, as a profile for generate and import.
 
@@ -254,59 +226,67 @@ def command(
         return
     if output is None:
         raise InputError("nowhere to write to", mend="add -o PROFILE.toml, or -o FOLDER")
-    from pats_opt.execute.engine import default_device, open_engine
-    from pats_opt.execute.options import BUILT_IN, TINY_SHRINK, dtype_of
+    from pats_opt.execute.engine import open_engine
+    from pats_opt.profiling.run import run
+    from pats_opt.profiling.wording import document, lines
+
+    job = _job(output, chosen)
+    outcome = run(job, open_engine, watch=lambda parts: common.progress(parts, str, quiet=as_json))
+    if as_json:
+        common.print_json(document(outcome))
+        return
+    for line in lines(outcome):
+        click.echo(line)
+    for path in outcome.files:
+        click.echo(f"written to {path}", err=True)
+    if outcome.missing:
+        click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
+
+
+def _job(output: str, chosen: dict[str, Any]) -> Job:
+    """What to measure, where it was left open as well.
+
+    Raises:
+        InputError: Options that do not go together.
+    """
+    from pats_opt.errors import InputError
+    from pats_opt.execute.engine import default_device
+    from pats_opt.execute.options import TINY_SHRINK, dtype_of
     from pats_opt.profiling.plan import Plan
-    from pats_opt.profiling.run import Job, run
+    from pats_opt.profiling.run import Job
     from pats_opt.profiling.write import read_memory_from
 
-    if rank is not None and adapters is not None:
+    if chosen["rank"] is not None and chosen["adapters"] is not None:
         raise InputError(
             "--rank is for random adapters", mend="leave out one of --adapters, --rank"
         )
-    path = _target(output)
-    device = default_device() if device == "auto" else device
+    named, model = Path(output), chosen["model"]
+    path = named if named.suffix == ".toml" and not named.is_dir() else named / "profile.toml"
+    device = default_device() if chosen["device"] == "auto" else chosen["device"]
     plan = Plan(
-        batches=batches,
-        sizes=pixels,
-        steps=step_count,
-        repeats=repeats,
-        max_batch=max(max_batch, *batches),
-        shrink=shrink or (TINY_SHRINK if model == "tiny" else 1),
-        seed=seed,
+        batches=chosen["batches"],
+        sizes=chosen["pixels"],
+        steps=chosen["step_count"],
+        repeats=chosen["repeats"],
+        max_batch=max(chosen["max_batch"], *chosen["batches"]),
+        shrink=chosen["shrink"] or (TINY_SHRINK if model == "tiny" else 1),
+        seed=chosen["seed"],
     )
-    if quality:
-        plan = _with_quality(plan, prompts, quality_steps, full, images, metrics, lpips_weights)
-    elif prompts is not None or metrics:
-        raise InputError("--prompts and --metric need --quality", mend="add it")
-    job = Job(
+    return Job(
         output=path,
-        plan=plan,
+        plan=_with_quality(plan, chosen),
         model=model,
         device=device,
-        dtype=dtype_of(dtype, device),
+        dtype=dtype_of(chosen["dtype"], device),
         threads=_threads(model) if device == "cpu" else None,
-        guidance=guidance,
-        memory_gib=memory,
-        adapters=adapters,
-        rank=rank,
-        name=name or path.stem,
-        memory_from=read_memory_from(memory_from),
-        time_limit=time_limit,
+        guidance=chosen["guidance"],
+        memory_gib=chosen["memory"],
+        adapters=chosen["adapters"],
+        rank=chosen["rank"],
+        name=chosen["name"] or path.stem,
+        memory_from=read_memory_from(chosen["memory_from"]),
+        time_limit=chosen["time_limit"],
     )
-    if quality and model in BUILT_IN:
-        click.echo(
-            f"{model} has random weights: its quality says nothing of a real model", err=True
-        )
-    outcome = run(
-        job,
-        open_engine,
-        watch=lambda parts: common.progress(parts, str, quiet=as_json),
-    )
-    if as_json:
-        common.print_json(_document(outcome))
-    else:
-        _print(outcome)
 
 
 def _threads(model: str) -> int:
@@ -316,16 +296,8 @@ def _threads(model: str) -> int:
     return 1 if model == "tiny" else cores()
 
 
-def _with_quality(
-    plan: Plan,
-    prompts: str | None,
-    counts: tuple[int, ...],
-    full: int,
-    images: int,
-    metrics: tuple[str, ...],
-    weights: str | None,
-) -> Plan:
-    """The plan with the images to compare.
+def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
+    """The plan, with the images to compare where that is asked for.
 
     Raises:
         InputError: There are no prompts, or no metric can be used.
@@ -333,19 +305,28 @@ def _with_quality(
     from msgspec.structs import replace
 
     from pats_opt.errors import InputError
+    from pats_opt.execute.options import BUILT_IN
     from pats_opt.perceptual import choose
     from pats_opt.profiling.plan import QualityPlan
     from pats_opt.profiling.prompts import read_prompts
 
+    prompts, metrics, weights = chosen["prompts"], chosen["metrics"], chosen["lpips_weights"]
+    if not chosen["quality"]:
+        if prompts is not None or metrics:
+            raise InputError("--prompts and --metric need --quality", mend="add it")
+        return plan
     if prompts is None:
         raise InputError("--quality needs prompts", mend="add --prompts FILE")
-    chosen = choose(metrics, min(plan.shrunk(plan.reference)), weights)
+    if (model := chosen["model"]) in BUILT_IN:
+        told = f"{model} has random weights: its quality says nothing of a real model"
+        click.echo(told, err=True)
+    full = chosen["full"]
     asked = QualityPlan(
         prompts=read_prompts(prompts),
-        steps=tuple(n for n in counts if n < full),
+        steps=tuple(n for n in chosen["quality_steps"] if n < full),
         full=full,
-        images=images,
-        metrics=tuple(chosen),
+        images=chosen["images"],
+        metrics=tuple(choose(metrics, min(plan.shrunk(plan.reference)), weights)),
         weights=weights,
     )
     return replace(plan, quality=asked)
@@ -355,97 +336,15 @@ def _refit(table: str, converged: float, output: str | None, as_json: bool) -> N
     """Fit the quality model to a table, tell how well, and write it."""
     from pats_opt.files import write_bytes
     from pats_opt.profiling.refit import as_recipe, refit
+    from pats_opt.profiling.wording import fit_document, fit_lines
 
     found = refit(table, converged)
     if output is not None:
         write_bytes(output, as_recipe(found).encode())
     if as_json:
-        common.print_json(_fit_document(found))
+        common.print_json(fit_document(found))
         return
-    _print_fit(found)
+    for line in fit_lines(found):
+        click.echo(line)
     if output is not None:
         click.echo(f"written to {output}", err=True)
-
-
-def _target(output: str) -> Path:
-    """The profile's file: as named, or ``profile.toml`` in a folder."""
-    path = Path(output)
-    return path if path.suffix == ".toml" and not path.is_dir() else path / "profile.toml"
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
-    import msgspec
-
-    return {
-        "profile": msgspec.to_builtins(outcome.profile),
-        "complete": not outcome.missing,
-        "missing": outcome.missing,
-        "seconds": outcome.raw.seconds,
-        "files": outcome.files,
-        "fit": None if outcome.fit is None else _fit_document(outcome.fit),
-    }
-
-
-def _fit_document(found: Fit) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.to_builtins(found)
-    document["residuals"] = [
-        {"complexity": level, "steps": steps, "residual": residual}
-        for level, by_steps in found.residuals.items()
-        for steps, residual in by_steps.items()
-    ]
-    return document
-
-
-def _print(outcome: Outcome) -> None:
-    """The figures for people."""
-    from pats_opt.profiling import figures
-    from pats_opt.wording import number
-
-    profile, medians = outcome.profile, figures.steps(outcome.raw).medians
-    click.echo(f"{profile.name}: {profile.device}")
-    click.echo("step, s     " + ", ".join(f"{n}: {number(s)}" for n, s in medians.items()))
-    loads = [f"{tier} {number(load.median)}" for tier, load in profile.load.tiers.items()]
-    click.echo(f"switch, s   resident {number(profile.load.activate_s)}, " + ", ".join(loads))
-    for key, text in profile.sources.items():
-        click.echo(f"{key:<11} {text}")
-    if outcome.fit is not None:
-        _print_fit(outcome.fit)
-    for path in outcome.files:
-        click.echo(f"written to {path}", err=True)
-    if outcome.missing:
-        click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
-
-
-def _print_fit(found: Fit) -> None:
-    """The fitted quality model for people, and what speaks against it."""
-    from statistics import mean
-
-    from pats_opt.wording import number, percent
-
-    quality = found.quality
-    click.echo(
-        f"quality     {percent(quality.converged)} after {number(quality.simple_steps)} steps "
-        f"(simple prompts) to {number(quality.complex_steps)} (complex ones)"
-    )
-    click.echo(
-        f"fit         {found.points} points, residuals: rms {number(found.rms, 3)}, largest "
-        f"{number(found.worst, 3)}; {percent(found.explained)} of the variance explained; "
-        f"20 and 50 steps would leave rms {number(found.default_rms, 3)}"
-    )
-    counts = sorted({steps for by_steps in found.residuals.values() for steps in by_steps})
-    means = [mean(r[n] for r in found.residuals.values() if n in r) for n in counts]
-    told = ", ".join(f"{n}: {value:+.3f}" for n, value in zip(counts, means, strict=True))
-    click.echo(f"by steps    mean residual {told}")
-    if found.one_level:
-        click.echo("complexity  one only, so both ends are the same")
-    if found.falls:
-        worst = max(found.falls, key=lambda fall: fall.by)
-        click.echo(
-            f"monotone    no: quality falls {len(found.falls)} times with more steps, most by "
-            f"{number(worst.by, 3)} from {worst.fewer} to {worst.steps} steps at complexity "
-            f"{worst.complexity:g}"
-        )
-    else:
-        click.echo("monotone    yes: more steps are never worse")
