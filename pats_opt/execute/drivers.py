@@ -10,7 +10,7 @@ from msgspec import Struct
 from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import GpuRun
 from pats_opt.execute.supervisor import Supervisor
-from pats_opt.execute.work import Member
+from pats_opt.execute.work import Member, Shape
 from pats_opt.schedule import SolverRef
 
 
@@ -23,6 +23,7 @@ class Outset(Struct, frozen=True, kw_only=True):
         slots: Adapters it has to be able to hold.
         requests: Requests it may be given.
         prime: Members whose latents must be at hand.
+        warm: Shapes that it will run.
     """
 
     needed: bool
@@ -30,6 +31,7 @@ class Outset(Struct, frozen=True, kw_only=True):
     slots: int
     requests: tuple[str, ...]
     prime: tuple[Member, ...]
+    warm: tuple[Shape, ...]
 
 
 class Driver(Protocol):

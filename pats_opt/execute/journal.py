@@ -150,18 +150,26 @@ def read(path: Path) -> Journal:
     return Journal(head, tuple(lines), size)
 
 
+#: Seconds that the worker of a killed run may take to notice that it is alone.
+ORPHAN_S = 5.0
+
+
 class JournalWriter:
     """Appends lines to a journal; each is on disk when :meth:`append` returns.
+
+    Args:
+        path: The journal, which has its first line.
+        patience_s: How long to wait for another writer to end.
 
     Raises:
         InputError: Another process still writes it.
         OSError: It cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float = ORPHAN_S) -> None:
         self._handle = open_to_append(path)
         try:
-            lock(self._handle, path)
+            lock(self._handle, path, patience_s)
             # Half a line that a kill left behind would spoil the next one.
             os.ftruncate(self._handle, read(path).size)
         except BaseException:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Pace
-from pats_opt.execute.work import Member, Order
+from pats_opt.execute.work import Member, Order, Shape
 from pats_opt.instance import Instance
 from pats_opt.problem import Problem
 from pats_opt.schedule import GpuPlan, Schedule
@@ -156,6 +156,17 @@ def _script(resident: Sequence[str], orders: Sequence[Order], made: Collection[s
         )
         before = tuple(held)
     return Script(resident=tuple(held) if first is None else first, orders=tuple(left), slots=slots)
+
+
+def shapes(members: Sequence[Member]) -> set[Shape]:
+    """What a batch puts into the UNet from its first step to its last, as members leave."""
+    found = set()
+    for width, height in {(m.width, m.height) for m in members}:
+        steps = sorted(m.steps for m in members if (m.width, m.height) == (width, height))
+        for done, last in enumerate(steps):
+            if done == 0 or last > steps[done - 1]:
+                found.add(Shape(width, height, len(steps) - done))
+    return found
 
 
 def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str | None) -> None:

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,24 +173,32 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def lock(file: IO[bytes] | int, path: Path) -> None:
+def lock(file: IO[bytes] | int, path: Path, patience_s: float = 0.0) -> None:
     """Lock an open file until it is closed, where the system can; a killed process lets go of it.
 
     Raises:
-        InputError: Somebody else has locked it.
+        InputError: Somebody else has locked it, and does not let go of it for so long.
     """
     try:
         import fcntl
     except ImportError:
         return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            "another run is using this folder", file=str(path), mend="wait for it, or name another"
-        ) from None
-    except OSError:
-        return  # a file system without locks
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            raise InputError(
+                "another run is using this folder",
+                file=str(path),
+                mend="wait for it, or name another",
+            ) from None
+        except OSError:
+            return  # a file system without locks
+        return
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from pats_opt.execute.drivers import Outset
 from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
-from pats_opt.execute.work import Order
+from pats_opt.execute.work import Order, Shape
 from pats_opt.execute.worker import Idle
 from pats_opt.policy import GpuState, Policy, State
 from pats_opt.problem import Adapters, Job, Problem, ids
@@ -37,6 +37,10 @@ from pats_opt.solving import prepare, runnable
 
 #: Seconds to wait where nothing but a worker can bring the next event.
 LONG_S = 3600.0
+
+
+#: Largest batch for which a device is made ready, as nobody knows which batches there will be.
+MOST_WARM = 8
 
 
 class PolicyDriver:
@@ -94,6 +98,7 @@ class PolicyDriver:
                 slots=self._slots(translator),
                 requests=left,
                 prime=tuple(translator.could_skip(left)),
+                warm=self._shapes(translator, left),
             )
             for held in residents
         ]
@@ -123,6 +128,13 @@ class PolicyDriver:
                 free = None if free is None else free - amount
             most = max(most, room)
         return most
+
+    def _shapes(self, translator: Translator, names: Sequence[str]) -> tuple[Shape, ...]:
+        """Shapes that are likely: every size in batches of up to ``MOST_WARM``."""
+        sizes = {(m.width, m.height) for m in (translator.member(name, 0) for name in names)}
+        largest = self._problem.site.clock.largest or MOST_WARM
+        counts = range(1, min(largest, MOST_WARM, len(names)) + 1)
+        return tuple(Shape(*size, n) for size in sorted(sizes) for n in counts)
 
     def drive(self, supervisor: Supervisor) -> None:
         """Ask the policy until nobody is left to serve."""

@@ -209,6 +209,7 @@ class _Run:
                     tier=options.tier,
                     prime=outsets[gpu].prime,
                     latents=latents,
+                    warm=outsets[gpu].warm,
                     memory_gib=options.memory_gib,
                     threads=options.threads,
                 ),

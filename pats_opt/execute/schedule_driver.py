@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from pats_opt.checker import check
 from pats_opt.errors import InputError
 from pats_opt.execute.drivers import Outset
-from pats_opt.execute.orders import Script, Translator, scripts
+from pats_opt.execute.orders import Script, Translator, scripts, shapes
 from pats_opt.execute.record import GpuRun, Pace
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.instance import digest
@@ -70,6 +70,7 @@ class ScheduleDriver:
                 slots=slots,
                 requests=tuple(m.id for order in script.orders for m in order.members),
                 prime=tuple(m for order in script.orders for m in order.members if m.skip),
+                warm=tuple(sorted({s for o in script.orders for s in shapes(o.members)})),
             )
             for script in self._scripts
         ]

@@ -104,6 +104,6 @@ def test_a_spoilt_line_is_named(path: Path, text: bytes) -> None:
 def test_one_writer_at_a_time(path: Path) -> None:
     """A second writer is refused while the first is at it."""
     with JournalWriter(path), pytest.raises(InputError, match="another run"):
-        JournalWriter(path)
+        JournalWriter(path, patience_s=0.1)
     with JournalWriter(path):
         pass

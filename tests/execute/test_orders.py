@@ -9,8 +9,9 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.execute.options import Options, adapter_files, devices, dtype_of
-from pats_opt.execute.orders import Translator, bare, refuse_missing, scripts, shrunk
+from pats_opt.execute.orders import Translator, bare, refuse_missing, scripts, shapes, shrunk
 from pats_opt.execute.record import Pace
+from pats_opt.execute.work import Member, Shape
 from pats_opt.execute.workers import CrewKind
 from tests.execute.runs import of, options, problem, schedule
 from tests.support.zoo import adapter, gpu, request
@@ -108,6 +109,31 @@ def test_resumed_orders_hold_what_the_whole_ones_hold() -> None:
             assert {m.id for o in after.orders for m in o.members} == todo
 
 
+def test_shapes_of_a_batch() -> None:
+    """One for each number of members of a size that run together, as they leave."""
+    steps = [(2, 64), (2, 64), (5, 64), (9, 64), (3, 128)]
+    members = [
+        Member(
+            id=f"r{i}",
+            option=0,
+            adapter=None,
+            prompt="",
+            negative_prompt="",
+            seed=0,
+            width=width,
+            height=64,
+            steps=count,
+        )
+        for i, (count, width) in enumerate(steps)
+    ]
+    assert shapes(members) == {
+        Shape(64, 64, 4),
+        Shape(64, 64, 2),
+        Shape(64, 64, 1),
+        Shape(128, 64, 1),
+    }
+
+
 def test_an_adapter_without_a_file_is_refused(tmp_path: Path) -> None:
     """Before the run, naming it and the mend."""
     story = problem()
@@ -132,5 +158,5 @@ def test_devices() -> None:
     with pytest.raises(InputError, match="names no device"):
         devices(",", 1, CrewKind.THREAD)
     assert dtype_of("auto", "cpu") == "float32"
-    assert dtype_of("auto", "cuda:1") == "float16"
-    assert dtype_of("bfloat16", "cpu") == "bfloat16"
+    assert dtype_of("auto", "cuda:1") == "bfloat16"
+    assert dtype_of("float16", "cpu") == "float16"

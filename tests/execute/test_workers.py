@@ -132,13 +132,7 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
         time.sleep(0.005)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 60
-    while True:  # a worker that still writes keeps its journal locked
-        outcome = run(folder, problem(16, gpus=2), resume=True)
-        if not isinstance(outcome.error, InputError) or time.monotonic() > deadline:
-            break
-        assert "another run" in str(outcome.error)
-        time.sleep(0.05)
+    outcome = run(folder, problem(16, gpus=2), resume=True)
     assert outcome.error is None
     assert set(makings(folder).values()) == {1}
     assert len(pictures(folder)) == 16

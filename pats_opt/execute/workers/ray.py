@@ -42,15 +42,22 @@ class Actor:
     def __init__(self) -> None:
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._hosted: Hosted | None = None
+        self._early: dict[int, Command] = {}
+        self._next = 0
+        self._putting = threading.Lock()
 
     def open(self, job: Job, open_engine: OpenEngine) -> None:
         """Start the worker."""
         self._hosted = Hosted(job, open_engine, self._messages.put)
 
-    def put(self, command: Command) -> None:
-        """Pass a command to it."""
+    def put(self, number: int, command: Command) -> None:
+        """Pass a command to it; calls may overtake each other, and the numbers tell their order."""
         assert self._hosted is not None
-        self._hosted.inbox.put(command)
+        with self._putting:
+            self._early[number] = command
+            while self._next in self._early:
+                self._hosted.inbox.put(self._early.pop(self._next))
+                self._next += 1
 
     def take(self, held_s: float) -> list[Message]:
         """What it has told since, waited for a little."""
@@ -79,6 +86,7 @@ class Actors:
         self._messages: SimpleQueue[tuple[int, Message]] = SimpleQueue()
         self._closed = threading.Event()
         self._actors: list[Any] = []
+        self._sent = [0] * len(jobs)
         for job in jobs:
             gpu = 1 if job.settings.device.startswith("cuda") else 0
             made = ray.remote(Actor).options(num_gpus=gpu, max_concurrency=3).remote()
@@ -108,8 +116,9 @@ class Actors:
             self._messages.put((place, Broken(one_line(why))))
 
     def send(self, worker: int, command: Command) -> None:
-        """Pass a command; they arrive in order."""
-        self._actors[worker].put.remote(command)
+        """Pass a command."""
+        self._actors[worker].put.remote(self._sent[worker], command)
+        self._sent[worker] += 1
 
     def receive(self, timeout_s: float) -> tuple[int, Message] | None:
         """The next message."""
