@@ -37,6 +37,8 @@ class DeviceMemory:
             return
         if not self._cuda.is_available():
             raise InputError("there is no CUDA device", mend="use --device cpu")
+        if self._device.index is None:  # torch's functions do not all take it without
+            self._device = torch.device("cuda", self._cuda.current_device())
         properties = self._cuda.get_device_properties(self._device)
         self.device_name = str(properties.name)
         self.total_gib = properties.total_memory / 2**30
