@@ -39,11 +39,15 @@ def _value(value: Any) -> str:
             return "[\n" + "".join(f"  {_value(v)},\n" for v in value) + "]"
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, str):
-        # A basic string of TOML has the escapes of JSON, and needs one more character escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _text(value)
     return repr(value)
+
+
+def _text(text: str) -> str:
+    """A basic string: it has the escapes of JSON, and one more character that needs one."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(key: str) -> str:
     plain = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
-    return key if plain else json.dumps(key, ensure_ascii=False)
+    return key if plain else _text(key)
