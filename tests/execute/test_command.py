@@ -29,6 +29,16 @@ def files(tmp_path: Path) -> tuple[str, str]:
     return written(tmp_path, gpus=1)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of that schedule that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    scheduled, instance = written(folder, gpus=1)
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu"]
+    assert run([*command, "-o", str(folder / "out")]) == 0
+    return folder / "out"
+
+
 def written(folder: Path, gpus: int) -> tuple[str, str]:
     """A schedule's file and its instance's."""
     story = problem(6, gpus=gpus)
@@ -53,22 +63,9 @@ def alike(one: Path, two: Path) -> None:
         assert np.abs(image - second[name]).max() <= 1
 
 
-def test_a_schedule(
-    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Images, documents and a page; then nothing more to do, and the folder is protected."""
-    scheduled, instance = files
-    out = tmp_path / "out"
-    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o", str(out)]
-    assert run([*command, "--json"]) == 0
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert told["complete"]
-    assert told["images"] == told["new"] == 6
-    assert told["failed"] == {}
-    assert told["model"]["name"] == "tiny"
-    assert told["seconds"] > 0
-    assert {t["name"] for t in told["totals"]} >= {"makespan_s", "serving_s", "switching_s"}
-    assert {p.name for p in out.iterdir()} == {
+def test_a_schedule(whole: Path) -> None:
+    """An image for each request, a document, a trace and a page."""
+    assert {p.name for p in whole.iterdir()} == {
         "adapters",
         "execution.json",
         "images",
@@ -77,29 +74,44 @@ def test_a_schedule(
         "report.html",
         "trace.json",
     }
-    made = pixels(out)
+    made = pixels(whole)
+    assert list(made) == [f"r{i}.png" for i in range(6)]
     assert all(image.shape == (64, 64, 3) for image in made.values())
     assert len({image.tobytes() for image in made.values()}) == 6
+    execution = json.loads((whole / "execution.json").read_bytes())
+    assert execution["complete"]
+    assert execution["model"]["name"] == "tiny"
+    assert execution["model"]["scheduler"] == "EulerDiscreteScheduler"
+    assert execution["versions"].keys() >= {"python", "pats-opt", "torch", "diffusers", "peft"}
+    phases = {s["phase"] for g in execution["gpus"] for b in g["batches"] for s in b["spans"]}
+    assert phases >= {"load", "encode", "step", "decode", "save"}
+
+
+def test_a_folder_with_a_run_is_protected(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing happens without --resume, nothing more with it, and another run is refused."""
+    files = [str(whole.parent / "schedule.json"), "--instance", str(whole.parent / "instance.json")]
+    command = ["execute", *files, "--device", "cpu", "-o", str(whole)]
+    before = pictures(whole)
     assert run(command) == 2
     assert "add --resume" in capsys.readouterr().err
-    before = pictures(out)
-    assert run([*command, "--resume"]) == 0
-    assert "6 images (6 of them before)" in capsys.readouterr().out
-    assert pictures(out) == before
+    assert run([*command, "--resume", "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["complete"]
+    assert (told["images"], told["new"], told["failed"]) == (6, 0, {})
+    assert told["seconds"] > 0
+    assert {t["name"] for t in told["totals"]} >= {"makespan_s", "serving_s", "switching_s"}
+    assert told["summary"]
     assert run([*command, "--resume", "--guidance", "2"]) == 2
     assert "guidance 5.0, not 2.0" in capsys.readouterr().err
+    assert pictures(whole) == before
 
 
-def test_a_killed_run_goes_on(
-    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_run_goes_on(files: tuple[str, str], tmp_path: Path, whole: Path) -> None:
     """SIGKILL of the real thing, then --resume: the images of a run that nobody killed."""
-    scheduled, instance = files
-    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o"]
-    assert run([*command, str(tmp_path / "whole")]) == 0
     out = tmp_path / "out"
+    command = ["execute", files[0], "--instance", files[1], "--device", "cpu", "-o", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from pats_opt.cli import main; main()", *command, str(out)],
+        [sys.executable, "-c", "from pats_opt.cli import main; main()", *command],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"},
     )
     while not list((out / "images").glob("*.png")):
@@ -108,25 +120,31 @@ def test_a_killed_run_goes_on(
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = pictures(out)
-    assert run([*command, str(out), "--resume"]) == 0
+    assert run([*command, "--resume"]) == 0
     after = pictures(out)
     assert all(after[name] == data for name, data in before.items() if name.endswith(".png"))
     assert set(makings(out).values()) == {1}
-    alike(out, tmp_path / "whole")
+    alike(out, whole)
 
 
-def test_two_gpus_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_gpus_in_processes(tmp_path: Path, whole: Path) -> None:
     """A process each by default; the images do not depend on who made them."""
     scheduled, instance = written(tmp_path, gpus=2)
-    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o"]
-    assert run([*command, str(tmp_path / "two"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["devices"]) == 2
-    execution = json.loads((tmp_path / "two" / "execution.json").read_bytes())
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu"]
+    assert run([*command, "--load-from", "disk", "-o", str(tmp_path / "out")]) == 0
+    execution = json.loads((tmp_path / "out" / "execution.json").read_bytes())
     assert execution["engine"] == "process"
+    assert len(execution["gpus"]) == 2
     assert all(gpu["batches"] for gpu in execution["gpus"])
-    assert run([*command, str(tmp_path / "one"), "--engine", "thread", "--load-from", "disk"]) == 0
-    alike(tmp_path / "one", tmp_path / "two")
+    alike(tmp_path / "out", whole)
+
+
+def test_two_gpus_in_threads(tmp_path: Path, whole: Path) -> None:
+    """Engines of one process do not get into each other's way."""
+    scheduled, instance = written(tmp_path, gpus=2)
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu"]
+    assert run([*command, "--engine", "thread", "-o", str(tmp_path / "out")]) == 0
+    alike(tmp_path / "out", whole)
 
 
 @pytest.mark.parametrize("policy", ["pats", "fifo"])
