@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.execute.work import Engine, Settings
+from pats_opt.execute.work import Settings
 from pats_opt.files import refuse_unwritable, write_bytes
 from pats_opt.generate.profile import Profile
 from pats_opt.perceptual import METRICS
@@ -22,7 +22,7 @@ from pats_opt.profiling.adapters import adapters_of, describe
 from pats_opt.profiling.plan import Plan, QualityPlan
 from pats_opt.profiling.record import Asked, Raw
 from pats_opt.profiling.refit import Fit, as_recipe, refit
-from pats_opt.profiling.sitting import IncompleteError, Sitting
+from pats_opt.profiling.sitting import IncompleteError, Open, Sitting
 from pats_opt.profiling.store import Store
 from pats_opt.profiling.viewing import Viewing
 from pats_opt.profiling.write import make_profile, profile_toml
@@ -95,7 +95,7 @@ def _unwatched(parts: int) -> AbstractContextManager[Callable[[str], None]]:  # 
 
 def run(
     job: Job,
-    opener: Callable[[Settings, Callable[[], float]], Engine],
+    opener: Open,
     now: Callable[[], float] = time.perf_counter,
     watch: Watch = _unwatched,
 ) -> Outcome:
@@ -118,28 +118,39 @@ def run(
         return now() - began
 
     refuse_unwritable(job.output)
-    with tempfile.TemporaryDirectory(dir=job.output.parent, prefix=".adapters-") as scratch:
-        files = adapters_of(job.model, job.adapters, Path(scratch), job.rank)
-        store = Store(job.raw_path, _asked(job, files), clock)
-        settings = Settings(
-            model=job.model,
-            device=job.device,
-            dtype=job.dtype,
-            guidance=job.guidance,
-            adapter_files=files,
-            slots=SLOTS,
-            memory_gib=job.memory_gib,
-            threads=job.threads,
-        )
-        images = job.output.with_name(f"{job.output.stem}-images")
-        quality = job.plan.quality
-        viewer = Viewing(job.plan, quality, job.device, images) if quality else None
-        sitting = Sitting(
-            job.plan, store, settings, opener, clock, time_limit=job.time_limit, viewer=viewer
-        )
-        with watch(len(sitting.left())) as told:
-            missing = sitting.run(told)
-    return _written(job, store.raw, missing)
+    scratch = job.output.with_name(f".{job.output.stem}-adapters")
+    try:
+        raw, missing = _measured(job, scratch, opener, clock, watch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return _written(job, raw, missing)
+
+
+def _measured(
+    job: Job, scratch: Path, opener: Open, clock: Callable[[], float], watch: Watch
+) -> tuple[Raw, list[str]]:
+    """Measure what is missing; all there is, and what is missing still."""
+    files = adapters_of(job.model, job.adapters, scratch, job.rank)
+    store = Store(job.raw_path, _asked(job, files), clock)
+    settings = Settings(
+        model=job.model,
+        device=job.device,
+        dtype=job.dtype,
+        guidance=job.guidance,
+        adapter_files=files,
+        slots=SLOTS,
+        memory_gib=job.memory_gib,
+        threads=job.threads,
+    )
+    images = job.output.with_name(f"{job.output.stem}-images")
+    quality = job.plan.quality
+    viewer = Viewing(job.plan, quality, job.device, images) if quality else None
+    sitting = Sitting(
+        job.plan, store, settings, opener, clock, time_limit=job.time_limit, viewer=viewer
+    )
+    with watch(len(sitting.left())) as told:
+        missing = sitting.run(told)
+    return store.raw, missing
 
 
 def _asked(job: Job, files: dict[str, str]) -> Asked:

@@ -253,6 +253,11 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "switching_cost.csv",
+        "tiny.json",
+        "tiny.toml",
+    ]
     found = profiles.load(str(out))
     assert json.loads(done.stdout)["complete"] is True
     assert found.step_s(1) > 0
