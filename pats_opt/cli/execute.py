@@ -210,7 +210,7 @@ def _compare(
     problem: Problem, outcome: Outcome, schedule: Callable[[], Schedule], folder: Path
 ) -> Comparison | None:
     """Predicted against measured, with its page; None where nothing was made."""
-    from pats_opt.errors import PatsError
+    from pats_opt.errors import InputError, PatsError
     from pats_opt.execute.compare import compare
     from pats_opt.execute.compare.page import write_page
     from pats_opt.execute.gather import images
@@ -219,13 +219,16 @@ def _compare(
     if not images(outcome.execution.gpus):
         return None
     try:
-        comparison = compare(problem, outcome.execution, schedule())
-        write_page(comparison, outcome.execution, problem, folder / REPORT)
-    except PatsError as error:  # a full disk, or a policy that fails in the simulator
-        if outcome.error is None:
-            raise
+        predicted = schedule()
+    except PatsError as error:  # what the policy did live, it may fail to do in the simulator
         click.echo(f"no comparison: {error}", err=True)
         return None
+    comparison = compare(problem, outcome.execution, predicted)
+    try:
+        write_page(comparison, outcome.execution, problem, folder / REPORT)
+    except InputError:
+        if outcome.error is None:  # else the full disk has been told
+            raise
     return comparison
 
 
@@ -266,7 +269,7 @@ def _lines(outcome: Outcome, comparison: Comparison | None, folder: Path) -> lis
     lines = [f"{count} images{before} in {_seconds(outcome):.1f} s: {folder / 'images'}"]
     lines += [f"  {name} failed: {why}" for name, why in _failed(outcome).items()]
     if comparison is not None:
-        lines += [*sentences(comparison), f"The report is {folder / 'report.html'}"]
+        lines += [*sentences(comparison), f"The report is {folder / REPORT}"]
     return [one_line(line) for line in lines]
 
 

@@ -76,6 +76,11 @@ def execute(
         InputError: The folder is in use, holds another run, or what is to be run does not fit
             together; nothing was run.
     """
+    if len(options.devices) != len(problem.site.gpus):
+        raise InputError(
+            f"{len(options.devices)} devices are named for {len(problem.site.gpus)} GPUs",
+            mend="name one for each GPU of the instance",
+        )
     _refuse_in_use(Path(folder), resume)
     output = Output(folder)
     with output.locked():

@@ -257,6 +257,12 @@ def test_schedules_that_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_every_gpu_needs_a_device(tmp_path: Path) -> None:
+    """Which the command line sees to."""
+    with pytest.raises(InputError, match="1 devices are named for 2 GPUs"):
+        run(tmp_path / "out", problem(gpus=2), devices=("cpu",))
+
+
 def test_rejected_requests_get_no_image(tmp_path: Path) -> None:
     """They are listed, and the run is complete without them."""
     hopeless = request("r1", demand={"vram_gib": 99.0}, reject_loss=1.0)
