@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pats_opt.errors import one_line
 from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase
 from pats_opt.execute.work import Engine, Finished, Member, Ran
@@ -14,6 +16,8 @@ from pats_opt.perceptual import Metric, open_metrics
 from pats_opt.profiling.plan import Plan, Prompt, QualityPlan
 from pats_opt.profiling.record import Image
 from pats_opt.profiling.sitting import ImageError
+
+_log = logging.getLogger(__name__)
 
 
 class Viewing:
@@ -86,10 +90,22 @@ class Viewing:
             seed=member.seed,
             steps=member.steps,
             full=self._quality.full,
-            scores={metric.name: metric(reference, picture) for metric in self._metrics},
+            scores=self._scores(reference, picture),
             seconds=_share_s(member, ran),
             file=f"{self._folder.name}/{file.name}",
         )
+
+    def _scores(self, reference: Any, picture: Any) -> dict[str, float]:
+        """Every metric of a picture; on the CPU from when the device has no room for that."""
+        try:
+            return {metric.name: metric(reference, picture) for metric in self._metrics}
+        except RuntimeError as error:  # out of memory is one
+            if self._device == "cpu":
+                raise
+            _log.warning("images are compared on the CPU: %s", one_line(str(error)))
+            self._device = "cpu"
+            del self._metrics
+        return self._scores(reference, picture)
 
 
 def _share_s(member: Member, ran: Ran) -> float:

@@ -16,6 +16,8 @@ import pytest
 from pats_opt.cli import run
 from pats_opt.generate import profile as profiles
 from pats_opt.generate.quality import read_table
+from pats_opt.perceptual import METRICS
+from pats_opt.perceptual.plain import Ssim
 from tests.profiling.fakes import Constants, Device, write_adapters
 
 QUICK = ["--batches", "1,2", "--sizes", "1024x1024,512x512", "--steps", "4", "--repeats", "1"]
@@ -208,6 +210,29 @@ def test_learned_distance_where_no_metric_is_named(
     found = rows("sdxl_step_quality_stlpips.csv")
     assert all(float(r["quality"]) == pytest.approx(1 - float(r["stlpips"])) for r in found)
     assert "% of the variance explained" in capsys.readouterr().out
+
+
+def test_images_are_compared_on_the_cpu_where_the_device_has_no_room(
+    command: Command, prompts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that fails in comparing; the table is that of the CPU."""
+    opened: list[str] = []
+
+    class Cramped(Ssim):
+        def __init__(self, device: str, weights: str | None) -> None:
+            super().__init__("cpu", weights)
+            opened.append(device)
+
+        def __call__(self, reference: Any, other: Any) -> float:
+            if opened[-1] != "cpu":
+                raise RuntimeError("CUDA out of memory")
+            return super().__call__(reference, other)
+
+    monkeypatch.setitem(METRICS, "ssim", Cramped)
+    asked = [*prompts, "--metric", "ssim", "--images", "1"]
+    assert command("-o", "gpu.toml", "--device", "cuda", *asked) == 0
+    assert opened == ["cuda", "cpu"]
+    assert len(rows("sdxl_step_quality_ssim.csv")) == 2 * 4
 
 
 def test_images_are_not_made_twice_but_for_other_prompts(
