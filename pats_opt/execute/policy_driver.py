@@ -193,7 +193,8 @@ class LiveRun(PolicyRun):
         self._jobs, self._translator, self._numbers = problem.jobs, translator, list(numbers)
         self._done = {job.index for job in problem.jobs if job.id in made}
         self._busy: dict[int, int] = {}  # GPU -> the tick at which it is predicted to be done
-        self._ended = False  # whether a GPU has become idle since the last decision
+        self._earliest: dict[int, int] = {}  # GPU -> the tick from which it may be idle
+        self._ended: dict[int, int] = {}  # the same, of those that have said that they are
         self.to_come = [job for job in self.to_come if job.index not in self._done]
         self.left = len(self.to_come)
         self.gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
@@ -215,11 +216,11 @@ class LiveRun(PolicyRun):
             self.tick = self._tick_now()
             arrived = self._arrive()
             timers, withdrawn = self._ring()
+            idle = self._rest()
             # What arrives too late to be served (in a resumed run) is not shown at all.
             withdrawn = [job for job in withdrawn if job not in arrived]
             arrived = [job for job in arrived if job.index in self.waiting]
-            if arrived or timers or withdrawn or self._ended:
-                self._ended = False
+            if arrived or timers or withdrawn or idle:
                 self._show()
                 return State(self.tick, self.seen, tuple(arrived), tuple(withdrawn), self.shown)
             if not self.left:
@@ -233,17 +234,24 @@ class LiveRun(PolicyRun):
         """Hear a worker out; whether one had something to say."""
         found = self._supervisor.listen(timeout_s)
         if found is not None and isinstance(found[1], Idle):
-            del self._busy[found[0]]
-            self._ended = True
-            self.events += 1
+            self._ended[found[0]] = self._earliest[found[0]]
         return found is not None
+
+    def _rest(self) -> list[int]:
+        """GPUs that are idle from now on."""
+        idle = [g for g, tick in self._ended.items() if tick <= self.tick]
+        for g in idle:
+            del self._ended[g], self._busy[g]
+        self.events += len(idle)
+        return idle
 
     def _tick_now(self) -> int:
         return max(0, math.floor(self._supervisor.clock() / self.site.tick_s + 1e-9))
 
     def _seconds_to_next(self) -> float:
-        """Seconds to the next arrival, timer or withdrawal."""
+        """Seconds to what is known to come: an arrival, a timer, a withdrawal, the next tick."""
         ticks = [job.arrival for job in self.to_come[-1:]] + self.ticks[:1]
+        ticks += self._ended.values()
         if not ticks:
             return LONG_S
         left = min(ticks) * self.site.tick_s - self._supervisor.clock()
@@ -299,4 +307,5 @@ class LiveRun(PolicyRun):
         self._numbers[g] += bool(members)
         self._done.update(j for j, _ in members)
         self._busy[g] = gpu.free_at
+        self._earliest[g] = self.tick + bool(members)
         self.gpus[g] = replace(gpu, free_at=max(gpu.free_at, self.tick + 1))

@@ -100,6 +100,21 @@ def test_a_gpu_is_idle_when_it_is(tmp_path: Path) -> None:
     assert second.switch_start_s >= first.end_s
 
 
+def test_a_batch_takes_a_tick_at_least(tmp_path: Path) -> None:
+    """A GPU that is done at once is idle at the next tick, so policies may divide by the ticks."""
+    story = of(*(request(f"r{i}", adapter="base") for i in range(3)), tick_s=0.05)
+    starts: list[int] = []
+
+    def decide(state: State) -> list[Action]:
+        if state.waiting and state.idle:
+            starts.append(state.tick)
+        return alone(state)
+
+    outcome = live(tmp_path / "out", story, decide)
+    assert outcome.error is None
+    assert len(set(starts)) == len(starts) == 3
+
+
 def test_ticks_rise_and_events_are_told(tmp_path: Path) -> None:
     """Arrivals at their ticks, batch ends, timers; never before, and all in order."""
     story = of(
