@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from pats_opt.policy import Policy
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef
 from pats_opt.simulate import simulate
-from pats_opt.solver import Solver
+from pats_opt.solver import ALL_FEATURES, Feature, Solver
+from pats_opt.testing.instances import random_features, random_instance
 from tests.execute.fakes import open_fake
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -62,6 +64,28 @@ def of(*requests: dict[str, Any], **others: Any) -> Problem:
     return Problem(parse_instance(text))
 
 
+def drawn(seed: int, among: frozenset[Feature] = ALL_FEATURES) -> Problem:
+    """A random problem of 8 to 25 requests with random features, whose ticks take 4 ms."""
+    features = random_features(random.Random(seed), among=among) - {Feature.HORIZON}
+    instance = random_instance(seed, features, requests=(8, 25))
+    scale = 0.004 / instance.tick_s
+
+    def faster(deadline_s: float | None) -> float | None:
+        return None if deadline_s is None else deadline_s * scale
+
+    return Problem(
+        replace(
+            instance,
+            tick_s=0.004,
+            adapters=tuple(replace(a, load_s=a.load_s * scale) for a in instance.adapters),
+            requests=tuple(
+                replace(r, arrival_s=r.arrival_s * scale, deadline_s=faster(r.deadline_s))
+                for r in instance.requests
+            ),
+        )
+    )
+
+
 def schedule(problem: Problem, policy: str = "fifo") -> Schedule:
     """What a policy makes of a problem in the simulator; the same each time."""
     done = simulate(problem, policy_of(policy))
@@ -79,8 +103,9 @@ def options(folder: Path, problem: Problem, **others: Any) -> Options:
     """The usual ones; the adapters' files are made beside the output folder."""
     files = folder.parent / "adapters"
     files.mkdir(parents=True, exist_ok=True)
-    for name in ("a", "b"):
-        (files / f"{name}.safetensors").write_text(name)
+    for each in problem.instance.adapters:
+        if each.vram_gib or each.load_s:
+            (files / f"{each.id}.safetensors").write_text(each.id)
     devices = ("cpu",) * len(problem.site.gpus)
     return replace(Options(adapters=str(files), devices=devices), **others)
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from PIL import Image
 
+from pats_opt import registry
 from pats_opt.errors import NoScheduleError, SolverError, UnfinishedError
 from pats_opt.execute.record import Phase
 from pats_opt.execute.run import Outcome
@@ -22,11 +23,22 @@ from pats_opt.policy import Action, Decide, Start, State, SwitchTo, WakeAt
 from pats_opt.problem import Problem, Site
 from pats_opt.solver import Capabilities, Kind
 from tests.execute.fakes import FakeEngine, open_slow
-from tests.execute.runs import journals, makings, of, pictures, problem, run, run_live
+from tests.execute.runs import (
+    drawn,
+    journals,
+    makings,
+    of,
+    pictures,
+    policy_of,
+    problem,
+    run,
+    run_live,
+)
 from tests.simulate.scripted import alone
 from tests.support.zoo import adapter, gpu, request
 
 A = frozenset((0,))
+POLICIES = [name for name in registry.BUILT_IN if registry.load(name).kind is Kind.ONLINE]
 
 
 def live(folder: Path, story: Problem, decide: Callable[[State], Any], **others: Any) -> Outcome:
@@ -68,6 +80,18 @@ def test_policies_serve_all(tmp_path: Path, policy: str, gpus: int) -> None:
             for member in batch.members:
                 assert batch.switch_start_s >= arrival[member.id] - 1e-6
     assert done.notes["policy"]["decisions"] >= 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_runs_live(tmp_path: Path, policy: str) -> None:
+    """On random instances of all its features it keeps the rules and serves all, as simulated."""
+    for seed in range(4):
+        story = drawn(seed, policy_of(policy).capabilities.features)
+        outcome = run_live(tmp_path / str(seed) / "out", story, policy, seed=seed)
+        assert outcome.error is None
+        made = makings(tmp_path / str(seed) / "out")
+        assert set(made.values()) == {1}
+        assert set(made) | set(outcome.execution.rejected) == {j.id for j in story.jobs}
 
 
 def test_images_are_those_of_a_schedule(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pats_opt.execute.journal import Ended, Left, Sitting
 from pats_opt.execute.record import Pace, Tier
 from pats_opt.execute.schedule_driver import ScheduleDriver
 from tests.execute.runs import (
+    drawn,
     journals,
     makings,
     of,
@@ -89,6 +91,23 @@ def test_what_is_missing_is_made_again(tmp_path: Path) -> None:
     assert pictures(folder) == before
     assert makings(folder) == {f"r{i}": 1 + (i in {4, 8}) for i in range(9)}
     assert outcome.execution.sittings == 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_runs_with_images_lost(tmp_path: Path, seed: int) -> None:
+    """Whatever is missing of whatever schedule, each batch finds its adapters and all is there."""
+    folder = tmp_path / "out"
+    story = drawn(seed)
+    assert run(folder, story).error is None
+    before = pictures(folder)
+    rng = random.Random(seed)
+    gone = rng.sample(sorted(before), rng.randint(0, len(before)))
+    for name in gone:
+        (folder / "images" / name).unlink()
+    outcome = run(folder, story, resume=True)
+    assert outcome.error is None
+    assert outcome.new == len(gone)
+    assert pictures(folder) == before
 
 
 def test_a_complete_run_is_left_alone(tmp_path: Path) -> None:
