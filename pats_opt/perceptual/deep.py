@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ _SCALE = (0.458, 0.448, 0.450)
 Weights = dict[str, Any]
 
 
-class _Deep:
+class _Deep(ABC):
     """What both have in common; each gives its features."""
 
     similarity: ClassVar[bool] = False
@@ -34,9 +35,9 @@ class _Deep:
         self._device = device
         self._heads = [heads[f"lin{i}.model.1.weight"].to(device) for i in range(5)]
 
+    @abstractmethod
     def features(self, pixels: Any) -> list[Any]:
         """Five layers of features."""
-        raise NotImplementedError
 
     def __call__(self, reference: Any, other: Any) -> float:
         """The distance."""

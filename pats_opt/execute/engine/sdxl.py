@@ -178,8 +178,9 @@ class SdxlEngine:
                 if failure is None:
                     continue
                 del admitted[held:]
-                self._note(failure)
-                if len(some) > 1:
+                if self._make_room(failure):
+                    pending.append(some)
+                elif len(some) > 1:
                     pending += [[member] for member in reversed(some)]
                 else:
                     finished(Finished(member=some[0], error=failure.reason))
@@ -253,9 +254,8 @@ class SdxlEngine:
             chunk = pending[:most]
             failure = attempt(partial(self._step, chunk, laps))
             pending = [s for s in pending if s.done < goals[id(s)]]
-            if failure is None:
+            if failure is None or self._make_room(failure):
                 continue
-            self._note(failure)
             if len(chunk) > 1 and failure.out_of_memory:
                 self._largest[size] = len(chunk) // 2
             elif len(chunk) > 1:
@@ -266,12 +266,14 @@ class SdxlEngine:
                 chunk[0].error = failure.reason
                 pending.remove(chunk[0])
 
-    def _note(self, failure: Failure) -> None:
-        if failure.out_of_memory:
-            self._splits += 1
-            if self._graphs is not None:
-                self._graphs.clear()
-            self._memory.give_back()
+    def _make_room(self, failure: Failure) -> bool:
+        """Where memory ran out, give back what can be; whether the same may now be tried again."""
+        if not failure.out_of_memory:
+            return False
+        freed = self._graphs is not None and self._graphs.give_up()
+        self._splits += not freed
+        self._memory.give_back()
+        return freed
 
     def _step(self, chunk: Sequence[Sampling], laps: Laps) -> None:
         """One UNet call for all of ``chunk``, then each one's own scheduler.
@@ -330,13 +332,15 @@ class SdxlEngine:
             finished(Finished(member=sampling.member, error=sampling.error))
             return
         pictures: list[Any] = []
-        failure: Failure | None = None
-        for _ in range(2):
+        while True:
             with watch.span(Phase.DECODE, ids=(sampling.member.id,)):
                 failure = attempt(lambda: pictures.append(self._decode(sampling.latents)))
-            if failure is None or not failure.out_of_memory or self._tiled:
+            if failure is None or not failure.out_of_memory:
                 break
-            self._note(failure)
+            if self._make_room(failure):
+                continue
+            if self._tiled:
+                break
             self.pipeline.vae.enable_tiling()
             self.pipeline.vae.tile_latent_min_size = 64  # the default does not tile 1024 pixels
             self._tiled = True
@@ -421,7 +425,7 @@ class SdxlEngine:
         self._host.clear()
         self._conditions = ((), None)
         if self._graphs is not None:
-            self._graphs.clear()
+            self._graphs.give_up()
         del self.pipeline, self.slots
         self._memory.give_back()
 
