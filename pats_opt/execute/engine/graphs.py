@@ -16,8 +16,8 @@ from msgspec import Struct
 #: Shapes that are kept; each needs some memory of its own.
 MOST = 64
 
-#: Latents' elements above which a GPU is busy anyway: six images of 1024 x 1024, guided.
-#: (On an H100 a graph is 4 times as fast for one such image, 1.4 for four, and no faster for eight.)
+#: Latents' elements above which a GPU is busy anyway: six images of 1024 x 1024, guided. (On an
+#: H100 a graph was 4 times as fast for one such image, 1.4 for four, and no faster for eight.)
 LARGEST = 2 * 6 * 4 * 128 * 128
 
 #: Memory that SDXL's UNet needs, as a multiple of its latents' bytes, with a margin of two.
