@@ -111,6 +111,18 @@ def open_slow(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
     return FakeEngine(settings, clock, 0.02)
 
 
+def open_stuck(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+    """One whose second step takes for ever."""
+
+    class Stuck(FakeEngine):
+        def finish(self, member: Member) -> Finished:
+            if member.id != "r0":
+                time.sleep(1e6)
+            return super().finish(member)
+
+    return Stuck(settings, clock)
+
+
 def open_refusing(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
     """One whose adapters are not fit."""
     raise InputError("adapter 'a' has no weights for this model", file="a.safetensors")

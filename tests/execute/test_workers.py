@@ -108,28 +108,56 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     assert len(pictures(folder)) == 16
 
 
-def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
-    """SIGKILL of the process in charge: its workers end, and another run takes over."""
-    folder = tmp_path / "out"
-    code = (
+def script(tmp_path: Path, engine: str, folder: Path, crew: str) -> subprocess.Popen[bytes]:
+    """A process of its own that executes 16 requests on two GPUs and raises what went wrong."""
+    file = tmp_path / "script.py"
+    file.write_text(
         "import sys\n"
         "from pathlib import Path\n"
         "from pats_opt.execute.workers import CrewKind\n"
-        "from tests.execute.fakes import open_slow\n"
+        "from tests.execute import fakes\n"
         "from tests.execute.runs import problem, run\n"
         "if __name__ == '__main__':\n"
-        "    story = problem(16, gpus=2)\n"
-        "    run(Path(sys.argv[1]), story, crew=CrewKind.PROCESS, engine=open_slow)\n"
+        "    engine = getattr(fakes, sys.argv[1])\n"
+        "    crew = CrewKind(sys.argv[3])\n"
+        "    done = run(Path(sys.argv[2]), problem(16, gpus=2), crew=crew, engine=engine)\n"
+        "    sys.exit(0 if done.error is None else done.error.exit_code)\n"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
     path = f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(folder)], env={**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        [sys.executable, str(file), engine, str(folder), crew],
+        env={**os.environ, "PYTHONPATH": path},
     )
+
+
+def wait_for_image(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has made an image."""
     while not list((folder / "images").glob("*.png")):
         assert process.poll() is None
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("crew", ["thread", "process"])
+def test_a_second_interrupt_ends_at_once(tmp_path: Path, crew: str) -> None:
+    """Whatever the workers are stuck in; what was made is kept."""
+    folder = tmp_path / "out"
+    process = script(tmp_path, "open_stuck", folder, crew)
+    wait_for_image(folder, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "the first one waits for the batch"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 4
+    assert (folder / "execution.json").exists()
+    assert run(folder, problem(16, gpus=2), resume=True).error is None
+    assert set(makings(folder).values()) == {1}
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    """SIGKILL of the process in charge: its workers end, and another run takes over."""
+    folder = tmp_path / "out"
+    process = script(tmp_path, "open_slow", folder, "process")
+    wait_for_image(folder, process)
     process.kill()
     process.wait()
     outcome = run(folder, problem(16, gpus=2), resume=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 
+from pats_opt.errors import UnfinishedError
 from pats_opt.execute.worker import Command, Inbox, Job, Message, OpenEngine, Stop, work
 
 
@@ -50,6 +54,20 @@ class Threads:
             return None
 
     def close(self) -> None:
-        """Tell what still runs to stop; a thread cannot be killed, it ends with the process."""
+        """Tell what still runs to stop. A thread cannot be killed; it ends with the process."""
         for worker in self._workers:
             worker.inbox.put(Stop())
+            worker.thread.join(0.2)
+        if any(worker.thread.is_alive() for worker in self._workers):
+            atexit.register(_leave, [worker.thread for worker in self._workers])
+
+
+def _leave(threads: Sequence[threading.Thread]) -> None:
+    """End the process where a thread is still at work.
+
+    It may be in native code, which aborts the process if the interpreter goes away beneath it.
+    """
+    if any(thread.is_alive() for thread in threads):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(UnfinishedError.exit_code)
