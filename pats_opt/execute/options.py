@@ -102,4 +102,9 @@ def adapter_files(
     if options.adapters is None and options.model in BUILT_IN:
         files = make_adapters(options.model, needed, made_up())
     refuse_missing(needed, files, options.adapters)
-    return {name: files[name] for name in needed}, without
+    return {name: str(Path(files[name]).absolute()) for name in needed}, without
+
+
+def model_path(model: str) -> str:
+    """A model as workers elsewhere find it: a folder or file by its whole path."""
+    return model if model in BUILT_IN or not Path(model).exists() else str(Path(model).absolute())

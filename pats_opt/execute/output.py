@@ -45,7 +45,7 @@ class Output:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # workers may be elsewhere
         with _plainly(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.images = self.folder(IMAGES)

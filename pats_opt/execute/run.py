@@ -15,7 +15,7 @@ from pats_opt.execute import gather, journal
 from pats_opt.execute.drivers import Driver, Outset
 from pats_opt.execute.key import refuse_other, run_key
 from pats_opt.execute.names import file_names
-from pats_opt.execute.options import Options, adapter_files
+from pats_opt.execute.options import Options, adapter_files, model_path
 from pats_opt.execute.orders import Translator
 from pats_opt.execute.output import ADAPTERS, EXECUTION, IMAGES, JOURNAL, LATENTS, TRACE, Output
 from pats_opt.execute.record import Execution, GpuRun, ModelRef
@@ -204,7 +204,7 @@ class _Run:
                 images=str(self.output.images),
                 journal=str(self.journals[gpu]),
                 settings=Settings(
-                    model=options.model,
+                    model=model_path(options.model),
                     device=options.devices[gpu],
                     dtype=options.dtype,
                     guidance=options.guidance,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pats_opt.errors import InputError
-from pats_opt.execute.options import Options, adapter_files, devices, dtype_of
+from pats_opt.execute.options import Options, adapter_files, devices, dtype_of, model_path
 from pats_opt.execute.orders import Translator, bare, refuse_missing, scripts, shapes, shrunk
 from pats_opt.execute.record import Pace
 from pats_opt.execute.work import Member, Shape
@@ -147,6 +147,20 @@ def test_an_adapter_without_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--adapters"):
         adapter_files(story.instance, Options(model="some/sdxl"), lambda: tmp_path)
     refuse_missing(["a"], {"a": "x"}, None)
+
+
+def test_workers_are_given_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may run elsewhere; the names of built-in models and of hubs are no paths."""
+    story = problem()
+    options(tmp_path / "out", story)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "model").mkdir()
+    files, _ = adapter_files(story.instance, Options(adapters="adapters"), lambda: tmp_path)
+    assert files["a"] == str(tmp_path / "adapters" / "a.safetensors")
+    assert model_path("model") == str(tmp_path / "model")
+    assert model_path("tiny") == "tiny"
+    assert model_path("some/sdxl") == "some/sdxl"
 
 
 def test_devices() -> None:
