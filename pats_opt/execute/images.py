@@ -11,6 +11,10 @@ from pats_opt.execute.work import Member
 #: What the keys of the text in a file begin with.
 PREFIX = "pats-opt:"
 
+#: Of zlib: the quickest. An image of 1024 pixels takes 0.1 s, where the default takes 0.5 s for a
+#: file a quarter smaller, and a GPU may make several a second.
+COMPRESSION = 1
+
 
 def encode(picture: Any, text: Mapping[str, str]) -> bytes:
     """A ``PIL.Image`` as a PNG file with texts, UTF-8, under keys that begin with ``pats-opt:``."""
@@ -20,7 +24,7 @@ def encode(picture: Any, text: Mapping[str, str]) -> bytes:
     for key, value in text.items():
         info.add_itxt(PREFIX + key, value)
     file = io.BytesIO()
-    picture.save(file, "png", pnginfo=info)
+    picture.save(file, "png", pnginfo=info, compress_level=COMPRESSION)
     return file.getvalue()
 
 
