@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -12,27 +13,29 @@ from pats_opt.execute.output import ImageFolder
 from pats_opt.execute.record import BatchRun, GpuRun, MemberRun
 
 
-def made(images: Path, journals: Iterable[Journal | None]) -> set[str]:
+def made(
+    images: Path, journals: Sequence[Journal | None], since: Sequence[Journal | None] = ()
+) -> set[str]:
     """Requests whose image is there with the digest that the journal has; part files are settled.
+
+    Args:
+        images: The images' folder.
+        journals: The journals.
+        since: The journals as they were, to look at nothing but what has come since.
 
     Raises:
         OSError: A part file cannot be given its name.
     """
     folder, found = ImageFolder(images), set()
-    for member in _members(journals):
-        if member.image is None or member.sha256 is None:
-            continue
-        if folder.settled(Path(member.image).name, member.sha256):
-            found.add(member.id)
+    for now, before in zip_longest(journals, since):
+        lines = now.lines[len(before.lines) if before is not None else 0 :] if now else ()
+        last = {line.member.id: line.member for line in lines if isinstance(line, Left)}
+        for member in last.values():
+            if member.image is None or member.sha256 is None:
+                continue
+            if folder.settled(Path(member.image).name, member.sha256):
+                found.add(member.id)
     return found
-
-
-def _members(journals: Iterable[Journal | None]) -> Iterator[MemberRun]:
-    """The last that each journal says of each request."""
-    for journal in journals:
-        if journal is not None:
-            last = {line.member.id: line.member for line in journal.lines if isinstance(line, Left)}
-            yield from last.values()
 
 
 def images(gpus: Iterable[GpuRun]) -> set[str]:

@@ -17,7 +17,7 @@ from pats_opt.execute.key import refuse_other, run_key
 from pats_opt.execute.names import file_names
 from pats_opt.execute.options import Options, adapter_files, model_path
 from pats_opt.execute.orders import Translator
-from pats_opt.execute.output import ADAPTERS, EXECUTION, IMAGES, JOURNAL, LATENTS, TRACE, Output
+from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, TRACE, Output
 from pats_opt.execute.record import Execution, GpuRun, ModelRef
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
@@ -81,28 +81,32 @@ def execute(
             f"{len(options.devices)} devices are named for {len(problem.site.gpus)} GPUs",
             mend="name one for each GPU of the instance",
         )
-    _refuse_in_use(Path(folder), resume)
+    if Output.in_use(folder) and not Output.is_mine(folder):
+        raise _not_empty(folder)
     output = Output(folder)
     with output.locked():
+        _refuse_begun(output, resume)
         return _Run(problem, driver, options, output, open_engine).run(begun, saved)
 
 
-def _refuse_in_use(folder: Path, resume: bool) -> None:
-    """Raise where the folder is not for this run."""
-    if not Output.in_use(folder):
-        return
-    journals = [journal.read(path) for path in sorted((folder / JOURNAL).glob("*.jsonl"))]
-    idle = all(j.empty for j in journals)
-    if not Output.is_mine(folder) or (idle and any((folder / IMAGES).glob("*.png"))):
-        raise InputError(
-            "this folder is not empty", file=str(folder), mend="name a new or an empty one"
-        )
-    if not resume and not idle:
+def _refuse_begun(output: Output, resume: bool) -> None:
+    """Raise where a run was begun in the folder and is not to be resumed."""
+    journals = [journal.read(path) for path in sorted(output.journals.glob("*.jsonl"))]
+    if all(j.empty for j in journals):
+        if any(output.images.glob("*.png")):  # nobody knows of what
+            raise _not_empty(output.path)
+    elif not resume:
         raise InputError(
             "a run was begun in this folder",
-            file=str(folder),
+            file=str(output.path),
             mend="add --resume to go on with it, or name another folder",
         )
+
+
+def _not_empty(folder: str | Path) -> InputError:
+    return InputError(
+        "this folder is not empty", file=str(folder), mend="name a new or an empty one"
+    )
 
 
 def earlier(folder: str | Path) -> Execution | None:
@@ -163,7 +167,7 @@ class _Run:
                         journal.create(self.journals[gpu], head)
             jobs = self.jobs(outsets, workers, past)
             error = self.sit(jobs, second, saved)
-        return self.wrap_up(error, made)
+        return self.wrap_up(error, past, made)
 
     def sit(
         self, jobs: Sequence[Job], second: float, saved: Callable[[Saved], None]
@@ -253,12 +257,15 @@ class _Run:
             for each in zip(self.gpus, self.options.devices, journals, strict=True)
         ]
 
-    def wrap_up(self, error: PatsError | None, before: set[str]) -> Outcome:
+    def wrap_up(
+        self, error: PatsError | None, past: Sequence[journal.Journal | None], before: set[str]
+    ) -> Outcome:
         """Put the documents together and write them."""
         journals = self.read()
         runs = self.runs(journals)
-        made = gather.images(runs)
-        missing = len(self.driver.wanted - made)
+        with _writing(self.output):
+            new = gather.made(self.output.images, journals, past)
+        missing = len(self.driver.wanted - before - new)
         sat = gather.sittings(journals)
         last = max(sat, key=lambda s: s.number, default=None)
         execution = Execution(
@@ -285,7 +292,7 @@ class _Run:
             self.output.write(TRACE, trace(self.problem, execution))
         except InputError as unwritten:
             error = error or UnfinishedError(str(unwritten))
-        return Outcome(execution=execution, error=error, new=len(made - before))
+        return Outcome(execution=execution, error=error, new=len(new))
 
     def told(self, error: PatsError | None, missing: int) -> PatsError | None:
         """An error in one line with what is missing and what to do."""

@@ -17,6 +17,7 @@ from pats_opt.errors import InputError
 from pats_opt.execute.journal import Ended, Left, Sitting
 from pats_opt.execute.record import Pace, Tier
 from pats_opt.execute.schedule_driver import ScheduleDriver
+from tests.execute.fakes import open_failing
 from tests.execute.runs import (
     drawn,
     journals,
@@ -108,6 +109,18 @@ def test_random_runs_with_images_lost(tmp_path: Path, seed: int) -> None:
     assert outcome.error is None
     assert outcome.new == len(gone)
     assert pictures(folder) == before
+
+
+def test_what_is_still_missing_is_counted(tmp_path: Path) -> None:
+    """Images that are gone and were not made again count as missing, whatever the journal says."""
+    folder = tmp_path / "out"
+    run(folder, problem(9))
+    for i in (4, 8):
+        (folder / "images" / f"r{i}.png").unlink()
+    outcome = run(folder, problem(9), resume=True, engine=open_failing)
+    assert "2 of 9 images are missing" in str(outcome.error)
+    assert not outcome.execution.complete
+    assert outcome.new == 0
 
 
 def test_a_complete_run_is_left_alone(tmp_path: Path) -> None:
