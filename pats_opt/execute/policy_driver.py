@@ -5,7 +5,8 @@ rules. The tick is the one that the run's clock is in. What differs:
 
 - A GPU is idle once its worker has said so. Until then its ``free_at`` is the predicted end, or
   the next tick where that has passed.
-- The policy may be asked more than once within a tick, as GPUs do not end on ticks.
+- The policy may be asked more than once within a tick, as GPUs do not end on ticks. A batch takes
+  a tick at least, as policies can rely on: one that ends sooner counts as ended at the next tick.
 - A batch that was to end by the hard horizon may in truth end later; it is not broken off.
 
 A resumed run keeps the images that there are and goes on at the second at which it stopped. All
@@ -37,7 +38,6 @@ from pats_opt.solving import prepare, runnable
 
 #: Seconds to wait where nothing but a worker can bring the next event.
 LONG_S = 3600.0
-
 
 #: Largest batch for which a device is made ready, as nobody knows which batches there will be.
 MOST_WARM = 8
