@@ -184,7 +184,10 @@ def test_engines_that_do_not_open(tmp_path: Path) -> None:
 def test_a_full_disk_ends_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """Said in one line, whatever is made is kept, and the run goes on once there is room."""
+    """Said in one line, whatever is made is kept, and the run goes on once there is room.
+
+    More pictures wait than the queue holds, so a worker that waits for the queue must not for ever.
+    """
     folder = tmp_path / "out"
     left = room
     real = os.write
@@ -200,16 +203,16 @@ def test_a_full_disk_ends_cleanly(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
         try:
-            error: Exception | None = run(folder, problem(12)).error
+            error: Exception | None = run(folder, problem(40)).error
         except UnfinishedError as raised:
             error = raised
     assert isinstance(error, UnfinishedError)
     assert "No space left on device" in str(error)
-    again = run(folder, problem(12), resume=True)
+    again = run(folder, problem(40), resume=True)
     assert again.error is None
-    assert len(pictures(folder)) == 12
+    assert len(pictures(folder)) == 40
     assert set(makings(folder).values()) == {1}
-    run(tmp_path / "whole", problem(12))
+    run(tmp_path / "whole", problem(40))
     assert pictures(folder) == pictures(tmp_path / "whole")
 
 
