@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,10 @@ from tests.execute.runs import makings, pictures, problem, run, run_live
 
 ROOT = Path(__file__).parents[2]
 NO_RAY = importlib.util.find_spec("ray") is None
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="finds processes in /proc"
+)
 
 KINDS = [
     CrewKind.PROCESS,
@@ -78,6 +83,7 @@ def test_errors_come_through(tmp_path: Path, crew: CrewKind) -> None:
     assert str(failed.error).startswith("GPU 'gpu-0': RuntimeError: the device is gone; 6 of 6")
 
 
+@needs_proc
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     """With its GPU, its signal and how to go on; the others are stopped, and it can be resumed."""
     folder = tmp_path / "out"
@@ -87,13 +93,7 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     def kill() -> None:
         while not list((folder / "images").glob("*.png")):
             time.sleep(0.005)
-        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-        workers = [
-            int(child)
-            for child in children
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
-        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
 
     threading.Thread(target=kill).start()
     outcome = run(folder, story, crew=CrewKind.PROCESS, engine=open_slow)
@@ -108,7 +108,9 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     assert len(pictures(folder)) == 16
 
 
-def script(tmp_path: Path, engine: str, folder: Path, crew: str) -> subprocess.Popen[bytes]:
+def script(
+    tmp_path: Path, engine: str, folder: Path, crew: str, **others: Any
+) -> subprocess.Popen[bytes]:
     """A process of its own that executes 16 requests on two GPUs and raises what went wrong."""
     file = tmp_path / "script.py"
     file.write_text(
@@ -127,7 +129,19 @@ def script(tmp_path: Path, engine: str, folder: Path, crew: str) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, str(file), engine, str(folder), crew],
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+        **others,
     )
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def wait_for_image(folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -166,24 +180,34 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     assert len(pictures(folder)) == 16
 
 
-def test_an_interrupt_stops_processes(tmp_path: Path) -> None:
-    """Ctrl-C of a terminal reaches all of them; the one in charge ends the others in order."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_processes(tmp_path: Path, number: int) -> None:
+    """Sent to the whole group, as a terminal does: the one in charge ends the others in order."""
     folder = tmp_path / "out"
-    (folder / "images").mkdir(parents=True)
-
-    def interrupt() -> None:
-        while not list((folder / "images").glob("*.png")):
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    outcome = run(folder, problem(16, gpus=2), crew=CrewKind.PROCESS, engine=open_slow)
-    assert str(outcome.error).startswith("interrupted; ")
+    process = script(tmp_path, "open_slow", folder, "process")
+    wait_for_image(folder, process)
+    os.killpg(process.pid, number)
+    assert process.wait(60) == 4
     last = [
         json.loads(path.read_bytes().splitlines()[-1])["type"]
         for path in sorted((folder / "journal").glob("*.jsonl"))
     ]
     assert last == ["stopped", "stopped"]
+
+
+@needs_proc
+def test_an_interrupt_while_workers_start(tmp_path: Path) -> None:
+    """No worker dies of it with a traceback; nothing was made, and the folder is free."""
+    folder = tmp_path / "out"
+    process = script(tmp_path, "open_slow", folder, "process", stderr=subprocess.PIPE)
+    while not workers_of(process.pid):
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert err == b""
+    assert run(folder, problem(16, gpus=2)).error is None
 
 
 def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

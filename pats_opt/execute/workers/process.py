@@ -11,8 +11,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
 from pats_opt.execute.worker import (
@@ -30,6 +30,23 @@ from pats_opt.execute.worker import (
 GONE_S = 10.0
 
 
+#: Signals that only the process in charge answers.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back, here and in a process that is started meanwhile until it ignores them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Processes:
     """The crew of processes. They are spawned, not forked, as CUDA requires."""
 
@@ -45,7 +62,8 @@ class Processes:
             process = context.Process(
                 target=_main, args=(job, open_engine, theirs), name=f"worker-{job.gpu}", daemon=True
             )
-            process.start()
+            with _signals_held():
+                process.start()
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
@@ -96,8 +114,12 @@ class Processes:
 
 def _main(job: Job, open_engine: OpenEngine, pipe: Connection) -> None:
     """A worker's process."""
-    # Ctrl-C reaches every process of the terminal; the one in charge passes it on as a command.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of the terminal, and SIGTERM may reach a whole group; the one in
+    # charge passes them on as a command.
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     inbox, writing = Inbox(), threading.Lock()
 
     def listen() -> None:
