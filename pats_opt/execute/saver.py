@@ -36,7 +36,6 @@ class Saver:
         text: What every image's file says besides its request.
         clock: The run's clock.
         saved: Told of each request that has left, once that is on disk.
-        ended: Told of each batch, with its members.
     """
 
     def __init__(
@@ -48,11 +47,10 @@ class Saver:
         text: Mapping[str, str],
         clock: Callable[[], float],
         saved: Callable[[MemberRun], None],
-        ended: Callable[[BatchRun], None],
     ) -> None:
         self._journal, self._images = journal, images
         self._names, self._text, self._clock = names, text, clock
-        self._saved, self._ended = saved, ended
+        self._saved = saved
         self._queue: Queue[_Picture | BatchRun | None] = Queue(WAITING)
         self._members: list[MemberRun] = []
         self._spans: list[Span] = []
@@ -141,4 +139,3 @@ class Saver:
         whole = replace(batch, members=tuple(self._members), spans=(*batch.spans, *self._spans))
         self._members, self._spans = [], []
         self._journal.append(Ended(batch=whole))
-        self._ended(whole)

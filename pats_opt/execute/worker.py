@@ -79,22 +79,13 @@ class Ready(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """The GPU is done with an order, at this second; its last images may still be being saved."""
-
-    index: int
-    second: float
+    """The GPU is done with an order; its last images may still be being saved."""
 
 
 class Saved(Struct, frozen=True):
     """A request has left its batch, and its image, or why there is none, is on disk."""
 
     member: MemberRun
-
-
-class BatchSaved(Struct, frozen=True):
-    """A batch is over, with all its images."""
-
-    batch: BatchRun
 
 
 class Done(Struct, frozen=True):
@@ -113,7 +104,7 @@ class Broken(Struct, frozen=True):
     bad_input: bool = False
 
 
-Message = Ready | Idle | Saved | BatchSaved | Done | Broken
+Message = Ready | Idle | Saved | Done | Broken
 
 
 class Inbox:
@@ -214,7 +205,6 @@ class _Worker:
             text={**job.text, "scheduler": found.scheduler},
             clock=self._clock,
             saved=lambda member: self._tell(Saved(member)),
-            ended=lambda batch: self._tell(BatchSaved(batch)),
         )
         try:
             self._wait(go.start.second)
@@ -231,7 +221,7 @@ class _Worker:
         switched = self._switch(engine, order)
         if not order.members:  # the batch that uses it comes later
             self._ahead = switched
-            self._tell(Idle(order.index, self._clock()))
+            self._tell(Idle())
             return
         self._ahead = None
         self._wait(order.start_at_s)
@@ -255,7 +245,7 @@ class _Worker:
                 resumed=order.made > 0,
             )
         )
-        self._tell(Idle(order.index, end))
+        self._tell(Idle())
 
     def _switch(self, engine: Engine, order: Order) -> _Switched:
         """Carry out the switch of an order, on top of one done ahead."""
