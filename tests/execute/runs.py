@@ -34,12 +34,12 @@ from tests.support.zoo import adapter, document, gpu, request
 ADAPTERS = [adapter("a", 0.01, 0.1), adapter("b", 0.01, 0.1), adapter("base")]
 
 
-def problem(count: int = 6, gpus: int = 1, **others: Any) -> Problem:
-    """Requests of 2 to 4 steps for three adapters in turn, a tick and a step of 10 ms."""
+def problem(count: int = 6, gpus: int = 1, times: int = 1, **others: Any) -> Problem:
+    """Requests of 2 to 4 times so many steps, for three adapters in turn; tick and step: 10 ms."""
     requests = [
         request(
             f"r{i}",
-            steps=2 + i % 3,
+            steps=(2 + i % 3) * times,
             adapter=("a", "b", "base")[i % 3],
             demand={"vram_gib": 3.0},
             arrival_s=0.01 * i,

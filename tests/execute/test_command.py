@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from pats_opt.cli import run
+from pats_opt.execute.journal import Sitting
 from pats_opt.files import write_instance, write_schedule
-from tests.execute.runs import makings, pictures, problem, schedule
+from tests.execute.runs import journals, makings, pictures, problem, schedule
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(folder: Path, gpus: int) -> tuple[str, str]:
     """A schedule's file and its instance's."""
-    story = problem(6, gpus=gpus)
+    story = problem(6, gpus=gpus, times=4)
     write_instance(story.instance, folder / "instance.json")
     write_schedule(schedule(story), folder / "schedule.json")
     return str(folder / "schedule.json"), str(folder / "instance.json")
@@ -106,10 +107,16 @@ def test_a_folder_with_a_run_is_protected(whole: Path, capsys: pytest.CaptureFix
     assert pictures(whole) == before
 
 
-def test_a_killed_run_goes_on(files: tuple[str, str], tmp_path: Path, whole: Path) -> None:
-    """SIGKILL of the real thing, then --resume: the images of a run that nobody killed."""
+def test_a_killed_run_goes_on(tmp_path: Path, whole: Path) -> None:
+    """SIGKILL of two GPUs' processes, then --resume with threads: the images of an unhurt run.
+
+    Two engines of one process do not get into each other's way, and the images depend neither on
+    which GPU makes them nor on where loads come from.
+    """
+    scheduled, instance = written(tmp_path, gpus=2)
     out = tmp_path / "out"
-    command = ["execute", files[0], "--instance", files[1], "--device", "cpu", "-o", str(out)]
+    command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o", str(out)]
+    command += ["--load-from", "disk"]
     process = subprocess.Popen(
         [sys.executable, "-c", "from pats_opt.cli import main; main()", *command],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"},
@@ -120,31 +127,17 @@ def test_a_killed_run_goes_on(files: tuple[str, str], tmp_path: Path, whole: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = pictures(out)
-    assert run([*command, "--resume"]) == 0
+    assert run([*command, "--engine", "thread", "--resume"]) == 0
     after = pictures(out)
     assert all(after[name] == data for name, data in before.items() if name.endswith(".png"))
     assert set(makings(out).values()) == {1}
     alike(out, whole)
-
-
-def test_two_gpus_in_processes(tmp_path: Path, whole: Path) -> None:
-    """A process each by default; the images do not depend on who made them."""
-    scheduled, instance = written(tmp_path, gpus=2)
-    command = ["execute", scheduled, "--instance", instance, "--device", "cpu"]
-    assert run([*command, "--load-from", "disk", "-o", str(tmp_path / "out")]) == 0
-    execution = json.loads((tmp_path / "out" / "execution.json").read_bytes())
-    assert execution["engine"] == "process"
-    assert len(execution["gpus"]) == 2
+    sat = [line for j in journals(out) for line in j.lines if isinstance(line, Sitting)]
+    assert {(line.number, line.engine) for line in sat} == {(1, "process"), (2, "thread")}
+    execution = json.loads((out / "execution.json").read_bytes())
+    assert execution["complete"]
+    assert (execution["sittings"], execution["engine"]) == (2, "thread")
     assert all(gpu["batches"] for gpu in execution["gpus"])
-    alike(tmp_path / "out", whole)
-
-
-def test_two_gpus_in_threads(tmp_path: Path, whole: Path) -> None:
-    """Engines of one process do not get into each other's way."""
-    scheduled, instance = written(tmp_path, gpus=2)
-    command = ["execute", scheduled, "--instance", instance, "--device", "cpu"]
-    assert run([*command, "--engine", "thread", "-o", str(tmp_path / "out")]) == 0
-    alike(tmp_path / "out", whole)
 
 
 @pytest.mark.parametrize("policy", ["pats", "fifo"])
