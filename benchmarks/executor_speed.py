@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -295,29 +296,51 @@ def page(rows: Sequence[Row], bench: Bench, turns: int, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: What can be measured.
+PARTS = ("mixed-list", "same-size", "switching", "overheads")
+
+
+def measured(bench: Bench, parts: Sequence[str], turns: int, sizes: Sequence[int]) -> list[Row]:
+    """The rows of these parts; told as they come, as the whole takes minutes."""
+    tiny = bench.settings.model == "tiny"
+    rows: list[Row] = []
+    for part in parts:
+        if part == "mixed-list":
+            more = mixed_list(bench, turns, [20, 60] * 6 if tiny else [10, 30] * 2)
+        elif part == "same-size":
+            more = same_size(bench, turns, 20 if tiny else 12, sizes)
+        elif part == "switching":
+            more = switching(bench, turns)
+        else:
+            more = overheads(bench, sizes)
+        for row in more:
+            print(*row.values(), sep=", ", file=sys.stderr, flush=True)
+        rows += more
+    return rows
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--parts", default=",".join(PARTS), help="by commas, of: %(default)s")
+    parser.add_argument("--sizes", default="1,2,4,8", help="batch sizes, by commas")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    tiny = given.model == "tiny"
-    sizes = (1, 2, 4) if tiny else (1, 2, 4, 8)
+    sizes = [int(size) for size in given.sizes.split(",")]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(given.model, given.device, 64 if tiny else 1024, sizes, Path(folder))
-        rows = mixed_list(bench, given.turns, [20, 60] * 6 if tiny else [10, 30] * 2)
-        rows += same_size(bench, given.turns, 20 if tiny else 12, sizes)
-        rows += switching(bench, max(given.turns, 5))
-        rows += overheads(bench, sizes)
+        size = 64 if given.model == "tiny" else 1024
+        bench = Bench(given.model, given.device, size, sizes, Path(folder))
+        rows = measured(bench, given.parts.split(","), given.turns, sizes)
     name = f"executor_speed_{given.device.partition(':')[0]}"
     given.output.mkdir(parents=True, exist_ok=True)
     with (given.output / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    command = f"python benchmarks/executor_speed.py --device {given.device} --model {given.model}"
+    command = f"python benchmarks/executor_speed.py {' '.join(sys.argv[1:])}"
     text = page(rows, bench, given.turns, command)
     (given.output / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)

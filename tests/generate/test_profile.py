@@ -53,7 +53,14 @@ def test_package_profiles_name_the_source_of_every_figure(name: str) -> None:
 
 
 def test_the_profiles_of_the_issue_are_there() -> None:
-    assert set(profile.names()) == {"a100-40g", "a100-80g", "documents", "production", "tiers"}
+    assert set(profile.names()) == {
+        "a100-40g",
+        "a100-80g",
+        "documents",
+        "h100-80g",
+        "production",
+        "tiers",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""The executed schedule: its files belong together, and the README says what they say."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pats_opt.cli import run
+from pats_opt.execute.compare import compare
+from pats_opt.execute.record import Execution
+from pats_opt.files import convert, parse_json, read_bytes, read_instance, read_schedule
+from pats_opt.generate import profile
+from pats_opt.problem import Problem
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "experiments" / "executed"
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_instance_is_of_the_measured_profile(tmp_path: Path) -> None:
+    """The command in experiments/README.md gives its bytes."""
+    text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    (command,) = (x for x in text.splitlines() if x.startswith("pats-opt generate --profile h100"))
+    made = tmp_path / "instance.json"
+    assert run([*command.split()[1:-1], str(made)]) == 0
+    assert made.read_bytes() == (FOLDER / "instance.json").read_bytes()
+
+
+def test_predicted_and_measured() -> None:
+    """The README's losses and times are those of the execution, which is of this schedule."""
+    problem = Problem(read_instance(FOLDER / "instance.json"))
+    schedule = read_schedule(FOLDER / "schedule.json")
+    document = parse_json(read_bytes(FOLDER / "result" / "execution.json"))
+    execution = convert(document, Execution)
+    assert execution.complete
+    assert schedule.status.point == "optimal"
+    found = compare(problem, execution, schedule)
+    (makespan,) = (line for line in found.totals if line.name == "makespan_s")
+    (loss,) = (line for line in found.loss if line.name in ("loss", "total"))
+    assert f"predicted as {loss.predicted:.2f} and measured as {loss.measured:.2f};" in README
+    assert f"after {makespan.measured:.1f} s of {makespan.predicted:.1f} s" in README
+    assert f"schedule of {len(problem.jobs)} requests" in README
+
+
+def test_speed_against_diffusers() -> None:
+    """How much faster than the pipeline at the same batch size."""
+    path = ROOT / "benchmarks" / "results" / "executor_speed_cuda.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ratio = {(row["work"].split(",")[0], row["contender"]): row["ratio"] for row in rows}
+    one, four = (float(ratio[f"batch of {n}", "pipeline"]) for n in (1, 4))
+    assert f"{one:.1f} times as many images a second" in README
+    assert f"{four:.1f} times for four" in README
+    assert float(ratio["one switch", "pipeline, set_adapters, both resident"]) >= 600
+
+
+def test_the_profile_in_words() -> None:
+    found = profile.load("h100-80g")
+    steps = found.sources["step_s"]
+    one, eight = (steps.split(f" {n}: ")[1].split(",")[0].split(";")[0] for n in (1, 8))
+    assert f"{float(one):.3f} s for one image and {float(eight):.3f} s for eight" in README
+    assert found.load.activate_s == pytest.approx(0.07e-3, rel=0.05)
+    assert found.load_time("host").median == pytest.approx(1e-3, rel=0.1)
+    assert f"{found.load_time('disk').median:.2f} s from disk" in README
