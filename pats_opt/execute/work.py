@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from pats_opt.execute.record import BatchRun, Span, Tier
+from pats_opt.execute.record import Span, Tier
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Ran(Struct, frozen=True, kw_only=True):
-    """What the engine measured of a switch or of a batch; see :class:`BatchRun`."""
+    """What the engine measured of a switch or of a batch; see ``BatchRun`` in :mod:`record`."""
 
     spans: tuple[Span, ...]
     peak_gib: float | None = None
@@ -162,12 +162,4 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of the device's memory."""
-        ...
-
-
-class Report(Protocol):
-    """Takes what a worker tells: a batch that ended."""
-
-    def __call__(self, gpu: int, batch: BatchRun) -> None:
-        """Batch ``batch`` of GPU number ``gpu`` is done."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,18 @@ def test_the_profile_in_words() -> None:
     assert found.load.activate_s == pytest.approx(0.07e-3, rel=0.05)
     assert found.load_time("host").median == pytest.approx(1e-3, rel=0.1)
     assert f"{found.load_time('disk').median:.2f} s from disk" in README
+
+
+def test_policies_under_the_profile() -> None:
+    """Proofs and medians, from the report."""
+    path = ROOT / "experiments" / "h100" / "result" / "report.md"
+    text = path.read_text(encoding="utf-8")
+    lost = dict(re.findall(r"Online (\S+) loses (.+? %) \(median", text))
+    proved = re.search(r"auto proved its schedule optimal on (\d+ of \d+ instances)", text)
+    assert proved is not None
+    assert f"proven on {proved[1]}" in README
+    assert (
+        f"`price-index` loses {lost['price-index']} against it, `pats` {lost['pats']}, `fifo` "
+        f"{lost['fifo']} (medians)"
+    ) in README
+    assert f"`cost-aware` told so loses {lost['cost-aware:option=fewest']}." in README

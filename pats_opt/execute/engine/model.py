@@ -36,7 +36,7 @@ def open_pipeline(name: str, device: str, dtype: str) -> Any:
             pipeline = _built_in(name, device, torch_dtype)
         else:
             pipeline = _stored(name, torch_dtype)
-    pipeline.to(device)
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.watermark = None
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,18 +31,21 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.live = sum(storage.nbytes() for storage in self._known)
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 storage = leaf.untyped_storage()
                 if storage not in self._known:
                     self._known[storage] = None
                     self.live += storage.nbytes()
+                    weakref.finalize(storage, self._gone, storage.nbytes())
         self.peak = max(self.peak, self.live)
         if self.live > self.limit:
             self.raised += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return result
+
+    def _gone(self, size: int) -> None:
+        self.live -= size
 
 
 def needed(engine: SdxlEngine, members: Sequence[Member]) -> int:
