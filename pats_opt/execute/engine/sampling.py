@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from pats_opt.execute.engine.conditioning import Conditioning
 from pats_opt.execute.work import Member
 
 
@@ -131,25 +132,6 @@ class Sampling:
             self._generator.set_state(random)
             raise
         self.latents, self.done = latents, self.done + 1
-
-
-class Conditioning:
-    """What a request's UNet calls are conditioned on, each a tensor with one row.
-
-    Attributes:
-        embeds: Prompt embeddings.
-        pooled: Pooled ones.
-        negative_embeds: Of the negative prompt; None without guidance.
-        negative_pooled: Likewise.
-        time_ids: SDXL's sizes and crop.
-    """
-
-    def __init__(
-        self, embeds: Any, pooled: Any, negative_embeds: Any, negative_pooled: Any, time_ids: Any
-    ) -> None:
-        self.embeds, self.pooled = embeds, pooled
-        self.negative_embeds, self.negative_pooled = negative_embeds, negative_pooled
-        self.time_ids = time_ids
 
 
 def check(member: Member, kind: Kind) -> None:

@@ -15,13 +15,15 @@ from time import perf_counter
 from typing import Any
 
 from pats_opt.errors import InputError
+from pats_opt.execute.engine.conditioning import Conditioning, encode, rows_of
 from pats_opt.execute.engine.failing import Failure, attempt
 from pats_opt.execute.engine.graphs import Graphs
 from pats_opt.execute.engine.latents import Latents, require_restartable
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.memory import DeviceMemory
 from pats_opt.execute.engine.model import open_pipeline
-from pats_opt.execute.engine.sampling import Conditioning, Kind, Sampling, check
+from pats_opt.execute.engine.picture import decode
+from pats_opt.execute.engine.sampling import Kind, Sampling, check
 from pats_opt.execute.engine.slots import Layout, Slots
 from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
@@ -76,9 +78,8 @@ class SdxlEngine:
             settings.adapter_files,
         )
         self._splits = 0
-        self._largest: dict[
-            tuple[int, int], int
-        ] = {}  # size -> members that fitted, once it ran out
+        # By size, the members that fitted when memory had run out.
+        self._largest: dict[tuple[int, int], int] = {}
         self._tiled = False
         self._conditions: tuple[tuple[Conditioning, ...], Any] = ((), None)
         primed = self._prime(settings.prime) if settings.prime else ()
@@ -160,7 +161,9 @@ class SdxlEngine:
         def admit(some: Sequence[Member]) -> None:
             for member in some:
                 check(member, self._kind)
-            for member, conditioning in zip(some, self._encode(some), strict=True):
+            self.slots.use_in_encoders(some[0].adapter)
+            conditioned = encode(self.pipeline, self._device, some, guided=self._guided)
+            for member, conditioning in zip(some, conditioned, strict=True):
                 start = None if stop_at_skip or not member.skip else self._start(member)
                 stop = member.skip if stop_at_skip else None
                 made = Sampling(member, self._kind, conditioning, start=start, stop=stop)
@@ -186,39 +189,6 @@ class SdxlEngine:
                     finished(Finished(member=some[0], error=failure.reason))
         order = {member.id: i for i, member in enumerate(members)}
         return sorted(admitted, key=lambda s: order[s.member.id])
-
-    def _encode(self, members: Sequence[Member]) -> list[Conditioning]:
-        """Embeddings of members that share the adapter and whether they have a negative prompt."""
-        pipeline = self.pipeline
-        self.slots.use_in_encoders(members[0].adapter)
-        negative = [m.negative_prompt for m in members] if members[0].negative_prompt else None
-        embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
-            prompt=[m.prompt for m in members],
-            device=self._device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=self._guided,
-            negative_prompt=negative if self._guided else None,
-        )
-        made = []
-        for i, member in enumerate(members):
-            size = (member.height, member.width)
-            time_ids = pipeline._get_add_time_ids(  # the pipeline's own loop does
-                size,
-                (0, 0),
-                size,
-                dtype=embeds.dtype,
-                text_encoder_projection_dim=pipeline.text_encoder_2.config.projection_dim,
-            )
-            made.append(
-                Conditioning(
-                    embeds[i : i + 1],
-                    pooled[i : i + 1],
-                    negative_embeds[i : i + 1] if self._guided else None,
-                    negative_pooled[i : i + 1] if self._guided else None,
-                    time_ids.to(self._device),
-                )
-            )
-        return made
 
     def _start(self, member: Member) -> Any:
         start = self._latents.get(member)
@@ -320,7 +290,11 @@ class SdxlEngine:
 
         key = tuple(s.conditioning for some in groups for s in some)
         if self._conditions[0] != key:
-            rows = [row for some in groups for row in _rows(some, guided=self._guided)]
+            rows = [
+                row
+                for some in groups
+                for row in rows_of([s.conditioning for s in some], guided=self._guided)
+            ]
             self._conditions = key, tuple(torch.cat(column) for column in zip(*rows, strict=True))
         return self._conditions[1]
 
@@ -350,24 +324,7 @@ class SdxlEngine:
             finished(Finished(member=sampling.member, picture=pictures[0]))
 
     def _decode(self, latents: Any) -> Any:
-        """Latents to a picture, as the pipeline does it."""
-        import torch
-        from PIL import Image
-
-        vae, config = self.pipeline.vae, self.pipeline.vae.config
-        latents = latents.to(next(vae.post_quant_conv.parameters()).dtype)
-        mean, deviation = (getattr(config, f"latents_{x}", None) for x in ("mean", "std"))
-        if mean is not None and deviation is not None:
-            like = {"device": latents.device, "dtype": latents.dtype}
-            mean = torch.tensor(mean, **like).view(1, 4, 1, 1)
-            deviation = torch.tensor(deviation, **like).view(1, 4, 1, 1)
-            latents = latents * deviation / config.scaling_factor + mean
-        else:
-            latents = latents / config.scaling_factor
-        image = vae.decode(latents, return_dict=False)[0][0]
-        # As the pipeline's image processor, but rounded on the device: a quarter of the bytes.
-        levels = ((image / 2 + 0.5).clamp(0, 1).float() * 255).round().to(torch.uint8)
-        return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
+        return decode(self.pipeline.vae, latents)
 
     def _prime(self, members: Iterable[Member]) -> tuple[Span, ...]:
         """Make the latents that options with skipped steps start from, before the run.
@@ -465,13 +422,6 @@ def _encoded_with(member: Member) -> tuple[str, bool]:
 
 def _adapter(member: Member) -> str:
     return member.adapter or ""
-
-
-def _rows(some: Sequence[Sampling], *, guided: bool) -> list[tuple[Any, Any, Any]]:
-    """What the rows of one adapter are conditioned on."""
-    given = [s.conditioning for s in some]
-    without = [(c.negative_embeds, c.negative_pooled, c.time_ids) for c in given] if guided else []
-    return [*without, *((c.embeds, c.pooled, c.time_ids) for c in given)]
 
 
 def _size(sampling: Sampling) -> tuple[int, int]:
