@@ -258,3 +258,22 @@ def test_a_parameter_may_hold_a_spec(instance: Path, capsys: pytest.CaptureFixtu
     given = ["--param", "policy=exhaustive:route=cyclic", "--json"]
     assert run(["solve", str(instance), "--solver", "belady", *given]) == 0
     assert json.loads(capsys.readouterr().out)["params"] == {"policy": "exhaustive:route=cyclic"}
+
+
+def test_solving_and_reporting_never_import_the_model(tmp_path: Path) -> None:
+    """Torch, diffusers and peft are an extra: what needs no model does not import them."""
+    instance = str(Path(__file__).parents[2] / "instances" / "demo" / "demo-slot-s0.json")
+    report = ["gap-report", instance, "--solvers", "fifo", "-o", str(tmp_path / "report")]
+    code = f"""
+import sys
+for name in ("torch", "diffusers", "peft", "transformers", "ray"):
+    sys.modules[name] = None  # importing it fails
+from pats_opt.cli import run
+schedule = {str(tmp_path / "schedule.json")!r}
+assert run(["solve", {instance!r}, "--solver", "pats", "-o", schedule]) == 0
+assert run(["show", schedule, "--instance", {instance!r}, "-o", schedule + ".html"]) == 0
+assert run({report!r}) == 0
+import pats_opt.execute.compare
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
