@@ -89,10 +89,10 @@ class Overheads(Struct, frozen=True, kw_only=True):
 
     Attributes:
         overhead_s: For a profile.
-        error: The line's largest relative error, without saving.
+        error: The line's largest relative error.
         encode_s: Seconds an image, at the smallest batch.
         decode_s: Likewise.
-        save_s: Seconds an image.
+        save_s: Seconds an image; no part of ``overhead_s``.
         rest_s: Median seconds of a batch outside all that is timed.
     """
 
@@ -105,9 +105,11 @@ class Overheads(Struct, frozen=True, kw_only=True):
 
 
 def overheads(raw: Raw) -> Overheads:
-    """Encoding and decoding as a line over the batch size, and saving once a batch.
+    """Encoding and decoding as a line over the batch size.
 
-    Images are saved beside the GPU's work; only the last one's saving comes after it.
+    Images are saved beside the GPU's work: that delays each of them, but no batch. Counted
+    as the GPU's time it would make batches look longer, and large ones more worth while, than they
+    are.
     """
     timed = [batch for batch in raw.batches if batch.purpose == "steps" and batch.fits]
     groups: dict[int, list[Batch]] = defaultdict(list)
@@ -119,7 +121,7 @@ def overheads(raw: Raw) -> Overheads:
     saves = [batch.save_s for batch in timed if batch.save_s is not None]
     save_s = median(saves) if saves else 0.0
     return Overheads(
-        overhead_s=Overhead(base=_figures(base + save_s), per_sample=_figures(slope)),
+        overhead_s=Overhead(base=_figures(base), per_sample=_figures(slope)),
         error=error,
         encode_s=median(b.encode_s / b.n for b in least),
         decode_s=median(b.decode_s / b.n for b in least),

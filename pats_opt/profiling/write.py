@@ -208,9 +208,9 @@ def _overhead_source(overheads: figures.Overheads) -> str:
     return (
         f"measured: encoding {number(overheads.encode_s)} s and decoding "
         f"{number(overheads.decode_s)} s for one image, their sum as a line over the batch size "
-        f"(off by at most {percent(overheads.error)}); saving a PNG {number(overheads.save_s)} s, "
-        f"counted once a batch as images are saved beside the GPU's work; "
-        f"{number(overheads.rest_s)} s of a batch are outside all of these and not counted"
+        f"(off by at most {percent(overheads.error)}); not counted: saving a PNG "
+        f"{number(overheads.save_s)} s, as images are saved beside the GPU's work, and "
+        f"{number(overheads.rest_s)} s of a batch outside all of these"
     )
 
 

@@ -20,13 +20,24 @@ FOLDER = ROOT / "experiments" / "executed"
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
-def test_the_instance_is_of_the_measured_profile(tmp_path: Path) -> None:
-    """The command in experiments/README.md gives its bytes."""
+def test_the_instance_is_of_the_measured_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command in experiments/README.md gives its bytes.
+
+    The package's profile is of the same measurements, without saving in the GPU's time.
+    """
     text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
-    (command,) = (x for x in text.splitlines() if x.startswith("pats-opt generate --profile h100"))
+    (command,) = (
+        x for x in text.splitlines() if x.startswith("pats-opt generate --profile profile")
+    )
     made = tmp_path / "instance.json"
+    monkeypatch.chdir(FOLDER)
     assert run([*command.split()[1:-1], str(made)]) == 0
     assert made.read_bytes() == (FOLDER / "instance.json").read_bytes()
+    first, now = profile.load(str(FOLDER / "profile.toml")), profile.load("h100-80g")
+    assert (first.step_s, first.load, first.memory) == (now.step_s, now.load, now.memory)
+    assert first.overhead(1) > now.overhead(1)
 
 
 def test_predicted_and_measured() -> None:
