@@ -7,13 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pats_opt.cli import run
-from pats_opt.execute.compare import compare
+from pats_opt.execute.compare import compare, sentences
 from pats_opt.execute.record import Execution
 from pats_opt.files import convert, parse_json, read_bytes, read_instance, read_schedule
 from pats_opt.generate import profile
 from pats_opt.problem import Problem
+from pats_opt.schedule import InstanceRef
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "executed"
@@ -54,6 +56,22 @@ def test_predicted_and_measured() -> None:
     assert f"predicted as {loss.predicted:.2f} and measured as {loss.measured:.2f};" in README
     assert f"after {makespan.measured:.1f} s of {makespan.predicted:.1f} s" in README
     assert f"schedule of {len(problem.jobs)} requests" in README
+
+
+def test_the_corrected_profile_predicts_the_batches() -> None:
+    """The same run against the constants that the package's profile has now."""
+    instance = read_instance(FOLDER / "instance.json")
+    service = replace(instance.service, overhead_s=profile.load("h100-80g").overhead_s)
+    corrected = Problem(replace(instance, service=service))
+    reference = InstanceRef(name=instance.name, sha256=corrected.instance.sha256)
+    schedule = replace(read_schedule(FOLDER / "schedule.json"), instance=reference)
+    document = parse_json(read_bytes(FOLDER / "result" / "execution.json"))
+    execution = replace(convert(document, Execution), instance=reference)
+    told = " ".join(sentences(compare(corrected, execution, schedule)))
+    found = re.search(r"Batches took (\S+) times .+? \((median of .+?)\)", told)
+    assert found is not None
+    text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    assert f"took {found[1]} times what was predicted ({found[2]})" in " ".join(text.split())
 
 
 def test_speed_against_diffusers() -> None:
