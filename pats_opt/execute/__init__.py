@@ -5,5 +5,5 @@ each GPU's worker its next :class:`~pats_opt.execute.work.Order`; the worker's e
 adapters and denoises; images, a journal and measured :class:`~pats_opt.execute.record.Span` come
 out; the report sets them against what was predicted.
 
-Only ``engine`` and ``profile`` import torch, diffusers and peft (the extra ``execute``).
+Only ``engine`` imports torch, diffusers and peft (the extra ``execute``).
 """

@@ -6,6 +6,7 @@ the model does not have; here such an adapter is refused, as its images would si
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from msgspec import Struct
@@ -77,9 +78,8 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
             raise _misfit(path, key, "the model has no such layer")
         down, up = state[key], state[stem + _UP]
         _check_shapes(path, key, inside[name], down, up)
-        alpha = alphas.get(stem + _ALPHA, _stored_alpha(metadata, component, stem))
-        alpha = float(down.shape[0]) if alpha is None else alpha
-        deltas[component, name] = Delta(down, up, alpha / float(down.shape[0]))
+        scale = _scale(alphas.get(stem + _ALPHA), metadata, component, stem, down.shape[0])
+        deltas[component, name] = Delta(down, up, scale)
     if not deltas:
         raise InputError("this file holds no LoRA layer", file=path, mend="name another file")
     return deltas
@@ -103,6 +103,10 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
                 dict(raw), unet_config=pipeline.unet.config, return_lora_metadata=True
             )
             metadata = metadata or _metadata(path)
+            if dora := [
+                key for key, value in metadata.items() if key.endswith("use_dora") and value
+            ]:
+                raise _misfit(path, min(dora), "it is a DoRA, which is not supported")
             state = {**state, **(alphas or {})}  # translated alike
             parts = {name: _part(state, name) for name in COMPONENTS}
             strange = set(state) - {f"{n}.{k}" for n, part in parts.items() for k in part}
@@ -146,15 +150,25 @@ def _metadata(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _stored_alpha(metadata: dict[str, Any], component: str, stem: str) -> float | None:
-    """LoRA's alpha of one layer in the configuration that diffusers stores; None without one."""
+def _scale(
+    given: float | None, metadata: dict[str, Any], component: str, stem: str, rank: int
+) -> float:
+    """What a layer's LoRA is multiplied by: alpha by the rank.
+
+    Args:
+        given: Kohya's alpha of the layer, or None.
+        metadata: The configuration that diffusers stores, which may say it; else it is the rank.
+        component: The layer's component.
+        stem: Its name, the component included.
+        rank: Its rank.
+    """
     name = stem.removeprefix(f"{component}.")
     pattern = metadata.get(f"{component}.alpha_pattern") or {}
-    for key, value in pattern.items():
-        if name == key or name.endswith(f".{key}"):
-            return float(value)
-    stored = metadata.get(f"{component}.lora_alpha")
-    return None if stored is None else float(stored)
+    own = [value for key, value in pattern.items() if name == key or name.endswith(f".{key}")]
+    stored = own[0] if own else metadata.get(f"{component}.lora_alpha")
+    alpha = next((float(a) for a in (given, stored) if a is not None), float(rank))
+    # Rank-stabilised LoRA (Kalajdzievski 2023) divides by the root of the rank.
+    return alpha / (math.sqrt(rank) if metadata.get(f"{component}.use_rslora") else rank)
 
 
 def _check_shapes(path: str, key: str, module: Any, down: Any, up: Any) -> None:

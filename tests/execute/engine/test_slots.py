@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from pats_opt.execute.adapters import make_adapters
 from pats_opt.execute.engine import open_engine, sdxl
+from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.engine.slots import Slots
 from pats_opt.execute.work import Settings
@@ -85,6 +87,31 @@ def test_kohya_alpha_scales(tmp_path: Path, files: dict[str, str], pipeline: Any
     got = pixels(run(engine, [one])[0]["x"])
     assert abs(got - alone(pipeline, one, str(path))).max() <= 1
     assert abs(got - pixels(run(engine, [member("x", "full")])[0]["x"])).max() > 10
+
+
+@pytest.mark.parametrize("stabilised", [False, True])
+def test_a_stored_configuration_scales(
+    tmp_path: Path, files: dict[str, str], pipeline: Any, stabilised: bool
+) -> None:
+    """Alpha, one layer's own, and rank stabilisation, from the header that diffusers writes."""
+    tensors = {k: v for k, v in load_file(files["l1"]).items() if k.startswith("unet.")}
+    names = sorted({k.removeprefix("unet.").split(".lora_")[0] for k in tensors})
+    config = {
+        "unet.r": 4,
+        "unet.lora_alpha": 2,
+        "unet.alpha_pattern": {names[0]: 1},
+        "unet.target_modules": names,
+        "unet.use_rslora": stabilised,
+    }
+    path = tmp_path / "configured.safetensors"
+    save_file(tensors, path, metadata={"lora_adapter_metadata": json.dumps(config)})
+    deltas = read_lora(str(path), pipeline)
+    divisor = 2 if stabilised else 4
+    assert {d.scale for d in deltas.values()} == {1 / divisor, 2 / divisor}
+    engine = opened({"c": str(path)}, 1, resident=("c",))
+    one = member("x", "c")
+    got = pixels(run(engine, [one])[0]["x"])
+    assert abs(got - alone(pipeline, one, str(path))).max() <= 1
 
 
 def test_loading_does_not_alias_the_host_copy(files: dict[str, str], engine: SdxlEngine) -> None:
