@@ -79,6 +79,11 @@ if TYPE_CHECKING:
     help="Classifier-free guidance scale; 1 or less is none.",
 )
 @click.option(
+    "--graphs/--no-graphs",
+    default=True,
+    help="On a GPU, run the UNet through CUDA graphs: the same images, sooner.  [default: graphs]",
+)
+@click.option(
     "--memory",
     type=click.FloatRange(0, min_open=True),
     metavar="GIB",
@@ -174,6 +179,7 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
         shrink=shrink,
         guidance=chosen["guidance"],
         memory_gib=chosen["memory"],
+        graphs=chosen["graphs"],
         crew=crew,
         # The tiny model is no faster on more threads, and far slower where others want the cores.
         threads=(1 if chosen["model"] == "tiny" else max(1, cores() // gpus))

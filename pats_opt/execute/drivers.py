@@ -44,6 +44,7 @@ class Driver(Protocol):
         key: What of it decides the images and measures.
         wanted: Requests that are to get an image, as far as that is known.
         rejected: Those that are not served, as far as that is known.
+        adapters: Adapters that may be needed.
         notes: What else the execution's document tells.
     """
 
@@ -53,6 +54,7 @@ class Driver(Protocol):
     key: dict[str, str]
     wanted: Set[str]
     rejected: tuple[str, ...]
+    adapters: Set[str]
     notes: dict[str, Any]
 
     def set_up(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
         shrink: Widths and heights are divided by this.
         guidance: Classifier-free guidance scale.
         memory_gib: Bound on the device memory to use.
+        graphs: Whether a GPU runs the UNet through CUDA graphs.
         crew: What workers are.
         threads: CPU threads of each worker; None for torch's default.
     """
@@ -47,6 +48,7 @@ class Options(Struct, frozen=True, kw_only=True):
     shrink: int = TINY_SHRINK
     guidance: float = 5.0
     memory_gib: float | None = None
+    graphs: bool = True
     crew: CrewKind = CrewKind.THREAD
     threads: int | None = None
 
@@ -81,14 +83,15 @@ def dtype_of(named: str, device: str) -> str:
 
 
 def adapter_files(
-    instance: Instance, options: Options, made_up: Callable[[], Path]
+    instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """The file of every adapter, and the adapters that stand for the bare model.
+    """The file of every adapter that is used, and the adapters that stand for the bare model.
 
     Args:
         instance: Whose adapters.
         options: What to run with.
         made_up: Gives a folder for random adapters.
+        used: Adapters that may be needed.
 
     Raises:
         InputError: An adapter has no file.
@@ -98,7 +101,7 @@ def adapter_files(
     if options.adapters is not None:
         files = find_adapters(options.adapters, ids)
     without = bare(instance, files)
-    needed = [name for name in ids if name not in without]
+    needed = [name for name in ids if name in used and name not in without]
     if options.adapters is None and options.model in BUILT_IN:
         files = make_adapters(options.model, needed, made_up())
     refuse_missing(needed, files, options.adapters)

@@ -70,6 +70,7 @@ class PolicyDriver:
         # Once a run is complete, what it rejected is not asked for again.
         over = before is not None and before.complete
         self.rejected: tuple[str, ...] = before.rejected if before is not None and over else ()
+        self.adapters: Set[str] = {adapter.id for adapter in problem.instance.adapters}
         self._problem_ids = {job.id for job in problem.jobs}
         self.wanted: Set[str] = self._problem_ids - set(self.rejected)
         self.notes: dict[str, Any] = {} if before is None else dict(before.notes)

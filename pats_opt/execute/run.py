@@ -132,7 +132,7 @@ class _Run:
         self.output, self.open_engine = output, open_engine
         self.gpus = [gpu.id for gpu in problem.site.gpus]
         self.files, without = adapter_files(
-            problem.instance, options, lambda: output.folder(ADAPTERS)
+            problem.instance, options, lambda: output.folder(ADAPTERS), driver.adapters
         )
         self.translator = Translator(problem, without, options.shrink)
         self.journals = [
@@ -220,6 +220,7 @@ class _Run:
                     latents=latents,
                     warm=outsets[gpu].warm,
                     memory_gib=options.memory_gib,
+                    graphs=options.graphs,
                     threads=options.threads,
                 ),
                 names={name: self.names[name] for name in outsets[gpu].requests},

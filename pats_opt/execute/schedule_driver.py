@@ -40,6 +40,7 @@ class ScheduleDriver:
             s.id for gpu in schedule.gpus for batch in gpu.batches for s in batch.requests
         }
         self.rejected: tuple[str, ...] = schedule.rejected
+        self.adapters: Set[str] = _adapters(problem, schedule)
         self.notes: dict[str, object] = {}
 
     @staticmethod
@@ -80,6 +81,12 @@ class ScheduleDriver:
         for gpu, script in enumerate(self._scripts):
             for order in script.orders:
                 supervisor.send(gpu, order)
+
+
+def _adapters(problem: Problem, schedule: Schedule) -> Set[str]:
+    """Those that a valid schedule ever holds."""
+    held = {name for gpu in problem.instance.gpus for name in gpu.resident}
+    return held | {name for gpu in schedule.gpus for batch in gpu.batches for name in batch.load}
 
 
 def _digest(schedule: Schedule) -> str:

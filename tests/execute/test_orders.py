@@ -11,6 +11,7 @@ from pats_opt.errors import InputError
 from pats_opt.execute.options import Options, adapter_files, devices, dtype_of, model_path
 from pats_opt.execute.orders import Translator, bare, refuse_missing, scripts, shapes, shrunk
 from pats_opt.execute.record import Pace
+from pats_opt.execute.schedule_driver import ScheduleDriver
 from pats_opt.execute.work import Member, Shape
 from pats_opt.execute.workers import CrewKind
 from tests.execute.runs import of, options, problem, schedule
@@ -134,18 +135,34 @@ def test_shapes_of_a_batch() -> None:
     }
 
 
+#: Every adapter of these problems.
+ALL = {"a", "b", "base"}
+
+
+def test_only_adapters_that_are_used_need_a_file(tmp_path: Path) -> None:
+    """An instance may have hundreds, of which a schedule loads a few."""
+    story = of(request("r0", adapter="a"), request("r1", adapter="base"))
+    chosen = options(tmp_path / "out", story)
+    (tmp_path / "adapters" / "b.safetensors").unlink()
+    driver = ScheduleDriver(story, schedule(story), Pace.FAST)
+    assert driver.adapters == {"a", "base"}
+    files, without = adapter_files(story.instance, chosen, lambda: tmp_path, driver.adapters)
+    assert set(files) == {"a"}
+    assert without == {"base"}
+
+
 def test_an_adapter_without_a_file_is_refused(tmp_path: Path) -> None:
     """Before the run, naming it and the mend."""
     story = problem()
     chosen = options(tmp_path / "out", story)
-    files, without = adapter_files(story.instance, chosen, lambda: tmp_path)
+    files, without = adapter_files(story.instance, chosen, lambda: tmp_path, ALL)
     assert set(files) == {"a", "b"}
     assert without == {"base"}
     (tmp_path / "adapters" / "b.safetensors").unlink()
     with pytest.raises(InputError, match=r"adapter 'b' has no file; add b\.safetensors"):
-        adapter_files(story.instance, chosen, lambda: tmp_path)
+        adapter_files(story.instance, chosen, lambda: tmp_path, ALL)
     with pytest.raises(InputError, match="--adapters"):
-        adapter_files(story.instance, Options(model="some/sdxl"), lambda: tmp_path)
+        adapter_files(story.instance, Options(model="some/sdxl"), lambda: tmp_path, ALL)
     refuse_missing(["a"], {"a": "x"}, None)
 
 
@@ -156,7 +173,7 @@ def test_workers_are_given_whole_paths(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "model").mkdir()
-    files, _ = adapter_files(story.instance, Options(adapters="adapters"), lambda: tmp_path)
+    files, _ = adapter_files(story.instance, Options(adapters="adapters"), lambda: tmp_path, ALL)
     assert files["a"] == str(tmp_path / "adapters" / "a.safetensors")
     assert model_path("model") == str(tmp_path / "model")
     assert model_path("tiny") == "tiny"
