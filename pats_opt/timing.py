@@ -69,20 +69,25 @@ class BatchClock:
             return self._overhead.base + self._overhead.per_sample * n
         return self._overhead
 
-    def _completions(self, shape: Shape) -> tuple[int, ...]:
-        """Ticks from the batch's start to the completion of each step count of ``shape``.
+    def completions_s(self, shape: Shape) -> tuple[float, ...]:
+        """Seconds from the batch's start to the completion of each step count, before rounding.
 
-        A member that finishes leaves, and the rest go on with the smaller batch's step time.
+        A member that finishes leaves, and the rest go on with the smaller batch's step time. The
+        slotted model has no such seconds; do not ask it for them.
         """
-        if self.slotted:
-            return (0,) * len(shape)
         active = sum(count for _, count in shape)
         elapsed, done, ends = self.overhead_s(active), 0, []
         for steps, count in shape:
             elapsed += (steps - done) * self.step_s(active)
-            ends.append(to_ticks(elapsed, self._tick_s))
+            ends.append(elapsed)
             done, active = steps, active - count
         return tuple(ends)
+
+    def _completions(self, shape: Shape) -> tuple[int, ...]:
+        """Ticks from the batch's start to the completion of each step count of ``shape``."""
+        if self.slotted:
+            return (0,) * len(shape)
+        return tuple([to_ticks(s, self._tick_s) for s in self.completions_s(shape)])
 
     def duration(self, shape: Shape) -> int:
         """Ticks from a batch's start to its last member's end."""

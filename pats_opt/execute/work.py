@@ -124,7 +124,6 @@ class Setup(Struct, frozen=True, kw_only=True):
         rank: Rank that the adapter slots are padded to; 0 without adapters.
         versions: Of torch, CUDA, diffusers, peft and transformers.
         primed: What making the latents of ``Settings.prime`` took.
-        opened_s: Seconds that opening took.
     """
 
     device: str
@@ -133,7 +132,6 @@ class Setup(Struct, frozen=True, kw_only=True):
     rank: int
     versions: dict[str, str]
     primed: tuple[Span, ...] = ()
-    opened_s: float = 0.0
 
 
 class Engine(Protocol):

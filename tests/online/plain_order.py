@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from pats_opt.policy import GpuState, Start, State
@@ -14,7 +15,7 @@ from pats_solvers.online.dispatch.packing import BatchBuilder, open_batch
 Jobs = dict[int, Job]
 
 
-class PlainOrder:
+class PlainOrder(ABC):
     """Serves the first in an order, and goes on in an order. What fits is the shared packing's."""
 
     def __init__(self, policy: OnlinePolicy, site: Site) -> None:
@@ -26,9 +27,9 @@ class PlainOrder:
         """Whether ``gpu`` serves ``job`` before any GPU serves one that none prefers."""
         return False
 
+    @abstractmethod
     def fill(self, batch: BatchBuilder, waiting: Jobs) -> None:
         """Add members."""
-        raise NotImplementedError
 
     def __call__(self, state: State) -> list[Start]:
         """Batches for the idle GPUs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Place(NamedTuple):
     tick: int
 
 
-class PlainScoring:
+class PlainScoring(ABC):
     """Decides as a scored rule does. Evictions and what fits come from the shared packing."""
 
     #: Whether other residents' requests may follow where batches may mix adapters.
@@ -37,9 +38,9 @@ class PlainScoring:
         self.victims = LeastRecentlyUsed(site)
         self.option = policy.chooser(site)
 
+    @abstractmethod
     def score(self, job: Job, at: Place) -> float:
         """The score of one request."""
-        raise NotImplementedError
 
     def __call__(self, state: State) -> list[Start]:
         """Batches for the idle GPUs, the best pair of request and GPU first."""

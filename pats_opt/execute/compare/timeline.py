@@ -32,13 +32,7 @@ def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
     A slotted instance predicts no seconds; do not ask for them.
     """
     shape = shape_of(steps)
-    active = sum(count for _, count in shape)
-    elapsed, done, ends = clock.overhead_s(active), 0, {}
-    for count, leaving in shape:
-        elapsed += (count - done) * clock.step_s(active)
-        ends[count] = elapsed
-        done, active = count, active - leaving
-    return ends
+    return dict(zip([count for count, _ in shape], clock.completions_s(shape), strict=True))
 
 
 def on_grid(problem: Problem, planned: Mapping[Place, Replayed]) -> list[TimedBatch]:

@@ -11,9 +11,6 @@ from typing import Any
 
 from msgspec import Struct
 
-#: Two text encoders, the UNet and the VAE by their diffusers names.
-Configs = dict[str, dict[str, Any]]
-
 #: Bytes, bytes at a word's end, start and end of text.
 TOKENS = 2 * 256 + 2
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
-from time import perf_counter
 from typing import Any
 
 from pats_opt.errors import InputError
@@ -50,7 +49,6 @@ class SdxlEngine:
         """
         import torch
 
-        began = perf_counter()
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._settings, self._clock = settings, clock
@@ -94,7 +92,6 @@ class SdxlEngine:
             rank=self._layout.rank,
             versions=versions(),
             primed=primed,
-            opened_s=perf_counter() - began,
         )
 
     def _open_adapters(self) -> tuple[Layout, Slots]:
