@@ -177,10 +177,10 @@ def _falls(curves: Mapping[float, Mapping[int, float]]) -> tuple[Fall, ...]:
 
 def as_recipe(found: Fit) -> str:
     """The fitted model as the recipe file that ``generate --config`` takes."""
-    from pats_opt.profiling import toml
+    import tomli_w
 
     quality = found.quality
-    return toml.dump(
+    return tomli_w.dumps(
         {
             "quality": {
                 "simple_steps": quality.simple_steps,

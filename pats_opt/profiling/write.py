@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import tomli_w
 
 from pats_opt.errors import InputError
 from pats_opt.generate.parts import parse_toml, part_of
 from pats_opt.generate.profile import Loading, LoadTime, MemoryModel, Profile
-from pats_opt.profiling import figures, toml
+from pats_opt.profiling import figures
 from pats_opt.profiling.plan import WARM_STEPS, Plan
 from pats_opt.profiling.record import Place, Raw, Switch
 from pats_opt.profiling.sitting import IncompleteError
@@ -88,7 +89,7 @@ def profile_toml(profile: Profile) -> str:
     """
     document: dict[str, Any] = {"format": profile.format, "version": profile.version}
     document |= msgspec.to_builtins(profile)
-    text = toml.dump(document)
+    text = tomli_w.dumps(document)
     assert part_of(parse_toml(text.encode()), Profile) == profile
     return text
 
