@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, model_options
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import Comparison
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 @click.option("--policy", help="Run INSTANCE live with this policy, such as pats:gamma=0.5.")
 @common.param_option
 @common.seed_option
-@click.option(
-    "--model",
-    default="tiny",
-    show_default=True,
-    help="tiny, sdxl-random (both with random weights), a diffusers folder, a .safetensors file, "
-    "or a hub id.",
-)
+@model_options.model
 @click.option(
     "--adapters",
     type=common.FILE,
@@ -45,13 +39,7 @@ if TYPE_CHECKING:
     help="auto, cpu, cuda (the first GPU to the first of the instance, and so on), or a list such "
     "as cuda:1,cuda:0.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Precision; auto is bfloat16 on a GPU and float32 on the CPU.",
-)
+@model_options.dtype
 @click.option(
     "--pace",
     type=click.Choice(["schedule", "fast"]),
@@ -64,31 +52,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Load adapters from a copy in host memory, or from their files each time.",
 )
-@click.option(
-    "--shrink",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Divide widths and heights by this (to multiples of 8, at least 64).  "
-    "[default: 16 with tiny, else 1]",
-)
-@click.option(
-    "--guidance",
-    type=click.FloatRange(0, 100),
-    default=5.0,
-    show_default=True,
-    help="Classifier-free guidance scale; 1 or less is none.",
-)
+@model_options.shrink
+@model_options.guidance
 @click.option(
     "--graphs/--no-graphs",
     default=True,
     help="On a GPU, run the UNet through CUDA graphs: the same images, sooner.  [default: graphs]",
 )
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    metavar="GIB",
-    help="Use no more of a GPU's memory than this, as a smaller one.",
-)
+@model_options.memory
 @click.option(
     "--engine",
     type=click.Choice(["thread", "process", "ray"]),

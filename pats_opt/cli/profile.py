@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, model_options
 from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
@@ -56,13 +56,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 
 
 @click.command("profile")
-@click.option(
-    "--model",
-    default="tiny",
-    show_default=True,
-    metavar="MODEL",
-    help="tiny, sdxl-random, a folder, a .safetensors file or a hub id.",
-)
+@model_options.model
 @click.option(
     "--adapters", type=common.FILE, metavar="DIR", help="Folder of LoRA files [random ones]."
 )
@@ -70,13 +64,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     "--rank", type=click.IntRange(1, 512), help="Rank of random adapters [4 for tiny, else 16]."
 )
 @click.option("--device", default="auto", show_default=True, help="Torch device.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Precision; auto: bfloat16 on a GPU.",
-)
+@model_options.dtype
 @click.option(
     "--batches",
     default="1,2,4,8",
@@ -116,28 +104,14 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     show_default=True,
     help="Largest batch tried for its memory.",
 )
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    metavar="GIB",
-    help="Use no more device memory, to stand for a smaller GPU.",
-)
+@model_options.memory
 @click.option(
     "--memory-from",
     metavar="PROFILE",
     help="Where the device does not tell its memory: the profile whose figures stand in.",
 )
-@click.option(
-    "--shrink", type=click.IntRange(1), help="Divide widths and heights [16 for tiny, else 1]."
-)
-@click.option(
-    "--guidance",
-    type=click.FloatRange(0),
-    default=5.0,
-    show_default=True,
-    metavar="X",
-    help="Classifier-free guidance; up to 1 for none.",
-)
+@model_options.shrink
+@model_options.guidance
 @click.option("--quality", is_flag=True, help="Also compare images by step count; needs --prompts.")
 @click.option(
     "--prompts",
