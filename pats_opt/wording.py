@@ -32,6 +32,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.0f}" if "e" in text and abs(value) >= 1 else text
 
 
+def milliseconds(seconds: float | None, digits: int = 4) -> str:
+    """Seconds as milliseconds; a dash for None."""
+    return number(None if seconds is None else 1000 * seconds, digits)
+
+
 def figure(value: float | str | None) -> str:
     """A figure in short: counts in full, ids on one line, a dash for None."""
     if isinstance(value, str):

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pats_opt.checker import Replayed, Verdict, check, examine
-from pats_opt.errors import InputError, one_line
+from pats_opt.errors import InputError
 from pats_opt.files import StrPath, write_bytes
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
 from pats_opt.metrics import AdapterMetrics, Metrics, adapter_table, bound_on_waiting, measure
 from pats_opt.plot import style
+from pats_opt.plot.page import environment
 from pats_opt.plot.schedule import caption, draw, tooltips
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule
@@ -74,39 +75,32 @@ def _page(
     batches: Sequence[Replayed],
     picture: str,
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("pats_opt.plot"),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = one_line
     violations = verdict.violations
     bound = bound_on_waiting(schedule.solver.params)
     by_requests = sorted(adapter_table(problem, batches), key=lambda a: -a.requests)
-    return environment.get_template(
-        "schedule.html.j2"
-    ).render(
-        schedule=schedule,
-        parameters=", ".join(f"{k}={v}" for k, v in schedule.solver.params.items()),
-        violations=violations[:MOST_VIOLATIONS],
-        more=max(0, len(violations) - MOST_VIOLATIONS),
-        picture=Markup(picture),  # noqa: S704 (our own)
-        loss=[*_rows(verdict.terms), ("loss", figure(verdict.loss))],
-        result=[
-            ("bound", figure(schedule.bound)),
-            ("gap", figure(gap(verdict.loss, schedule.bound))),
-            ("utility", figure(best_utility(problem) - verdict.loss)),
-        ],
-        metrics=_rows(measure(problem, batches, max_wait_s=bound)),
-        adapters=[_cells(a) for a in by_requests[:MOST_ADAPTERS]],
-        headings=[words(name) for name in AdapterMetrics.__struct_fields__],
-        more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
-        caption=caption(batches),
+    return (
+        environment("pats_opt.plot")
+        .get_template("schedule.html.j2")
+        .render(
+            schedule=schedule,
+            parameters=", ".join(f"{k}={v}" for k, v in schedule.solver.params.items()),
+            violations=violations[:MOST_VIOLATIONS],
+            more=max(0, len(violations) - MOST_VIOLATIONS),
+            picture=Markup(picture),  # noqa: S704 (our own)
+            loss=[*_rows(verdict.terms), ("loss", figure(verdict.loss))],
+            result=[
+                ("bound", figure(schedule.bound)),
+                ("gap", figure(gap(verdict.loss, schedule.bound))),
+                ("utility", figure(best_utility(problem) - verdict.loss)),
+            ],
+            metrics=_rows(measure(problem, batches, max_wait_s=bound)),
+            adapters=[_cells(a) for a in by_requests[:MOST_ADAPTERS]],
+            headings=[words(name) for name in AdapterMetrics.__struct_fields__],
+            more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
+            caption=caption(batches),
+        )
     )
 
 

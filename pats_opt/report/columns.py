@@ -10,7 +10,7 @@ from pats_opt.report.runs import End
 from pats_opt.report.service import deciding
 from pats_opt.report.summary import spread_text
 from pats_opt.report.tradeoff import Step
-from pats_opt.wording import number, percent
+from pats_opt.wording import milliseconds, number, percent
 
 
 class Column(NamedTuple):
@@ -35,9 +35,9 @@ def seconds(value: float | None) -> str:
     return number(None) if value is None else f"{value:.2f}"
 
 
-def milliseconds(value: float | None) -> str:
-    """Seconds as milliseconds."""
-    return number(None if value is None else 1e3 * value, 3)
+def _ms(seconds: float | None) -> str:
+    """Seconds as milliseconds, to three digits."""
+    return milliseconds(seconds, 3)
 
 
 #: What each run achieved.
@@ -74,7 +74,7 @@ SERVICE = (
     metric("late", "deadline_misses"),
     metric("rejected", "rejected"),
     metric("steps saved", "steps_saved_share", percent),
-    Column("decision p99 ms", lambda row: milliseconds(deciding(row.record).decision_p99_s)),
+    Column("decision p99 ms", lambda row: _ms(deciding(row.record).decision_p99_s)),
 )
 
 
@@ -100,8 +100,8 @@ MEANS = (
     mean("queue", "queue_mean"),
     mean("Jain", "jain"),
     mean("worst adapter p95 s", "worst_adapter_p95_s"),
-    mean("decision mean ms", "decision_mean_s", milliseconds),
-    mean("p99", "decision_p99_s", milliseconds),
+    mean("decision mean ms", "decision_mean_s", _ms),
+    mean("p99", "decision_p99_s", _ms),
 )
 
 #: How long each policy lets requests wait.

@@ -1,23 +1,21 @@
 """Writes the table as ``report.html``, ``report.md`` and ``runs.csv``.
 
-Names, ids and messages come from files: HTML escapes them by default, Markdown through
-:func:`cell`.
+Names, ids and messages come from files: templates
+escape them (:mod:`pats_opt.plot.page`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pats_opt import __version__
-from pats_opt.errors import one_line
 from pats_opt.files import write_bytes
 from pats_opt.loss import LossTerms
 from pats_opt.metrics import Metrics
+from pats_opt.plot.page import environment
 from pats_opt.report.collect import Case, Row, Table
 from pats_opt.report.columns import MEANS, RESULTS, SERVICE, TRADEOFF, WAITING, totals_columns
 from pats_opt.report.config import Config
@@ -26,9 +24,6 @@ from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
 from pats_opt.report.summary import sentences
 from pats_opt.report.tradeoff import tradeoffs
 from pats_opt.wording import number, percent
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
@@ -48,35 +43,16 @@ def report_html(context: dict[str, Any], table: Table) -> str:
     from pats_opt.report.figures import pictures
 
     drawn = [(p.title, Markup(p.svg), p.caption) for p in pictures(table)]  # noqa: S704 (our own)
-    return environment().get_template("report.html.j2").render(**context, pictures=drawn)
+    return (
+        environment("pats_opt.report")
+        .get_template("report.html.j2")
+        .render(**context, pictures=drawn)
+    )
 
 
 def report_md(context: dict[str, Any]) -> str:
     """The same tables as Markdown."""
-    return environment().get_template("report.md.j2").render(**context)
-
-
-@cache
-def environment() -> Environment:
-    """Templates that escape whatever they are given: HTML by default, Markdown with ``cell``."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader("pats_opt.report"), PackageLoader("pats_opt.plot")]),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= {"cell": cell, "percent": percent, "number": number, "plain": one_line}
-    return made
-
-
-def cell(text: object) -> str:
-    """Text that is only text in a cell of a Markdown table: one line, nothing marked up."""
-    escaped = re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", one_line(str(text)))
-    return escaped.replace("://", r"\://")  # else taken for a link
+    return environment("pats_opt.report").get_template("report.md.j2").render(**context)
 
 
 def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:

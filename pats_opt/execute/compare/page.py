@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import Struct
 
 from pats_opt import __version__
-from pats_opt.errors import one_line
 from pats_opt.execute.compare.document import (
     BatchRow,
     Comparison,
@@ -23,6 +22,7 @@ from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
 from pats_opt.files import StrPath, write_bytes
+from pats_opt.plot.page import environment
 from pats_opt.problem import Problem
 from pats_opt.wording import number, words
 
@@ -59,49 +59,36 @@ def write_page(
 
 def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
     """The page: one file, nothing fetched, no script."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("pats_opt.execute.compare"), PackageLoader("pats_opt.plot")]
-        ),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": one_line, "number": number, "ms": milliseconds}
     shown, failed = listed(comparison), failures(comparison, execution)
-    return environment.get_template("comparison.html.j2").render(
-        c=comparison,
-        title=execution.instance.name,
-        sentences=results(comparison),
-        pictures={picture.name: picture for picture in pictures(comparison, problem)},
-        figures=[
-            ("Time and memory", _told(comparison.totals)),
-            ("Loss", _told(comparison.loss)),
-            ("Service", _told(comparison.service)),
-        ],
-        name=lambda f: NAMES.get(f.name, words(f.name)),
-        batches=shown,
-        more_batches=len(comparison.batches) - len(shown),
-        marks=marks,
-        steps=comparison.constants.steps,
-        overheads=list(_overheads(comparison)),
-        fit=fit_text,
-        ratio=ratio,
-        recalibrated=next(accuracy_sentence(comparison), ""),
-        failures=failed[:MOST_FAILURES],
-        more_failures=max(0, len(failed) - MOST_FAILURES),
-        run=list(_run(execution)),
-        version=__version__,
-        digest=execution.instance.sha256[:12],
+    return (
+        environment("pats_opt.execute.compare")
+        .get_template("comparison.html.j2")
+        .render(
+            c=comparison,
+            title=execution.instance.name,
+            sentences=results(comparison),
+            pictures={picture.name: picture for picture in pictures(comparison, problem)},
+            figures=[
+                ("Time and memory", _told(comparison.totals)),
+                ("Loss", _told(comparison.loss)),
+                ("Service", _told(comparison.service)),
+            ],
+            name=lambda f: NAMES.get(f.name, words(f.name)),
+            batches=shown,
+            more_batches=len(comparison.batches) - len(shown),
+            marks=marks,
+            steps=comparison.constants.steps,
+            overheads=list(_overheads(comparison)),
+            fit=fit_text,
+            ratio=ratio,
+            recalibrated=next(accuracy_sentence(comparison), ""),
+            failures=failed[:MOST_FAILURES],
+            more_failures=max(0, len(failed) - MOST_FAILURES),
+            run=list(_run(execution)),
+            version=__version__,
+            digest=execution.instance.sha256[:12],
+        )
     )
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Seconds as milliseconds; a dash for None."""
-    return number(None if seconds is None else 1000 * seconds, 4)
 
 
 def listed(comparison: Comparison) -> list[BatchRow]:
