@@ -22,6 +22,7 @@ from pats_opt.loss import LossTerms, best_utility, gap
 from pats_opt.metrics import Metrics, bound_on_waiting, measure
 from pats_opt.plan import Plan, schedule_of
 from pats_opt.policy import Policy
+from pats_opt.prices import KEY
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef, Status, Stop
 from pats_opt.simulate import PolicySolver
@@ -223,7 +224,10 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         _believable(solver, outcome, loss)
         if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
             bound = loss  # they differ by what adding up in another order does to floats
-    schedule = replace(draft, loss=loss, bound=bound)
+    prices = outcome.details.get(KEY)
+    schedule = replace(
+        draft, loss=loss, bound=bound, extra=msgspec.UNSET if prices is None else {KEY: prices}
+    )
     return Result(
         solver=solver.name,
         params=params,

@@ -10,6 +10,7 @@ from typing import Any
 from pats_opt.checker import TOLERANCE
 from pats_opt.errors import InputError
 from pats_opt.plan import Plan
+from pats_opt.prices import KEY
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import Outcome, Run, Solver, require
@@ -28,6 +29,7 @@ class Relay:
         bound: The best proven bound so far.
         stop: Why the last turn ended.
         turns: What each turn came to, ready for JSON.
+        prices: GPU-time prices of the last turn that had any, ready for JSON.
         left_out: Names of solvers that cannot take the problem.
     """
 
@@ -37,6 +39,7 @@ class Relay:
     bound: float = field(init=False)
     stop: Stop = Stop.MEMORY_LIMIT  # until a solver has had a turn
     turns: list[dict[str, Any]] = field(default_factory=list)
+    prices: dict[str, Any] | None = None
     left_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -73,12 +76,14 @@ class Relay:
         except InputError as refusal:
             self.refused(solver, refusal.problem)
             return
+        told = dict(outcome.details)
+        self.prices = told.pop(KEY, self.prices)
         self.turns.append(
             {
                 "solver": solver.name,
                 "stop": outcome.stop.value,
                 "seconds": round(time.monotonic() - began, 3),
-                **outcome.details,
+                **told,
             }
         )
         self.stop = outcome.stop
@@ -94,7 +99,9 @@ class Relay:
 
     def outcome(self) -> Outcome:
         """The best of all turns."""
-        details = {"turns": self.turns}
+        details: dict[str, Any] = {"turns": self.turns}
+        if self.prices is not None:
+            details[KEY] = self.prices
         if self.stop is Stop.INFEASIBLE:
             return Outcome(Stop.INFEASIBLE, details=details)
         if self.best is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from pats_opt.plan import Plan
+from pats_opt.prices import KEY, as_json
 from pats_opt.problem import Problem
 from pats_opt.schedule import Stop
 from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
@@ -108,7 +109,9 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             # The next prices may cost as much as the last pass did.
             evaluations = int(done.looks * STEPS / _steps(closing.bounding))
             evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
-        details = {"evaluations": closing.bounding.evaluations, "passes": passes}
+        bounding = closing.bounding
+        details = {"evaluations": bounding.evaluations, "passes": passes}
+        details[KEY] = as_json(bounding.prices())
         if search is not None:
             details |= {"states": search.states, "moves": len(search.data.batches)}
         outcome = closing.outcome(details)

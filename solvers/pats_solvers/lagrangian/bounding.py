@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pats_opt.errors import InputError
+from pats_opt.prices import KEY, KindPrices, Prices, as_json
 from pats_opt.problem import Problem
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.chain import Floats
@@ -144,38 +145,34 @@ class Bounding:
         return False
 
     def details(self) -> dict[str, Any]:
-        """The relaxation and its prices, ready for JSON.
-
-        ``hold`` is loss per tick of holding a GPU, ``keep`` of being resident, by GPU kind;
-        ``serve`` is by request. Prices of a grain are spread over its ticks. They are those of
-        the best bound.
-        """
-        relaxation, flat = self._best or (self.ascent.relaxation, self.ascent.prices)
-        site = self.problem.site
-        prices = relaxation.prices(flat)
-        kinds = []
-        for number, kind in enumerate(relaxation.kinds):
-            row = {
-                "gpus": [site.gpus[g].id for g in kind.gpus],
-                "hold": _rounded(prices.hold[number] / relaxation.grain),
-            }
-            if relaxation.caching:
-                row["keep"] = _rounded(prices.keep[number] / relaxation.grain)
-            kinds.append(row)
-        best = self.ascent.best
-        found: dict[str, Any] = {
+        """The relaxation and its prices, ready for JSON."""
+        relaxation, best = self._best[0] if self._best else self.ascent.relaxation, self.ascent.best
+        return {
             "evaluations": self.evaluations,
             "chains": len(relaxation.chains),
             "states": self._states,
             "grain_ticks": relaxation.grain,
             "memory_mib": round(relaxation.bytes() / 2**20, 1),
             "cut": 0 if best is None else best.cut + best.left,
-            "prices": {"tick_s": site.tick_s * relaxation.grain, "gpus": kinds},
+            KEY: as_json(self.prices()),
         }
-        if relaxation.several:
-            ids = [job.id for job in self.problem.jobs]
-            found["prices"]["serve"] = dict(zip(ids, _rounded(prices.serve), strict=True))
-        return found
+
+    def prices(self) -> Prices:
+        """The prices of the best bound; those of a grain are spread over its ticks."""
+        relaxation, flat = self._best or (self.ascent.relaxation, self.ascent.prices)
+        site, grain = self.problem.site, relaxation.grain
+        prices = relaxation.prices(flat)
+        kinds = tuple(
+            KindPrices(
+                gpus=tuple(site.gpus[g].id for g in kind.gpus),
+                hold=_rounded(prices.hold[number] / grain),
+                keep=_rounded(prices.keep[number] / grain) if relaxation.caching else (),
+            )
+            for number, kind in enumerate(relaxation.kinds)
+        )
+        ids = [job.id for job in self.problem.jobs] if relaxation.several else []
+        serve = dict(zip(ids, _rounded(prices.serve), strict=True)) if ids else {}
+        return Prices(tick_s=site.tick_s * grain, gpus=kinds, serve=serve)
 
     def _go_on(self, finer: Relaxation) -> None:
         """An ascent on a finer relaxation, from the present prices."""
@@ -236,5 +233,5 @@ def _work(relaxation: Relaxation) -> float:
     return float(sum(c.ticks * len(c.moves) * c.size for c in relaxation.chains))
 
 
-def _rounded(prices: Floats) -> list[float]:
-    return [float(f"{price:.6g}") for price in prices]
+def _rounded(prices: Floats) -> tuple[float, ...]:
+    return tuple(float(f"{price:.6g}") for price in prices)
