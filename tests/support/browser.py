@@ -1,0 +1,58 @@
+"""What the tests of the pages ask of a page in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, ViewportSize
+
+#: A desktop and a telephone.
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
+
+#: Where a page may take things from: itself and its own folder.
+OWN = ("file:", "data:", "blob:")
+
+
+def watch(page: Page) -> list[str]:
+    """A list that fills with whatever a page complains of or asks the network for."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on(
+        "console",
+        lambda said: (
+            complaints.append(f"{said.type}: {said.text}")
+            if said.type in {"error", "warning"}
+            else None
+        ),
+    )
+    page.on(
+        "request",
+        lambda asked: (
+            None if asked.url.startswith(OWN) else complaints.append(f"request: {asked.url}")
+        ),
+    )
+    return complaints
+
+
+def visit(page: Page, path: Path) -> None:
+    """Open a file, and wait until its scripts have run."""
+    page.goto(path.resolve().as_uri(), wait_until="load")
+
+
+def overflow(page: Page) -> int:
+    """How many pixels a page is wider than its window; what scrolls in a box of its own may be."""
+    wider: int = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return wider
+
+
+def barriers(page: Page) -> list[str]:
+    """What keeps people from using a page: the serious findings of axe's rules."""
+    return [
+        f"{found['id']}: {found['help']}: {[node['target'] for node in found['nodes']][:5]}"
+        for found in Axe().run(page).response["violations"]
+        if found["impact"] in {"serious", "critical"}
+    ]
