@@ -8,7 +8,7 @@ wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from pats_opt.errors import InputError
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, late_loss, latency_loss, switching_loss
 from pats_opt.memory import collector_paused
+from pats_opt.nearest import meant
 from pats_opt.problem import Adapters, GpuSite, Job, Problem, Switch
 from pats_opt.schedule import Batch, GpuPlan, Schedule
 
@@ -24,6 +25,9 @@ BatchPlace = tuple[str, int]
 
 #: Losses closer than this, relative to their size, are the same.
 TOLERANCE = 1e-6
+
+#: Violations that name what is near an unknown id; looking for it takes long in a large instance.
+MOST_NEAR = 8
 
 
 class Violation(Struct, frozen=True, kw_only=True):
@@ -119,7 +123,7 @@ class Replay:
         for i, plan in enumerate(self.schedule.gpus):
             gpu = gpus.pop(plan.id, None)
             if gpu is None:
-                self._wrong(0, f"gpus[{i}]", f"GPU {plan.id!r} is unknown or listed twice")
+                self._unknown(f"gpus[{i}]", "GPU", plan.id, [g.id for g in self.site.gpus])
             else:
                 yield from self._gpu(gpu, plan)
         self._served_once()
@@ -127,6 +131,16 @@ class Replay:
     def _wrong(self, rule: int, place: str | BatchPlace, message: str) -> None:
         where = place if isinstance(place, str) else f"gpu {place[0]!r} batch {place[1]}"
         self.violations.append(Violation(rule=rule, place=where, message=message))
+
+    def _unknown(
+        self, place: str | BatchPlace, what: str, name: str, known: Collection[str]
+    ) -> None:
+        """A name that is unknown, or listed once more; the first ones are told what is near."""
+        if name in known:
+            self._wrong(0, place, f"{what} {name!r} is listed twice")
+            return
+        near = meant(name, known) if len(self.violations) < MOST_NEAR else ""
+        self._wrong(0, place, f"{what} {name!r} is unknown" + (f"; {near}" if near else ""))
 
     def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[Replayed]:
         resident, previous, free = gpu.resident, None, 0
@@ -157,9 +171,11 @@ class Replay:
         members = []
         for served in batch.requests:
             job = self._jobs.get(served.id)
-            if job is None or served.option >= len(job.options):
-                what = "request is unknown" if job is None else f"has no option {served.option}"
-                self._wrong(0, place, f"{served.id!r}: {what}")
+            if job is None:
+                self._unknown(place, "request", served.id, self._jobs)
+                continue
+            if served.option >= len(job.options):
+                self._wrong(0, place, f"{served.id!r}: has no option {served.option}")
                 continue
             if batch.start < job.arrival:
                 self._wrong(
@@ -184,7 +200,8 @@ class Replay:
         index = self.site.adapter_index
         known = frozenset([index[name] for name in names if name in index])
         if len(known) != len(names):
-            self._wrong(0, place, f"{key} lists an adapter that is unknown or listed twice")
+            odd = next((n for i, n in enumerate(names) if n not in index or n in names[:i]), "")
+            self._unknown(place, f"{key}: adapter", odd, index)
         for a in sorted(known - resident if key == "evict" else known & resident):
             state = "not resident" if key == "evict" else "resident already"
             self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
@@ -263,7 +280,7 @@ class Replay:
         for i, name in enumerate(self.schedule.rejected):
             job = self._jobs.get(name)
             if job is None:
-                self._wrong(0, f"rejected[{i}]", f"request {name!r} is unknown")
+                self._unknown(f"rejected[{i}]", "request", name, self._jobs)
                 continue
             self._times[job.index] = self._times.get(job.index, 0) + 1
             self.rejected.append(job)

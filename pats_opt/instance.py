@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pats_opt.errors import InputError
+from pats_opt.nearest import meant
 
 #: Largest number of seconds, GiB, or loss that is taken for real (30 years, a billion GiB).
 LARGEST = 1e9
@@ -224,7 +225,7 @@ def validate(instance: Instance) -> None:
             raise InputError(
                 f"adapter {request.adapter!r} is not declared",
                 place=f"requests[{r}].adapter",
-                mend="add it to 'adapters' or correct the id",
+                mend=meant(request.adapter, known) or "add it to 'adapters' or correct the id",
             )
         if "vram_gib" not in request.demand:
             _has_vram(request.demand, f"requests[{r}].demand")
@@ -263,7 +264,8 @@ def _residents(instance: Instance, gpu: Gpu, place: str) -> None:
             raise InputError(
                 f"adapter {name!r} {problem}",
                 place=f"{place}.resident[{i}]",
-                mend="list declared adapters, each once",
+                mend=(meant(name, vram) if name not in vram else "")
+                or "list declared adapters, each once",
             )
     if len(gpu.resident) > instance.switching.max_resident:
         raise InputError(
@@ -294,7 +296,7 @@ def _pairs(switching: Switching, known: set[str]) -> None:
                 raise InputError(
                     f"adapter {name!r} is not declared",
                     place=f"{place}.{key}",
-                    mend="add it to 'adapters' or correct the id",
+                    mend=meant(name, known) or "add it to 'adapters' or correct the id",
                 )
         if pair.source == pair.target or (pair.source, pair.target) in seen:
             problem = "leads nowhere" if pair.source == pair.target else "is given twice"

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from pats_opt.errors import InputError
+from pats_opt.nearest import meant
 
 T = TypeVar("T")
 
@@ -214,20 +215,38 @@ def _plain(problem: str) -> str:
 
 def _mend(problem: str, place: str | None, kind: type) -> str:
     if "unknown field" in problem:
-        return "remove it, correct its spelling, or put it below 'extra'"
+        near = _near_keys(problem, place, kind)
+        return near or "remove it, correct its spelling, or put it below 'extra'"
     if "missing required" in problem:
         return "add it"
     allowed = _allowed(inspect.type_info(kind), place or "") if "Invalid" in problem else []
     return f"write {' or '.join(map(repr, allowed))}" if allowed else "correct the value"
 
 
-def _allowed(root: inspect.Type, place: str) -> list[Any]:
-    """The values that the type ``root`` allows at ``place``, where they can be listed."""
-    types = [root]
+def _near_keys(problem: str, place: str | None, kind: type) -> str:
+    """The mend of an unknown key where the object at ``place`` has one much like it, else ''."""
+    keys = [
+        field.encode_name
+        for found in _types(inspect.type_info(kind), place or "")
+        if isinstance(found, inspect.StructType)
+        for field in found.fields
+    ]
+    name = problem.partition("`")[2].rstrip("`")
+    return meant(name, keys)
+
+
+def _types(root: inspect.Type, place: str) -> list[inspect.Type]:
+    """The types that the type ``root`` allows at ``place``."""
+    types = list(_alternatives(root))
     for key, _ in _STEP.findall(place):
         types = [inner for each in types for inner in _inside(each, key)]
+    return types
+
+
+def _allowed(root: inspect.Type, place: str) -> list[Any]:
+    """The values that the type ``root`` allows at ``place``, where they can be listed."""
     values: list[Any] = []
-    for found in types:
+    for found in _types(root, place):
         match found:
             case inspect.LiteralType():
                 values += found.values

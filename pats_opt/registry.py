@@ -6,7 +6,6 @@ its parameters as ``name:key=value:key=value``, for example ``milp:backend=scip`
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import msgspec.inspect
 
 from pats_opt.errors import InputError
+from pats_opt.nearest import choose, nearest
 from pats_opt.policy import Policy
 from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Solver
@@ -73,10 +73,7 @@ def load(name: str) -> type[Solver] | type[Policy]:
         return found
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.load()  # type: ignore[no-any-return]
-    near = difflib.get_close_matches(name, names(), n=3) or names()
-    raise InputError(
-        f"there is no solver or policy {name!r}", mend=f"choose one of: {', '.join(near)}"
-    )
+    raise InputError(f"there is no solver or policy {name!r}", mend=choose(name, names()))
 
 
 def make(spec: str, **params: Any) -> Solver | Policy:
@@ -99,10 +96,9 @@ def make(spec: str, **params: Any) -> Solver | Policy:
     known = [f.name for f in msgspec.structs.fields(made)]
     for key in params:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=3) or known
             raise InputError(
                 f"{name!r} has no parameter {key!r}",
-                mend=f"it has: {', '.join(near)}" if known else "it has none",
+                mend=f"it has: {nearest(key, known)}" if known else "it has none",
             )
     try:
         return msgspec.convert(params, made, strict=False)

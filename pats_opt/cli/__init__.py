@@ -11,6 +11,7 @@ import click
 
 from pats_opt import __version__
 from pats_opt.errors import PatsError
+from pats_opt.nearest import choose
 
 #: Command -> (module below this package, one-line help), in the order ``--help`` lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -55,10 +56,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest commands where one is misspelt."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=2) or list(COMMANDS)
-            ctx.fail(f"there is no command {args[0]!r}; choose one of: {', '.join(near)}")
+            ctx.fail(f"there is no command {args[0]!r}; {choose(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
 

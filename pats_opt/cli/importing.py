@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
 import click
 
 from pats_opt.importers import FORMATS
+from pats_opt.nearest import choose
 
 
 class Formats(click.Group):
@@ -35,8 +35,7 @@ class Formats(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest formats where one is misspelt."""
         if args and not args[0].startswith("-") and args[0] not in FORMATS:
-            near = difflib.get_close_matches(args[0], FORMATS, n=3) or list(FORMATS)
-            ctx.fail(f"there is no format {args[0]!r}; choose one of: {', '.join(near)}")
+            ctx.fail(f"there is no format {args[0]!r}; {choose(args[0], FORMATS)}")
         return super().resolve_command(ctx, args)
 
 

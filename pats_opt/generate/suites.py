@@ -6,7 +6,6 @@ TOML file that holds one suite.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files as package_files
@@ -21,6 +20,7 @@ from pats_opt.generate import generate
 from pats_opt.generate.parts import Part, parse_toml, part_of, read_toml
 from pats_opt.generate.recipe import Recipe
 from pats_opt.instance import Instance
+from pats_opt.nearest import choose
 
 #: How the name of a file that holds a suite ends.
 SUFFIX = ".toml"
@@ -64,8 +64,7 @@ def suite(name: str) -> Suite:
     if name.endswith(SUFFIX):
         return part_of(read_toml(name), Suite, name)
     if name not in suites():
-        near = difflib.get_close_matches(name, suites(), n=3) or list(suites())
-        raise InputError(f"there is no suite {name!r}", mend=f"choose one of: {', '.join(near)}")
+        raise InputError(f"there is no suite {name!r}", mend=choose(name, suites()))
     return suites()[name]
 
 

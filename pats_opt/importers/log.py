@@ -5,7 +5,6 @@ Only the columns asked for are read and only the window is kept in memory; plain
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pats_opt.errors import InputError, one_line
 from pats_opt.files import StrPath
 from pats_opt.generate.parts import Part
+from pats_opt.nearest import nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -147,11 +147,10 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
     there = [name for name in table.collect_schema().names() if name != ROW]
     for option, name in names.items():
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=3, cutoff=0.5) or there
             raise InputError(
                 f"there is no column {name!r} ({option})",
                 file=str(file),
-                mend=f"choose one of: {', '.join(near[:12])}",
+                mend=f"choose one of: {nearest(name, there, cutoff=0.5)}",
             )
 
 

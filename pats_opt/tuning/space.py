@@ -12,7 +12,6 @@ what is allowed. A number with neither (a default of 0 or None and no end) is le
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from msgspec import Struct, inspect
 
 from pats_opt import registry
 from pats_opt.errors import InputError
+from pats_opt.nearest import nearest
 from pats_opt.policy import Policy
 from pats_opt.solver import Solver
 
@@ -156,12 +156,6 @@ def word(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The nearest of the known names, or all of them, for a one-line mend."""
-    known = list(known)
-    return ", ".join(difflib.get_close_matches(name, known, n=3) or known)
 
 
 def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:
