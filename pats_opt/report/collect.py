@@ -21,9 +21,11 @@ from pats_opt.report.statistics import (
     GAP_SHIFT,
     TIME_SHIFT_S,
     Duel,
+    Interval,
     Spread,
     duel,
     ratio,
+    shifted_geometric_interval,
     shifted_geometric_mean,
     spread,
 )
@@ -121,6 +123,7 @@ class Total(Struct, frozen=True, kw_only=True):
         stopped: Runs with a schedule that stopped at a limit.
         ends: How many runs ended in each way; ``not run`` for those not done.
         gap: Shifted geometric mean of gaps to the best bound, over ``gaps`` runs.
+        gap_interval: Bootstrap interval of that mean; None of fewer than two runs.
         gaps: Runs that have a gap.
         excess: Spread of the excess over the proven optima.
         time_s: Shifted geometric mean of seconds, failures at their time limit.
@@ -133,6 +136,7 @@ class Total(Struct, frozen=True, kw_only=True):
     stopped: int
     ends: dict[str, int]
     gap: float | None
+    gap_interval: Interval | None
     gaps: int
     excess: Spread | None
     time_s: float | None
@@ -289,6 +293,7 @@ def _total(group: str, solver: SolverInfo, rows: Sequence[tuple[Case, Row]]) -> 
         stopped=sum(_stopped(row) for _, row in rows),
         ends=dict(Counter(str(row.record.end) if row.record else "not run" for _, row in rows)),
         gap=shifted_geometric_mean(gaps, GAP_SHIFT),
+        gap_interval=shifted_geometric_interval(gaps, GAP_SHIFT),
         gaps=len(gaps),
         excess=spread([row.excess for row in counting if row.excess is not None]),
         time_s=shifted_geometric_mean([_seconds(row) for row in counting], TIME_SHIFT_S),

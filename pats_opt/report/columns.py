@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pats_opt.report.collect import Row, Total
 from pats_opt.report.runs import End
 from pats_opt.report.service import deciding
+from pats_opt.report.statistics import ROUGH_BELOW
 from pats_opt.report.summary import spread_text
 from pats_opt.report.tradeoff import Step
 from pats_opt.wording import milliseconds, number, percent
@@ -161,6 +162,7 @@ def totals_columns(totals: Sequence[Total]) -> list[Column]:
         Column("stopped at a limit", lambda total: str(total.stopped)),
         *(ended(end) for end in [*told, *(["not run"] if "not run" in seen else [])]),
         Column("gap to best bound", lambda t: _over(percent(t.gap), t.gaps, t.runs)),
+        Column("95 % interval", interval),
         Column(
             "loss above optimum, median",
             lambda t: (
@@ -171,6 +173,14 @@ def totals_columns(totals: Sequence[Total]) -> list[Column]:
         ),
         Column("seconds", lambda total: seconds(total.time_s)),
     ]
+
+
+def interval(total: Total) -> str:
+    """The interval of a class's mean gap; rough where it is of few instances."""
+    if total.gap_interval is None:
+        return percent(None)
+    low, high = map(percent, total.gap_interval)
+    return f"{low} to {high}{' (rough)' if total.gaps < ROUGH_BELOW else ''}"
 
 
 def _over(text: str, count: int, of: int) -> str:

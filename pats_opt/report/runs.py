@@ -27,6 +27,8 @@ from pats_opt.files import convert, encode, parse_json, read_bytes, write_bytes
 from pats_opt.instance import digest
 from pats_opt.loss import LossTerms
 from pats_opt.metrics import Metrics
+from pats_opt.metrics.latencies import Quantile
+from pats_opt.report.trace import Moment
 from pats_opt.schedule import Status
 
 #: Packages whose versions a record names, where they are installed.
@@ -146,6 +148,9 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         metrics: Latency, switching and use of the GPUs, or None.
         details: What else the solver tells.
         schedule: The schedule's file, relative to the report's folder, or None.
+        trace: What the run knew when; empty in records of versions that did not keep it.
+        latencies: Shares of the requests served and the seconds within which so many are done (see
+            :func:`pats_opt.metrics.latency_quantiles`); empty without a schedule, and likewise.
     """
 
     version: Literal[1] = 1
@@ -165,6 +170,8 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     metrics: Metrics | None = None
     details: dict[str, Any] = {}
     schedule: str | None = None
+    trace: tuple[Moment, ...] = ()
+    latencies: tuple[Quantile, ...] = ()
 
     @property
     def seconds(self) -> float:

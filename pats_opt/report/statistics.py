@@ -16,6 +16,18 @@ GAP_SHIFT = 0.01
 #: Shift of the mean of seconds: times well below a second count alike.
 TIME_SHIFT_S = 1.0
 
+#: Level of confidence intervals, and how often the values are drawn again for one.
+LEVEL, DRAWS = 0.95, 10_000
+
+#: So many of the draws are made at once, to bound memory.
+BLOCK = 100
+
+#: With fewer values than this an interval is rough, and whoever shows it says so.
+ROUGH_BELOW = 8
+
+#: Its lower end and its upper end.
+Interval = tuple[float, float]
+
 
 class Spread(Struct, frozen=True):
     """Smallest, median and largest of some values, and how many there are."""
@@ -50,7 +62,42 @@ def shifted_geometric_mean(values: Sequence[float], shift: float) -> float | Non
     """``exp(mean(log(v + shift))) - shift``, or None of nothing. Values are at least 0."""
     if not values:
         return None
-    return math.exp(math.fsum(math.log(v + shift) for v in values) / len(values)) - shift
+    mean = math.fsum(math.log(v + shift) for v in values) / len(values)
+    return max(0.0, math.exp(mean) - shift)
+
+
+def mean_interval(values: Sequence[float], seed: int) -> Interval | None:
+    """Percentile bootstrap interval of the mean; None of fewer than two values.
+
+    B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+
+    Args:
+        values: One of each instance, drawn again with replacement :data:`DRAWS` times.
+        seed: Of the draws.
+    """
+    if len(values) < 2:
+        return None
+    import numpy as np
+
+    known = np.asarray(values)
+    rng = np.random.default_rng(seed)
+    means = [
+        known[rng.integers(len(known), size=(BLOCK, len(known)))].mean(axis=1)
+        for _ in range(DRAWS // BLOCK)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def shifted_geometric_interval(
+    values: Sequence[float], shift: float, seed: int = 0
+) -> Interval | None:
+    """Bootstrap interval of :func:`shifted_geometric_mean`; None of fewer than two values."""
+    found = mean_interval([math.log(v + shift) for v in values], seed)
+    if found is None:
+        return None
+    low, high = (max(0.0, math.exp(end) - shift) for end in found)
+    return low, high
 
 
 def spread(values: Sequence[float]) -> Spread | None:

@@ -15,12 +15,16 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from pats_opt.budget_curve import restated
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
 from pats_opt.files import read_instance, write_schedule
+from pats_opt.metrics import latency_quantiles
+from pats_opt.metrics.latencies import Quantile
+from pats_opt.problem import Problem
 from pats_opt.report.runs import (
     End,
     Failure,
@@ -31,7 +35,9 @@ from pats_opt.report.runs import (
     versions,
     write_record,
 )
-from pats_opt.solving import Result, solve
+from pats_opt.report.trace import Moment, Recorder
+from pats_opt.solver import require
+from pats_opt.solving import Result, prepare, runnable, solve
 
 
 def main() -> None:
@@ -54,13 +60,14 @@ def perform(task: Task) -> Record:
     """Do one run and write its record (its schedule first, so that a record is always complete)."""
     config, folder = task.config, Path(task.folder)
     started, began = now(), time.monotonic()
-    result: Result | None = None
+    solved: Solved | None = None
     failure: Exception | None = None
     schedule = f"schedules/{config.key}.json"
     try:
-        result = _result(task, folder / schedule)
+        solved = _solved(task, folder / schedule)
     except Exception as error:  # a run's failure is a result: it is recorded and counted
         failure = error
+    result = solved.result if solved else None
     record = Record(
         config=config,
         versions=versions(),
@@ -78,12 +85,22 @@ def perform(task: Task) -> Record:
         metrics=result.metrics if result else None,
         details=result.details if result else {},
         schedule=schedule if result and result.loss is not None else None,
+        trace=solved.trace if solved else (),
+        latencies=solved.latencies if solved else (),
     )
     write_record(folder, record)
     return record
 
 
-def _result(task: Task, schedule: Path) -> Result:
+class Solved(NamedTuple):
+    """What a run gave: its result, what it knew when, and how latencies are distributed."""
+
+    result: Result
+    trace: tuple[Moment, ...]
+    latencies: tuple[Quantile, ...]
+
+
+def _solved(task: Task, schedule: Path) -> Solved:
     """Solve a task, write its schedule, and make sure that the rest can be written as well."""
     config = task.config
     instance = read_instance(task.instance)
@@ -92,16 +109,26 @@ def _result(task: Task, schedule: Path) -> Result:
             "the file has changed since the report began", file=task.instance, mend="start anew"
         )
     price = config.latency_price
-    solved = (
+    problem = Problem(
         instance if price is None else msgspec.structs.replace(instance, latency_price_per_s=price)
     )
-    result = solve(solved, config.solver.spec, time_limit=config.time_limit, seed=config.seed)
+    solver = runnable(config.solver.spec)
+    require(solver, problem)
+    prepare(solver, problem)  # ahead of the recorder's clock, as ahead of the run's
+    recorder = Recorder()
+    result = solve(
+        problem, solver, time_limit=config.time_limit, seed=config.seed, progress=recorder
+    )
     if result.loss is not None:
         # The file is a schedule of the instance as it lies on disk, whatever the price it was for.
         kept = result.schedule if price is None else restated(result.schedule, instance)
         write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
-    return result
+    return Solved(
+        result,
+        recorder.finish(result.runtime_s, result.bound, result.loss),
+        latency_quantiles(problem, result.replayed),
+    )
 
 
 def lost(config: RunConfig, end: End, error: Failure, wall_s: float) -> Record:

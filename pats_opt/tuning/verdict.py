@@ -12,22 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 from msgspec import Struct, structs
 
-from pats_opt.report.statistics import duel
+from pats_opt.report.statistics import ROUGH_BELOW, Interval, duel, mean_interval
 from pats_opt.tuning.plan import Plan
 from pats_opt.tuning.search import End, Trial, best, log_ratio
 from pats_opt.tuning.split import Case
-
-#: Level of the confidence interval, and how often the instances are drawn again for it.
-LEVEL, DRAWS = 0.95, 10_000
-
-#: So many of the draws are made at once, to bound memory.
-BLOCK = 100
-
-#: With fewer instances than this the interval is rough, and the verdict says so.
-ROUGH_BELOW = 8
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -49,7 +39,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     default_loss: float | None
     best_loss: float | None
     ratio: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
     wins: int
     ties: int
     losses: int
@@ -186,21 +176,10 @@ def by_class(
     }
 
 
-def interval(logs: Sequence[float], seed: int) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of ``exp(mean(logs))``; None of fewer than two.
-
-    B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
-    """
-    if len(logs) < 2:
-        return None
-    values = np.asarray(logs)
-    rng = np.random.default_rng(seed)
-    means = [
-        values[rng.integers(len(values), size=(BLOCK, len(values)))].mean(axis=1)
-        for _ in range(DRAWS // BLOCK)
-    ]
-    low, high = np.exp(np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return float(low), float(high)
+def interval(logs: Sequence[float], seed: int) -> Interval | None:
+    """Bootstrap interval of ``exp(mean(logs))``; None of fewer than two."""
+    found = mean_interval(logs, seed)
+    return None if found is None else (math.exp(found[0]), math.exp(found[1]))
 
 
 def judge(test: Comparison, best_trial: int, trials: int) -> tuple[bool | None, str]:
