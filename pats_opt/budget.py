@@ -63,6 +63,7 @@ def solve_within(
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[float | None, float | None], None] | None = None,
+    phase: Callable[[str, float | None], None] | None = None,
     **params: Any,
 ) -> BudgetResult:
     """Find the latency price whose schedule keeps a latency budget at the least other loss.
@@ -78,6 +79,7 @@ def solve_within(
         seed: Seed of every random choice.
         jobs: Threads the solver may use.
         progress: Called with (bound, loss without latency) of the budget's problem.
+        phase: Called with who is at work at which price, as for :func:`pats_opt.solve`.
         **params: Parameters of the solver.
 
     Returns:
@@ -104,6 +106,8 @@ def solve_within(
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     if progress is not None:
         run.progress = progress
+    if phase is not None:
+        run.phase = phase
     search = _Search(problem, runnable(solver, **params), by, budget_s, run)
     with interruptible(run):
         search.go()
@@ -163,6 +167,7 @@ class _Search:
         """Solve at a price, from the schedule that is best there, and learn from the result."""
         instance = priced(self.problem.instance, price, self.budget_s)
         best = min(self.found, key=lambda point: point.total(price), default=None)
+        at = "latency alone" if math.isinf(price) else f"lambda {price:.4g}"
         result = solve(
             instance,
             self.solver,
@@ -170,6 +175,7 @@ class _Search:
             seed=self.run.seed,
             jobs=self.run.jobs,
             start=None if best is None else best.plan,
+            phase=lambda who, share: self.run.phase(f"{who} at {at}", share),
         )
         self.tried.append(price)
         self.stops.add(result.status.stop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -19,6 +20,9 @@ from pats_opt.memory import collector_paused
 from pats_opt.nearest import meant
 from pats_opt.problem import Adapters, GpuSite, Job, Problem, Switch
 from pats_opt.schedule import Batch, GpuPlan, Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: A GPU's id and the place of a batch in its list.
 BatchPlace = tuple[str, int]
@@ -38,11 +42,32 @@ class Violation(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Replayed(Struct, frozen=True, gc=False):
+    """One batch as the rules make it: its switch, residents, members and end tick."""
+
+    gpu: int
+    batch: Batch
+    switch: Switch
+    resident: Adapters
+    members: tuple[tuple[Job, int, int], ...]  # job, option, completion tick
+    end: int
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the check found: all violations, and the loss of what the schedule does."""
+    """What the check found: all violations, and the loss of what the schedule does.
+
+    Attributes:
+        violations: Every broken rule.
+        terms: The recomputed loss, term by term.
+        replayed: The batches as the rules make them, and ``problem`` what they serve: for pictures.
+
+    In a notebook a verdict draws itself (:mod:`pats_opt.notebook`).
+    """
 
     violations: tuple[Violation, ...]
     terms: LossTerms
+    replayed: tuple[Replayed, ...] = ()
+    problem: Problem | None = None
 
     @property
     def ok(self) -> bool:
@@ -54,16 +79,21 @@ class Verdict(Struct, frozen=True, kw_only=True):
         """The recomputed loss (of a schedule with violations, of what can be read of it)."""
         return self.terms.total
 
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the schedule's Gantt chart on a matplotlib axes, or on one of a new figure."""
+        from pats_opt import notebook
 
-class Replayed(Struct, frozen=True, gc=False):
-    """One batch as the rules make it: its switch, residents, members and end tick."""
+        return notebook.plot(self, ax)
 
-    gpu: int
-    batch: Batch
-    switch: Switch
-    resident: Adapters
-    members: tuple[tuple[Job, int, int], ...]  # job, option, completion tick
-    end: int
+    def __repr__(self) -> str:
+        from pats_opt import notebook
+
+        return notebook.verdict_line(self)
+
+    def _repr_html_(self) -> str:
+        from pats_opt import notebook
+
+        return notebook.verdict_html(self)
 
 
 def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
@@ -92,7 +122,10 @@ def examine(problem: Problem, schedule: Schedule) -> tuple[Verdict, list[Replaye
         terms = loss_terms(problem, batches, replay.rejected)
     if not replay.violations:
         replay.claims(terms.total)
-    return Verdict(violations=tuple(replay.violations), terms=terms), batches
+    verdict = Verdict(
+        violations=tuple(replay.violations), terms=terms, replayed=tuple(batches), problem=problem
+    )
+    return verdict, batches
 
 
 def loss_terms(problem: Problem, batches: list[Replayed], rejected: list[Job]) -> LossTerms:

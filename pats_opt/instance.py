@@ -168,6 +168,16 @@ class Instance(Document, frozen=True, kw_only=True, dict=True, gc=True):
         """Digest that ties a schedule to this instance (PROBLEM.md section 4)."""
         return digest(json.loads(msgspec.json.encode(self)))
 
+    def _repr_html_(self) -> str:
+        from pats_opt import notebook
+
+        return notebook.instance_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        from pats_opt import notebook
+
+        printer.text(notebook.instance_line(self))
+
 
 def quanta(amount: float) -> int:
     """An amount of a resource in whole billionths, so that sums compare exactly everywhere.

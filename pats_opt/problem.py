@@ -247,6 +247,10 @@ class Problem:
             )
         self.jobs: tuple[Job, ...] = tuple(jobs)
 
+    def __reduce__(self) -> tuple[type[Problem], tuple[Instance]]:
+        """Pickled as its instance, from which the rest is made again."""
+        return Problem, (self.instance,)
+
     def job_index(self) -> dict[str, int]:
         """Job index by request id."""
         return {job.id: job.index for job in self.jobs}

@@ -79,6 +79,8 @@ class Run:
         jobs: Threads or processes it may use.
         start: A valid plan to start from, and its loss, or None.
         progress: Called with (bound, loss), either None while unknown.
+        phase: Called with who is at work, as a turn begins, and the share of it that is done (None
+            where nobody can tell).
         interrupted: Set when the user wants the best so far, now.
     """
 
@@ -87,6 +89,7 @@ class Run:
     jobs: int = 1
     start: tuple[Plan, float] | None = None
     progress: Callable[[float | None, float | None], None] = lambda *_: None
+    phase: Callable[[str, float | None], None] = lambda *_: None
     interrupted: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from pats_opt import registry
 from pats_opt.checker import TOLERANCE, Replayed, check, examine
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError
+from pats_opt.files import StrPath
 from pats_opt.instance import Instance
 from pats_opt.loss import LossTerms, best_utility, gap
 from pats_opt.metrics import Metrics, bound_on_waiting, measure
@@ -28,13 +29,23 @@ from pats_opt.schedule import Schedule, SolverRef, Status, Stop
 from pats_opt.simulate import PolicySolver
 from pats_opt.solver import Outcome, Run, Solver, require
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 log = logging.getLogger(__name__)
 
 #: Loss and bound this close, relative to the loss, are one number.
 ROUNDING = 1e-12
 
+#: The phase before the clock starts: kernels are loaded, or compiled where this machine has none.
+PREPARING = "preparing"
+
 #: Policies that make the schedule an exact solver starts from, where it uses one.
 WARM_STARTS = ("pats", "pats:gamma=0", "pats:threshold=1", "fifo", "fifo:option=fewest")
+
+
+#: Fields of a result that its summary leaves out.
+UNTOLD = frozenset({"schedule", "replayed", "problem"})
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -54,6 +65,9 @@ class Result(Struct, frozen=True, kw_only=True):
         schedule: The schedule document, or None.
         replayed: The schedule as the checker replayed it, for :mod:`pats_opt.metrics`; empty
             without one.
+        problem: What was solved, for pictures; None in a result put together by hand.
+
+    In a notebook a result draws itself (:mod:`pats_opt.notebook`).
     """
 
     solver: str
@@ -70,11 +84,35 @@ class Result(Struct, frozen=True, kw_only=True):
     details: dict[str, Any]
     schedule: Schedule
     replayed: tuple[Replayed, ...] = ()
+    problem: Problem | None = None
 
     def summary(self) -> dict[str, Any]:
         """Everything but the schedule, ready for JSON."""
-        told = [name for name in self.__struct_fields__ if name not in ("schedule", "replayed")]
+        told = [name for name in self.__struct_fields__ if name not in UNTOLD]
         return {name: msgspec.to_builtins(getattr(self, name)) for name in told}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the schedule's Gantt chart on a matplotlib axes, or on one of a new figure."""
+        from pats_opt import notebook
+
+        return notebook.plot(self, ax)
+
+    def show(self, path: StrPath) -> None:
+        """Write the schedule's picture, as ``pats-opt show`` does; the suffix says as what."""
+        from pats_opt import notebook
+
+        notebook.show(self, path)
+
+    def __repr__(self) -> str:
+        """One line: a schedule would fill the screen."""
+        from pats_opt import notebook
+
+        return notebook.result_line(self)
+
+    def _repr_html_(self) -> str:
+        from pats_opt import notebook
+
+        return notebook.result_html(self)
 
 
 def solve(
@@ -86,6 +124,7 @@ def solve(
     jobs: int = 1,
     start: Plan | None = None,
     progress: Callable[[float | None, float | None], None] | None = None,
+    phase: Callable[[str, float | None], None] | None = None,
     **params: Any,
 ) -> Result:
     """Solve an instance and check the result.
@@ -98,6 +137,8 @@ def solve(
         jobs: Threads the solver may use.
         start: A plan to start from; otherwise the online policies make one where it is of use.
         progress: Called with (bound, loss) as they improve.
+        phase: Called with who is at work (:data:`PREPARING` before the clock starts, then a policy
+            or solver) and the share of it that is done, or None.
         **params: Parameters of the solver.
 
     Raises:
@@ -118,14 +159,19 @@ def solve(
         len(problem.site.gpus),
         chosen.name,
     )
+    if phase is not None:
+        phase(PREPARING, None)
     prepare(chosen, problem)
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     if progress is not None:
         run.progress = progress
+    if phase is not None:
+        run.phase = phase
     with interruptible(run):
         if chosen.capabilities.warm_start:
             run.start = warm_start(problem, run, start)
             log.info("starts from loss %s", None if run.start is None else run.start[1])
+        run.phase(chosen.name, None)
         outcome = chosen.solve(problem, run)
     log.info("stopped: %s, bound %s", outcome.stop.value, outcome.bound)
     log.debug("details: %s", outcome.details)
@@ -243,6 +289,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         details=outcome.details,
         schedule=schedule,
         replayed=tuple(batches),
+        problem=problem,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from pats_opt import notebook
 from pats_opt.errors import InputError
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config, save_config, tasks
@@ -32,6 +33,9 @@ class Report(Struct, frozen=True, kw_only=True):
     table: Table
     sentences: tuple[str, ...]
     missing: int
+
+    def _repr_html_(self) -> str:
+        return notebook.report_html(self)
 
 
 def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]:

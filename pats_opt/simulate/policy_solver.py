@@ -8,7 +8,8 @@ import msgspec
 
 from pats_opt.policy import Policy
 from pats_opt.problem import Problem
-from pats_opt.simulate.engine import simulate
+from pats_opt.schedule import Stop
+from pats_opt.simulate.engine import PolicyRun
 from pats_opt.solver import Capabilities, Kind, Outcome, Run
 
 
@@ -40,7 +41,14 @@ class PolicySolver(msgspec.Struct, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
-        done = simulate(problem, self.policy, seed=run.seed, stop=run.stop)
+        going = PolicyRun(problem, self.policy, run.seed)
+        total = max(1, going.left)
+
+        def look() -> Stop | None:
+            run.phase(self.policy.name, 1 - going.left / total)
+            return run.stop()
+
+        done = going.run(look)
         details = {
             "events": done.events,
             "decisions": done.decisions,

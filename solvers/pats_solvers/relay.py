@@ -68,10 +68,12 @@ class Relay:
             jobs=limits.jobs,
             start=self.best,
             progress=self._progress,
+            phase=limits.phase,
             interrupted=limits.interrupted,
         )
         try:
             require(solver, self.problem)
+            limits.phase(solver.name, None)
             outcome = solver.solve(self.problem, turn)
         except InputError as refusal:
             self.refused(solver, refusal.problem)

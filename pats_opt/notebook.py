@@ -1,0 +1,294 @@
+"""What a notebook shows of results, verdicts, reports and instances, and the plots they offer.
+
+Each ``*_html`` function gives a piece of HTML that needs nothing else: its own styles, text in the
+notebook's colour, the schedule as SVG, or as PNG where it has many requests. Every piece has ids of
+its own, so one result may be shown twice. All text is escaped. Nothing is drawn, and matplotlib is
+not imported, before it is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pats_opt.errors import InputError, one_line
+from pats_opt.wording import DASH, figure, number, percent
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+
+    from pats_opt.checker import Replayed, Verdict
+    from pats_opt.files import StrPath
+    from pats_opt.instance import Instance
+    from pats_opt.loss import LossTerms
+    from pats_opt.problem import Problem
+    from pats_opt.report.gap import Report
+    from pats_opt.solving import Result
+
+#: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
+MOST_VECTOR = 400
+
+#: Served requests beyond which there is no picture; ``result.show`` still draws one into a file.
+MOST_DRAWN = 20_000
+
+#: Violations and rows of a table that are shown.
+MOST_LISTED = 10
+
+
+def result_line(result: Result) -> str:
+    """A result in one line: who solved it, what the schedule is, loss, bound and gap."""
+    told = [
+        f"solver={result.solver!r}",
+        f"status={result.status.point.value!r}",
+        *(f"{name}={number(getattr(result, name), 6)}" for name in ("loss", "bound")),
+        f"gap={percent(result.gap)}",
+    ]
+    return one_line(f"{type(result).__name__}({', '.join(told)})")
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """A verdict in one line: whether the schedule is valid, and its loss."""
+    told = "valid" if verdict.ok else f"not valid, {_count(len(verdict.violations), 'violation')}"
+    if not verdict.ok:
+        first = verdict.violations[0]
+        told += f", the first: rule {first.rule}: {first.place}: {first.message}"
+    return one_line(f"Verdict({told}, loss={number(verdict.loss, 6)})")
+
+
+def instance_line(instance: Instance) -> str:
+    """An instance in one line: its name and its size."""
+    return one_line(f"Instance({instance.name!r}, {_size(instance)})")
+
+
+def result_html(result: Result) -> str:
+    """A result: its figures, the loss by term, and the schedule as a picture."""
+    status, metrics = result.status, result.metrics
+    proven = status.point.value == "optimal"
+    figures = [
+        ("loss", number(result.loss, 6)),
+        ("bound", number(result.bound, 6)),
+        ("gap", percent(result.gap)),
+        ("utility", number(result.utility, 6)),
+    ]
+    if metrics is not None:
+        figures += [
+            ("served", str(metrics.served)),
+            ("rejected", str(metrics.rejected)),
+            ("batches", str(metrics.batches)),
+            ("switches", str(metrics.switches)),
+            ("mean latency", f"{number(metrics.latency_mean_s)} s"),
+            ("p95 latency", f"{number(metrics.latency_p95_s)} s"),
+        ]
+    chip = ("good" if proven else "" if result.loss is not None else "bad", status.point.value)
+    name = result.schedule.instance.name
+    head, rows, notes = _budget(result)
+    return _html(
+        chips=[chip],
+        heading=f"{result.solver} on {name}, {number(result.runtime_s, 3)} s, stopped: "
+        f"{status.stop.value}",
+        figures=figures,
+        notes=notes,
+        terms=_terms(result.terms),
+        head=head,
+        rows=rows,
+        drawn=(result.problem, result.replayed),
+    )
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """A verdict: whether the schedule is valid, what is wrong, its loss, and its picture."""
+    wrong = verdict.violations
+    notes = [f"rule {v.rule}: {v.place}: {v.message}" for v in wrong[:MOST_LISTED]]
+    if len(wrong) > MOST_LISTED:
+        notes.append(f"and {len(wrong) - MOST_LISTED} more")
+    name = "" if verdict.problem is None else verdict.problem.instance.name
+    return _html(
+        chips=[("good", "valid") if verdict.ok else ("bad", "not valid")],
+        heading=name if verdict.ok else f"{name}: {_count(len(wrong), 'violation')}",
+        figures=[("loss", number(verdict.loss, 6))],
+        notes=notes,
+        terms=_terms(verdict.terms),
+        drawn=(verdict.problem, verdict.replayed),
+    )
+
+
+def report_html(report: Report) -> str:
+    """A gap report: what its numbers say, a row for each solver, and where the page is."""
+    groups = {total.group for total in report.table.totals}
+    group = "" if "" in groups else next(iter(groups), "")
+    totals = [total for total in report.table.totals if total.group == group]
+    return _html(
+        chips=[("bad", f"{report.missing} not run")] if report.missing else [],
+        heading=f"Gap report over {_count(len(report.table.cases), 'instance')}",
+        notes=report.sentences,
+        head=["solver", "runs", "proven", "mean gap", "mean seconds"] if totals else [],
+        rows=[
+            [
+                total.solver.spec,
+                str(total.runs),
+                str(total.proven),
+                percent(total.gap),
+                number(total.time_s, 3),
+            ]
+            for total in totals
+        ],
+        foot=f"The whole report: {report.folder / 'report.html'}",
+    )
+
+
+def instance_html(instance: Instance) -> str:
+    """An instance: its size, and how many requests ask for each adapter."""
+    from collections import Counter
+
+    asked = Counter(request.adapter for request in instance.requests)
+    arrivals = [request.arrival_s for request in instance.requests]
+    last = f"{number(max(arrivals))} s" if arrivals else DASH
+    return _html(
+        chips=[("", "instance")],
+        heading=instance.name,
+        figures=[
+            ("requests", str(len(instance.requests))),
+            ("adapters", str(len(instance.adapters))),
+            ("GPUs", str(len(instance.gpus))),
+            ("tick", f"{number(instance.tick_s)} s"),
+            ("last arrival", last),
+        ],
+        head=["adapter", "requests"] if asked else [],
+        rows=[[name, str(count)] for name, count in asked.most_common(MOST_LISTED)],
+        foot=f"and {len(asked) - MOST_LISTED} more adapters" if len(asked) > MOST_LISTED else "",
+    )
+
+
+def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
+    """Draw a schedule's Gantt chart, in seconds.
+
+    Args:
+        of: A result with a schedule, or a verdict.
+        ax: The axes to draw on; None for those of a new pyplot figure, which a notebook shows.
+
+    Raises:
+        InputError: It has no schedule, or does not know its problem.
+    """
+    from pats_opt.plot import style
+    from pats_opt.plot.schedule import gantt
+
+    problem = _problem(of)
+    with style.look():
+        if ax is None:
+            from matplotlib import pyplot
+
+            height = min(9.0, 1.2 + 0.75 * max(1, len(problem.site.gpus)))
+            ax = pyplot.subplots(figsize=(10, height), layout="constrained")[1]
+        gantt(ax, problem, of.replayed)
+        end = max((batch.end for batch in of.replayed), default=0) * problem.site.tick_s
+        ax.set_xlim(0, end * 1.01 or 1.0)
+        ax.set_xlabel("seconds")
+    return ax
+
+
+def show(result: Result, path: StrPath) -> None:
+    """Write a schedule's picture to a file, as ``pats-opt show`` does.
+
+    Raises:
+        InputError: There is no schedule, the suffix is none of those, or it cannot be written.
+    """
+    from pats_opt.plot import pages
+
+    pages.show(_problem(result).instance, result.schedule, path)
+
+
+def _problem(of: Result | Verdict) -> Problem:
+    if of.problem is None:
+        raise InputError("this does not know its problem", mend="take it from solve() or check()")
+    if getattr(of, "loss", None) is None:
+        raise InputError("there is no schedule to draw", mend="give the solver more time")
+    return of.problem
+
+
+def _budget(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
+    """Headings and rows of a latency budget's curve, and what was reached; nothing without one."""
+    from pats_opt.budget_result import BudgetResult
+
+    if not isinstance(result, BudgetResult):
+        return [], [], []
+    budget = result.budget
+    note = (
+        f"{budget.measure.value} latency {number(budget.reached_s)} s of a budget of "
+        f"{number(budget.budget_s)} s ({'kept' if budget.met else 'missed'}); loss without latency "
+        f"{number(budget.loss, 6)}"
+    )
+    if budget.bound is not None:
+        note += f", bound {number(budget.bound, 6)}, gap {percent(budget.gap)}"
+    rows = [
+        [
+            ("\N{RIGHTWARDS ARROW} " if point.chosen else "")
+            + ("latency alone" if point.price is None else number(point.price)),
+            number(point.latency_mean_s),
+            number(point.latency_p95_s),
+            number(point.other),
+            "yes" if point.proven else "no",
+        ]
+        for point in budget.curve
+    ]
+    return ["lambda", "mean, s", "p95, s", "other loss", "proven"], rows, [note]
+
+
+def _terms(terms: LossTerms | None) -> list[tuple[str, str, float]]:
+    """Each term that is not 0: its name, its loss and its share."""
+    if terms is None:
+        return []
+    values = [(name, getattr(terms, name)) for name in terms.__struct_fields__]
+    return [(name, number(v, 5), v / terms.total) for name, v in values if v]
+
+
+def _html(*, drawn: tuple[Problem | None, Sequence[Replayed]] | None = None, **parts: Any) -> str:
+    """The template, with a picture where there is something to draw."""
+    from pats_opt.plot.page import environment
+
+    name = f"pats-opt-{secrets.token_hex(6)}"
+    picture, foot = None, parts.pop("foot", "")
+    if drawn is not None and drawn[0] is not None and drawn[1]:
+        served = sum(len(batch.members) for batch in drawn[1])
+        if served <= MOST_DRAWN:
+            picture = _picture(drawn[0], drawn[1], name, vector=served <= MOST_VECTOR)
+        else:
+            foot = f"{served} requests are too many to draw here: result.show('schedule.html')"
+    blank = {"figures": (), "notes": (), "terms": (), "head": (), "rows": ()}
+    return (
+        environment("pats_opt.plot")
+        .get_template("notebook.html.j2")
+        .render(blank | parts | {"name": name, "picture": picture, "foot": foot})
+    )
+
+
+def _picture(problem: Problem, batches: Sequence[Replayed], name: str, *, vector: bool) -> Markup:
+    """The schedule as SVG, whose ids begin with ``name``, or as an image."""
+    from markupsafe import Markup
+
+    from pats_opt.plot import style
+    from pats_opt.plot.schedule import draw
+
+    figure_ = draw(problem, batches)
+    what = f"Schedule of {style.label(problem.instance.name, 60)}: GPUs, memory and queue over time"
+    if vector:
+        return Markup(style.svg(figure_, name, what))  # noqa: S704 (escaped by ElementTree)
+    data = base64.b64encode(style.png(figure_)).decode()
+    return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(what, data)
+
+
+def _size(instance: Instance) -> str:
+    return ", ".join(
+        _count(len(items), what)
+        for items, what in (
+            (instance.requests, "request"),
+            (instance.adapters, "adapter"),
+            (instance.gpus, "GPU"),
+        )
+    )
+
+
+def _count(number_of: int, what: str) -> str:
+    return f"{figure(number_of)} {what}{'' if number_of == 1 else 's'}"
