@@ -61,6 +61,12 @@ def palette(count: int) -> list[str]:
     return (known + [OTHER] * max(0, count - len(known)))[:count]
 
 
+def cycled(count: int) -> list[str]:
+    """``count`` colours: the base colours and their tints, and then the same again."""
+    known = palette(2 * len(BASE_COLOURS))
+    return [known[k % len(known)] for k in range(count)]
+
+
 def _tint(colour: str) -> str:
     """The colour mixed half and half with white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
@@ -100,9 +106,11 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> Legend:
+def legend(
+    on: Axes | Figure, handles: Sequence[Any], labels: Sequence[str], **place: Any
+) -> Legend:
     """A legend whose labels may be any text (matplotlib hides those that start with ``_``)."""
-    made = ax.legend(handles, ["·"] * len(labels), **place)
+    made = on.legend(handles, ["·"] * len(labels), **place)
     for text, shown in zip(made.get_texts(), labels, strict=True):
         text.set_text(label(shown))
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pats_opt.execute.compare.document import Comparison, TimedBatch, Times
 from pats_opt.execute.compare.timeline import jobs_by_id
 from pats_opt.plot import style
-from pats_opt.plot.schedule import MOST_BATCHES, adapter_colours
+from pats_opt.plot.schedule import MOST_BATCHES, adapter_colours, adapter_keys
 from pats_opt.problem import Job, Problem
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def gantt(
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
     ax.set_xlabel("seconds")
-    _legend(ax, problem, colours)
+    _legend(ax, problem)
     return {} if raster else titles
 
 
@@ -169,23 +169,15 @@ def _told(side: str, batch: TimedBatch) -> Iterator[str]:
     yield f"{len(batch.members)} members, {', '.join(batch.adapters)}"
 
 
-def _legend(ax: Axes, problem: Problem, colours: Mapping[int, str]) -> None:
-    from matplotlib.patches import Patch
-
-    named = [(a, c) for a, c in colours.items() if c != style.OTHER]
-    handles = [Patch(facecolor=c) for _, c in named]
-    labels = [problem.site.adapter_ids[a] for a, _ in named]
-    if len(named) < len(colours):
-        handles.append(Patch(facecolor=style.OTHER))
-        labels.append(f"{len(colours) - len(named)} other adapters")
-    handles.append(Patch(facecolor="white", edgecolor=style.FAINT, hatch="//////"))
+def _legend(ax: Axes, problem: Problem) -> None:
+    handles, labels = adapter_keys(problem)
     style.legend(
         ax,
         handles,
-        [*labels, "switching"],
+        labels,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=min(8, len(labels) + 1),
+        ncols=min(8, len(labels)),
         fontsize=8,
         handlelength=1.2,
         columnspacing=1.0,
