@@ -9,7 +9,7 @@ of means.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 
 from msgspec import Struct
@@ -107,6 +107,11 @@ class Case(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     latency_price: float | None = None
 
+    @property
+    def price(self) -> float | None:
+        """The latency price per second that the runs are at."""
+        return self.instance.latency_price if self.latency_price is None else self.latency_price
+
     def row(self, spec: str) -> Row | None:
         """The run of a solver, by its spec."""
         return next((row for row in self.rows if row.solver.spec == spec), None)
@@ -194,17 +199,29 @@ def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
     )
 
 
-def shared(
-    cases: Sequence[Case], solvers: Sequence[SolverInfo]
-) -> tuple[list[Case], list[SolverInfo]]:
-    """Instances and solvers that can be compared: each of these has a schedule for each of those.
+def scheduled(row: Row) -> bool:
+    """Whether a run has a schedule."""
+    return row.loss is not None
 
-    Solvers with a schedule for less than half of the instances are left out.
+
+def shared(
+    cases: Sequence[Case],
+    solvers: Sequence[SolverInfo],
+    good: Callable[[Row], bool] = scheduled,
+) -> tuple[list[Case], list[SolverInfo]]:
+    """Instances and solvers that can be compared: each of these has a good run of each of those.
+
+    Solvers with a good run of less than half of the instances are left out.
+
+    Args:
+        cases: The instances.
+        solvers: The solvers.
+        good: Which runs are; those with a schedule.
     """
 
     def has(case: Case, solver: SolverInfo) -> bool:
         row = case.row(solver.spec)
-        return row is not None and row.loss is not None
+        return row is not None and good(row)
 
     kept = [s for s in solvers if 2 * sum(has(case, s) for case in cases) >= len(cases)]
     return [case for case in cases if all(has(case, s) for s in kept)], kept

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from pats_opt.report.collect import Row, Total
+from pats_opt.report.anytime import Line
+from pats_opt.report.collect import Case, Row, Table, Total
 from pats_opt.report.runs import End
 from pats_opt.report.service import deciding
 from pats_opt.report.statistics import ROUGH_BELOW
@@ -15,20 +16,46 @@ from pats_opt.wording import milliseconds, number, percent
 
 
 class Column(NamedTuple):
-    """A column of a table: its heading, and the text of a row's cell."""
+    """A column of a table.
+
+    Attributes:
+        heading: Its heading.
+        text: The text of a row's cell.
+        value: What a row is sorted by; None for a column of words.
+    """
 
     heading: str
     text: Callable[[Any], str]
+    value: Callable[[Any], float | None] | None = None
+
+
+def figure(
+    heading: str,
+    value: Callable[[Any], float | None],
+    show: Callable[[float | None], str] = number,
+) -> Column:
+    """A column of figures, sorted by what they are and not by how they are shown."""
+    return Column(heading, lambda row: show(value(row)), value)
 
 
 def metric(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
     """A column that shows one of the metrics."""
 
-    def text(row: Row) -> str:
+    def value(row: Row) -> float | None:
         metrics = row.record.metrics if row.record else None
-        return show(None if metrics is None else getattr(metrics, name))
+        return None if metrics is None else getattr(metrics, name)
 
-    return Column(heading, text)
+    return figure(heading, value, show)
+
+
+def recorded(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
+    """A column that shows a figure of the record."""
+    return figure(heading, lambda row: getattr(row.record, name) if row.record else None, show)
+
+
+def _five(value: float | None) -> str:
+    """A figure to five digits."""
+    return number(value, 5)
 
 
 def seconds(value: float | None) -> str:
@@ -44,13 +71,23 @@ def _ms(seconds: float | None) -> str:
 #: What each run achieved.
 RESULTS = (
     Column("end", lambda row: row.verdict),
-    Column("loss", lambda row: number(row.loss, 5)),
-    Column("bound", lambda row: number(row.record.bound if row.record else None, 5)),
-    Column("gap to best bound", lambda row: percent(row.gap)),
-    Column("gap to optimum", lambda row: percent(row.optimum_gap)),
-    Column("loss above optimum", lambda row: percent(row.excess)),
-    Column("utility", lambda row: number(row.record.utility if row.record else None)),
-    Column("seconds", lambda row: seconds(row.record.seconds if row.record else None)),
+    figure("loss", lambda row: row.loss, _five),
+    recorded("bound", "bound", _five),
+    figure("gap to best bound", lambda row: row.gap, percent),
+    figure("gap to optimum", lambda row: row.optimum_gap, percent),
+    figure("loss above optimum", lambda row: row.excess, percent),
+    recorded("utility", "utility"),
+    recorded("seconds", "seconds", seconds),
+)
+
+#: What is known of an instance.
+INSTANCES = (
+    figure("requests", lambda case: case.instance.requests),
+    figure("adapters", lambda case: case.instance.adapters),
+    figure("GPUs", lambda case: case.instance.gpus),
+    figure("best bound", lambda case: case.bound, _five),
+    figure("best loss", lambda case: case.best, _five),
+    figure("optimum", lambda case: case.optimum, _five),
 )
 
 #: How each run's schedule serves.
@@ -75,8 +112,70 @@ SERVICE = (
     metric("late", "deadline_misses"),
     metric("rejected", "rejected"),
     metric("steps saved", "steps_saved_share", percent),
-    Column("decision p99 ms", lambda row: _ms(deciding(row.record).decision_p99_s)),
+    figure("decision p99 ms", lambda row: deciding(row.record).decision_p99_s, _ms),
 )
+
+
+class Entry(NamedTuple):
+    """A run in the table of all runs."""
+
+    case: Case
+    row: Row
+
+
+def _of_case(column: Column) -> Column:
+    """A column about an instance, for entries."""
+    value = column.value
+    return Column(
+        column.heading,
+        lambda entry: column.text(entry.case),
+        None if value is None else lambda entry: value(entry.case),
+    )
+
+
+def _of_row(column: Column) -> Column:
+    """A column about a run, for entries."""
+    value = column.value
+    return Column(
+        column.heading,
+        lambda entry: column.text(entry.row),
+        None if value is None else lambda entry: value(entry.row),
+    )
+
+
+class RunColumn(NamedTuple):
+    """A column of the table of all runs, and the choices of columns that show it."""
+
+    column: Column
+    choices: frozenset[str]
+
+
+#: Choices of columns of the table of all runs; the first is shown at first.
+CHOICES = ("results", "service", "everything")
+
+
+def run_columns(table: Table) -> list[RunColumn]:
+    """The columns of the table of all runs, behind instance, class and solver."""
+    always, results, service, rest = (frozenset((*shown, "everything")) for shown in (
+        ("results", "service"), ("results",), ("service",), ()
+    ))  # fmt: skip
+    short = {"latency mean s": always, "p95": always, "switches": always}
+    second = {"gap to optimum": rest, "utility": rest}
+    named = {"gap to best bound": "gap", "loss above optimum": "above optimum"}
+    price = figure("latency price", lambda case: case.price)
+    return [
+        *([RunColumn(_of_case(price), always)] if table.sweeps else ()),
+        RunColumn(_of_row(Column("kind", lambda row: row.solver.kind)), results),
+        *(
+            RunColumn(
+                _of_row(c._replace(heading=named.get(c.heading, c.heading))),
+                second.get(c.heading, results),
+            )
+            for c in RESULTS
+        ),
+        *(RunColumn(_of_row(c), short.get(c.heading, service)) for c in SERVICE),
+        *(RunColumn(_of_case(c), rest) for c in INSTANCES),
+    ]
 
 
 def mean(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
@@ -142,6 +241,19 @@ TRADEOFF = (
     Column("gap at this price", lambda step: percent(step.row.gap)),
     Column("end", lambda step: step.row.verdict),
 )
+
+
+#: How soon each solver has good schedules and bounds.
+ANYTIME = (
+    Column("primal integral s", lambda pair: number(_side(pair[0], "integral_s"), 3)),
+    Column("primal gap at the end", lambda pair: percent(_side(pair[0], "final"))),
+    Column("dual integral s", lambda pair: number(_side(pair[1], "integral_s"), 3)),
+    Column("dual gap at the end", lambda pair: percent(_side(pair[1], "final"))),
+)
+
+
+def _side(line: Line | None, name: str) -> float | None:
+    return None if line is None else getattr(line, name)
 
 
 #: Ends that the table of totals always tells; it tells others where they occur.

@@ -9,6 +9,7 @@ A run file such as ``experiments/first/config.toml``::
     time_limit = 60
     seed = 0
     latency_sweep = "auto"             # or latency prices: [0.01, 0.1]
+    pictures = true                    # a page of each schedule
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         seed: Of every random choice.
         latency_sweep: Latency prices at which every instance is run besides its own, for the
             trade-off curve; ``auto`` takes a geometric grid around its own.
+        pictures: Whether each schedule is drawn, for the page to link to.
     """
 
     title: str = "Gap report"
@@ -75,6 +77,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 60.0
     seed: Annotated[int, Meta(ge=0)] = 0
     latency_sweep: tuple[Price, ...] | Literal["auto"] = ()
+    pictures: bool = True
 
 
 class Source(NamedTuple):

@@ -13,6 +13,7 @@ from pats_opt.errors import InputError
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config, save_config, tasks
 from pats_opt.report.pages import write_pages
+from pats_opt.report.pictures import Watch, draw_pictures, unwatched
 from pats_opt.report.runs import Record, Task, read_record
 from pats_opt.report.workers import run_all
 from pats_opt.solving import prepare as get_ready
@@ -27,12 +28,14 @@ class Report(Struct, frozen=True, kw_only=True):
         table: Its numbers.
         sentences: What they say.
         missing: Runs that were not done, because it was interrupted.
+        undrawn: Schedules without a picture, and why, a line each.
     """
 
     folder: Path
     table: Table
     sentences: tuple[str, ...]
     missing: int
+    undrawn: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         return notebook.report_html(self)
@@ -81,8 +84,9 @@ def gap_report(
     *,
     jobs: int = 1,
     done: Callable[[Record], None] = lambda _: None,
+    watch: Watch = unwatched,
 ) -> Report:
-    """Run what has no record yet, and write the pages over all of it.
+    """Run what has no record yet, draw the schedules, and write the pages over all of it.
 
     Args:
         config: What was asked for.
@@ -90,8 +94,9 @@ def gap_report(
         to_do: The runs that :func:`prepare` found.
         jobs: Worker processes at a time.
         done: Called with each record: those that were there already, then each new one.
+        watch: Told how many schedules are drawn, and each as it is done.
 
-    Ctrl-C ends the runs in progress; the report is then of those that are finished.
+    Ctrl-C ends the runs in progress, or the drawing; the report is then of what is finished.
     """
     missing = []
     for task in to_do:
@@ -105,10 +110,15 @@ def gap_report(
             get_ready(runnable(spec))  # here, so that no run pays for it
         run_all(missing, jobs, config.grace_s, done)
     records = [r for task in to_do if (r := read_record(folder, task.config)) is not None]
+    undrawn: list[str] = []
+    if config.pictures and len(records) == len(to_do):
+        with suppress(KeyboardInterrupt):
+            undrawn = draw_pictures(folder, records, jobs=jobs, watch=watch)
     table = collect(to_do, records)
     return Report(
         folder=folder,
         table=table,
         sentences=tuple(write_pages(table, config, folder)),
         missing=len(to_do) - len(records),
+        undrawn=tuple(undrawn),
     )

@@ -16,37 +16,48 @@ from pats_opt.files import write_bytes
 from pats_opt.loss import LossTerms
 from pats_opt.metrics import Metrics
 from pats_opt.plot.page import environment
+from pats_opt.report.anytime import anytime
 from pats_opt.report.collect import Case, Row, Table
-from pats_opt.report.columns import MEANS, RESULTS, SERVICE, TRADEOFF, WAITING, totals_columns
+from pats_opt.report.columns import (
+    ANYTIME,
+    MEANS,
+    RESULTS,
+    SERVICE,
+    TRADEOFF,
+    WAITING,
+    totals_columns,
+)
 from pats_opt.report.config import Config
+from pats_opt.report.pictures import Links, links
 from pats_opt.report.service import Deciding, deciding, services, starvations
-from pats_opt.report.statistics import GAP_SHIFT, TIME_SHIFT_S
+from pats_opt.report.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.report.summary import sentences
 from pats_opt.report.tradeoff import tradeoffs
 from pats_opt.wording import number, percent
 
 
 def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
-    """Write the three files into a folder; returns the summary's sentences."""
+    """Write the three files into a folder; returns the summary's sentences.
+
+    The page links to the pictures of schedules that are in the folder.
+    """
     told = sentences(table)
     context = _context(table, config, told)
     write_bytes(folder / "runs.csv", runs_csv(table).encode("utf-8", "backslashreplace"))
     write_bytes(folder / "report.md", report_md(context).encode("utf-8", "backslashreplace"))
-    write_bytes(folder / "report.html", report_html(context, table).encode("utf-8"))
+    write_bytes(folder / "report.html", report_html(context, table, links(folder)).encode("utf-8"))
     return told
 
 
-def report_html(context: dict[str, Any], table: Table) -> str:
-    """The page: one file, nothing fetched."""
-    from markupsafe import Markup
-
+def report_html(context: dict[str, Any], table: Table, links: Links) -> str:
+    """The page: one file, nothing fetched, with a link from each run to its picture's page."""
     from pats_opt.report.figures import pictures
+    from pats_opt.report.run_table import run_table
 
-    drawn = [(p.title, Markup(p.svg), p.caption) for p in pictures(table)]  # noqa: S704 (our own)
     return (
         environment("pats_opt.report")
         .get_template("report.html.j2")
-        .render(**context, pictures=drawn)
+        .render(**context, pictures=pictures(table), runs=run_table(table, links))
     )
 
 
@@ -59,6 +70,7 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
     """What both templates show, as plain names and texts."""
     records = [row.record for _, row in table.rows if row.record is not None]
     compared, served = services(table)
+    over_time, swept, starved = anytime(table), tradeoffs(table), starvations(table)
     machines = {tuple(r.machine.items()): r.machine for r in records}
     versions = {tuple(r.versions.items()): r.versions for r in records}
     return {
@@ -67,9 +79,12 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
         "broken": len(table.contradictions),
         "config": config,
         "version": __version__,
-        "solvers": table.solvers,
-        "groups": [
-            (group, [t for t in table.totals if t.group == group])
+        "by_class": [
+            (
+                group or "all classes",
+                "",
+                [(t.solver, t) for t in table.totals if t.group == group],
+            )
             for group in dict.fromkeys(t.group for t in table.totals)
         ],
         "totals": totals_columns(table.totals),
@@ -78,34 +93,38 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
         "results": RESULTS,
         "service": SERVICE,
         "compared": compared,
-        "services": served,
+        "by_service": [(s.solver, s) for s in served],
         "means": MEANS,
-        "starvations": starvations(table),
+        "by_policy": [(s.solver, s) for s in starved],
         "waiting": WAITING,
-        "tradeoffs": tradeoffs(table),
+        "anytime": over_time,
+        "over_time": ANYTIME,
+        "lines_over_time": [
+            (s, (over_time.primal.line(s.spec), over_time.dual.line(s.spec)))
+            for s in over_time.solvers
+        ]
+        if over_time
+        else [],
+        "by_price": [
+            (
+                t.case.label,
+                f"{size(t.case)}; its own latency price {number(t.case.instance.latency_price)}",
+                [(step.row.solver, step) for step in t.steps],
+            )
+            for t in swept
+        ],
         "tradeoff": TRADEOFF,
         "failures": [
             (case.label, row)
             for case, row in table.rows
             if row.record is not None and row.record.error is not None
         ],
-        "best": best,
-        "size": size,
         "shifts": (percent(GAP_SHIFT), f"{TIME_SHIFT_S:g} s"),
+        "rough_below": ROUGH_BELOW,
         "started": min((r.started for r in records), default=number(None)),
         "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
         "versions": [", ".join(f"{k} {v}" for k, v in m.items()) for m in versions.values()],
     }
-
-
-def best(case: Case) -> str:
-    """What is known of an instance's optimum, in words."""
-    if case.infeasible:
-        return "proven infeasible"
-    if case.optimum is not None:
-        return f"optimum {number(case.optimum, 5)}"
-    bound = "no bound" if case.bound is None else f"best bound {number(case.bound, 5)}"
-    return f"{bound}, best loss {number(case.best, 5)}"
 
 
 def size(case: Case) -> str:
@@ -156,7 +175,7 @@ def _line(case: Case, row: Row) -> list[object]:
         *(instance.requests, instance.adapters, instance.gpus),
         *(row.solver.spec, row.solver.kind),
         *((config.time_limit, config.seed) if config else (None, None)),
-        instance.latency_price if case.latency_price is None else case.latency_price,
+        case.price,
         str(record.end) if record else "not run",
         *((str(status.stop), str(status.point)) if status else (None, None)),
         *(row.loss, record.bound if record else None, case.bound, case.optimum),

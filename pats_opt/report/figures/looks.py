@@ -1,0 +1,88 @@
+"""What the report's pictures share: how each solver looks, legends, and a picture's caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
+
+from pats_opt.plot import style
+from pats_opt.report.runs import SolverInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+#: The palette without its yellow, which is too pale for lines and small marks on white.
+COLOURS = style.BASE_COLOURS[:6]
+
+MARKERS = "osD^vP*X"
+
+DASHES = ("-", "--", "-.", ":")
+
+#: Letters of a legend that an inch has room for, and what a handle and its space take of them.
+LETTERS_PER_INCH, HANDLE_LETTERS = 16, 8
+
+
+class Look(NamedTuple):
+    """How a solver looks in every picture; no two of the first 24 look alike."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+#: Looks by spec.
+Looks = Mapping[str, Look]
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """A picture with its heading and the sentences below it.
+
+    Attributes:
+        title: The heading.
+        svg: The picture.
+        caption: What is shown, over how much, and how to read it.
+    """
+
+    title: str
+    svg: str
+    caption: str
+
+
+def looks(solvers: Sequence[SolverInfo]) -> Looks:
+    """A look for each solver, by its place."""
+    return {
+        solver.spec: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % 4])
+        for i, solver in enumerate(solvers)
+    }
+
+
+def nested_widths(count: int) -> list[float]:
+    """Widths of lines that may lie on each other: the first widest, so that all can be seen."""
+    return [1.5 + 0.3 * min(5, count - 1 - i) for i in range(count)]
+
+
+def legend_above(drawn: Figure, handles: Sequence[Any], specs: Sequence[str]) -> Legend:
+    """A legend above all axes of a figure, in as many columns as its labels have room for."""
+    longest = max((len(style.label(spec)) for spec in specs), default=1)
+    room = drawn.get_figwidth() * LETTERS_PER_INCH
+    columns = max(1, min(len(specs), int(room / (longest + HANDLE_LETTERS))))
+    return style.legend(drawn, handles, specs, loc="outside upper left", ncols=columns)
+
+
+def log_axis(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis: plain numbers at 1, 2 and 5, or at 1 where there are many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    subs = (1.0, 2.0, 5.0) if high < 500 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plural(count: int, of: str = "instance") -> str:
+    """A count with what it is of."""
+    return f"{count} {of}{'' if count == 1 else 's'}"

@@ -1,0 +1,141 @@
+"""The pictures of a report's schedules: a page each, below ``FOLDER/pictures``.
+
+They are the pages of ``pats-opt show``, with the script that all of them need once beside them. A
+page that is there and no older than its schedule is kept, so that drawing goes on where it was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from pats_opt.errors import one_line
+from pats_opt.report.runs import Record
+
+#: Pages of runs' pictures, relative to the report's folder, by the run's key.
+Links = Mapping[str, str]
+
+#: Begins to watch the drawing of so many pictures; calls what it gives with the name of each.
+Watch = Callable[[int], AbstractContextManager[Callable[[str], None]]]
+
+#: With fewer pictures than this to draw for each process, starting processes takes longer.
+FEW = 4
+
+
+class Sketch(NamedTuple):
+    """A picture to draw: its schedule and its instance, and the page to write."""
+
+    schedule: Path
+    instance: Path
+    page: Path
+
+
+def links(folder: Path) -> Links:
+    """The pictures that are there and show what their schedules are now."""
+    return {
+        page.stem: f"pictures/{page.name}"
+        for page in (folder / "pictures").glob("*.html")
+        if _current(page, folder / "schedules" / f"{page.stem}.json")
+    }
+
+
+def unwatched(_: int) -> AbstractContextManager[Callable[[str], None]]:
+    """Drawing that nobody watches."""
+    return nullcontext(lambda _: None)
+
+
+def draw_pictures(
+    folder: Path, records: Iterable[Record], *, jobs: int = 1, watch: Watch = unwatched
+) -> list[str]:
+    """Draw the schedules of runs that have no current picture yet.
+
+    Args:
+        folder: The report's folder.
+        records: The runs.
+        jobs: Processes at a time.
+        watch: Told how many there are, and each as it is done.
+
+    Returns:
+        What could not be drawn, a line each: a picture that fails harms nothing else.
+
+    Raises:
+        KeyboardInterrupt: after the processes have ended; what is drawn stays.
+    """
+    from pats_opt.plot.assets import script_name, write_assets
+
+    to_do = list(_sketches(folder, records))
+    if not to_do:
+        return []
+    home = folder / "pictures"
+    home.mkdir(exist_ok=True)
+    if not (home / script_name()).is_file():
+        write_assets(home)
+    with watch(len(to_do)) as done:
+        return [problem for problem in _drawn(to_do, jobs, done) if problem]
+
+
+def _sketches(folder: Path, records: Iterable[Record]) -> Iterator[Sketch]:
+    """The pictures that are missing or older than their schedules."""
+    for record in records:
+        if record.schedule is None:
+            continue
+        page = folder / "pictures" / f"{record.config.key}.html"
+        schedule = folder / record.schedule
+        if not _current(page, schedule):
+            yield Sketch(schedule, folder / record.config.instance.file, page)
+
+
+def _current(page: Path, schedule: Path) -> bool:
+    try:
+        return page.stat().st_mtime_ns >= schedule.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _drawn(to_do: Sequence[Sketch], jobs: int, done: Callable[[str], None]) -> Iterator[str]:
+    """What went wrong with each picture, empty where nothing did, as they come."""
+    processes = min(jobs, len(to_do) // FEW)
+    if processes < 2:
+        for sketch in to_do:
+            yield draw(sketch)
+            done(sketch.page.stem)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _ignore_interrupts)
+    try:
+        waiting: dict[Future[str], Sketch] = {pool.submit(draw, s): s for s in to_do}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                sketch = waiting.pop(future)
+                error = future.exception()  # its process died
+                yield future.result() if error is None else _told(sketch, error)
+                done(sketch.page.stem)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def draw(sketch: Sketch) -> str:
+    """Draw one picture; returns what went wrong in one line, empty where nothing did."""
+    from pats_opt.files import read_instance, read_schedule
+    from pats_opt.plot.pages import show
+
+    try:
+        instance, schedule = read_instance(sketch.instance), read_schedule(sketch.schedule)
+        show(instance, schedule, sketch.page, assets=".")
+    except Exception as error:  # a picture is an extra: the report goes on without it
+        return _told(sketch, error)
+    return ""
+
+
+def _told(sketch: Sketch, error: BaseException) -> str:
+    return one_line(f"no picture of {sketch.schedule.name}: {error or type(error).__name__}")

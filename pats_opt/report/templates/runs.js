@@ -1,0 +1,50 @@
+// DataTables takes over the table of all runs: sorting by each column, search, pages, choices.
+const source = JSON.parse(document.getElementById("datatables").textContent);
+const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+const { default: DataTable } = await import(address);
+URL.revokeObjectURL(address);
+
+// Figures sort by what they are; a run without one comes last, whichever the direction.
+const by = (sign) => (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : sign * (a - b));
+DataTable.type("figure", { order: { asc: by(1), desc: by(-1) } });
+
+const element = document.getElementById("all-runs");
+const picks = [...document.querySelectorAll("[data-pick]")];
+const table = new DataTable(element, {
+  order: [],
+  autoWidth: false,
+  pageLength: 25,
+  lengthMenu: [10, 25, 50, 100, { label: "all", value: -1 }],
+  columnDefs: [
+    { targets: "figure", type: "figure" },
+    { targets: "words", type: "string" },
+    { targets: "link", orderable: false, searchable: false },
+  ],
+  layout: {
+    topStart: "pageLength",
+    topEnd: { search: { text: "search _INPUT_" } },
+    bottomStart: "info",
+    bottomEnd: "paging",
+  },
+  language: { lengthMenu: "_MENU_ rows a page", info: "_START_ to _END_ of _TOTAL_ runs",
+    infoFiltered: "(of _MAX_)", infoEmpty: "no runs", zeroRecords: "no run is like that" },
+});
+
+// A row is shown where each choice is "all" or its own.
+table.search.fixed("picks", (_text, _data, index) => {
+  const { dataset } = table.row(index).node();
+  return picks.every(({ value, dataset: { pick } }) => value === "" || dataset[pick] === value);
+});
+for (const pick of picks) pick.addEventListener("change", () => table.draw());
+
+const columns = document.querySelector("[data-columns]");
+function show() {
+  table.columns().every(function () {
+    const choices = this.header().dataset.choices;
+    this.visible(!choices || choices.split(" ").includes(columns.value), false);
+  });
+  table.columns.adjust();
+}
+columns.addEventListener("change", show);
+show();
+document.querySelector(".picks").hidden = false;
