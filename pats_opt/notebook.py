@@ -173,6 +173,7 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
         InputError: It has no schedule, or does not know its problem.
     """
     from pats_opt.plot import style
+    from pats_opt.plot.columns import columns_of
     from pats_opt.plot.schedule import gantt
 
     problem = _problem(of)
@@ -182,7 +183,7 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
 
             height = min(9.0, 1.2 + 0.75 * max(1, len(problem.site.gpus)))
             ax = pyplot.subplots(figsize=(10, height), layout="constrained")[1]
-        gantt(ax, problem, of.replayed)
+        gantt(ax, columns_of(problem, of.replayed))
         end = max((batch.end for batch in of.replayed), default=0) * problem.site.tick_s
         ax.set_xlim(0, end * 1.01 or 1.0)
         ax.set_xlabel("seconds")

@@ -133,3 +133,13 @@ def thinned(line: Steps, points: int = POINTS) -> Steps:
     after = np.append(edge[1:], len(x)) - 1
     kept = np.unique(np.concatenate((edge, after, order[edge], order[after])))
     return Steps(x[kept], y[kept])
+
+
+def until(line: Steps, end: float) -> Steps:
+    """A step function whose last level goes on to ``end``."""
+    import numpy as np
+
+    x, y = line
+    if not len(x) or x[-1] >= end:
+        return line
+    return Steps(np.append(x, end), np.append(y, y[-1]))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pats_opt.plot import style
 from pats_opt.plot.columns import LANE, Columns, lost
 from pats_opt.plot.lines import DASHES, Line, memory_lines, price_lines
-from pats_opt.plot.panels import Panel, Side, lanes, line_panel
+from pats_opt.plot.panels import Panel, Side, lanes, line_panel, tooltip
 from pats_opt.plot.style import BASE_COLOURS
 from pats_opt.problem import Problem
 
@@ -54,14 +54,16 @@ def item(shown: Sequence[Shown], colours: Sequence[str]) -> str:
     sides = [lanes(one.title, one.columns, seconds, colours) for one in shown]
     lines: list[dict[str, Any]] = []
     figures = [side.panel for side in sides]
-    figures += [_memory(one, len(shown) > 1, seconds, lines) for one in shown]
-    queue, rug = _queue(shown, seconds, lines)
-    figures += [queue, *_prices(shown, seconds, lines)]
+    figures += [_memory(one, len(shown) > 1, seconds, lines, end) for one in shown]
+    queue, rug = _queue(shown, seconds, lines, end)
+    figures += [queue, *_prices(shown, seconds, lines, end)]
+    figures[-1].xaxis.visible = True
     figures[-1].xaxis.axis_label = "seconds"
-    figures[-1].height = (figures[-1].height or 0) + 24
+    figures[-1].height += 48
     data = {
         "range": seconds,
         "full": list(full),
+        "end": end,
         "least": min(tick_s, end),
         "most": MOST_BARS,
         "lane": LANE,
@@ -184,7 +186,9 @@ def _switches(columns: Columns) -> dict[str, Any]:
     }
 
 
-def _memory(one: Shown, several: bool, seconds: Range1d, data: list[dict[str, Any]]) -> Panel:
+def _memory(
+    one: Shown, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
+) -> Panel:
     """GiB in use on each GPU, and what it has."""
     gpus = one.columns.problem.site.gpus
     lines = memory_lines(one.columns)
@@ -192,13 +196,13 @@ def _memory(one: Shown, several: bool, seconds: Range1d, data: list[dict[str, An
     what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
     title = f"{one.name}: {what}" if several else what
     return line_panel(
-        f"{title}, GiB (dashed across: capacity)", seconds, lines, data, unit="GiB",
+        f"{title}, GiB (dashed across: capacity)", seconds, lines, data, unit="GiB", end=end,
         levels=sorted(capacities),
     )  # fmt: skip
 
 
 def _queue(
-    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]]
+    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> tuple[Panel, dict[str, Any]]:
     """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
     import numpy as np
@@ -212,7 +216,7 @@ def _queue(
     whose = "" if len(shown) == 1 else f" ({shown[0].name}: solid, {shown[1].name}: dashed)"
     made = line_panel(
         f"Requests waiting{whose}; ticks below: arrivals", seconds, lines, data,
-        unit="requests", filled=len(shown) == 1,
+        unit="requests", end=end, filled=len(shown) == 1,
     )  # fmt: skip
     strip = 0.2 * made.y_range.end
     made.y_range.start = -strip
@@ -243,7 +247,7 @@ def _queue(
         made.add_tools(
             HoverTool(
                 renderers=[marks],
-                tooltips=[*told, ("by", "@by")] if len(shown) > 1 else told,
+                tooltips=tooltip([*told, ("by", "@by")] if len(shown) > 1 else told),
                 limit=3,
                 visible=False,
             )
@@ -253,7 +257,7 @@ def _queue(
 
 
 def _prices(
-    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]]
+    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> Iterable[Panel]:
     """What a second of GPU time is worth, where a solver said so."""
     several = len(shown) > 1
@@ -261,5 +265,5 @@ def _prices(
     if lines:
         yield line_panel(
             "Price of GPU time: loss per second of holding a GPU", seconds, lines, data,
-            unit="a second", filled=len(lines) == 1,
+            unit="a second", end=end, filled=len(lines) == 1,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from pats_opt.plot import style, summary
 from pats_opt.plot.assets import script, script_url
 from pats_opt.plot.columns import Columns, columns_of, lost
 from pats_opt.plot.interactive import Shown, item
+from pats_opt.plot.lines import memory_lines
 from pats_opt.plot.page import environment
 from pats_opt.plot.schedule import Named, draw_columns, tooltips
 from pats_opt.problem import Problem
@@ -129,6 +130,7 @@ def _page(seen: Seen, assets: str | None) -> str:
             violations=violations[:MOST_VIOLATIONS],
             more=max(0, len(violations) - MOST_VIOLATIONS),
             legend=summary.legend(problem),
+            lines=memory_lines(columns),
             loss=summary.parts(seen.verdict.terms),
             result=[
                 ("loss", figure(loss)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.plot import style
-from pats_opt.plot.coarse import OTHERS, SWITCHING, blocks_of, thinned
+from pats_opt.plot.coarse import OTHERS, SWITCHING, blocks_of, thinned, until
 from pats_opt.plot.columns import LANE, Columns
 from pats_opt.plot.lines import Line
 from pats_opt.plot.style import FAINT, GRID, INK, OTHER
@@ -63,7 +63,12 @@ SWITCH_TOLD = [
     ("pays", "@paid"),
     ("starts", "@began"),
 ]
-SHARE_TOLD = [("GPU", "@gpu"), ("", "@what"), ("share of time", "@share{0 %}"), ("from", "@from")]
+SHARE_TOLD = [
+    ("GPU", "@gpu"),
+    ("time goes to", "@what"),
+    ("share", "@share{0 %}"),
+    ("from", "@from"),
+]
 
 #: Shows the wait of the member that the pointer is on: a line from its arrival to its start.
 WAIT = """
@@ -88,7 +93,13 @@ class Side(NamedTuple):
 
 
 def panel(title: str, seconds: Range1d, height: int) -> Panel:
-    """An empty panel over time; it can be zoomed and moved along its time axis only."""
+    """An empty panel over time; it can be zoomed and moved along its time axis only.
+
+    Args:
+        title: What stands above it, as plain text.
+        seconds: The range that all panels share.
+        height: Its height in pixels.
+    """
     from bokeh.models import NumeralTickFormatter, PlainText
     from bokeh.plotting import figure
 
@@ -123,7 +134,7 @@ def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]
     from bokeh.transform import transform
 
     gpus = columns.problem.site.gpus
-    made = panel(title, seconds, _height(len(gpus)))
+    made = panel(title, seconds, _height(columns))
     edge = (1 - LANE) / 2
     made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
     _ticks(made, columns)
@@ -161,9 +172,12 @@ def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]
     return Side(made, views, levels)
 
 
-def _height(gpus: int) -> int:
-    """Pixels of the lanes: tall enough for ids where GPUs are few, never endless."""
-    return 58 + min(760, max(140, gpus * max(16, 84 - 6 * gpus)))
+def _height(columns: Columns) -> int:
+    """Pixels of the lanes: tall enough for ids on few members, never endless."""
+    gpus = max(1, len(columns.problem.site.gpus))
+    largest = max(columns.batches.size.tolist(), default=1)
+    lane = min(max(48, 16 * largest), 200, max(18, 640 // gpus))
+    return 58 + min(1400, gpus * lane)
 
 
 def _ticks(made: Panel, columns: Columns) -> None:
@@ -233,13 +247,30 @@ def _hover(
     told: list[tuple[str, str]],
     **shown: ColumnDataSource,
 ) -> None:
-    """A tooltip; Bokeh escapes what stands in its fields."""
+    """A tooltip at the pointer, with a callback where it shows something in ``shown``."""
     from bokeh.models import CustomJS, HoverTool
 
-    callback = CustomJS(args=shown, code=WAIT) if shown else None
     made.add_tools(
-        HoverTool(renderers=renderers, tooltips=told, callback=callback, limit=1, visible=False)
+        HoverTool(
+            renderers=renderers,
+            tooltips=tooltip(told),
+            callback=CustomJS(args=shown, code=WAIT) if shown else None,
+            point_policy="follow_mouse",
+            limit=1,
+            visible=False,
+        )
     )
+
+
+def tooltip(told: list[tuple[str, str]]) -> str:
+    """A tooltip's rows. Bokeh escapes what it puts in place of the fields."""
+    head = f"color:{FAINT};font-weight:400;text-align:right;padding-right:.6em;white-space:nowrap"
+    rows = "".join(
+        f'<tr style="vertical-align:top"><th style="{head}">{name}</th><td>{field}</td></tr>'
+        for name, field in told
+    )
+    body = f"color:{INK};font-size:12px;max-width:19rem;overflow-wrap:anywhere"
+    return f'<table style="{body}">{rows}</table>'
 
 
 def line_panel(
@@ -249,6 +280,7 @@ def line_panel(
     data: list[dict[str, Any]],
     *,
     unit: str,
+    end: float,
     levels: Sequence[float] = (),
     filled: bool = False,
 ) -> Panel:
@@ -261,15 +293,18 @@ def line_panel(
         data: Takes each line whole, with its source, for the page's script; what a source holds
             at first is the line seen from far away.
         unit: What stands behind a level in a tooltip.
+        end: The second up to which the last level of a line is drawn.
         levels: Dashed levels across the panel, such as capacities.
         filled: Whether the area below the lines is filled.
     """
     from bokeh.models import ColumnDataSource, HoverTool
 
-    made = panel(title, seconds, 128)
+    made = panel(title, seconds, 104)
+    made.xaxis.visible = False
     drawn: list[Renderer] = []
     for line in lines:
-        far = thinned(line.steps)
+        whole = until(line.steps, end)
+        far = thinned(whole)
         source = ColumnDataSource({"x": far.x, "y": far.y})
         if filled:
             made.varea_step("x", 0, "y", source=source, step_mode="after", fill_color=line.colour,
@@ -286,7 +321,7 @@ def line_panel(
                 name=line.name,
             )
         )
-        data.append({"x": line.steps.x, "y": line.steps.y, "source": source,
+        data.append({"x": whole.x, "y": whole.y, "source": source,
                      "far": {"x": far.x, "y": far.y}})  # fmt: skip
     tops = [float(line.steps.y.max()) for line in lines if len(line.steps.y)]
     for level in levels:
@@ -295,11 +330,15 @@ def line_panel(
     made.y_range.start, made.y_range.end = 0, (max(tops, default=0) or 1.0) * 1.1
     made.yaxis.ticker.desired_num_ticks = 3
     if len(lines) <= MOST_READ:
-        told = [("", "$name"), ("level", f"@y{{0,0.[0000]}} {unit}"), ("from", "@x{0,0.[00]} s")]
+        told = [
+            ("line", "$name"),
+            ("level", f"@y{{0,0.[0000]}} {unit}"),
+            ("from", "@x{0,0.[00]} s"),
+        ]
         made.add_tools(
             HoverTool(
                 renderers=drawn,
-                tooltips=told,
+                tooltips=tooltip(told),
                 mode="vline",
                 line_policy="prev",
                 point_policy="snap_to_data",

@@ -144,7 +144,7 @@ window.patsFigure = (() => {
     const coarsest = Object.keys(LEVELS).filter(level => shown.includes(level)).pop()
     const {start, end} = data.range
     const told = document.getElementById("chart-view")
-    told.textContent = `${seconds(Math.max(0, start))} to ${seconds(end)}. ${LEVELS[coarsest]}`
+    told.textContent = `${seconds(Math.max(0, start))} to ${seconds(Math.min(end, data.end))}. ${LEVELS[coarsest]}`
     told.dataset.level = coarsest
   }
 
