@@ -122,6 +122,13 @@ def _choices(made: Any, error: str) -> str:
     return "correct the parameter"
 
 
+def word(value: object) -> str:
+    """A parameter's value as a spec has it, read back as the same value."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, float) else str(value)
+
+
 def parameters(thing: Solver | Policy) -> dict[str, Any]:
     """The parameters of a solver or policy, ready for JSON; a wrapped policy's are its own.
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib import import_module
+from typing import ClassVar
 
 import click
 
 from pats_opt import __version__
+from pats_opt.cli.lazy import LazyGroup
 from pats_opt.errors import PatsError
-from pats_opt.nearest import choose
+
+#: Set by a shell that asks what a word could be completed to, as click defines it.
+COMPLETING = "_PATS_OPT_COMPLETE"
 
 #: Command -> (module below this package, one-line help), in the order ``--help`` lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -26,38 +29,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "execute": ("execute", "Run a schedule or a policy for real, on a GPU or the CPU."),
     "profile": ("profile", "Measure step time, memory and switching on this device."),
     "show": ("show", "Draw a schedule: Gantt chart and memory."),
-    "solvers": ("solvers", "List every solver and policy with what it can do."),
+    "solvers": ("solvers", "List every solver and policy with what it can do, or tell of one."),
     "schema": ("schema", "Print the JSON Schema of instances or schedules."),
+    "completion": ("completion", "Print the script that completes commands in your shell."),
 }
 
 
-class Commands(click.Group):
-    """A group that imports a command's module when the command is used, not to list it."""
+class Commands(LazyGroup):
+    """The commands of :data:`COMMANDS`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Names in the table's order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, imported now; None where there is none."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"pats_opt.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands from the table, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest commands where one is misspelt."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            ctx.fail(f"there is no command {args[0]!r}; {choose(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+    table: ClassVar = {
+        name: (f"pats_opt.cli.{module}:command", text) for name, (module, text) in COMMANDS.items()
+    }
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,8 +55,20 @@ def set_verbosity(verbose: int) -> None:
     """Send the package's log to standard error: warnings, with 1 progress, with 2 all."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(
-        level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=level, format="%(levelname)s %(name)s: %(message)s", handlers=[_ToStderr()]
     )
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what standard error is now: above the live lines, while there are some."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as one line."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # as every handler of the standard library does
+            self.handleError(record)
 
 
 def main() -> None:
@@ -83,6 +78,10 @@ def main() -> None:
 
 def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run one command and return its exit status (PROBLEM.md section 8)."""
+    if COMPLETING in os.environ:
+        from pats_opt.cli import completing
+
+        completing.register()
     try:
         # Outside standalone mode click returns the status of ctx.exit, or what the command returns.
         status = group.main(args, prog_name="pats-opt", standalone_mode=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pats_opt.cli import common
+from pats_opt.cli.terminal import Fact, print_facts, shares, styled
+
+if TYPE_CHECKING:
+    from pats_opt.checker import Verdict
 
 
 @click.command("check")
@@ -41,11 +45,21 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
             }
         )
     else:
-        for v in verdict.violations:
-            rule = f"rule {v.rule}" if v.rule else "file"
-            click.echo(f"violation    {rule}: {v.place}: {v.message}")
-        click.echo("valid        " + ("yes" if verdict.ok else "no"))
-        click.echo(f"loss         {verdict.loss:.9g}")
-        for name, value in terms.items():
-            click.echo(f"  {name:<10} {value:.9g}")
+        _print(verdict, terms)
     ctx.exit(0 if verdict.ok else 3)
+
+
+def _print(verdict: Verdict, terms: dict[str, float]) -> None:
+    """The verdict for people, on standard output."""
+    facts = []
+    for v in verdict.violations:
+        rule = f"rule {v.rule}" if v.rule else "file"
+        facts.append(Fact("violation", f"{rule}: {v.place}: {v.message}", "red"))
+    good = verdict.ok
+    facts.append(Fact("valid", "yes" if good else "no", "bold green" if good else "bold red"))
+    facts.append(Fact("loss", f"{verdict.loss:.9g}", "bold"))
+    if styled():
+        facts.append(Fact("terms", "", drawn=lambda: shares(terms, "{:.9g}".format)))
+    else:
+        facts += [Fact(f"  {name}", f"{value:.9g}") for name, value in terms.items()]
+    print_facts(facts, 13)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import msgspec
+from click.shell_completion import CompletionItem
+
+from pats_opt.cli import completing
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
-#: A path as given; the readers say in one line what is wrong with it.
-FILE = click.Path(path_type=str)
+
+class FilePath(click.Path):
+    """A path as given; the readers say in one line what is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=str)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Files with the suffix that the parameter takes, and folders."""
+        suffixes = completing.SUFFIXES.get(param.name or "")
+        if suffixes is None or incomplete.startswith("~"):
+            return super().shell_complete(ctx, param, incomplete)  # all files, as the shell does
+        return completing.paths(incomplete, suffixes)
+
+
+FILE = FilePath()
 
 
 def json_option(command: F) -> F:
@@ -81,41 +96,13 @@ def param_option(command: F) -> F:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse,
+        shell_complete=completing.params,
         help="A parameter of the solver or policy; may be repeated.",
     )(command)
 
 
 def print_json(document: object) -> None:
     """One JSON object on standard output."""
+    import msgspec
+
     click.echo(msgspec.json.encode(document).decode())
-
-
-@contextmanager
-def progress(total: int, told: Callable[[T], str], *, quiet: bool) -> Iterator[Callable[[T], None]]:
-    """A bar on a terminal's standard error; else nothing.
-
-    Args:
-        total: How many are to be done.
-        told: What the bar says once one is done.
-        quiet: Whether there is none on a terminal either.
-
-    Yields:
-        What to call with each that is done.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=total, last="")
-        yield lambda done: bar.update(task, advance=1, last=told(done))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common, model_options
+from pats_opt.cli import common, completing, model_options, terminal
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import Comparison
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.command("execute")
 @click.argument("file", metavar="SCHEDULE|INSTANCE", type=common.FILE)
 @click.option("--instance", type=common.FILE, help="The instance that SCHEDULE was made for.")
-@click.option("--policy", help="Run INSTANCE live with this policy, such as pats:gamma=0.5.")
+@click.option(
+    "--policy",
+    shell_complete=completing.specs,
+    help="Run INSTANCE live with this policy, such as pats:gamma=0.5.",
+)
 @common.param_option
 @common.seed_option
 @model_options.model
@@ -280,7 +284,7 @@ class _Bar:
     def begun(self, total: int) -> None:
         """Begin the bar."""
         self._done = self._stack.enter_context(
-            common.progress(total, self._told, quiet=self._quiet)
+            terminal.progress(total, self._told, quiet=self._quiet)
         )
 
     def saved(self, saved: Saved) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, completing, terminal
 from pats_opt.instance import LARGEST
 
 if TYPE_CHECKING:
@@ -41,9 +42,15 @@ def prices(
     "suites",
     multiple=True,
     metavar="NAME",
+    shell_complete=completing.suites,
     help="A generated suite: a name, or a TOML file.",
 )
-@click.option("--solvers", metavar="A,B", help="Specs such as milp:backend=scip, by commas.")
+@click.option(
+    "--solvers",
+    metavar="A,B",
+    shell_complete=completing.spec_list,
+    help="Specs such as milp:backend=scip, by commas.",
+)
 @common.time_limit_option
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: all cores]")
 @click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
@@ -53,6 +60,12 @@ def prices(
     metavar="LAMBDAS",
     callback=prices,
     help="Run at these latency prices as well, by commas, or 'auto': the trade-off curve.",
+)
+@click.option(
+    "--pictures/--no-pictures",
+    "pictures",
+    default=None,
+    help="Draw each schedule for the page to link to; about a second each.  [default: draw]",
 )
 @click.option("--config", "run_file", type=common.FILE, help="A TOML run file with these options.")
 @click.option("-o", "--output", type=common.FILE, help="Folder.  [default: new, below out/]")
@@ -66,6 +79,7 @@ def command(
     jobs: int | None,
     seed: int | None,
     sweep: tuple[float, ...] | str | None,
+    pictures: bool | None,
     run_file: str | None,
     output: str | None,
     resume: bool,
@@ -90,11 +104,20 @@ def command(
         "time_limit": time_limit,
         "seed": seed,
         "latency_sweep": sweep,
+        "pictures": pictures,
     }
     config = _config(run_file, folder if resume else None, given)
     to_do = prepare(config, folder, resume=resume)
-    with common.progress(len(to_do), _told(), quiet=as_json) as done:
-        report = gap_report(config, folder, to_do, jobs=jobs or cores(), done=done)
+    with ExitStack() as bar:
+        done = bar.enter_context(terminal.progress(len(to_do), _told(), quiet=as_json))
+
+        def watch(total: int) -> AbstractContextManager[Callable[[str], None]]:
+            bar.close()  # the runs are over
+            return terminal.progress(total, _drawn, quiet=as_json)
+
+        report = gap_report(config, folder, to_do, jobs=jobs or cores(), done=done, watch=watch)
+    for line in report.undrawn:
+        click.echo(f"pats-opt: warning: {line}", err=True)
     if as_json:
         common.print_json(_summary(report))
     else:
@@ -143,6 +166,13 @@ def _told() -> Callable[[Record], str]:
         return f"{failed} failed; {last}" if failed else last
 
     return told
+
+
+def _drawn(name: str) -> str:
+    """What the bar says after each picture."""
+    from pats_opt.plot.style import label
+
+    return f"drawn {label(name, 60)}"
 
 
 def _summary(report: Report) -> dict[str, Any]:

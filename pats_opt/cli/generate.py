@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pats_opt.cli import completing
 from pats_opt.cli.common import FILE, seed_option
 from pats_opt.cli.recipe import POPULARITY, SITE, WORKLOAD, recipe_from, recipe_options
 from pats_opt.errors import InputError
@@ -16,6 +17,7 @@ from pats_opt.errors import InputError
 @click.option(
     "--suite",
     metavar="NAME",
+    shell_complete=completing.suites,
     help="Write the instances of a suite (name, or TOML file) to the folder -o.",
 )
 @click.option("--list", "list_only", is_flag=True, help="List suites and profiles.")

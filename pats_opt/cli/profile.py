@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common, model_options
+from pats_opt.cli import common, model_options, terminal
 from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
@@ -205,7 +205,9 @@ def command(
     from pats_opt.profiling.wording import document, lines
 
     job = _job(output, chosen)
-    outcome = run(job, open_engine, watch=lambda parts: common.progress(parts, str, quiet=as_json))
+    outcome = run(
+        job, open_engine, watch=lambda parts: terminal.progress(parts, str, quiet=as_json)
+    )
     if as_json:
         common.print_json(document(outcome))
         return

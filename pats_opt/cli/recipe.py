@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pats_opt.cli import completing
 from pats_opt.cli.common import FILE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -169,6 +170,7 @@ def recipe_options(*settings: Setting) -> Callable[[F], F]:
                 metavar=setting.metavar,
                 help=setting.text,
                 callback=_parser(setting),
+                shell_complete=completing.profiles if setting.flag == "--profile" else None,
             )(command)
         return click.option(
             "--config", type=FILE, metavar="FILE", help="TOML file with any field of the recipe."

@@ -1,34 +1,87 @@
-"""``pats-opt show``: a schedule as a picture."""
+"""``pats-opt show``: a schedule as a picture, or two side by side."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pats_opt.cli import common
 
+if TYPE_CHECKING:
+    from pats_opt.checker import Verdict
+
 
 @click.command("show")
-@click.argument("schedule", type=common.FILE)
-@click.option("--instance", required=True, type=common.FILE, help="The schedule's instance.")
-@click.option("-o", "--output", required=True, type=common.FILE, help=".html, .svg or .png.")
-def command(schedule: str, instance: str, output: str) -> None:
-    """Draw SCHEDULE: a lane a GPU, its memory, and how many requests wait.
+@click.argument("schedules", metavar="SCHEDULE [SCHEDULE]", nargs=-1, type=common.FILE)
+@click.option("--instance", required=True, type=common.FILE, help="The schedules' instance.")
+@click.option("-o", "--output", type=common.FILE, help="A page or picture: .html, .svg or .png.")
+@click.option("--png", type=common.FILE, metavar="FILE", help="A still picture as PNG.")
+@click.option("--svg", type=common.FILE, metavar="FILE", help="A still picture as SVG.")
+def command(
+    schedules: tuple[str, ...],
+    instance: str,
+    output: str | None,
+    png: str | None,
+    svg: str | None,
+) -> None:
+    """Draw SCHEDULE: a lane a GPU, its memory, who waits, and prices of GPU time.
 
-    The schedule is checked first. One that breaks rules is drawn as far as it can be read, with
-    what is wrong written on the page and a warning on standard error.
+    A page (.html) can be zoomed and pointed at, and needs no network. Two schedules of one instance
+    stand side by side, with what differs. Where no file is named, the page is written into the
+    current folder, under the first schedule's name.
+
+    A schedule is checked first. One that breaks rules is drawn as far as it can be read, with what
+    is wrong written on the page and a warning on standard error.
     """
-    from pats_opt.errors import one_line
     from pats_opt.files import read_instance, read_schedule
-    from pats_opt.plot.pages import show
+    from pats_opt.plot.pages import suffix_of, write
+    from pats_opt.plot.seen import Seen
+    from pats_opt.problem import Problem
 
-    document = read_instance(instance)
-    verdict = show(document, read_schedule(schedule), output)
-    if not verdict.ok:
-        first = verdict.violations[0]
-        click.echo(
-            one_line(
-                f"pats-opt: warning: {schedule}: not valid ({len(verdict.violations)} violations; "
-                f"rule {first.rule}: {first.place}: {first.message})"
-            ),
-            err=True,
-        )
+    if not 1 <= len(schedules) <= 2:
+        raise click.UsageError(f"name one schedule, or two to compare, not {len(schedules)}")
+    files = list(_files(output, png, svg))
+    if not files:
+        files = [f"{Path(schedules[0]).stem}.html"]
+    for file in files:
+        suffix_of(file)
+    problem = Problem(read_instance(instance))
+    seen = []
+    for schedule in schedules:
+        seen.append(Seen.of(problem, read_schedule(schedule)))
+        _warn(schedule, seen[-1].verdict)
+    for file in files:
+        write(seen, file)
+    if output is None and png is None and svg is None:
+        click.echo(files[0])
+
+
+def _files(output: str | None, png: str | None, svg: str | None) -> Iterator[str]:
+    """The files that are asked for; ``--png`` and ``--svg`` take names that say the same."""
+    if output is not None:
+        yield output
+    for file, suffix in ((png, ".png"), (svg, ".svg")):
+        if file is None:
+            continue
+        if Path(file).suffix.lower() != suffix:
+            raise click.UsageError(f"--{suffix[1:]} writes {suffix} files, not {file!r}")
+        yield file
+
+
+def _warn(schedule: str, verdict: Verdict) -> None:
+    """Say on standard error that a schedule is not valid."""
+    from pats_opt.errors import one_line
+
+    if verdict.ok:
+        return
+    first = verdict.violations[0]
+    click.echo(
+        one_line(
+            f"pats-opt: warning: {schedule}: not valid ({len(verdict.violations)} violations; "
+            f"rule {first.rule}: {first.place}: {first.message})"
+        ),
+        err=True,
+    )

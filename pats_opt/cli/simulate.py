@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, completing
+from pats_opt.cli.terminal import PLAIN_WIDTH, Fact, Watch, console, print_facts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,9 +22,6 @@ DIGITS = 6
 
 #: Adapters in the table for people, those with most requests first; ``--json`` has all.
 MOST_ADAPTERS = 20
-
-#: Columns where the output is no terminal, so that a file's lines are never folded.
-PLAIN_WIDTH = 240
 
 #: The table by adapter: headings, and the figures below them; what matters least comes last, as a
 #: narrow terminal leaves it out.
@@ -49,7 +47,10 @@ Group = tuple[str, list[tuple[str, str]]]
 @click.command("simulate")
 @click.argument("instance", type=common.FILE)
 @click.option(
-    "--policy", required=True, help="A policy from 'pats-opt solvers', such as pats:gamma=0.5."
+    "--policy",
+    required=True,
+    shell_complete=completing.specs,
+    help="A policy from 'pats-opt solvers', such as pats:gamma=0.5.",
 )
 @common.param_option
 @common.time_limit_option
@@ -80,7 +81,8 @@ def command(
 
     chosen = named_policy(policy, params)
     problem = Problem(read_instance(instance))
-    result = solve(problem, chosen, time_limit=time_limit, seed=seed)
+    with Watch(time_limit, quiet=as_json) as watch:
+        result = solve(problem, chosen, time_limit=time_limit, seed=seed, phase=watch.phase)
     require_schedule(result)
     if output is not None:
         write_schedule(result.schedule, output)
@@ -224,32 +226,26 @@ def _decisions(done: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _print(groups: Sequence[Group], adapters: Sequence[AdapterMetrics]) -> None:
     """Groups of lines and the table by adapter, on standard output."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
     for name, rows in groups:
-        console.print(Text(name, style="bold"))
-        width = max(len(what) for what, _ in rows)
-        for what, text in rows:
-            console.print(Text(f"  {what:{width}}  {text}"))
-        console.print()
+        width = max(len(what) for what, _ in rows) + 2
+        facts = [Fact(what, text, "bold" if what == "loss" else "") for what, text in rows]
+        print_facts(facts, width, name)
+        click.echo()
+    out = console()
     shown = sorted(adapters, key=lambda a: -a.requests)[:MOST_ADAPTERS]
     names = list(ADAPTER_COLUMNS)
-    unbounded = console.options.update(width=PLAIN_WIDTH)
+    unbounded = out.options.update(width=PLAIN_WIDTH)
     while names:
-        needed = console.measure(_table(shown, names), options=unbounded).maximum
-        if needed <= console.width:
+        needed = out.measure(_table(shown, names), options=unbounded).maximum
+        if needed <= out.width:
             break
         names.pop()
     if shown:
-        console.print(_table(shown, names))
+        out.print(_table(shown, names))
     left = [f"{len(adapters) - len(shown)} more adapters"] if len(shown) < len(adapters) else []
     left += [heading for heading in ADAPTER_COLUMNS if heading not in names]
     if left:
-        console.print(f"not shown here, but with --json: {'; '.join(left)}")
+        out.print(f"not shown here, but with --json: {'; '.join(left)}")
 
 
 def _table(adapters: Sequence[AdapterMetrics], headings: Sequence[str]) -> Table:
@@ -259,7 +255,7 @@ def _table(adapters: Sequence[AdapterMetrics], headings: Sequence[str]) -> Table
 
     from pats_opt.wording import figure, number, percent
 
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table = Table(box=None, padding=(0, 1), header_style="cyan", pad_edge=False)
     table.add_column("adapter", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)

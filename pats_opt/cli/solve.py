@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, completing
+from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table, shares
 
 #: Backends that --backend names; it is short for ``--param backend=...``.
 BACKENDS = ("highs", "scip", "cbc")
@@ -15,7 +15,13 @@ BACKENDS = ("highs", "scip", "cbc")
 
 @click.command("solve")
 @click.argument("instance", type=common.FILE)
-@click.option("--solver", default="auto", show_default=True, help="A name from 'pats-opt solvers'.")
+@click.option(
+    "--solver",
+    default="auto",
+    show_default=True,
+    shell_complete=completing.specs,
+    help="A name from 'pats-opt solvers'.",
+)
 @click.option("--backend", type=click.Choice(BACKENDS), help="MILP backend of the solver 'milp'.")
 @common.param_option
 @common.time_limit_option
@@ -72,10 +78,16 @@ def command(
     if output is not None:
         refuse_unwritable(output)
     try:
-        with _progress(quiet=as_json) as report:
+        with Watch(time_limit, quiet=as_json) as watch:
             result = (
                 solve(
-                    document, chosen, time_limit=time_limit, seed=seed, jobs=jobs, progress=report
+                    document,
+                    chosen,
+                    time_limit=time_limit,
+                    seed=seed,
+                    jobs=jobs,
+                    progress=watch.found,
+                    phase=watch.phase,
                 )
                 if budget_s is None
                 else solve_within(
@@ -86,7 +98,8 @@ def command(
                     time_limit=time_limit,
                     seed=seed,
                     jobs=jobs,
-                    progress=report,
+                    progress=watch.found,
+                    phase=watch.phase,
                 )
             )
     except InfeasibleError as error:
@@ -102,84 +115,81 @@ def command(
         _print(result.summary(), output)
 
 
-class _progress:  # noqa: N801
-    """A line on a terminal's standard error with the bound and the best loss; else nothing."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
-        self._best: list[float | None] = [None, None]
-
-    def __enter__(self) -> Any:
-        if not self._shown:
-            return None
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        self._bar = Progress(
-            SpinnerColumn(),
-            TimeElapsedColumn(),
-            TextColumn("bound {task.fields[bound]}  best loss {task.fields[loss]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task("", total=None, bound="-", loss="-")
-        return self._report
-
-    def _report(self, bound: float | None, loss: float | None) -> None:
-        if bound is not None:
-            self._best[0] = max(bound, self._best[0] if self._best[0] is not None else bound)
-        if loss is not None:
-            self._best[1] = min(loss, self._best[1] if self._best[1] is not None else loss)
-        shown = ["-" if value is None else f"{value:.6g}" for value in self._best]
-        self._bar.update(self._task, bound=shown[0], loss=shown[1])
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.stop()
+#: Columns of the names in a result.
+WIDTH = 11
 
 
 def _print(summary: dict[str, Any], output: str | None) -> None:
     """The result for people, on standard output."""
     status, metrics = summary["status"], summary["metrics"]
-    bound, gap = summary["bound"], summary["gap"]
-    lines = [
-        f"solver     {summary['solver']}, stopped: {status['stop']}, {summary['runtime_s']:.2f} s",
-        f"schedule   {status['point']}",
-        f"loss       {summary['loss']:.6g}",
-        "bound      " + ("none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %"),
-        f"utility    {summary['utility']:.6g}",
-        "terms      " + ", ".join(f"{k} {v:.4g}" for k, v in summary["terms"].items()),
-        f"served     {metrics['served']} in {metrics['batches']} batches, "
-        f"rejected {metrics['rejected']}",
+    bound, gap, terms = summary["bound"], summary["gap"], summary["terms"]
+    proven = status["point"] == "optimal"
+    facts = [
+        Fact(
+            "solver",
+            f"{summary['solver']}, stopped: {status['stop']}, {summary['runtime_s']:.2f} s",
+        ),
+        Fact("schedule", status["point"], "bold green" if proven else "bold yellow"),
+        Fact("loss", f"{summary['loss']:.6g}", "bold"),
+        Fact(
+            "bound",
+            "none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %",
+            "" if bound is None else "bold",
+        ),
+        Fact("utility", f"{summary['utility']:.6g}"),
+        Fact(
+            "terms",
+            ", ".join(f"{k} {v:.4g}" for k, v in terms.items()),
+            drawn=lambda: shares(terms, "{:.4g}".format),
+        ),
+        Fact(
+            "served",
+            f"{metrics['served']} in {metrics['batches']} batches, rejected {metrics['rejected']}",
+        ),
     ]
     if metrics["served"]:
-        lines.append(
-            f"latency    mean {metrics['latency_mean_s']:.2f} s, p95 "
-            f"{metrics['latency_p95_s']:.2f} s, max {metrics['latency_max_s']:.2f} s"
+        facts.append(
+            Fact(
+                "latency",
+                f"mean {metrics['latency_mean_s']:.2f} s, p95 {metrics['latency_p95_s']:.2f} s, "
+                f"max {metrics['latency_max_s']:.2f} s",
+            )
         )
-    lines.append(f"switching  {metrics['switches']} switches, {metrics['switching_s']:.2f} s")
+    facts.append(
+        Fact("switching", f"{metrics['switches']} switches, {metrics['switching_s']:.2f} s")
+    )
+    written = [] if output is None else [Fact("written", output)]
     if "budget" in summary:
-        lines += _budget_lines(summary["budget"])
-    if output is not None:
-        lines.append(f"written    {output}")
-    click.echo("\n".join(lines))
+        print_facts([*facts, *_budget_facts(summary["budget"])], WIDTH)
+        _print_curve(summary["budget"]["curve"])
+        facts = []
+    if facts or written:
+        print_facts([*facts, *written], WIDTH)
 
 
-def _budget_lines(budget: dict[str, Any]) -> list[str]:
-    """What a latency budget costs, and the trade-off curve as a table."""
+def _budget_facts(budget: dict[str, Any]) -> list[Fact]:
+    """What a latency budget costs."""
     reached, bound, gap = budget["reached_s"], budget["bound"], budget["gap"]
-    lines = [
-        f"budget     {budget['measure']} latency {budget['budget_s']:g} s, reached "
-        + ("- (nobody is served)" if reached is None else f"{reached:.2f} s"),
-        "lambda     " + ("none" if budget["lambda"] is None else f"{budget['lambda']:.6g}"),
-        f"other loss {budget['loss_without_latency']:.6g} without latency, bound "
-        + ("none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %"),
+    return [
+        Fact(
+            "budget",
+            f"{budget['measure']} latency {budget['budget_s']:g} s, reached "
+            + ("- (nobody is served)" if reached is None else f"{reached:.2f} s"),
+        ),
+        Fact("lambda", "none" if budget["lambda"] is None else f"{budget['lambda']:.6g}", "bold"),
+        Fact(
+            "other loss",
+            f"{budget['loss_without_latency']:.6g} without latency, bound "
+            + ("none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %"),
+        ),
     ]
+
+
+def _print_curve(curve: list[dict[str, Any]]) -> None:
+    """The trade-off curve as a table."""
     names = ("loss_without_latency", "quality", "late", "switching", "rejection")
-    head = ["", "lambda", "mean s", "p95 s", "other loss", *names[1:], "proven"]
-    rows = [head]
-    for point in budget["curve"]:
+    rows = []
+    for point in curve:
         seconds = (point["latency_mean_s"], point["latency_p95_s"])
         rows.append(
             [
@@ -190,6 +200,7 @@ def _budget_lines(budget: dict[str, Any]) -> list[str]:
                 "yes" if point["proven"] else "no",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-    return [*lines, "curve (* is this schedule)", *table]
+    click.echo("curve (* is this schedule)")
+    head = ["", "lambda", "mean s", "p95 s", "other loss", *names[1:], "proven"]
+    chosen = next((i for i, point in enumerate(curve) if point["chosen"]), None)
+    print_table(head, rows, bold=chosen)

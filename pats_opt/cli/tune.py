@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common
+from pats_opt.cli import common, completing, terminal
 
 if TYPE_CHECKING:
     from pats_opt.tuning.plan import Plan
@@ -39,13 +39,27 @@ def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
 
 
 @click.command("tune")
-@click.argument("policy", required=False)
+@click.argument("policy", required=False, shell_complete=completing.specs)
 @click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=common.FILE)
-@click.option("--suite", "suites", multiple=True, metavar="NAME", help="A generated suite.")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.suites,
+    help="A generated suite.",
+)
 @click.option(
     "--test", multiple=True, metavar="FILE", type=common.FILE, help="Test instances (or a folder)."
 )
-@click.option("--test-suite", "test_suites", multiple=True, metavar="NAME", help="A test suite.")
+@click.option(
+    "--test-suite",
+    "test_suites",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.suites,
+    help="A test suite.",
+)
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -116,7 +130,7 @@ def command(
         config = Config(**chosen)
     plan = prepare(config, folder, resume=resume)
     _tell_left(plan)
-    with common.progress(plan.config.trials, _told(), quiet=as_json) as done:
+    with terminal.progress(plan.config.trials, _told(), quiet=as_json) as done:
         result = tune(plan, folder, jobs=jobs, done=done)
     if result.interrupted:
         click.echo(

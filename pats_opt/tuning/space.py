@@ -23,6 +23,7 @@ from pats_opt import registry
 from pats_opt.errors import InputError
 from pats_opt.nearest import nearest
 from pats_opt.policy import Policy
+from pats_opt.registry import word
 from pats_opt.solver import Solver
 
 #: An allowed range up to this wide is searched evenly from end to end.
@@ -149,13 +150,6 @@ def target(
     result = Target(name=name, fixed=fixed, default=default, space=tuple(space), left=tuple(left))
     _refuse_unfit(result, only, given)
     return result
-
-
-def word(value: object) -> str:
-    """A value as a spec has it, read back as the same value."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:

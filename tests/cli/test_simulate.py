@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pats_opt.cli import run
+from tests.support.terminal import in_terminal
 from tests.support.zoo import adapter, document, gpu, request
 
 
@@ -90,7 +91,7 @@ def test_text_tells_who_starved(instance: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_narrow_terminal_and_many_adapters(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Columns and adapters that are left out are named; ids do not mark anything up."""
     names = ["[red]\x1b[31m", *(f"lora-{i}" for i in range(29))]
@@ -98,14 +99,11 @@ def test_a_narrow_terminal_and_many_adapters(
     requests = [request(f"r{i}", adapter=name) for i, name in enumerate(names)]
     made = document(*requests, gpus=[gpu(resident=())], adapters=[adapter(n) for n in names])
     path.write_text(json.dumps(made))
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "60")
-    assert run(["simulate", str(path), "--policy", "fifo"]) == 0
-    printed = capsys.readouterr().out
-    assert "[red]" in printed
-    assert "\x1b[31m" not in printed
-    told = " ".join(printed.split())
+    shown = in_terminal(["simulate", str(path), "--policy", "fifo"], columns=60)
+    assert shown.status == 0
+    assert "[red]" in shown.text
+    assert "\x1b[31m" not in shown.raw
+    told = " ".join(shown.text.split())
     assert "not shown here, but with --json: 10 more adapters; " in told
     assert told.endswith("; batches; batch size; rejected")
 

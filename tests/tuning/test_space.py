@@ -14,8 +14,9 @@ from pats_opt import registry
 from pats_opt.errors import InputError
 from pats_opt.policy import Decide
 from pats_opt.problem import Site
+from pats_opt.registry import word
 from pats_opt.solver import Capabilities, Kind
-from pats_opt.tuning.space import Dimension, Numbers, Target, target, word
+from pats_opt.tuning.space import Dimension, Numbers, Target, target
 
 Hinted = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.1, 10], "log": True})]
 
