@@ -30,6 +30,16 @@ const table = new DataTable(element, {
     infoFiltered: "(of _MAX_)", infoEmpty: "no runs", zeroRecords: "no run is like that" },
 });
 
+// Only the table scrolls sideways, not what stands above and below it.
+const box = element.closest(".wide");
+const scroller = element.closest(".dt-layout-table");
+for (const name of ["tabindex", "role", "aria-label"]) {
+  scroller.setAttribute(name, box.getAttribute(name));
+  box.removeAttribute(name);
+}
+box.classList.remove("wide");
+scroller.classList.add("wide");
+
 // A row is shown where each choice is "all" or its own.
 table.search.fixed("picks", (_text, _data, index) => {
   const { dataset } = table.row(index).node();
