@@ -216,7 +216,7 @@ def _queue(
     whose = "" if len(shown) == 1 else f" ({shown[0].name}: solid, {shown[1].name}: dashed)"
     made = line_panel(
         f"Requests waiting{whose}; ticks below: arrivals", seconds, lines, data,
-        unit="requests", end=end, filled=len(shown) == 1,
+        unit="requests", end=end, filled=len(shown) == 1, least=1,
     )  # fmt: skip
     strip = 0.2 * made.y_range.end
     made.y_range.start = -strip

@@ -24,6 +24,11 @@ class Line(NamedTuple):
     dash: str = "solid"
 
 
+def matplotlib_dash(dash: str) -> str:
+    """One of :data:`DASHES` as matplotlib has it."""
+    return {"solid": "-", "dashed": "--", "dotted": ":"}.get(dash, "-.")
+
+
 def memory_lines(columns: Columns) -> list[Line]:
     """GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
     gpus = columns.problem.site.gpus

@@ -283,6 +283,7 @@ def line_panel(
     end: float,
     levels: Sequence[float] = (),
     filled: bool = False,
+    least: float = 0.0,
 ) -> Panel:
     """Step functions over time.
 
@@ -296,6 +297,7 @@ def line_panel(
         end: The second up to which the last level of a line is drawn.
         levels: Dashed levels across the panel, such as capacities.
         filled: Whether the area below the lines is filled.
+        least: Least distance of two ticks of the levels.
     """
     from bokeh.models import ColumnDataSource, HoverTool
 
@@ -329,6 +331,7 @@ def line_panel(
         tops.append(level)
     made.y_range.start, made.y_range.end = 0, (max(tops, default=0) or 1.0) * 1.1
     made.yaxis.ticker.desired_num_ticks = 3
+    made.yaxis.ticker.min_interval = least
     if len(lines) <= MOST_READ:
         told = [
             ("line", "$name"),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.checker import Replayed
 from pats_opt.plot import style
+from pats_opt.plot.coarse import until
 from pats_opt.plot.columns import LANE, Columns, columns_of
-from pats_opt.plot.lines import memory_lines, price_lines
+from pats_opt.plot.lines import DASHES, Line, matplotlib_dash, memory_lines, price_lines
 from pats_opt.plot.summary import adapter_colours, colour_list, legend
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule
@@ -102,7 +103,7 @@ def draw_columns(shown: Sequence[Named], heading: str = "") -> Figure:
         axes = list(drawn.subplots(len(heights), 1, sharex=True, height_ratios=heights))
         panels = iter(axes)
         for one in shown:
-            gantt(next(panels), one.columns, one.name)
+            gantt(next(panels), one.columns, one.name, keys=one is shown[0])
         for one in shown:
             memory(next(panels), one.columns, one.name)
         queue(next(panels), shown)
@@ -116,8 +117,15 @@ def draw_columns(shown: Sequence[Named], heading: str = "") -> Figure:
     return drawn
 
 
-def gantt(ax: Axes, columns: Columns, name: str = "") -> None:
-    """A lane a GPU: batches as stacked members, each to its own end, and hatched switches."""
+def gantt(ax: Axes, columns: Columns, name: str = "", *, keys: bool = True) -> None:
+    """A lane a GPU: batches as stacked members, each to its own end, and hatched switches.
+
+    Args:
+        ax: Where to draw.
+        columns: The schedule.
+        name: What it is called, where it is one of several.
+        keys: Whether a legend of the adapters stands above it.
+    """
     site = columns.problem.site
     raster = len(columns.batches.size) > MOST_BATCHES
     _bars(ax, columns, raster)
@@ -131,8 +139,9 @@ def gantt(ax: Axes, columns: Columns, name: str = "") -> None:
     ax.tick_params(axis="y", length=0)
     what = "GPUs" if len(columns.batches.size) else "GPUs (nothing is served)"
     ax.set_title(f"{style.label(name)}: {what}" if name else what)
-    handles, labels = adapter_keys(columns.problem)
-    style.legend(ax, handles, labels, ncols=min(8, len(labels)), **ABOVE)
+    if keys:
+        handles, labels = adapter_keys(columns.problem)
+        style.legend(ax, handles, labels, ncols=min(8, len(labels)), **ABOVE)
 
 
 def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
@@ -301,8 +310,7 @@ def memory(ax: Axes, columns: Columns, name: str = "") -> None:
     lines = memory_lines(columns)
     drawn: list[Any] = []
     for line in lines:
-        x, y = line.steps
-        drawn += ax.step(x, y, where="post", color=line.colour, linewidth=1.2)
+        drawn += _step(ax, line, columns.end)
     known = [gpu.capacity[0] for gpu in columns.problem.site.gpus]
     for capacity in sorted({amount for amount in known if amount is not None}):
         ax.axhline(capacity / 1e9, color=style.INK, linewidth=1.0, linestyle="--")
@@ -312,6 +320,14 @@ def memory(ax: Axes, columns: Columns, name: str = "") -> None:
     if len(lines) > 1:
         names = [line.name for line in lines]
         style.legend(ax, drawn, names, ncols=min(8, len(lines)), **ABOVE)
+
+
+def _step(ax: Axes, line: Line, end: float) -> list[Any]:
+    """A step function, its last level until ``end``."""
+    x, y = until(line.steps, end)
+    return ax.step(
+        x, y, where="post", color=line.colour, linestyle=matplotlib_dash(line.dash), linewidth=1.2
+    )
 
 
 def queue(ax: Axes, shown: Sequence[Named]) -> None:
@@ -324,8 +340,8 @@ def queue(ax: Axes, shown: Sequence[Named]) -> None:
         if len(shown) == 1:
             ax.fill_between(x, y, step="post", color=style.BASE_COLOURS[4], linewidth=0)
         else:
-            colour, dash = style.BASE_COLOURS[k], ("-", "--")[k % 2]
-            drawn += ax.step(x, y, where="post", color=colour, linestyle=dash, linewidth=1.2)
+            line = Line(one.name, one.columns.queue, style.BASE_COLOURS[k], DASHES[k])
+            drawn += _step(ax, line, one.columns.end)
     most = max(float(one.columns.queue.y.max()) for one in shown)
     ax.set_ylim(bottom=0, top=max(1.0, most) * 1.08)
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
@@ -339,9 +355,7 @@ def prices(ax: Axes, shown: Sequence[Named]) -> None:
     lines = list(price_lines([(one.name, one.columns) for one in shown]))
     drawn: list[Any] = []
     for line in lines:
-        dash = "--" if line.dash == "dashed" else "-"
-        x, y = line.steps
-        drawn += ax.step(x, y, where="post", color=line.colour, linewidth=1.2, linestyle=dash)
+        drawn += _step(ax, line, 0.0)
     ax.set_ylim(bottom=0)
     ax.set_title("Price of GPU time: loss per second of holding a GPU")
     if len(lines) > 1:

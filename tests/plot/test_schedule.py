@@ -100,7 +100,7 @@ def test_memory_falls_when_members_leave() -> None:
     first, second = ax.get_lines()[:2]
     steps = dict(zip(values(first.get_xdata()), values(first.get_ydata()), strict=True))
     assert steps == {0: 7, 2: 7.5, 4: 15.5, 6: 11.5, 8: 7.5, 10: 15.5, 12: 11.5, 14: 7.5}
-    assert values(second.get_ydata()) == [7.0]
+    assert values(second.get_ydata()) == [7.0, 7.0]
     capacities = {values(line.get_ydata())[0] for line in ax.get_lines()[2:]}
     assert capacities == {40.0, 24.0}
 
