@@ -1,0 +1,29 @@
+"""The guide, built once for all tests of a run, however many processes it has."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.docs.instead import ROOT
+
+
+def shared(base: Path) -> Path:
+    """The guide, built as ``make docs`` does below ``base``, a folder that all processes see.
+
+    Beside its pages, ``html``, what Sphinx complained of is in ``complaints.txt``.
+    """
+    folder = base / "guide"
+    folder.mkdir(exist_ok=True)
+    told = folder / "complaints.txt"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            places = ("-c", ROOT / "docs", "-d", folder / "trees", ROOT, folder / "html")
+            command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "--no-color", *places]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            told.write_text(done.stdout + done.stderr, encoding="utf-8")
+            assert done.returncode == 0, done.stderr
+    return folder
