@@ -14,14 +14,14 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    r"""Print the script that completes commands, options, solvers and files in SHELL.
+    """Print the script that completes commands, options, solvers and files in SHELL.
 
     \b
     Install it once, then open a new shell:
       bash  pats-opt completion bash >> ~/.bashrc
       zsh   pats-opt completion zsh >> ~/.zshrc       (below the line with compinit)
       fish  pats-opt completion fish > ~/.config/fish/completions/pats-opt.fish
-    """
+    """  # noqa: D301
     from click.shell_completion import get_completion_class
 
     register()

@@ -36,12 +36,12 @@ def command(
     config: str | None,
     **options: Any,
 ) -> None:
-    r"""Generate an instance, or a named suite of them. The same seed gives the same bytes.
+    """Generate an instance, or a named suite of them. The same seed gives the same bytes.
 
     \b
       pats-opt generate --requests 40 --adapters 4 --profile a100-40g --seed 1 -o a.json
       pats-opt generate --suite demo -o demo/
-    """
+    """  # noqa: D301
     if list_only:
         _list()
         return

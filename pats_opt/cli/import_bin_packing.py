@@ -18,14 +18,14 @@ from pats_opt.cli.common import FILE
     help="Ask whether K bins do (else the instance is infeasible) [the least number].",
 )
 def command(file: str, output: str, problem: str | None, bins: int | None) -> None:
-    r"""Import a bin packing problem: each batch is a bin.
+    """Import a bin packing problem: each batch is a bin.
 
     Solved as it is, the loss is the least number of bins. With --bins, every schedule has loss 0,
     and there is one exactly if the items fit that many bins.
 
     \b
       pats-opt import bin-packing binpack1.txt --problem u120_00 -o u120_00.json
-    """
+    """  # noqa: D301
     from pats_opt.files import write_instance
     from pats_opt.importers.bin_packing import import_bin_packing
 

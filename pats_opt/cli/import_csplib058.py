@@ -11,13 +11,13 @@ from pats_opt.cli.common import FILE
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Instance file.")
 def command(file: str, output: str) -> None:
-    r"""Import a discrete lot-sizing problem (CSPLib 058, .psp): items are adapters.
+    """Import a discrete lot-sizing problem (CSPLib 058, .psp): items are adapters.
 
     The schedule is the production plan read backwards, and the loss its cost.
 
     \b
       pats-opt import csplib058 pigment15a.psp -o pigment15a.json
-    """
+    """  # noqa: D301
     from pats_opt.files import write_instance
     from pats_opt.importers.csplib058 import import_csplib058
 

@@ -112,14 +112,14 @@ def command(
     config: str | None,
     **options: Any,
 ) -> None:
-    r"""Import a request log (CSV, JSON lines or Parquet, plain or gzip) as an instance.
+    """Import a request log (CSV, JSON lines or Parquet, plain or gzip) as an instance.
 
     Say which columns mean what; all that the log does not tell is set as in 'generate' or drawn.
 
     \b
-      pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \
+      pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \\
           --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
-    """
+    """  # noqa: D301
     from pats_opt.files import convert, write_instance
     from pats_opt.importers.trace import Mapping, import_trace
 

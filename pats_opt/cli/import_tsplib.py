@@ -20,11 +20,11 @@ from pats_opt.cli.common import FILE
     help="Where it starts [tour: the first node; path: anywhere].",
 )
 def command(file: str, output: str, closed: bool, start: int | None) -> None:
-    r"""Import a TSPLIB file (TYPE TSP or ATSP): nodes are adapters, the loss is the length.
+    """Import a TSPLIB file (TYPE TSP or ATSP): nodes are adapters, the loss is the length.
 
     \b
       pats-opt import tsplib gr17.tsp -o gr17.json
-    """
+    """  # noqa: D301
     from pats_opt.files import write_instance
     from pats_opt.importers.tsplib import import_tsplib
 

@@ -179,7 +179,7 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 def command(
     refit_table: str | None, converged: float, output: str | None, as_json: bool, **chosen: Any
 ) -> None:
-    r"""Measure step time, memory and switching here, as a profile for generate and import.
+    """Measure step time, memory and switching here, as a profile for generate and import.
 
     \b
       pats-opt profile -o out/tiny.toml
@@ -192,7 +192,7 @@ def command(
     With --quality, images of every prompt at every step count are compared with those of the full
     count; sdxl_step_quality_METRIC.csv and quality.toml go to generate's --quality-table and
     --config.
-    """
+    """  # noqa: D301
     from pats_opt.errors import InputError
 
     if refit_table is not None:
