@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pats_opt.instance import digest
@@ -16,6 +17,7 @@ from pats_opt.report.runs import (
     SolverInfo,
     Task,
 )
+from pats_opt.report.trace import Moment
 from pats_opt.schedule import Point, Status, Stop
 
 Document = dict[str, Any]
@@ -131,6 +133,8 @@ def record(
     end: End | None = None,
     error: str = "",
     metrics: Metrics = METRICS,
+    trace: Sequence[tuple[float, float | None, float | None]] = (),
+    latencies: Sequence[tuple[float, float]] = (),
 ) -> Record:
     """What a run left: a schedule of this loss, or the end it came to without one."""
     point = Point.OPTIMAL if stop is Stop.OPTIMAL else Point.FEASIBLE
@@ -151,6 +155,8 @@ def record(
         terms=None if loss is None else LossTerms(latency=loss / 2, switching=loss / 2),
         metrics=None if loss is None else metrics,
         details=DECISIONS if solved and by.kind == "online" else {},
+        trace=tuple(Moment(*moment) for moment in trace),
+        latencies=tuple(latencies),
     )
 
 

@@ -33,7 +33,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
 def started(*args: str) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own, gone at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pats_opt", "gap-report", *args],
+        [sys.executable, "-m", "pats_opt", "gap-report", "--no-pictures", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,7 +69,7 @@ def test_report_from_end_to_end(tmp_path: Path, write: Callable[..., str], capsy
     out = tmp_path / "out"
     specs = "steady,steady:option=1,proud,bad,picky,bad:how=kill"
     args = [str(tmp_path / "class-a"), three, "--solvers", specs, "-o", str(out), "--jobs", "2"]
-    assert run(["gap-report", *args]) == 0
+    assert run(["gap-report", "--no-pictures", *args]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("Online steady loses 0 % against the proven optimum over 3 inst")
     assert printed[-1] == f"The report is {out / 'report.html'}"
@@ -92,7 +92,7 @@ def test_report_from_end_to_end(tmp_path: Path, write: Callable[..., str], capsy
 
 def test_json_is_one_object(tmp_path: Path, write: Callable[..., str], capsys: Capture) -> None:
     args = [write(), "--solvers", "steady,proud", "-o", str(tmp_path / "out"), "--json"]
-    assert run(["gap-report", *args]) == 0
+    assert run(["gap-report", "--no-pictures", *args]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["folder"] == str(tmp_path / "out")
     assert printed["summary"][0].startswith("Online steady")
@@ -104,7 +104,7 @@ def test_a_disproved_claim_ends_with_status_1(
 ) -> None:
     """The report is written all the same."""
     args = [write(), "--solvers", "steady,boastful", "-o", str(tmp_path / "out")]
-    assert run(["gap-report", *args]) == 1
+    assert run(["gap-report", "--no-pictures", *args]) == 1
     assert "boastful claims the bound 1e+06" in capsys.readouterr().err
     assert "boastful claims" in (tmp_path / "out" / "report.md").read_text()
 
@@ -113,7 +113,7 @@ def test_a_folder_in_use_is_refused(
     tmp_path: Path, write: Callable[..., str], capsys: Capture
 ) -> None:
     out = tmp_path / "out"
-    args = ["gap-report", write(), "--solvers", "steady", "-o", str(out)]
+    args = ["gap-report", "--no-pictures", write(), "--solvers", "steady", "-o", str(out)]
     assert run(args) == 0
     before = records(out)
     capsys.readouterr()
@@ -130,7 +130,7 @@ def test_resume_keeps_what_matches_and_runs_the_rest(
 ) -> None:
     """A finished run stays as it is; a damaged one, and one of a changed instance, is run again."""
     out, one, two = tmp_path / "out", write("one.json"), write("two.json", requests=2)
-    args = ["gap-report", one, two, "--solvers", "steady,proud", "-o", str(out)]
+    args = ["gap-report", "--no-pictures", one, two, "--solvers", "steady,proud", "-o", str(out)]
     assert run(args) == 0
     before = records(out)
     marked = {name: text for name, text in before.items() if name.startswith("one")}
@@ -267,7 +267,21 @@ def test_same_instance_and_solver_twice_are_one_run(
 ) -> None:
     one = write()
     specs = "steady,steady,steady:option=0"
-    assert run(["gap-report", one, one, "--solvers", specs, "-o", str(tmp_path / "out")]) == 0
+    assert (
+        run(
+            [
+                "gap-report",
+                "--no-pictures",
+                one,
+                one,
+                "--solvers",
+                specs,
+                "-o",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     assert len(records(tmp_path / "out")) == 1
 
 

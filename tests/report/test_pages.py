@@ -26,10 +26,10 @@ def fixed() -> list[Record]:
     milp, pats, fifo = solver("milp", "exact"), solver("pats", "online"), solver("fifo", "online")
     a, b, c = instance("a"), instance("b"), instance("c", group="large")
     return [
-        record(a, milp, 4.0, 4.0, Stop.OPTIMAL),
-        record(a, pats, 5.0),
-        record(a, fifo, 8.0),
-        record(b, milp, 5.0, 4.0, Stop.TIME_LIMIT),
+        record(a, milp, 4.0, 4.0, Stop.OPTIMAL, trace=[(1, None, 8), (2, 2, 5), (4, 4, 4)]),
+        record(a, pats, 5.0, latencies=[(0.0, 2.0), (0.5, 4.0), (1.0, 9.6)]),
+        record(a, fifo, 8.0, latencies=[(0.0, 4.0), (0.5, 8.0), (1.0, 12.0)]),
+        record(b, milp, 5.0, 4.0, Stop.TIME_LIMIT, trace=[(5, 4, 5)]),
         record(b, pats, 6.0),
         record(b, fifo, end=End.CRASHED, error="its process was ended by SIGKILL"),
         record(c, milp, end=End.NOT_APPLICABLE, error="cannot handle slot service"),
@@ -79,11 +79,15 @@ def test_markdown_of_fixed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("records", [fixed(), evil(), []], ids=["fixed", "evil", "none"])
 def test_html_fetches_nothing(tmp_path: Path, records: list[Record]) -> None:
-    """No script, no address in any attribute or style but of places in the page itself."""
+    """No address in any attribute or style but of places in the page itself; own scripts only."""
     pages.write_pages(table_of(records), CONFIG, tmp_path)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
-    assert not {"script", "link", "img", "iframe", "object", "embed"} & {t for t, _ in page.tags}
+    assert not {"link", "img", "iframe", "object", "embed"} & {t for t, _ in page.tags}
+    scripts = [a for t, a in page.tags if t == "script"]
+    assert scripts == (
+        [{"type": "application/json", "id": "datatables"}, {"type": "module"}] if records else []
+    )
     for _, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
         for value in filter(None, attributes.values()):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pats_opt.report.statistics import (
     Spread,
     compare,
     duel,
+    mean_interval,
     ratio,
+    shifted_geometric_interval,
     shifted_geometric_mean,
     spread,
 )
@@ -72,3 +76,33 @@ def test_duel() -> None:
     assert (found.wins, found.ties, found.losses) == (2, 1, 1)
     assert found.ratio == 1.0  # of 0.5, 1.0 and 1.5
     assert duel(("a", "b"), [(None, None)]).ratio is None
+
+
+def test_mean_interval_is_the_bootstrap_of_the_mean() -> None:
+    """Against all 27 equally likely draws of three values, whose means are the exact bootstrap."""
+    values = (0.0, 1.0, 5.0)
+    means = np.array([sum(drawn) / 3 for drawn in product(values, repeat=3)])
+    found = mean_interval(values, 0)
+    assert found is not None
+    # 1 of 27 draws has each extreme mean, more than 2.5 %: both ends are the extremes themselves.
+    assert found == pytest.approx((means.min(), means.max()))
+    many = np.random.default_rng(1).normal(3.0, 2.0, size=400)
+    low, high = mean_interval(many.tolist(), 0) or (0.0, 0.0)
+    error = 1.96 * many.std() / 20  # the normal theory, which holds for so many
+    assert (low, high) == pytest.approx((many.mean() - error, many.mean() + error), abs=0.02)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
+@settings(max_examples=15)
+def test_shifted_interval_holds_the_mean_and_stays_within_the_values(values: list[float]) -> None:
+    found = shifted_geometric_interval(values, 0.01)
+    mean = shifted_geometric_mean(values, 0.01)
+    assert found is not None
+    assert mean is not None
+    assert min(values) - 1e-9 <= found[0] <= mean + 1e-9
+    assert mean - 1e-9 <= found[1] <= max(values) + 1e-9
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_interval([1.0], 0) is shifted_geometric_interval([0.5], 0.01) is None
+    assert shifted_geometric_interval([0.0, 0.0], 0.01) == pytest.approx((0.0, 0.0))

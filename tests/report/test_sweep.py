@@ -24,7 +24,17 @@ Capture = pytest.CaptureFixture[str]
 def test_sweep_from_end_to_end(tmp_path: Path, write: Callable[..., str], capsys: Capture) -> None:
     """Every price is run once, schedules are of the instance's file, pages show the curve."""
     path, out = write("one.json"), tmp_path / "out"
-    args = ["gap-report", path, "--solvers", "dp,fifo", "-o", str(out), "--jobs", "1"]
+    args = [
+        "gap-report",
+        "--no-pictures",
+        path,
+        "--solvers",
+        "dp,fifo",
+        "-o",
+        str(out),
+        "--jobs",
+        "1",
+    ]
     assert run([*args, "--latency-sweep", "0.5,0.05,0,0.5", "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [(r["latency_price"], r["solver"]) for r in runs] == [
