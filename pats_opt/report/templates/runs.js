@@ -32,7 +32,7 @@ const table = new DataTable(element, {
 
 // Only the table scrolls sideways, not what stands above and below it.
 const box = element.closest(".wide");
-const scroller = element.closest(".dt-layout-table");
+const scroller = element.parentElement;
 for (const name of ["tabindex", "role", "aria-label"]) {
   scroller.setAttribute(name, box.getAttribute(name));
   box.removeAttribute(name);
