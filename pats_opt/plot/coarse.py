@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BLOCKS = 1600
 FEWEST_BINS, MOST_BINS = 24, 240
 
-#: Adapters that a bin tells apart; the others are one block.
-SHOWN = 4
+#: Adapters that are told apart: those that are served longest over all.
+SHOWN = 6
 
 #: In place of an adapter's index: a switch, and all adapters beyond those told apart.
 SWITCHING, OTHERS = -1, -2
@@ -53,7 +53,10 @@ class Blocks:
 
 
 def blocks_of(columns: Columns) -> Blocks:
-    """The far view: in each bin of each GPU the shares of its time, stacked."""
+    """The far view: in each bin of each GPU the shares of its time, stacked.
+
+    Switches lie lowest, then the adapters, in every bin in the same order, then all others as one.
+    """
     import numpy as np
 
     gpus = len(columns.problem.site.gpus)
@@ -61,41 +64,42 @@ def blocks_of(columns: Columns) -> Blocks:
     width = (columns.end or 1.0) / bins
     batches, switches = columns.batches, columns.switches
     some = batches.size > 0
+    apart, layer = _layers(columns)
     gpu = np.concatenate((batches.gpu[some], switches.gpu))
-    what = np.concatenate((batches.adapter[some], np.full(len(switches.gpu), SWITCHING)))
+    what = np.concatenate((layer[batches.adapter[some]], np.zeros_like(switches.gpu)))
     start = np.concatenate((batches.start[some], switches.start))
     end = np.concatenate((batches.end[some], switches.end))
-    spread, bin_, seconds = _cut(start, end, width, bins)
-    kinds = len(columns.problem.site.adapter_ids) + 2
-    key = (gpu[spread] * bins + bin_) * kinds + what[spread] + 2
-    keys, where = np.unique(key, return_inverse=True)
-    share = np.bincount(where, weights=seconds, minlength=len(keys)) / width
-    cell, adapter = keys // kinds, keys % kinds - 2
-    # Switches lie lowest, then the adapters by share; those beyond SHOWN become one.
-    order = np.lexsort((-share, adapter != SWITCHING, cell))
-    cell, adapter, share = cell[order], adapter[order], share[order]
-    rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
-    has_switch = adapter[np.searchsorted(cell, cell)] == SWITCHING
-    late = rank - has_switch >= SHOWN
-    merged = np.where(late, OTHERS, adapter)
-    last = np.append((cell[1:] != cell[:-1]) | (merged[1:] != merged[:-1]), [True])[: len(cell)]
-    first = np.append([True], last[:-1])[: len(cell)]
-    share = np.add.reduceat(share, np.flatnonzero(first)) if len(cell) else share
-    cell, merged = cell[first], merged[first]
-    above = np.cumsum(share) - share
-    starts = np.searchsorted(cell, cell)
-    below = above - above[starts] if len(cell) else above
-    lane = cell // bins
-    bottom = lane + LANE * (1.0 - below)
+    which, bin_, seconds = _cut(start, end, width, bins)
+    layers = len(apart)
+    cells = (gpu[which] * bins + bin_) * layers + what[which]
+    share = np.bincount(cells, weights=seconds, minlength=gpus * bins * layers) / width
+    share = share.reshape(gpus, bins, layers)
+    above = np.cumsum(share, axis=2)
+    lane, place, kind = np.nonzero(share)
     return Blocks(
         gpu=lane,
-        left=(cell % bins) * width,
-        right=(cell % bins + 1) * width,
-        bottom=bottom,
-        top=bottom - LANE * share,
-        adapter=merged,
-        share=share,
+        left=np.multiply(place, width),
+        right=np.multiply(place + 1, width),
+        bottom=lane + LANE * (1.0 - (above - share)[lane, place, kind]),
+        top=lane + LANE * (1.0 - above[lane, place, kind]),
+        adapter=apart[kind],
+        share=share[lane, place, kind],
     )
+
+
+def _layers(columns: Columns) -> tuple[Ints, Ints]:
+    """What each layer of a stack is, lowest first, and the layer of each adapter."""
+    import numpy as np
+
+    batches, adapters = columns.batches, len(columns.problem.site.adapter_ids)
+    some = batches.size > 0
+    served = np.bincount(
+        batches.adapter[some], weights=(batches.end - batches.start)[some], minlength=adapters
+    )
+    most = np.argsort(-served, kind="stable")[:SHOWN]
+    layer = np.full(adapters, len(most) + 1)
+    layer[most] = np.arange(len(most)) + 1
+    return np.concatenate(([SWITCHING], most, [OTHERS])), layer
 
 
 def _cut(start: Floats, end: Floats, width: float, bins: int) -> tuple[Ints, Ints, Floats]:

@@ -227,7 +227,7 @@ def _queue(
         far = np.unique(np.floor(arrivals / pixel)) * pixel
     source = ColumnDataSource({"x": far})
     made.segment("x", -0.85 * strip, "x", -0.25 * strip, source=source, line_color=style.FAINT,
-                 line_width=1)  # fmt: skip
+                 line_alpha=0.6, line_width=1)  # fmt: skip
     given_up = [(one, job) for one in shown for job in one.columns.rejected]
     if given_up:
         site = problem.site

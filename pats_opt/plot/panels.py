@@ -24,6 +24,9 @@ MARGIN = 84
 #: Lanes that have a tick with the GPU's id.
 MOST_TICKS = 40
 
+#: Steps of a line beyond which it is drawn thinner.
+DENSE = 1000
+
 #: Lines up to which the pointer reads their levels.
 MOST_READ = 6
 
@@ -319,7 +322,7 @@ def line_panel(
                 mode="after",
                 line_color=line.colour,
                 line_dash=line.dash,
-                line_width=1.5,
+                line_width=1.5 if len(whole.x) < DENSE else 0.8,
                 name=line.name,
             )
         )

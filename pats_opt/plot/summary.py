@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pats_opt.loss import LossTerms, gap
 from pats_opt.metrics import Metrics
 from pats_opt.plot import style
+from pats_opt.plot.coarse import SHOWN
 from pats_opt.plot.columns import Columns, Lost
 from pats_opt.problem import Problem
 from pats_opt.schedule import Point, Schedule
@@ -51,11 +52,19 @@ class Key(NamedTuple):
 
 
 class Legend(NamedTuple):
-    """The entries that are named, how many are not, and whether a colour means several adapters."""
+    """What the colours mean.
+
+    Attributes:
+        keys: The entries that are named.
+        more: How many adapters are not.
+        repeat: Whether a colour means several adapters.
+        others: Whether the far view takes some adapters together, in grey.
+    """
 
     keys: tuple[Key, ...]
     more: int
     repeat: bool
+    others: bool
 
 
 def adapter_colours(problem: Problem) -> dict[int, str]:
@@ -79,7 +88,8 @@ def legend(problem: Problem, most: int = MOST_KEYS) -> Legend:
         Key(colour, style.label(problem.site.adapter_ids[adapter]), wanted[adapter])
         for adapter, colour in list(colours.items())[:most]
     )
-    return Legend(keys, len(colours) - len(keys), len({*colours.values()}) < len(colours))
+    many = len(colours)
+    return Legend(keys, many - len(keys), len({*colours.values()}) < many, many > SHOWN)
 
 
 def parts(terms: LossTerms) -> list[Part]:

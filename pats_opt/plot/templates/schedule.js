@@ -96,7 +96,8 @@ window.patsFigure = (() => {
       const left = Math.max(bars.left[k], from)
       const room = (Math.min(bars.right[k], to) - left) * wide - 8
       if (room < 24 || (bars.bottom[k] - bars.top[k]) * high < 11) continue
-      const said = text(k), most = Math.floor(room / 6.6)
+      const most = Math.floor(room / 6.6), [long, short] = text(k)
+      const said = long.length <= most ? long : short
       made.x.push(left)
       made.y.push((bars.top[k] + bars.bottom[k]) / 2)
       made.text.push(said.length <= most ? said : `${said.slice(0, most - 1)}…`)
@@ -109,8 +110,9 @@ window.patsFigure = (() => {
     const {start: from, end: to} = data.range, {sources, levels} = chart
     const members = within(chart.members, from, to), batches = within(chart.batches, from, to)
     const size = ([low, high]) => high - low
-    const level = size(members) <= data.most ? "requests"
-      : size(batches) <= data.most ? "batches" : "shares"
+    const room = (chart.panel.inner_width || 1000) * data.gpus.length  // pixels of all lanes
+    const fits = pixels => size(batches) <= Math.min(data.most, room / pixels)
+    const level = size(members) <= data.most && fits(8) ? "requests" : fits(3) ? "batches" : "shares"
     const fill = (kind, range, row) =>
       sources[kind].data = gather(range, row, Object.keys(sources[kind].data))
     const none = [0, 0], near = level !== "shares"
@@ -120,8 +122,8 @@ window.patsFigure = (() => {
     fill("switches", changes, k => change(data, chart, k, false))
     fill("sudden", changes, k => change(data, chart, k, true))
     const bars = sources[level === "requests" ? "members" : "batches"].data
-    const said = k => level === "batches" ? bars.name[k]
-      : data.repeat ? `${bars.id[k]} · ${bars.name[k]}` : bars.id[k]
+    const said = k => level === "batches" ? [bars.name[k], bars.name[k]]
+      : [data.repeat ? `${bars.id[k]} · ${bars.name[k]}` : bars.id[k], bars.id[k]]
     sources.labels.data = labels(data, chart.panel, bars, from, to, said)
     for (const name in levels)
       for (const renderer of levels[name]) renderer.visible = name === level
