@@ -185,7 +185,8 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
             ax = pyplot.subplots(figsize=(10, height), layout="constrained")[1]
         gantt(ax, columns_of(problem, of.replayed))
         end = max((batch.end for batch in of.replayed), default=0) * problem.site.tick_s
-        ax.set_xlim(0, end * 1.01 or 1.0)
+        ax.set_xlim(0, max(end * 1.01, ax.get_xlim()[1]))  # axes that share it may go further
+        ax.set_title("", loc="left")  # the panel's own: the title is the caller's
         ax.set_xlabel("seconds")
     return ax
 

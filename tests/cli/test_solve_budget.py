@@ -100,18 +100,6 @@ def test_errors_are_one_line(
     assert not schedule.exists()
 
 
-def test_the_documents_example(capsys: Capture) -> None:
-    """What the page on latency budgets shows is what the command prints."""
-    root = Path(__file__).parents[2]
-    page = (root / "docs" / "latency-budget.md").read_text().split("```\n")
-    command, shown = page[1].split(), page[3]
-    command[2] = str(root / command[2])
-    assert run(command[1:]) == 0
-    timing, _, printed = capsys.readouterr().out.partition("\n")
-    assert timing.startswith("solver     dp, stopped: complete")
-    assert printed == shown
-
-
 def test_a_missed_budget_is_still_told_in_json(instance: str, capsys: Capture) -> None:
     """With --json what came nearest is printed beside the error."""
     args = ["solve", instance, "--latency-budget", "2", "--solver", "fifo:option=most", "--json"]

@@ -203,6 +203,16 @@ def test_plot_takes_axes(result: pats_opt.Result, instance: Instance) -> None:
     pyplot.close("all")
 
 
+def test_axes_that_share_time_show_all_of_it(result: pats_opt.Result) -> None:
+    """A short schedule drawn beside a long one does not cut it off."""
+    from matplotlib.figure import Figure
+
+    above, below = Figure().subplots(2, 1, sharex=True)
+    above.set_xlim(0, 100)
+    result.plot(below)
+    assert above.get_xlim() == (0, 100)
+
+
 def test_show_writes_a_page(result: pats_opt.Result, tmp_path: Path) -> None:
     result.show(tmp_path / "schedule.html")
     assert "<html" in (tmp_path / "schedule.html").read_text()
