@@ -1,13 +1,14 @@
 # Two commands for a fresh machine with Python 3.11 or newer:
 #   make demo   own environment, install, main job on shipped instances, path of the report
 #   make test   own environment, install, lint, types, tests (the wheel's included)
+# And: make docs, the guide as a site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test lint types pytest benchmark clean
+.PHONY: demo test lint types pytest docs benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/pats-opt gap-report --jobs $(JOBS) -o out/demo --resume
@@ -23,6 +24,10 @@ types: $(VENV)/installed-test
 
 pytest: $(VENV)/installed-test
 	$(BIN)/pytest -n $(JOBS)
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d out/guide-trees -b html . out/guide
+	@echo "the guide: out/guide/index.html"
 
 benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/core_speed.py
@@ -43,6 +48,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/python-is-new-enough
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/python-is-new-enough
 	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/python-is-new-enough
+	$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/installed
 
 clean:

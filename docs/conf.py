@@ -63,6 +63,7 @@ html_css_files = ["guide.css"]
 html_extra_path = ["site"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 copybutton_exclude = ".linenos, .gp"
 
 # Reports of experiments are pages of their own: the guide links to them as they are, where a
@@ -70,7 +71,7 @@ copybutton_exclude = ".linenos, .gp"
 REPORT = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*(?:experiments/)?\w+/result/report)\.md\)")
 
 
-def link_reports(app: Sphinx, docname: str, source: list[str]) -> None:
+def link_reports(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Make links to reports lead to their pages."""
     source[0] = REPORT.sub(r'<a class="reference" href="\2.html">\1</a>', source[0])
 

@@ -1,7 +1,7 @@
 """Draw the pictures of the README and the guide from real solves: ``python docs/pictures.py``.
 
-Every figure in them comes from a solver and the checker. They are kept in ``docs/pictures``, so that
-the README shows them too; a test draws them again and compares what they say.
+Every figure in them comes from a solver and the checker. They are kept in ``docs/pictures``, so
+that the README shows them too; a test draws them again and compares what they say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pats_opt.generate import generate
 from pats_opt.generate.recipe import Popularity, Recipe
 from pats_opt.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
 from pats_opt.plot import schedule, style
+from pats_opt.plot.columns import columns_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "pictures"
 
-WIDTH = 8.0  #: inches; text of 9 points is readable on a phone, where the picture is half as wide
+WIDTH = 6.4  #: inches; text of 9 points is readable on a phone, where the picture is half as wide
 
 
 def tiny(
@@ -81,12 +82,9 @@ def gantts(instances: Sequence[tuple[str, Instance, str]], height: float = 1.3) 
 
 def lane(ax: Axes, problem: Problem, result: Result, heading: str, legend: bool) -> None:
     """One schedule."""
-    schedule.gantt(ax, problem, result.replayed)
+    schedule.gantt(ax, columns_of(problem, result.replayed), keys=legend)
     ax.set_title(heading.format(loss=result.loss))
     ax.grid(True, axis="x")
-    key = ax.get_legend()
-    if key is not None and not legend:
-        key.remove()
 
 
 def optimum_and_online() -> Figure:
@@ -172,7 +170,7 @@ def memory() -> Figure:
         ax.set_ylim(0, capacity * 1.12)
         ax.set_ylabel("GiB")
         ax.set_title(
-            f"{len(problem.jobs)} requests of 3 to 9 GiB in {len(result.replayed)} batches: bins to be packed"
+            f"{len(problem.jobs)} requests of 3 to 9 GiB in {len(result.replayed)} batches"
         )
     return drawn
 
@@ -181,9 +179,9 @@ def cache() -> Figure:
     """Room for one adapter, and for three."""
     wanted = ("ink", "pixel", "oil") * 3
     requests = [request(f"{name[0]}{k // 3}", name, 3.0 * k) for k, name in enumerate(wanted)]
-    heading = "Room for {} resident: {} loads, loss {{loss:.2f}}"
+    heading = "{}: {} loads, loss {{loss:.2f}}"
     rows = []
-    for places, words in ((1, "one adapter"), (3, "three adapters")):
+    for places, words in ((1, "One adapter fits"), (3, "Three fit")):
         instance = tiny(requests, max_resident=places)
         loads = sum(len(played.batch.load) for played in solve(instance).replayed)
         rows.append((heading.format(words, loads), instance, "auto"))
@@ -205,7 +203,7 @@ def tradeoff() -> Figure:
             *zip(*sorted(points), strict=True),
             "o-",
             color=style.BASE_COLOURS[0],
-            label="optimum, at a price a second of",
+            label="optimum, at this price of a second",
         )
         for point, text in points.items():
             ax.annotate(text, point, (6, 4), textcoords="offset points", fontsize=8)
@@ -219,7 +217,7 @@ def tradeoff() -> Figure:
         ax.set_xlabel("mean latency, s")
         ax.set_ylabel("loss without latency")
         ax.set_xlim(0)
-        ax.set_ylim(0)
+        ax.set_ylim(0, 6)
         ax.grid(True)
         ax.set_title("Latency against quality and switching")
         ax.legend()

@@ -80,8 +80,9 @@ def results() -> str:
         for name, text in told.items()
     }
     everywhere = [spec for spec in lost["generated"] if all(spec in of for of in lost.values())]
-    for spec in everywhere:
-        lines.append(f"| `{spec}` | {' | '.join(lost[name][spec] for name in COMPARED)} |")
+    lines += [
+        f"| `{spec}` | {' | '.join(lost[name][spec] for name in COMPARED)} |" for spec in everywhere
+    ]
     proofs = (
         re.search(r"auto proved its schedule optimal on (\d+ of \d+)", x) for x in told.values()
     )

@@ -21,9 +21,11 @@ def shared(base: Path) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
-            places = ("-c", ROOT / "docs", "-d", folder / "trees", ROOT, folder / "html")
-            command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "--no-color", *places]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            places = ["-c", ROOT / "docs", "-d", folder / "trees", ROOT, folder / "html"]
+            command = ["-m", "sphinx", "-q", "-b", "html", "--no-color", *map(str, places)]
+            done = subprocess.run(
+                [sys.executable, *command], capture_output=True, text=True, check=False
+            )
             told.write_text(done.stdout + done.stderr, encoding="utf-8")
             assert done.returncode == 0, done.stderr
     return folder

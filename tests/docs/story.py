@@ -4,7 +4,8 @@
 - ``python``: all of a page's blocks are one session. A block whose text before it ends in
   ``Save ... as `NAME`:`` is a file instead, and so is any other language's.
 - ``json``, ``toml``: must be right, and what says its ``format`` is read as that.
-- ``text``: what the block before it prints. ``...`` stands for any text in a line, or for any lines.
+- ``none``: a formula.
+- ``text``: what the block before it prints. ``...`` stands for any text in a line, or any lines.
 
 A fence of another language is an error, so that nothing is left out by accident.
 """
@@ -45,6 +46,9 @@ FORMATS: dict[str, type[Struct]] = {
     "pats-opt/profile": Profile,
 }
 
+#: Fences that are the site's own; the last shows what moves on a terminal.
+DIRECTIVES = ("{toctree}", "{eval-rst}", "{code-block} text")
+
 LIMIT_S = 240  # seconds for one block; kernels are compiled once per machine
 
 
@@ -56,9 +60,9 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[Example]:
-    """The fences of a page that hold code; those of the site's own directives (``{...}``) do not."""
-    document = Document.parse(str(page), FENCES)  # type: ignore[arg-type]
-    return [one for one in document.examples() if not language(one).startswith("{")]
+    """The fences of a page that hold code."""
+    document = Document.parse(str(page), FENCES)
+    return [one for one in document.examples() if language(one) not in DIRECTIVES]
 
 
 def language(block: Example) -> str:
@@ -109,12 +113,12 @@ class Story:
             compare(source, self.told, f"{self.page}:{block.line}")
             self.told = None
         else:
-            assert kind in ("json", "toml"), f"{self.page}:{block.line}: what is {kind!r}?"
+            assert kind in ("json", "toml", "none"), f"{self.page}:{block.line}: what is {kind!r}?"
 
     def named(self, block: Example) -> str | None:
         """The file that the text right before the block says to save it as."""
-        lines = block.document.text[: block.start].rstrip().splitlines()
-        found = SAVED.search(lines[-1]) if lines else None
+        paragraph = block.document.text[: block.start].rstrip().rpartition("\n\n")[2]
+        found = SAVED.search(" ".join(paragraph.split()))
         return found[1] if found is not None else None
 
     def shell(self, source: str, line: int) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.docs.story import ROOT, Story, compare, pages, unused
+from tests.docs.instead import ROOT
+from tests.docs.story import Story, compare, pages, unused
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
