@@ -32,6 +32,12 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports written by this process are without figures, which take seconds to draw."""
+    monkeypatch.setattr("pats_opt.report.figures.pictures", lambda _: {})
+
+
+@pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
     """Writes an instance document to a file of this name and returns its path."""
 

@@ -17,7 +17,7 @@ import pytest
 from pats_opt.cli import run
 from pats_opt.report.config import Config, tasks
 
-pytestmark = pytest.mark.usefixtures("stubs")
+pytestmark = pytest.mark.usefixtures("stubs", "plain")
 
 Capture = pytest.CaptureFixture[str]
 

@@ -86,7 +86,9 @@ def test_html_fetches_nothing(tmp_path: Path, records: list[Record]) -> None:
     assert not {"link", "img", "iframe", "object", "embed"} & {t for t, _ in page.tags}
     scripts = [a for t, a in page.tags if t == "script"]
     assert scripts == (
-        [{"type": "application/json", "id": "datatables"}, {"type": "module"}] if records else []
+        [{}, {"type": "application/json", "id": "datatables"}, {"type": "module"}]
+        if records
+        else []
     )
     for _, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)

@@ -18,15 +18,9 @@ from pats_opt.report.pictures import draw_pictures, links
 from pats_opt.report.runs import Record
 from pats_opt.report.worker import perform
 
-pytestmark = pytest.mark.usefixtures("stubs")
+pytestmark = pytest.mark.usefixtures("stubs", "plain")
 
 SPECS = ("steady", "steady:option=1", "bad")
-
-
-@pytest.fixture(autouse=True)
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, which other tests look at: these are about schedules."""
-    monkeypatch.setattr("pats_opt.report.figures.pictures", lambda _: {})
 
 
 @pytest.fixture

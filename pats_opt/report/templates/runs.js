@@ -1,16 +1,16 @@
 // DataTables takes over the table of all runs: sorting by each column, search, pages, choices.
 const source = JSON.parse(document.getElementById("datatables").textContent);
 const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-const { default: DataTable } = await import(address);
-URL.revokeObjectURL(address);
+const element = document.getElementById("all-runs");
+const picks = [...document.querySelectorAll("[data-pick]")];
+const columns = document.querySelector("[data-columns]");
+const heads = [...element.tHead.rows[0].cells];
+const chosen = ({ dataset: { choices } }) => !choices || choices.split(" ").includes(columns.value);
 
 // Figures sort by what they are; a run without one comes last, whichever the direction.
 const by = (sign) => (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : sign * (a - b));
-DataTable.type("figure", { order: { asc: by(1), desc: by(-1) } });
 
-const element = document.getElementById("all-runs");
-const picks = [...document.querySelectorAll("[data-pick]")];
-const table = new DataTable(element, {
+const options = {
   order: [],
   autoWidth: false,
   pageLength: 25,
@@ -19,6 +19,7 @@ const table = new DataTable(element, {
     { targets: "figure", type: "figure" },
     { targets: "words", type: "string" },
     { targets: "link", orderable: false, searchable: false },
+    { targets: heads.flatMap((head, at) => (chosen(head) ? [] : [at])), visible: false },
   ],
   layout: {
     topStart: "pageLength",
@@ -28,7 +29,17 @@ const table = new DataTable(element, {
   },
   language: { lengthMenu: "_MENU_ rows a page", info: "_START_ to _END_ of _TOTAL_ runs",
     infoFiltered: "(of _MAX_)", infoEmpty: "no runs", zeroRecords: "no run is like that" },
-});
+};
+
+let table;
+try {
+  const { default: DataTable } = await import(address);
+  DataTable.type("figure", { order: { asc: by(1), desc: by(-1) } });
+  table = new DataTable(element, options);
+} finally {
+  URL.revokeObjectURL(address);
+  document.documentElement.classList.remove("waiting"); // the table shows, whatever happened
+}
 
 // Only the table scrolls sideways, not what stands above and below it.
 const box = element.closest(".wide");
@@ -47,14 +58,8 @@ table.search.fixed("picks", (_text, _data, index) => {
 });
 for (const pick of picks) pick.addEventListener("change", () => table.draw());
 
-const columns = document.querySelector("[data-columns]");
-function show() {
-  table.columns().every(function () {
-    const choices = this.header().dataset.choices;
-    this.visible(!choices || choices.split(" ").includes(columns.value), false);
-  });
+columns.addEventListener("change", () => {
+  heads.forEach((head, at) => table.column(at).visible(chosen(head), false));
   table.columns.adjust();
-}
-columns.addEventListener("change", show);
-show();
+});
 document.querySelector(".picks").hidden = false;
