@@ -127,8 +127,8 @@ def _only_waits(request: Request, budget_s: float) -> Request:
 def restated(schedule: Schedule, instance: Instance) -> Schedule:
     """A schedule made for the instance at other prices, as one of the instance itself.
 
-    Prices decide no rule, so it stays valid; what it says of its loss, its bound and the worth of GPU time is
-    left out.
+    Prices decide no rule, so it stays valid; what it says of its loss, its bound and the worth of
+    GPU time is left out.
     """
     ref = InstanceRef(name=instance.name, sha256=instance.sha256)
     return msgspec.structs.replace(
