@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -62,6 +63,7 @@ html_static_path = ["static"]
 html_css_files = ["guide.css"]
 html_extra_path = ["site"]
 html_copy_source = False
+html_show_search_summary = False  # would be fetched, which a browser refuses to pages on the disk
 html_show_sphinx = False
 html_show_copyright = False
 copybutton_exclude = ".linenos, .gp"
@@ -85,7 +87,18 @@ def copy_reports(app: Sphinx, failed: Exception | None) -> None:
             shutil.copyfile(report, target)
 
 
+def level_captions(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object
+) -> None:
+    """Say of which level the headings of the navigation are, which the theme does not."""
+    tree = context["furo_navigation_tree"]
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("html-page-context", level_captions, priority=900)  # after the theme's own
     app.connect("source-read", link_reports)
     app.connect("build-finished", copy_reports)

@@ -13,7 +13,7 @@ from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory.getbasetemp().parent) / "html"
+    return shared(tmp_path_factory) / "html"
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])

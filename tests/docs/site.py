@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs.instead import ROOT
 
 
-def shared(base: Path) -> Path:
-    """The guide, built as ``make docs`` does below ``base``, a folder that all processes see.
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The guide, built as ``make docs`` does, in a folder that all processes of a run see.
 
     Beside its pages, ``html``, what Sphinx complained of is in ``complaints.txt``.
     """
-    folder = base / "guide"
+    base = factory.getbasetemp()
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = (base if alone else base.parent) / "guide"
     folder.mkdir(exist_ok=True)
     told = folder / "complaints.txt"
     with (folder / "lock").open("w") as lock:

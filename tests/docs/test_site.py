@@ -14,7 +14,7 @@ from tests.docs.site import shared
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory.getbasetemp().parent)
+    return shared(tmp_path_factory)
 
 
 def test_it_builds_without_a_complaint(site: Path) -> None:
@@ -30,7 +30,6 @@ def test_nothing_is_fetched(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         fetched = re.findall(r"<(?:script|img|iframe|source)[^>]*\ssrc=\"([^\"]+)\"", text)
         fetched += re.findall(r"<link[^>]*\shref=\"([^\"]+)\"", text)
-        assert fetched, page
         assert [address for address in fetched if "//" in address] == [], page
     for style in (site / "html" / "_static").rglob("*.css"):
         text = style.read_text(encoding="utf-8")

@@ -11,6 +11,9 @@ from playwright.sync_api import Page, ViewportSize
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 
+#: Axe would read style sheets again by itself, which a page on the disk may not.
+NO_FETCHING = {"preload": False}
+
 #: Where a page may take things from: itself and its own folder.
 OWN = ("file:", "data:", "blob:")
 
@@ -53,6 +56,6 @@ def barriers(page: Page) -> list[str]:
     """What keeps people from using a page: the serious findings of axe's rules."""
     return [
         f"{found['id']}: {found['help']}: {[node['target'] for node in found['nodes']][:5]}"
-        for found in Axe().run(page).response["violations"]
+        for found in Axe().run(page, options=NO_FETCHING).response["violations"]
         if found["impact"] in {"serious", "critical"}
     ]
