@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pats_opt import __version__
 from pats_opt.files import write_bytes
@@ -119,12 +119,32 @@ def _context(table: Table, config: Config, told: list[str]) -> dict[str, Any]:
             for case, row in table.rows
             if row.record is not None and row.record.error is not None
         ],
+        "failures_alike": failures_alike(table),
         "shifts": (percent(GAP_SHIFT), f"{TIME_SHIFT_S:g} s"),
         "rough_below": ROUGH_BELOW,
         "started": min((r.started for r in records), default=number(None)),
         "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
         "versions": [", ".join(f"{k} {v}" for k, v in m.items()) for m in versions.values()],
     }
+
+
+class Failures(NamedTuple):
+    """Runs of one solver without a result that ended alike, and the instances they are of."""
+
+    spec: str
+    verdict: str
+    message: str
+    labels: list[str]
+
+
+def failures_alike(table: Table) -> list[Failures]:
+    """The runs without a result, in the order of the first of each kind."""
+    found: dict[tuple[str, str, str], Failures] = {}
+    for case, row in table.rows:
+        if row.record is not None and row.record.error is not None:
+            kind = (row.solver.spec, row.verdict, row.record.error.message)
+            found.setdefault(kind, Failures(*kind, [])).labels.append(case.label)
+    return list(found.values())
 
 
 def size(case: Case) -> str:

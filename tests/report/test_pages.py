@@ -168,3 +168,16 @@ def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
     (told, *_) = pages.write_pages(table_of(runs), CONFIG, tmp_path)
     assert told.startswith("Online pats: no instance has both")
     assert "broken" in (tmp_path / "report.html").read_text()
+
+
+def test_failures_alike_are_told_once(tmp_path: Path) -> None:
+    """By solver and message, with the first instances by name; Markdown has a line a run."""
+    cases = [instance(name) for name in "abcde"]
+    runs = [record(c, solver("dp", "exact"), end=End.NOT_APPLICABLE, error="lacks") for c in cases]
+    runs.append(record(cases[0], solver("pats", "online"), end=End.FAILED, error="lacks"))
+    table = table_of(runs)
+    assert [f.labels for f in pages.failures_alike(table)] == [list("abcde"), ["a"]]
+    pages.write_pages(table, CONFIG, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "dp on a, b, c and 2 more: not applicable: lacks" in page.text
+    assert (tmp_path / "report.md").read_text().count("- dp on ") == 5

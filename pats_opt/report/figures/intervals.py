@@ -83,7 +83,7 @@ def intervals(ax: Axes, totals: Sequence[Total], looks: Looks) -> None:
     ax.set_yticks(range(len(totals)), [style.label(total.solver.spec) for total in totals])
     ax.set_ylim(len(totals) - 0.4, -0.6)
     ax.set_xscale("symlog", linthresh=LINEAR_BELOW)
-    ax.set_xlim(-0.08 * LINEAR_BELOW, 130)
+    ax.set_xlim(-0.15 * LINEAR_BELOW, 130)
     ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     ax.grid(True)
     ax.tick_params(axis="y", length=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
@@ -23,7 +24,10 @@ MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":")
 
 #: Letters of a legend that an inch has room for, and what a handle and its space take of them.
-LETTERS_PER_INCH, HANDLE_LETTERS = 16, 8
+LETTERS_PER_INCH, HANDLE_LETTERS = 14, 7
+
+#: Height of a legend's row.
+ROW_INCHES = 0.18
 
 
 class Look(NamedTuple):
@@ -66,11 +70,21 @@ def nested_widths(count: int) -> list[float]:
 
 
 def legend_above(drawn: Figure, handles: Sequence[Any], specs: Sequence[str]) -> Legend:
-    """A legend above all axes of a figure, in as many columns as its labels have room for."""
-    longest = max((len(style.label(spec)) for spec in specs), default=1)
+    """A legend above all axes of a figure, which grows by the legend's rows."""
     room = drawn.get_figwidth() * LETTERS_PER_INCH
-    columns = max(1, min(len(specs), int(room / (longest + HANDLE_LETTERS))))
+    lengths = [len(style.label(spec)) + HANDLE_LETTERS for spec in specs]
+    columns = max(n for n in range(1, len(specs) + 1) if n == 1 or _width(lengths, n) <= room)
+    rows = -(-len(specs) // columns)
+    drawn.set_figheight(drawn.get_figheight() + (rows - 1) * ROW_INCHES)
     return style.legend(drawn, handles, specs, loc="outside upper left", ncols=columns)
+
+
+def _width(lengths: Sequence[int], columns: int) -> int:
+    """Letters that a legend takes, its columns filled one by one and the first ones longer."""
+    rows, longer = divmod(len(lengths), columns)
+    sizes = [rows + (i < longer) for i in range(columns)]
+    ends = list(accumulate(sizes))
+    return sum(max(lengths[end - size : end]) for end, size in zip(ends, sizes, strict=True))
 
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
