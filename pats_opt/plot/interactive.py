@@ -194,11 +194,20 @@ def _memory(
     lines = memory_lines(one.columns)
     capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
     what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
-    title = f"{one.name}: {what}" if several else what
     return line_panel(
-        f"{title}, GiB (dashed across: capacity)", seconds, lines, data, unit="GiB", end=end,
+        f"{_short(one)}: {what}, GiB" if several else f"{what}, GiB",
+        seconds,
+        lines,
+        data,
+        unit="GiB",
+        end=end,
         levels=sorted(capacities),
-    )  # fmt: skip
+    )
+
+
+def _short(one: Shown) -> str:
+    """A or B."""
+    return one.name.partition(":")[0]
 
 
 def _queue(
@@ -213,9 +222,9 @@ def _queue(
         Line("waiting" if len(shown) == 1 else one.name, one.columns.queue, BASE_COLOURS[k], dash)
         for k, (one, dash) in enumerate(zip(shown, DASHES, strict=False))
     ]
-    whose = "" if len(shown) == 1 else f" ({shown[0].name}: solid, {shown[1].name}: dashed)"
+    whose = "" if len(shown) == 1 else " (A solid, B dashed)"
     made = line_panel(
-        f"Requests waiting{whose}; ticks below: arrivals", seconds, lines, data,
+        f"Requests waiting{whose}", seconds, lines, data,
         unit="requests", end=end, filled=len(shown) == 1, least=1,
     )  # fmt: skip
     strip = 0.2 * made.y_range.end
@@ -252,7 +261,6 @@ def _queue(
                 visible=False,
             )
         )
-        made.title.text.text += "; crosses: rejected"
     return made, {"x": arrivals, "source": source, "far": {"x": far}}
 
 
@@ -264,6 +272,6 @@ def _prices(
     lines = list(price_lines([(one.name if several else "", one.columns) for one in shown]))
     if lines:
         yield line_panel(
-            "Price of GPU time: loss per second of holding a GPU", seconds, lines, data,
+            "Price of GPU time, loss per second", seconds, lines, data,
             unit="a second", end=end, filled=len(lines) == 1,
         )  # fmt: skip

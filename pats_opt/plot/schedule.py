@@ -357,6 +357,6 @@ def prices(ax: Axes, shown: Sequence[Named]) -> None:
     for line in lines:
         drawn += _step(ax, line, 0.0)
     ax.set_ylim(bottom=0)
-    ax.set_title("Price of GPU time: loss per second of holding a GPU")
+    ax.set_title("Price of GPU time, loss per second of holding a GPU")
     if len(lines) > 1:
         style.legend(ax, drawn, [line.name for line in lines], ncols=min(6, len(lines)), **ABOVE)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,39 @@ import pytest
 from pats_opt.checker import Replayed, examine
 from pats_opt.cli import run
 from pats_opt.errors import InputError
-from pats_opt.files import encode, parse_instance, write_instance, write_schedule
+from pats_opt.files import convert, encode, parse_instance, write_instance, write_schedule
 from pats_opt.instance import Instance
 from pats_opt.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.plot import style
 from pats_opt.plot.columns import columns_of
 from pats_opt.plot.pages import show
-from pats_opt.plot.schedule import MOST_BATCHES, Named, gantt, memory, queue, tooltips
+from pats_opt.plot.schedule import (
+    MOST_BATCHES,
+    Named,
+    draw_columns,
+    gantt,
+    memory,
+    queue,
+    tooltips,
+)
+from pats_opt.plot.schedule_page import comparison_page, schedule_page
+from pats_opt.plot.seen import Seen
+from pats_opt.plot.summary import MOST_KEYS, colour_list, legend
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef
 from pats_opt.solving import solve
+from pats_opt.wording import figure
 from tests.support.markup import EVIL, marked
+from tests.support.zoo import (
+    ZOO,
+    Solved,
+    documents_slots,
+    horizon_forces_fewer_steps,
+    loading_another_avoids_activation,
+    loads_are_rounded_once,
+    rejecting_is_cheaper,
+    two_gpus_take_an_adapter_each,
+)
 
 
 class Tags(HTMLParser):
@@ -226,7 +249,82 @@ def test_the_page_tells_who_waits_and_what_each_adapter_gets(tmp_path: Path) -> 
     maker = SolverRef(name="test", params={"max_wait_s": 5.0})
     show(instance, msgspec.structs.replace(schedule, solver=maker), tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text()
-    for name, figure in (("wait max, s", "9"), ("wait max request", "r1"), ("starved", "2")):
-        assert f'<th scope="row">{name}</th><td>{figure}</td>' in page
+    for name, text in (("wait max, s", "9"), ("wait max request", "r1"), ("starved", "2")):
+        assert f'<th scope="row">{name}</th><td>{text}</td>' in page
     assert '<tr><th scope="row">a</th><td>2</td><td>2</td><td>0</td>' in page
     assert "By adapter" in page
+
+
+def seen_by(solved: Callable[[], Solved]) -> list[Seen]:
+    """Two policies' schedules of an instance."""
+    problem = Problem(convert(solved().document, Instance))
+    policies = ("fcfs-grouped", "fifo")
+    return [Seen.of(problem, solve(problem.instance, p).schedule) for p in policies]
+
+
+@pytest.mark.parametrize("solved", ZOO, ids=lambda s: s.__name__)
+def test_every_feature_can_be_drawn(solved: Callable[[], Solved]) -> None:
+    named = [Named(str(k), one.columns) for k, one in enumerate(seen_by(solved))]
+    lanes = draw_columns(named).axes[0]
+    members = named[0].columns.members
+    assert sum(len(c.get_paths()) for c in lanes.collections) >= len(members.jobs)
+
+
+@pytest.mark.parametrize(
+    "solved",
+    [
+        documents_slots,
+        horizon_forces_fewer_steps,
+        loading_another_avoids_activation,
+        loads_are_rounded_once,
+        two_gpus_take_an_adapter_each,
+    ],
+    ids=lambda s: s.__name__,
+)
+def test_every_feature_has_a_page(solved: Callable[[], Solved]) -> None:
+    """Slots, a horizon, caches, mixed batches, fleets."""
+    first, second = seen_by(solved)
+    page = comparison_page(first, second, ".")
+    assert "Loss by term" in page
+    assert figure(first.verdict.loss) in page
+
+
+def test_prices_and_rejected_requests_are_drawn(tmp_path: Path) -> None:
+    """The panel of prices is there where a schedule carries them; so are those it rejects."""
+    instance = convert(rejecting_is_cheaper().document, Instance)
+    priced = solve(instance, "lagrangian", time_limit=10).schedule
+    plain = msgspec.structs.replace(priced, extra={})
+    show(instance, priced, tmp_path / "s.svg")
+    assert "Price of GPU time" in (tmp_path / "s.svg").read_text()
+    show(instance, plain, tmp_path / "s.svg")
+    assert "Price of GPU time" not in (tmp_path / "s.svg").read_text()
+    page = schedule_page(Seen.of(Problem(instance), priced), ".")
+    assert "It rejects 1 request." in page
+    assert '["id",["r1"]]' in page  # the cross at its arrival
+
+
+def test_colours_repeat_and_the_legend_says_so() -> None:
+    """200 adapters: two dozen are named, and no colour is left out for grey."""
+    raw = document(200)
+    raw["adapters"] = [{"id": f"a{k}", "vram_gib": 0.1, "load_s": 1.0} for k in range(200)]
+    for k, request in enumerate(raw["requests"]):
+        request["adapter"] = f"a{k}"
+    problem = Problem(parse_instance(json.dumps(raw)))
+    known = legend(problem)
+    assert (len(known.keys), known.more, known.repeat) == (MOST_KEYS, 200 - MOST_KEYS, True)
+    colours = colour_list(problem)
+    assert style.OTHER not in colours
+    assert len(set(colours)) == 14
+    schedule = solve(problem.instance, "fcfs-grouped").schedule
+    page = schedule_page(Seen.of(problem, schedule), ".")
+    assert f"and {200 - MOST_KEYS} more adapters" in page
+    assert "colours repeat" in page
+
+
+def test_a_schedule_in_words() -> None:
+    _, problem, schedule, _ = planned(4)
+    page = schedule_page(Seen.of(problem, schedule), ".").replace("\N{NO-BREAK SPACE}", " ")
+    assert "test serves 4 of 4 requests in 2 batches on 2 GPUs, the last done after 14 s." in page
+    assert "gpu-0 is busiest, serving 57 % of that time" in page  # 8 of 14 s
+    assert "switching takes 14 % of GPU time, and 57 % is idle." in page  # 4 and 16 of 28 s
+    assert "r1 waits longest, 9 s; the mean latency is 8.5 s." in page
