@@ -20,8 +20,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "solvers")]
 from pats_opt import __version__  # noqa: E402 (found by the line above)
 
 project = "PATS-opt"
-author = "the PATS-opt contributors"
-project_copyright = "MIT licence"
 version = release = __version__
 
 extensions = [
@@ -43,7 +41,6 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "**/.*", "out", "build", "dist", "tests", "pats_opt", "**/__pycache__"]
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_mock_imports = ["pytest"]  # which only the conformance suites need
@@ -56,19 +53,17 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_use_ivar = True
 napoleon_custom_sections = [("Attributes", "params_style")]
+
+smartquotes = False  # "--policy" is no dash
 
 html_theme = "furo"
 html_title = "PATS-opt"
-html_static_path = ["static"]
-html_css_files = ["guide.css"]
 html_extra_path = ["site"]
 html_copy_source = False
 html_show_search_summary = False  # would be fetched, which a browser refuses to pages on the disk
 html_show_sphinx = False
 html_show_copyright = False
-copybutton_exclude = ".linenos, .gp"
 
 # Reports of experiments are pages of their own: the guide links to them as they are, where a
 # reader of the Markdown is led to the same report as text.
