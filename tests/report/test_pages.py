@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pats_opt.plot import style
 from pats_opt.report import pages
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config
+from pats_opt.report.figures import pictures
+from pats_opt.report.figures.looks import legend_above
 from pats_opt.report.runs import End, Record
 from pats_opt.schedule import Stop
 from tests.report.examples import instance, record, solver, tasks_of
@@ -30,11 +33,11 @@ def fixed() -> list[Record]:
         record(a, pats, 5.0, latencies=[(0.0, 2.0), (0.5, 4.0), (1.0, 9.6)]),
         record(a, fifo, 8.0, latencies=[(0.0, 4.0), (0.5, 8.0), (1.0, 12.0)]),
         record(b, milp, 5.0, 4.0, Stop.TIME_LIMIT, trace=[(5, 4, 5)]),
-        record(b, pats, 6.0),
+        record(b, pats, 6.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
         record(b, fifo, end=End.CRASHED, error="its process was ended by SIGKILL"),
         record(c, milp, end=End.NOT_APPLICABLE, error="cannot handle slot service"),
         record(c, pats, end=End.TIMED_OUT, error="still busy"),
-        record(c, fifo, 7.0),
+        record(c, fifo, 7.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
     ]
 
 
@@ -181,3 +184,25 @@ def test_failures_alike_are_told_once(tmp_path: Path) -> None:
     page = Page((tmp_path / "report.html").read_text())
     assert "dp on a, b, c and 2 more: not applicable: lacks" in page.text
     assert (tmp_path / "report.md").read_text().count("- dp on ") == 5
+
+
+def test_pictures_of_what_the_runs_tell() -> None:
+    """Every picture there are numbers for, none else; what is rough or left out is said."""
+    drawn = pictures(table_of(fixed()))
+    assert list(drawn) == ["intervals", "profile", "anytime", "latency", "instances", "terms"]
+    assert "fewer than 8 instances" in drawn["intervals"].caption
+    assert "the primal gap over the 2 instances" in drawn["anytime"].caption
+    assert "up to the time limit of 10 s" in drawn["anytime"].caption
+    assert pictures(table_of([])) == {}
+
+
+def test_legends_take_the_columns_that_fit() -> None:
+    """Short names stand in one row; long ones in as many columns as the figure is wide for."""
+    for spec, columns in (("fifo", 6), ("milp:backend=highs,formulation=shapes", 2)):
+        drawn = style.figure(6.6, 3.0)
+        ax = drawn.add_subplot()
+        lines = [ax.plot([0, 1], [0, k])[0] for k in range(6)]
+        made = legend_above(drawn, lines, [spec] * 6)
+        drawn.draw_without_rendering()
+        assert len({round(text.get_window_extent().x0) for text in made.get_texts()}) == columns
+        assert made.get_window_extent().x1 <= drawn.bbox.x1

@@ -67,7 +67,8 @@ def curves(ax: Axes, side: Side, looks: Looks, limit_s: float) -> None:
     first = min((x for line in side.lines for x, _ in line.curve if x > 0), default=EARLIEST_S)
     begin = min(max(EARLIEST_S, first), limit_s / 10)
     for line, width in zip(side.lines, nested_widths(len(side.lines)), strict=True):
-        look, steps = looks[line.solver.spec], drawable(line.curve)
+        look = looks[line.solver.spec]
+        steps = drawable([(x, y) for x, y in line.curve if x < limit_s])
         ax.step(
             [begin / 2, *(max(x, begin / 2) for x, _ in steps), limit_s],
             [100 * NOTHING, *(100 * y for _, y in steps), 100 * line.final],
