@@ -21,6 +21,11 @@ class Instead(NamedTuple):
 
 INSTEAD = (
     Instead("make demo", "true", "CI runs it itself, before the tests"),
+    Instead(
+        "gap-report instance.json --solvers auto,pats -o",
+        "gap-report --help instance.json --solvers auto,pats -o",
+        "make demo runs this command, on more instances",
+    ),
     Instead("make test", "true", "CI runs it itself: this test is part of it"),
     Instead("pip install 'pats-opt[execute]'", "true", "needs an index; the tests' extras hold it"),
     Instead("pip install 'pats-opt[tune]'", "true", "needs an index; the tests' extras hold it"),

@@ -163,11 +163,11 @@ def compare(expected: str, told: str, place: str) -> None:
     """Hold what was printed to what the page says."""
     wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
     given = [line.rstrip() for line in told.strip("\n").splitlines()]
-    pattern = "\n".join(
-        r"(?:.*\n)*?.*" if line.strip() == "..." else re.escape(line).replace(r"\.\.\.", ".*?")
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n"
         for line in wanted
     )
-    if re.fullmatch(pattern, "\n".join(given)) is None:
+    if re.fullmatch(pattern, "".join(f"{line}\n" for line in given)) is None:
         # Equal lists would have matched; pytest shows where they differ.
         assert given == wanted, place
 

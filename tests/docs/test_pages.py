@@ -34,7 +34,14 @@ def test_the_list_has_no_stale_entries() -> None:
 
 @pytest.mark.parametrize(
     ("expected", "told"),
-    [("a ... c", "a b\n"), ("a", "a\nb"), ("a\n...\nc", "a\nb"), ("1.5", "115"), ("a", "")],
+    [
+        ("a ... c", "a b\n"),
+        ("a", "a\nb"),
+        ("a\n...\nc", "a\nb"),
+        ("a\n...", "b"),
+        ("1.5", "115"),
+        ("a", ""),
+    ],
 )
 def test_other_output_is_noticed(expected: str, told: str) -> None:
     with pytest.raises(AssertionError):
@@ -43,3 +50,4 @@ def test_other_output_is_noticed(expected: str, told: str) -> None:
 
 def test_wildcards() -> None:
     compare("took ... s\n...\nend", "took 1.2 s\n\nmore\nend\n", "here")
+    compare("a\n...\nend", "a\nend\n", "here")
