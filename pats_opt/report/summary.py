@@ -18,15 +18,37 @@ def sentences(table: Table) -> list[str]:
     if not table.cases:
         return ["There are no instances."]
     provers = (Kind.EXACT, Kind.BOUND)
+    headline = list(_headline(table))
+    proofs = [_proves(table.cases, s) for s in table.solvers if s.kind in provers]
+    losses = [_loses(table.cases, s) for s in table.solvers if s.kind == Kind.ONLINE]
     return [
         *table.contradictions,
-        *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.ONLINE),
-        *_duels(table),
-        *_waits(table),
-        *(_proves(table.cases, s) for s in table.solvers if s.kind in provers),
-        *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.HEURISTIC),
+        *(headline + proofs if headline else losses + proofs),
         *_incomplete(table),
+        *_waits(table),
+        *(losses if headline else ()),
+        *(_loses(table.cases, s) for s in table.solvers if s.kind == Kind.HEURISTIC),
     ]
+
+
+def _headline(table: Table) -> Iterator[str]:
+    """Which online policies lose least and most, where several have schedules everywhere."""
+    online = [solver for solver in table.solvers if solver.kind == Kind.ONLINE]
+    cases = [case for case in table.cases if not case.infeasible]
+    proven = [case for case in cases if case.optimum is not None]
+    medians = {}
+    for solver in online:
+        found = spread([r.excess for r in _rows(proven, solver) if r.excess is not None])
+        if found is not None and found.count == len(proven):  # else it failed where others did not
+            medians[solver.spec] = found.median
+    if len(medians) < 2:
+        return
+    least, most = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    yield (
+        f"The optimum is proven on {len(proven)} of {_number(len(cases))}; against it online "
+        f"{least} loses least, {percent(medians[least])} in the median, and {most} most, "
+        f"{percent(medians[most])}."
+    )
 
 
 def _loses(cases: Sequence[Case], solver: SolverInfo) -> str:
@@ -63,15 +85,6 @@ def _proves(cases: Sequence[Case], solver: SolverInfo) -> str:
     if opened is not None and solver.kind == Kind.EXACT:
         text += f"; on the rest its gap to the best bound is {spread_text(opened)}"
     return text + "."
-
-
-def _duels(table: Table) -> Iterator[str]:
-    for d in table.duels:
-        text = (
-            f"{d.first} against {d.second}: lower loss on {d.wins}, equal on {d.ties}, "
-            f"higher on {d.losses}"
-        )
-        yield text + ("." if d.ratio is None else f"; median ratio of losses {number(d.ratio, 3)}.")
 
 
 def _waits(table: Table) -> Iterator[str]:
