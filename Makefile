@@ -34,6 +34,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/online_speed.py
 	$(BIN)/python benchmarks/milp_growth.py
 	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/show_speed.py
 	$(BIN)/python benchmarks/executor_speed.py --sizes 1,2,4
 
 $(VENV)/python-is-new-enough:
