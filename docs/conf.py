@@ -65,23 +65,31 @@ html_show_search_summary = False  # would be fetched, which a browser refuses to
 html_show_sphinx = False
 html_show_copyright = False
 
-# Reports of experiments are pages of their own: the guide links to them as they are, where a
-# reader of the Markdown is led to the same report as text.
-REPORT = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*(?:experiments/)?\w+/result/report)\.md\)")
+# Reports of experiments are no part of the guide, they lie beside it: as a page where that is in
+# the repository, else as the text that readers of the Markdown are led to.
+REPORT = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*)((?:experiments/)?\w+/result/report)\.md\)")
 
 
-def link_reports(_app: Sphinx, _docname: str, source: list[str]) -> None:
-    """Make links to reports lead to their pages."""
-    source[0] = REPORT.sub(r'<a class="reference" href="\2.html">\1</a>', source[0])
+def link_reports(_app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make links to reports lead to what lies beside the guide."""
+    folder = (ROOT / docname).parent
+
+    def link(found: re.Match[str]) -> str:
+        report = f"{found[2]}{found[3]}"
+        kind = "html" if (folder / f"{report}.html").is_file() else "md"
+        return f'<a class="reference" href="{report}.{kind}">{found[1]}</a>'
+
+    source[0] = REPORT.sub(link, source[0])
 
 
 def copy_reports(app: Sphinx, failed: Exception | None) -> None:
     """Lay the reports beside the guide."""
-    if failed is None:
-        for report in sorted(ROOT.glob("experiments/*/result/report.html")):
-            target = Path(app.outdir) / report.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(report, target)
+    if failed is not None:
+        return
+    for report in sorted(ROOT.glob("experiments/*/result/report.*")):
+        target = Path(app.outdir) / report.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(report, target)
 
 
 def level_captions(

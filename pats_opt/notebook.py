@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pats_opt.loss import LossTerms
     from pats_opt.problem import Problem
     from pats_opt.report.gap import Report
+    from pats_opt.schedule import Schedule
     from pats_opt.solving import Result
 
 #: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
@@ -94,7 +95,7 @@ def result_html(result: Result) -> str:
         terms=_terms(result.terms),
         head=head,
         rows=rows,
-        drawn=(result.problem, result.replayed),
+        drawn=(result.problem, result.replayed, result.schedule),
     )
 
 
@@ -111,7 +112,7 @@ def verdict_html(verdict: Verdict) -> str:
         figures=[("loss", number(verdict.loss, 6))],
         notes=notes,
         terms=_terms(verdict.terms),
-        drawn=(verdict.problem, verdict.replayed),
+        drawn=(verdict.problem, verdict.replayed, None),
     )
 
 
@@ -246,16 +247,22 @@ def _terms(terms: LossTerms | None) -> list[tuple[str, str, float]]:
     return [(name, number(v, 5), v / terms.total) for name, v in values if v]
 
 
-def _html(*, drawn: tuple[Problem | None, Sequence[Replayed]] | None = None, **parts: Any) -> str:
+def _html(
+    *,
+    drawn: tuple[Problem | None, Sequence[Replayed], Schedule | None] | None = None,
+    **parts: Any,
+) -> str:
     """The template, with a picture where there is something to draw."""
     from pats_opt.plot.page import environment
 
     name = f"pats-opt-{secrets.token_hex(6)}"
     picture, foot = None, parts.pop("foot", "")
-    if drawn is not None and drawn[0] is not None and drawn[1]:
-        served = sum(len(batch.members) for batch in drawn[1])
+    problem, batches, schedule = drawn or (None, (), None)
+    if problem is not None and batches:
+        served = sum(len(batch.members) for batch in batches)
         if served <= MOST_DRAWN:
-            picture = _picture(drawn[0], drawn[1], name, vector=served <= MOST_VECTOR)
+            vector = served <= MOST_VECTOR
+            picture = _picture(problem, batches, schedule, name=name, vector=vector)
         else:
             foot = f"{served} requests are too many to draw here: result.show('schedule.html')"
     blank = {"figures": (), "notes": (), "terms": (), "head": (), "rows": ()}
@@ -266,14 +273,21 @@ def _html(*, drawn: tuple[Problem | None, Sequence[Replayed]] | None = None, **p
     )
 
 
-def _picture(problem: Problem, batches: Sequence[Replayed], name: str, *, vector: bool) -> Markup:
+def _picture(
+    problem: Problem,
+    batches: Sequence[Replayed],
+    schedule: Schedule | None,
+    *,
+    name: str,
+    vector: bool,
+) -> Markup:
     """The schedule as SVG, whose ids begin with ``name``, or as an image."""
     from markupsafe import Markup
 
     from pats_opt.plot import style
     from pats_opt.plot.schedule import draw
 
-    figure_ = draw(problem, batches)
+    figure_ = draw(problem, batches, schedule=schedule)
     what = f"Schedule of {style.label(problem.instance.name, 60)}: GPUs, memory and queue over time"
     if vector:
         return Markup(style.svg(figure_, name, what))  # noqa: S704 (escaped by ElementTree)

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Turn a schedule back into bins, a tour, a production plan, a graph."),
     "execute": ("execute", "Run a schedule or a policy for real, on a GPU or the CPU."),
     "profile": ("profile", "Measure step time, memory and switching on this device."),
-    "show": ("show", "Draw a schedule: Gantt chart and memory."),
+    "show": ("show", "Draw a schedule to zoom and point at, or two side by side."),
     "solvers": ("solvers", "List every solver and policy with what it can do, or tell of one."),
     "schema": ("schema", "Print the JSON Schema of instances or schedules."),
     "completion": ("completion", "Print the script that completes commands in your shell."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -34,6 +35,18 @@ def test_nothing_is_fetched(site: Path) -> None:
     for style in (site / "html" / "_static").rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert re.findall(r"(?:url\(|@import )\s*['\"]?(?:https?:)?//", text) == [], style
+
+
+def test_links_lead_somewhere(site: Path) -> None:
+    """Those that Sphinx makes, and those to reports, which it does not know."""
+    root = site / "html"
+    for page in root.rglob("*.html"):
+        if page.name == "report.html":
+            continue
+        for address in re.findall(r'<a [^>]*href="([^"]+)"', page.read_text(encoding="utf-8")):
+            parts = urlsplit(address)
+            where = page.parent / unquote(parts.path)
+            assert parts.scheme or where.exists(), f"{page.relative_to(root)}: {address}"
 
 
 def test_the_reference_has_every_public_name(site: Path) -> None:
