@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
+from pats_opt.checker import check
 from pats_opt.execute.compare import compare, write_page
 from pats_opt.files import encode, parse_instance
-from pats_opt.plot.pages import show
+from pats_opt.plot.pages import show, show_both
 from pats_opt.problem import Problem
+from pats_opt.report.collect import collect
+from pats_opt.report.config import Config
+from pats_opt.report.pages import write_pages
+from pats_opt.report.runs import InstanceInfo, SolverInfo
 from pats_opt.solving import solve
 from tests.execute.samples import as_predicted, executed
+from tests.report.examples import record, solver, tasks_of
 from tests.support.browser import visit
-from tests.support.markup import SEEN, marked
+from tests.support.markup import EVIL, SEEN, marked
 
 INSTANCE = parse_instance(encode(marked()))
 
@@ -33,7 +40,34 @@ def execution_page(folder: Path) -> Path:
     return folder / "e.html"
 
 
-@pytest.mark.parametrize("make", [schedule_page, execution_page])
+def comparison_page(folder: Path) -> Path:
+    solved = [solve(INSTANCE, name).schedule for name in ("pats", "fifo")]
+    show_both(INSTANCE, solved[0], solved[1], folder / "c.html")
+    return folder / "c.html"
+
+
+def report_page(folder: Path) -> Path:
+    info = InstanceInfo(
+        name=EVIL, file=EVIL, sha256=INSTANCE.sha256, group=EVIL, requests=7, adapters=2, gpus=2
+    )
+    policy = SolverInfo(spec=f"pats:note={EVIL}", name="pats", kind="online", params={"note": EVIL})
+    runs = [record(info, policy, 2.0), record(info, solver("milp", "exact"), error=EVIL)]
+    write_pages(collect(tasks_of(runs), runs), Config(title=EVIL), folder)
+    return folder / "report.html"
+
+
+def notebook_page(folder: Path) -> Path:
+    result = solve(INSTANCE, "pats")
+    pieces: list[Any] = [result, check(INSTANCE, result.schedule), INSTANCE]
+    path = folder / "n.html"
+    body = "".join(piece._repr_html_() for piece in pieces)
+    path.write_text(f"<!doctype html><meta charset=utf-8><body>{body}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "make", [schedule_page, comparison_page, report_page, execution_page, notebook_page]
+)
 def test_markup_shows_as_text(page: Page, tmp_path: Path, make: Callable[[Path], Path]) -> None:
     visit(page, make(tmp_path))
     assert page.evaluate("window.harmed") is None
