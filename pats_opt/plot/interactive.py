@@ -215,7 +215,8 @@ def _queue(
 ) -> tuple[Panel, dict[str, Any]]:
     """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
     import numpy as np
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Scatter, Segment
 
     problem, tick_s = shown[0].columns.problem, shown[0].columns.problem.site.tick_s
     lines = [
@@ -235,8 +236,17 @@ def _queue(
         pixel = arrivals[-1] / MOST_BARS
         far = np.unique(np.floor(arrivals / pixel)) * pixel
     source = ColumnDataSource({"x": far})
-    made.segment("x", -0.85 * strip, "x", -0.25 * strip, source=source, line_color=style.FAINT,
-                 line_alpha=0.6, line_width=1)  # fmt: skip
+    made.add_glyph(
+        source,
+        Segment(
+            x0="x",
+            y0=value(-0.85 * strip),
+            x1="x",
+            y1=value(-0.25 * strip),
+            line_color=style.FAINT,
+            line_alpha=0.6,
+        ),
+    )
     given_up = [(one, job) for one in shown for job in one.columns.rejected]
     if given_up:
         site = problem.site
@@ -249,8 +259,15 @@ def _queue(
                 "by": [one.name for one, _ in given_up],
             }
         )
-        marks = made.scatter("x", -0.55 * strip, source=crosses, marker="x", size=8,
-                             line_color="#A33100", line_width=2)  # fmt: skip
+        cross = Scatter(
+            x="x",
+            y=value(-0.55 * strip),
+            marker="x",
+            size=8,
+            line_color="#A33100",
+            line_width=2,
+        )
+        marks = made.add_glyph(crosses, cross)
         told = [("rejected", "@id"), ("adapter", "@name"), ("arrives", "@x{0,0.[00]} s"),
                 ("loss", "@loss{0,0.[0000]}")]  # fmt: skip
         made.add_tools(

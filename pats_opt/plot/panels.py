@@ -133,7 +133,15 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
 
 def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]) -> Side:
     """A lane a GPU; the page's script fills in what is in view."""
-    from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
+    from bokeh.models import (
+        ColumnDataSource,
+        LinearColorMapper,
+        Quad,
+        Range1d,
+        Scatter,
+        Segment,
+        Text,
+    )
     from bokeh.transform import transform
 
     gpus = columns.problem.site.gpus
@@ -147,24 +155,38 @@ def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]
     fill = transform("adapter", mapper)
     box: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
     far = _far(made, columns, colours)
-    blocks = made.quad(
-        **box, source=views["batches"], fill_color=fill, line_color="white", line_width=0.5
+    # Glyphs are added as they are: the figure's own methods make three more of each, which
+    # nothing here uses, and take most of the time that a page takes to write.
+    blocks = made.add_glyph(
+        views["batches"], Quad(**box, fill_color=fill, line_color="white", line_width=0.5)
     )
-    members = made.quad(
-        **box, source=views["members"], fill_color=fill, line_color="white", line_width=0.7
+    members = made.add_glyph(
+        views["members"], Quad(**box, fill_color=fill, line_color="white", line_width=0.7)
     )
-    frames = made.quad(**box, source=views["batches"], fill_color=None, line_color=FAINT)
-    switches = made.quad(**box, source=views["switches"], **_hatched())
-    sudden = made.segment(
-        "x", "top", "x", "bottom", source=views["sudden"], line_color=INK, line_width=2
+    frames = made.add_glyph(views["batches"], Quad(**box, fill_color=None, line_color=FAINT))
+    switches = made.add_glyph(views["switches"], Quad(**box, **_hatched()))
+    sudden = made.add_glyph(
+        views["sudden"],
+        Segment(x0="x", y0="top", x1="x", y1="bottom", line_color=INK, line_width=2),
     )
-    made.text(
-        "x", "y", "text", source=views["labels"], text_color="colour", text_font_size="11px",
-        text_baseline="middle", x_offset=3,
-    )  # fmt: skip
-    waits: dict[str, Any] = {"source": views["wait"], "line_color": INK}
-    made.segment("left", "y", "right", "y", line_width=2, **waits)
-    made.scatter("left", "y", marker="circle", size=7, fill_color="white", line_width=2, **waits)
+    made.add_glyph(
+        views["labels"],
+        Text(
+            x="x",
+            y="y",
+            text="text",
+            text_color="colour",
+            text_font_size="11px",
+            text_baseline="middle",
+            x_offset=3,
+        ),
+    )
+    line: dict[str, Any] = {"line_color": INK, "line_width": 2}
+    made.add_glyph(views["wait"], Segment(x0="left", y0="y", x1="right", y1="y", **line))
+    made.add_glyph(
+        views["wait"],
+        Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line),
+    )
     _hover(made, [members], MEMBER_TOLD, members=views["members"], wait=views["wait"])
     _hover(made, [blocks], BATCH_TOLD)
     _hover(made, [switches, sudden], SWITCH_TOLD)
@@ -213,7 +235,7 @@ def _hatched() -> dict[str, Any]:
 
 def _far(made: Panel, columns: Columns, colours: Sequence[str]) -> list[Renderer]:
     """The shares of each bin of time, adapters in their colours and switches hatched."""
-    from bokeh.models import ColumnDataSource
+    from bokeh.models import ColumnDataSource, Quad
 
     site, blocks = columns.problem.site, blocks_of(columns)
     names = {SWITCHING: "switching", OTHERS: "other adapters"}
@@ -240,7 +262,11 @@ def _far(made: Panel, columns: Columns, colours: Sequence[str]) -> list[Renderer
                 ],
             }
         )
-        made_of.append(made.quad("left", "right", "top", "bottom", source=source, **looks))
+        made_of.append(
+            made.add_glyph(
+                source, Quad(left="left", right="right", top="top", bottom="bottom", **looks)
+            )
+        )
     return made_of
 
 
@@ -302,7 +328,8 @@ def line_panel(
         filled: Whether the area below the lines is filled.
         least: Least distance of two ticks of the levels.
     """
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Step, VAreaStep
 
     made = panel(title, seconds, 104)
     made.xaxis.visible = False
@@ -312,17 +339,28 @@ def line_panel(
         far = thinned(whole)
         source = ColumnDataSource({"x": far.x, "y": far.y})
         if filled:
-            made.varea_step("x", 0, "y", source=source, step_mode="after", fill_color=line.colour,
-                            fill_alpha=0.25)  # fmt: skip
+            made.add_glyph(
+                source,
+                VAreaStep(
+                    x="x",
+                    y1=value(0),
+                    y2="y",
+                    step_mode="after",
+                    fill_color=line.colour,
+                    fill_alpha=0.25,
+                ),
+            )
         drawn.append(
-            made.step(
-                "x",
-                "y",
-                source=source,
-                mode="after",
-                line_color=line.colour,
-                line_dash=line.dash,
-                line_width=1.5 if len(whole.x) < DENSE else 0.8,
+            made.add_glyph(
+                source,
+                Step(
+                    x="x",
+                    y="y",
+                    mode="after",
+                    line_color=line.colour,
+                    line_dash=line.dash,
+                    line_width=1.5 if len(whole.x) < DENSE else 0.8,
+                ),
                 name=line.name,
             )
         )
