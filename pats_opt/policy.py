@@ -100,7 +100,7 @@ class WakeAt(Struct, frozen=True):
 
 Action = Start | SwitchTo | WakeAt
 
-#: Answers an event: what idle GPUs do next. A GPU that no action names waits for the next event.
+#: Answers an event with what idle GPUs do next. One that no action names waits for the next event.
 #: A request that may be rejected is rejected by leaving it waiting to the end.
 Decide = Callable[[State], Iterable[Action]]
 

@@ -21,7 +21,7 @@ from pats_opt.solver import Solver
 
 ENTRY_POINTS = "pats_opt.solvers"
 
-#: Built-in solvers and policies: name -> "module:class", in the order they are listed to users.
+#: Built-in solvers and policies by name, as ``module:class``, in the order that users see.
 BUILT_IN: dict[str, str] = {
     "auto": "pats_solvers.auto:Auto",
     "exact": "pats_solvers.exact:Exact",

@@ -21,12 +21,12 @@ Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 class Stop(StrEnum):
     """Why a solver stopped."""
 
-    OPTIMAL = "optimal"  #: bound met loss: the schedule is proven optimal
+    OPTIMAL = "optimal"  #: bound met loss, so the schedule is proven optimal
     COMPLETE = "complete"  #: a heuristic or policy ran to its end; nothing is proven
     TIME_LIMIT = "time-limit"  #: the time limit was reached
     MEMORY_LIMIT = "memory-limit"  #: going on would not have fitted the memory
     INTERRUPTED = "interrupted"  #: the user stopped it
-    INFEASIBLE = "infeasible"  #: proven: no schedule exists
+    INFEASIBLE = "infeasible"  #: it is proven that no schedule exists
 
 
 class Point(StrEnum):

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 #: Loss and bound this close, relative to the loss, are one number.
 ROUNDING = 1e-12
 
-#: The phase before the clock starts: kernels are loaded, or compiled where this machine has none.
+#: The phase before the clock starts, in which kernels are loaded, or compiled for this machine.
 PREPARING = "preparing"
 
 #: Policies that make the schedule an exact solver starts from, where it uses one.

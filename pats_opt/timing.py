@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from pats_opt.instance import Instance, Overhead, SlotService
 
-#: Counts of members by step count, in rising order: ``((20, 3), (60, 1))`` is three at 20 steps.
+#: Counts of members by step count, rising (``((20, 3), (60, 1))`` is three at 20 steps, one at 60).
 Shape = tuple[tuple[int, int], ...]
 
 

@@ -68,7 +68,7 @@ class MemoryModel(Part, frozen=True, kw_only=True):
 
     @property
     def line(self) -> tuple[float, float]:
-        """Base and slope, GiB: as given, else the line over the first table."""
+        """Base and slope in GiB, as given, else those of the line over the first table."""
         if self.base_gib is not None and self.per_sample_gib is not None:
             return self.base_gib, self.per_sample_gib
         table = self.measured[0]

@@ -46,7 +46,7 @@ MOST_ACTIONS = 1_000_000
 #: Seconds between two looks at the time limit (more where one decision takes more).
 SECONDS_PER_LOOK = 0.02
 
-#: What a policy's code may raise that is its failure: ``sys.exit`` too, but Ctrl-C is the user's.
+#: What a policy's code may raise that is its failure, ``sys.exit`` included; Ctrl-C is the user's.
 FAILURES = (Exception, SystemExit, GeneratorExit)
 
 

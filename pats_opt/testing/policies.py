@@ -36,7 +36,7 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import SolverConformance
 from pats_opt.timing import to_ticks
 
-#: What a policy answered: each tick at which it was asked, with its actions.
+#: What a policy answered, each tick at which it was asked with its actions.
 Answers = list[tuple[int, tuple[Action, ...]]]
 
 

@@ -63,3 +63,9 @@ def test_the_reference_has_every_command(site: Path) -> None:
     for name in COMMANDS:
         assert f'id="pats-opt-{name}"' in page, name
     assert r"\b" not in page
+
+
+def test_the_reference_takes_no_sentence_for_a_type(site: Path) -> None:
+    """A colon in the docstring of a constant or a property would end its type."""
+    for page in (site / "html" / "docs" / "reference").glob("*.html"):
+        assert ">Type<" not in page.read_text(encoding="utf-8"), page.name
