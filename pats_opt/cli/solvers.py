@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from pats_opt.cli import common
+from pats_opt.cli import common, completing
 from pats_opt.cli.terminal import Fact, console, print_facts, styled
 
 #: What a kind of solver promises, in the order the kinds are listed.
@@ -19,20 +18,16 @@ KINDS = {
 }
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
-    from pats_opt import registry
-
-    return [CompletionItem(name) for name in registry.names() if name.startswith(incomplete)]
-
-
 @click.command("solvers")
-@click.argument("name", required=False, shell_complete=_complete)
+@click.argument("name", required=False, shell_complete=completing.specs)
 @common.json_option
 def command(name: str | None, as_json: bool) -> None:
     """List every solver and policy with what it can do.
 
     With NAME, tell all of one: how it works, its parameters, their defaults and ranges.
     """
+    from pats_opt import registry
+
     if name is not None:
         found = describe(name.partition(":")[0])
         if as_json:
@@ -40,7 +35,7 @@ def command(name: str | None, as_json: bool) -> None:
         else:
             _print_one(found)
         return
-    listed = [describe(each) for each in _names()]
+    listed = [describe(each) for each in registry.names()]
     if as_json:
         common.print_json(listed)
     else:
@@ -75,12 +70,6 @@ def describe(name: str) -> dict[str, Any]:
         },
         "params": registry.parameters(made()),
     }
-
-
-def _names() -> list[str]:
-    from pats_opt import registry
-
-    return registry.names()
 
 
 def _print_all(listed: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.checker import Replayed
@@ -126,7 +127,22 @@ class PriceLine(NamedTuple):
     keep: Steps | None
 
 
-@dataclass(frozen=True, slots=True)
+class Lost(NamedTuple):
+    """What one request loses, by term."""
+
+    job: Job
+    quality: float
+    latency: float
+    late: float
+    rejection: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.quality + self.latency + self.late + self.rejection
+
+
+@dataclass(frozen=True)
 class Columns:
     """Everything that is drawn of one schedule.
 
@@ -152,20 +168,23 @@ class Columns:
     prices: tuple[PriceLine, ...]
     rejected: tuple[Job, ...]
 
-
-class Lost(NamedTuple):
-    """What one request loses, by term."""
-
-    job: Job
-    quality: float
-    latency: float
-    late: float
-    rejection: float
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.quality + self.latency + self.late + self.rejection
+    @cached_property
+    def lost(self) -> tuple[Lost, ...]:
+        """What each request loses that is served or rejected, the largest loss first."""
+        site, members = self.problem.site, self.members
+        ticks = [round(done / site.tick_s) for done in members.done.tolist()]
+        served = [
+            Lost(
+                job,
+                job.options[option].quality_loss,
+                latency_loss(site, job, done),
+                late_loss(site, job, done),
+                0.0,
+            )
+            for job, option, done in zip(members.jobs, members.options, ticks, strict=True)
+        ]
+        given_up = [Lost(job, 0.0, 0.0, 0.0, job.reject_loss or 0.0) for job in self.rejected]
+        return tuple(sorted([*served, *given_up], key=lambda one: (-one.total, one.job.index)))
 
 
 def columns_of(
@@ -198,30 +217,6 @@ def columns_of(
         prices=() if schedule is None else tuple(_prices(problem, schedule)),
         rejected=() if schedule is None else tuple(_rejected(problem, schedule)),
     )
-
-
-def lost(columns: Columns) -> list[Lost]:
-    """What each request loses that is served or rejected, the largest loss first."""
-    site, members = columns.problem.site, columns.members
-    ticks = played_ticks(columns)
-    served = [
-        Lost(
-            job,
-            job.options[option].quality_loss,
-            latency_loss(site, job, done),
-            late_loss(site, job, done),
-            0.0,
-        )
-        for job, option, done in zip(members.jobs, members.options, ticks, strict=True)
-    ]
-    given_up = [Lost(job, 0.0, 0.0, 0.0, job.reject_loss or 0.0) for job in columns.rejected]
-    return sorted([*served, *given_up], key=lambda one: (-one.total, one.job.index))
-
-
-def played_ticks(columns: Columns) -> list[int]:
-    """The tick at which each member is complete."""
-    tick_s = columns.problem.site.tick_s
-    return [round(done / tick_s) for done in columns.members.done.tolist()]
 
 
 def _members(problem: Problem, batches: Sequence[Replayed], columns: Played) -> Members:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pats_opt.checker import Replayed
 from pats_opt.metrics import Metrics
 from pats_opt.plot import style
-from pats_opt.plot.columns import Columns, lost
+from pats_opt.plot.columns import Columns
 from pats_opt.plot.seen import Seen
 from pats_opt.wording import DASH, figure, number, percent, words
 
@@ -117,7 +117,7 @@ def compared(first: Seen, second: Seen) -> Compared:
 
 def _fates(columns: Columns) -> dict[int, Fate]:
     members = columns.members
-    loss = {one.job.index: one.total for one in lost(columns)}
+    loss = {one.job.index: one.total for one in columns.lost}
     mates: dict[int, set[int]] = {}
     for job, batch in zip(members.jobs, members.batch.tolist(), strict=True):
         mates.setdefault(batch, set()).add(job.index)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.plot import style
-from pats_opt.plot.columns import LANE, Columns, lost
+from pats_opt.plot.columns import LANE, Columns
 from pats_opt.plot.lines import DASHES, Line, memory_lines, price_lines
 from pats_opt.plot.panels import Panel, Side, lanes, line_panel, tooltip
 from pats_opt.plot.style import BASE_COLOURS
@@ -121,7 +121,7 @@ def _members(columns: Columns) -> dict[str, Any]:
 
     members, tick_s = columns.members, columns.problem.site.tick_s
     chosen = [job.options[o] for job, o in zip(members.jobs, members.options, strict=True)]
-    total = {one.job.index: one.total for one in lost(columns)}
+    total = {one.job.index: one.total for one in columns.lost}
     allowed = [np.nan if job.deadline is None else job.deadline * tick_s for job in members.jobs]
     prompts: dict[str, int] = {}  # each is in the page once
     requests = columns.problem.instance.requests

@@ -10,7 +10,6 @@ from pats_opt.loss import best_utility, gap
 from pats_opt.metrics import AdapterMetrics, Metrics, adapter_table
 from pats_opt.plot import comparison, style, summary
 from pats_opt.plot.assets import script, script_url
-from pats_opt.plot.columns import lost
 from pats_opt.plot.interactive import Shown, item
 from pats_opt.plot.lines import memory_lines
 from pats_opt.plot.page import environment
@@ -45,7 +44,7 @@ def schedule_page(seen: Seen, assets: str | None = None) -> str:
             ("gap", percent(gap(loss, schedule.bound))),
             ("utility", figure(best_utility(problem) - loss)),
         ],
-        losing=summary.losing(lost(columns), problem),
+        losing=summary.losing(columns.lost, problem),
         metrics=[(words(name), text) for name, text in _texts(seen.metrics)],
         adapters=[[text for _, text in _texts(a)] for a in by_requests[:MOST_ADAPTERS]],
         headings=[words(field) for field in AdapterMetrics.__struct_fields__],

@@ -16,7 +16,7 @@ from pats_opt.files import convert
 from pats_opt.instance import Instance
 from pats_opt.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.plot.coarse import OTHERS, SHOWN, SWITCHING, blocks_of, thinned, until
-from pats_opt.plot.columns import LANE, Columns, Steps, columns_of, lost
+from pats_opt.plot.columns import LANE, Columns, Steps, columns_of
 from pats_opt.problem import Problem
 from pats_opt.schedule import Schedule, SolverRef
 from pats_opt.solving import solve
@@ -83,7 +83,7 @@ def test_members_of_a_batch_do_not_overlap_and_the_longest_lies_lowest(raw: Json
 def test_losses_of_requests_and_switches_add_up(raw: Json) -> None:
     problem, schedule, _, columns = seen(raw)
     terms = check(problem, schedule).terms
-    whole = lost(columns)
+    whole = columns.lost
     assert sum(one.quality for one in whole) == pytest.approx(terms.quality)
     assert sum(one.latency for one in whole) == pytest.approx(terms.latency)
     assert sum(one.late for one in whole) == pytest.approx(terms.late)

@@ -13,6 +13,7 @@ from pats_opt.report.profiles import Profile, loss_profiles, time_profiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 #: Ratio to the best beyond which a profile is cut off.
@@ -26,11 +27,7 @@ def picture(table: Table, looks: Looks) -> Picture | None:
     found = loss_profiles(table)
     if not found:
         return None
-    drawn = style.figure(6.6, 3.6)
-    ax = drawn.add_subplot()
-    lines = profile(ax, found, looks)
-    legend_above(drawn, lines, [p.solver.spec for p in found])
-    ax.set_xlabel("loss above the best of these solvers, %")
+    drawn = _drawn(found, looks, "loss above the best of these solvers, %")
     description = "Share of instances by loss above the best, a line a solver"
     return Picture(
         title="Performance profile",
@@ -47,11 +44,7 @@ def times_picture(table: Table, looks: Looks) -> Picture | None:
     found = time_profiles(table)
     if not found:
         return None
-    drawn = style.figure(6.6, 3.2)
-    ax = drawn.add_subplot()
-    lines = profile(ax, found, looks)
-    legend_above(drawn, lines, [p.solver.spec for p in found])
-    ax.set_xlabel("seconds to the proof, above the fastest of these solvers, %")
+    drawn = _drawn(found, looks, "seconds to the proof, above the fastest of these solvers, %")
     description = "Share of instances by seconds to a proven optimum over the fastest's"
     return Picture(
         title="Time to a proven optimum",
@@ -60,6 +53,16 @@ def times_picture(table: Table, looks: Looks) -> Picture | None:
         f"{plural(found[0].instances)}; 0 is the fastest of the exact solvers. A line ends at the "
         "share that the solver proved within its time limit.",
     )
+
+
+def _drawn(found: Sequence[Profile], looks: Looks, xlabel: str) -> Figure:
+    """The profiles with their legend, as a figure."""
+    drawn = style.figure(6.6, 3.6)
+    ax = drawn.add_subplot()
+    lines = profile(ax, found, looks)
+    legend_above(drawn, lines, [p.solver.spec for p in found])
+    ax.set_xlabel(xlabel)
+    return drawn
 
 
 def profile(ax: Axes, profiles: Sequence[Profile], looks: Looks) -> list[Line2D]:
