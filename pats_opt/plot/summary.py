@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from pats_opt.checker import Verdict
 from pats_opt.loss import LossTerms, gap
 from pats_opt.metrics import Metrics
 from pats_opt.plot import style
@@ -106,9 +107,10 @@ def _terms(terms: LossTerms) -> Iterator[tuple[str, float]]:
 
 
 def in_words(
-    schedule: Schedule, columns: Columns, metrics: Metrics, terms: LossTerms
+    schedule: Schedule, columns: Columns, metrics: Metrics, verdict: Verdict
 ) -> Iterator[str]:
     """Sentences that tell what the picture shows."""
+    terms = verdict.terms
     problem, gpus = columns.problem, len(columns.problem.site.gpus)
     who = style.label(schedule.solver.name)
     if not metrics.served:
@@ -133,7 +135,7 @@ def in_words(
     if terms.total > 0:
         yield (
             f"The loss is {figure(terms.total)}, most of it {largest[0].name} "
-            f"({percent(largest[0].share)})" + _proof(schedule, terms)
+            f"({percent(largest[0].share)})" + _proof(schedule, verdict)
         )
 
 
@@ -168,11 +170,13 @@ def serving_shares(columns: Columns) -> Floats:
     return seconds / (columns.end or 1.0)
 
 
-def _proof(schedule: Schedule, terms: LossTerms) -> str:
-    """What is proven, as the end of a sentence."""
+def _proof(schedule: Schedule, verdict: Verdict) -> str:
+    """What is proven, as the end of a sentence; nothing is of a schedule that breaks rules."""
+    if not verdict.ok:
+        return "; the schedule is not valid."
     if schedule.status.point is Point.OPTIMAL:
         return "; it is proven optimal."
-    share = gap(terms.total, schedule.bound)
+    share = gap(verdict.loss, schedule.bound)
     return "." if share is None else f"; at most {percent(share)} of it could be saved."
 
 

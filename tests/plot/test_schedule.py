@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from pats_opt.checker import Replayed, examine
+from pats_opt.checker import Replayed, check, examine
 from pats_opt.cli import run
 from pats_opt.errors import InputError
 from pats_opt.files import convert, encode, parse_instance, write_instance, write_schedule
@@ -37,9 +38,9 @@ from pats_opt.plot.schedule_page import comparison_page, schedule_page
 from pats_opt.plot.seen import Seen
 from pats_opt.plot.summary import MOST_KEYS, colour_list, legend
 from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
+from pats_opt.schedule import Point, Schedule, SolverRef, Status, Stop
 from pats_opt.solving import solve
-from pats_opt.wording import figure
+from pats_opt.wording import DASH, figure
 from tests.support.markup import EVIL, marked
 from tests.support.zoo import (
     ZOO,
@@ -328,3 +329,21 @@ def test_a_schedule_in_words() -> None:
     assert "gpu-0 is busiest, serving 57 % of that time" in page  # 8 of 14 s
     assert "switching takes 14 % of GPU time, and 57 % is idle." in page  # 4 and 16 of 28 s
     assert "r1 waits longest, 9 s; the mean latency is 8.5 s." in page
+
+
+def test_nothing_is_proven_of_a_schedule_that_breaks_rules() -> None:
+    """Whatever its file says: neither an optimum nor a gap."""
+    _, problem, schedule, _ = planned(4)
+    claimed = msgspec.structs.replace(
+        schedule,
+        status=Status(stop=Stop.OPTIMAL, point=Point.OPTIMAL),
+        bound=check(problem, schedule).loss,
+    )
+    assert "it is proven optimal" in schedule_page(Seen.of(problem, claimed), ".")
+    lane = claimed.gpus[0]
+    early = msgspec.structs.replace(lane.batches[0], switch_start=0, start=0)
+    lanes = (msgspec.structs.replace(lane, batches=(early, *lane.batches[1:])), *claimed.gpus[1:])
+    page = schedule_page(Seen.of(problem, msgspec.structs.replace(claimed, gpus=lanes)), ".")
+    assert "proven optimal" not in page
+    assert "the schedule is not valid." in page
+    assert re.search(rf">gap</th>\s*<td>{DASH}</td>", page)
