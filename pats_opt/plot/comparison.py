@@ -188,7 +188,10 @@ def _did(replayed: Replayed) -> tuple[int, int, int, frozenset[int], frozenset[t
 
 
 def in_words(of: Compared, first: Seen, second: Seen) -> Iterator[str]:
-    """Sentences that tell what differs."""
+    """Sentences that tell what differs; first of all which of them breaks rules."""
+    for name, seen in zip(of.names, (first, second), strict=True):
+        if not seen.verdict.ok:
+            yield f"{name} is not valid: its loss is of what can be read of it."
     a, b = first.verdict.loss, second.verdict.loss
     if abs(b - a) < SAME:
         yield f"Both lose {figure(a)}."

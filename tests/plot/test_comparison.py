@@ -134,4 +134,6 @@ def test_an_invalid_one_of_two_is_named(files: Path, capsys: pytest.CaptureFixtu
     write_schedule(broken, files / "b.json")
     assert run(["show", "a.json", "b.json", "--instance", "i.json", "-o", "cmp.html"]) == 0
     assert "b.json: not valid" in capsys.readouterr().err
-    assert "B: other breaks rules" in (files / "cmp.html").read_text()
+    page = (files / "cmp.html").read_text()
+    assert "B: other breaks rules" in page
+    assert 'class="lead broken" id="chart-words">B: other is not valid: ' in page
