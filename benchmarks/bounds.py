@@ -97,7 +97,7 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
 
     from pats_opt.errors import InputError
     from pats_opt.generate import Recipe, generate
-    from pats_opt.solving import solve
+    from pats_opt.solving.solve import solve
 
     instance = generate(msgspec.convert(spec["recipe"], Recipe), seed=spec.get("seed", 0))
     began = time.monotonic()

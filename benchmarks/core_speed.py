@@ -33,8 +33,8 @@ def write_pair(requests: int, prompt: int, folder: Path) -> tuple[Path, Path]:
         prompt: Length of each prompt in characters, to make a file as large as wanted.
         folder: Where the two files go.
     """
-    from pats_opt.files import write_instance, write_schedule
-    from pats_opt.instance import (
+    from pats_opt.model.files import write_instance, write_schedule
+    from pats_opt.model.instance import (
         Adapter,
         Gpu,
         Instance,
@@ -44,9 +44,9 @@ def write_pair(requests: int, prompt: int, folder: Path) -> tuple[Path, Path]:
         StepTime,
         Switching,
     )
-    from pats_opt.plan import Plan, PlannedBatch, schedule_of
-    from pats_opt.problem import Problem
-    from pats_opt.schedule import SolverRef
+    from pats_opt.model.plan import Plan, PlannedBatch, schedule_of
+    from pats_opt.model.problem import Problem
+    from pats_opt.model.schedule import SolverRef
 
     rng = random.Random(0)  # noqa: S311 - reproducible, not secret
     gpus, size = 8, 4

@@ -47,10 +47,10 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
+    from pats_opt.core.solver import Run
     from pats_opt.generate import Recipe, generate
-    from pats_opt.problem import Problem
-    from pats_opt.solver import Run
-    from pats_opt.solving import solve, warm_start
+    from pats_opt.model.problem import Problem
+    from pats_opt.solving.solve import solve, warm_start
     from pats_solvers.milp import Milp
     from pats_solvers.milp.backends import backend
     from pats_solvers.milp.contract import Limits

@@ -29,11 +29,11 @@ from core_speed import machine
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pats_opt.core.policy import Action, Decide, Policy, State
     from pats_opt.generate import Recipe
-    from pats_opt.instance import Instance
-    from pats_opt.policy import Action, Decide, Policy, State
-    from pats_opt.problem import Problem, Site
-    from pats_opt.schedule import Stop
+    from pats_opt.model.instance import Instance
+    from pats_opt.model.problem import Problem, Site
+    from pats_opt.model.schedule import StopReason
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = 3
@@ -78,8 +78,8 @@ class Case:
 
 def cases() -> list[Case]:
     """Everything that is measured; every policy of the registry is among it."""
-    from pats_opt.registry import load, names
-    from pats_opt.solver import Kind
+    from pats_opt.core.registry import load, names
+    from pats_opt.core.solver import Kind
 
     online = [name for name in names() if load(name).kind is Kind.ONLINE]
     return [
@@ -174,18 +174,18 @@ class Timed:
 
         return timed
 
-    def enough(self) -> Stop | None:
+    def enough(self) -> StopReason | None:
         """Breaks off once enough decisions have been timed."""
-        from pats_opt.schedule import Stop
+        from pats_opt.model.schedule import StopReason
 
-        return Stop.TIME_LIMIT if len(self.spent) >= TIMED else None
+        return StopReason.TIME_LIMIT if len(self.spent) >= TIMED else None
 
 
 def measure(case: Case) -> dict[str, float]:
     """Simulate one case in this process and say what it took."""
-    from pats_opt.problem import Problem
-    from pats_opt.registry import make
-    from pats_opt.solver import Solver
+    from pats_opt.core.registry import make
+    from pats_opt.core.solver import Solver
+    from pats_opt.model.problem import Problem
 
     policy = make(case.policy)
     assert not isinstance(policy, Solver)

@@ -60,8 +60,8 @@ def measure(browser: Browser, requests: int, folder: Path) -> Measured:
     """Write, open and zoom the page of a simulated schedule."""
     from pats_opt.generate import Recipe, generate
     from pats_opt.generate.recipe import Popularity
-    from pats_opt.plot.pages import show
-    from pats_opt.solving import solve
+    from pats_opt.solving.solve import solve
+    from pats_opt.views.pages import show
 
     instance = generate(Recipe(requests=requests, popularity=Popularity(adapters=30)))
     schedule = solve(instance, "exhaustive").schedule

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pats_opt import Instance, Problem, Result, solve
-from pats_opt.files import write_bytes
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Popularity, Recipe
-from pats_opt.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
-from pats_opt.plot import schedule, style
-from pats_opt.plot.columns import columns_of
+from pats_opt.model.files import write_bytes
+from pats_opt.model.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
+from pats_opt.views import schedule, style
+from pats_opt.views.columns import columns_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pats_opt
-from pats_opt.files import write_bytes
-from pats_opt.registry import BUILT_IN, load
-from pats_opt.solver import ALL_FEATURES, Feature, Kind
+from pats_opt.core.registry import BUILT_IN, load
+from pats_opt.core.solver import ALL_FEATURES, Feature, Kind
+from pats_opt.model.files import write_bytes
 
 HERE = Path(__file__).parent
 EXPERIMENTS = HERE.parent / "experiments"

@@ -21,8 +21,8 @@ from msgspec.structs import asdict, replace
 
 import pats_opt
 from pats_opt.errors import PatsError
-from pats_opt.files import read_bytes, write_bytes
 from pats_opt.generate.suites import instances, suites
+from pats_opt.model.files import read_bytes, write_bytes
 
 TABLE = Path(__file__).parents[1] / "instances" / "best_known.csv"
 

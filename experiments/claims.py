@@ -13,8 +13,8 @@ import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pats_opt.files import write_bytes
 from pats_opt.generate import profile as profiles
+from pats_opt.model.files import write_bytes
 
 HERE = Path(__file__).parent
 RESULTS = {"generated suites": "generated", "slices of the production trace": "trace"}

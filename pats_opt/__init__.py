@@ -20,9 +20,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pats_opt.budget import solve_within
-    from pats_opt.budget_result import BudgetResult
-    from pats_opt.checker import Verdict, Violation, check
     from pats_opt.errors import (
         CapabilityError,
         InfeasibleError,
@@ -31,33 +28,36 @@ if TYPE_CHECKING:
         PatsError,
         SolverError,
     )
-    from pats_opt.files import read_instance, read_schedule, write_instance, write_schedule
-    from pats_opt.instance import Instance
-    from pats_opt.problem import Problem
-    from pats_opt.schedule import Schedule
-    from pats_opt.solving import Result, solve
+    from pats_opt.model.checker import Verdict, Violation, check
+    from pats_opt.model.files import read_instance, read_schedule, write_instance, write_schedule
+    from pats_opt.model.instance import Instance
+    from pats_opt.model.problem import Problem
+    from pats_opt.model.schedule import Schedule
+    from pats_opt.solving.budget import solve_within
+    from pats_opt.solving.budget_result import BudgetResult
+    from pats_opt.solving.solve import Result, solve
 
 _HOMES = {
-    "BudgetResult": "budget_result",
+    "BudgetResult": "solving.budget_result",
     "CapabilityError": "errors",
     "InfeasibleError": "errors",
     "InputError": "errors",
-    "Instance": "instance",
+    "Instance": "model.instance",
     "NoScheduleError": "errors",
     "PatsError": "errors",
-    "Problem": "problem",
-    "Result": "solving",
-    "Schedule": "schedule",
+    "Problem": "model.problem",
+    "Result": "solving.solve",
+    "Schedule": "model.schedule",
     "SolverError": "errors",
-    "Verdict": "checker",
-    "Violation": "checker",
-    "check": "checker",
-    "read_instance": "files",
-    "read_schedule": "files",
-    "solve": "solving",
-    "solve_within": "budget",
-    "write_instance": "files",
-    "write_schedule": "files",
+    "Verdict": "model.checker",
+    "Violation": "model.checker",
+    "check": "model.checker",
+    "read_instance": "model.files",
+    "read_schedule": "model.files",
+    "solve": "solving.solve",
+    "solve_within": "solving.budget",
+    "write_instance": "model.files",
+    "write_schedule": "model.files",
 }
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Every error a user can meet, each with the exit status PROBLEM.md section 8 gives it.
 
 - PatsError, 1: the base; only a bug leaves it bare
-    - InputError, 2: bad usage or bad input, with file, place and mend in one line
+    - InputError, 2: bad usage or bad input, with file, place and hint in one line
         - CapabilityError, 2: a solver was asked for what it cannot do
     - InfeasibleError, 3: proven, no schedule exists
     - NoScheduleError, 4: stopped (time, memory, interrupt, horizon) without a schedule
@@ -25,21 +25,21 @@ class InputError(PatsError):
         problem: What is wrong.
         file: The file it is in, where there is one.
         place: The place in the file, such as ``requests[3].weight`` or ``line 7``.
-        mend: What to do about it.
+        hint: What to do about it.
     """
 
     exit_code = 2
 
     def __init__(
-        self, problem: str, *, file: str | None = None, place: str | None = None, mend: str = ""
+        self, problem: str, *, file: str | None = None, place: str | None = None, hint: str = ""
     ) -> None:
-        self.problem, self.file, self.place, self.mend = problem, file, place, mend
+        self.problem, self.file, self.place, self.hint = problem, file, place, hint
         where = "".join(f"{part}: " for part in (file, place) if part)
-        super().__init__(one_line(f"{where}{problem}" + (f"; {mend}" if mend else "")))
+        super().__init__(one_line(f"{where}{problem}" + (f"; {hint}" if hint else "")))
 
     def in_file(self, file: str) -> InputError:
         """The same error with the file's name, for readers that learn it later."""
-        return type(self)(self.problem, file=file, place=self.place, mend=self.mend)
+        return type(self)(self.problem, file=file, place=self.place, hint=self.hint)
 
 
 class CapabilityError(InputError):

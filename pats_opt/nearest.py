@@ -1,4 +1,4 @@
-"""Names near a misspelt one, for the mend of a one-line error."""
+"""Names near a misspelt one, for the hint of a one-line error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def choose(name: str, known: Iterable[str]) -> str:
-    """The mend of a name that is not there: ``choose one of: ...``."""
+    """The hint of a name that is not there: ``choose one of: ...``."""
     return f"choose one of: {nearest(name, known)}"
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
-from pats_opt.plot.style import label
+from pats_opt.errors import one_line
 
 #: What stands where there is no figure.
 DASH = "\N{EN DASH}"
+
+
+def label(text: str, longest: int = 28) -> str:
+    """Text from a file as a short label: one line, printable, and cut in the middle."""
+    shown = one_line(text)
+    if len(shown) <= longest:
+        return shown
+    head = (longest - 1) * 2 // 3
+    return f"{shown[:head]}…{shown[head + 1 - longest :]}"
 
 
 def percent(share: float | None) -> str:
@@ -50,3 +59,14 @@ def words(name: str) -> str:
         if name.endswith(suffix):
             return name.removesuffix(suffix).replace("_", " ").replace("vram", "VRAM") + unit
     return name.replace("_", " ")
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun: ``1 batch``, ``3 batches``.
+
+    Args:
+        count: How many.
+        noun: The noun in the singular.
+        plural: Its plural; by default with an ``s``.
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

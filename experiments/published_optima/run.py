@@ -29,11 +29,11 @@ import click
 import pats_opt
 from pats_opt import exporters
 from pats_opt.errors import InfeasibleError, InputError
-from pats_opt.files import write_bytes
 from pats_opt.importers.bin_packing import bin_packing_instance, read_bin_packing
 from pats_opt.importers.csplib058 import import_csplib058
 from pats_opt.importers.tsplib import import_tsplib
-from pats_opt.problem import Problem
+from pats_opt.model.files import write_bytes
+from pats_opt.model.problem import Problem
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from experiments.questions import (
 )
 from experiments.questions.reading import EXPERIMENTS
 from experiments.questions.words import Answer
-from pats_opt.files import write_bytes
+from pats_opt.model.files import write_bytes
 
 
 class Question(Protocol):

@@ -7,7 +7,8 @@ from typing import Any
 
 from experiments.questions.statistics import Interval
 from experiments.questions.words import Picture
-from pats_opt.plot import style
+from pats_opt.views import style
+from pats_opt.wording import label
 
 MARKERS = "osD^vP*X<>hd"
 
@@ -82,7 +83,7 @@ def dots(
                 ax.set_title(title)
                 ax.set_xlabel(x)
                 ax.grid(True, axis="x")
-            axes[0].set_yticks(range(len(labels)), [style.label(text, 40) for text in labels])
+            axes[0].set_yticks(range(len(labels)), [label(text, 40) for text in labels])
             axes[0].set_ylim(len(labels) - 0.5, -0.5)
             if len(names) > 1:
                 _legend(drawn, shown, names)
@@ -128,7 +129,7 @@ def _legend(drawn: Any, shown: Mapping[str, Any], names: Sequence[str]) -> None:
         [shown[n] for n in names], ["·"] * len(names), loc="outside upper left", ncols=4
     )
     for text, name in zip(made.get_texts(), names, strict=True):
-        text.set_text(style.label(name))
+        text.set_text(label(name))
 
 
 def _no_ticks() -> Any:

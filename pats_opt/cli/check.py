@@ -10,7 +10,7 @@ from pats_opt.cli import common
 from pats_opt.cli.terminal import Fact, print_facts, shares, styled
 
 if TYPE_CHECKING:
-    from pats_opt.checker import Verdict
+    from pats_opt.model.checker import Verdict
 
 
 @click.command("check")
@@ -25,9 +25,9 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
     """
     import msgspec
 
-    from pats_opt.checker import check
     from pats_opt.errors import InputError
-    from pats_opt.files import read_instance, read_schedule
+    from pats_opt.model.checker import check
+    from pats_opt.model.files import read_instance, read_schedule
 
     document, claimed = read_instance(instance), read_schedule(schedule)
     try:

@@ -107,8 +107,8 @@ def profiles(ctx: click.Context, option: click.Parameter, incomplete: str) -> It
 
 def _fields(name: str) -> tuple[Any, ...]:
     """The parameters of a solver or policy; none of one that is not there or cannot be imported."""
-    from pats_opt import registry
     from pats_opt.cli.describing import fields
+    from pats_opt.core import registry
     from pats_opt.errors import InputError
 
     try:
@@ -119,7 +119,7 @@ def _fields(name: str) -> tuple[Any, ...]:
 
 def _names(option: click.Parameter) -> Iterator[str]:
     """Every solver and policy; for an option that is named after policies, only those."""
-    from pats_opt import registry
+    from pats_opt.core import registry
 
     for name in registry.names():
         home = registry.BUILT_IN.get(name, "")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import inspect as types
 
-from pats_opt.registry import word
+from pats_opt.core.registry import word
 
 
 class Parameter(NamedTuple):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pats_opt.execute.options import Options
     from pats_opt.execute.run import Outcome
     from pats_opt.execute.worker import Saved
-    from pats_opt.problem import Problem
-    from pats_opt.schedule import Schedule
+    from pats_opt.model.problem import Problem
+    from pats_opt.model.schedule import Schedule
 
 
 @click.command("execute")
@@ -95,8 +95,8 @@ def command(
     """
     from pats_opt.execute.engine import require
     from pats_opt.execute.run import execute
-    from pats_opt.files import read_instance, read_schedule
-    from pats_opt.problem import Problem
+    from pats_opt.model.files import read_instance, read_schedule
+    from pats_opt.model.problem import Problem
 
     if (instance is None) == (policy is None):
         raise click.UsageError(
@@ -180,7 +180,7 @@ def _live(
     from pats_opt.cli.simulate import named_policy
     from pats_opt.execute.policy_driver import PolicyDriver
     from pats_opt.execute.run import earlier
-    from pats_opt.solving import solve
+    from pats_opt.solving.solve import solve
 
     policy = named_policy(spec, params)
     driver = PolicyDriver(problem, policy, seed, None if resumed is None else earlier(resumed))
@@ -292,7 +292,7 @@ class _Bar:
         self._done(saved)
 
     def _told(self, saved: Saved) -> str:
-        from pats_opt.plot.style import label
+        from pats_opt.wording import label
 
         self._failed += saved.member.error is not None
         last = label(saved.member.id)

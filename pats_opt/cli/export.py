@@ -23,7 +23,7 @@ def command(format: str, schedule: str, instance: str, output: str | None, as_js
     """Export a schedule."""
     from pats_opt.errors import InputError
     from pats_opt.exporters import checked, export
-    from pats_opt.files import read_instance, read_schedule, write_bytes
+    from pats_opt.model.files import read_instance, read_schedule, write_bytes
 
     document, claimed = read_instance(instance), read_schedule(schedule)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
-from pats_opt.instance import LARGEST
+from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
     from pats_opt.report.config import Config
@@ -154,8 +154,8 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
 
 def _told() -> Callable[[Record], str]:
     """What the bar says after each run."""
-    from pats_opt.plot.style import label
     from pats_opt.report.runs import FAILURES
+    from pats_opt.wording import label
 
     failed = 0
 
@@ -170,7 +170,7 @@ def _told() -> Callable[[Record], str]:
 
 def _drawn(name: str) -> str:
     """What the bar says after each picture."""
-    from pats_opt.plot.style import label
+    from pats_opt.wording import label
 
     return f"drawn {label(name, 60)}"
 

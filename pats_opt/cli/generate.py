@@ -46,10 +46,10 @@ def command(
         _list()
         return
     if output is None:
-        raise InputError("nowhere to write to", mend="add -o FILE, or -o FOLDER with --suite")
+        raise InputError("nowhere to write to", hint="add -o FILE, or -o FOLDER with --suite")
     if suite is None:
-        from pats_opt.files import write_instance
         from pats_opt.generate import generate
+        from pats_opt.model.files import write_instance
 
         instance = generate(recipe_from(config, options), seed, name=name)
         write_instance(instance, output)
@@ -63,7 +63,7 @@ def command(
         and ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        raise InputError(f"{given[0]} has no effect on a suite", mend="leave it out")
+        raise InputError(f"{given[0]} has no effect on a suite", hint="leave it out")
     from pats_opt.generate.suites import write_suite
 
     for path in write_suite(suite, output):

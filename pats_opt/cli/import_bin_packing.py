@@ -26,8 +26,8 @@ def command(file: str, output: str, problem: str | None, bins: int | None) -> No
     \b
       pats-opt import bin-packing binpack1.txt --problem u120_00 -o u120_00.json
     """  # noqa: D301
-    from pats_opt.files import write_instance
     from pats_opt.importers.bin_packing import import_bin_packing
+    from pats_opt.model.files import write_instance
 
     instance = import_bin_packing(file, problem=problem, bins=bins)
     write_instance(instance, output)

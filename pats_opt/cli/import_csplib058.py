@@ -18,8 +18,8 @@ def command(file: str, output: str) -> None:
     \b
       pats-opt import csplib058 pigment15a.psp -o pigment15a.json
     """  # noqa: D301
-    from pats_opt.files import write_instance
     from pats_opt.importers.csplib058 import import_csplib058
+    from pats_opt.model.files import write_instance
 
     instance = import_csplib058(file)
     write_instance(instance, output)

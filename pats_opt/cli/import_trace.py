@@ -120,8 +120,8 @@ def command(
       pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \\
           --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
     """  # noqa: D301
-    from pats_opt.files import convert, write_instance
     from pats_opt.importers.trace import Mapping, import_trace
+    from pats_opt.model.files import convert, write_instance
 
     columns = {
         key.removeprefix("column__"): value

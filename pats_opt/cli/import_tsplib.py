@@ -25,8 +25,8 @@ def command(file: str, output: str, closed: bool, start: int | None) -> None:
     \b
       pats-opt import tsplib gr17.tsp -o gr17.json
     """  # noqa: D301
-    from pats_opt.files import write_instance
     from pats_opt.importers.tsplib import import_tsplib
+    from pats_opt.model.files import write_instance
 
     instance = import_tsplib(file, closed=closed, start=start)
     write_instance(instance, output)

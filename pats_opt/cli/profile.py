@@ -199,7 +199,7 @@ def command(
         _refit(refit_table, converged, output, as_json)
         return
     if output is None:
-        raise InputError("nowhere to write to", mend="add -o PROFILE.toml, or -o FOLDER")
+        raise InputError("nowhere to write to", hint="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import open_engine
     from pats_opt.profiling.run import run
     from pats_opt.profiling.wording import document, lines
@@ -234,7 +234,7 @@ def _job(output: str, chosen: dict[str, Any]) -> Job:
 
     if chosen["rank"] is not None and chosen["adapters"] is not None:
         raise InputError(
-            "--rank is for random adapters", mend="leave out one of --adapters, --rank"
+            "--rank is for random adapters", hint="leave out one of --adapters, --rank"
         )
     named, model = Path(output), chosen["model"]
     path = named if named.suffix == ".toml" and not named.is_dir() else named / "profile.toml"
@@ -289,10 +289,10 @@ def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
     prompts, metrics, weights = chosen["prompts"], chosen["metrics"], chosen["lpips_weights"]
     if not chosen["quality"]:
         if prompts is not None or metrics:
-            raise InputError("--prompts and --metric need --quality", mend="add it")
+            raise InputError("--prompts and --metric need --quality", hint="add it")
         return plan
     if prompts is None:
-        raise InputError("--quality needs prompts", mend="add --prompts FILE")
+        raise InputError("--quality needs prompts", hint="add --prompts FILE")
     if (model := chosen["model"]) in BUILT_IN:
         told = f"{model} has random weights: its quality says nothing of a real model"
         click.echo(told, err=True)
@@ -310,7 +310,7 @@ def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
 
 def _refit(table: str, converged: float, output: str | None, as_json: bool) -> None:
     """Fit the quality model to a table, tell how well, and write it."""
-    from pats_opt.files import write_bytes
+    from pats_opt.model.files import write_bytes
     from pats_opt.profiling.refit import as_recipe, refit
     from pats_opt.profiling.wording import fit_document, fit_lines
 

@@ -227,4 +227,4 @@ def recipe_from(
     except InputError as error:
         place = error.place or ""
         flag = next((f for field, f in flags.items() if place.startswith(field)), place)
-        raise InputError(error.problem, place=flag, mend=error.mend) from None
+        raise InputError(error.problem, place=flag, hint=error.hint) from None

@@ -13,6 +13,6 @@ def command(kind: Literal["instance", "schedule"]) -> None:
     """Print the JSON Schema of instances (the default) or schedules."""
     import json
 
-    from pats_opt.schema import json_schema
+    from pats_opt.model.schema import json_schema
 
     click.echo(json.dumps(json_schema(kind), indent=2))

@@ -11,7 +11,7 @@ import click
 from pats_opt.cli import common
 
 if TYPE_CHECKING:
-    from pats_opt.checker import Verdict
+    from pats_opt.model.checker import Verdict
 
 
 @click.command("show")
@@ -36,10 +36,10 @@ def command(
     A schedule is checked first. One that breaks rules is drawn as far as it can be read, with what
     is wrong written on the page and a warning on standard error.
     """
-    from pats_opt.files import read_instance, read_schedule
-    from pats_opt.plot.pages import suffix_of, write
-    from pats_opt.plot.seen import Seen
-    from pats_opt.problem import Problem
+    from pats_opt.model.files import read_instance, read_schedule
+    from pats_opt.model.problem import Problem
+    from pats_opt.views.pages import suffix_of, write
+    from pats_opt.views.seen import Seen
 
     if not 1 <= len(schedules) <= 2:
         raise click.UsageError(f"name one schedule, or two to compare, not {len(schedules)}")

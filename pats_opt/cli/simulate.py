@@ -13,9 +13,9 @@ from pats_opt.cli.terminal import PLAIN_WIDTH, Fact, Watch, console, print_facts
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pats_opt.metrics import AdapterMetrics
-    from pats_opt.policy import Policy
-    from pats_opt.solving import Result
+    from pats_opt.core.policy import Policy
+    from pats_opt.solving.solve import Result
+    from pats_opt.tables import AdapterMetrics
 
 #: How many figures the loss and its terms are told with.
 DIGITS = 6
@@ -74,10 +74,10 @@ def command(
     """
     import msgspec
 
-    from pats_opt.files import read_instance, write_schedule
-    from pats_opt.metrics import adapter_table, queue_series
-    from pats_opt.problem import Problem
-    from pats_opt.solving import require_schedule, solve
+    from pats_opt.model.files import read_instance, write_schedule
+    from pats_opt.model.problem import Problem
+    from pats_opt.solving.solve import require_schedule, solve
+    from pats_opt.tables import adapter_table, queue_series
 
     chosen = named_policy(policy, params)
     problem = Problem(read_instance(instance))
@@ -103,23 +103,22 @@ def named_policy(spec: str, params: dict[str, str]) -> Policy:
     Raises:
         InputError: an unknown name or parameter, or a solver that is no policy.
     """
-    from pats_opt import registry
+    from pats_opt.core import registry
+    from pats_opt.core.solver import Solver
     from pats_opt.errors import InputError
-    from pats_opt.solver import Solver
 
     made = registry.make(spec, **params)
     if not isinstance(made, Solver):
         return made
     raise InputError(
         f"{made.name!r} is no online policy ({made.kind})",
-        mend="choose an online one from 'pats-opt solvers', or use 'solve'",
+        hint="choose an online one from 'pats-opt solvers', or use 'solve'",
     )
 
 
 def _groups(result: Result) -> Iterator[Group]:
     """The result for people, in groups of lines: what it is about, and the figures."""
-    from pats_opt.plot.style import label
-    from pats_opt.wording import figure, number, percent
+    from pats_opt.wording import figure, label, number, percent
 
     made, terms, done = result.metrics, result.terms, result.details
     assert made is not None

@@ -61,12 +61,12 @@ def command(
     Ctrl-C or the time limit return the best schedule and bound found so far. With a latency budget
     the instance's own latency price is only where the search for the right one begins.
     """
-    from pats_opt import registry
-    from pats_opt.budget import solve_within
-    from pats_opt.budget_result import BudgetResult, require_met
+    from pats_opt.core import registry
     from pats_opt.errors import InfeasibleError
-    from pats_opt.files import read_instance, refuse_unwritable, write_schedule
-    from pats_opt.solving import require_schedule, solve
+    from pats_opt.model.files import read_instance, refuse_unwritable, write_schedule
+    from pats_opt.solving.budget import solve_within
+    from pats_opt.solving.budget_result import BudgetResult, require_met
+    from pats_opt.solving.solve import require_schedule, solve
 
     if measure is not None and budget_s is None:
         raise click.UsageError(

@@ -26,7 +26,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     With NAME, tell all of one: how it works, its parameters, their defaults and ranges.
     """
-    from pats_opt import registry
+    from pats_opt.core import registry
 
     if name is not None:
         found = describe(name.partition(":")[0])
@@ -50,8 +50,8 @@ def describe(name: str) -> dict[str, Any]:
     """
     import inspect
 
-    from pats_opt import registry
-    from pats_opt.solver import Feature, Kind
+    from pats_opt.core import registry
+    from pats_opt.core.solver import Feature, Kind
 
     made = registry.load(name)
     can = made.capabilities
@@ -134,8 +134,8 @@ def _summary(entry: dict[str, Any]) -> str:
 
 def _print_one(entry: dict[str, Any]) -> None:
     """All of one: what it is, what it can do, its parameters."""
-    from pats_opt import registry
     from pats_opt.cli.describing import about, paragraphs, parameters
+    from pats_opt.core import registry
 
     made, can = registry.load(entry["name"]), entry["capabilities"]
     first, rest = about(made)

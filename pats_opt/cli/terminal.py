@@ -202,7 +202,7 @@ class Watch:
 
     def phase(self, who: str, share: float | None) -> None:
         """Take who is at work, and how much of it is done."""
-        from pats_opt.solving import PREPARING
+        from pats_opt.solving.solve import PREPARING
 
         ready = who != PREPARING
         if ready and not self._ready:
@@ -215,7 +215,7 @@ class Watch:
         from rich.table import Table
         from rich.text import Text
 
-        from pats_opt.plot.style import label
+        from pats_opt.wording import label
 
         now = time.monotonic()
         spent = now - self._began
@@ -250,7 +250,7 @@ class Watch:
         """The second line."""
         from rich.text import Text
 
-        from pats_opt.loss import gap
+        from pats_opt.model.loss import gap
         from pats_opt.wording import number
 
         line = Text("  ", no_wrap=True, overflow="ellipsis")

@@ -111,7 +111,7 @@ def command(
     from pats_opt.errors import InputError
 
     if importlib.util.find_spec("optuna") is None:
-        raise InputError("'tune' needs the package optuna", mend="pip install 'pats-opt[tune]'")
+        raise InputError("'tune' needs the package optuna", hint="pip install 'pats-opt[tune]'")
     from pats_opt.tuning import pages
     from pats_opt.tuning.plan import Config
     from pats_opt.tuning.tune import prepare, resumed, tune

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pats_opt.errors import InputError
-from pats_opt.files import parse_json, read_bytes
+from pats_opt.model.files import parse_json, read_bytes
 
 #: The mapping's file in a folder of adapters.
 MAPPING = "adapters.json"
@@ -25,7 +25,7 @@ def find_adapters(folder: str | Path, ids: Iterable[str]) -> dict[str, str]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError("there is no such folder", file=str(root), mend="check --adapters")
+        raise InputError("there is no such folder", file=str(root), hint="check --adapters")
     mapping = _mapping(root)
     found = {}
     for name in ids:
@@ -35,7 +35,7 @@ def find_adapters(folder: str | Path, ids: Iterable[str]) -> dict[str, str]:
                 raise InputError(
                     f"adapter {name!r} is mapped to {mapping[name]!r}, which is not there",
                     file=str(root / MAPPING),
-                    mend="correct the path, which is relative to the folder",
+                    hint="correct the path, which is relative to the folder",
                 )
             found[name] = str(path)
         elif _is_plain(name) and (path := root / f"{name}.safetensors").is_file():
@@ -56,7 +56,7 @@ def _mapping(root: Path) -> dict[str, str]:
     raise InputError(
         "this is no mapping of adapter ids to files",
         file=str(path),
-        mend='write it as {"adapter id": "file.safetensors"}',
+        hint='write it as {"adapter id": "file.safetensors"}',
     )
 
 

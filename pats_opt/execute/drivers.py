@@ -11,7 +11,7 @@ from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Member, Shape
-from pats_opt.schedule import SolverRef
+from pats_opt.model.schedule import SolverRef
 
 
 class Outset(Struct, frozen=True, kw_only=True):

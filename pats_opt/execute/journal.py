@@ -19,7 +19,7 @@ from msgspec import Struct
 from pats_opt.errors import InputError
 from pats_opt.execute.output import lock, open_to_append, sync_folder, write_all
 from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Seconds, Span
-from pats_opt.files import read_bytes
+from pats_opt.model.files import read_bytes
 
 
 class Head(Struct, frozen=True, kw_only=True, tag="run"):
@@ -127,7 +127,7 @@ def read(path: Path) -> Journal:
         InputError: It cannot be read, or a line before the last is no journal's.
     """
     if path.is_symlink():
-        raise InputError("this is a symbolic link", file=str(path), mend="name another folder")
+        raise InputError("this is a symbolic link", file=str(path), hint="name another folder")
     data = read_bytes(path)
     size = data.rfind(b"\n") + 1
     lines: list[Line] = []
@@ -143,10 +143,10 @@ def read(path: Path) -> Journal:
                 f"this is no line of a journal ({error})",
                 file=str(path),
                 place=f"line {number}",
-                mend="run again into another folder",
+                hint="run again into another folder",
             ) from None
     if head is None:
-        raise InputError("this journal is empty", file=str(path), mend="name another folder")
+        raise InputError("this journal is empty", file=str(path), hint="name another folder")
     return Journal(head, tuple(lines), size)
 
 

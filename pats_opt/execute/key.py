@@ -9,7 +9,7 @@ from pathlib import Path
 from pats_opt.errors import InputError
 from pats_opt.execute.journal import Journal
 from pats_opt.execute.options import Options
-from pats_opt.instance import Instance, digest
+from pats_opt.model.instance import Instance, digest
 
 #: What a part of the key is called in a message.
 _NAMES = {"load_from": "--load-from", "memory": "--memory", "adapters": "adapter files"}
@@ -70,7 +70,7 @@ def refuse_other(key: Mapping[str, str], journals: Iterable[Journal | None], fol
             raise InputError(
                 f"this folder holds another run ({'; '.join(told)})",
                 file=str(folder),
-                mend="give the options it was begun with, or name another folder",
+                hint="give the options it was begun with, or name another folder",
             )
 
 

@@ -12,7 +12,7 @@ from pats_opt.execute.adapters import find_adapters, make_adapters
 from pats_opt.execute.orders import bare, refuse_missing
 from pats_opt.execute.record import Pace, Tier
 from pats_opt.execute.workers import CrewKind
-from pats_opt.instance import Instance
+from pats_opt.model.instance import Instance
 
 #: Models with random weights, for which adapters are made up.
 BUILT_IN = ("tiny", "sdxl-random")
@@ -70,7 +70,7 @@ def devices(named: str, gpus: int, crew: CrewKind) -> tuple[str, ...]:
         return tuple("cuda:0" if crew is CrewKind.RAY else f"cuda:{i}" for i in range(gpus))
     listed = [part.strip() for part in named.split(",") if part.strip()]
     if not listed:
-        raise InputError(f"--device {named!r} names no device", mend="write cpu, cuda or cuda:1")
+        raise InputError(f"--device {named!r} names no device", hint="write cpu, cuda or cuda:1")
     return tuple(listed[i % len(listed)] for i in range(gpus))
 
 

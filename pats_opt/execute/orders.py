@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Pace
 from pats_opt.execute.work import Member, Order, Shape
-from pats_opt.instance import Instance
-from pats_opt.problem import Problem
-from pats_opt.schedule import GpuPlan, Schedule
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import GpuPlan, Schedule
 
 #: Widths and heights are whole multiples of this, at least ``SMALLEST``.
 GRAIN, SMALLEST = 8, 64
@@ -181,7 +181,7 @@ def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str 
         raise InputError(
             f"adapter {missing[0]!r} has no file{count}",
             file=folder,
-            mend=f"add {missing[0]}.safetensors to the folder, or map it in adapters.json there"
+            hint=f"add {missing[0]}.safetensors to the folder, or map it in adapters.json there"
             if folder
             else "name the folder of LoRA files with --adapters",
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from pats_opt.errors import InputError
-from pats_opt.files import write_bytes
+from pats_opt.model.files import write_bytes
 
 IMAGES, JOURNAL, ADAPTERS, LATENTS = "images", "journal", "adapters", "latents"
 EXECUTION, TRACE, REPORT = "execution.json", "trace.json", "report.html"
@@ -194,7 +194,7 @@ def lock(file: IO[bytes] | int, path: Path, patience_s: float = 0.0) -> None:
             raise InputError(
                 "another run is using this folder",
                 file=str(path),
-                mend="wait for it, or name another",
+                hint="wait for it, or name another",
             ) from None
         except OSError:
             return  # a file system without locks
@@ -209,5 +209,5 @@ def _plainly(path: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"cannot be used for the output ({reason})", file=str(path), mend="name another folder"
+            f"cannot be used for the output ({reason})", file=str(path), hint="name another folder"
         ) from None

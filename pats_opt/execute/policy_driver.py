@@ -23,18 +23,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pats_opt.core.policy import GpuState, Policy, State
+from pats_opt.core.registry import parameters
 from pats_opt.execute.drivers import Outset
 from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order, Shape
 from pats_opt.execute.worker import Idle
-from pats_opt.policy import GpuState, Policy, State
-from pats_opt.problem import Adapters, Job, Problem, ids
-from pats_opt.registry import parameters
-from pats_opt.schedule import SolverRef
+from pats_opt.model.problem import Adapters, Job, Problem, ids
+from pats_opt.model.schedule import SolverRef
 from pats_opt.simulate.engine import PolicyRun, Simulation
-from pats_opt.solving import prepare, runnable
+from pats_opt.solving.solve import prepare, runnable
 
 #: Seconds to wait where nothing but a worker can bring the next event.
 LONG_S = 3600.0

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pats_opt.instance import Document, Id
-from pats_opt.schedule import InstanceRef, SolverRef
+from pats_opt.model.instance import Document, Id
+from pats_opt.model.schedule import InstanceRef, SolverRef
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 

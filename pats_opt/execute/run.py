@@ -24,10 +24,10 @@ from pats_opt.execute.trace import trace
 from pats_opt.execute.work import Settings
 from pats_opt.execute.worker import Job, OpenEngine, Saved, open_sdxl, reason
 from pats_opt.execute.workers import start_crew
-from pats_opt.files import convert, encode, parse_json, read_bytes
-from pats_opt.instance import digest
-from pats_opt.problem import Problem
-from pats_opt.schedule import InstanceRef
+from pats_opt.model.files import convert, encode, parse_json, read_bytes
+from pats_opt.model.instance import digest
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import InstanceRef
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def execute(
     if len(options.devices) != len(problem.site.gpus):
         raise InputError(
             f"{len(options.devices)} devices are named for {len(problem.site.gpus)} GPUs",
-            mend="name one for each GPU of the instance",
+            hint="name one for each GPU of the instance",
         )
     if Output.in_use(folder) and not Output.is_mine(folder):
         raise _not_empty(folder)
@@ -99,13 +99,13 @@ def _refuse_begun(output: Output, resume: bool) -> None:
         raise InputError(
             "a run was begun in this folder",
             file=str(output.path),
-            mend="add --resume to go on with it, or name another folder",
+            hint="add --resume to go on with it, or name another folder",
         )
 
 
 def _not_empty(folder: str | Path) -> InputError:
     return InputError(
-        "this folder is not empty", file=str(folder), mend="name a new or an empty one"
+        "this folder is not empty", file=str(folder), hint="name a new or an empty one"
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from pats_opt.checker import check
 from pats_opt.errors import InputError
 from pats_opt.execute.drivers import Outset
 from pats_opt.execute.orders import Script, Translator, scripts, shapes
 from pats_opt.execute.record import GpuRun, Pace
 from pats_opt.execute.supervisor import Supervisor
-from pats_opt.instance import digest
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Schedule, SolverRef
+from pats_opt.model.checker import check
+from pats_opt.model.instance import digest
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef
 
 
 class ScheduleDriver:
@@ -46,7 +46,7 @@ class ScheduleDriver:
     @staticmethod
     def _refuse_invalid(problem: Problem, schedule: Schedule) -> None:
         verdict = check(problem, schedule)
-        if schedule.status.point is Point.NONE:
+        if schedule.status.point is SolutionStatus.NONE:
             raise InputError("there is no schedule in this file", place="status.point")
         if not verdict.ok:
             first = verdict.violations[0]
@@ -54,7 +54,7 @@ class ScheduleDriver:
             raise InputError(
                 f"this schedule breaks rule {first.rule}: {first.message}{more}",
                 place=first.place,
-                mend="'pats-opt check' lists all that is wrong",
+                hint="'pats-opt check' lists all that is wrong",
             )
 
     def set_up(

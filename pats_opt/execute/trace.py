@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, Pace, Phase, Span
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 
 Event = dict[str, Any]
 

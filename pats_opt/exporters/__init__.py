@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from pats_opt.checker import check
 from pats_opt.errors import InputError
-from pats_opt.instance import Instance
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Schedule
+from pats_opt.model.checker import check
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolutionStatus
 
 #: Format -> ("module:function" of its exporter, one-line help), in the order they are listed.
 FORMATS: dict[str, tuple[str, str]] = {
@@ -47,15 +47,15 @@ def checked(instance: Instance, schedule: Schedule) -> Problem:
         InputError: It has not, or it holds no schedule.
     """
     problem = Problem(instance)
-    if schedule.status.point is Point.NONE:
-        raise InputError("there is no schedule in it", place="status.point", mend="solve again")
+    if schedule.status.point is SolutionStatus.NONE:
+        raise InputError("there is no schedule in it", place="status.point", hint="solve again")
     verdict = check(problem, schedule)
     if not verdict.ok:
         first = verdict.violations[0]
         raise InputError(
             f"the schedule breaks rule {first.rule}: {first.message}",
             place=first.place,
-            mend="'pats-opt check' lists all violations",
+            hint="'pats-opt check' lists all violations",
         )
     return problem
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pats_opt.exporters import Exported
 from pats_opt.importers.bin_packing import FORMAT, Source
 from pats_opt.importers.slots import source_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
 
 
 def export(problem: Problem, schedule: Schedule) -> Exported:

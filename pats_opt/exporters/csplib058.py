@@ -7,8 +7,8 @@ import itertools
 from pats_opt.exporters import Exported
 from pats_opt.importers.csplib058 import FORMAT, Source
 from pats_opt.importers.slots import source_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
 
 #: What stands in a plan where nothing is made.
 IDLE = 0

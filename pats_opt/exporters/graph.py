@@ -6,8 +6,8 @@ from collections import Counter
 
 from pats_opt.errors import InputError
 from pats_opt.exporters import Exported
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
 
 #: Name of the node for "nothing resident".
 NOTHING = "(nothing)"
@@ -29,7 +29,7 @@ def export(problem: Problem, schedule: Schedule) -> Exported:
         raise InputError(
             "switches between sets of adapters make no graph of adapters",
             place="switching.max_resident",
-            mend="export instances with max_resident 1",
+            hint="export instances with max_resident 1",
         )
     asked = Counter(job.adapter for job in problem.jobs)
     graph: nx.DiGraph[str] = nx.DiGraph(name=problem.instance.name)

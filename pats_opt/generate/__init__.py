@@ -5,7 +5,7 @@ from __future__ import annotations
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import Row, assemble
 from pats_opt.generate.recipe import Recipe
-from pats_opt.instance import Adapter, Instance
+from pats_opt.model.instance import Adapter, Instance
 
 __all__ = ["Recipe", "generate"]
 

@@ -15,7 +15,7 @@ from pats_opt.generate import draw
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
 from pats_opt.generate.recipe import Images, Recipe, Size
-from pats_opt.instance import (
+from pats_opt.model.instance import (
     Adapter,
     Gpu,
     Instance,
@@ -27,8 +27,8 @@ from pats_opt.instance import (
     Transition,
     validate,
 )
-from pats_opt.problem import Problem
-from pats_opt.timing import to_ticks
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import to_ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def assemble(
     for job, reason in problem.unservable():
         raise InputError(
             f"request {job.id!r} cannot be served: {reason}",
-            mend="use smaller images, fewer images a request, or GPUs with more memory",
+            hint="use smaller images, fewer images a request, or GPUs with more memory",
         )
     if recipe.terms.horizon_slack is not None:
         horizon = _serial_end(problem, recipe.terms.horizon_slack)

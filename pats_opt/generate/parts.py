@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from msgspec import Meta, Struct
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath, convert, read_bytes
+from pats_opt.model.files import StrPath, convert, read_bytes
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
@@ -61,17 +61,17 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(
-            "this is not UTF-8 text", place=f"byte {error.start}", mend="save it as UTF-8 TOML"
+            "this is not UTF-8 text", place=f"byte {error.start}", hint="save it as UTF-8 TOML"
         ) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"this is not TOML ({error})", mend="correct the syntax there") from None
+        raise InputError(f"this is not TOML ({error})", hint="correct the syntax there") from None
 
 
 def part_of(document: Any, kind: type[P], file: str | None = None) -> P:
     """A parsed document as a component.
 
     Raises:
-        InputError: with file, place and mend.
+        InputError: with file, place and hint.
     """
     try:
         return convert(document, kind)

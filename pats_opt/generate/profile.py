@@ -18,10 +18,10 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
-from pats_opt.files import read_bytes
 from pats_opt.generate.parts import NotNegative, Part, Positive, Share, parse_toml, part_of
 from pats_opt.generate.recipe import Service
-from pats_opt.instance import Overhead, StepTime
+from pats_opt.model.files import read_bytes
+from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.nearest import choose
 
 #: Resolution whose memory figures the model is anchored to where no table says otherwise.
@@ -178,7 +178,7 @@ class Profile(Part, frozen=True, kw_only=True, dict=True):
         if found is None:
             raise InputError(
                 f"profile {self.name!r} has no tier {tier!r}",
-                mend=choose(tier or self.load.tier, self.load.tiers),
+                hint=choose(tier or self.load.tier, self.load.tiers),
             )
         return found
 
@@ -243,7 +243,7 @@ def load(name: str) -> Profile:
     else:
         raise InputError(
             f"there is no profile {name!r}",
-            mend=f"{choose(name, names())}; or name a profile's TOML file",
+            hint=f"{choose(name, names())}; or name a profile's TOML file",
         )
     try:
         document = parse_toml(data)

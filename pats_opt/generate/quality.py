@@ -12,8 +12,8 @@ from typing import Annotated, Protocol
 from msgspec import Meta
 
 from pats_opt.errors import InputError
-from pats_opt.files import read_bytes
 from pats_opt.generate.parts import Part, Positive, Share
+from pats_opt.model.files import read_bytes
 
 #: Words for complexity in a table, in place of a number.
 LEVELS = {"simple": 0.0, "medium": 0.5, "complex": 1.0}
@@ -90,12 +90,12 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
     """Read a quality table; rows of the same steps and complexity are averaged.
 
     Raises:
-        InputError: naming the file, the line and the mend.
+        InputError: naming the file, the line and the hint.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError("this is not UTF-8 text", file=path, mend="save it as UTF-8 CSV") from None
+        raise InputError("this is not UTF-8 text", file=path, hint="save it as UTF-8 CSV") from None
     rows = csv.DictReader(io.StringIO(text))
     columns = [name.strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = columns
@@ -104,7 +104,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
         raise InputError(
             "a quality table needs the columns 'steps' and 'quality' (or 'lpips')",
             file=path,
-            mend=f"rename them; it has: {', '.join(columns) or 'none'}",
+            hint=f"rename them; it has: {', '.join(columns) or 'none'}",
         )
     level = next((name for name in COMPLEXITY_COLUMNS if name in columns), None)
     cells: dict[float, dict[int, list[float]]] = {}
@@ -121,11 +121,11 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
                 f"this row is not steps, complexity and quality ({error})",
                 file=path,
                 place=f"line {rows.line_num}",
-                mend="steps at least 1, the others from 0 to 1",
+                hint="steps at least 1, the others from 0 to 1",
             ) from None
         cells.setdefault(complexity, {}).setdefault(steps, []).append(quality)
     if not cells:
-        raise InputError("this table has no rows", file=path, mend="add some")
+        raise InputError("this table has no rows", file=path, hint="add some")
     curves = []
     for complexity, found in sorted(cells.items()):
         best, points = 0.0, []

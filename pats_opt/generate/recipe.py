@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from pats_opt.generate.parts import Mix, NotNegative, Part, Positive, Share
 from pats_opt.generate.quality import Quality
-from pats_opt.instance import Overhead, StepTime
+from pats_opt.model.instance import Overhead, StepTime
 
 Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 

@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Meta, field
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath, write_instance
 from pats_opt.generate import generate
 from pats_opt.generate.parts import Part, parse_toml, part_of, read_toml
 from pats_opt.generate.recipe import Recipe
-from pats_opt.instance import Instance
+from pats_opt.model.files import StrPath, write_instance
+from pats_opt.model.instance import Instance
 from pats_opt.nearest import choose
 
 #: How the name of a file that holds a suite ends.
@@ -64,7 +64,7 @@ def suite(name: str) -> Suite:
     if name.endswith(SUFFIX):
         return part_of(read_toml(name), Suite, name)
     if name not in suites():
-        raise InputError(f"there is no suite {name!r}", mend=choose(name, suites()))
+        raise InputError(f"there is no suite {name!r}", hint=choose(name, suites()))
     return suites()[name]
 
 

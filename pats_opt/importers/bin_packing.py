@@ -18,10 +18,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath
 from pats_opt.importers.slots import MOST_REQUESTS, slot_instance, slot_request
 from pats_opt.importers.text import Words, read_lines
-from pats_opt.instance import Instance, quanta
+from pats_opt.model.files import StrPath
+from pats_opt.model.instance import Instance, quanta
 
 FORMAT = "bin-packing"
 
@@ -122,7 +122,7 @@ def _sizes(
 ) -> BinPacking:
     if count > MOST_REQUESTS:
         raise InputError(
-            f"{count} items are more than {MOST_REQUESTS}", file=words.file, mend="import fewer"
+            f"{count} items are more than {MOST_REQUESTS}", file=words.file, hint="import fewer"
         )
     sizes = tuple(
         words.number(f"size that fits capacity {capacity:g}", 0, capacity) for _ in range(count)
@@ -149,5 +149,5 @@ def _chosen(found: list[BinPacking], file: str, name: str | None) -> BinPacking:
         if name is None
         else f"it holds no problem {name!r}",
         file=file,
-        mend=f"choose one with --problem: {names}",
+        hint=f"choose one with --problem: {names}",
     )

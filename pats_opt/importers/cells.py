@@ -53,7 +53,7 @@ class Cells:
                     f"{cell!r} is no number from {low:g} to {high:g}",
                     file=self._file,
                     place=f"row {self._table[ROW][i]}, column {column!r}",
-                    mend="correct it, or leave the cell empty",
+                    hint="correct it, or leave the cell empty",
                 )
             values.append(value)
         return values

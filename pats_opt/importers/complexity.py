@@ -48,15 +48,15 @@ def load_estimator(spec: str) -> Estimator:
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"there is no estimator {spec!r} ({error})",
-            mend="write it as module:function, with the module on PYTHONPATH",
+            hint="write it as module:function, with the module on PYTHONPATH",
         ) from None
     if not callable(found):
-        raise InputError(f"{spec!r} is no function", mend="name a function from prompt to 0..1")
+        raise InputError(f"{spec!r} is no function", hint="name a function from prompt to 0..1")
 
     def checked(prompt: str) -> float:
         value = found(prompt)
         if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InputError(f"estimator {spec!r} gave {value!r}", mend="it must give 0 to 1")
+            raise InputError(f"estimator {spec!r} gave {value!r}", hint="it must give 0 to 1")
         return float(value)
 
     return checked

@@ -15,10 +15,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath
 from pats_opt.importers.slots import MOST_REQUESTS, slot_instance, slot_request
 from pats_opt.importers.text import Words, read_lines
-from pats_opt.instance import Instance, Transition
+from pats_opt.model.files import StrPath
+from pats_opt.model.instance import Instance, Transition
 
 FORMAT = "csplib058"
 
@@ -70,7 +70,7 @@ def read_csplib058(path: StrPath) -> LotSizing:
     units = sum(map(sum, demand))
     if units > MOST_REQUESTS:
         raise InputError(
-            f"{units} units are more than {MOST_REQUESTS}", file=words.file, mend="import fewer"
+            f"{units} units are more than {MOST_REQUESTS}", file=words.file, hint="import fewer"
         )
     stocking = words.number("stocking cost")
     changeover = tuple(

@@ -10,7 +10,7 @@ from pats_opt.generate import adapters as drawn_adapters
 from pats_opt.generate import draw
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.recipe import Recipe
-from pats_opt.instance import Adapter, Transition
+from pats_opt.model.instance import Adapter, Transition
 
 #: What a family is; :class:`pats_opt.importers.trace.Mapping` explains them.
 Family = Literal["set", "base+set", "first", "column"]
@@ -77,12 +77,12 @@ def family_adapters(
     if base_s is None:
         raise InputError(
             f"profile {device.name!r} has no base_model_s, the time to load a base model",
-            mend="use one that has (--profile production), or --family set",
+            hint="use one that has (--profile production), or --family set",
         )
     if has_bases and recipe.switching.max_resident != 1:
         raise InputError(
             "with family base+set only one can be resident: each brings its own base model",
-            mend="set --max-resident 1, or use --family set",
+            hint="set --max-resident 1, or use --family set",
         )
     adapters = [
         Adapter(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pats_opt.errors import InputError, one_line
-from pats_opt.files import StrPath
 from pats_opt.generate.parts import Part
+from pats_opt.model.files import StrPath
 from pats_opt.nearest import nearest
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def plain_errors(file: StrPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError("no such file", file=str(file), mend="check the path") from None
+        raise InputError("no such file", file=str(file), hint="check the path") from None
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
         text = str(error).strip().splitlines()
         reason = one_line(text[0]) if text else type(error).__name__
         raise InputError(
             f"cannot be read as a log ({reason})",
             file=str(file),
-            mend="check the file, or name its format with --as",
+            hint="check the file, or name its format with --as",
         ) from None
 
 
@@ -105,7 +105,7 @@ def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat,
         raise InputError(
             "the name does not tell the format",
             file=str(path),
-            mend="add --as csv, tsv, jsonl or parquet",
+            hint="add --as csv, tsv, jsonl or parquet",
         )
     return kind, zipped
 
@@ -120,11 +120,11 @@ def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
 
     file = Path(path)
     if file.is_dir():
-        raise InputError("this is a folder", file=str(path), mend="name a file in it")
+        raise InputError("this is a folder", file=str(path), hint="name a file in it")
     kind, zipped = format_of(path, given)
     with plain_errors(path):
         if file.stat().st_size == 0:
-            raise InputError("this file is empty", file=str(path), mend="name a log with rows")
+            raise InputError("this file is empty", file=str(path), hint="name a log with rows")
         if kind == "parquet":
             source = io.BytesIO(gzip.decompress(file.read_bytes())) if zipped else file
             table = pl.scan_parquet(source, glob=False)
@@ -150,7 +150,7 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
             raise InputError(
                 f"there is no column {name!r} ({option})",
                 file=str(file),
-                mend=f"choose one of: {nearest(name, there, cutoff=0.5)}",
+                hint=f"choose one of: {nearest(name, there, cutoff=0.5)}",
             )
 
 
@@ -189,7 +189,7 @@ def select(
             f"{stamp!r} is no time",
             file=str(file),
             place=f"row {row}, column {time!r}",
-            mend="correct it, filter it out with --where, or set --time-format",
+            hint="correct it, filter it out with --where, or set --time-format",
         )
     chosen = kept
     if window.since is not None:
@@ -210,7 +210,7 @@ def select(
             raise InputError(
                 "no request is in the window",
                 file=str(file),
-                mend=f"the log has times {first} to {last}"
+                hint=f"the log has times {first} to {last}"
                 if n
                 else "the filters leave no row of the log",
             )
@@ -233,7 +233,7 @@ def _condition(text: str, table: pl.LazyFrame, file: StrPath) -> pl.Expr:
 
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"--where {text!r}", mend="write it as column=value or column!=value")
+        raise InputError(f"--where {text!r}", hint="write it as column=value or column!=value")
     differs = name.endswith("!")
     name = name.removesuffix("!").strip()
     require_columns(table, {"--where": name}, file)
@@ -249,7 +249,7 @@ def _resolved(table: pl.LazyFrame, time: str, kind: Any, given: str, file: StrPa
         raise InputError(
             f"there is no time format {given!r}",
             place="--time-format",
-            mend=f"choose auto, iso, {', '.join(UNITS)}, or a pattern such as %d.%m.%Y %H:%M:%S",
+            hint=f"choose auto, iso, {', '.join(UNITS)}, or a pattern such as %d.%m.%Y %H:%M:%S",
         )
     if given != "auto" or kind != pl.String:
         return "s" if given == "auto" else given
@@ -312,5 +312,5 @@ def _moment(text: str, kind: Any, seconds: Any, option: str) -> float:
         seconds = time_expression("iso", pl.String())
     found = pl.DataFrame({STAMP: [text]}).select(seconds(STAMP)).item()
     if found is None:
-        raise InputError(f"{text!r} is no time", place=option, mend="write it as the log does")
+        raise InputError(f"{text!r} is no time", place=option, hint="write it as the log does")
     return float(found)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.instance import (
+from pats_opt.model.instance import (
     Adapter,
     Gpu,
     Instance,
@@ -20,7 +20,7 @@ from pats_opt.instance import (
     Transition,
     validate,
 )
-from pats_opt.parsing import convert
+from pats_opt.model.parsing import convert
 
 S = TypeVar("S", bound=Struct)
 
@@ -113,10 +113,10 @@ def source_of(instance: Instance, kind: type[S]) -> S:
         raise InputError(
             f"the instance was not imported from {wanted!r}",
             place=f"extra.{SOURCE}.format",
-            mend=f"import one with 'pats-opt import {wanted}', or choose another format",
+            hint=f"import one with 'pats-opt import {wanted}', or choose another format",
         )
     try:
         return convert(noted, kind)
     except InputError as error:
         place = ".".join(filter(None, ("extra", SOURCE, error.place)))
-        raise InputError(error.problem, place=place, mend="import the instance again") from None
+        raise InputError(error.problem, place=place, hint="import the instance again") from None

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath, read_bytes
-from pats_opt.instance import LARGEST
+from pats_opt.model.files import StrPath, read_bytes
+from pats_opt.model.instance import LARGEST
 
 
 class Word(NamedTuple):
@@ -25,7 +25,7 @@ def read_lines(path: StrPath) -> list[str]:
     """
     text = read_bytes(path).decode("utf-8", "replace").removeprefix("\ufeff")
     if not text.strip():
-        raise InputError("the file is empty", file=str(path), mend="name a file with an instance")
+        raise InputError("the file is empty", file=str(path), hint="name a file with an instance")
     return text.splitlines()
 
 
@@ -64,7 +64,7 @@ class Words:
                 f"the file ends where {what} should be",
                 file=self.file,
                 place=f"line {self._last}",
-                mend="add what is missing",
+                hint="add what is missing",
             )
         self._at += 1
         return self._words[self._at - 1]
@@ -97,7 +97,7 @@ class Words:
             f"{word.text[:40]!r} is no {what}",
             file=self.file,
             place=f"line {word.line}",
-            mend=f"write {wanted}",
+            hint=f"write {wanted}",
         )
 
     def end(self, what: str) -> None:
@@ -108,5 +108,5 @@ class Words:
                 f"{self.left} words follow {what}, the first one is {word.text[:40]!r}",
                 file=self.file,
                 place=f"line {word.line}",
-                mend="remove them, or correct the counts before them",
+                hint="remove them, or correct the counts before them",
             )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import Row, assemble
 from pats_opt.generate.parts import Part, Positive
@@ -25,7 +24,8 @@ from pats_opt.importers.log import (
     scan,
     select,
 )
-from pats_opt.instance import Instance
+from pats_opt.model.files import StrPath
+from pats_opt.model.instance import Instance
 
 
 class Columns(Part, frozen=True, kw_only=True):
@@ -134,9 +134,9 @@ def import_trace(
     device = profile.of(recipe.service)
     columns = mapping.columns
     if columns.adapter is None and mapping.lora_only:
-        raise InputError("--lora-only needs a column of adapters", mend="add --adapter COLUMN")
+        raise InputError("--lora-only needs a column of adapters", hint="add --adapter COLUMN")
     if mapping.family == "base+set" and columns.base_model is None:
-        raise InputError("family base+set needs a base model", mend="add --base-model COLUMN")
+        raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
     table = scan(path, mapping.format)
     require_columns(table, columns.named(), path)
     if mapping.lora_only:

@@ -16,10 +16,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath
 from pats_opt.importers.slots import slot_instance, slot_request
 from pats_opt.importers.tsplib_file import Tsp, read_tsplib
-from pats_opt.instance import Instance, Transition
+from pats_opt.model.files import StrPath
+from pats_opt.model.instance import Instance, Transition
 
 FORMAT = "tsplib"
 
@@ -48,7 +48,7 @@ def import_tsplib(path: StrPath, *, closed: bool = True, start: int | None = Non
         raise InputError(
             f"there is no node {start}",
             file=str(path),
-            mend=f"nodes are numbered {min(tsp.nodes)} to {max(tsp.nodes)}",
+            hint=f"nodes are numbered {min(tsp.nodes)} to {max(tsp.nodes)}",
         )
     return tsp_instance(tsp, closed=closed, start=start)
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.files import StrPath
 from pats_opt.importers.text import Words, read_lines
+from pats_opt.model.files import StrPath
 
 #: Nodes beyond which a file is refused: the instance lists every pair of them.
 MOST_NODES = 1500
@@ -59,7 +59,7 @@ def read_tsplib(path: StrPath) -> Tsp:
     """A file of TYPE TSP or ATSP.
 
     Raises:
-        InputError: naming file, place and mend.
+        InputError: naming file, place and hint.
     """
     return _Reader(path).tsp()
 
@@ -181,8 +181,8 @@ class _Reader:
                     f"{text[:40]!r} is no keyword", f"line {number}", "write 'KEYWORD: value'"
                 )
 
-    def _error(self, problem: str, place: str | None, mend: str) -> InputError:
-        return InputError(problem, file=str(self.path), place=place, mend=mend)
+    def _error(self, problem: str, place: str | None, hint: str) -> InputError:
+        return InputError(problem, file=str(self.path), place=place, hint=hint)
 
     def _entry(self, keyword: str, known: Sequence[str]) -> str:
         """A specification's value, which must be one of these."""

@@ -64,28 +64,28 @@ def choose(names: Sequence[str], pixels: int, weights: str | None = None) -> lis
 
     Raises:
         InputError: A metric is unknown, or lacks its package, its weights or pixels; naming the
-            mend.
+            hint.
     """
     if weights is not None and (reason := METRICS["lpips"].missing(weights)) is not None:
-        raise InputError(reason, place="--lpips-weights", mend="name AlexNet's .pth file")
+        raise InputError(reason, place="--lpips-weights", hint="name AlexNet's .pth file")
     chosen = list(dict.fromkeys(names)) or _best(available(pixels, weights))
     if not chosen:
         raise InputError(
             f"there is no metric for images of {pixels} pixels",
-            mend="install one: pip install stlpips-pytorch, or torchmetrics, or flip-evaluator",
+            hint="install one: pip install stlpips-pytorch, or torchmetrics, or flip-evaluator",
         )
     for name in chosen:
         kind = METRICS.get(name)
         if kind is None:
             raise InputError(
-                f"there is no metric {name!r}", mend=f"choose one of: {', '.join(METRICS)}"
+                f"there is no metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}"
             )
         if (reason := kind.missing(weights)) is not None:
-            raise InputError(reason, place=name, mend="install it, or choose another --metric")
+            raise InputError(reason, place=name, hint="install it, or choose another --metric")
         if pixels < kind.smallest:
             raise InputError(
                 f"{name} needs images of {kind.smallest} pixels or more, not {pixels}",
-                mend="make larger images, or choose another --metric",
+                hint="make larger images, or choose another --metric",
             )
     return chosen
 

@@ -75,7 +75,7 @@ class Lpips(_Deep):
             ]
         except KeyError as error:
             raise InputError(
-                f"this file has no {error}", file=str(backbone), mend="name torchvision's AlexNet"
+                f"this file has no {error}", file=str(backbone), hint="name torchvision's AlexNet"
             ) from None
 
     @staticmethod
@@ -154,13 +154,13 @@ def _read(path: Path) -> Weights:
 
     name = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # torch's way to name a digest
     if name and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(name[1]):
-        raise InputError("this file is damaged", file=str(path), mend="get it again")
+        raise InputError("this file is damaged", file=str(path), hint="get it again")
     try:
         found: Weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
         raise InputError(
-            f"these weights cannot be read ({reason})", file=str(path), mend="get the file again"
+            f"these weights cannot be read ({reason})", file=str(path), hint="get the file again"
         ) from None
     return found
 

@@ -39,7 +39,7 @@ def adapters_of(
         if model not in BUILT_IN:
             raise InputError(
                 f"there are no adapters for {model!r}",
-                mend="name a folder of at least two LoRA files with --adapters",
+                hint="name a folder of at least two LoRA files with --adapters",
             )
         return make_adapters(model, [f"profile-{i}" for i in range(MOST)], scratch, rank)
     names = sorted(file.stem for file in Path(folder).glob("*.safetensors"))
@@ -48,7 +48,7 @@ def adapters_of(
         raise InputError(
             f"{len(found)} adapters are too few to switch between",
             file=folder,
-            mend="put at least two .safetensors files there",
+            hint="put at least two .safetensors files there",
         )
     return found
 
@@ -75,7 +75,7 @@ def _rank(path: str) -> int:
         return int(max(shape[0] for shape in shapes))
     except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError) as error:
         raise InputError(
-            f"this is no LoRA in safetensors ({error})", file=path, mend="name another folder"
+            f"this is no LoRA in safetensors ({error})", file=path, hint="name another folder"
         ) from None
 
 

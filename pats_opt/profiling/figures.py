@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, round_up
-from pats_opt.instance import Overhead, StepTime
+from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.profiling.plan import WARM_STEPS
 from pats_opt.profiling.record import Batch, Raw, Switch
 

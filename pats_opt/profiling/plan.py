@@ -80,7 +80,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             raise InputError(
                 f"{self.steps} steps leave nothing to measure",
                 place="--steps",
-                mend=f"the first {WARM_STEPS} are not counted; take {WARM_STEPS + 1} or more",
+                hint=f"the first {WARM_STEPS} are not counted; take {WARM_STEPS + 1} or more",
             )
 
     @property

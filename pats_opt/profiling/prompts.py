@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pats_opt.errors import InputError
-from pats_opt.files import read_bytes
 from pats_opt.generate.quality import COMPLEXITY_COLUMNS, LEVELS
 from pats_opt.importers.complexity import Estimator, estimate
+from pats_opt.model.files import read_bytes
 from pats_opt.profiling.plan import Prompt
 
 #: Column names read as the prompt, in order of preference.
@@ -29,12 +29,12 @@ def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ..
         estimator: Gives the complexity where the file does not.
 
     Raises:
-        InputError: naming the file, the line and the mend.
+        InputError: naming the file, the line and the hint.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError("this is not UTF-8 text", file=path, mend="save it as UTF-8") from None
+        raise InputError("this is not UTF-8 text", file=path, hint="save it as UTF-8") from None
     ending = Path(path).suffix.lower()
     if ending in _SEPARATORS:
         rows = _table(text, _SEPARATORS[ending], path)
@@ -51,12 +51,12 @@ def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ..
                 "there is no prompt",
                 file=path,
                 place=f"line {line}",
-                mend=f"name the column one of {', '.join(PROMPT_COLUMNS)}",
+                hint=f"name the column one of {', '.join(PROMPT_COLUMNS)}",
             )
         if prompt.strip():
             found.append(Prompt(prompt.strip(), _complexity(known, prompt, estimator, path, line)))
     if not found:
-        raise InputError("this file has no prompts", file=path, mend="add some")
+        raise InputError("this file has no prompts", file=path, hint="add some")
     return tuple(found)
 
 
@@ -70,7 +70,7 @@ def _table(text: str, separator: str, path: str) -> Iterator[tuple[int, dict[str
             f"this is no table ({error})",
             file=path,
             place=f"line {rows.line_num}",
-            mend="correct it there",
+            hint="correct it there",
         ) from None
 
 
@@ -86,7 +86,7 @@ def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     "this is no JSON object",
                     file=path,
                     place=f"line {i}",
-                    mend='write each line as {"prompt": "..."}',
+                    hint='write each line as {"prompt": "..."}',
                 )
             yield i, row
 
@@ -109,6 +109,6 @@ def _complexity(
             f"{given!r} is no complexity",
             file=path,
             place=f"line {line}",
-            mend=f"write 0 to 1, or one of {', '.join(LEVELS)}",
+            hint=f"write 0 to 1, or one of {', '.join(LEVELS)}",
         )
     return value

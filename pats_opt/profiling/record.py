@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from pats_opt.execute.record import Seconds
-from pats_opt.instance import Document
+from pats_opt.model.instance import Document
 
 #: Where an adapter was before a batch used it: in a slot already, or in one of the engine's tiers.
 Place = Literal["resident", "host", "disk"]
@@ -165,7 +165,7 @@ def read_raw(data: bytes) -> Raw:
     Raises:
         InputError: saying what is wrong with it.
     """
-    from pats_opt.files import convert, parse_json
+    from pats_opt.model.files import convert, parse_json
 
     return convert(parse_json(data), Raw)
 

@@ -89,7 +89,7 @@ def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> Fi
         raise InputError(
             "there are too few step counts to fit to",
             file=name,
-            mend="measure at least two below the full one",
+            hint="measure at least two below the full one",
         )
     steps, levels, measured = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     one_level = len(set(levels)) == 1

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.execute.work import Settings
-from pats_opt.files import refuse_unwritable, write_bytes
 from pats_opt.generate.profile import Profile
+from pats_opt.model.files import refuse_unwritable, write_bytes
 from pats_opt.perceptual import METRICS
 from pats_opt.profiling import tables
 from pats_opt.profiling.adapters import adapters_of, describe

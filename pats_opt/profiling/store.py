@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from pats_opt.errors import InputError
-from pats_opt.files import encode, read_bytes, write_bytes
-from pats_opt.instance import Document
+from pats_opt.model.files import encode, read_bytes, write_bytes
+from pats_opt.model.instance import Document
 from pats_opt.profiling.record import Asked, Found, Part, Raw, read_raw, with_parts
 
 
@@ -53,7 +53,7 @@ class Store:
                     f"it was measured with something else ({was} is now {is_now})",
                     file=str(self.path),
                     place=f"{name}.{field}",
-                    mend="name another -o, or remove it to measure anew",
+                    hint="name another -o, or remove it to measure anew",
                 )
 
     def opened(self, found: Found) -> None:

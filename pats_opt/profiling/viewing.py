@@ -11,7 +11,7 @@ from pats_opt.errors import one_line
 from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase
 from pats_opt.execute.work import Engine, Finished, Member, Ran
-from pats_opt.files import write_bytes
+from pats_opt.model.files import write_bytes
 from pats_opt.perceptual import Metric, open_metrics
 from pats_opt.profiling.plan import Plan, Prompt, QualityPlan
 from pats_opt.profiling.record import Image

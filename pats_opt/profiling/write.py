@@ -243,4 +243,4 @@ def read_memory_from(name: str | None) -> Profile | None:
     try:
         return None if name is None else load(name)
     except InputError as error:
-        raise InputError(error.problem, place="--memory-from", mend=error.mend) from None
+        raise InputError(error.problem, place="--memory-from", hint=error.hint) from None

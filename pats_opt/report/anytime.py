@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
+from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Case, Row, Table, shared
 from pats_opt.report.runs import FAILURES, SolverInfo
 from pats_opt.report.steps import Steps, integral, mean_steps, value
 from pats_opt.report.trace import Moment
-from pats_opt.solver import Kind
 
 #: The gap as long as nothing is known.
 NOTHING = 1.0

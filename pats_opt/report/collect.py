@@ -14,8 +14,10 @@ from itertools import combinations
 
 from msgspec import Struct
 
-from pats_opt.checker import TOLERANCE
-from pats_opt.loss import gap
+from pats_opt.core.solver import Kind
+from pats_opt.model.checker import TOLERANCE
+from pats_opt.model.loss import gap
+from pats_opt.model.schedule import SolutionStatus, StopReason
 from pats_opt.report.runs import FAILURES, End, InstanceInfo, Record, SolverInfo, Task
 from pats_opt.report.statistics import (
     GAP_SHIFT,
@@ -29,8 +31,6 @@ from pats_opt.report.statistics import (
     shifted_geometric_mean,
     spread,
 )
-from pats_opt.schedule import Point, Stop
-from pats_opt.solver import Kind
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class Row(Struct, frozen=True, kw_only=True):
     def proven(self) -> bool:
         """Whether the run itself proved its schedule optimal."""
         status = self.record.status if self.record else None
-        return status is not None and status.point is Point.OPTIMAL
+        return status is not None and status.point is SolutionStatus.OPTIMAL
 
     @property
     def counts(self) -> bool:
@@ -242,7 +242,7 @@ def _case(
     records = [record for _, record in runs if record is not None]
     bound = max((b for r in records if (b := _bound(r)) is not None), default=None)
     best = min((r.loss for r in records if r.loss is not None), default=None)
-    proven = [r.loss for r in records if r.status and r.status.point is Point.OPTIMAL]
+    proven = [r.loss for r in records if r.status and r.status.point is SolutionStatus.OPTIMAL]
     optimum = min((loss for loss in proven if loss is not None), default=None)
     infeasible = any(r.end is End.INFEASIBLE for r in records)
     return Case(
@@ -259,7 +259,7 @@ def _case(
 
 def _bound(record: Record) -> float | None:
     """What a run proved: its bound, or the loss of a schedule it proved optimal."""
-    proven = record.status is not None and record.status.point is Point.OPTIMAL
+    proven = record.status is not None and record.status.point is SolutionStatus.OPTIMAL
     return record.loss if record.bound is None and proven else record.bound
 
 
@@ -320,7 +320,7 @@ def _total(group: str, solver: SolverInfo, rows: Sequence[tuple[Case, Row]]) -> 
 def _stopped(row: Row) -> bool:
     """Whether a run has a schedule that a limit kept from being better or proven."""
     status = row.record.status if row.record else None
-    limits = (Stop.TIME_LIMIT, Stop.MEMORY_LIMIT, Stop.INTERRUPTED)
+    limits = (StopReason.TIME_LIMIT, StopReason.MEMORY_LIMIT, StopReason.INTERRUPTED)
     return row.loss is not None and status is not None and status.stop in limits
 
 

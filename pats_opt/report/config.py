@@ -23,9 +23,11 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from pats_opt import registry
+from pats_opt.core import registry
 from pats_opt.errors import InputError
-from pats_opt.files import (
+from pats_opt.generate import suites
+from pats_opt.generate.parts import read_toml
+from pats_opt.model.files import (
     StrPath,
     convert,
     encode,
@@ -35,9 +37,7 @@ from pats_opt.files import (
     write_bytes,
     write_instance,
 )
-from pats_opt.generate import suites
-from pats_opt.generate.parts import read_toml
-from pats_opt.instance import Instance, Price, digest
+from pats_opt.model.instance import Instance, Price, digest
 from pats_opt.report.runs import InstanceInfo, RunConfig, SolverInfo, Task
 
 #: What a report without arguments compares.
@@ -92,7 +92,7 @@ def read_config(path: StrPath) -> Config:
     """Read a run file; its relative paths count from its folder.
 
     Raises:
-        InputError: naming the file, the place in it and the mend.
+        InputError: naming the file, the place in it and the hint.
     """
     document = read_toml(path)
     try:
@@ -168,7 +168,7 @@ def _files(paths: Iterable[str]) -> Iterator[Path]:
             continue
         found = sorted(path.rglob("*.json"))
         if not found:
-            raise InputError("no *.json in this folder", file=str(path), mend="name instance files")
+            raise InputError("no *.json in this folder", file=str(path), hint="name instance files")
         yield from found
 
 

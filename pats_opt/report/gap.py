@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from pats_opt import notebook
 from pats_opt.errors import InputError
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config, save_config, tasks
@@ -16,8 +15,10 @@ from pats_opt.report.pages import write_pages
 from pats_opt.report.pictures import Watch, draw_pictures, unwatched
 from pats_opt.report.runs import Record, Task, read_record
 from pats_opt.report.workers import run_all
-from pats_opt.solving import prepare as get_ready
-from pats_opt.solving import runnable
+from pats_opt.solving.solve import prepare as get_ready
+from pats_opt.solving.solve import runnable
+from pats_opt.views.notebook import piece
+from pats_opt.wording import counted, number, percent
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -38,7 +39,27 @@ class Report(Struct, frozen=True, kw_only=True):
     undrawn: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        return notebook.report_html(self)
+        """What its numbers say, a row for each solver, and where the page is."""
+        groups = {total.group for total in self.table.totals}
+        group = "" if "" in groups else next(iter(groups), "")
+        totals = [total for total in self.table.totals if total.group == group]
+        return piece(
+            chips=[("bad", f"{self.missing} not run")] if self.missing else [],
+            heading=f"Gap report over {counted(len(self.table.cases), 'instance')}",
+            notes=self.sentences,
+            head=["solver", "runs", "proven", "mean gap", "mean seconds"] if totals else [],
+            rows=[
+                [
+                    total.solver.spec,
+                    str(total.runs),
+                    str(total.proven),
+                    percent(total.gap),
+                    number(total.time_s, 3),
+                ]
+                for total in totals
+            ],
+            foot=f"The whole report: {self.folder / 'report.html'}",
+        )
 
 
 def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]:
@@ -55,7 +76,7 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]
     _usable(folder, resume)
     found = tasks(config, folder)
     if not found:
-        raise InputError("there is nothing to run", mend="name instances, or a suite with --suite")
+        raise InputError("there is nothing to run", hint="name instances, or a suite with --suite")
     save_config(config, folder)
     return found
 
@@ -73,7 +94,7 @@ def _usable(folder: Path, resume: bool) -> None:
         raise InputError(
             "this folder is not empty",
             file=str(folder),
-            mend="name a new one, or go on in it with --resume",
+            hint="name a new one, or go on in it with --resume",
         )
 
 

@@ -1,7 +1,7 @@
 """Writes the table as ``report.html``, ``report.md`` and ``runs.csv``.
 
 Names, ids and messages come from files: templates
-escape them (:mod:`pats_opt.plot.page`).
+escape them (:mod:`pats_opt.views.page`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pats_opt import __version__
-from pats_opt.files import write_bytes
-from pats_opt.loss import LossTerms
-from pats_opt.metrics import Metrics
-from pats_opt.plot.page import environment
+from pats_opt.model.files import write_bytes
+from pats_opt.model.loss import LossTerms
 from pats_opt.report.anytime import anytime
 from pats_opt.report.collect import Case, Row, Table
 from pats_opt.report.columns import (
@@ -33,6 +31,8 @@ from pats_opt.report.service import Deciding, deciding, services, starvations
 from pats_opt.report.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.report.summary import sentences
 from pats_opt.report.tradeoff import tradeoffs
+from pats_opt.tables import Metrics
+from pats_opt.views.page import environment
 from pats_opt.wording import number, percent
 
 

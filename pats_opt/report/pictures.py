@@ -67,7 +67,7 @@ def draw_pictures(
     Raises:
         KeyboardInterrupt: after the processes have ended; what is drawn stays.
     """
-    from pats_opt.plot.assets import script_name, write_assets
+    from pats_opt.views.assets import script_name, write_assets
 
     to_do = list(_sketches(folder, records))
     if not to_do:
@@ -126,8 +126,8 @@ def _ignore_interrupts() -> None:
 
 def draw(sketch: Sketch) -> str:
     """Draw one picture; returns what went wrong in one line, empty where nothing did."""
-    from pats_opt.files import read_instance, read_schedule
-    from pats_opt.plot.pages import show
+    from pats_opt.model.files import read_instance, read_schedule
+    from pats_opt.views.pages import show
 
     try:
         instance, schedule = read_instance(sketch.instance), read_schedule(sketch.schedule)

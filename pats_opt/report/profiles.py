@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Case, Row, Table
 from pats_opt.report.runs import SolverInfo
 from pats_opt.report.statistics import ratio
-from pats_opt.solver import Kind
 
 
 class Profile(Struct, frozen=True, kw_only=True):

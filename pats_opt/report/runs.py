@@ -23,13 +23,13 @@ from msgspec import Struct
 
 from pats_opt import __version__
 from pats_opt.errors import InputError
-from pats_opt.files import convert, encode, parse_json, read_bytes, write_bytes
-from pats_opt.instance import digest
-from pats_opt.loss import LossTerms
-from pats_opt.metrics import Metrics
-from pats_opt.metrics.latencies import Quantile
+from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.model.instance import digest
+from pats_opt.model.loss import LossTerms
+from pats_opt.model.schedule import Status
 from pats_opt.report.trace import Moment
-from pats_opt.schedule import Status
+from pats_opt.tables import Metrics
+from pats_opt.tables.latencies import Quantile
 
 #: Packages whose versions a record names, where they are installed.
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
@@ -150,7 +150,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         schedule: The schedule's file, relative to the report's folder, or None.
         trace: What the run knew when; empty in records of versions that did not keep it.
         latencies: Shares of the requests served and the seconds within which so many are done (see
-            :func:`pats_opt.metrics.latency_quantiles`); empty without a schedule, and likewise.
+            :func:`pats_opt.tables.latency_quantiles`); empty without a schedule, and likewise.
     """
 
     version: Literal[1] = 1

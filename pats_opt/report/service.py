@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.metrics import Metrics, bound_on_waiting
+from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Row, Table, shared
 from pats_opt.report.runs import Record, SolverInfo
 from pats_opt.report.statistics import Spread, ratio, spread
-from pats_opt.solver import Kind
+from pats_opt.tables import Metrics, bound_on_waiting
 
 #: Parameters that bound waiting: what a policy is compared without.
 BOUNDS = ("max_wait_s", "adaptive_wait")

@@ -8,7 +8,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.model.checker import TOLERANCE
 
 #: Shift of the mean of gaps: gaps well below 1 % count alike.
 GAP_SHIFT = 0.01

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pats_opt.core.solver import Kind
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Case, Row, Table
 from pats_opt.report.runs import FAILURES, End, SolverInfo
 from pats_opt.report.service import starvations
 from pats_opt.report.statistics import Spread, spread
-from pats_opt.schedule import Stop
-from pats_opt.solver import Kind
 from pats_opt.wording import number, percent
 
 
@@ -108,7 +108,7 @@ def _incomplete(table: Table) -> Iterator[str]:
         told.append(f"{ends[End.NOT_APPLICABLE]} not applicable (the solver lacks a feature)")
     if missing := sum(1 for row in rows if row.record is None):
         told.append(f"{missing} not run")
-    limited = sum(1 for row in rows if row.verdict == Stop.TIME_LIMIT)
+    limited = sum(1 for row in rows if row.verdict == StopReason.TIME_LIMIT)
     if limited:
         told.append(f"{limited} stopped at the time limit with a schedule")
     if told:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pats_opt.budget_curve import without_latency
 from pats_opt.report.collect import Case, Row, Table
+from pats_opt.solving.budget_curve import without_latency
 
 
 class Step(NamedTuple):

@@ -19,12 +19,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from pats_opt.budget_curve import restated
+from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
-from pats_opt.files import read_instance, write_schedule
-from pats_opt.metrics import latency_quantiles
-from pats_opt.metrics.latencies import Quantile
-from pats_opt.problem import Problem
+from pats_opt.model.files import read_instance, write_schedule
+from pats_opt.model.problem import Problem
 from pats_opt.report.runs import (
     End,
     Failure,
@@ -36,8 +34,10 @@ from pats_opt.report.runs import (
     write_record,
 )
 from pats_opt.report.trace import Moment, Recorder
-from pats_opt.solver import require
-from pats_opt.solving import Result, prepare, runnable, solve
+from pats_opt.solving.budget_curve import restated
+from pats_opt.solving.solve import Result, prepare, runnable, solve
+from pats_opt.tables import latency_quantiles
+from pats_opt.tables.latencies import Quantile
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def _solved(task: Task, schedule: Path) -> Solved:
     instance = read_instance(task.instance)
     if instance.sha256 != config.instance.sha256:
         raise InputError(
-            "the file has changed since the report began", file=task.instance, mend="start anew"
+            "the file has changed since the report began", file=task.instance, hint="start anew"
         )
     price = config.latency_price
     problem = Problem(

@@ -16,12 +16,11 @@ from itertools import islice
 from time import perf_counter
 from types import MappingProxyType
 
+from pats_opt.core.policy import GpuState, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
-from pats_opt.metrics.statistics import rank
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.policy import GpuState, Policy, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Adapters, Job, Problem
-from pats_opt.schedule import Stop
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Adapters, Job, Problem
+from pats_opt.model.schedule import StopReason
 from pats_opt.simulate.rules import (
     BrokenRuleError,
     admit_start,
@@ -30,6 +29,7 @@ from pats_opt.simulate.rules import (
     describe,
     told,
 )
+from pats_opt.tables.statistics import rank
 
 #: Timers in a row at which a policy may leave requests beside an idle GPU; more count as a hang.
 MOST_IDLE_TIMERS = 100_000
@@ -65,7 +65,7 @@ class Simulation:
         longest_decision_s: Seconds of its slowest answer.
     """
 
-    stop: Stop
+    stop: StopReason
     plan: Plan | None
     events: int
     decisions: int
@@ -80,7 +80,7 @@ def simulate(
     policy: Policy,
     *,
     seed: int = 0,
-    stop: Callable[[], Stop | None] = lambda: None,
+    stop: Callable[[], StopReason | None] = lambda: None,
 ) -> Simulation:
     """Run ``policy`` over ``problem``.
 
@@ -137,7 +137,7 @@ class PolicyRun:
         except FAILURES as error:
             raise SolverError(f"policy {policy.name!r} failed to start: {told(error)}") from error
 
-    def run(self, stop: Callable[[], Stop | None] = lambda: None) -> Simulation:
+    def run(self, stop: Callable[[], StopReason | None] = lambda: None) -> Simulation:
         """Run it to its end, or until ``stop`` says why not; see :func:`simulate`."""
         look_at = self.now
         while self.left and (state := self.advance()) is not None:
@@ -151,9 +151,9 @@ class PolicyRun:
                 self.timers, self.timer_s, self.idle_timers = 0, 0.0, 0
             else:
                 self._let_pass(state)
-        return self._result(Stop.COMPLETE, Plan(tuple(map(tuple, self.batches))))
+        return self._result(StopReason.COMPLETE, Plan(tuple(map(tuple, self.batches))))
 
-    def _result(self, stop: Stop, plan: Plan | None) -> Simulation:
+    def _result(self, stop: StopReason, plan: Plan | None) -> Simulation:
         rising = sorted(self.spent) or [0.0]
         return Simulation(
             stop=stop,

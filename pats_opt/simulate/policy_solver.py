@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from pats_opt.policy import Policy
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_opt.simulate.engine import PolicyRun
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
 
 
 class PolicySolver(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class PolicySolver(msgspec.Struct, frozen=True):
         going = PolicyRun(problem, self.policy, run.seed)
         total = max(1, going.left)
 
-        def look() -> Stop | None:
+        def look() -> StopReason | None:
             run.phase(self.policy.name, 1 - going.left / total)
             return run.stop()
 

@@ -11,10 +11,10 @@ from reprlib import Repr
 
 from msgspec import Struct
 
+from pats_opt.core.policy import GpuState, Start, State, SwitchTo, WakeAt
 from pats_opt.errors import one_line
-from pats_opt.policy import GpuState, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Adapters, Job, Site, ids
-from pats_opt.schedule import LAST_TICK
+from pats_opt.model.problem import Adapters, Job, Site, ids
+from pats_opt.model.schedule import LAST_TICK
 
 #: How many waiting requests, and how many GPUs, a message about a broken rule describes.
 NAMED, DESCRIBED = 5, 8

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pats_opt.instance import (
+from pats_opt.core.solver import ALL_FEATURES, Feature
+from pats_opt.model.instance import (
     Adapter,
     Gpu,
     Instance,
@@ -22,9 +23,8 @@ from pats_opt.instance import (
     quanta,
     validate,
 )
-from pats_opt.problem import Job, Problem
-from pats_opt.solver import ALL_FEATURES, Feature
-from pats_opt.timing import to_ticks
+from pats_opt.model.problem import Job, Problem
+from pats_opt.model.timing import to_ticks
 
 #: Features that need others beside them, and features that cannot be together.
 NEEDS: dict[Feature, frozenset[Feature]] = {

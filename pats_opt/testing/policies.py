@@ -23,18 +23,18 @@ from typing import ClassVar
 
 import msgspec
 
-from pats_opt.checker import check
+from pats_opt.core.policy import Action, Decide, Policy, State
+from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import NoScheduleError
-from pats_opt.instance import Instance, Request
-from pats_opt.plan import schedule_of
-from pats_opt.policy import Action, Decide, Policy, State
-from pats_opt.problem import Problem, Site
-from pats_opt.schedule import SolverRef, Stop
+from pats_opt.model.checker import check
+from pats_opt.model.instance import Instance, Request
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Problem, Site
+from pats_opt.model.schedule import SolverRef, StopReason
+from pats_opt.model.timing import to_ticks
 from pats_opt.simulate import simulate
-from pats_opt.solver import Capabilities, Kind
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import SolverConformance
-from pats_opt.timing import to_ticks
 
 #: What a policy answered, each tick at which it was asked with its actions.
 Answers = list[tuple[int, tuple[Action, ...]]]
@@ -125,7 +125,7 @@ class PolicyConformance(SolverConformance):
         for seed, instance in self.busy_instances():
             problem = Problem(instance)
             done = simulate(problem, self.make(), seed=seed)
-            assert done.stop is Stop.COMPLETE
+            assert done.stop is StopReason.COMPLETE
             verdict = check(problem, schedule_of(problem, done.plan, SolverRef(name="policy")))
             assert verdict.ok, (seed, verdict.violations)
 

@@ -23,16 +23,16 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from pats_opt.checker import TOLERANCE, check
+from pats_opt.core.policy import Policy
+from pats_opt.core.registry import parameters
+from pats_opt.core.solver import Capabilities, Feature, Kind, Run, Solver, features, require
 from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError
-from pats_opt.instance import Instance
-from pats_opt.plan import schedule_of
-from pats_opt.policy import Policy
-from pats_opt.problem import Problem
-from pats_opt.registry import parameters
-from pats_opt.schedule import Point, SolverRef, Stop
-from pats_opt.solver import Capabilities, Feature, Kind, Run, Solver, features, require
-from pats_opt.solving import Result, runnable, solve
+from pats_opt.model.checker import TOLERANCE, check
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolutionStatus, SolverRef, StopReason
+from pats_opt.solving.solve import Result, runnable, solve
 from pats_opt.testing.instances import NEEDS, random_instance
 
 
@@ -135,8 +135,8 @@ class SolverConformance(ABC):
         for instance in self.instances():
             result, known = self.solved(instance), self.optimum(instance)
             if runnable(self.make()).kind is Kind.EXACT:
-                assert result.status.stop is Stop.OPTIMAL, instance
-                assert result.status.point is Point.OPTIMAL
+                assert result.status.stop is StopReason.OPTIMAL, instance
+                assert result.status.point is SolutionStatus.OPTIMAL
                 assert result.loss is not None
                 assert result.bound is not None
                 assert close(result.loss, result.bound), instance
@@ -167,8 +167,12 @@ class SolverConformance(ABC):
         """Out of time at once, it returns, says why, and claims nothing that is not so."""
         instance = random_instance(7, (), requests=(8, 8))
         result = solve(instance, runnable(self.make()), time_limit=1e-3)
-        assert result.status.stop in (Stop.TIME_LIMIT, Stop.OPTIMAL, Stop.COMPLETE)
-        assert (result.loss is None) == (result.status.point is Point.NONE)
+        assert result.status.stop in (
+            StopReason.TIME_LIMIT,
+            StopReason.OPTIMAL,
+            StopReason.COMPLETE,
+        )
+        assert (result.loss is None) == (result.status.point is SolutionStatus.NONE)
         if result.bound is not None:
             least = solve(instance, self.reference).loss
             assert least is not None
@@ -180,7 +184,7 @@ class SolverConformance(ABC):
         run = Run()
         run.interrupted.set()
         outcome = runnable(self.make()).solve(problem, run)
-        assert outcome.stop in (Stop.INTERRUPTED, Stop.OPTIMAL, Stop.COMPLETE)
+        assert outcome.stop in (StopReason.INTERRUPTED, StopReason.OPTIMAL, StopReason.COMPLETE)
         if outcome.plan is not None:
             assert check(problem, schedule_of(problem, outcome.plan, SolverRef(name="x"))).ok
 

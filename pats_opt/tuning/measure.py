@@ -20,9 +20,9 @@ from typing import Any
 from msgspec import Struct
 
 from pats_opt.errors import InputError, PatsError
-from pats_opt.files import read_instance
-from pats_opt.problem import Problem
-from pats_opt.solving import require_schedule, solve
+from pats_opt.model.files import read_instance
+from pats_opt.model.problem import Problem
+from pats_opt.solving.solve import require_schedule, solve
 from pats_opt.tuning.plan import Plan
 from pats_opt.tuning.space import Target
 from pats_opt.tuning.split import Case
@@ -76,7 +76,7 @@ def _problem(file: str, sha256: str) -> Problem:
     instance = read_instance(file)
     if instance.sha256 != sha256:
         raise InputError(
-            "the file has changed since the search began", file=file, mend="begin a new search"
+            "the file has changed since the search began", file=file, hint="begin a new search"
         )
     return Problem(instance)
 

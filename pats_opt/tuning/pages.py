@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from pats_opt.registry import word
+from pats_opt.core.registry import word
 from pats_opt.tuning.plan import Plan
 from pats_opt.tuning.search import Trial
 from pats_opt.tuning.verdict import Comparison, TuneResult

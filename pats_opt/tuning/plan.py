@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from pats_opt import __version__
+from pats_opt.core.solver import Kind, require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError
-from pats_opt.files import convert, encode, parse_json, read_bytes, write_bytes
-from pats_opt.instance import Instance
-from pats_opt.problem import Problem
-from pats_opt.solver import Kind, require
-from pats_opt.solving import refuse_unservable, runnable
+from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
+from pats_opt.solving.solve import refuse_unservable, runnable
 from pats_opt.tuning.space import Target, target
 from pats_opt.tuning.split import Case, apart, cases, split
 
@@ -110,15 +110,15 @@ def make_plan(config: Config, folder: Path) -> Plan:
         InfeasibleError: an instance has no schedule at all.
     """
     if not config.policy:
-        raise InputError("no policy is named", mend="write: pats-opt tune POLICY INSTANCE ...")
+        raise InputError("no policy is named", hint="write: pats-opt tune POLICY INSTANCE ...")
     if not (config.instances or config.suites):
-        raise InputError("no instances are named", mend="name files, folders or --suite NAME")
+        raise InputError("no instances are named", hint="name files, folders or --suite NAME")
     found = target(config.policy, config.fix, config.only, config.ranges)
     solver = runnable(found.make({}))
     if solver.kind is not Kind.ONLINE and config.time_limit is None:
         raise InputError(
             f"{found.name!r} is no online policy, so a run needs a time limit",
-            mend="add --time-limit S",
+            hint="add --time-limit S",
         )
 
     def look(instance: Instance, file: str) -> None:
@@ -127,7 +127,7 @@ def make_plan(config: Config, folder: Path) -> Plan:
             require(solver, problem)
             refuse_unservable(problem)
         except CapabilityError as error:
-            raise CapabilityError(error.problem, file=file, mend="leave this file out") from None
+            raise CapabilityError(error.problem, file=file, hint="leave this file out") from None
         except InfeasibleError as error:
             raise InfeasibleError(f"{file}: {error}") from None
 
@@ -161,7 +161,7 @@ def refuse_begun(folder: Path) -> None:
         raise InputError(
             "this folder holds a search already",
             file=str(folder),
-            mend="add --resume to go on with it, or name another with -o",
+            hint="add --resume to go on with it, or name another with -o",
         )
 
 
@@ -176,7 +176,7 @@ def saved(folder: Path) -> Plan:
         raise InputError(
             "there is no search to resume in this folder",
             file=str(folder),
-            mend="name the folder of one, or leave out --resume",
+            hint="name the folder of one, or leave out --resume",
         )
     try:
         plan: Plan = convert(parse_json(read_bytes(path)), Plan)
@@ -193,7 +193,7 @@ def refuse_other(plan: Plan, kept: Plan, folder: Path) -> None:
         raise InputError(
             f"this search was begun with other {', '.join(other)}",
             file=str(folder),
-            mend="resume it with --resume -o alone, or begin a new one in another folder",
+            hint="resume it with --resume -o alone, or begin a new one in another folder",
         )
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.policy import Policy
+from pats_opt.core.registry import word
+from pats_opt.core.solver import Solver
 from pats_opt.errors import InputError
 from pats_opt.nearest import nearest
-from pats_opt.policy import Policy
-from pats_opt.registry import word
-from pats_opt.solver import Solver
 
 #: An allowed range up to this wide is searched evenly from end to end.
 PLAIN_SPAN = 1000
@@ -135,7 +135,7 @@ def target(
         if key in fixed:
             raise InputError(
                 f"parameter {key!r} of {name!r} is held at {fixed[key]!r}",
-                mend="either hold it or search it",
+                hint="either hold it or search it",
             )
     default = registry.parameters(made)
     space, left = [], []
@@ -154,8 +154,8 @@ def target(
 
 def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:
     if key not in fields:
-        mend = f"it has: {nearest(key, fields)}" if fields else "it has none"
-        raise InputError(f"{policy!r} has no parameter {key!r}", mend=mend)
+        hint = f"it has: {nearest(key, fields)}" if fields else "it has none"
+        raise InputError(f"{policy!r} has no parameter {key!r}", hint=hint)
 
 
 def _refuse_unfit(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
@@ -168,13 +168,13 @@ def _refuse_unfit(found: Target, only: tuple[str, ...], given: Mapping[str, str]
         if key in found.left:
             raise InputError(
                 f"parameter {key!r} of {found.name!r} has no range to search",
-                mend=f"give one: --range {key}=LOW:HIGH",
+                hint=f"give one: --range {key}=LOW:HIGH",
             )
     if not found.space:
         hint = f" (--range gives {found.left[0]!r} one)" if found.left else ""
         raise InputError(
             f"{found.name!r} has no parameter to search{hint}",
-            mend="choose another policy, or hold fewer of its parameters",
+            hint="choose another policy, or hold fewer of its parameters",
         )
 
 
@@ -190,7 +190,7 @@ def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) ->
         if given is not None:
             raise InputError(
                 f"parameter {key!r} is no number but one of {', '.join(map(word, choices))}",
-                mend="leave out its range",
+                hint="leave out its range",
             )
         return Dimension(name=key, choices=choices) if len(choices) > 1 else None
     numbers = _numbers(key, numeric[-1], default, hint, given)
@@ -292,6 +292,6 @@ def _given(key: str, text: str, whole: bool) -> Numbers:
         kind = "whole numbers " if whole else ""
         raise InputError(
             f"range {text!r} of {key!r}: {problem}",
-            mend=f"write {kind}{key}=LOW:HIGH or {key}=LOW:HIGH:log",
+            hint=f"write {kind}{key}=LOW:HIGH or {key}=LOW:HIGH:log",
         )
     return Numbers(low=low, high=high, whole=whole, log=bool(scale))

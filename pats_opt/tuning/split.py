@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.instance import Instance
+from pats_opt.model.instance import Instance
 from pats_opt.report.config import Config as Sources
 from pats_opt.report.config import sources
 
@@ -69,7 +69,7 @@ def split(all_cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case
     if len(all_cases) < 2:
         raise InputError(
             f"{len(all_cases)} instance cannot be split into train and test",
-            mend="name at least two different ones, or test instances of their own",
+            hint="name at least two different ones, or test instances of their own",
         )
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in sorted(all_cases, key=lambda case: (case.group, case.sha256)):
@@ -102,6 +102,6 @@ def apart(train: Sequence[Case], test: Sequence[Case]) -> list[Case]:
     if not left or not test:
         raise InputError(
             "every train instance is a test instance as well",
-            mend="name train instances besides those of --test and --test-suite",
+            hint="name train instances besides those of --test and --test-suite",
         )
     return left

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pats_opt.errors import InputError, NoScheduleError
-from pats_opt.files import encode, write_bytes
+from pats_opt.model.files import encode, write_bytes
 from pats_opt.tuning import plan as plans
 from pats_opt.tuning.plan import Config, Plan
 
@@ -35,7 +35,7 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> Plan:
         InfeasibleError: an instance has no schedule at all.
     """
     if find_spec("optuna") is None:
-        raise InputError("'tune' needs Optuna", mend="pip install 'pats-opt[tune]'")
+        raise InputError("'tune' needs Optuna", hint="pip install 'pats-opt[tune]'")
     if not resume:
         plans.refuse_begun(folder)
         plan = plans.make_plan(config, folder)
@@ -71,8 +71,8 @@ def tune(
             stopped before they were through.
         InputError: an instance's file is gone or has changed, or another search holds the folder.
     """
-    from pats_opt.solver import Run
-    from pats_opt.solving import interruptible
+    from pats_opt.core.solver import Run
+    from pats_opt.solving.solve import interruptible
     from pats_opt.tuning.measure import Crew, Stopped
     from pats_opt.tuning.search import Search, best
     from pats_opt.tuning.verdict import result_of
@@ -144,6 +144,6 @@ def _held(folder: Path) -> Iterator[None]:
             raise InputError(
                 "another search is at work in this folder",
                 file=str(folder),
-                mend="wait for it, or name another with -o",
+                hint="wait for it, or name another with -o",
             ) from None
         yield

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.problem import Problem
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.model.problem import Problem
 from pats_solvers.exact import UNLIMITED_S, Exact
 from pats_solvers.relay import Relay
 

@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver
 from pats_opt.errors import InputError
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Adapters, Problem
-from pats_opt.schedule import Stop
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Adapters, Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.model.timing import shape_of
 from pats_opt.simulate import simulate
-from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver
-from pats_opt.solving import valid_loss
-from pats_opt.timing import shape_of
 from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads
 
 
@@ -56,7 +56,7 @@ class Belady(Struct, frozen=True, kw_only=True):
         made = registry.make(self.policy.replace(",", ":"))
         if isinstance(made, Solver):
             raise InputError(
-                f"'belady': {self.policy!r} is no online policy", mend="name one, such as pats"
+                f"'belady': {self.policy!r} is no online policy", hint="name one, such as pats"
             )
         done = simulate(problem, made, seed=run.seed, stop=run.stop)
         if done.plan is None:
@@ -79,7 +79,7 @@ class Belady(Struct, frozen=True, kw_only=True):
             "optimal": all(gpu.optimal for gpu in chosen),
             "kept": "hindsight" if better else "policy",
         }
-        return Outcome(Stop.COMPLETE, hindsight if better else own, details=details)
+        return Outcome(StopReason.COMPLETE, hindsight if better else own, details=details)
 
 
 class _Gpu:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
-from pats_opt.problem import Job, Problem
-from pats_opt.timing import shape_of
+from pats_opt.model.problem import Job, Problem
+from pats_opt.model.timing import shape_of
 
 #: Most different batches that are listed for one adapter.
 MOST_MOVES = 20_000
@@ -127,7 +127,7 @@ def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -
             raise InputError(
                 f"adapter {site.adapter_ids[adapter]!r} has more than {MOST_MOVES:,} different "
                 "batches to choose from",
-                mend="bound the batch size, offer fewer options, or use --solver cpsat",
+                hint="bound the batch size, offer fewer options, or use --solver cpsat",
             )
         found.append(_move(problem, kinds, adapter, slots, counts))
     return found

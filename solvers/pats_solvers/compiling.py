@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from pats_opt.problem import Problem
-from pats_opt.solver import Run
+from pats_opt.core.solver import Run
+from pats_opt.model.problem import Problem
 
 
 @cache

@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.problem import Problem
-from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver, features
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver, features
+from pats_opt.model.problem import Problem
 from pats_solvers import compiling
 from pats_solvers.relay import Relay
 from pats_solvers.windows import latest_completions

@@ -20,7 +20,7 @@ from math import fsum
 import numpy as np
 
 from pats_opt.errors import SolverError
-from pats_opt.problem import Adapters, Job, Site
+from pats_opt.model.problem import Adapters, Job, Site
 
 #: Units of the flow's integer costs in a second.
 PER_SECOND = 1_000_000

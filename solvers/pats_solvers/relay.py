@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.prices import KEY
+from pats_opt.core.solver import Outcome, Run, Solver, require
 from pats_opt.errors import InputError
-from pats_opt.plan import Plan
-from pats_opt.prices import KEY
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Outcome, Run, Solver, require
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import TOLERANCE, valid_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers.windows import least_loss, least_switching
 
 
@@ -37,7 +36,7 @@ class Relay:
     limits: Run
     best: tuple[Plan, float] | None = field(init=False)
     bound: float = field(init=False)
-    stop: Stop = Stop.MEMORY_LIMIT  # until a solver has had a turn
+    stop: StopReason = StopReason.MEMORY_LIMIT  # until a solver has had a turn
     turns: list[dict[str, Any]] = field(default_factory=list)
     prices: dict[str, Any] | None = None
     left_out: set[str] = field(default_factory=set)
@@ -51,9 +50,9 @@ class Relay:
     def over(self) -> bool:
         """Whether there is nothing to do or no time to do it."""
         why = self.limits.stop()
-        if why is not None and self.stop is not Stop.OPTIMAL:
+        if why is not None and self.stop is not StopReason.OPTIMAL:
             self.stop = why
-        settled = self.stop in (Stop.OPTIMAL, Stop.INFEASIBLE)
+        settled = self.stop in (StopReason.OPTIMAL, StopReason.INFEASIBLE)
         return why is not None or settled or self._met()
 
     def run(self, solver: Solver, seconds: float | None) -> None:
@@ -104,12 +103,12 @@ class Relay:
         details: dict[str, Any] = {"turns": self.turns}
         if self.prices is not None:
             details[KEY] = self.prices
-        if self.stop is Stop.INFEASIBLE:
-            return Outcome(Stop.INFEASIBLE, details=details)
+        if self.stop is StopReason.INFEASIBLE:
+            return Outcome(StopReason.INFEASIBLE, details=details)
         if self.best is None:
             return Outcome(self.stop, None, self.bound, details)
         plan, loss = self.best
-        stop = Stop.OPTIMAL if self._met() else self.stop
+        stop = StopReason.OPTIMAL if self._met() else self.stop
         return Outcome(stop, plan, min(self.bound, loss), details)
 
     def _met(self) -> bool:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from pats_opt.loss import serving_loss, switching_loss
-from pats_opt.problem import Job, Problem
-from pats_opt.timing import to_ticks
+from pats_opt.model.loss import serving_loss, switching_loss
+from pats_opt.model.problem import Job, Problem
+from pats_opt.model.timing import to_ticks
 
 #: Slack on the known loss, relative, so that rounding never cuts off the schedule it came from.
 SLACK = 1e-9

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
+from pats_opt.core.solver import Feature
 from pats_opt.execute.compare import compare, write_page
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature
-from pats_opt.solving import solve
+from pats_opt.model.problem import Problem
+from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import as_predicted, executed
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit

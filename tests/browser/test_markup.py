@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from pats_opt.checker import check
 from pats_opt.execute.compare import compare, write_page
-from pats_opt.files import encode, parse_instance
-from pats_opt.plot.pages import show, show_both
-from pats_opt.problem import Problem
+from pats_opt.model.checker import check
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
 from pats_opt.report.collect import collect
 from pats_opt.report.config import Config
 from pats_opt.report.pages import write_pages
 from pats_opt.report.runs import InstanceInfo, SolverInfo
-from pats_opt.solving import solve
+from pats_opt.solving.solve import solve
+from pats_opt.views.pages import show, show_both
 from tests.execute.samples import as_predicted, executed
 from tests.report.examples import record, solver, tasks_of
 from tests.support.browser import visit

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from pats_opt.files import encode
+from pats_opt.model.files import encode
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.config import Config, tasks
 from pats_opt.report.gap import gap_report
 from pats_opt.report.pages import write_pages
 from pats_opt.report.runs import End, Record
 from pats_opt.report.worker import perform
-from pats_opt.schedule import Stop
 from pats_opt.wording import DASH
 from tests.report.examples import document, instance, record, solver
 from tests.report.test_pages import CONFIG, table_of
@@ -31,7 +31,9 @@ def many() -> list[Record]:
         best = 4.0 + k
         trace = [(0.1, None, 2 * best), (0.5, 1.0, best), (2.0, best, best)]
         shares = [(0.0, 2.0), (0.5, 4.0), (1.0, 9.6)]
-        found.append(record(case, exact, best, best, Stop.OPTIMAL, trace=trace, latencies=shares))
+        found.append(
+            record(case, exact, best, best, StopReason.OPTIMAL, trace=trace, latencies=shares)
+        )
         if k == 7:
             found.append(record(case, policy, end=End.FAILED, error=MARKUP))
         else:

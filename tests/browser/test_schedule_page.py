@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
-from pats_opt.files import convert
-from pats_opt.instance import Instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.plot.pages import show, show_both, write_assets
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
-from pats_opt.solving import solve
+from pats_opt.model.files import convert
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.solving.solve import solve
+from pats_opt.views.pages import show, show_both, write_assets
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request

@@ -13,16 +13,17 @@ import pytest
 from msgspec import Struct
 
 import pats_opt
-from pats_opt.budget import solve_within
-from pats_opt.budget_curve import Measure, priced, without_latency
-from pats_opt.budget_result import BudgetResult, require_met
+from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import InfeasibleError, InputError, NoScheduleError, SolverError
-from pats_opt.instance import Instance
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Feature, Kind, Outcome, Run
-from pats_opt.solving import runnable, valid_loss
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.solving.budget import solve_within
+from pats_opt.solving.budget_curve import Measure, priced, without_latency
+from pats_opt.solving.budget_result import BudgetResult, require_met
+from pats_opt.solving.solve import runnable
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
 from tests.support.brute_force import brute_force
@@ -270,7 +271,7 @@ class Refusing(Struct, frozen=True):
 class Cut(Struct, frozen=True):
     """The dynamic program, which says that it was stopped; it notes what it was given."""
 
-    stop: Stop
+    stop: StopReason
     asked: list[tuple[float, float | None, Plan | None]]
     name: ClassVar[str] = "cut"
     kind: ClassVar[Kind] = Kind.EXACT
@@ -287,16 +288,16 @@ class Cut(Struct, frozen=True):
 
 def test_interrupt_returns_the_best_so_far() -> None:
     """The search ends with the solve that was interrupted."""
-    solver = Cut(Stop.INTERRUPTED, [])
+    solver = Cut(StopReason.INTERRUPTED, [])
     result = solve_within(two_speeds(), 2.0, solver)
     assert len(solver.asked) == 1
-    assert result.status.stop is Stop.INTERRUPTED
+    assert result.status.stop is StopReason.INTERRUPTED
     check_figures(two_speeds(), result)
 
 
 def test_time_limit_is_shared_and_plans_are_handed_on() -> None:
     """Each price has a part of what is left; what is left at the end goes to the multiplier."""
-    solver = Cut(Stop.TIME_LIMIT, [])
+    solver = Cut(StopReason.TIME_LIMIT, [])
     result = solve_within(two_speeds(), 1.8, solver, time_limit=600.0)
     limits = [limit for _, limit, _ in solver.asked]
     assert all(limit is not None and limit <= 201 for limit in limits[:-1])
@@ -304,7 +305,7 @@ def test_time_limit_is_shared_and_plans_are_handed_on() -> None:
     assert limits[-1] > 500
     assert solver.asked[-1][0] == result.budget.price == pytest.approx(0.3)
     assert all(start is not None for _, _, start in solver.asked)
-    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.status.stop is StopReason.TIME_LIMIT
     assert not any(point.proven for point in result.budget.curve)
     assert result.budget.bound is not None
     assert result.budget.bound < 0.42
@@ -323,7 +324,7 @@ class Fickle(Struct, frozen=True):
             return Dp().solve(problem, run)
         worse = runnable("fifo:option=fewest").solve(problem, run)
         assert worse.plan is not None
-        return Outcome(Stop.OPTIMAL, worse.plan, bound=valid_loss(problem, worse.plan))
+        return Outcome(StopReason.OPTIMAL, worse.plan, bound=valid_loss(problem, worse.plan))
 
 
 def test_claims_that_contradict_each_other() -> None:

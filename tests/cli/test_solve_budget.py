@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.files import encode
+from pats_opt.model.files import encode
 from tests.support.zoo import document, gpu, request
 
 Capture = pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ import pytest
 
 from pats_opt.cli import run
 from pats_opt.cli.terminal import Watch
-from pats_opt.files import encode
+from pats_opt.model.files import encode
 from tests.support.terminal import COLOUR, environment, in_terminal
 from tests.support.zoo import document, gpu, request
 
@@ -163,8 +163,8 @@ def test_one_solver_in_full(capsys: Capture) -> None:
 
 def test_every_parameter_is_explained(capsys: Capture) -> None:
     """Each parameter of each solver and policy has its meaning in its documentation."""
-    from pats_opt import registry
     from pats_opt.cli.describing import parameters
+    from pats_opt.core import registry
 
     for name in registry.BUILT_IN:
         made = registry.load(name)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from pats_opt.checker import check
-from pats_opt.files import parse_instance
-from pats_opt.parsing import convert
-from pats_opt.schedule import Schedule
+from pats_opt.model.checker import check
+from pats_opt.model.files import parse_instance
+from pats_opt.model.parsing import convert
+from pats_opt.model.schedule import Schedule
 from pats_opt.testing.solvers import close
 from tests.support.brute_force import best_schedule, brute_force
 from tests.support.strategies import documents

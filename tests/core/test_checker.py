@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.checker import TOLERANCE, Verdict, check
 from pats_opt.errors import InputError
-from pats_opt.files import parse_instance
-from pats_opt.parsing import convert
-from pats_opt.schedule import Schedule
+from pats_opt.model.checker import TOLERANCE, Verdict, check
+from pats_opt.model.files import parse_instance
+from pats_opt.model.parsing import convert
+from pats_opt.model.schedule import Schedule
 from tests.support.brute_force import best_schedule, brute_force
 from tests.support.strategies import documents, parent, places
 from tests.support.zoo import adapter, document, gpu, request

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pats_opt.files import parse_instance
-from pats_opt.loss import (
+from pats_opt.model.files import parse_instance
+from pats_opt.model.loss import (
     LossTerms,
     best_utility,
     gap,
@@ -17,7 +17,7 @@ from pats_opt.loss import (
     serving_loss,
     switching_loss,
 )
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from tests.support.zoo import document, request
 
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.checker import Replayed, examine
 from pats_opt.errors import NoScheduleError
-from pats_opt.files import encode, parse_instance
-from pats_opt.metrics import adapter_table, measure, queue_series, queue_steps
-from pats_opt.metrics.statistics import group_quantiles, jain, quantile, rank
-from pats_opt.plan import Plan, PlannedBatch, plan_of, schedule_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import SolverRef
-from pats_opt.solving import Result, solve
+from pats_opt.model.checker import ReplayedBatch, examine
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolverRef
+from pats_opt.solving.solve import Result, solve
+from pats_opt.tables import adapter_table, measure, queue_series, queue_steps
+from pats_opt.tables.statistics import group_quantiles, jain, quantile, rank
 from pats_opt.testing.instances import random_features, random_instance
 from tests.core.plain_metrics import Plain
 from tests.support.zoo import adapter, document, gpu, request
@@ -31,14 +31,14 @@ def approx(value: Any) -> Any:
     return value if value is None or isinstance(value, str) else pytest.approx(value, abs=1e-9)
 
 
-def replayed(problem: Problem, plan: Plan) -> list[Replayed]:
+def replayed(problem: Problem, plan: Plan) -> list[ReplayedBatch]:
     """A valid plan as the checker replays it."""
     verdict, batches = examine(problem, schedule_of(problem, plan, SolverRef(name="test")))
     assert verdict.ok, verdict.violations
     return batches
 
 
-def worked() -> tuple[Problem, list[Replayed]]:
+def worked() -> tuple[Problem, list[ReplayedBatch]]:
     """Two adapters on two GPUs that hold one each; a step takes a second, a load two.
 
     ======  ====  =====  =====  =====

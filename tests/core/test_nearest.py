@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from pats_opt.checker import check
 from pats_opt.cli import run
 from pats_opt.errors import InputError
-from pats_opt.files import parse_instance
+from pats_opt.model.checker import check
+from pats_opt.model.files import parse_instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
 from pats_opt.nearest import MOST_LISTED, choose, meant, near, nearest
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
-from pats_opt.solving import solve
+from pats_opt.solving.solve import solve
 from tests.support.zoo import document, request
 
 KNOWN = ["exhaustive", "fifo", "Pats"]

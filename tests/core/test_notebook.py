@@ -1,4 +1,4 @@
-"""What IPython shows of results, verdicts, instances and reports (:mod:`pats_opt.notebook`)."""
+"""Notebook representations of results, verdicts, instances and reports."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 import pats_opt
-from pats_opt import notebook
 from pats_opt.errors import InputError
-from pats_opt.files import parse_instance
-from pats_opt.instance import Instance
+from pats_opt.model.files import parse_instance
+from pats_opt.model.instance import Instance
 from pats_opt.report.config import Config
 from pats_opt.report.gap import gap_report, prepare
+from pats_opt.views import notebook
 from tests.support.zoo import adapter, document, gpu, request
 
 MARKUP = '<script>alert("x")</script>&amp;'
@@ -237,9 +237,9 @@ def test_nothing_is_imported_before_it_is_drawn() -> None:
     code = """
 import sys
 import pats_opt
-assert "pats_opt.solving" not in sys.modules
+assert "pats_opt.solving.solve" not in sys.modules
 result_type, verdict_type = pats_opt.Result, pats_opt.Verdict
-import pats_opt.notebook
+import pats_opt.views.notebook
 for name in ("matplotlib", "jinja2", "rich", "IPython"):
     assert name not in sys.modules, name
 """

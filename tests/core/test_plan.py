@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from pats_opt.checker import check
-from pats_opt.files import parse_instance
-from pats_opt.plan import Plan, PlannedBatch, plan_of, schedule_of
-from pats_opt.problem import Problem, Site
-from pats_opt.schedule import Point, SolverRef, Stop
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import check, valid_loss
+from pats_opt.model.files import parse_instance
+from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem, Site
+from pats_opt.model.schedule import SolutionStatus, SolverRef, StopReason
 from tests.support.zoo import ONE_AT_A_TIME, adapter, document, gpu, request
 
 A, B, C = (frozenset((i,)) for i in range(3))
@@ -59,8 +58,8 @@ def test_early_switch_is_kept() -> None:
 
 def test_no_plan_is_a_document_too() -> None:
     """Where there is no schedule, the document says so and keeps the bound."""
-    schedule = schedule_of(problem(), None, SOLVER, stop=Stop.TIME_LIMIT, bound=0.5)
-    assert schedule.status.point is Point.NONE
+    schedule = schedule_of(problem(), None, SOLVER, stop=StopReason.TIME_LIMIT, bound=0.5)
+    assert schedule.status.point is SolutionStatus.NONE
     assert (schedule.gpus, schedule.rejected, schedule.bound) == ((), (), 0.5)
 
 

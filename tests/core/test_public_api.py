@@ -49,7 +49,7 @@ def test_the_main_job_in_five_lines(tmp_path: Path) -> None:
     "statement",
     [
         "import pats_opt",
-        "import pats_opt.files, pats_opt.checker",
+        "import pats_opt.model.files, pats_opt.model.checker",
         "from pats_opt.cli import run; run(['--help'])",
     ],
 )
@@ -68,7 +68,7 @@ def test_every_module_imports() -> None:
     for package in (root / "pats_opt", root / "solvers" / "pats_solvers"):
         paths = [path.relative_to(package.parent) for path in package.rglob("[!_]*.py")]
         found += [".".join(path.with_suffix("").parts) for path in paths]
-    assert "pats_opt.checker" in found
+    assert "pats_opt.model.checker" in found
     code = f"import importlib\nfor name in {sorted(found)!r}: importlib.import_module(name)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pats_opt.cli import run
 from pats_opt.errors import InfeasibleError, InputError
-from pats_opt.files import (
+from pats_opt.model.files import (
     encode,
     parse_instance,
     parse_json,
@@ -24,8 +24,8 @@ from pats_opt.files import (
     write_instance,
     write_schedule,
 )
-from pats_opt.instance import Instance, digest
-from pats_opt.solving import solve
+from pats_opt.model.instance import Instance, digest
+from pats_opt.solving.solve import solve
 from tests.support.brute_force import best_schedule
 from tests.support.strategies import broken_documents, documents, json_values
 from tests.support.zoo import adapter, document, gpu, request
@@ -396,7 +396,7 @@ FAULTS: list[tuple[Edit, str]] = [
 
 @pytest.mark.parametrize(("edit", "expected"), FAULTS, ids=[f"{i}" for i in range(len(FAULTS))])
 def test_faulty_documents(edit: Edit, expected: str) -> None:
-    """Each fault alone is refused with its place, its problem and a mend."""
+    """Each fault alone is refused with its place, its problem and a hint."""
     message = refusal(edited(edit))
     assert expected in message
     assert "; " in message

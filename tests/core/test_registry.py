@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from msgspec import Meta, Struct
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver
 from pats_opt.errors import InputError
-from pats_opt.policy import Policy
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Kind, Outcome, Run, Solver
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 
 
 class Theirs(Struct, frozen=True):
@@ -28,7 +28,7 @@ class Theirs(Struct, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:  # noqa: ARG002
         """Nothing."""
-        return Outcome(Stop.COMPLETE)
+        return Outcome(StopReason.COMPLETE)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_policies_keep_their_protocol() -> None:
 def test_a_wrong_choice_is_answered_with_the_choices(third_party: None) -> None:
     with pytest.raises(InputError) as caught:
         registry.make("theirs:mode=slwo")
-    assert caught.value.mend == "choose one of: fast, slow"
+    assert caught.value.hint == "choose one of: fast, slow"
 
 
 class Bare:

@@ -13,9 +13,9 @@ from jsonschema.protocols import Validator
 
 from pats_opt.cli import run
 from pats_opt.errors import InputError
-from pats_opt.files import parse_instance, read_schedule
-from pats_opt.instance import validate
-from pats_opt.schema import Kind, json_schema
+from pats_opt.model.files import parse_instance, read_schedule
+from pats_opt.model.instance import validate
+from pats_opt.model.schema import Kind, json_schema
 from tests.support.brute_force import best_schedule
 from tests.support.strategies import broken_documents, documents
 from tests.support.zoo import ZOO, document, request

@@ -11,14 +11,15 @@ from typing import ClassVar
 import pytest
 from msgspec import Struct
 
+from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run, Solver
 from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError, SolverError
-from pats_opt.files import parse_instance
-from pats_opt.instance import Instance
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Stop
-from pats_opt.solver import Capabilities, Feature, Kind, Outcome, Run, Solver
-from pats_opt.solving import require_schedule, solve, valid_loss, warm_start
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.files import parse_instance
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolutionStatus, StopReason
+from pats_opt.solving.solve import require_schedule, solve, warm_start
 from tests.support.zoo import document, request
 
 
@@ -60,12 +61,12 @@ def scripted(
 
 def test_result_is_the_checker_s() -> None:
     """Loss, terms and metrics come from the checker; the schedule carries the claim."""
-    result = solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0)))
+    result = solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0)))
     assert (result.loss, result.bound, result.gap) == (1.0, 1.0, 0.0)
     assert result.terms is not None
     assert result.terms.latency == 1.0
     assert result.utility == 0.0
-    assert result.status.point is Point.OPTIMAL
+    assert result.status.point is SolutionStatus.OPTIMAL
     assert result.schedule.loss == 1.0
     assert result.metrics is not None
     assert result.metrics.served == 1
@@ -76,11 +77,11 @@ def test_result_is_the_checker_s() -> None:
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (Outcome(Stop.OPTIMAL, WRONG, 1.0), "broke rule 2"),
-        (Outcome(Stop.TIME_LIMIT, AT_ONCE, 1.1), "claims bound 1.1, above its loss"),
-        (Outcome(Stop.TIME_LIMIT, AT_ONCE, float("nan")), "claims bound nan"),
-        (Outcome(Stop.OPTIMAL, LATE, 1.0), "claims an optimum of loss 2"),
-        (Outcome(Stop.OPTIMAL, LATE), "claims an optimum of loss 2"),
+        (Outcome(StopReason.OPTIMAL, WRONG, 1.0), "broke rule 2"),
+        (Outcome(StopReason.TIME_LIMIT, AT_ONCE, 1.1), "claims bound 1.1, above its loss"),
+        (Outcome(StopReason.TIME_LIMIT, AT_ONCE, float("nan")), "claims bound nan"),
+        (Outcome(StopReason.OPTIMAL, LATE, 1.0), "claims an optimum of loss 2"),
+        (Outcome(StopReason.OPTIMAL, LATE), "claims an optimum of loss 2"),
     ],
     ids=["broken rule", "bound above loss", "bound no number", "no optimum", "no bound"],
 )
@@ -92,16 +93,16 @@ def test_false_claims_are_refused(outcome: Outcome, expected: str) -> None:
 
 def test_bound_within_rounding_is_not_above_the_loss() -> None:
     """A bound that rounding put just above the loss is cut back to it."""
-    result = solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0 + 1e-9)))
+    result = solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0 + 1e-9)))
     assert result.bound == result.loss == 1.0
 
 
 def test_stopped_without_a_schedule() -> None:
     """A bound alone is a result without loss; whoever needs a schedule gets an error that tells."""
-    result = solve(instance(), scripted(Outcome(Stop.TIME_LIMIT, None, 0.5)))
+    result = solve(instance(), scripted(Outcome(StopReason.TIME_LIMIT, None, 0.5)))
     assert result.loss is None
     assert result.gap is None
-    assert result.status.point is Point.NONE
+    assert result.status.point is SolutionStatus.NONE
     with pytest.raises(NoScheduleError, match=r"time-limit.*bound is 0\.5"):
         require_schedule(result)
 
@@ -109,7 +110,7 @@ def test_stopped_without_a_schedule() -> None:
 def test_proven_infeasible() -> None:
     """A solver's proof that there is no schedule is its own error."""
     with pytest.raises(InfeasibleError, match="no schedule exists"):
-        solve(instance(), scripted(Outcome(Stop.INFEASIBLE)))
+        solve(instance(), scripted(Outcome(StopReason.INFEASIBLE)))
 
 
 def test_lacking_feature_is_named() -> None:
@@ -117,7 +118,7 @@ def test_lacking_feature_is_named() -> None:
     two = parse_instance(json.dumps(document(request("r0"), horizon_ticks=9)))
     seen: list[Run] = []
     with pytest.raises(CapabilityError, match="hard horizon"):
-        solve(two, scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), seen))
+        solve(two, scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), seen))
     assert seen == []
 
 
@@ -127,14 +128,14 @@ def test_warm_start() -> None:
     told: list[tuple[float | None, float | None]] = []
     solve(
         instance(),
-        scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), seen),
+        scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), seen),
         progress=lambda bound, loss: told.append((bound, loss)),
     )
     assert seen[0].start is not None
     assert seen[0].start[1] == 1.0
     assert told == [(None, 1.0)]
     given: list[Run] = []
-    solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), given), start=LATE)
+    solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), given), start=LATE)
     assert given[0].start == (LATE, 2.0)
 
 
@@ -158,8 +159,8 @@ def interrupt(times: int) -> Callable[[Run], None]:
 def test_interrupt_returns_the_best_so_far() -> None:
     """Ctrl-C ends the solver, not the program; the handler is put back afterwards."""
     before = signal.getsignal(signal.SIGINT)
-    result = solve(instance(), scripted(Outcome(Stop.COMPLETE, LATE, 0.5), act=interrupt(1)))
-    assert result.status.stop is Stop.INTERRUPTED
+    result = solve(instance(), scripted(Outcome(StopReason.COMPLETE, LATE, 0.5), act=interrupt(1)))
+    assert result.status.stop is StopReason.INTERRUPTED
     assert result.loss == 2.0
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -167,7 +168,7 @@ def test_interrupt_returns_the_best_so_far() -> None:
 def test_interrupt_twice_stops_at_once() -> None:
     """The second Ctrl-C does not wait for the solver."""
     with pytest.raises(KeyboardInterrupt):
-        solve(instance(), scripted(Outcome(Stop.OPTIMAL, AT_ONCE, 1.0), act=interrupt(2)))
+        solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), act=interrupt(2)))
 
 
 @pytest.mark.parametrize(
@@ -175,12 +176,12 @@ def test_interrupt_twice_stops_at_once() -> None:
     [
         (None, lambda _run: None, None),
         (60.0, lambda _run: None, None),
-        (0.0, lambda _run: None, Stop.TIME_LIMIT),
-        (60.0, lambda run: run.interrupted.set(), Stop.INTERRUPTED),
+        (0.0, lambda _run: None, StopReason.TIME_LIMIT),
+        (60.0, lambda run: run.interrupted.set(), StopReason.INTERRUPTED),
     ],
 )
 def test_run_says_why_to_stop(
-    limit: float | None, set_up: Callable[[Run], None], expected: Stop | None
+    limit: float | None, set_up: Callable[[Run], None], expected: StopReason | None
 ) -> None:
     """A run tells whether to go on, and if not, why."""
     run = Run(time_limit=limit)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pats_opt.files import parse_instance
-from pats_opt.problem import Problem
-from pats_opt.timing import BatchClock, late_after, shape_of, to_ticks
+from pats_opt.model.files import parse_instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import BatchClock, late_after, shape_of, to_ticks
 from tests.support.zoo import document, request
 
 ticks_s = st.sampled_from((0.1, 0.3, 0.6, 0.7, 1.0, 1.2, 1e-3, 60.0))

@@ -28,10 +28,10 @@ from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-from pats_opt.files import convert
 from pats_opt.generate.profile import Profile
-from pats_opt.instance import Instance
-from pats_opt.schedule import Schedule
+from pats_opt.model.files import convert
+from pats_opt.model.instance import Instance
+from pats_opt.model.schedule import Schedule
 from tests.docs.instead import INSTEAD, ROOT, Instead
 
 FENCES = FencedCodeBlockLexer(

@@ -9,7 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import ALL_FEATURES, Feature, Solver
 from pats_opt.execute.drivers import Driver
 from pats_opt.execute.journal import Journal, Left
 from pats_opt.execute.journal import read as read_journal
@@ -19,13 +21,11 @@ from pats_opt.execute.record import Pace
 from pats_opt.execute.run import Outcome, earlier, execute
 from pats_opt.execute.schedule_driver import ScheduleDriver
 from pats_opt.execute.worker import OpenEngine
-from pats_opt.files import parse_instance
-from pats_opt.plan import schedule_of
-from pats_opt.policy import Policy
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
+from pats_opt.model.files import parse_instance
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.simulate import simulate
-from pats_opt.solver import ALL_FEATURES, Feature, Solver
 from pats_opt.testing.instances import random_features, random_instance
 from tests.execute.fakes import open_fake
 from tests.support.zoo import adapter, document, gpu, request

@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.checker import Replayed, examine
 from pats_opt.execute.compare.plays import places
 from pats_opt.execute.record import (
     BatchRun,
@@ -21,8 +20,9 @@ from pats_opt.execute.record import (
     Span,
     Tier,
 )
-from pats_opt.problem import Adapters, Problem, ids
-from pats_opt.schedule import Schedule
+from pats_opt.model.checker import ReplayedBatch, examine
+from pats_opt.model.problem import Adapters, Problem, ids
+from pats_opt.model.schedule import Schedule
 
 
 class Device(Struct, kw_only=True):
@@ -124,7 +124,7 @@ class _Worker:
         self.now = 0.0
         self.spans: list[Span] = []
 
-    def gpu(self, planned: dict[int, Replayed]) -> list[BatchRun]:
+    def gpu(self, planned: dict[int, ReplayedBatch]) -> list[BatchRun]:
         """The batches of one GPU."""
         self.now, previous = 0.0, None
         found = []
@@ -133,7 +133,7 @@ class _Worker:
             previous = frozenset(job.adapter for job, _, _ in batch.members)
         return found
 
-    def batch(self, index: int, planned: Replayed, previous: Adapters | None) -> BatchRun:
+    def batch(self, index: int, planned: ReplayedBatch, previous: Adapters | None) -> BatchRun:
         """One batch with its switch."""
         site, device, batch = self.problem.site, self.device, planned.batch
         active = frozenset(job.adapter for job, _, _ in planned.members)
@@ -166,7 +166,7 @@ class _Worker:
             peak_gib=device.peak_gib(len(members)) if device.peak_gib else None,
         )
 
-    def members(self, planned: Replayed) -> list[MemberRun]:
+    def members(self, planned: ReplayedBatch) -> list[MemberRun]:
         """Encode all, then step until the last has left."""
         device, found = self.device, []
         live = [(job.options[o].steps, job.id, o) for job, o, _ in planned.members]

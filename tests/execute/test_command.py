@@ -18,7 +18,7 @@ from PIL import Image
 
 from pats_opt.cli import run
 from pats_opt.execute.journal import Sitting
-from pats_opt.files import write_instance, write_schedule
+from pats_opt.model.files import write_instance, write_schedule
 from tests.execute.runs import journals, makings, pictures, problem, schedule
 
 ROOT = Path(__file__).parents[2]

@@ -15,19 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pats_opt.core.solver import Feature
 from pats_opt.errors import InputError
 from pats_opt.execute.compare import Comparison, compare, sentences, write_page
 from pats_opt.execute.compare.document import BatchRow, Figure, Line, ratio
 from pats_opt.execute.compare.page import MOST_BATCHES, listed, page
 from pats_opt.execute.compare.sentences import fit_text
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace, Tier
-from pats_opt.files import encode, parse_instance
-from pats_opt.instance import Instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
-from pats_opt.solver import Feature
-from pats_opt.solving import solve
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
 from tests.support.zoo import adapter, document, gpu, request

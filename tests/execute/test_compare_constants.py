@@ -14,10 +14,10 @@ from pats_opt.execute.compare import compare
 from pats_opt.execute.compare.constants import grouped, line, times
 from pats_opt.execute.compare.document import Comparison, Line, Times
 from pats_opt.execute.record import Execution, Phase, Span, Tier
-from pats_opt.files import encode, parse_instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
 from tests.execute.samples import Device, as_predicted, executed
 from tests.support.zoo import adapter, document, gpu, request
 

@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pats_opt.checker import examine
 from pats_opt.execute.compare import compare
 from pats_opt.execute.compare.document import Comparison, Figure
 from pats_opt.execute.compare.outcome import loss_terms, service
 from pats_opt.execute.compare.plays import places
 from pats_opt.execute.compare.timeline import on_grid
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace
-from pats_opt.files import encode, parse_instance
-from pats_opt.loss import LossTerms
-from pats_opt.metrics import measure
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
-from pats_opt.solving import solve
+from pats_opt.model.checker import examine
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.loss import LossTerms
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.solving.solve import solve
+from pats_opt.tables import measure
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import as_predicted, executed
 from tests.support.zoo import adapter, document, gpu, request

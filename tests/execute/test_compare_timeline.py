@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pats_opt.checker import examine
 from pats_opt.execute.compare.comparing import compare
 from pats_opt.execute.compare.document import TimedBatch, TimedMember
 from pats_opt.execute.compare.plays import places
 from pats_opt.execute.compare.timeline import completions_s, on_grid, retimed, unrounded
 from pats_opt.execute.record import Pace
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
-from pats_opt.solving import solve
+from pats_opt.model.checker import examine
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
+from pats_opt.model.timing import shape_of, to_ticks
+from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
-from pats_opt.timing import shape_of, to_ticks
 from tests.execute.samples import Device, as_predicted, executed
 
 SECONDS = st.floats(0, 100, allow_nan=False)

@@ -21,8 +21,8 @@ from pats_opt.execute.orders import Translator
 from pats_opt.execute.record import Execution, Pace, Phase
 from pats_opt.execute.run import earlier
 from pats_opt.execute.schedule_driver import ScheduleDriver
-from pats_opt.instance import digest
-from pats_opt.schedule import InstanceRef, Point, Status, Stop
+from pats_opt.model.instance import digest
+from pats_opt.model.schedule import InstanceRef, SolutionStatus, Status, StopReason
 from tests.execute.fakes import open_failing, open_refusing, open_slow, picture
 from tests.execute.runs import journals, makings, of, pictures, problem, run, schedule
 from tests.support.zoo import gpu, request
@@ -249,7 +249,7 @@ def test_schedules_that_are_refused(tmp_path: Path) -> None:
     early = replace(only.batches[-1], start=0, switch_start=0)
     invalid = replace(plan, gpus=(replace(only, batches=(*only.batches[:-1], early)),))
     other = replace(plan, instance=InstanceRef(name="other", sha256="0" * 64))
-    none = replace(plan, status=Status(stop=Stop.TIME_LIMIT, point=Point.NONE))
+    none = replace(plan, status=Status(stop=StopReason.TIME_LIMIT, point=SolutionStatus.NONE))
     for wrong, why in (
         (invalid, "breaks rule"),
         (other, "made for another instance"),

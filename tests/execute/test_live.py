@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from PIL import Image
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.policy import Action, Decide, Start, State, SwitchTo, WakeAt
+from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import NoScheduleError, SolverError, UnfinishedError
 from pats_opt.execute.record import Phase
 from pats_opt.execute.run import Outcome
 from pats_opt.execute.work import Settings
-from pats_opt.policy import Action, Decide, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Problem, Site
-from pats_opt.solver import Capabilities, Kind
+from pats_opt.model.problem import Problem, Site
 from tests.execute.fakes import FakeEngine, open_slow
 from tests.execute.runs import (
     drawn,

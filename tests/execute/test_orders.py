@@ -152,7 +152,7 @@ def test_only_adapters_that_are_used_need_a_file(tmp_path: Path) -> None:
 
 
 def test_an_adapter_without_a_file_is_refused(tmp_path: Path) -> None:
-    """Before the run, naming it and the mend."""
+    """Before the run, naming it and the hint."""
     story = problem()
     chosen = options(tmp_path / "out", story)
     files, without = adapter_files(story.instance, chosen, lambda: tmp_path, ALL)

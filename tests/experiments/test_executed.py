@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from pats_opt.cli import run
 from pats_opt.execute.compare import compare, sentences
 from pats_opt.execute.record import Execution
-from pats_opt.files import convert, parse_json, read_bytes, read_instance, read_schedule
 from pats_opt.generate import profile
-from pats_opt.problem import Problem
-from pats_opt.schedule import InstanceRef
+from pats_opt.model.files import convert, parse_json, read_bytes, read_instance, read_schedule
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import InstanceRef
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "executed"

@@ -14,7 +14,7 @@ import pytest
 import pats_opt
 from pats_opt.cli import run
 from pats_opt.exporters import FORMATS
-from pats_opt.files import read_instance, write_schedule
+from pats_opt.model.files import read_instance, write_schedule
 from tests.support.classics import (
     cheapest_plan,
     fewest_bins,

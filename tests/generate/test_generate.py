@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from pats_opt import Instance
+from pats_opt.core.solver import Feature, features
 from pats_opt.errors import InputError
-from pats_opt.files import encode, parse_instance
 from pats_opt.generate import Recipe, generate
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature, features
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
 
 
 def made(seed: int = 0, **parts: object) -> Instance:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import pats_opt
+from pats_opt.core.solver import Feature, features
 from pats_opt.errors import InputError
 from pats_opt.generate import suites
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature, features
+from pats_opt.model.problem import Problem
 
 INSTANCES = Path(__file__).parents[2] / "instances"
 

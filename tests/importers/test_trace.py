@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from pats_opt.errors import InputError
-from pats_opt.files import encode
 from pats_opt.generate.recipe import Recipe
 from pats_opt.importers.trace import Imported, Mapping, import_trace
+from pats_opt.model.files import encode
 
 ROWS: list[dict[str, Any]] = [
     {"t": 100.0, "lora": "b;a", "ckpt": "m1", "steps": 30, "n": 1, "prompt": "a cat", "ok": "yes"},

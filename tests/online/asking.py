@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from pats_opt.policy import Decide, GpuState, Policy, Start, State
-from pats_opt.problem import Problem
+from pats_opt.core.policy import Decide, GpuState, Policy, Start, State
+from pats_opt.model.problem import Problem
 
 
 def ask(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from pats_opt.policy import GpuState, Start, State
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState, Start, State
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
 from pats_solvers.online.dispatch.options import fewest_steps

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pats_opt.policy import GpuState, Start, State
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState, Start, State
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.atcs import Atcs
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed

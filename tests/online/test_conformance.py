@@ -9,11 +9,11 @@ from typing import ClassVar
 import msgspec
 import pytest
 
+from pats_opt.core.policy import Action, Decide, GpuState, Policy, Start, State
+from pats_opt.core.registry import BUILT_IN, load, make
+from pats_opt.core.solver import Capabilities, Kind, Solver
 from pats_opt.errors import SolverError
-from pats_opt.policy import Action, Decide, GpuState, Policy, Start, State
-from pats_opt.problem import Site
-from pats_opt.registry import BUILT_IN, load, make
-from pats_opt.solver import Capabilities, Kind, Solver
+from pats_opt.model.problem import Site
 from pats_opt.testing.policies import PolicyConformance
 
 #: Variants that go through the suite besides every policy with its defaults.

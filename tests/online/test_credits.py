@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pats_opt.policy import Policy
-from pats_opt.problem import Problem
+from pats_opt.core.policy import Policy
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
 from pats_solvers.online.credits import CreditRule, Credits

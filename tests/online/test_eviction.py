@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pats_opt.problem import Site
+from pats_opt.model.problem import Site
 from pats_solvers.online.dispatch.eviction import (
     GreedyDual,
     LeastFrequentlyUsed,

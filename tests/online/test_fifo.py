@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Problem
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_solvers.online.fifo import Fifo
 from tests.online.asking import ask, members

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pats_opt.policy import GpuState, Policy
-from pats_opt.problem import Problem, Site
+from pats_opt.core.policy import GpuState, Policy
+from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
 from pats_solvers.online.affinity import Affinity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pats_opt.policy import GpuState
+from pats_opt.core.policy import GpuState
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
 from pats_solvers.online.dispatch.packing import (
     BatchBuilder,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pats_opt.registry import BUILT_IN, load
-from pats_opt.solver import Kind
+from pats_opt.core.registry import BUILT_IN, load
+from pats_opt.core.solver import Kind
 
 PAGE = Path(__file__).parents[2] / "solvers" / "README.md"
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pats_opt.policy import GpuState, State
-from pats_opt.problem import Problem
+from pats_opt.core.policy import GpuState, State
+from pats_opt.core.solver import Solver
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
-from pats_opt.solver import Solver
 from pats_opt.testing.instances import random_instance
 from pats_solvers.online.dispatch.options import most_steps
 from pats_solvers.online.pats import Angles, Pats
@@ -342,8 +342,8 @@ def test_most_steps_prefers_the_better_looking() -> None:
 
 def test_parameters_are_checked() -> None:
     """A threshold is a share; a negative gamma would reward arriving late."""
+    from pats_opt.core.registry import make, parameters
     from pats_opt.errors import InputError
-    from pats_opt.registry import make, parameters
 
     made = make("pats:gamma=0.5:use_cosine=false", threshold=0.25)
     assert not isinstance(made, Solver)

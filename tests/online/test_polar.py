@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pats_opt.policy import GpuState, Start, State
-from pats_opt.problem import Problem, Site
-from pats_opt.registry import make
+from pats_opt.core.policy import GpuState, Start, State
+from pats_opt.core.registry import make
+from pats_opt.core.solver import Solver
+from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
-from pats_opt.solver import Solver
 from pats_solvers.online.dispatch.bandit import LinUcb
 from pats_solvers.online.dispatch.learnt import LearntValue
 from pats_solvers.online.polar import Polar

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pats_opt.policy import Decide, GpuState, Policy, Start, State, WakeAt
-from pats_opt.problem import Problem
+from pats_opt.core.policy import Decide, GpuState, Policy, Start, State, WakeAt
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_solvers.online.amortized import Amortized
 from pats_solvers.online.cost_aware import CostAware, Costs

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from pats_opt.core.policy import Start, WakeAt
+from pats_opt.core.registry import make
 from pats_opt.generate import Recipe, generate
 from pats_opt.generate.recipe import Arrivals
 from pats_opt.generate.suites import instances
-from pats_opt.instance import Instance
-from pats_opt.policy import Start, WakeAt
-from pats_opt.problem import Problem
-from pats_opt.registry import make
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
-from pats_opt.solving import solve
+from pats_opt.solving.solve import solve
 from pats_opt.testing.policies import PolicyConformance, answers
 from pats_solvers.online.price_index import PriceIndex
 from pats_solvers.online.pricing.forecast import Forecast

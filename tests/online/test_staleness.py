@@ -8,13 +8,13 @@ from typing import ClassVar, NamedTuple
 import msgspec
 import pytest
 
-from pats_opt.policy import Action, Decide, GpuState, Policy, Start, State
-from pats_opt.problem import Job, Problem, Site
-from pats_opt.registry import BUILT_IN, load, make
+from pats_opt.core.policy import Action, Decide, GpuState, Policy, Start, State
+from pats_opt.core.registry import BUILT_IN, load, make
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Solver
+from pats_opt.model.problem import Job, Problem, Site
+from pats_opt.model.timing import to_ticks
 from pats_opt.simulate import simulate
-from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Solver
 from pats_opt.testing.instances import random_features, random_instance
-from pats_opt.timing import to_ticks
 from pats_solvers.online.dispatch.staleness import Staleness
 from pats_solvers.online.dispatch.waiting import Waiting
 from tests.simulate.scripted import problem_of

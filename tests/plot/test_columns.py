@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.checker import Replayed, check
-from pats_opt.files import convert
-from pats_opt.instance import Instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.plot.coarse import OTHERS, SHOWN, SWITCHING, blocks_of, thinned, until
-from pats_opt.plot.columns import LANE, Columns, Steps, columns_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
-from pats_opt.solving import solve
+from pats_opt.model.checker import ReplayedBatch, check
+from pats_opt.model.files import convert
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.solving.solve import solve
+from pats_opt.views.coarse import OTHERS, SHOWN, SWITCHING, blocks_of, thinned, until
+from pats_opt.views.columns import LANE, Columns, Steps, columns_of
 from tests.support.strategies import documents
 from tests.support.zoo import ZOO, Json, Solved, adapter, document, gpu, request
 
 
-def seen(raw: Json) -> tuple[Problem, Schedule, tuple[Replayed, ...], Columns]:
+def seen(raw: Json) -> tuple[Problem, Schedule, tuple[ReplayedBatch, ...], Columns]:
     """A schedule of an instance by a policy, with its columns."""
     problem = Problem(convert(raw, Instance))
     schedule = solve(problem.instance, "fcfs-grouped").schedule

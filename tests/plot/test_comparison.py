@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.files import convert, write_instance, write_schedule
-from pats_opt.instance import Instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.plot.comparison import compared, in_words, signed
-from pats_opt.plot.seen import Seen
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule, SolverRef
+from pats_opt.model.files import convert, write_instance, write_schedule
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.views.comparison import compared, in_words, signed
+from pats_opt.views.seen import Seen
 from pats_opt.wording import DASH
 from tests.support.zoo import adapter, document, gpu, request
 

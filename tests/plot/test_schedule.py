@@ -16,16 +16,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from pats_opt.checker import Replayed, check, examine
 from pats_opt.cli import run
 from pats_opt.errors import InputError
-from pats_opt.files import convert, encode, parse_instance, write_instance, write_schedule
-from pats_opt.instance import Instance
-from pats_opt.plan import PlannedBatch, plan_of, schedule_of
-from pats_opt.plot import style
-from pats_opt.plot.columns import columns_of
-from pats_opt.plot.pages import show
-from pats_opt.plot.schedule import (
+from pats_opt.model.checker import ReplayedBatch, check, examine
+from pats_opt.model.files import convert, encode, parse_instance, write_instance, write_schedule
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status, StopReason
+from pats_opt.solving.solve import solve
+from pats_opt.views import style
+from pats_opt.views.columns import columns_of
+from pats_opt.views.pages import show
+from pats_opt.views.schedule import (
     MOST_BATCHES,
     Named,
     draw_columns,
@@ -34,12 +37,9 @@ from pats_opt.plot.schedule import (
     queue,
     tooltips,
 )
-from pats_opt.plot.schedule_page import comparison_page, schedule_page
-from pats_opt.plot.seen import Seen
-from pats_opt.plot.summary import MOST_KEYS, colour_list, legend
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Schedule, SolverRef, Status, Stop
-from pats_opt.solving import solve
+from pats_opt.views.schedule_page import comparison_page, schedule_page
+from pats_opt.views.seen import Seen
+from pats_opt.views.summary import MOST_KEYS, colour_list, legend
 from pats_opt.wording import DASH, figure
 from tests.support.markup import EVIL, marked
 from tests.support.zoo import (
@@ -93,7 +93,7 @@ def document(requests: int, **changes: Any) -> dict[str, Any]:
 
 def planned(
     requests: int, size: int = 2, **changes: Any
-) -> tuple[Instance, Problem, Schedule, list[Replayed]]:
+) -> tuple[Instance, Problem, Schedule, list[ReplayedBatch]]:
     """Batches of ``size`` of one adapter after another on the first GPU, options in turn."""
     instance = parse_instance(json.dumps(document(requests, **changes)))
     problem = Problem(instance)
@@ -236,7 +236,7 @@ def test_drawing_leaves_no_trace() -> None:
         "import sys; from matplotlib import rcParams; from tests.plot.test_schedule import planned;"
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
-        "from pats_opt.plot.schedule import draw;"
+        "from pats_opt.views.schedule import draw;"
         "_, problem, _, batches = planned(4); draw(problem, batches, 'x');"
         "assert settings() == before;"
         "assert 'matplotlib.pyplot' not in sys.modules"
@@ -336,7 +336,7 @@ def test_nothing_is_proven_of_a_schedule_that_breaks_rules() -> None:
     _, problem, schedule, _ = planned(4)
     claimed = msgspec.structs.replace(
         schedule,
-        status=Status(stop=Stop.OPTIMAL, point=Point.OPTIMAL),
+        status=Status(stop=StopReason.OPTIMAL, point=SolutionStatus.OPTIMAL),
         bound=check(problem, schedule).loss,
     )
     assert "it is proven optimal" in schedule_page(Seen.of(problem, claimed), ".")

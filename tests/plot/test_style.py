@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.plot import style
+from pats_opt.views import style
+from pats_opt.wording import label
 
 
 def bars(name: str, label: str = "x") -> str:
@@ -30,7 +31,7 @@ def test_palette_goes_on_in_grey() -> None:
 
 @given(st.text())
 def test_labels_are_short_and_printable(text: str) -> None:
-    made = style.label(text, 12)
+    made = label(text, 12)
     assert len(made) <= 12
     assert made.isprintable()
 
@@ -51,15 +52,13 @@ def test_the_same_figure_is_the_same_text() -> None:
     assert bars("first") == bars("first")
 
 
-@pytest.mark.parametrize(
-    "label", ["<b>&\"'", "_hidden", "$x$ $", "%s \\frac", "日本", "\x00\ud800"]
-)
-def test_any_text_is_shown_as_it_is(label: str) -> None:
+@pytest.mark.parametrize("text", ["<b>&\"'", "_hidden", "$x$ $", "%s \\frac", "日本", "\x00\ud800"])
+def test_any_text_is_shown_as_it_is(text: str) -> None:
     """Mark-up, matplotlib's own signs, and what no font has."""
-    root = ElementTree.fromstring(bars("first", label))  # noqa: S314
+    root = ElementTree.fromstring(bars("first", text))  # noqa: S314
     texts = [e.text for e in root.iter() if e.tag in ("text", "title")]
-    assert style.label(label) in texts
-    assert f"tip {style.label(label)}" in texts
+    assert label(text) in texts
+    assert f"tip {label(text)}" in texts
 
 
 def test_a_file_of_its_own_names_its_name_space() -> None:

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Tier
-from pats_opt.files import read_bytes
 from pats_opt.generate import profile as profiles
-from pats_opt.instance import Overhead, StepTime
+from pats_opt.model.files import read_bytes
+from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.profiling.plan import Plan
 from pats_opt.profiling.record import Raw, read_raw
 from pats_opt.profiling.run import Job, Outcome, run

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pats_opt.instance import digest
-from pats_opt.loss import LossTerms
-from pats_opt.metrics import Metrics
+from pats_opt.model.instance import digest
+from pats_opt.model.loss import LossTerms
+from pats_opt.model.schedule import SolutionStatus, Status, StopReason
 from pats_opt.report.runs import (
     End,
     Failure,
@@ -18,7 +18,7 @@ from pats_opt.report.runs import (
     Task,
 )
 from pats_opt.report.trace import Moment
-from pats_opt.schedule import Point, Status, Stop
+from pats_opt.tables import Metrics
 
 Document = dict[str, Any]
 
@@ -128,7 +128,7 @@ def record(
     by: SolverInfo,
     loss: float | None = None,
     bound: float | None = None,
-    stop: Stop = Stop.COMPLETE,
+    stop: StopReason = StopReason.COMPLETE,
     *,
     end: End | None = None,
     error: str = "",
@@ -137,7 +137,7 @@ def record(
     latencies: Sequence[tuple[float, float]] = (),
 ) -> Record:
     """What a run left: a schedule of this loss, or the end it came to without one."""
-    point = Point.OPTIMAL if stop is Stop.OPTIMAL else Point.FEASIBLE
+    point = SolutionStatus.OPTIMAL if stop is StopReason.OPTIMAL else SolutionStatus.FEASIBLE
     solved = end is None or end is End.SOLVED
     return Record(
         config=RunConfig(instance=case, solver=by, time_limit=10.0, seed=0, version="1.0"),

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import InfeasibleError, NoScheduleError
-from pats_opt.plan import Plan, PlannedBatch, plan_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.model.plan import Plan, PlannedBatch, plan_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 
 
 class Steady(Struct, frozen=True):
@@ -30,7 +30,7 @@ class Steady(Struct, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan, and the loss it proves nothing about."""
-        return Outcome(Stop.COMPLETE, self.plan(problem))
+        return Outcome(StopReason.COMPLETE, self.plan(problem))
 
     def plan(self, problem: Problem) -> Plan:
         """Batches of one, each as early as the one before lets it."""
@@ -58,11 +58,11 @@ class Proud(Steady, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan and the bound."""
-        from pats_opt.solving import valid_loss
+        from pats_opt.model.checker import valid_loss
 
         plan = self.plan(problem)
         loss = valid_loss(problem, plan) or 0.0
-        stop = Stop.OPTIMAL if self.share == 1.0 else Stop.TIME_LIMIT
+        stop = StopReason.OPTIMAL if self.share == 1.0 else StopReason.TIME_LIMIT
         return Outcome(stop, plan, bound=loss * self.share)
 
 
@@ -74,7 +74,7 @@ class Boastful(Steady, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Only the bound."""
-        return Outcome(Stop.TIME_LIMIT, None, bound=1e6)
+        return Outcome(StopReason.TIME_LIMIT, None, bound=1e6)
 
 
 class Bad(Struct, frozen=True):

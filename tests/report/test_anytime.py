@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.anytime import anytime, known_gap
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.runs import End, Record
 from pats_opt.report.steps import drawable, integral, mean_steps, value
-from pats_opt.schedule import Stop
 from tests.report.examples import instance, record, solver, tasks_of
 
 MILP, SEARCH, PATS = (
@@ -47,7 +47,7 @@ def test_gap_to_the_best_known(known: float | None, best: float, gap: float) -> 
 
 def test_integrals_of_one_run() -> None:
     """1 s at 1, 1 s at 1 - 4/8, 2 s at 1 - 4/5, then nothing; the dual: 2 s at 1, 2 s at 1/2."""
-    found = anytime(table_of([record(ONE, MILP, 4.0, 4.0, Stop.OPTIMAL, trace=TRACE)]))
+    found = anytime(table_of([record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE)]))
     assert found is not None
     assert found.limit_s == 10.0
     (primal,), (dual,) = found.primal.lines, found.dual.lines
@@ -60,7 +60,7 @@ def test_integrals_of_one_run() -> None:
 def test_means_are_over_the_instances_that_all_were_run_on() -> None:
     """A failure is a gap of 1 throughout, a run without a trace (an old record) is left out."""
     runs = [
-        record(ONE, MILP, 4.0, 4.0, Stop.OPTIMAL, trace=TRACE),
+        record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE),
         record(ONE, SEARCH, 5.0, trace=[(1, None, 5)]),
         record(ONE, PATS, 6.0, trace=[(0.1, None, 6)]),
         record(TWO, MILP, end=End.CRASHED, error="gone"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import collect
 from pats_opt.report.runs import End
 from pats_opt.report.summary import sentences
-from pats_opt.schedule import Stop
 from tests.report.examples import instance, record, solver, tasks_of
 
 EXACT = solver("milp", "exact")
@@ -19,7 +19,7 @@ ONE, TWO, THREE = (instance(name) for name in ("one", "two", "three"))
 def test_gaps_are_to_the_best_bound_of_any_run() -> None:
     """Loss 8 with its own bound 2 has gap (8 - 4) / 8 to another run's bound 4."""
     runs = [
-        record(ONE, EXACT, 8.0, 2.0, Stop.TIME_LIMIT),
+        record(ONE, EXACT, 8.0, 2.0, StopReason.TIME_LIMIT),
         record(ONE, solver("other", "bound"), None, 4.0, end=End.NO_SCHEDULE),
     ]
     (case,) = collect(tasks_of(runs), runs).cases
@@ -30,7 +30,7 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
 
 
 def test_optimum_is_whatever_run_proved_it() -> None:
-    runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL)]
+    runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL)]
     (case,) = collect(tasks_of(runs), runs).cases
     assert case.optimum == 4.0
     assert case.rows[0].optimum_gap == pytest.approx(0.2)
@@ -42,7 +42,7 @@ def test_optimum_is_whatever_run_proved_it() -> None:
 def test_failures_count_and_refusals_do_not() -> None:
     """A crash counts as gap 1 and its time limit; a refusal stays out of means, not of counts."""
     runs = [
-        record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL),
+        record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
         record(TWO, EXACT, end=End.CRASHED, error="killed"),
         record(THREE, EXACT, end=End.NOT_APPLICABLE, error="lacks"),
         record(ONE, PATS, 4.0),
@@ -69,7 +69,7 @@ def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
     runs = [
         record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
         record(ONE, PATS, end=End.NO_SCHEDULE, error="stopped"),
-        record(TWO, EXACT, 4.0, 4.0, Stop.OPTIMAL),
+        record(TWO, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
         record(TWO, PATS, 6.0),
     ]
     table = collect(tasks_of(runs), runs)
@@ -98,7 +98,7 @@ def test_instances_of_one_name_are_told_apart() -> None:
     "claim",
     [
         record(ONE, EXACT, None, 5.0, end=End.NO_SCHEDULE),
-        record(ONE, EXACT, 5.0, None, Stop.OPTIMAL),
+        record(ONE, EXACT, 5.0, None, StopReason.OPTIMAL),
         record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
     ],
 )
@@ -111,17 +111,17 @@ def test_claims_that_a_schedule_disproves_are_told_first(claim: object) -> None:
 
 
 def test_equal_losses_are_no_contradiction() -> None:
-    runs = [record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL), record(ONE, PATS, 4.0 - 1e-7)]
+    runs = [record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL), record(ONE, PATS, 4.0 - 1e-7)]
     assert collect(tasks_of(runs), runs).contradictions == ()
 
 
 def test_sentences_tell_what_the_numbers_say() -> None:
     """Excesses 0.25, 0.5 and, against a bound, 1.0; fifo's are 0.5, 0.5 and 1.0."""
     runs = [
-        *(record(ONE, EXACT, 4.0, 4.0, Stop.OPTIMAL), record(ONE, PATS, 5.0)),
-        *(record(ONE, FIFO, 6.0), record(TWO, EXACT, 4.0, 4.0, Stop.OPTIMAL)),
+        *(record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL), record(ONE, PATS, 5.0)),
+        *(record(ONE, FIFO, 6.0), record(TWO, EXACT, 4.0, 4.0, StopReason.OPTIMAL)),
         *(record(TWO, PATS, 6.0), record(TWO, FIFO, 6.0)),
-        *(record(THREE, EXACT, 5.0, 4.0, Stop.TIME_LIMIT), record(THREE, PATS, 8.0)),
+        *(record(THREE, EXACT, 5.0, 4.0, StopReason.TIME_LIMIT), record(THREE, PATS, 8.0)),
         record(THREE, FIFO, 8.0),
     ]
     assert sentences(collect(tasks_of(runs), runs)) == [

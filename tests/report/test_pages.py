@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pats_opt.plot import style
+from pats_opt.model.schedule import StopReason
 from pats_opt.report import pages
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config
 from pats_opt.report.figures import pictures
 from pats_opt.report.figures.looks import legend_above
 from pats_opt.report.runs import End, Record
-from pats_opt.schedule import Stop
+from pats_opt.views import style
 from tests.report.examples import instance, record, solver, tasks_of
 
 GOLDEN = Path(__file__).with_name("golden.md")
@@ -29,10 +29,10 @@ def fixed() -> list[Record]:
     milp, pats, fifo = solver("milp", "exact"), solver("pats", "online"), solver("fifo", "online")
     a, b, c = instance("a"), instance("b"), instance("c", group="large")
     return [
-        record(a, milp, 4.0, 4.0, Stop.OPTIMAL, trace=[(1, None, 8), (2, 2, 5), (4, 4, 4)]),
+        record(a, milp, 4.0, 4.0, StopReason.OPTIMAL, trace=[(1, None, 8), (2, 2, 5), (4, 4, 4)]),
         record(a, pats, 5.0, latencies=[(0.0, 2.0), (0.5, 4.0), (1.0, 9.6)]),
         record(a, fifo, 8.0, latencies=[(0.0, 4.0), (0.5, 8.0), (1.0, 12.0)]),
-        record(b, milp, 5.0, 4.0, Stop.TIME_LIMIT, trace=[(5, 4, 5)]),
+        record(b, milp, 5.0, 4.0, StopReason.TIME_LIMIT, trace=[(5, 4, 5)]),
         record(b, pats, 6.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
         record(b, fifo, end=End.CRASHED, error="its process was ended by SIGKILL"),
         record(c, milp, end=End.NOT_APPLICABLE, error="cannot handle slot service"),
@@ -49,7 +49,7 @@ def evil() -> list[Record]:
     """Runs whose every text from a file is made to break a page."""
     case = instance(EVIL, group=EVIL)
     return [
-        record(case, solver(EVIL, "exact"), 4.0, 4.0, Stop.OPTIMAL),
+        record(case, solver(EVIL, "exact"), 4.0, 4.0, StopReason.OPTIMAL),
         record(case, solver("pats", "online"), 5.0),
         record(case, solver("fifo", "online"), end=End.FAILED, error=EVIL),
     ]

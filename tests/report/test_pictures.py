@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.plot.assets import script_name
 from pats_opt.report import pictures
 from pats_opt.report.config import Config, saved_config, tasks
 from pats_opt.report.gap import gap_report, prepare
 from pats_opt.report.pictures import draw_pictures, links
 from pats_opt.report.runs import Record
 from pats_opt.report.worker import perform
+from pats_opt.views.assets import script_name
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.latency import latencies
 from pats_opt.report.profiles import loss_profiles, time_profiles
 from pats_opt.report.runs import End, Record
-from pats_opt.schedule import Stop
 from tests.report.examples import METRICS, instance, record, solver, tasks_of
 
 MILP, CPSAT = solver("milp", "exact"), solver("cpsat", "exact")
@@ -28,7 +28,7 @@ def proof(case: Record, seconds: float) -> Record:
 def test_loss_profiles() -> None:
     """Ratios to the best; where a run failed or refused, the instance counts and is never won."""
     runs = [
-        record(ONE, MILP, 4.0, 4.0, Stop.OPTIMAL),
+        record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL),
         record(ONE, PATS, 5.0),
         record(ONE, BOUND, end=End.NO_SCHEDULE, error="no"),
         record(TWO, MILP, end=End.NOT_APPLICABLE, error="lacks"),
@@ -57,10 +57,10 @@ def test_an_instance_with_a_run_to_come_is_not_compared() -> None:
 def test_time_profiles() -> None:
     """Only proofs count, over all instances; one exact solver alone is compared with nobody."""
     runs = [
-        proof(record(ONE, MILP, 4.0, 4.0, Stop.OPTIMAL), 2.0),
-        proof(record(ONE, CPSAT, 4.0, 4.0, Stop.OPTIMAL), 1.0),
-        proof(record(TWO, MILP, 4.0, 4.0, Stop.OPTIMAL), 3.0),
-        proof(record(TWO, CPSAT, 4.0, 3.0, Stop.TIME_LIMIT), 10.0),
+        proof(record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL), 2.0),
+        proof(record(ONE, CPSAT, 4.0, 4.0, StopReason.OPTIMAL), 1.0),
+        proof(record(TWO, MILP, 4.0, 4.0, StopReason.OPTIMAL), 3.0),
+        proof(record(TWO, CPSAT, 4.0, 3.0, StopReason.TIME_LIMIT), 10.0),
     ]
     milp, cpsat = time_profiles(table_of(runs))
     assert milp.ratios == (1.0, 2.0)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pats_opt.model.schedule import StopReason
 from pats_opt.report.runs import RunConfig, read_record, record_path, slug, write_record
-from pats_opt.schedule import Stop
 from tests.report.examples import instance, record, solver
 
-RECORD = record(instance("one"), solver("milp", "exact"), 4.0, 3.0, Stop.TIME_LIMIT)
+RECORD = record(instance("one"), solver("milp", "exact"), 4.0, 3.0, StopReason.TIME_LIMIT)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

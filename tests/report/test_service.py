@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pats_opt.metrics import Metrics
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.runs import End, Record
 from pats_opt.report.service import Deciding, deciding, services, starvations
 from pats_opt.report.summary import sentences
+from pats_opt.tables import Metrics
 from tests.report.examples import METRICS, instance, record, solver, tasks_of
 
 EXACT = solver("milp", "exact")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pats_opt.files import read_instance
-from pats_opt.metrics import latency_quantiles, measure
-from pats_opt.problem import Problem
+from pats_opt.model.files import read_instance
+from pats_opt.model.problem import Problem
 from pats_opt.report.config import Config, tasks
 from pats_opt.report.runs import read_record, record_path, write_record
 from pats_opt.report.trace import MOST_POINTS, Moment, Recorder, thinned
 from pats_opt.report.worker import perform
-from pats_opt.solving import solve
+from pats_opt.solving.solve import solve
+from pats_opt.tables import latency_quantiles, measure
 from tests.report.examples import instance, record, solver
 
 pytestmark = pytest.mark.usefixtures("stubs")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pats_opt.model.schedule import SolutionStatus
 from pats_opt.report.config import Config, tasks
 from pats_opt.report.runs import End, Record, read_record
 from pats_opt.report.worker import perform
 from pats_opt.report.workers import run_all
-from pats_opt.schedule import Point
 
 pytestmark = pytest.mark.usefixtures("stubs")
 
@@ -62,7 +62,7 @@ def test_a_record_holds_what_is_needed_to_judge_it(
     assert {"python", "pats-opt", "ortools", "pulp", "numpy"} <= set(record.versions)
     assert set(record.machine) == {"platform", "cpu", "cores"}
     assert record.status is not None
-    assert record.status.point is Point.OPTIMAL
+    assert record.status.point is SolutionStatus.OPTIMAL
     assert record.loss == record.bound == pytest.approx(record.terms.total if record.terms else 0)
     assert record.metrics is not None
     assert record.metrics.served == 4

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from pats_opt.checker import Verdict, check
-from pats_opt.files import parse_instance
-from pats_opt.plan import Plan, schedule_of
-from pats_opt.policy import Action, Decide, GpuState, Start, State
-from pats_opt.problem import Problem, Site
-from pats_opt.schedule import Schedule, SolverRef
-from pats_opt.solver import Capabilities, Kind
+from pats_opt.core.policy import Action, Decide, GpuState, Start, State
+from pats_opt.core.solver import Capabilities, Kind
+from pats_opt.model.checker import Verdict, check
+from pats_opt.model.files import parse_instance
+from pats_opt.model.plan import Plan, schedule_of
+from pats_opt.model.problem import Problem, Site
+from pats_opt.model.schedule import Schedule, SolverRef
 
 
 class Scripted:

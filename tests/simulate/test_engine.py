@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from pats_opt.core.policy import Action, Start, State, SwitchTo, WakeAt
+from pats_opt.core.solver import Run
 from pats_opt.errors import InfeasibleError, NoScheduleError
-from pats_opt.plan import PlannedBatch
-from pats_opt.policy import Action, Start, State, SwitchTo, WakeAt
-from pats_opt.schedule import Stop
+from pats_opt.model.plan import PlannedBatch
+from pats_opt.model.schedule import StopReason
 from pats_opt.simulate import PolicySolver, engine, simulate
-from pats_opt.solver import Run
 from tests.simulate.scripted import Scripted, alone, problem_of, scheduled
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -30,7 +30,7 @@ def test_timeline_with_a_switch() -> None:
     assert policy.ticks == [0, 1, 2], "arrival, arrival while busy, batch end"
     assert done.decisions == 3
     assert done.events == 3
-    assert done.stop is Stop.COMPLETE
+    assert done.stop is StopReason.COMPLETE
     assert 0 < done.longest_decision_s <= done.decision_s
 
 
@@ -237,8 +237,10 @@ def test_broken_off_there_is_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SECONDS_PER_LOOK", 0.0)
     problem = problem_of(document(*(request(f"r{i}", arrival_s=float(i)) for i in range(200))))
     asked = iter(range(1000))
-    done = simulate(problem, Scripted(alone), stop=lambda: [None, Stop.TIME_LIMIT][next(asked)])
-    assert done.stop is Stop.TIME_LIMIT
+    done = simulate(
+        problem, Scripted(alone), stop=lambda: [None, StopReason.TIME_LIMIT][next(asked)]
+    )
+    assert done.stop is StopReason.TIME_LIMIT
     assert done.plan is None
     assert done.decisions == 1, "looked at before the first and the second decision"
     assert done.longest_decision_s == done.decision_p99_s == done.decision_p50_s > 0
@@ -247,7 +249,7 @@ def test_broken_off_there_is_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_limit_that_has_passed_asks_nothing() -> None:
     """The limit is looked at before the policy is; without a decision every figure of them is 0."""
     policy = Scripted(alone)
-    done = simulate(problem_of(document(request("r0"))), policy, stop=lambda: Stop.TIME_LIMIT)
+    done = simulate(problem_of(document(request("r0"))), policy, stop=lambda: StopReason.TIME_LIMIT)
     assert policy.ticks == []
     assert (done.decisions, done.decision_s, done.decision_p99_s, done.longest_decision_s) == (
         0,
@@ -278,7 +280,7 @@ def test_policy_solver() -> None:
     problem = problem_of(document(request("r0")))
     solver = PolicySolver(Scripted(alone))
     outcome = solver.solve(problem, Run())
-    assert outcome.stop is Stop.COMPLETE
+    assert outcome.stop is StopReason.COMPLETE
     assert outcome.plan is not None
     assert list(outcome.details) == [
         "events",
@@ -292,7 +294,7 @@ def test_policy_solver() -> None:
     assert solver.name == "scripted"
     run = Run()
     run.interrupted.set()
-    assert solver.solve(problem, run).stop is Stop.INTERRUPTED
+    assert solver.solve(problem, run).stop is StopReason.INTERRUPTED
     assert solver.solve(problem, run).plan is None
 
 

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from pats_opt.core.policy import Action, Decide, Start, State, SwitchTo, WakeAt
+from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import SolverError
-from pats_opt.policy import Action, Decide, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Site
-from pats_opt.schedule import Point, Status, Stop
+from pats_opt.model.problem import Site
+from pats_opt.model.schedule import SolutionStatus, Status, StopReason
 from pats_opt.simulate import engine, simulate
 from pats_opt.simulate.rules import BrokenRuleError
-from pats_opt.solver import Capabilities, Kind
-from pats_opt.solving import solve
+from pats_opt.solving.solve import solve
 from tests.simulate.scripted import Scripted, alone, problem_of
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -342,7 +342,7 @@ def test_ctrl_c_in_a_policy_is_the_users() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "SECONDS_PER_LOOK", 0.0)
         result = solve(problem, Stuck(1))
-    assert result.status == Status(stop=Stop.INTERRUPTED, point=Point.NONE)
+    assert result.status == Status(stop=StopReason.INTERRUPTED, point=SolutionStatus.NONE)
     assert result.details["decisions"] == 1
     with pytest.raises(KeyboardInterrupt):
         solve(problem, Stuck(2))

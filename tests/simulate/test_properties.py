@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.checker import check
+from pats_opt.core.policy import Action, Policy, Start, State, SwitchTo, WakeAt
+from pats_opt.core.registry import make
+from pats_opt.core.solver import ALL_FEATURES, Feature, Solver
 from pats_opt.errors import NoScheduleError, SolverError
-from pats_opt.instance import Instance
-from pats_opt.plan import schedule_of
-from pats_opt.policy import Action, Policy, Start, State, SwitchTo, WakeAt
-from pats_opt.problem import Problem
-from pats_opt.registry import make
-from pats_opt.schedule import SolverRef
+from pats_opt.model.checker import check
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolverRef
+from pats_opt.model.timing import to_ticks
 from pats_opt.simulate import engine, simulate
 from pats_opt.simulate.rules import BrokenRuleError, admit_start, admit_switch
-from pats_opt.solver import ALL_FEATURES, Feature, Solver
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers, other_future
-from pats_opt.timing import to_ticks
 from tests.simulate.scripted import Scripted
 
 seeds = st.integers(0, 10**9)

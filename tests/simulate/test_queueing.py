@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pats_opt.instance import (
+from pats_opt.core.registry import make
+from pats_opt.core.solver import Solver
+from pats_opt.model.instance import (
     Adapter,
     Gpu,
     Instance,
@@ -15,10 +17,8 @@ from pats_opt.instance import (
     StepTime,
     Switching,
 )
-from pats_opt.problem import Problem
-from pats_opt.registry import make
+from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
-from pats_opt.solver import Solver
 
 #: Batches of consecutive waits whose means are close to independent.
 GROUPS = 20

@@ -7,15 +7,15 @@ import threading
 
 import pytest
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.solver import Outcome, Run
 from pats_opt.errors import InputError
-from pats_opt.files import encode, parse_instance
 from pats_opt.generate import Recipe, generate
 from pats_opt.generate.recipe import Gpus
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Stop
-from pats_opt.solver import Outcome, Run
-from pats_opt.solving import prepare, solve, warm_start
+from pats_opt.model.checker import TOLERANCE
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolutionStatus, StopReason
+from pats_opt.solving.solve import prepare, solve, warm_start
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers import exact
@@ -31,12 +31,12 @@ from tests.support.zoo import document
 
 def refuse(*_: object) -> Outcome:
     """A solver that cannot."""
-    raise InputError("too large", mend="take a smaller one")
+    raise InputError("too large", hint="take a smaller one")
 
 
 def give_up(_: object, problem: Problem, run: Run) -> Outcome:
     """A solver that its time limit stops with nothing."""
-    return Outcome(Stop.TIME_LIMIT, None, 0.0)
+    return Outcome(StopReason.TIME_LIMIT, None, 0.0)
 
 
 def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def names(outcome_details: dict[str, list[dict[str, str]]]) -> list[str]:
 def test_empty_instance() -> None:
     """Nothing to serve: loss 0, bound 0, optimal."""
     result = solve(parse_instance(json.dumps(document())))
-    assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, Stop.OPTIMAL)
+    assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, StopReason.OPTIMAL)
 
 
 @pytest.mark.parametrize(("other", "opening"), [(CpSat, 0.2), (Milp, 0.0)])
@@ -68,7 +68,7 @@ def test_falls_back_where_one_refuses(
         result = solve(instance, Exact(opening=opening), time_limit=60)
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
-        assert result.status.stop is Stop.OPTIMAL
+        assert result.status.stop is StopReason.OPTIMAL
         assert result.loss is not None
         assert close(result.loss, optimum)
         assert {"solver": other.name, "refused": "too large"} in result.details["turns"]
@@ -79,14 +79,14 @@ def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.Monkey
     without_prices(monkeypatch)
     monkeypatch.setattr(CpSat, "solve", give_up)
     result = solve(random_instance(1, requests=(3, 4)), Exact(), time_limit=60)
-    assert result.status.stop is Stop.OPTIMAL
+    assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details) == ["cpsat", "milp"]
 
 
 def test_the_search_goes_first() -> None:
     """Where it applies, it proves the optimum and nobody else has a turn."""
     result = solve(generate(Recipe(requests=8), seed=3), "auto", time_limit=60)
-    assert result.status.stop is Stop.OPTIMAL
+    assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details) == ["dp"]
 
 
@@ -94,7 +94,7 @@ def test_prices_go_first_on_several_gpus() -> None:
     """Where bound and local search meet, no model is built."""
     recipe = Recipe(requests=6, gpus=Gpus(count=2))
     result = solve(generate(recipe, seed=3), "exact", time_limit=60)
-    assert result.status.stop is Stop.OPTIMAL
+    assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details)[0] == "lagrangian"
 
 
@@ -105,7 +105,10 @@ def test_too_large_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
     start = warm_start(Problem(instance), Run(), None)
     result = solve(instance, Exact(memory_gib=1e-3))
     assert start is not None
-    assert (result.status.stop, result.status.point) == (Stop.MEMORY_LIMIT, Point.FEASIBLE)
+    assert (result.status.stop, result.status.point) == (
+        StopReason.MEMORY_LIMIT,
+        SolutionStatus.FEASIBLE,
+    )
     assert result.loss is not None
     assert result.bound is not None
     assert close(result.loss, start[1])
@@ -127,7 +130,7 @@ def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPa
 def test_time_limit() -> None:
     """A stopped run returns a valid schedule with a bound."""
     result = solve(generate(Recipe(requests=600), seed=1), "auto", time_limit=2.0)
-    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.status.stop is StopReason.TIME_LIMIT
     assert result.loss is not None
     assert result.bound is not None
     assert 0 < result.bound <= result.loss
@@ -140,7 +143,7 @@ def test_interrupt() -> None:
     run = Run(start=warm_start(problem, Run(), None))
     threading.Timer(1.0, run.interrupted.set).start()
     outcome = Auto().solve(problem, run)
-    assert outcome.stop is Stop.INTERRUPTED
+    assert outcome.stop is StopReason.INTERRUPTED
     assert outcome.plan is not None
     assert len(outcome.details["turns"]) == 1
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from pats_opt.checker import check
+from pats_opt.core.registry import make
+from pats_opt.core.solver import Feature, Run, Solver
 from pats_opt.errors import InputError
-from pats_opt.instance import Instance
-from pats_opt.plan import schedule_of
-from pats_opt.problem import Adapters, Problem, Site
-from pats_opt.registry import make
-from pats_opt.schedule import SolverRef
+from pats_opt.model.checker import check, valid_loss
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Adapters, Problem, Site
+from pats_opt.model.schedule import SolverRef
 from pats_opt.simulate import simulate
-from pats_opt.solver import Feature, Run, Solver
-from pats_opt.solving import runnable, solve, valid_loss
+from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.belady import Belady
 from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads

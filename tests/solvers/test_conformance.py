@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from pats_opt import registry
-from pats_opt.files import encode
-from pats_opt.instance import Instance
-from pats_opt.policy import Policy
-from pats_opt.solver import Kind, Solver
+from pats_opt.core import registry
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import Kind, Solver
+from pats_opt.model.files import encode
+from pats_opt.model.instance import Instance
 from pats_opt.testing.solvers import SolverConformance
 from tests.support.brute_force import brute_force
 

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.solver import Feature, Outcome, Run
 from pats_opt.errors import InputError
-from pats_opt.files import encode, parse_instance
 from pats_opt.generate import Recipe, generate
-from pats_opt.instance import Instance
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Feature, Outcome, Run
-from pats_opt.solving import solve, valid_loss, warm_start
+from pats_opt.model.checker import TOLERANCE, valid_loss
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.model.timing import to_ticks
+from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
-from pats_opt.timing import to_ticks
 from pats_solvers.cpsat import CpSat
 from pats_solvers.cpsat.durations import Durations
 from pats_solvers.cpsat.hint import add_hint
@@ -167,7 +167,7 @@ def test_a_warm_start_keeps_the_optimum(feature: Feature) -> None:
         optimum = brute_force(json.loads(encode(instance)))
         outcome = CpSat().solve(problem, Run(start=start))
         assert optimum is not None
-        assert outcome.stop is Stop.OPTIMAL
+        assert outcome.stop is StopReason.OPTIMAL
         assert outcome.plan is not None
         assert outcome.bound is not None
         loss = valid_loss(problem, outcome.plan)
@@ -207,7 +207,7 @@ def test_measured_step_times() -> None:
     outcome = CpSat().solve(problem, Run())
     optimum = brute_force(given_)
     assert optimum is not None
-    assert outcome.stop is Stop.OPTIMAL
+    assert outcome.stop is StopReason.OPTIMAL
     assert outcome.bound is not None
     assert close(outcome.bound, optimum)
 
@@ -217,7 +217,7 @@ def test_proven_infeasible() -> None:
     service = {"kind": "steps", "step_s": {"table": [1.0]}}
     given_ = document(request("r0", 2), request("r1", 2), service=service, horizon_ticks=3)
     outcome = CpSat().solve(Problem(parse_instance(json.dumps(given_))), Run())
-    assert (outcome.stop, outcome.plan) == (Stop.INFEASIBLE, None)
+    assert (outcome.stop, outcome.plan) == (StopReason.INFEASIBLE, None)
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_time_limit_returns_plan_and_bound() -> None:
     start = warm_start(problem, Run(), None)
     assert start is not None
     outcome = CpSat().solve(problem, Run(time_limit=1.0, start=start))
-    _stopped(problem, outcome, Stop.TIME_LIMIT, start[1])
+    _stopped(problem, outcome, StopReason.TIME_LIMIT, start[1])
 
 
 def test_interrupt_returns_plan_and_bound() -> None:
@@ -239,10 +239,10 @@ def test_interrupt_returns_plan_and_bound() -> None:
     assert run.start is not None
     threading.Timer(1.0, run.interrupted.set).start()
     outcome = CpSat().solve(problem, run)
-    _stopped(problem, outcome, Stop.INTERRUPTED, run.start[1])
+    _stopped(problem, outcome, StopReason.INTERRUPTED, run.start[1])
 
 
-def _stopped(problem: Problem, outcome: Outcome, stop: Stop, at_most: float) -> None:
+def _stopped(problem: Problem, outcome: Outcome, stop: StopReason, at_most: float) -> None:
     assert outcome.stop is stop
     assert outcome.plan is not None
     assert outcome.bound is not None
@@ -258,7 +258,7 @@ def test_stopped_while_building() -> None:
     assert run.start is not None
     threading.Timer(0.3, run.interrupted.set).start()
     outcome = CpSat().solve(problem, run)
-    _stopped(problem, outcome, Stop.INTERRUPTED, run.start[1])
+    _stopped(problem, outcome, StopReason.INTERRUPTED, run.start[1])
     assert outcome.plan is run.start[0]
 
 
@@ -268,7 +268,7 @@ def test_no_time_at_all() -> None:
     start = warm_start(problem, Run(), None)
     assert start is not None
     outcome = CpSat().solve(problem, Run(time_limit=1e-9, began=time.monotonic() - 1, start=start))
-    _stopped(problem, outcome, Stop.TIME_LIMIT, start[1])
+    _stopped(problem, outcome, StopReason.TIME_LIMIT, start[1])
 
 
 def test_bounds_of_stopped_runs_hold() -> None:
@@ -304,7 +304,7 @@ def test_progress_is_told() -> None:
 
 
 def test_refuses_what_would_not_fit() -> None:
-    """A model beyond the memory limit is refused with its estimate and a mend."""
+    """A model beyond the memory limit is refused with its estimate and a hint."""
     with pytest.raises(InputError, match=r"GiB.*memory_gib"):
         solve(large().instance, CpSat(memory_gib=1e-3))
 
@@ -312,4 +312,4 @@ def test_refuses_what_would_not_fit() -> None:
 def test_empty_instance() -> None:
     """Nothing to serve: loss 0, bound 0, optimal."""
     result = solve(parse_instance(json.dumps(document())), CpSat())
-    assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, Stop.OPTIMAL)
+    assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, StopReason.OPTIMAL)

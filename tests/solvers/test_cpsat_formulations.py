@@ -9,17 +9,17 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.solver import ALL_FEATURES, Feature, Run
 from pats_opt.errors import CapabilityError
-from pats_opt.files import encode, parse_instance
 from pats_opt.importers.bin_packing import BinPacking, bin_packing_instance
 from pats_opt.importers.tsplib import tsp_instance
 from pats_opt.importers.tsplib_file import Tsp
-from pats_opt.instance import Instance, SlotService
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Feature, Run
-from pats_opt.solving import solve, valid_loss, warm_start
+from pats_opt.model.checker import TOLERANCE, valid_loss
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance, SlotService
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers.cpsat import CpSat, leads
@@ -101,10 +101,10 @@ def test_optima(name: str) -> None:
             run = Run(start=start, time_limit=120)
             outcome = CpSat(formulation=name).solve(problem, run)  # type: ignore[arg-type]
             if optimum is None:
-                assert outcome.stop is Stop.INFEASIBLE, seed
+                assert outcome.stop is StopReason.INFEASIBLE, seed
                 seen["infeasible"] += 1
                 continue
-            assert outcome.stop is Stop.OPTIMAL, seed
+            assert outcome.stop is StopReason.OPTIMAL, seed
             assert outcome.details["formulation"] == name
             assert outcome.plan is not None
             assert outcome.bound is not None
@@ -206,6 +206,6 @@ def test_what_positions_cannot_prove() -> None:
         tsp_instance(Tsp("sixteen", False, tuple(range(1, 17)), matrix)),
     ):
         result = solve(instance, "auto", time_limit=120)
-        assert result.status.stop is Stop.OPTIMAL
+        assert result.status.stop is StopReason.OPTIMAL
         assert result.details["turns"][0]["solver"] == "cpsat"
         assert result.loss == result.bound

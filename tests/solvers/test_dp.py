@@ -9,15 +9,16 @@ import random
 import numpy as np
 import pytest
 
+from pats_opt.core.solver import Feature, Run
 from pats_opt.errors import CapabilityError, InputError
-from pats_opt.files import encode
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Recipe
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Feature, Run
-from pats_opt.solving import solve, valid_loss
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.files import encode
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.classes import classes, moves, undominated
 from pats_solvers.dp import Dp
@@ -69,11 +70,11 @@ def test_a_beam_never_claims_too_much(beam: int) -> None:
             loss = valid_loss(problem, outcome.plan)
             assert loss is not None
             assert loss >= optimum - slack
-            if outcome.stop is Stop.OPTIMAL:
+            if outcome.stop is StopReason.OPTIMAL:
                 claimed += 1
                 assert loss <= optimum + slack
         else:
-            assert outcome.stop is Stop.COMPLETE
+            assert outcome.stop is StopReason.COMPLETE
     assert claimed > 0
 
 
@@ -168,7 +169,7 @@ def test_a_tight_memory_still_gives_plan_and_bound() -> None:
     assert found.batches is not None
     assert valid_loss(problem, Plan((found.batches,))) is not None
     optimum = Dp().solve(problem, Run())
-    assert optimum.stop is Stop.OPTIMAL
+    assert optimum.stop is StopReason.OPTIMAL
     assert optimum.bound is not None
     assert found.bound <= optimum.bound <= found.loss + 1e-9
 
@@ -178,8 +179,8 @@ def test_what_waits_is_part_of_the_bound() -> None:
     problem = Problem(generate(Recipe(requests=20), seed=3))
     search = priced(problem, random.Random(3))
     asked = iter([None] * 5)
-    found = search.run(math.inf, lambda: next(asked, Stop.INTERRUPTED))
-    assert found.stop is Stop.INTERRUPTED
+    found = search.run(math.inf, lambda: next(asked, StopReason.INTERRUPTED))
+    assert found.stop is StopReason.INTERRUPTED
     assert not found.complete
     optimum = Dp().solve(problem, Run()).bound
     assert optimum is not None
@@ -196,7 +197,7 @@ def test_interrupt_and_time_limit_return_the_best_so_far() -> None:
     run = Run(start=(plan, loss))
     run.interrupted.set()
     outcome = Dp().solve(problem, run)
-    assert (outcome.stop, outcome.plan) == (Stop.INTERRUPTED, plan)
+    assert (outcome.stop, outcome.plan) == (StopReason.INTERRUPTED, plan)
 
 
 def test_refusals() -> None:

@@ -11,13 +11,13 @@ from functools import cache
 
 import pytest
 
+from pats_opt.core.solver import Feature, features
 from pats_opt.errors import CapabilityError, InfeasibleError
-from pats_opt.files import encode, parse_instance
-from pats_opt.instance import Instance
-from pats_opt.problem import Problem
-from pats_opt.schedule import Point, Stop
-from pats_opt.solver import Feature, features
-from pats_opt.solving import runnable, solve
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolutionStatus, StopReason
+from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
 from tests.support.brute_force import brute_force
@@ -72,8 +72,8 @@ def agree(spec: str, instance: Instance, optimum: float | None) -> None:
         return
     result = solve(instance, spec, time_limit=TIME_LIMIT_S)
     document = encode(instance).decode()
-    assert result.status.stop is Stop.OPTIMAL, document
-    assert result.status.point is Point.OPTIMAL
+    assert result.status.stop is StopReason.OPTIMAL, document
+    assert result.status.point is SolutionStatus.OPTIMAL
     assert result.loss is not None
     assert result.bound is not None
     assert close(result.loss, optimum), f"loss {result.loss}, optimum {optimum}: {document}"

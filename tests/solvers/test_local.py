@@ -9,17 +9,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from pats_opt.files import encode
+from pats_opt.core.solver import Feature, Run
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Complexity, Recipe
-from pats_opt.instance import Instance
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Feature, Run
-from pats_opt.solving import solve, valid_loss, warm_start
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.files import encode
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.model.timing import shape_of
+from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import NEEDS, random_instance
-from pats_opt.timing import shape_of
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of, plan_of_state
 from pats_solvers.local.improve import improve
@@ -144,9 +145,9 @@ def test_prices_of_an_ascent_help() -> None:
     instance = generate(Recipe(requests=20), seed=2)
     found = solve(instance, "local-search", seed=1)
     proven = solve(instance, "dp")
-    assert proven.status.stop is Stop.OPTIMAL
+    assert proven.status.stop is StopReason.OPTIMAL
     assert found.loss == pytest.approx(proven.loss)
-    assert found.status.stop is Stop.COMPLETE
+    assert found.status.stop is StopReason.COMPLETE
 
 
 def test_the_same_seed_gives_the_same_schedule() -> None:
@@ -163,7 +164,7 @@ def test_interrupted() -> None:
     run = Run(start=(plan, loss))
     run.interrupted.set()
     outcome = LocalSearch().solve(problem, run)
-    assert (outcome.stop, outcome.plan) == (Stop.INTERRUPTED, plan)
+    assert (outcome.stop, outcome.plan) == (StopReason.INTERRUPTED, plan)
     kept = improve(problem, plan, np.random.default_rng(0), lambda: None)
     assert kept is not None
     assert len(kept.gpus[0]) == len(plan.gpus[0])

@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pats_opt.checker import check
+from pats_opt.core.solver import ALL_FEATURES, Feature, Run
 from pats_opt.errors import CapabilityError, InputError, SolverError
-from pats_opt.files import parse_instance
 from pats_opt.generate import Recipe, generate
-from pats_opt.loss import best_utility
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Feature, Run
-from pats_opt.solving import solve, valid_loss, warm_start
+from pats_opt.model.checker import check, valid_loss
+from pats_opt.model.files import parse_instance
+from pats_opt.model.loss import best_utility
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
+from pats_opt.model.timing import shape_of
+from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
-from pats_opt.timing import shape_of
 from pats_solvers.milp import Milp, guard
 from pats_solvers.milp import solver as milp_solver
 from pats_solvers.milp.backends import backend
@@ -279,7 +279,7 @@ def test_time_limit_returns_the_best_so_far(name: Name) -> None:
     start = warm_start(problem, Run(), None)
     assert start is not None
     result = solve(problem, Milp(backend=name), time_limit=3.0)
-    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.status.stop is StopReason.TIME_LIMIT
     assert result.loss is not None
     assert result.bound is not None
     assert 0.0 <= result.bound <= result.loss <= start[1] + 1e-9
@@ -298,7 +298,7 @@ def test_interrupt_returns_the_best_so_far(name: Name, monkeypatch: pytest.Monke
         threading.Timer(2.0, run.interrupted.set).start()
         outcome = Milp(backend=name).solve(problem, run)
         assert list(Path(folder).iterdir()) == []
-    assert outcome.stop is Stop.INTERRUPTED
+    assert outcome.stop is StopReason.INTERRUPTED
     assert outcome.plan is not None
     loss = valid_loss(problem, outcome.plan)
     assert loss is not None
@@ -364,10 +364,10 @@ def test_backends_tell_infeasible_from_unknown(name: Name) -> None:
     builder = Builder()
     column = builder.columns(2, cost=1.0)
     builder.add(builder.rows(1, 3.0, INF)[[0, 0]], column)
-    assert backend(name)(builder.build(), unlimited(), None).stop is Stop.INFEASIBLE
+    assert backend(name)(builder.build(), unlimited(), None).stop is StopReason.INFEASIBLE
     none = replace(unlimited(), remaining=lambda: 0.0)
     answer = backend(name)(built(large(20), "flow", None), none, None)
-    assert answer.stop is Stop.TIME_LIMIT
+    assert answer.stop is StopReason.TIME_LIMIT
 
 
 def test_improving_points_are_read_back(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pats_opt.errors import InfeasibleError
 from pats_opt.importers.bin_packing import bin_packing_instance, read_bin_packing
 from pats_opt.importers.csplib058 import import_csplib058
 from pats_opt.importers.tsplib import import_tsplib
-from pats_opt.instance import Instance
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
+from pats_opt.model.instance import Instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "optima"
 OPTIMA = DATA / "optima.json"
@@ -38,7 +38,7 @@ def reaches(kind: str, instance: Instance, optimum: float) -> None:
     result = pats_opt.solve(instance, "auto", time_limit=TIME_LIMIT_S)
     assert result.loss == optimum
     assert result.bound == pytest.approx(optimum)
-    assert result.status.stop is Stop.OPTIMAL
+    assert result.status.stop is StopReason.OPTIMAL
     exported = exporters.export(kind, Problem(instance), result.schedule)
     assert exported.document["objective"] == optimum
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from pats_opt.files import encode, parse_instance
+from pats_opt.core.solver import Feature, Run
 from pats_opt.generate import Recipe, generate
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature, Run
-from pats_opt.solving import warm_start
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import shape_of
+from pats_opt.solving.solve import warm_start
 from pats_opt.testing.instances import random_instance
-from pats_opt.timing import shape_of
 from pats_solvers.windows import (
     earliest_completion,
     largest_batch,

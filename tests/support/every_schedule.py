@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import NamedTuple
 
-from pats_opt.loss import late_loss, switching_loss
-from pats_opt.problem import Adapters, Job, Problem
-from pats_opt.timing import shape_of
+from pats_opt.model.loss import late_loss, switching_loss
+from pats_opt.model.problem import Adapters, Job, Problem
+from pats_opt.model.timing import shape_of
 
 
 class Outline(NamedTuple):

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from pats_opt.loss import latency_loss, serving_loss
-from pats_opt.problem import Job, Problem
-from pats_opt.timing import shape_of
+from pats_opt.model.loss import latency_loss, serving_loss
+from pats_opt.model.problem import Job, Problem
+from pats_opt.model.timing import shape_of
 
 #: How the adapter is.
 ABSENT, RESIDENT, ACTIVE = range(3)

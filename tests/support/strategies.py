@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pats_opt.files import encode
-from pats_opt.solver import Feature
+from pats_opt.core.solver import Feature
+from pats_opt.model.files import encode
 from pats_opt.testing.instances import random_instance
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pats_opt.files import encode
+from pats_opt.model.files import encode
 from tests.report.examples import document
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, structs
 
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Outcome, Run
 from pats_opt.errors import NoScheduleError
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Outcome, Run
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from tests.report.stubs import Steady
 
 #: The best ``x``: the further away, the longer its pauses.
@@ -43,9 +43,9 @@ class Dial(Steady, frozen=True):
             raise NoScheduleError("it gave up")
         if self.trouble == "rule":
             batch = PlannedBatch(0, ((0, 0),), frozenset())
-            return Outcome(Stop.COMPLETE, Plan(((batch,),)))
+            return Outcome(StopReason.COMPLETE, Plan(((batch,),)))
         paused = structs.replace(self, delay=round(100 * abs(self.x - BEST)))
-        return Outcome(Stop.COMPLETE, paused.plan(problem))
+        return Outcome(StopReason.COMPLETE, paused.plan(problem))
 
 
 class Narrow(Dial, frozen=True):

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from pats_opt import registry
+from pats_opt.core import registry
+from pats_opt.core.policy import Decide
+from pats_opt.core.registry import word
+from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import InputError
-from pats_opt.policy import Decide
-from pats_opt.problem import Site
-from pats_opt.registry import word
-from pats_opt.solver import Capabilities, Kind
+from pats_opt.model.problem import Site
 from pats_opt.tuning.space import Dimension, Numbers, Target, target
 
 Hinted = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.1, 10], "log": True})]
@@ -114,7 +114,7 @@ def test_the_user_rules() -> None:
     ],
 )
 def test_refused(arguments: tuple[Any, ...], told: str) -> None:
-    """One line with the place and the mend."""
+    """One line with the place and the hint."""
     with pytest.raises(InputError) as caught:
         target(*arguments)
     assert told in str(caught.value)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from pats_opt.checker import Replayed, check, examine
 from pats_opt.execute.compare.constants import constants
 from pats_opt.execute.compare.document import (
     BatchRow,
@@ -36,9 +35,10 @@ from pats_opt.execute.compare.timeline import (
     unrounded,
 )
 from pats_opt.execute.record import Execution
-from pats_opt.loss import LossTerms
-from pats_opt.problem import Problem
-from pats_opt.schedule import Schedule
+from pats_opt.model.checker import ReplayedBatch, check, examine
+from pats_opt.model.loss import LossTerms
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
 
 
 def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Comparison:
@@ -101,7 +101,7 @@ class _Sides(Struct, frozen=True, kw_only=True):
     execution: Execution
     schedule: Schedule
     terms: LossTerms
-    replayed: Sequence[Replayed]
+    replayed: Sequence[ReplayedBatch]
     played: Sequence[Play]
     grid: Sequence[TimedBatch]
     exact: Sequence[TimedBatch]
@@ -118,7 +118,7 @@ def _gaps(
     problem: Problem,
     execution: Execution,
     played: Sequence[Play],
-    planned: Mapping[Place, Replayed],
+    planned: Mapping[Place, ReplayedBatch],
 ) -> Gaps:
     # What failed in one batch of a live run may have been made in another.
     made = {job.id for play in played for job, _, done in play.members if done is not None}

@@ -18,8 +18,8 @@ from pats_opt.execute.compare.document import (
 )
 from pats_opt.execute.compare.plays import Play
 from pats_opt.execute.record import Execution, Phase, Span
-from pats_opt.metrics.statistics import quantile
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
+from pats_opt.tables.statistics import quantile
 
 #: Values by n.
 BySize = Mapping[int, Sequence[float]]

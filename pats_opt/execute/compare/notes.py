@@ -8,7 +8,7 @@ from pats_opt.execute.compare.document import Gaps
 from pats_opt.execute.compare.plays import Play
 from pats_opt.execute.compare.timeline import Factors, needs_retiming
 from pats_opt.execute.record import Execution, Phase
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_opt.wording import number
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from pats_opt.execute.compare.document import Composition, Differences, Figure, TimedBatch, ratio
-from pats_opt.loss import LossTerms, switching_loss
-from pats_opt.metrics.statistics import quantile
-from pats_opt.problem import Job, Problem
+from pats_opt.model.loss import LossTerms, switching_loss
+from pats_opt.model.problem import Job, Problem
+from pats_opt.tables.statistics import quantile
 
 if TYPE_CHECKING:
-    from pats_opt.metrics.played import Floats
+    from pats_opt.tables.request_table import Floats
 
 
 class Service(Struct, frozen=True, kw_only=True):

@@ -21,9 +21,9 @@ from pats_opt.execute.compare.notes import counted
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
-from pats_opt.files import StrPath, write_bytes
-from pats_opt.plot.page import environment
-from pats_opt.problem import Problem
+from pats_opt.model.files import StrPath, write_bytes
+from pats_opt.model.problem import Problem
+from pats_opt.views.page import environment
 from pats_opt.wording import number, words
 
 #: Batches that a page lists; of more, those farthest from their prediction.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.execute.compare.document import Comparison, TimedBatch, Times
 from pats_opt.execute.compare.timeline import jobs_by_id
-from pats_opt.plot import style
-from pats_opt.plot.schedule import MOST_BATCHES, adapter_colours, adapter_keys
-from pats_opt.problem import Job, Problem
+from pats_opt.model.problem import Job, Problem
+from pats_opt.views import style
+from pats_opt.views.schedule import MOST_BATCHES, adapter_colours, adapter_keys
+from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def gantt(
     height, titles, ticks = LANE / len(shown), dict[str, str](), list[tuple[float, str]]()
     for lane, (name, batches) in enumerate(shown):
         for gpu, y in gpus.items():
-            ticks.append((y + (lane + 0.5) * height, f"{style.label(gpu, 16)} {name}"))
+            ticks.append((y + (lane + 0.5) * height, f"{label(gpu, 16)} {name}"))
         drawn = _Lane(ax, height, raster)
         for number, batch in enumerate(batches):
             colour = colours.get(_adapter(jobs, batch), style.OTHER)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from pats_opt.checker import Replayed
 from pats_opt.errors import InputError
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Phase, Span
-from pats_opt.problem import Adapters, Job, Problem, Switch
-from pats_opt.schedule import Schedule
+from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.problem import Adapters, Job, Problem, Switch
+from pats_opt.model.schedule import Schedule
 
 #: A batch: the id of its GPU and its place in the GPU's list.
 Place = tuple[str, int]
@@ -73,9 +73,9 @@ class Play(Struct, frozen=True, kw_only=True):
         return self.run.end_s - self.run.start_s
 
 
-def places(schedule: Schedule, replayed: Sequence[Replayed]) -> dict[Place, Replayed]:
+def places(schedule: Schedule, replayed: Sequence[ReplayedBatch]) -> dict[Place, ReplayedBatch]:
     """The replayed batches by their places in the file."""
-    found: dict[Place, Replayed] = {}
+    found: dict[Place, ReplayedBatch] = {}
     batches = iter(replayed)
     for plan in schedule.gpus:
         # The checker goes by start, and the file need not.
@@ -86,7 +86,7 @@ def places(schedule: Schedule, replayed: Sequence[Replayed]) -> dict[Place, Repl
 
 
 def plays(
-    problem: Problem, execution: Execution, planned: Mapping[Place, Replayed] | None
+    problem: Problem, execution: Execution, planned: Mapping[Place, ReplayedBatch] | None
 ) -> list[Play]:
     """The batches of an execution, GPU by GPU, in the order they ran.
 
@@ -103,7 +103,7 @@ def plays(
             f"the execution is of another instance ({execution.instance.name!r}, digest "
             f"{execution.instance.sha256[:12]}, not {problem.instance.sha256[:12]})",
             place="instance.sha256",
-            mend="name the instance that was run",
+            hint="name the instance that was run",
         )
     reader = _Reader(problem, planned)
     gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
@@ -117,7 +117,7 @@ def plays(
 
 
 class _Reader:
-    def __init__(self, problem: Problem, planned: Mapping[Place, Replayed] | None) -> None:
+    def __init__(self, problem: Problem, planned: Mapping[Place, ReplayedBatch] | None) -> None:
         self.problem, self.planned = problem, planned
         self.jobs = {job.id: job for job in problem.jobs}
 
@@ -171,7 +171,7 @@ class _Reader:
 
 
 def _require_planned(
-    replayed: Replayed,
+    replayed: ReplayedBatch,
     members: Sequence[tuple[Job, int, float | None]],
     run: BatchRun,
     place: str,
@@ -184,4 +184,4 @@ def _require_planned(
 
 
 def _unknown(place: str, what: str) -> InputError:
-    return InputError(what, place=place, mend="name the instance and the schedule that were run")
+    return InputError(what, place=place, hint="name the instance and the schedule that were run")

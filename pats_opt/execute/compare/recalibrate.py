@@ -17,7 +17,7 @@ from pats_opt.execute.compare.notes import counted
 from pats_opt.execute.compare.plays import Play
 from pats_opt.execute.compare.timeline import completions_s
 from pats_opt.execute.record import Phase
-from pats_opt.instance import (
+from pats_opt.model.instance import (
     Adapter,
     Instance,
     Overhead,
@@ -26,8 +26,8 @@ from pats_opt.instance import (
     StepTime,
     Switching,
 )
-from pats_opt.problem import Problem
-from pats_opt.timing import BatchClock
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import BatchClock
 
 
 def recalibrated(

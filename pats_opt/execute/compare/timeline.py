@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pats_opt.checker import Replayed
 from pats_opt.execute.compare.document import TimedBatch, TimedMember
 from pats_opt.execute.compare.plays import Place, Play
 from pats_opt.execute.record import Execution, Pace
-from pats_opt.problem import Job, Problem, ids
-from pats_opt.timing import BatchClock, shape_of
+from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.problem import Job, Problem, ids
+from pats_opt.model.timing import BatchClock, shape_of
 
 
 def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
@@ -35,7 +35,7 @@ def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
     return dict(zip([count for count, _ in shape], clock.completions_s(shape), strict=True))
 
 
-def on_grid(problem: Problem, planned: Mapping[Place, Replayed]) -> list[TimedBatch]:
+def on_grid(problem: Problem, planned: Mapping[Place, ReplayedBatch]) -> list[TimedBatch]:
     """The schedule as the checker replays it, its ticks in seconds."""
     site = problem.site
     return [

@@ -20,5 +20,5 @@ def require() -> None:
     if missing:
         raise InputError(
             f"running a model needs {', '.join(missing)}",
-            mend="install the extra: pip install 'pats-opt[execute]'",
+            hint="install the extra: pip install 'pats-opt[execute]'",
         )

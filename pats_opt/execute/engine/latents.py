@@ -90,5 +90,5 @@ def require_restartable(scheduler: str) -> None:
     if scheduler not in RESTARTABLE:
         raise InputError(
             f"options that skip steps cannot run with {scheduler}, whose steps have a history",
-            mend=f"use a model with one of: {', '.join(RESTARTABLE)}",
+            hint=f"use a model with one of: {', '.join(RESTARTABLE)}",
         )

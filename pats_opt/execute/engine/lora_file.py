@@ -50,7 +50,7 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
         raise InputError(
             "adapters are read from safetensors only, as other formats can run code",
             file=path,
-            mend="convert it to .safetensors",
+            hint="convert it to .safetensors",
         )
     state, metadata = _translated(path, pipeline)
     alphas = {k: float(state.pop(k)) for k in sorted(state) if k.endswith(_ALPHA)}
@@ -81,7 +81,7 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
         scale = _scale(alphas.get(stem + _ALPHA), metadata, component, stem, down.shape[0])
         deltas[component, name] = Delta(down, up, scale)
     if not deltas:
-        raise InputError("this file holds no LoRA layer", file=path, mend="name another file")
+        raise InputError("this file holds no LoRA layer", file=path, hint="name another file")
     return deltas
 
 
@@ -128,7 +128,7 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
     except Exception as error:  # safetensors, torch and diffusers raise many kinds
         reason = one_line((str(error) or type(error).__name__).strip().splitlines()[0])
         raise InputError(
-            f"this adapter cannot be read ({reason})", file=path, mend="get the file again"
+            f"this adapter cannot be read ({reason})", file=path, hint="get the file again"
         ) from None
     return translated, metadata
 
@@ -196,5 +196,5 @@ def _misfit(path: str, key: str, reason: str) -> InputError:
         f"this adapter does not fit the model: {reason}",
         file=path,
         place=key,
-        mend="use an adapter made for SDXL",
+        hint="use an adapter made for SDXL",
     )

@@ -28,15 +28,15 @@ class DeviceMemory:
         try:
             self._device = torch.device(device)
         except RuntimeError:
-            raise InputError(f"there is no device {device!r}", mend="use cpu or cuda:0") from None
+            raise InputError(f"there is no device {device!r}", hint="use cpu or cuda:0") from None
         self._cuda = torch.cuda if self._device.type == "cuda" else None
         self.device_name, self.total_gib = _processor(), None
         if self._cuda is None:
             if limit_gib is not None:
-                raise InputError("memory can be bound on CUDA only", mend="leave --memory out")
+                raise InputError("memory can be bound on CUDA only", hint="leave --memory out")
             return
         if not self._cuda.is_available():
-            raise InputError("there is no CUDA device", mend="use --device cpu")
+            raise InputError("there is no CUDA device", hint="use --device cpu")
         if self._device.index is None:  # torch's functions do not all take it without
             self._device = torch.device("cuda", self._cuda.current_device())
         properties = self._cuda.get_device_properties(self._device)

@@ -50,7 +50,7 @@ def _dtype(name: str) -> Any:
     import torch
 
     if name not in DTYPES:
-        raise InputError(f"there is no precision {name!r}", mend=f"use one of {', '.join(DTYPES)}")
+        raise InputError(f"there is no precision {name!r}", hint=f"use one of {', '.join(DTYPES)}")
     return getattr(torch, name)
 
 
@@ -62,7 +62,7 @@ def _check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = one_line(str(error).splitlines()[0])
         raise InputError(
-            f"device {name!r} cannot be used ({reason})", mend="choose another with --device"
+            f"device {name!r} cannot be used ({reason})", hint="choose another with --device"
         ) from None
 
 
@@ -116,7 +116,7 @@ def _stored(name: str, dtype: Any) -> Any:
             known = ", ".join(BUILT_IN)
             raise InputError(
                 f"there is no model {name!r}",
-                mend=f"name one of {known}, a folder, a .safetensors file or a hub id",
+                hint=f"name one of {known}, a folder, a .safetensors file or a hub id",
             )
         return StableDiffusionXLPipeline.from_pretrained(name, **options)
     except InputError:
@@ -126,12 +126,12 @@ def _stored(name: str, dtype: Any) -> Any:
         raise InputError(
             f"the model cannot be opened ({reason})",
             file=name,
-            mend="it must be SDXL as diffusers stores it, with its weights as safetensors",
+            hint="it must be SDXL as diffusers stores it, with its weights as safetensors",
         ) from error
 
 
 def _check_folder(folder: Path) -> None:
-    from pats_opt.files import parse_json, read_bytes
+    from pats_opt.model.files import parse_json, read_bytes
 
     index = parse_json(read_bytes(folder / "model_index.json"))
     made_for = index.get("_class_name") if isinstance(index, dict) else None
@@ -140,7 +140,7 @@ def _check_folder(folder: Path) -> None:
             f"this model is for {made_for!r}",
             file=str(folder / "model_index.json"),
             place="_class_name",
-            mend="name the folder of a StableDiffusionXLPipeline",
+            hint="name the folder of a StableDiffusionXLPipeline",
         )
 
 
@@ -149,7 +149,7 @@ def _check_file(path: Path) -> None:
         raise InputError(
             "weights are read from safetensors only, as other formats can run code",
             file=str(path),
-            mend="convert it to .safetensors",
+            hint="convert it to .safetensors",
         )
 
 

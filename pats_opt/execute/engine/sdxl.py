@@ -64,7 +64,7 @@ class SdxlEngine:
         except torch.OutOfMemoryError:
             raise InputError(
                 f"the model and {settings.slots} adapter slots do not fit the device's memory",
-                mend="use a larger device, fewer resident adapters or a smaller --dtype",
+                hint="use a larger device, fewer resident adapters or a smaller --dtype",
             ) from None
         self._guided = (
             settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None

@@ -32,7 +32,7 @@ def require() -> None:
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError(
-            "--engine ray needs ray", mend="install the extra: pip install 'pats-opt[ray]'"
+            "--engine ray needs ray", hint="install the extra: pip install 'pats-opt[ray]'"
         )
 
 

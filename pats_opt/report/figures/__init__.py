@@ -6,10 +6,10 @@ the report's picture of it, or None where the table lacks the numbers.
 
 from __future__ import annotations
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Table
 from pats_opt.report.figures import anytime, instances, intervals, latency, profile, terms, tradeoff
 from pats_opt.report.figures.looks import Picture, looks
+from pats_opt.views import style
 
 __all__ = ["Picture", "pictures"]
 

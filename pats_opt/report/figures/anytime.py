@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.anytime import NOTHING, Side, anytime
 from pats_opt.report.collect import Table
 from pats_opt.report.figures.looks import (
@@ -16,6 +15,7 @@ from pats_opt.report.figures.looks import (
     plural,
 )
 from pats_opt.report.steps import drawable
+from pats_opt.views import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Case, Table
 from pats_opt.report.figures.looks import Looks, Picture, legend_above
 from pats_opt.report.runs import SolverInfo
+from pats_opt.views import style
+from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def instances(
             names.append(solver.spec)
     ax.axvline(1.0, color=style.FAINT, linewidth=0.8, zorder=0)
     shown = [c.label if c.optimum is not None else f"({c.label})" for c in cases]
-    ax.set_yticks(range(len(cases)), [style.label(text, 34) for text in shown])
+    ax.set_yticks(range(len(cases)), [label(text, 34) for text in shown])
     ax.set_ylim(len(cases) - 0.5, -0.5)
     ax.set_xlabel("loss / optimum (or best bound)")
     ax.grid(True, axis="x")

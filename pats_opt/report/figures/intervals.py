@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Table, Total
 from pats_opt.report.figures.looks import Looks, Picture
 from pats_opt.report.statistics import DRAWS, GAP_SHIFT, ROUGH_BELOW
-from pats_opt.wording import percent
+from pats_opt.views import style
+from pats_opt.wording import label, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def picture(table: Table, looks: Looks) -> Picture | None:
     axes = drawn.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for ax, group in zip(axes, shown, strict=False):
         intervals(ax, members[group], looks)
-        ax.set_title(style.label(group, 30) if group else "all classes")
+        ax.set_title(label(group, 30) if group else "all classes")
     for ax in axes[len(shown) :]:
         ax.remove()
     for i, ax in enumerate(axes[: len(shown)]):
@@ -80,7 +80,7 @@ def intervals(ax: Axes, totals: Sequence[Total], looks: Looks) -> None:
             markerfacecolor="white" if rough else look.colour,
             zorder=3,
         )
-    ax.set_yticks(range(len(totals)), [style.label(total.solver.spec) for total in totals])
+    ax.set_yticks(range(len(totals)), [label(total.solver.spec) for total in totals])
     ax.set_ylim(len(totals) - 0.4, -0.6)
     ax.set_xscale("symlog", linthresh=LINEAR_BELOW)
     ax.set_xlim(-0.15 * LINEAR_BELOW, 130)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Table
 from pats_opt.report.figures.looks import (
     Looks,
@@ -17,6 +16,7 @@ from pats_opt.report.figures.looks import (
 )
 from pats_opt.report.latency import Served, latencies
 from pats_opt.report.steps import drawable
+from pats_opt.views import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from pats_opt.plot import style
 from pats_opt.report.runs import SolverInfo
+from pats_opt.views import style
+from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -72,7 +73,7 @@ def nested_widths(count: int) -> list[float]:
 def legend_above(drawn: Figure, handles: Sequence[Any], specs: Sequence[str]) -> Legend:
     """A legend above all axes of a figure, which grows by the legend's rows."""
     room = drawn.get_figwidth() * LETTERS_PER_INCH
-    lengths = [len(style.label(spec)) + HANDLE_LETTERS for spec in specs]
+    lengths = [len(label(spec)) + HANDLE_LETTERS for spec in specs]
     columns = max(n for n in range(1, len(specs) + 1) if n == 1 or _width(lengths, n) <= room)
     rows = -(-len(specs) // columns)
     drawn.set_figheight(drawn.get_figheight() + (rows - 1) * ROW_INCHES)

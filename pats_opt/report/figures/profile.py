@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Table
 from pats_opt.report.figures.looks import Looks, Picture, legend_above, nested_widths, plural
 from pats_opt.report.profiles import Profile, loss_profiles, time_profiles
+from pats_opt.views import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

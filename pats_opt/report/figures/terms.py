@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.loss import LossTerms
-from pats_opt.plot import style
+from pats_opt.model.loss import LossTerms
 from pats_opt.report.collect import Case, Table, shared
 from pats_opt.report.figures.looks import Looks, Picture, legend_above, plural
 from pats_opt.report.runs import SolverInfo
+from pats_opt.views import style
+from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def terms(
         widths = [sum(_share(case, s, name) for case in cases) / len(cases) for s in solvers]
         bars.append(ax.barh(range(len(solvers)), widths, left=left, color=colour, height=0.7))
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    ax.set_yticks(range(len(solvers)), [style.label(s.spec) for s in solvers])
+    ax.set_yticks(range(len(solvers)), [label(s.spec) for s in solvers])
     ax.set_ylim(len(solvers) - 0.5, -0.5)
     ax.set_xlabel("loss / lowest known loss")
     ax.grid(True, axis="x")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pats_opt.plot import style
 from pats_opt.report.collect import Table
 from pats_opt.report.figures.looks import Looks, Picture, legend_above
 from pats_opt.report.tradeoff import Step, Tradeoff, tradeoffs
+from pats_opt.views import style
+from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,10 @@ def picture(table: Table, looks: Looks) -> Picture | None:
     drawn = style.figure(6.6, 0.7 + 2.4 * len(shown))
     axes = drawn.subplots(len(shown), len(MEASURES), squeeze=False, sharey="row")
     for tradeoff, panels in zip(shown, axes, strict=True):
-        for ax, (name, label) in zip(panels, MEASURES, strict=True):
+        for ax, (name, title) in zip(panels, MEASURES, strict=True):
             curves(ax, tradeoff, name, looks)
-            ax.set_xlabel(label)
-        panels[0].set_title(style.label(tradeoff.case.label, 40))
+            ax.set_xlabel(title)
+        panels[0].set_title(label(tradeoff.case.label, 40))
         panels[0].set_ylabel("loss without latency")
     specs = [s.spec for s in table.solvers if any(t.line(s.spec) for t in shown)]
     handles = [

@@ -12,9 +12,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from pats_opt.loss import is_late, switching_loss
-from pats_opt.plan import Plan
-from pats_opt.problem import Adapters, Job, Problem, Switch
+from pats_opt.model.loss import is_late, switching_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Adapters, Job, Problem, Switch
 from pats_solvers.cpsat.build import Builder, Var
 from pats_solvers.cpsat.layout import Batch, interchangeable, normal, timed
 from pats_solvers.windows import largest_batch, latest_completions

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_solvers.cpsat.scaling import Units
 from pats_solvers.windows import largest_batch
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
 from pats_solvers.cpsat import circuit, packing
 from pats_solvers.cpsat.build import Var
 from pats_solvers.cpsat.hint import add_hint

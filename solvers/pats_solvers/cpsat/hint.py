@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pats_opt.loss import is_late
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Adapters
-from pats_opt.timing import shape_of
+from pats_opt.model.loss import is_late
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Adapters
+from pats_opt.model.timing import shape_of
 from pats_solvers.cpsat.build import Var
 from pats_solvers.cpsat.layout import normal, timed
 from pats_solvers.cpsat.model import Model, Position

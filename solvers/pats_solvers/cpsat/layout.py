@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Adapters, Job, Problem
-from pats_opt.timing import shape_of
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Adapters, Job, Problem
+from pats_opt.model.timing import shape_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from pats_opt.loss import switching_loss
-from pats_opt.plan import Plan
-from pats_opt.problem import Adapters, Job, Problem
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Adapters, Job, Problem
 from pats_solvers.cpsat.build import Builder, Var, grouped
 from pats_solvers.cpsat.durations import Durations, load_units
 from pats_solvers.cpsat.layout import Batch, by_steps, identical_gpus, interchangeable, timed

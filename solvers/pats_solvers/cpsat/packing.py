@@ -15,9 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pats_opt.loss import switching_loss
-from pats_opt.plan import Plan
-from pats_opt.problem import Job, Problem
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Job, Problem
 from pats_solvers.cpsat.build import Builder, Var
 from pats_solvers.cpsat.fill import quick_bins
 from pats_solvers.cpsat.layout import Batch, timed

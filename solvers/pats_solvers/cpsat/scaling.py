@@ -20,7 +20,7 @@ LARGEST_DENOMINATOR = 1_000_000
 #: Products of coefficients and variables stay below this: exact as doubles, far from overflow.
 LARGEST_TOTAL = 2**52
 
-#: The clock's slack on a tick boundary (see :func:`pats_opt.timing.to_ticks`).
+#: The clock's slack on a tick boundary (see :func:`pats_opt.model.timing.to_ticks`).
 CLOCK_SLACK = 1e-9
 
 

@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import CapabilityError, InputError, SolverError
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import TOLERANCE, valid_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers.cpsat.build import BuildingStopped
 from pats_solvers.cpsat.formulations import FORMULATIONS, CpModel, chosen
 from pats_solvers.windows import least_loss, least_switching
@@ -56,13 +55,13 @@ class CpSat(Struct, frozen=True, kw_only=True):
             InputError: The model would take more than ``memory_gib``.
         """
         if not problem.jobs:
-            return Outcome(Stop.OPTIMAL, Plan(((),) * len(problem.site.gpus)), 0.0)
+            return Outcome(StopReason.OPTIMAL, Plan(((),) * len(problem.site.gpus)), 0.0)
         name = chosen(problem) if self.formulation == "auto" else self.formulation
         formulation = FORMULATIONS[name]
         if (why := formulation.unfit(problem)) is not None:
             raise CapabilityError(
                 f"formulation {name!r} of solver 'cpsat' cannot handle {why}",
-                mend="use formulation=auto",
+                hint="use formulation=auto",
             )
         size = formulation.size(problem)
         estimate = size * formulation.bytes_per_size * (1 + run.jobs) / 2**30
@@ -70,7 +69,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
             raise InputError(
                 f"cpsat's {name} model of size {size} would take about {estimate:.1f} GiB, "
                 f"limit {self.memory_gib:g}",
-                mend="raise memory_gib, split the instance, or use a policy",
+                hint="raise memory_gib, split the instance, or use a policy",
             )
         run = replace(run, start=_start(problem, formulation.quick_plan(problem, run.stop), run))
         try:
@@ -104,7 +103,7 @@ def _least(problem: Problem) -> float:
 
 def _unsearched(problem: Problem, run: Run) -> Outcome:
     """What comes back where there was no time to search."""
-    bound, stop = _least(problem), run.stop() or Stop.TIME_LIMIT
+    bound, stop = _least(problem), run.stop() or StopReason.TIME_LIMIT
     if run.start is None:
         return Outcome(stop, None, bound)
     plan, loss = run.start
@@ -138,23 +137,23 @@ class _Search:
         if status == cp.MODEL_INVALID:
             raise InputError(
                 f"numbers are too large for CP-SAT ({self.model.cp.validate()[:200]})",
-                mend="use a coarser tick_s or another solver",
+                hint="use a coarser tick_s or another solver",
             )
         if status == cp.INFEASIBLE:
             if run.start:
                 raise SolverError("cpsat found no schedule where one was given: a bug in its model")
-            return Outcome(Stop.INFEASIBLE, details=self._details("infeasible"))
+            return Outcome(StopReason.INFEASIBLE, details=self._details("infeasible"))
         self._raise_bound(self.native.best_objective_bound)
         if status in (cp.OPTIMAL, cp.FEASIBLE):
             self._offer(self.model.plan(self.native.value))
         loss = self.best[1] if self.best else None
         bound = self.bound if loss is None else min(self.bound, loss)
         if loss is not None and loss - bound <= TOLERANCE * loss:
-            stop = Stop.OPTIMAL
+            stop = StopReason.OPTIMAL
         elif status == cp.OPTIMAL:
-            stop = Stop.COMPLETE  # durations or losses beyond CP-SAT's integers left a gap
+            stop = StopReason.COMPLETE  # durations or losses beyond CP-SAT's integers left a gap
         else:
-            stop = Stop.INTERRUPTED if run.interrupted.is_set() else Stop.TIME_LIMIT
+            stop = StopReason.INTERRUPTED if run.interrupted.is_set() else StopReason.TIME_LIMIT
         return Outcome(
             stop,
             self.best[0] if self.best else None,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pats_opt.loss import serving_loss, switching_loss
-from pats_opt.plan import PlannedBatch
-from pats_opt.problem import Problem
-from pats_opt.timing import shape_of
+from pats_opt.model.loss import serving_loss, switching_loss
+from pats_opt.model.plan import PlannedBatch
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import shape_of
 from pats_solvers.classes import JobClass
 from pats_solvers.dp.search import Start
 

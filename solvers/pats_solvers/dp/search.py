@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pats_opt.plan import PlannedBatch
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
+from pats_opt.model.plan import PlannedBatch
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers.dp import bound, expansion, label_pool
 from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.label_pool import Pool
@@ -74,7 +74,7 @@ class Pass:
     complete: bool
     labels: int
     looks: int
-    stop: Stop | None
+    stop: StopReason | None
 
 
 class PricedSearch:
@@ -116,7 +116,7 @@ class PricedSearch:
     def run(
         self,
         known: float,
-        stop: Callable[[], Stop | None],
+        stop: Callable[[], StopReason | None],
         *,
         beam: int | None = None,
         few: int = 0,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.plan import Plan
-from pats_opt.prices import KEY, as_json
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.core.prices import KEY, as_json
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers import compiling
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
             crowded = 2 * done.labels > beam * len(problem.jobs)
             if beam == widest and few == 0 and done.batches is None:
-                stop = Stop.COMPLETE if self.beam is not None else Stop.MEMORY_LIMIT
+                stop = StopReason.COMPLETE if self.beam is not None else StopReason.MEMORY_LIMIT
             if beam == widest or (few > 0 and not crowded):
                 few = 0
             else:
@@ -115,7 +115,9 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if search is not None:
             details |= {"states": search.states, "moves": len(search.data.batches)}
         outcome = closing.outcome(details)
-        return replace(outcome, stop=stop) if stop and outcome.stop is Stop.COMPLETE else outcome
+        return (
+            replace(outcome, stop=stop) if stop and outcome.stop is StopReason.COMPLETE else outcome
+        )
 
 
 def _steps(bounding: Bounding) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from pats_opt.core.prices import KEY, KindPrices, Prices, as_json
 from pats_opt.errors import InputError
-from pats_opt.prices import KEY, KindPrices, Prices, as_json
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.chain import Floats
 from pats_solvers.lagrangian.relaxation import Relaxation
@@ -206,7 +206,7 @@ class Bounding:
             raise InputError(
                 f"the dynamic programs would take {need / 2**30:.3g} GiB even with {grain} "
                 f"ticks taken as one, more than the {self._memory / 2**30:.3g} allowed",
-                mend="set memory_gib higher, or make tick_s coarser",
+                hint="set memory_gib higher, or make tick_s coarser",
             )
         return min(2 * grain, shortest)
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
-from pats_opt.loss import switching_loss
-from pats_opt.problem import Problem
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.problem import Problem
 from pats_solvers.classes import MOST_MOVES as LISTED
 from pats_solvers.classes import JobClass, Move, moves, undominated
 from pats_solvers.lagrangian import kernels
@@ -171,7 +171,7 @@ class Chain:
         if len(lengths) and lengths[0] < 1:
             raise InputError(
                 f"{self.grain} ticks at a time are more than the shortest batch takes",
-                mend="allow more memory",
+                hint="allow more memory",
             )
         durations, first = np.unique(lengths, return_index=True)
         costs = np.zeros((len(self.moves), 2))

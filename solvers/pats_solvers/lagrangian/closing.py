@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pats_opt.checker import TOLERANCE
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Outcome, Run
+from pats_opt.core.solver import Outcome, Run
+from pats_opt.model.checker import TOLERANCE
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers.lagrangian.bounding import Bounding
 from pats_solvers.lagrangian.chain import Floats
 
@@ -108,7 +108,7 @@ class Closing:
 
     def found_plan(self, plan: Plan) -> None:
         """Take note of a plan, where it keeps the rules and is better."""
-        from pats_opt.solving import valid_loss
+        from pats_opt.model.checker import valid_loss
 
         loss = valid_loss(self.problem, plan)
         if loss is not None and loss < self.loss:
@@ -127,10 +127,10 @@ class Closing:
     def outcome(self, details: dict[str, Any]) -> Outcome:
         """What was found."""
         if self.infeasible and self.plan is None:
-            return Outcome(Stop.INFEASIBLE, None, None, details)
+            return Outcome(StopReason.INFEASIBLE, None, None, details)
         if self.plan is not None and self.met:
-            return Outcome(Stop.OPTIMAL, self.plan, min(self.bound, self.loss), details)
-        return Outcome(self.run.stop() or Stop.COMPLETE, self.plan, self.bound, details)
+            return Outcome(StopReason.OPTIMAL, self.plan, min(self.bound, self.loss), details)
+        return Outcome(self.run.stop() or StopReason.COMPLETE, self.plan, self.bound, details)
 
     def _until(self) -> Callable[[], bool]:
         """Whether one side has had its share of the time left."""

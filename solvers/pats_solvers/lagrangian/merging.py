@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from pats_opt.problem import Job, JobOption, Problem
+from pats_opt.model.problem import Job, JobOption, Problem
 from pats_solvers.classes import JobClass
 
 

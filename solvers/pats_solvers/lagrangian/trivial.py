@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Outcome
+from pats_opt.core.solver import Outcome
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 
 
 def trivial(problem: Problem) -> Outcome | None:
@@ -15,4 +15,6 @@ def trivial(problem: Problem) -> Outcome | None:
     if problem.jobs and problem.site.gpus:
         return None
     empty = Plan(tuple(() for _ in problem.site.gpus))
-    return Outcome(Stop.OPTIMAL, empty, math.fsum(job.reject_loss or 0.0 for job in problem.jobs))
+    return Outcome(
+        StopReason.OPTIMAL, empty, math.fsum(job.reject_loss or 0.0 for job in problem.jobs)
+    )

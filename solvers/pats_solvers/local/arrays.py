@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_opt.loss import switching_loss
-from pats_opt.plan import Plan, PlannedBatch
-from pats_opt.problem import Problem
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.problem import Problem
 from pats_solvers.classes import classes
 from pats_solvers.windows import largest_batch
 

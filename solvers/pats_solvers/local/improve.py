@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
 from pats_solvers.local.accept import restart
 from pats_solvers.local.arrays import data_of, empty_state, plan_of_state
 from pats_solvers.local.moves import small_moves

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import InputError
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import valid_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers import compiling
 
 #: Rounds of the first annealing: this share of the jobs, and at least so many.
@@ -72,7 +72,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             idle = 0 if value < loss - 1e-9 * abs(value) else idle + 1
             if value < loss:
                 plan, loss = found, value
-        stop = run.stop() or Stop.COMPLETE
+        stop = run.stop() or StopReason.COMPLETE
         return Outcome(stop, plan, None, {"annealings": annealings})
 
     def _prices(self, problem: Problem, run: Run, plan: Plan | None, loss: float) -> Any:

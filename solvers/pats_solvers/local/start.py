@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pats_opt.plan import Plan
+from pats_opt.model.plan import Plan
 from pats_solvers.local.arrays import Data, State, empty_state
 from pats_solvers.local.editing import join, new_batch
 from pats_solvers.local.timing import refresh, time_all

@@ -2,7 +2,8 @@
 
 Every loss term is nondecreasing in completion ticks, so each batch starts as early as its GPU and
 its members allow. With several residents, who is evicted follows a rule (:func:`_victim`).
-The rules are those of :mod:`pats_opt.timing` and :mod:`pats_opt.problem`; tests hold them together.
+The rules are those of :mod:`pats_opt.model.timing` and :mod:`pats_opt.model.problem`; tests hold
+them together.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0917, RUF046, SIM110 - compiled: loops in place, arrays handed on
@@ -21,7 +22,7 @@ OVERRUN = 1e7
 
 @compiled
 def whole_ticks(data: Any, seconds: float) -> int:
-    """Ticks that cover ``seconds``, as :func:`pats_opt.timing.to_ticks` has it."""
+    """Ticks that cover ``seconds``, as :func:`pats_opt.model.timing.to_ticks` has it."""
     return 0 if data.slotted else int(math.ceil(seconds / data.tick_s - 1e-9))
 
 

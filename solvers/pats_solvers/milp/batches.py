@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from pats_opt.errors import SolverError
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_solvers.milp.family import Choice, Family
 from pats_solvers.milp.model import INF, Ints, Sheet
 from pats_solvers.milp.modes import Mode

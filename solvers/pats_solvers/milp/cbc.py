@@ -19,7 +19,7 @@ import pulp
 from pulp.apis.coin_api import pulp_cbc_path
 
 from pats_opt.errors import SolverError
-from pats_opt.schedule import Stop
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.contract import Answer, Limits
 from pats_solvers.milp.follow import follow, start
 from pats_solvers.milp.guard import __file__ as guard_file
@@ -114,11 +114,11 @@ class _Cbc:
         _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
         x = np.array([values[v.name] for v in variables])
         if found == pulp.LpSolutionInfeasible:
-            return Answer(Stop.INFEASIBLE)
+            return Answer(StopReason.INFEASIBLE)
         if found == pulp.LpSolutionOptimal:
-            return Answer(Stop.OPTIMAL, x, self.model.objective(x))
+            return Answer(StopReason.OPTIMAL, x, self.model.objective(x))
         best = x if found == pulp.LpSolutionIntegerFeasible else None
-        return Answer(asked or Stop.TIME_LIMIT, best, self.bound)
+        return Answer(asked or StopReason.TIME_LIMIT, best, self.bound)
 
     def _read(self, line: str) -> None:
         """Bound and best objective from CBC's log."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pats_opt.schedule import Stop
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.model import Floats, Model
 
 #: Names of the backends: MathOpt's HiGHS and SCIP, and CBC through PuLP.
@@ -23,7 +23,7 @@ class Answer:
         bound: Its proven lower bound on the objective, or None.
     """
 
-    stop: Stop
+    stop: StopReason
     x: Floats | None = None
     bound: float | None = None
 

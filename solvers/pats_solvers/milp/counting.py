@@ -24,7 +24,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_solvers.milp.batches import Batches
 from pats_solvers.milp.family import Family, Windows
 from pats_solvers.milp.flow import Flow, Network, resident_of, write_flow

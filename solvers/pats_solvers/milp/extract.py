@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import networkx as nx
 import numpy as np
 
-from pats_opt.plan import Plan, PlannedBatch, plan_of
-from pats_opt.problem import Problem
+from pats_opt.model.plan import Plan, PlannedBatch, plan_of
+from pats_opt.model.problem import Problem
 from pats_solvers.milp.batches import Batches, place
 from pats_solvers.milp.flow import Flow, Network, resident_of
 from pats_solvers.milp.model import Floats, Ints

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pats_opt.loss import serving_loss
-from pats_opt.problem import Adapters, Job, Problem
+from pats_opt.model.loss import serving_loss
+from pats_opt.model.problem import Adapters, Job, Problem
 from pats_solvers.milp.model import Floats
 from pats_solvers.milp.modes import Modes, capped_modes, exact_modes, monotone, refuse_too_many
 from pats_solvers.windows import latest_completions, safe_horizon

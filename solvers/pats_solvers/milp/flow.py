@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pats_opt.loss import switching_loss
-from pats_opt.problem import Job, Problem, Site
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.problem import Job, Problem, Site
 from pats_solvers.milp.batches import Batches, add_batches, add_members, serve_once
 from pats_solvers.milp.family import Family, Windows, family_of
 from pats_solvers.milp.model import INF, Ints, Sheet

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, Queue
 
-from pats_opt.schedule import Stop
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.contract import Limits
 
 #: Seconds between two looks at the user's wish to stop.
@@ -43,7 +43,7 @@ def follow(
     limits: Limits,
     read: Callable[[str], None],
     grace: float,
-) -> tuple[Stop | None, str]:
+) -> tuple[StopReason | None, str]:
     """Wait until ``child`` has ended, and make sure that it does.
 
     Args:
@@ -70,14 +70,14 @@ def follow(
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     tail: deque[str] = deque(maxlen=TAIL)
-    asked: Stop | None = None
+    asked: StopReason | None = None
     until = late = float("inf")
     try:
         while time.monotonic() < until:
             if late == float("inf") and limits.remaining() == 0.0:
                 late = time.monotonic() + LATE
             if asked is None and (limits.interrupted() or time.monotonic() > late):
-                asked = Stop.INTERRUPTED if limits.interrupted() else Stop.TIME_LIMIT
+                asked = StopReason.INTERRUPTED if limits.interrupted() else StopReason.TIME_LIMIT
                 until = time.monotonic() + grace
                 with suppress(OSError):  # it has just ended
                     child.stdin.write("stop\n")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pats_opt.errors import CapabilityError
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
 from pats_solvers.milp.counting import write_counting
 from pats_solvers.milp.extract import flow_plan, flow_point
 from pats_solvers.milp.flow import write_flow
@@ -49,11 +49,11 @@ def chosen(problem: Problem, formulation: Formulation) -> Written:
     if formulation != "indicator" and problem.site.max_resident > 1:
         raise CapabilityError(
             f"formulation {formulation!r} cannot handle max_resident above 1",
-            mend="leave 'formulation' out, or set it to indicator",
+            hint="leave 'formulation' out, or set it to indicator",
         )
     if formulation == "indicator" and problem.site.pairs:
         raise CapabilityError(
             "formulation 'indicator' cannot handle pairwise switching times",
-            mend="leave 'formulation' out, or set it to flow",
+            hint="leave 'formulation' out, or set it to flow",
         )
     return {"flow": _FLOW, "counting": _COUNTING, "indicator": _INDICATOR}[formulation]

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pats_opt.loss import switching_loss
-from pats_opt.plan import Plan, PlannedBatch, plan_of
-from pats_opt.problem import Adapters, GpuSite, Problem, Site
-from pats_opt.timing import to_ticks
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.plan import Plan, PlannedBatch, plan_of
+from pats_opt.model.problem import Adapters, GpuSite, Problem, Site
+from pats_opt.model.timing import to_ticks
 from pats_solvers.milp.batches import Batches, Joins, add_batches, place, serve_once
 from pats_solvers.milp.extract import Outside, add_batch, at
 from pats_solvers.milp.family import Family, Windows, family_of, scaled
@@ -31,7 +31,7 @@ from pats_solvers.milp.model import INF, Floats, Ints, Sheet
 #: Sums of loading times beyond which every duration up to the longest is offered.
 MOST_SUMS = 5_000
 
-#: The grid's slack (see :func:`pats_opt.timing.to_ticks`), in ticks.
+#: The grid's slack (see :func:`pats_opt.model.timing.to_ticks`), in ticks.
 GRID_SLACK = 1e-9
 
 

@@ -13,20 +13,20 @@ from ortools.math_opt import model_pb2
 from ortools.math_opt.python import mathopt
 
 from pats_opt.errors import SolverError
-from pats_opt.schedule import Stop
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.contract import Answer, Name
 from pats_solvers.milp.model import Floats, Model
 
 _REASONS = {
-    mathopt.TerminationReason.OPTIMAL: Stop.OPTIMAL,
-    mathopt.TerminationReason.INFEASIBLE: Stop.INFEASIBLE,
-    mathopt.TerminationReason.INFEASIBLE_OR_UNBOUNDED: Stop.INFEASIBLE,  # no column is unbounded
+    mathopt.TerminationReason.OPTIMAL: StopReason.OPTIMAL,
+    mathopt.TerminationReason.INFEASIBLE: StopReason.INFEASIBLE,
+    mathopt.TerminationReason.INFEASIBLE_OR_UNBOUNDED: StopReason.INFEASIBLE,  # columns are bounded
 }
 
 _LIMITS = {
-    mathopt.Limit.TIME: Stop.TIME_LIMIT,
-    mathopt.Limit.INTERRUPTED: Stop.INTERRUPTED,
-    mathopt.Limit.MEMORY: Stop.MEMORY_LIMIT,
+    mathopt.Limit.TIME: StopReason.TIME_LIMIT,
+    mathopt.Limit.INTERRUPTED: StopReason.INTERRUPTED,
+    mathopt.Limit.MEMORY: StopReason.MEMORY_LIMIT,
 }
 
 #: Seconds that are as good as no limit.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pats_opt.errors import InputError
-from pats_opt.timing import BatchClock
+from pats_opt.model.timing import BatchClock
 
 #: Most shapes that are listed for one adapter; beyond it a time-indexed model is hopeless anyway.
 MOST_SHAPES = 20_000
@@ -149,7 +149,7 @@ def refuse_too_many(most: Sequence[int], cap: int) -> None:
         raise InputError(
             f"batches of up to {cap} members at {len(most)} step counts have {count:,} shapes, "
             f"more than the {MOST_SHAPES:,} this model lists",
-            mend="offer fewer step counts, bound the batch size, or use --solver cpsat",
+            hint="offer fewer step counts, bound the batch size, or use --solver cpsat",
         )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pats_opt.errors import SolverError
-from pats_opt.schedule import Stop
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.contract import Answer, Limits, Name
 from pats_solvers.milp.follow import follow, start
 from pats_solvers.milp.model import Floats, Model
@@ -45,7 +45,7 @@ def solve(name: Name, model: Model, limits: Limits, hint: Floats | None) -> Answ
         remaining = limits.remaining()
         moment = MOMENT if remaining is None else min(MOMENT, remaining)
         quick = solve_here(name, model, limits.seed, moment, hint)
-        if quick.stop is not Stop.TIME_LIMIT or moment < MOMENT:
+        if quick.stop is not StopReason.TIME_LIMIT or moment < MOMENT:
             return quick
     with tempfile.TemporaryDirectory(prefix="pats-milp-", ignore_cleanup_errors=True) as folder:
         return _Child(name, model, limits, Path(folder)).run(hint)
@@ -87,21 +87,21 @@ class _Child:
             self.best = best
         self.limits.progress(self.bound, self.best)
 
-    def _answer(self, code: int, asked: Stop | None, tail: str) -> Answer:
+    def _answer(self, code: int, asked: StopReason | None, tail: str) -> Answer:
         done = self.folder / "answer.npz"
         if done.exists():
             with np.load(done) as saved:
                 x = saved["x"] if saved["x"].size else None
                 bound = float(saved["bound"])
-                stop = Stop(str(saved["stop"]))
-                if stop is Stop.INTERRUPTED and asked is not None:
+                stop = StopReason(str(saved["stop"]))
+                if stop is StopReason.INTERRUPTED and asked is not None:
                     stop = asked  # it may have been for the time limit
                 return Answer(stop, x, bound if np.isfinite(bound) else None)
         x = last_point(self.folder / "improving.sol", len(self.model.cost))
         if asked is not None:
             return Answer(asked, x, self.bound)
         if code == -9:  # the system ends what takes too much
-            return Answer(Stop.MEMORY_LIMIT, x, self.bound)
+            return Answer(StopReason.MEMORY_LIMIT, x, self.bound)
         raise SolverError(f"{self.name} ended with status {code}: {tail[-300:]}")
 
 

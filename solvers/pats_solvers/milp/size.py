@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.problem import Problem
+from pats_opt.model.problem import Problem
 from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
 from pats_solvers.milp.model import Sheet
@@ -62,5 +62,5 @@ def refuse_too_large(size: Size, limit_gib: float) -> None:
         raise InputError(
             f"the MILP would have {size.columns:,} columns, {size.rows:,} rows and "
             f"{size.entries:,} non-zeros, about {size.gib:,.1f} GiB of the {limit_gib:g} allowed",
-            mend="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
+            hint="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
         )

@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta, Struct
 
-from pats_opt.checker import TOLERANCE
+from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import SolverError
-from pats_opt.plan import Plan
-from pats_opt.problem import Problem
-from pats_opt.schedule import Stop
-from pats_opt.solver import Capabilities, Kind, Outcome, Run
-from pats_opt.solving import valid_loss
+from pats_opt.model.checker import TOLERANCE, valid_loss
+from pats_opt.model.plan import Plan
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.backends import backend
 from pats_solvers.milp.contract import Answer, Limits, Name
 from pats_solvers.milp.family import Windows
@@ -59,7 +58,7 @@ class Milp(Struct, frozen=True, kw_only=True):
         """
         start = run.start
         if not problem.jobs:
-            return Outcome(Stop.OPTIMAL, Plan(tuple(() for _ in problem.site.gpus)), 0.0)
+            return Outcome(StopReason.OPTIMAL, Plan(tuple(() for _ in problem.site.gpus)), 0.0)
         size = size_of(problem, None if start is None else start[1], self.formulation)
         refuse_too_large(size, self.memory_gib)
         details: dict[str, Any] = {"backend": self.backend}
@@ -68,7 +67,9 @@ class Milp(Struct, frozen=True, kw_only=True):
             again = _attempt(self, problem, run, details, MARGIN)
             if again.invalid:
                 raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
-            stop = Stop.COMPLETE if again.infeasible else again.stop  # a margin proves nothing
+            stop = (
+                StopReason.COMPLETE if again.infeasible else again.stop
+            )  # a margin proves nothing
             attempt = replace(again, stop=stop, bound=attempt.bound, infeasible=False)
         return _outcome(attempt, start, details)
 
@@ -77,7 +78,7 @@ class Milp(Struct, frozen=True, kw_only=True):
 class _Attempt:
     """What one model gave: the best plan with its loss, the start's included, and a bound."""
 
-    stop: Stop
+    stop: StopReason
     best: tuple[Plan, float] | None
     bound: float
     invalid: bool
@@ -109,7 +110,7 @@ def _attempt(
         invalid = loss is None
         if loss is not None and (best is None or loss < best[1]):
             best = plan, loss
-    return _Attempt(answer.stop, best, bound, invalid, answer.stop is Stop.INFEASIBLE)
+    return _Attempt(answer.stop, best, bound, invalid, answer.stop is StopReason.INFEASIBLE)
 
 
 def _scale(model: Model, known: float | None) -> float:
@@ -137,14 +138,14 @@ def _outcome(
     """The outcome of an attempt; the windows keep every schedule better than the start."""
     if attempt.infeasible:
         if start is None:
-            return Outcome(Stop.INFEASIBLE, details=details)
-        return Outcome(Stop.OPTIMAL, start[0], start[1], details)
+            return Outcome(StopReason.INFEASIBLE, details=details)
+        return Outcome(StopReason.OPTIMAL, start[0], start[1], details)
     if attempt.best is None:
         return Outcome(attempt.stop, None, attempt.bound, details)
     plan, loss = attempt.best
     bound = min(attempt.bound, loss)
     proven = loss - bound <= TOLERANCE * loss
-    stop = Stop.OPTIMAL if proven else attempt.stop
-    if stop is Stop.OPTIMAL and not proven:
-        stop = Stop.COMPLETE  # the backend's proof is looser than ours may be
+    stop = StopReason.OPTIMAL if proven else attempt.stop
+    if stop is StopReason.OPTIMAL and not proven:
+        stop = StopReason.COMPLETE  # the backend's proof is looser than ours may be
     return Outcome(stop, plan, bound, details)

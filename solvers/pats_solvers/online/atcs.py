@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.problem import Job, Site
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.due import due_after
 from pats_solvers.online.dispatch.options import service_s

@@ -21,9 +21,9 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from pats_opt.policy import Decide
-from pats_opt.problem import Site
-from pats_opt.solver import Capabilities, Kind
+from pats_opt.core.policy import Decide
+from pats_opt.core.solver import Capabilities, Kind
+from pats_opt.model.problem import Site
 from pats_solvers.online.dispatch.dispatcher import Dispatcher
 from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, eviction
 from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Adapters, Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Adapters, Job, Site
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
 from pats_solvers.online.dispatch.rule import Desk, Rule

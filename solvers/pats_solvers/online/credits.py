@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.arrival import least_switching
 from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds

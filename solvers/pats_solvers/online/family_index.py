@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.demand import Demand
 from pats_solvers.online.dispatch.packing import switching_seconds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.arrival import earliest, open_to
 from pats_solvers.online.dispatch.packing import BatchBuilder

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.packing import BatchBuilder
 from pats_solvers.online.dispatch.rule import Desk, Rule, take_along

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pats_opt.problem import Job
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.due import due_after
 from pats_solvers.online.dispatch.options import service_s

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
-from pats_opt.timing import to_ticks
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
+from pats_opt.model.timing import to_ticks
 from pats_solvers.online.base import MaxWait, QueuePolicy
 from pats_solvers.online.dispatch.packing import make_room
 from pats_solvers.online.dispatch.rates import MemoryS, Rates

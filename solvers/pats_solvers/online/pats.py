@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import OnlinePolicy, Threshold
 from pats_solvers.online.dispatch.options import Chooser, chooser, steps_s
 from pats_solvers.online.dispatch.packing import BatchBuilder

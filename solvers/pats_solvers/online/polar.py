@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import MaxWait, QueuePolicy
 from pats_solvers.online.dispatch.bandit import Floats, LinUcb
 from pats_solvers.online.dispatch.demand import Demand

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Problem, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Problem, Site
 from pats_solvers import compiling
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.options import Chooser, fewest_steps, priced, service_s

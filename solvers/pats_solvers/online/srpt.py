@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pats_opt.problem import Job
+from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.options import service_s
 from pats_solvers.online.dispatch.rule import Desk, Rule

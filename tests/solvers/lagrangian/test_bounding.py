@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pats_opt.core.solver import Feature
 from pats_opt.errors import InputError
-from pats_opt.files import encode, parse_instance
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
 from pats_solvers.lagrangian.ascent import Ascent

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pats_opt.core.solver import ALL_FEATURES, Feature
 from pats_opt.errors import InputError
-from pats_opt.files import parse_instance
-from pats_opt.problem import Problem
-from pats_opt.solver import ALL_FEATURES, Feature
+from pats_opt.model.files import parse_instance
+from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
 from pats_solvers.classes import classes

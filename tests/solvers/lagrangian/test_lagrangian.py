@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pats_opt.checker import check
 from pats_opt.cli import run as command
-from pats_opt.files import encode, parse_instance
-from pats_opt.instance import Instance
-from pats_opt.plan import schedule_of
-from pats_opt.problem import Problem
-from pats_opt.schedule import SolverRef, Stop
-from pats_opt.solver import Run
-from pats_opt.solving import runnable, solve, warm_start
+from pats_opt.core.solver import Run
+from pats_opt.model.checker import check
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance
+from pats_opt.model.plan import schedule_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolverRef, StopReason
+from pats_opt.solving.solve import runnable, solve, warm_start
 from pats_opt.testing.instances import random_instance
 from tests.support.brute_force import brute_force
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
@@ -49,7 +49,7 @@ def test_zoo(case: Solved) -> None:
     assert result.loss is not None
     assert result.bound <= case.loss + 1e-9
     assert result.loss >= case.loss - 1e-9
-    if result.status.stop is Stop.OPTIMAL:
+    if result.status.stop is StopReason.OPTIMAL:
         assert result.loss == pytest.approx(case.loss)
 
 
@@ -103,7 +103,7 @@ def test_interrupted(busy: Instance, evaluations: int) -> None:
     if not evaluations:
         run.interrupted.set()
     outcome = runnable("lagrangian:schedule=false").solve(problem, run)
-    assert outcome.stop in {Stop.INTERRUPTED, Stop.COMPLETE}
+    assert outcome.stop in {StopReason.INTERRUPTED, StopReason.COMPLETE}
     assert outcome.plan is not None
     assert outcome.bound is not None
     assert 0 <= outcome.bound <= run.start[1]
@@ -114,7 +114,7 @@ def test_interrupted(busy: Instance, evaluations: int) -> None:
 def test_out_of_time(busy: Instance) -> None:
     """With no time left there is a bound all the same, and it claims nothing."""
     result = solve(busy, "lagrangian", time_limit=1e-3)
-    assert result.status.stop is Stop.TIME_LIMIT
+    assert result.status.stop is StopReason.TIME_LIMIT
     assert result.bound is not None
     assert result.loss is None or result.bound <= result.loss
 
@@ -125,7 +125,7 @@ def test_without_a_schedule_to_start_from() -> None:
         instance = random_instance(seed, (), requests=(4, 4), tight=True)
         optimum = brute_force(json.loads(encode(instance)))
         outcome = runnable("lagrangian:schedule=false").solve(Problem(instance), Run())
-        if outcome.stop is Stop.INFEASIBLE:
+        if outcome.stop is StopReason.INFEASIBLE:
             assert optimum is None
         else:
             assert outcome.bound is not None
@@ -136,7 +136,7 @@ def test_without_a_schedule_to_start_from() -> None:
 def test_memory_is_refused_on_the_command_line(
     busy: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2, and one line with the estimate and the mend."""
+    """Exit status 2, and one line with the estimate and the hint."""
     path = tmp_path / "busy.json"
     path.write_bytes(encode(busy))
     assert command(["solve", str(path), "--solver", "lagrangian:memory_gib=1e-6"]) == 2

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pats_opt.files import encode, parse_instance
-from pats_opt.problem import Problem
-from pats_opt.solver import Feature
+from pats_opt.core.solver import Feature
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
 from pats_solvers.lagrangian.ascent import Ascent

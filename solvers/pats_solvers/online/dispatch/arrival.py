@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
 from pats_solvers.online.dispatch.waiting import Waiting
 

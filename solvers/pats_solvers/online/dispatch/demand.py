@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.options import Chooser
 from pats_solvers.online.dispatch.waiting import Waiting
 

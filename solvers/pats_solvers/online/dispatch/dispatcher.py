@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pats_opt.policy import Action, GpuState, State, WakeAt
+from pats_opt.core.policy import Action, GpuState, State, WakeAt
 from pats_solvers.online.dispatch.options import fewest_steps
 from pats_solvers.online.dispatch.packing import BatchBuilder, open_batch
 from pats_solvers.online.dispatch.rule import Desk, Rule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pats_opt.problem import Job
+from pats_opt.model.problem import Job
 
 
 def due_after(job: Job) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from pats_opt.problem import Adapters, Job, Site
+from pats_opt.model.problem import Adapters, Job, Site
 from pats_solvers.online.dispatch.learnt import LearntValue
 
 #: Names of the rules, for parameters.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from pats_opt.problem import Adapters, Job, Site
+from pats_opt.model.problem import Adapters, Job, Site
 
 #: Least share of the newest epoch in the running mean, so that it follows a drift.
 NEWEST = 0.2

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from pats_opt.problem import Job, Site
+from pats_opt.model.problem import Job, Site
 
 #: Names of the rules, for parameters.
 OptionRule = Literal["best", "fewest", "most", "pruned", "priced"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from pats_opt.policy import GpuState, Start
-from pats_opt.problem import Adapters, Amounts, Job, Site
-from pats_opt.timing import shape_of
+from pats_opt.core.policy import GpuState, Start
+from pats_opt.model.problem import Adapters, Amounts, Job, Site
+from pats_opt.model.timing import shape_of
 
 #: Residents of a GPU in the order in which they are to go: ``victims(gpu, residents)``.
 Victims = Callable[[int, Adapters], Sequence[int]]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from pats_opt.problem import Site
+from pats_opt.model.problem import Site
 
 #: How long an arrival counts in the estimate of a rate, seconds.
 MemoryS = Annotated[float, Meta(gt=0, le=1e9, extra={"search": [5.0, 1000.0], "log": True})]

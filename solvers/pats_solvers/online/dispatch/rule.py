@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.eviction import Eviction
 from pats_solvers.online.dispatch.options import Chooser
 from pats_solvers.online.dispatch.packing import BatchBuilder

@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.options import fewest_steps
 from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
 from pats_solvers.online.dispatch.rule import Desk, Rule

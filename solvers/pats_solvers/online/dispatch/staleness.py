@@ -21,9 +21,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job, Site
-from pats_opt.timing import to_ticks
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job, Site
+from pats_opt.model.timing import to_ticks
 from pats_solvers.online.dispatch.packing import switching_seconds
 from pats_solvers.online.dispatch.waiting import Waiting
 

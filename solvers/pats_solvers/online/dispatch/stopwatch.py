@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from pats_opt.policy import GpuState
+from pats_opt.core.policy import GpuState
 
 Note = TypeVar("Note")
 

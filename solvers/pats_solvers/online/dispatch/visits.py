@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pats_opt.policy import GpuState
-from pats_opt.problem import Job
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import Job
 from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
 from pats_solvers.online.dispatch.rule import Desk, Rule
 

@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import chain
 from operator import attrgetter
 
-from pats_opt.problem import Amounts, Job, Site
+from pats_opt.model.problem import Amounts, Job, Site
 from pats_solvers.online.dispatch.packing import Hosts
 
 #: Jobs in order of arrival, by index. Ordered dicts, because a plain one walks over all that it has

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_opt.problem import Site
+from pats_opt.model.problem import Site
 from pats_solvers.online.pricing.tables import Fleet, JobTable
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_opt.problem import Job, Site
+from pats_opt.model.problem import Job, Site
 
 #: Stands for "no limit" in capacities, deadlines and horizons.
 UNLIMITED = 2**60

@@ -1,0 +1,1 @@
+"""What a solver and an online policy are, and the registry that names them all."""

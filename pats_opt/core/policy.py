@@ -1,0 +1,118 @@
+"""What an online policy is (PROBLEM.md section 7): parameters, and a decision at every event.
+
+One policy object drives the simulator and the live executor. It never sees the future: it knows
+the :class:`~pats_opt.model.problem.Site` from the start, and at each event a :class:`State` with
+the jobs that have arrived. Jobs are numbered by arrival, so not even an index tells what is to
+come.
+
+Events are arrivals, batch ends, ends of prefetching switches, withdrawals, and timers. All events
+of one tick are applied before the policy is asked, once; it is asked again at the same tick only
+after a :class:`SwitchTo` that takes no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from msgspec import Struct
+
+from pats_opt.core.solver import Capabilities, Kind
+from pats_opt.model.problem import Adapters, Job, Site
+
+
+class GpuState(Struct, frozen=True):
+    """One GPU as a policy sees it.
+
+    Attributes:
+        index: Its place in ``Site.gpus``.
+        resident: Adapters resident now (after the switch in progress, where there is one).
+        active: Adapters of its last batch, or None before its first.
+        free_at: Tick at which what it does now ends; at most the current tick where it is idle.
+        before: Residents before a prefetch (:class:`SwitchTo`) that no batch has used yet, else
+            None. Until one has, the GPU must serve as it is: a schedule has one switch a batch.
+    """
+
+    index: int
+    resident: Adapters
+    active: Adapters | None = None
+    free_at: int = 0
+    before: Adapters | None = None
+
+    def switch_ticks(self, site: Site, resident: Adapters, active: Adapters) -> int:
+        """Ticks of switching still due before a batch that uses ``active`` among ``resident``.
+
+        A prefetch has paid for its loads; one that only evicted leaves the activation to pay.
+        """
+        before = self.resident if self.before is None else self.before
+        switch = site.switch(before, resident, active, self.active)
+        return 0 if self.before is not None and switch.load else switch.ticks
+
+
+class State(Struct, frozen=True):
+    """What a policy sees at an event. It is for reading, and valid during that decision only.
+
+    Attributes:
+        tick: The current tick.
+        waiting: Arrived jobs that are not served yet, by job index, in order of arrival.
+        arrived: The jobs that arrived since the last decision, in order of arrival.
+        withdrawn: The jobs that can no longer be served by the hard horizon and have left
+            ``waiting`` since the last decision.
+        gpus: Every GPU; ``idle`` lists those that can be given something to do.
+    """
+
+    tick: int
+    waiting: Mapping[int, Job]
+    arrived: Sequence[Job]
+    withdrawn: Sequence[Job]
+    gpus: Sequence[GpuState]
+
+    @property
+    def idle(self) -> list[GpuState]:
+        """GPUs that do nothing at this tick."""
+        return [gpu for gpu in self.gpus if gpu.free_at <= self.tick]
+
+
+class Start(Struct, frozen=True):
+    """Start a batch on an idle GPU, switching to ``resident`` first where that differs.
+
+    ``members`` are ``(job index, option)``; ``resident`` holds at least their adapters. The members
+    are committed at once, and the batch starts when the switch ends. Types are held to exactly: an
+    integer of numpy, or a list for a tuple, is refused, as it would not get into a schedule.
+    """
+
+    gpu: int
+    members: tuple[tuple[int, int], ...]
+    resident: Adapters
+
+
+class SwitchTo(Struct, frozen=True):
+    """Switch an idle GPU to ``resident`` now, ahead of the batch that will need it."""
+
+    gpu: int
+    resident: Adapters
+
+
+class WakeAt(Struct, frozen=True):
+    """Ask again at this later tick, whatever else happens."""
+
+    tick: int
+
+
+Action = Start | SwitchTo | WakeAt
+
+#: Answers an event with what idle GPUs do next. One that no action names waits for the next event.
+#: A request that may be rejected is rejected by leaving it waiting to the end.
+Decide = Callable[[State], Iterable[Action]]
+
+
+class Policy(Protocol):
+    """An online policy: an immutable struct of parameters with these class attributes."""
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    capabilities: ClassVar[Capabilities]
+
+    def start(self, site: Site, seed: int) -> Decide:
+        """A fresh decision function, with its own memory, for one run on ``site``."""
+        ...

@@ -1,0 +1,64 @@
+"""GPU-time prices: what a solver that proves bounds tells of the worth of a GPU at each time.
+
+A result has them under ``details["prices"]``; a schedule keeps them under ``extra["prices"]``, so
+that its picture can show them. ``docs/bounds.md`` tells how to read them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pats_opt.model.schedule import Schedule
+
+#: Key of the prices in a result's details and in a schedule's ``extra``.
+KEY = "prices"
+
+Price = Annotated[float, Meta(ge=0, le=1e300)]
+
+
+class KindPrices(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Prices of GPUs that are alike, by entry of time; after the last one time is free.
+
+    Attributes:
+        gpus: Ids of these GPUs.
+        hold: Loss per tick of holding one of them.
+        keep: Loss per tick of one place in its cache; empty where one adapter is resident.
+    """
+
+    gpus: tuple[str, ...]
+    hold: tuple[Price, ...]
+    keep: tuple[Price, ...] = ()
+
+
+class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The prices that prove a bound.
+
+    Attributes:
+        tick_s: Seconds of one entry: a tick of the instance, or several.
+        gpus: Prices of each kind of GPU.
+        serve: What a GPU is paid for serving a request, by its id; empty with one GPU.
+    """
+
+    tick_s: Annotated[float, Meta(gt=0, le=1e9)]
+    gpus: tuple[KindPrices, ...]
+    serve: dict[str, float] = {}
+
+
+def as_json(prices: Prices) -> dict[str, Any]:
+    """The prices as plain lists and objects."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(prices))
+    return plain
+
+
+def prices_of(schedule: Schedule) -> Prices | None:
+    """The prices that a schedule carries; None where there are none that can be read."""
+    extra = schedule.extra
+    if not isinstance(extra, dict) or KEY not in extra:
+        return None
+    try:
+        return msgspec.convert(extra[KEY], Prices)
+    except msgspec.ValidationError:
+        return None  # ``extra`` is anybody's: another tool may mean something else by the name

@@ -1,0 +1,140 @@
+"""The table of solvers and policies: one name, one place, imported only when asked for.
+
+Third parties add theirs under the entry-point group ``pats_opt.solvers``. A solver is named with
+its parameters as ``name:key=value:key=value``, for example ``milp:backend=scip``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+import msgspec.inspect
+
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import Solver
+from pats_opt.errors import InputError
+from pats_opt.nearest import choose, nearest
+
+ENTRY_POINTS = "pats_opt.solvers"
+
+#: Built-in solvers and policies by name, as ``module:class``, in the order that users see.
+BUILT_IN: dict[str, str] = {
+    "auto": "pats_solvers.auto:Auto",
+    "exact": "pats_solvers.exact:Exact",
+    "dp": "pats_solvers.dp:Dp",
+    "milp": "pats_solvers.milp:Milp",
+    "cpsat": "pats_solvers.cpsat:CpSat",
+    "lagrangian": "pats_solvers.lagrangian:Lagrangian",
+    "local-search": "pats_solvers.local:LocalSearch",
+    "belady": "pats_solvers.belady:Belady",
+    "pats": "pats_solvers.online.pats:Pats",
+    "price-index": "pats_solvers.online.price_index:PriceIndex",
+    "fifo": "pats_solvers.online.fifo:Fifo",
+    "exhaustive": "pats_solvers.online.exhaustive:Exhaustive",
+    "gated": "pats_solvers.online.gated:Gated",
+    "k-limited": "pats_solvers.online.k_limited:KLimited",
+    "amortized": "pats_solvers.online.amortized:Amortized",
+    "cost-aware": "pats_solvers.online.cost_aware:CostAware",
+    "drain-first": "pats_solvers.online.drain_first:DrainFirst",
+    "family-index": "pats_solvers.online.family_index:FamilyIndex",
+    "patient": "pats_solvers.online.patient:Patient",
+    "polar": "pats_solvers.online.polar:Polar",
+    "fcfs-grouped": "pats_solvers.online.fcfs_grouped:FcfsGrouped",
+    "affinity": "pats_solvers.online.affinity:Affinity",
+    "batch-completion": "pats_solvers.online.batch_completion:BatchCompletion",
+    "vllm-lora": "pats_solvers.online.vllm_lora:VllmLora",
+    "srpt": "pats_solvers.online.srpt:Srpt",
+    "edd": "pats_solvers.online.edd:Edd",
+    "mdd": "pats_solvers.online.mdd:Mdd",
+    "atcs": "pats_solvers.online.atcs:Atcs",
+    "credits": "pats_solvers.online.credits:Credits",
+}
+
+
+def names() -> list[str]:
+    """Names of all solvers and policies, built-in ones first."""
+    others = sorted(point.name for point in entry_points(group=ENTRY_POINTS))
+    return [*BUILT_IN, *(name for name in others if name not in BUILT_IN)]
+
+
+def load(name: str) -> type[Solver] | type[Policy]:
+    """The class registered under ``name``.
+
+    Raises:
+        InputError: naming the nearest names.
+    """
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found: type[Solver] | type[Policy] = getattr(import_module(module), attribute)
+        return found
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return point.load()  # type: ignore[no-any-return]
+    raise InputError(f"there is no solver or policy {name!r}", hint=choose(name, names()))
+
+
+def make(spec: str, **params: Any) -> Solver | Policy:
+    """A solver or policy from its name, with parameters: ``name:key=value`` and keywords.
+
+    Raises:
+        InputError: for an unknown name or parameter, or a value out of range.
+    """
+    name, *settings = spec.split(":")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(
+                f"parameter {setting!r} of {name!r} has no value", hint="write it as key=value"
+            )
+        params[key] = value
+    made = load(name)
+    if not (isinstance(made, type) and issubclass(made, msgspec.Struct)):
+        raise _no_struct(name)
+    known = [f.name for f in msgspec.structs.fields(made)]
+    for key in params:
+        if key not in known:
+            raise InputError(
+                f"{name!r} has no parameter {key!r}",
+                hint=f"it has: {nearest(key, known)}" if known else "it has none",
+            )
+    try:
+        return msgspec.convert(params, made, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            f"{name!r}: {error}".replace(" - at `$.", " for `"), hint=_choices(made, str(error))
+        ) from None
+
+
+def _no_struct(name: str) -> InputError:
+    return InputError(
+        f"{name!r} is no msgspec.Struct", hint="make it one: its fields are its parameters"
+    )
+
+
+def _choices(made: Any, error: str) -> str:
+    """The hint for a parameter's wrong value: what there is to choose from, where that is known."""
+    for field in msgspec.inspect.type_info(made).fields:  # type: ignore[attr-defined]
+        if f"`$.{field.name}`" in error and isinstance(field.type, msgspec.inspect.LiteralType):
+            return f"choose one of: {', '.join(map(str, field.type.values))}"
+    return "correct the parameter"
+
+
+def word(value: object) -> str:
+    """A parameter's value as a spec has it, read back as the same value."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def parameters(thing: Solver | Policy) -> dict[str, Any]:
+    """The parameters of a solver or policy, ready for JSON.
+
+    Raises:
+        InputError: for an object that is no struct, whose parameters nobody can tell.
+    """
+    if not isinstance(thing, msgspec.Struct):
+        raise _no_struct(thing.name)
+    built: dict[str, Any] = msgspec.to_builtins(thing)
+    return built

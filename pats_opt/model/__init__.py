@@ -1,0 +1,1 @@
+"""Documents, rules and check: what PROBLEM.md states, each rule in one place."""

@@ -1,0 +1,333 @@
+"""The independent check: every rule of PROBLEM.md section 5 from the schedule alone.
+
+The checker trusts no solver: it takes ids, ticks and options from the document, replays each GPU
+from its residents at tick 0, recomputes every completion and loss term, and lists all it finds
+wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+
+from msgspec import Struct
+
+from pats_opt.display import Drawn
+from pats_opt.errors import InputError, one_line
+from pats_opt.memory import collector_paused
+from pats_opt.model.instance import Instance
+from pats_opt.model.loss import LossTerms, late_loss, latency_loss, switching_loss
+from pats_opt.model.plan import Plan, schedule_of
+from pats_opt.model.problem import Adapters, GpuSite, Job, Problem, Switch
+from pats_opt.model.schedule import Batch, GpuPlan, Schedule, SolverRef
+from pats_opt.nearest import meant
+from pats_opt.wording import counted, number
+
+#: A GPU's id and the place of a batch in its list.
+BatchPlace = tuple[str, int]
+
+#: Losses closer than this, relative to their size, are the same.
+TOLERANCE = 1e-6
+
+#: Violations that name what is near an unknown id; looking for it takes long in a large instance.
+MOST_NEAR = 8
+
+
+class Violation(Struct, frozen=True, kw_only=True):
+    """One broken rule: its number in PROBLEM.md section 5 (0 for the file itself), and where."""
+
+    rule: int
+    place: str
+    message: str
+
+
+class ReplayedBatch(Struct, frozen=True, gc=False):
+    """One batch as the rules make it: its switch, residents, members and end tick."""
+
+    gpu: int
+    batch: Batch
+    switch: Switch
+    resident: Adapters
+    members: tuple[tuple[Job, int, int], ...]  # job, option, completion tick
+    end: int
+
+
+class Verdict(Struct, Drawn, frozen=True, kw_only=True):
+    """What the check found: all violations, and the loss of what the schedule does.
+
+    Attributes:
+        violations: Every broken rule.
+        terms: The recomputed loss, term by term.
+        replayed: The batches as the rules make them, and ``problem`` what they serve: for pictures.
+    """
+
+    violations: tuple[Violation, ...]
+    terms: LossTerms
+    replayed: tuple[ReplayedBatch, ...] = ()
+    problem: Problem | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the schedule is valid."""
+        return not self.violations
+
+    @property
+    def loss(self) -> float:
+        """The recomputed loss (of a schedule with violations, of what can be read of it)."""
+        return self.terms.total
+
+    def first(self) -> str:
+        """The first violation in one line, with the number of all."""
+        first = self.violations[0]
+        more = counted(len(self.violations), "violation")
+        return f"rule {first.rule}: {first.place}: {first.message} ({more})"
+
+    def __repr__(self) -> str:
+        """One line: whether the schedule is valid, and its loss."""
+        state = "valid" if self.ok else f"not valid, {self.first()}"
+        return one_line(f"Verdict({state}, loss={number(self.loss, 6)})")
+
+
+def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
+    """Check a schedule against its instance.
+
+    Raises:
+        InputError: The schedule was made for another instance.
+    """
+    with collector_paused():
+        problem = instance if isinstance(instance, Problem) else Problem(instance)
+    if schedule.instance.sha256 != problem.instance.sha256:
+        raise InputError(
+            f"the schedule was made for another instance ({schedule.instance.name!r}, digest "
+            f"{schedule.instance.sha256[:12]}, not {problem.instance.sha256[:12]})",
+            place="instance.sha256",
+            hint="name the instance that the schedule was made for",
+        )
+    return examine(problem, schedule)[0]
+
+
+def valid_loss(problem: Problem, plan: Plan) -> float | None:
+    """The loss of a plan, or None where it breaks a rule."""
+    verdict = check(problem, schedule_of(problem, plan, SolverRef(name="plan")))
+    return verdict.loss if verdict.ok else None
+
+
+def examine(problem: Problem, schedule: Schedule) -> tuple[Verdict, list[ReplayedBatch]]:
+    """The verdict, with the replayed batches for metrics and pictures."""
+    replay = Replay(problem, schedule)
+    with collector_paused():
+        batches = list(replay)
+        terms = loss_terms(problem, batches, replay.rejected)
+    if not replay.violations:
+        replay.claims(terms.total)
+    verdict = Verdict(
+        violations=tuple(replay.violations), terms=terms, replayed=tuple(batches), problem=problem
+    )
+    return verdict, batches
+
+
+def loss_terms(problem: Problem, batches: list[ReplayedBatch], rejected: list[Job]) -> LossTerms:
+    """The loss of what was replayed, term by term."""
+    site = problem.site
+    served = [member for batch in batches for member in batch.members]
+    return LossTerms(
+        quality=math.fsum([job.options[o].quality_loss for job, o, _ in served]),
+        latency=math.fsum([latency_loss(site, job, c) for job, _, c in served]),
+        late=math.fsum([late_loss(site, job, c) for job, _, c in served]),
+        switching=math.fsum([switching_loss(site, b.switch.seconds) for b in batches]),
+        rejection=math.fsum(job.reject_loss or 0.0 for job in rejected),
+    )
+
+
+class Replay:
+    """Replays a schedule and collects violations; iterating yields the batches."""
+
+    def __init__(self, problem: Problem, schedule: Schedule) -> None:
+        self.problem, self.site, self.schedule = problem, problem.site, schedule
+        self.violations: list[Violation] = []
+        self.rejected: list[Job] = []
+        self._jobs = {job.id: job for job in problem.jobs}
+        self._times: dict[int, int] = {}  # how often each job is served or rejected
+
+    def __iter__(self) -> Iterator[ReplayedBatch]:
+        gpus = {g.id: g for g in self.site.gpus}
+        for i, plan in enumerate(self.schedule.gpus):
+            gpu = gpus.pop(plan.id, None)
+            if gpu is None:
+                self._unknown(f"gpus[{i}]", "GPU", plan.id, [g.id for g in self.site.gpus])
+            else:
+                yield from self._gpu(gpu, plan)
+        self._served_once()
+
+    def _wrong(self, rule: int, place: str | BatchPlace, message: str) -> None:
+        where = place if isinstance(place, str) else f"gpu {place[0]!r} batch {place[1]}"
+        self.violations.append(Violation(rule=rule, place=where, message=message))
+
+    def _unknown(
+        self, place: str | BatchPlace, what: str, name: str, known: Collection[str]
+    ) -> None:
+        """A name that is unknown, or listed once more; the first ones are told what is near."""
+        if name in known:
+            self._wrong(0, place, f"{what} {name!r} is listed twice")
+            return
+        near = meant(name, known) if len(self.violations) < MOST_NEAR else ""
+        self._wrong(0, place, f"{what} {name!r} is unknown" + (f"; {near}" if near else ""))
+
+    def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[ReplayedBatch]:
+        resident, previous, free = gpu.resident, None, 0
+        starts = [batch.start for batch in plan.batches]
+        for b in sorted(range(len(starts)), key=starts.__getitem__):
+            batch, place = plan.batches[b], (gpu.id, b)
+            members = self._members(batch, place)
+            before = resident
+            if batch.load or batch.evict:
+                resident = self._residents(batch, resident, place)
+            jobs = [job for job, _ in members]
+            active = frozenset([job.adapter for job in jobs])
+            switch = self.site.switch(before, resident, active, previous)
+            self._memory(gpu, resident, active, jobs, place)
+            self._switch(batch, switch, active == previous, free, place)
+            ends, length = self._times_of(members)
+            done = self._completions(batch, members, ends, place)
+            free = max(free, batch.start + length)
+            if self.site.horizon is not None and free > self.site.horizon:
+                self._wrong(
+                    6, place, f"ends at tick {free}, after horizon_ticks {self.site.horizon}"
+                )
+            previous = active
+            yield ReplayedBatch(gpu.index, batch, switch, resident, tuple(done), free)
+
+    def _members(self, batch: Batch, place: BatchPlace) -> list[tuple[Job, int]]:
+        """Rule 1, and the members whose ids and options exist."""
+        members = []
+        for served in batch.requests:
+            job = self._jobs.get(served.id)
+            if job is None:
+                self._unknown(place, "request", served.id, self._jobs)
+                continue
+            if served.option >= len(job.options):
+                self._wrong(0, place, f"{served.id!r}: has no option {served.option}")
+                continue
+            if batch.start < job.arrival:
+                self._wrong(
+                    1, place, f"{job.id!r} arrives at tick {job.arrival}, after {batch.start}"
+                )
+            self._times[job.index] = self._times.get(job.index, 0) + 1
+            members.append((job, served.option))
+        return members
+
+    def _residents(self, batch: Batch, resident: Adapters, place: BatchPlace) -> Adapters:
+        """The residents after the batch's evictions and loads."""
+        evicted = self._changed("evict", batch.evict, resident, place)
+        loaded = self._changed("load", batch.load, resident, place)
+        return (resident - evicted) | loaded
+
+    def _changed(
+        self, key: str, names: tuple[str, ...], resident: Adapters, place: BatchPlace
+    ) -> Adapters:
+        """The adapters that ``load`` or ``evict`` lists; those to evict must be resident."""
+        if not names:
+            return frozenset()
+        index = self.site.adapter_index
+        known = frozenset([index[name] for name in names if name in index])
+        if len(known) != len(names):
+            odd = next((n for i, n in enumerate(names) if n not in index or n in names[:i]), "")
+            self._unknown(place, f"{key}: adapter", odd, index)
+        for a in sorted(known - resident if key == "evict" else known & resident):
+            state = "not resident" if key == "evict" else "resident already"
+            self._wrong(2, place, f"{key}: {self.site.adapter_ids[a]!r} is {state}")
+        return known
+
+    def _memory(
+        self, gpu: GpuSite, resident: Adapters, active: Adapters, jobs: list[Job], place: BatchPlace
+    ) -> None:
+        """Rules 2 and 3."""
+        site, names = self.site, self.site.adapter_ids
+        if len(resident) > site.max_resident:
+            self._wrong(2, place, f"{len(resident)} residents, max_resident {site.max_resident}")
+        if not active <= resident:
+            for a in sorted(active - resident):
+                self._wrong(2, place, f"adapter {names[a]!r} is not resident")
+        if len(active) > site.max_per_batch:
+            self._wrong(2, place, f"{len(active)} adapters, max_per_batch {site.max_per_batch}")
+        if site.clock.largest is not None and len(jobs) > site.clock.largest:
+            self._wrong(
+                3, place, f"{len(jobs)} members, the step table ends at {site.clock.largest}"
+            )
+        for i, free in enumerate(site.room(gpu.index, resident)):
+            if free is not None and (used := sum([job.demand[i] for job in jobs])) > free:
+                self._wrong(
+                    3,
+                    place,
+                    f"members take {used / 1e9:g} of {site.resources[i]}, {free / 1e9:g} is free",
+                )
+
+    def _switch(
+        self, batch: Batch, switch: Switch, stays: bool, free: int, place: BatchPlace
+    ) -> None:
+        """Rules 4 and 6."""
+        if batch.start < free or batch.switch_start < free:
+            self._wrong(
+                6, place, f"starts at tick {min(batch.start, batch.switch_start)}, busy to {free}"
+            )
+        if batch.switch_start + switch.ticks > batch.start:
+            self._wrong(
+                4,
+                place,
+                f"its switch takes {switch.ticks} ticks from {batch.switch_start}, "
+                f"past its start at {batch.start}",
+            )
+        if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
+            self._wrong(4, place, "there is no switch, so switch_start must equal start")
+
+    def _times_of(self, members: list[tuple[Job, int]]) -> tuple[Mapping[int, int], int]:
+        """Rule 5: ticks from a batch's start to the end of each step count, and of the batch."""
+        clock = self.site.clock
+        if not members or (clock.largest is not None and len(members) > clock.largest):
+            return {}, 0
+        return clock.ends(tuple([job.options[o].steps for job, o in members]))
+
+    def _completions(
+        self,
+        batch: Batch,
+        members: list[tuple[Job, int]],
+        ends: Mapping[int, int],
+        place: BatchPlace,
+    ) -> list[tuple[Job, int, int]]:
+        """Rule 5: each member with its recomputed completion."""
+        if not ends:
+            return []
+        done = [(job, o, batch.start + ends[job.options[o].steps]) for job, o in members]
+        claimed = {served.id: served.completion for served in batch.requests}
+        for job, _, completion in done:
+            if claimed[job.id] != completion:
+                self._wrong(
+                    5, place, f"{job.id!r} completes at tick {completion}, not {claimed[job.id]}"
+                )
+        return done
+
+    def _served_once(self) -> None:
+        """Rule 1: served once or rejected once, and only those that may be are rejected."""
+        for i, name in enumerate(self.schedule.rejected):
+            job = self._jobs.get(name)
+            if job is None:
+                self._unknown(f"rejected[{i}]", "request", name, self._jobs)
+                continue
+            self._times[job.index] = self._times.get(job.index, 0) + 1
+            self.rejected.append(job)
+            if job.reject_loss is None:
+                self._wrong(1, f"rejected[{i}]", f"{name!r} has no reject_loss: it must be served")
+        for job in self.problem.jobs:
+            times = self._times.get(job.index, 0)
+            if times != 1:
+                what = "neither served nor rejected" if not times else f"dealt with {times} times"
+                self._wrong(1, f"request {job.id!r}", what)
+
+    def claims(self, loss: float) -> None:
+        """What the file says of itself: its loss is the loss, its bound is none above it."""
+        slack = TOLERANCE * max(1.0, abs(loss))
+        claimed, bound = self.schedule.loss, self.schedule.bound
+        if claimed is not None and abs(claimed - loss) > slack:
+            self._wrong(0, "loss", f"the file says {claimed:g}, the schedule's loss is {loss:g}")
+        if bound is not None and bound > loss + slack:
+            self._wrong(0, "bound", f"the bound {bound:g} is above the loss {loss:g}")

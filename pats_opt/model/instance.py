@@ -1,0 +1,333 @@
+"""The instance document (PROBLEM.md section 3) as immutable typed data.
+
+One definition serves the reader, the writer and the JSON Schema: the field types below carry the
+ranges, and :func:`validate` adds what a schema cannot say (unique ids, declared adapters, residents
+that fit). Units are in the names: ``_s`` seconds, ``_gib`` GiB; prices are loss per second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pats_opt.display import Displayed
+from pats_opt.errors import InputError, one_line
+from pats_opt.nearest import meant
+from pats_opt.wording import counted
+
+#: Largest number of seconds, GiB, or loss that is taken for real (30 years, a billion GiB).
+LARGEST = 1e9
+
+Seconds = Annotated[float, Meta(ge=0, le=LARGEST)]
+Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
+Price = Annotated[float, Meta(ge=0, le=LARGEST)]
+Id = Annotated[str, Meta(min_length=1, max_length=512)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Extra = dict[str, Any]
+
+
+class Document(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Base of every object in a file: immutable, strict about keys, with a free ``extra``.
+
+    Documents hold no cycles, so the garbage collector need not walk them (``gc``).
+    """
+
+    extra: Extra | msgspec.UnsetType = msgspec.UNSET
+
+
+class Gpu(Document, frozen=True, kw_only=True):
+    """One GPU: what it can hold of each named resource, and the adapters resident at tick 0."""
+
+    id: Id
+    capacity: dict[str, Amount]
+    resident: tuple[Id, ...] = ()
+
+
+class Adapter(Document, frozen=True, kw_only=True):
+    """One LoRA adapter (or the bare model): memory while resident, seconds to make it so."""
+
+    id: Id
+    vram_gib: Amount
+    load_s: Seconds
+
+
+class Transition(Document, frozen=True, kw_only=True):
+    """``load_s`` for one transition; ``source`` (``from`` in the file) is the adapter before."""
+
+    source: Id | None = msgspec.field(name="from")
+    target: Id = msgspec.field(name="to")
+    load_s: Seconds
+
+
+class Switching(Document, frozen=True, kw_only=True):
+    """The cache of resident adapters and what changing it costs, in seconds and in loss."""
+
+    max_resident: Count
+    max_per_batch: Count = 1
+    activate_s: Seconds = 0.0
+    price_per_s: Price
+    pairs: tuple[Transition, ...] = ()
+
+
+class StepTime(Document, frozen=True, kw_only=True):
+    """Seconds a step for a batch of n: ``base + per_sample * n``, or ``table[n - 1]``."""
+
+    base: Seconds | msgspec.UnsetType = msgspec.UNSET
+    per_sample: Seconds | msgspec.UnsetType = msgspec.UNSET
+    table: Annotated[tuple[Seconds, ...], Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        affine = [self.base is not msgspec.UNSET, self.per_sample is not msgspec.UNSET]
+        if (self.table is not msgspec.UNSET) == any(affine) or any(affine) != all(affine):
+            raise ValueError("needs either both 'base' and 'per_sample', or 'table' alone")
+
+    def __call__(self, n: int) -> float:
+        """Seconds one denoising step takes with ``n`` samples in the batch."""
+        if self.table is not msgspec.UNSET:
+            return self.table[n - 1]
+        assert isinstance(self.base, float)
+        assert isinstance(self.per_sample, float)
+        return self.base + self.per_sample * n
+
+
+class Overhead(Document, frozen=True, kw_only=True):
+    """Seconds a batch of n spends on encode, decode and save: ``base + per_sample * n``."""
+
+    base: Seconds
+    per_sample: Seconds
+
+
+class StepsService(Document, frozen=True, kw_only=True, tag="steps", tag_field="kind"):
+    """Step-level batching: members leave when their own last step is done."""
+
+    step_s: StepTime
+    overhead_s: Seconds | Overhead = 0.0
+
+
+class SlotService(Document, frozen=True, kw_only=True, tag="slot", tag_field="kind"):
+    """The documents' slotted model: a batch takes one tick, a switch none, completion is the start.
+
+    ``step_s`` and ``overhead_s`` may stay in the file; only a table's length counts.
+    """
+
+    step_s: StepTime | None = None
+    overhead_s: Seconds | Overhead = 0.0
+
+
+class Option(Document, frozen=True, kw_only=True):
+    """One way to run a request: steps executed, quality reached, steps skipped by a cache."""
+
+    steps: Annotated[int, Meta(ge=1, le=1_000_000)]
+    quality: Annotated[float, Meta(ge=0, le=1e6)]
+    skip: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Request(Document, frozen=True, kw_only=True):
+    """One text-to-image request. ``reject_loss`` null means that it must be served."""
+
+    id: Id
+    arrival_s: Seconds
+    adapter: Id
+    demand: dict[str, Amount]
+    options: Annotated[tuple[Option, ...], Meta(min_length=1)]
+    weight: Amount = 1.0
+    complexity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    deadline_s: Seconds | None = None
+    reject_loss: Amount | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    width: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    height: Annotated[int, Meta(ge=1, le=65536)] = 1024
+
+
+class Instance(Document, Displayed, frozen=True, kw_only=True, dict=True, gc=True):
+    """One scheduling problem as its file states it. Build one in code, or read one from a file."""
+
+    format: Literal["pats-opt/instance"] = "pats-opt/instance"
+    version: Literal[1] = 1
+    name: str
+    tick_s: Annotated[float, Meta(ge=1e-6, le=1e6)]
+    base_vram_gib: Amount
+    gpus: tuple[Gpu, ...]
+    adapters: tuple[Adapter, ...]
+    switching: Switching
+    service: StepsService | SlotService
+    latency_price_per_s: Price
+    late_price: Price = 0.0
+    horizon_ticks: Annotated[int, Meta(ge=0, le=10**15)] | None = None
+    requests: tuple[Request, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest that ties a schedule to this instance (PROBLEM.md section 4)."""
+        return digest(json.loads(msgspec.json.encode(self)))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """One line in IPython, where ``repr`` would print every request."""
+        sizes = [
+            counted(len(self.requests), "request"),
+            counted(len(self.adapters), "adapter"),
+            counted(len(self.gpus), "GPU"),
+        ]
+        printer.text(one_line(f"Instance({self.name!r}, {', '.join(sizes)})"))
+
+
+def quanta(amount: float) -> int:
+    """An amount of a resource in whole billionths, so that sums compare exactly everywhere.
+
+    Floats make 0.1 + 0.2 exceed 0.3; whole quanta do not, and every solver, policy and the checker
+    pack by the same numbers.
+    """
+    return round(amount * 1e9)
+
+
+def digest(document: object, compact: bytes | None = None) -> str:
+    """SHA-256 of a JSON document re-written with sorted keys, no spaces and UTF-8.
+
+    Args:
+        document: The document, as :func:`json.loads` gives it.
+        compact: The same re-written by msgspec, where that is at hand: it saves writing again.
+            msgspec and :mod:`json` write the same but for numbers below 0.0001 and exponents.
+    """
+    if compact is None or _numbers_may_differ(compact):
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        compact = text.encode()
+    return hashlib.sha256(compact).hexdigest()
+
+
+def _numbers_may_differ(compact: bytes) -> bool:
+    """Whether a number may be in it that :func:`json.dumps` writes in another way."""
+    if _EXPONENT.search(compact.translate(_ONE_DIGIT)):
+        return True
+    at = compact.find(b"0.0000")
+    while at >= 0 and compact[at - 1 : at] not in (b":", b",", b"[", b"-"):  # inside 10.00001
+        at = compact.find(b"0.0000", at + 1)
+    return at >= 0
+
+
+_EXPONENT = re.compile(rb"0e-?0")
+_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+
+
+def validate(instance: Instance) -> None:
+    """Check what the field types cannot: ids, references and the residents at tick 0.
+
+    Raises:
+        InputError: with the place and the hint, on the first thing that is wrong.
+    """
+    _unique("gpus", instance.gpus)
+    _unique("adapters", instance.adapters)
+    _unique("requests", instance.requests)
+    for g, gpu in enumerate(instance.gpus):
+        place = f"gpus[{g}]"
+        _has_vram(gpu.capacity, f"{place}.capacity")
+        _residents(instance, gpu, place)
+    known = {adapter.id for adapter in instance.adapters}
+    for r, request in enumerate(instance.requests):
+        if request.adapter not in known:
+            raise InputError(
+                f"adapter {request.adapter!r} is not declared",
+                place=f"requests[{r}].adapter",
+                hint=meant(request.adapter, known) or "add it to 'adapters' or correct the id",
+            )
+        if "vram_gib" not in request.demand:
+            _has_vram(request.demand, f"requests[{r}].demand")
+    _pairs(instance.switching, known)
+    _step_time(instance)
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+def _unique(name: str, items: Sequence[_Named]) -> None:
+    seen: dict[str, int] = {}
+    for i, item in enumerate(items):
+        first = seen.setdefault(item.id, i)
+        if first != i:
+            raise InputError(
+                f"id {item.id!r} is already used by {name}[{first}]",
+                place=f"{name}[{i}].id",
+                hint="give each its own id",
+            )
+
+
+def _has_vram(resources: dict[str, float], place: str) -> None:
+    if "vram_gib" not in resources:
+        raise InputError("'vram_gib' is missing", place=place, hint="add it, in GiB (0 is allowed)")
+
+
+def _residents(instance: Instance, gpu: Gpu, place: str) -> None:
+    """The residents at tick 0 are declared, distinct, few enough, and fit the memory."""
+    vram = {adapter.id: adapter.vram_gib for adapter in instance.adapters}
+    for i, name in enumerate(gpu.resident):
+        if name not in vram or name in gpu.resident[:i]:
+            problem = "is not declared" if name not in vram else "is listed twice"
+            raise InputError(
+                f"adapter {name!r} {problem}",
+                place=f"{place}.resident[{i}]",
+                hint=(meant(name, vram) if name not in vram else "")
+                or "list declared adapters, each once",
+            )
+    if len(gpu.resident) > instance.switching.max_resident:
+        raise InputError(
+            f"{len(gpu.resident)} residents where max_resident is "
+            f"{instance.switching.max_resident}",
+            place=f"{place}.resident",
+            hint="list fewer residents or raise max_resident",
+        )
+    held = [instance.base_vram_gib, *(vram[name] for name in gpu.resident)]
+    if gpu.resident and sum(map(quanta, held)) > quanta(gpu.capacity["vram_gib"]):
+        raise InputError(
+            f"base model and residents take {sum(held):g} GiB of {gpu.capacity['vram_gib']:g}",
+            place=f"{place}.resident",
+            hint="list fewer residents or correct the memory figures",
+        )
+
+
+def _pairs(switching: Switching, known: set[str]) -> None:
+    if switching.pairs and switching.max_resident != 1:
+        raise InputError(
+            "pairs need max_resident 1", place="switching.pairs", hint="set max_resident to 1"
+        )
+    seen: set[tuple[str | None, str]] = set()
+    for i, pair in enumerate(switching.pairs):
+        place = f"switching.pairs[{i}]"
+        for key, name in (("from", pair.source), ("to", pair.target)):
+            if name is not None and name not in known:
+                raise InputError(
+                    f"adapter {name!r} is not declared",
+                    place=f"{place}.{key}",
+                    hint=meant(name, known) or "add it to 'adapters' or correct the id",
+                )
+        if pair.source == pair.target or (pair.source, pair.target) in seen:
+            problem = "leads nowhere" if pair.source == pair.target else "is given twice"
+            raise InputError(
+                f"the transition {pair.source!r} to {pair.target!r} {problem}",
+                place=place,
+                hint="give each transition between two different adapters once",
+            )
+        seen.add((pair.source, pair.target))
+
+
+def _step_time(instance: Instance) -> None:
+    """A step takes time: a batch of zero ticks would let a GPU serve without end at one tick."""
+    if isinstance(instance.service, SlotService):
+        return
+    step = instance.service.step_s
+    shortest = min(step.table) if step.table is not msgspec.UNSET else step(1)
+    if shortest <= 1e-9 * instance.tick_s:
+        raise InputError(
+            f"a step of {shortest:g} s takes no time on a tick of {instance.tick_s:g} s",
+            place="service.step_s",
+            hint="give the seconds a step takes, above 0",
+        )

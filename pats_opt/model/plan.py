@@ -1,0 +1,121 @@
+"""A plan: what every GPU does, in indices and ticks, as solvers and the simulator state it.
+
+The switches follow from a plan by rule 4, so a solver never writes them down:
+:func:`schedule_of` adds them, and the completions, when it turns a plan into the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from pats_opt.model.problem import Adapters, Problem, ids
+from pats_opt.model.schedule import (
+    Batch,
+    GpuPlan,
+    InstanceRef,
+    Schedule,
+    Served,
+    SolutionStatus,
+    SolverRef,
+    Status,
+    StopReason,
+)
+
+
+class PlannedBatch(Struct, frozen=True, gc=False):
+    """A batch to run: start tick, ``(job, option)`` members, residents while it runs.
+
+    ``switch_start`` is None where the switch is to end right when the batch starts. Plans of a
+    million batches are made and kept, so the garbage collector need not walk them (``gc``).
+    """
+
+    start: int
+    members: tuple[tuple[int, int], ...]
+    resident: Adapters
+    switch_start: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What each GPU does, in order; jobs that no batch serves are rejected."""
+
+    gpus: tuple[tuple[PlannedBatch, ...], ...]
+
+
+def plan_of(batches: Sequence[Sequence[PlannedBatch]]) -> Plan:
+    """A plan from batches per GPU, in any order."""
+    return Plan(tuple(tuple(sorted(gpu, key=lambda b: b.start)) for gpu in batches))
+
+
+def schedule_of(
+    problem: Problem,
+    plan: Plan | None,
+    solver: SolverRef,
+    *,
+    stop: StopReason = StopReason.COMPLETE,
+    loss: float | None = None,
+    bound: float | None = None,
+) -> Schedule:
+    """The schedule document of a plan; of None, the document that says there is none."""
+    optimal = stop is StopReason.OPTIMAL
+    point = (
+        SolutionStatus.NONE
+        if plan is None
+        else SolutionStatus.OPTIMAL
+        if optimal
+        else SolutionStatus.FEASIBLE
+    )
+    served = {j for gpu in plan.gpus for b in gpu for j, _ in b.members} if plan else set()
+    return Schedule(
+        instance=InstanceRef(name=problem.instance.name, sha256=problem.instance.sha256),
+        solver=solver,
+        status=Status(stop=stop, point=point),
+        loss=loss,
+        bound=bound,
+        gpus=tuple(
+            GpuPlan(id=gpu.id, batches=tuple(_batches(problem, gpu.index, plan.gpus[gpu.index])))
+            for gpu in problem.site.gpus
+        )
+        if plan
+        else (),
+        rejected=tuple(job.id for job in problem.jobs if plan and job.index not in served),
+    )
+
+
+def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> list[Batch]:
+    site, jobs, batches = problem.site, problem.jobs, []
+    resident, previous = site.gpus[gpu].resident, None
+    names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go
+    for batch in planned:
+        active = frozenset([jobs[j].adapter for j, _ in batch.members])
+        switch = site.switch(resident, batch.resident, active, previous)
+        stays = not switch.load and not switch.evict and active == previous
+        at_start = batch.start - switch.ticks
+        for change in (switch.load, switch.evict):
+            if change not in names:
+                names[change] = ids(site, change)
+        steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
+        ends, _ = site.clock.ends(steps)
+        batches.append(
+            Batch(
+                switch_start=batch.start
+                if stays
+                else at_start
+                if batch.switch_start is None
+                else batch.switch_start,
+                load=names[switch.load],
+                evict=names[switch.evict],
+                start=batch.start,
+                requests=tuple(
+                    [
+                        Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
+                        for (j, o), s in zip(batch.members, steps, strict=True)
+                    ]
+                ),
+            )
+        )
+        resident, previous = batch.resident, active
+    return batches

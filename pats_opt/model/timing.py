@@ -1,0 +1,117 @@
+"""Time on the tick grid: PROBLEM.md section 2, and rules 4 and 5 of section 5.
+
+Everything that needs a duration asks here, so an exact optimum and the checker use one grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from pats_opt.model.instance import Instance, Overhead, SlotService
+
+#: Counts of members by step count, rising (``((20, 3), (60, 1))`` is three at 20 steps, one at 60).
+Shape = tuple[tuple[int, int], ...]
+
+
+def to_ticks(seconds: float, tick_s: float) -> int:
+    """Whole ticks that cover ``seconds``; the slack forgives rounding such as 0.3 / 0.1."""
+    return math.ceil(seconds / tick_s - 1e-9)
+
+
+def late_after(deadline_s: float, tick_s: float) -> int:
+    """The last latency, in ticks, that still meets a deadline, with the grid's slack.
+
+    ``latency * tick_s > deadline_s`` alone would call 3 ticks of 0.1 s later than 0.3 s.
+    """
+    return math.floor(deadline_s / tick_s + 1e-9)
+
+
+def shape_of(steps: Iterable[int]) -> Shape:
+    """The shape of a batch whose members run these step counts."""
+    counts: dict[int, int] = {}
+    for s in steps:
+        counts[s] = counts.get(s, 0) + 1
+    return tuple(sorted(counts.items()))
+
+
+class BatchClock:
+    """How long batches take (rule 5), with the answers kept.
+
+    Attributes:
+        slotted: Whether the documents' slotted model holds: one tick a batch, completion at start.
+        largest: The largest batch the step-time table covers, or None where there is no limit.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self._tick_s = instance.tick_s
+        service = instance.service
+        self.slotted = isinstance(service, SlotService)
+        self._step = service.step_s
+        self._overhead = service.overhead_s
+        table = self._step.table if self._step is not None else None
+        self.largest: int | None = len(table) if isinstance(table, tuple) else None
+        self.completions = lru_cache(maxsize=65536)(self._completions)
+        self._known_ends = lru_cache(maxsize=65536)(self._ends)
+        self.quickest = lru_cache(maxsize=4096)(self._quickest)
+
+    def step_s(self, n: int) -> float:
+        """Seconds a step with ``n`` members (the whole tick where the model is slotted)."""
+        return self._tick_s if self.slotted or self._step is None else self._step(n)
+
+    def overhead_s(self, n: int) -> float:
+        """Seconds of encode, decode and save for a batch of ``n``."""
+        if self.slotted:
+            return 0.0
+        if isinstance(self._overhead, Overhead):
+            return self._overhead.base + self._overhead.per_sample * n
+        return self._overhead
+
+    def completions_s(self, shape: Shape) -> tuple[float, ...]:
+        """Seconds from the batch's start to the completion of each step count, before rounding.
+
+        A member that finishes leaves, and the rest go on with the smaller batch's step time. The
+        slotted model has no such seconds; do not ask it for them.
+        """
+        active = sum(count for _, count in shape)
+        elapsed, done, ends = self.overhead_s(active), 0, []
+        for steps, count in shape:
+            elapsed += (steps - done) * self.step_s(active)
+            ends.append(elapsed)
+            done, active = steps, active - count
+        return tuple(ends)
+
+    def _completions(self, shape: Shape) -> tuple[int, ...]:
+        """Ticks from the batch's start to the completion of each step count of ``shape``."""
+        if self.slotted:
+            return (0,) * len(shape)
+        return tuple([to_ticks(s, self._tick_s) for s in self.completions_s(shape)])
+
+    def duration(self, shape: Shape) -> int:
+        """Ticks from a batch's start to its last member's end."""
+        return 1 if self.slotted else self.completions(shape)[-1]
+
+    def ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
+        """When a batch whose members run ``steps`` ends, in ticks from its start.
+
+        Returns:
+            The completion of each step count, and the end of the batch.
+        """
+        return self._known_ends(steps)
+
+    def _ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
+        shape = shape_of(steps)
+        ends = dict(zip([s for s, _ in shape], self.completions(shape), strict=True))
+        return MappingProxyType(ends), self.duration(shape)
+
+    def _quickest(self, steps: int) -> int:
+        """Ticks that no batch with a member of ``steps`` ends within fewer of, whatever its size.
+
+        A table's step time may fall with the batch's size, so every size counts there.
+        """
+        if self.slotted:
+            return 1
+        step_s = min(self.step_s(n) for n in range(1, (self.largest or 1) + 1))
+        return to_ticks(self.overhead_s(1) + steps * step_s, self._tick_s)

@@ -1,0 +1,265 @@
+"""The flat figures of a schedule: service, waiting, switching, use of the GPUs, fairness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.loss import is_late
+from pats_opt.model.problem import Problem
+from pats_opt.model.timing import late_after
+from pats_opt.tables.queue import steps
+from pats_opt.tables.request_table import Played, played
+from pats_opt.tables.statistics import group_means, group_quantiles, jain, quantile
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Figures of one schedule; each is one number (or id), so that runs are lines of a table.
+
+    Times are seconds on the tick grid; shares are from 0 to 1. What is said of requests is said of
+    those served, and None where nobody is. GPU time is that of all GPUs together, from tick 0 to
+    the last batch's end. A quantile is the smallest value that at least this share of the requests
+    does not exceed.
+
+    Attributes:
+        served: Requests served.
+        rejected: Requests rejected.
+        batches: Batches run.
+        mean_batch: Members per batch.
+        latency_mean_s: Mean seconds from arrival to completion; then its quantiles and maximum.
+        wait_mean_s: Mean seconds from arrival to the batch's start; then its quantiles and maximum.
+        wait_max_request: Id of the request that waits longest (of several, the first to arrive).
+        starved: Requests that wait longer than the bound on waiting; None where there is none.
+        queue_mean: Requests that wait, mean over time (see :mod:`pats_opt.tables.queue`).
+        queue_max: The most that wait at any time.
+        throughput_per_s: Requests served per second of ``makespan_s``.
+        steps_per_s: Denoising steps run per second of ``makespan_s``, each member's counted.
+        switches: Switches that load an adapter or pay an activation.
+        switching_s: Seconds of loading and activation paid, before rounding to ticks.
+        loads: Adapters loaded.
+        evictions: Adapters evicted.
+        hit_share: Cache hits: share of requests whose adapter is not loaded by the switch right
+            before their batch, so that it was resident already.
+        batch_hit_share: Share of batches of which that holds for every member.
+        busy_share: Share of GPU time spent serving.
+        switching_share: Share of GPU time spent switching, in whole ticks.
+        idle_share: The rest; the three add up to 1.
+        serving_of_used: Serving by serving plus switching; None where the GPUs do neither.
+        makespan_s: Seconds from tick 0 to the last batch's end.
+        vram_peak_gib: Largest memory in use on any GPU.
+        deadline_misses: Requests served after their deadline.
+        jain: Fairness among adapters: Jain's index ``(sum x)^2 / (n sum x^2)`` over the mean
+            latencies x of the n adapters that are served; 1 is fair, 1 / n is least fair. After
+            Jain, Chiu, Hawe 1984.
+        worst_adapter: Id of the adapter with the largest p95 latency (of several, the first).
+        worst_adapter_p95_s: Its p95 latency.
+        steps_saved_share: Share of denoising steps saved against every request's longest option.
+        quality_mean: Mean quality of what was served.
+    """
+
+    served: int
+    rejected: int
+    batches: int
+    mean_batch: float | None
+    latency_mean_s: float | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    latency_p99_s: float | None
+    latency_max_s: float | None
+    wait_mean_s: float | None
+    wait_p95_s: float | None
+    wait_p99_s: float | None
+    wait_max_s: float | None
+    wait_max_request: str | None
+    starved: int | None
+    queue_mean: float
+    queue_max: int
+    throughput_per_s: float | None
+    steps_per_s: float | None
+    switches: int
+    switching_s: float
+    loads: int
+    evictions: int
+    hit_share: float | None
+    batch_hit_share: float | None
+    busy_share: float
+    switching_share: float
+    idle_share: float
+    serving_of_used: float | None
+    makespan_s: float
+    vram_peak_gib: float
+    deadline_misses: int
+    jain: float | None
+    worst_adapter: str | None
+    worst_adapter_p95_s: float | None
+    steps_saved_share: float
+    quality_mean: float | None
+
+
+def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
+    """A policy's hard bound on waiting in seconds, of its parameters; None where there is none."""
+    bound = params.get("max_wait_s")
+    return float(bound) if isinstance(bound, int | float) else None
+
+
+def measure(
+    problem: Problem, batches: Sequence[ReplayedBatch], *, max_wait_s: float | None = None
+) -> Metrics:
+    """The figures of a replayed schedule (see :func:`pats_opt.model.checker.examine`).
+
+    Args:
+        problem: The instance on the grid.
+        batches: What was replayed.
+        max_wait_s: The bound on waiting that ``starved`` is counted against, or None.
+    """
+    columns = played(problem, batches)
+    served = len(columns.jobs)
+    return Metrics(
+        served=served,
+        rejected=len(problem.jobs) - served,
+        batches=len(batches),
+        mean_batch=served / len(batches) if batches else None,
+        vram_peak_gib=_vram_peak(problem, batches, columns) / 1e9,
+        deadline_misses=sum(
+            is_late(job, job.arrival + late)
+            for job, late in zip(columns.jobs, columns.latency.tolist(), strict=True)
+            if job.deadline is not None
+        ),
+        **_latency(problem, columns),
+        **_waiting(problem, columns, max_wait_s),
+        **_work(problem, columns),
+        **_switching(batches, columns),
+        **_use(problem, batches, columns),
+        **_fairness(problem, columns),
+    )
+
+
+def _latency(problem: Problem, columns: Played) -> dict[str, Any]:
+    import numpy as np
+
+    rising = np.sort(columns.latency) * problem.site.tick_s
+    return {
+        "latency_mean_s": _mean(rising),
+        "latency_p50_s": quantile(rising, 0.5),
+        "latency_p95_s": quantile(rising, 0.95),
+        "latency_p99_s": quantile(rising, 0.99),
+        "latency_max_s": quantile(rising, 1.0),
+    }
+
+
+def _waiting(problem: Problem, columns: Played, max_wait_s: float | None) -> dict[str, Any]:
+    import numpy as np
+
+    tick_s, wait = problem.site.tick_s, columns.wait
+    rising = np.sort(wait) * tick_s
+    worst = None
+    if len(wait):
+        worst = problem.jobs[columns.job[wait == wait.max()].min()].id
+    ticks, levels = steps(columns)
+    return {
+        "wait_mean_s": _mean(rising),
+        "wait_p95_s": quantile(rising, 0.95),
+        "wait_p99_s": quantile(rising, 0.99),
+        "wait_max_s": quantile(rising, 1.0),
+        "wait_max_request": worst,
+        "starved": None
+        if max_wait_s is None
+        else int((wait > late_after(max_wait_s, tick_s)).sum()),
+        "queue_mean": float((levels[:-1] * np.diff(ticks)).sum()) / columns.makespan
+        if columns.makespan
+        else 0.0,
+        "queue_max": int(levels.max()),
+    }
+
+
+def _work(problem: Problem, columns: Played) -> dict[str, Any]:
+    """How much was done, how fast, and how well."""
+    served, makespan_s = len(columns.jobs), columns.makespan * problem.site.tick_s
+    chosen = [job.options[o] for job, o in zip(columns.jobs, columns.options, strict=True)]
+    run = sum([option.steps for option in chosen])
+    full = _full(columns)
+    return {
+        "makespan_s": makespan_s,
+        "throughput_per_s": served / makespan_s if makespan_s else None,
+        "steps_per_s": run / makespan_s if makespan_s else None,
+        "steps_saved_share": 1 - run / full if full else 0.0,
+        "quality_mean": sum([o.quality for o in chosen]) / served if served else None,
+    }
+
+
+def _full(columns: Played) -> int:
+    """Denoising steps if every request ran its longest option."""
+    import numpy as np
+
+    if not columns.jobs:
+        return 0
+    counts = np.array([len(job.options) for job in columns.jobs])
+    steps_of = np.array([option.steps for job in columns.jobs for option in job.options])
+    return int(np.maximum.reduceat(steps_of, np.cumsum(counts) - counts).sum())
+
+
+def _switching(batches: Sequence[ReplayedBatch], columns: Played) -> dict[str, Any]:
+    import numpy as np
+
+    switches = [b.switch for b in batches]
+    missed = np.zeros(len(batches), dtype=np.bool_)
+    missed[columns.batch[columns.loaded]] = True
+    return {
+        "switches": sum([1 for s in switches if s.load or s.seconds > 0]),
+        "switching_s": float(sum([s.seconds for s in switches])),
+        "loads": sum([len(s.load) for s in switches]),
+        "evictions": sum([len(s.evict) for s in switches]),
+        "hit_share": None if not columns.jobs else 1 - float(columns.loaded.mean()),
+        "batch_hit_share": None if not batches else 1 - float(missed.mean()),
+    }
+
+
+def _use(problem: Problem, batches: Sequence[ReplayedBatch], columns: Played) -> dict[str, Any]:
+    """What the GPUs do with their time."""
+    span = columns.makespan * len(problem.site.gpus)
+    serving = sum([b.end - b.batch.start for b in batches])
+    switching = sum([b.switch.ticks for b in batches])
+    used = serving + switching
+    return {
+        "busy_share": serving / span if span else 0.0,
+        "switching_share": switching / span if span else 0.0,
+        "idle_share": (span - used) / span if span else 1.0,
+        "serving_of_used": serving / used if used else None,
+    }
+
+
+def _vram_peak(problem: Problem, batches: Sequence[ReplayedBatch], columns: Played) -> float:
+    """Quanta in use at the start of the batch that needs most."""
+    import numpy as np
+
+    if not batches:
+        return 0.0
+    residents = [b.resident for b in batches]
+    vram = problem.site.adapter_vram
+    held = {some: sum(vram[a] for a in some) for some in set(residents)}  # few sets recur
+    demand = [job.demand[0] for job in columns.jobs]
+    members = np.bincount(columns.batch, weights=demand, minlength=len(batches))
+    return problem.site.base_vram + float((members + [held[some] for some in residents]).max())
+
+
+def _fairness(problem: Problem, columns: Played) -> dict[str, Any]:
+    """How alike adapters are served, and which of them worst."""
+    import numpy as np
+
+    latency = columns.latency * problem.site.tick_s
+    counts = np.bincount(columns.adapter, minlength=len(problem.site.adapter_ids))
+    means = group_means(latency, columns.adapter, counts)
+    (p95,) = group_quantiles(latency, columns.adapter, counts, 0.95)
+    worst = int(np.nanargmax(p95)) if columns.jobs else None
+    return {
+        "jain": jain(means[counts > 0]),
+        "worst_adapter": None if worst is None else problem.site.adapter_ids[worst],
+        "worst_adapter_p95_s": None if worst is None else float(p95[worst]),
+    }
+
+
+def _mean(values: Any) -> float | None:
+    return float(values.mean()) if len(values) else None

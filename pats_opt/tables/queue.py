@@ -1,0 +1,107 @@
+"""How many requests wait, over time: arrived, and their batch has not started.
+
+Requests that are rejected are left out: a schedule does not say when they give up. So, by Little's
+law, the mean queue times the span is the sum of all waits, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.problem import Problem
+from pats_opt.tables.request_table import Played, played
+
+if TYPE_CHECKING:
+    from pats_opt.tables.request_table import Floats, Ints
+
+#: Buckets of a series, unless another number is asked for.
+BUCKETS = 200
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """How many requests wait, from tick 0 to the last batch's end.
+
+    Attributes:
+        span_s: Seconds to the last batch's end.
+        mean: Mean over time.
+        max: The most at any time (requests that start in the tick they arrive in never wait).
+        bucket_s: Seconds of each bucket of the series; all are alike.
+        bucket_mean: Mean over time within each bucket.
+        bucket_max: The most at any time within each bucket.
+    """
+
+    span_s: float
+    mean: float
+    max: int
+    bucket_s: float
+    bucket_mean: tuple[float, ...]
+    bucket_max: tuple[int, ...]
+
+
+def queue_series(
+    problem: Problem, batches: Sequence[ReplayedBatch], buckets: int = BUCKETS
+) -> Queue:
+    """The queue of a replayed schedule, in at most this many buckets of a tick or more each."""
+    import numpy as np
+
+    ticks, levels = queue_steps(problem, batches)
+    span, tick_s = max([b.end for b in batches], default=0), problem.site.tick_s
+    count = min(buckets, span)
+    if count == 0:
+        return Queue(span_s=0.0, mean=0.0, max=0, bucket_s=0.0, bucket_mean=(), bucket_max=())
+    edges = np.linspace(0.0, span, count + 1)
+    area = np.concatenate(([0.0], np.cumsum(levels[:-1] * np.diff(ticks))))  # up to each step
+    # Nothing waits after the last step, so the area stays as it is from there on.
+    means = np.diff(np.interp(edges, ticks, area)) / (span / count)
+    # The levels of a bucket: from the one that holds at its start to the last that begins in it.
+    first = np.searchsorted(ticks, edges[:-1], "right") - 1
+    last = np.searchsorted(ticks, edges[1:], "left")
+    ranges = np.column_stack((first, last)).ravel()
+    tops = np.maximum.reduceat(np.append(levels, 0), ranges)[::2]
+    return Queue(
+        span_s=span * tick_s,
+        mean=float(area[-1]) / span,
+        max=int(levels.max()),
+        bucket_s=span * tick_s / count,
+        bucket_mean=tuple(means.clip(min=0.0).tolist()),
+        bucket_max=tuple(tops.tolist()),
+    )
+
+
+def queue_steps(problem: Problem, batches: Sequence[ReplayedBatch]) -> tuple[Floats, Ints]:
+    """The queue as a step function: rising ticks from 0, and how many wait from each on."""
+    return steps(played(problem, batches))
+
+
+def steps(columns: Played) -> tuple[Floats, Ints]:
+    """The step function of :func:`queue_steps`, from columns."""
+    import numpy as np
+
+    arrivals, starts = np.sort(columns.arrival), np.sort(columns.start)
+    ticks = np.unique(np.concatenate(([0.0], arrivals, starts)))
+    arrived, started = (np.searchsorted(at, ticks, "right") for at in (arrivals, starts))
+    return ticks, arrived - started
+
+
+def longest(columns: Played, adapters: int) -> Ints:
+    """The most requests of each adapter that wait at any time."""
+    import numpy as np
+
+    served = len(columns.job)
+    most = np.zeros(adapters, dtype=np.int64)
+    if not served:
+        return most
+    adapter = np.concatenate((columns.adapter, columns.adapter))
+    when = np.concatenate((columns.arrival, columns.start))
+    change = np.repeat(np.array([1, -1]), served)
+    order = np.lexsort((change, when, adapter))  # in one tick, starts come before arrivals
+    adapter, when = adapter[order], when[order]
+    # Each adapter's changes add up to 0, so one running sum serves all adapters in a row.
+    levels = np.cumsum(change[order])
+    settled = np.append((adapter[1:] != adapter[:-1]) | (when[1:] != when[:-1]), [True])
+    np.maximum.at(most, adapter[settled], levels[settled])
+    return most

@@ -1,0 +1,70 @@
+"""Quantiles and fairness, over all values or group by group."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pats_opt.tables.request_table import Floats, Ints
+
+
+def rank(count: int, q: float) -> int:
+    """Place of the ``q`` quantile among ``count`` sorted values.
+
+    It is the smallest value that at least a share ``q`` of them does not exceed: a value that
+    occurred, never one between two. The slack forgives rounding of ``q * count``.
+    """
+    return max(0, math.ceil(q * count - 1e-9) - 1)
+
+
+def quantile(rising: Floats, q: float) -> float | None:
+    """The ``q`` quantile of values in rising order (see :func:`rank`); None of nothing."""
+    return float(rising[rank(len(rising), q)]) if len(rising) else None
+
+
+def group_sums(values: Floats, group: Ints, groups: int) -> Floats:
+    """The sum of the values of each group."""
+    import numpy as np
+
+    return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
+
+
+def group_means(values: Floats, group: Ints, counts: Ints) -> Floats:
+    """The mean of the values of each group; NaN where ``counts`` says that it has none."""
+    import numpy as np
+
+    means = np.full(len(counts), np.nan)
+    np.divide(group_sums(values, group, len(counts)), counts, out=means, where=counts > 0)
+    return means
+
+
+def group_quantiles(values: Floats, group: Ints, counts: Ints, *qs: float) -> list[Floats]:
+    """Quantiles of the values of each group (see :func:`rank`), NaN where it has none."""
+    import numpy as np
+
+    rising = values[np.lexsort((values, group))]
+    first = np.cumsum(counts) - counts
+    found = []
+    for q in qs:
+        place = np.maximum(np.ceil(q * counts - 1e-9).astype(np.int64) - 1, 0)
+        of_group = np.full(len(counts), np.nan)
+        of_group[counts > 0] = rising[(first + place)[counts > 0]]
+        found.append(of_group)
+    return found
+
+
+def jain(values: Floats) -> float | None:
+    """Jain's fairness index ``(sum x)^2 / (n * sum x^2)``, in (0, 1]; None of nothing.
+
+    1 where all n values are alike (all of them 0 included), 1 / n where all but one are 0. After
+    Jain, Chiu, Hawe: A quantitative measure of fairness and discrimination for resource allocation
+    in shared computer systems, DEC-TR-301, 1984.
+    """
+    if not len(values):
+        return None
+    largest = float(values.max())
+    if largest <= 0:
+        return 1.0
+    scaled = values / largest  # so that squares neither overflow nor vanish
+    return min(1.0, float(scaled.sum() ** 2 / (len(values) * (scaled**2).sum())))

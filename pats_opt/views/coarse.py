@@ -1,0 +1,149 @@
+"""Levels of detail: what is drawn of a long schedule from far away.
+
+Near enough, every request or every batch has its bar. From far away there are more of them than
+pixels; then each GPU's time is cut into equal bins, and a bin shows which shares of it each adapter
+and the switches take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pats_opt.views.columns import LANE, Columns, Steps
+
+if TYPE_CHECKING:
+    from pats_opt.tables.request_table import Floats, Ints
+
+#: Blocks of the far view, all GPUs together, about; and the bounds on a GPU's bins.
+BLOCKS = 1600
+FEWEST_BINS, MOST_BINS = 24, 240
+
+#: Adapters that are told apart: those that are served longest over all.
+SHOWN = 6
+
+#: In place of an adapter's index: a switch, and all adapters beyond those told apart.
+SWITCHING, OTHERS = -1, -2
+
+#: Points of a line that is seen from far away.
+POINTS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """One entry a block of the far view; seconds, and heights of the lanes.
+
+    Attributes:
+        gpu: Index of its GPU.
+        left: Start of its bin.
+        right: End of its bin.
+        bottom: Lower edge.
+        top: Upper edge; a bin in which the GPU is never idle fills its lane.
+        adapter: Index of the adapter, :data:`SWITCHING` or :data:`OTHERS`.
+        share: Share of the bin's time that it takes.
+    """
+
+    gpu: Ints
+    left: Floats
+    right: Floats
+    bottom: Floats
+    top: Floats
+    adapter: Ints
+    share: Floats
+
+
+def blocks_of(columns: Columns) -> Blocks:
+    """The far view: in each bin of each GPU the shares of its time, stacked.
+
+    Switches lie lowest, then the adapters, in every bin in the same order, then all others as one.
+    """
+    import numpy as np
+
+    gpus = len(columns.problem.site.gpus)
+    bins = int(np.clip(BLOCKS // (4 * max(1, gpus)), FEWEST_BINS, MOST_BINS))
+    width = (columns.end or 1.0) / bins
+    batches, switches = columns.batches, columns.switches
+    some = batches.size > 0
+    apart, layer = _layers(columns)
+    gpu = np.concatenate((batches.gpu[some], switches.gpu))
+    what = np.concatenate((layer[batches.adapter[some]], np.zeros_like(switches.gpu)))
+    start = np.concatenate((batches.start[some], switches.start))
+    end = np.concatenate((batches.end[some], switches.end))
+    which, bin_, seconds = _cut(start, end, width, bins)
+    layers = len(apart)
+    cells = (gpu[which] * bins + bin_) * layers + what[which]
+    share = np.bincount(cells, weights=seconds, minlength=gpus * bins * layers) / width
+    share = share.reshape(gpus, bins, layers)
+    above = np.cumsum(share, axis=2)
+    lane, place, kind = np.nonzero(share)
+    return Blocks(
+        gpu=lane,
+        left=np.multiply(place, width),
+        right=np.multiply(place + 1, width),
+        bottom=lane + LANE * (1.0 - (above - share)[lane, place, kind]),
+        top=lane + LANE * (1.0 - above[lane, place, kind]),
+        adapter=apart[kind],
+        share=share[lane, place, kind],
+    )
+
+
+def _layers(columns: Columns) -> tuple[Ints, Ints]:
+    """What each layer of a stack is, lowest first, and the layer of each adapter."""
+    import numpy as np
+
+    batches, adapters = columns.batches, len(columns.problem.site.adapter_ids)
+    some = batches.size > 0
+    served = np.bincount(
+        batches.adapter[some], weights=(batches.end - batches.start)[some], minlength=adapters
+    )
+    most = np.argsort(-served, kind="stable")[:SHOWN]
+    layer = np.full(adapters, len(most) + 1)
+    layer[most] = np.arange(len(most)) + 1
+    return np.concatenate(([SWITCHING], most, [OTHERS])), layer
+
+
+def _cut(start: Floats, end: Floats, width: float, bins: int) -> tuple[Ints, Ints, Floats]:
+    """Intervals cut at the bins' edges: place of the interval, bin and seconds of each piece."""
+    import numpy as np
+
+    first = np.clip((start // width).astype(np.int64), 0, bins - 1)
+    last = np.clip((end // width).astype(np.int64), first, bins - 1)
+    pieces = last - first + 1
+    which = np.repeat(np.arange(len(start)), pieces)
+    offset = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    bin_ = first[which] + offset
+    left = np.maximum(start[which], bin_ * width)
+    right = np.minimum(end[which], (bin_ + 1) * width)
+    seconds = np.maximum(right - left, 0.0)
+    kept = seconds > 0
+    return which[kept], bin_[kept], seconds[kept]
+
+
+def thinned(line: Steps, points: int = POINTS) -> Steps:
+    """A step function by its first, lowest, highest and last level in each of equal time bins.
+
+    Drawn no wider than a quarter of ``points`` pixels it looks as the whole does (M4: Jugel,
+    Jerzak, Hackenbroich and Markl, VLDB 2014).
+    """
+    import numpy as np
+
+    x, y = line
+    if len(x) <= points:
+        return line
+    bins = points // 4
+    place = np.minimum((x - x[0]) / (x[-1] - x[0]) * bins, bins - 1).astype(np.int64)
+    order = np.lexsort((y, place))
+    edge = np.flatnonzero(np.append([True], place[1:] != place[:-1]))
+    after = np.append(edge[1:], len(x)) - 1
+    kept = np.unique(np.concatenate((edge, after, order[edge], order[after])))
+    return Steps(x[kept], y[kept])
+
+
+def until(line: Steps, end: float) -> Steps:
+    """A step function whose last level goes on to ``end``."""
+    import numpy as np
+
+    x, y = line
+    if not len(x) or x[-1] >= end:
+        return line
+    return Steps(np.append(x, end), np.append(y, y[-1]))

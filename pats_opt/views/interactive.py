@@ -1,0 +1,295 @@
+"""Schedules as figures that can be zoomed and pointed at, drawn by Bokeh in the browser.
+
+All panels share one range of seconds. What is drawn of the bars is what is in view: the page's own
+script (``schedule.js``) slices the columns that travel with the figure, so that a schedule of a
+hundred thousand requests is never drawn as a whole. From far away a GPU's lane shows shares of time
+(:mod:`coarse`), then batches, and near enough every request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pats_opt.model.problem import Problem
+from pats_opt.views import style
+from pats_opt.views.columns import LANE, Columns
+from pats_opt.views.lines import DASHES, Line, memory_lines, price_lines
+from pats_opt.views.panels import Panel, Side, lanes, line_panel, tooltip
+from pats_opt.views.style import BASE_COLOURS
+from pats_opt.wording import label
+
+if TYPE_CHECKING:
+    from bokeh.models import Range1d
+
+#: Bars that are drawn at a time; where more are in view, they are taken together.
+MOST_BARS = 1500
+
+#: Requests beyond which prompts stay out of the page.
+MOST_PROMPTS = 20_000
+
+
+class Shown(NamedTuple):
+    """A schedule in a figure: what it is called, what stands above its lanes, and its columns."""
+
+    name: str
+    title: str
+    columns: Columns
+
+
+def item(shown: Sequence[Shown], colours: Sequence[str]) -> str:
+    """The figure of one or more schedules of an instance, as JSON that a page can hold.
+
+    Args:
+        shown: The schedules, one below the other on one time axis.
+        colours: The colour of each adapter, by its index.
+    """
+    from bokeh.embed import json_item
+    from bokeh.models import Column, CustomJS, Range1d
+
+    tick_s = shown[0].columns.problem.site.tick_s
+    end = max(_end(one.columns) for one in shown)
+    full = (-0.01 * end, 1.01 * end)
+    seconds = Range1d(start=full[0], end=full[1], bounds=full, min_interval=min(tick_s, end))
+    sides = [lanes(one.title, one.columns, seconds, colours) for one in shown]
+    lines: list[dict[str, Any]] = []
+    figures = [side.panel for side in sides]
+    figures += [_memory(one, len(shown) > 1, seconds, lines, end) for one in shown]
+    queue, rug = _queue(shown, seconds, lines, end)
+    figures += [queue, *_prices(shown, seconds, lines, end)]
+    figures[-1].xaxis.visible = True
+    figures[-1].xaxis.axis_label = "seconds"
+    figures[-1].height += 48
+    data = {
+        "range": seconds,
+        "full": list(full),
+        "end": end,
+        "least": min(tick_s, end),
+        "most": MOST_BARS,
+        "lane": LANE,
+        "repeat": len({*colours}) < len(colours),
+        **_names(shown[0].columns.problem, colours),
+        "charts": [_chart(one, side) for one, side in zip(shown, sides, strict=True)],
+        "lines": lines,
+        "rug": rug,
+        "tools": {
+            kind: [tool for made in figures for tool in made.tools if kind in type(tool).__name__]
+            for kind in ("PanTool", "BoxZoomTool")
+        },
+    }
+    levels = CustomJS(name="levels", args={"data": data}, code="window.patsFigure.refresh(data)")
+    for changed in ("start", "end"):
+        seconds.js_on_change(changed, levels)
+    figures[0].js_on_change("inner_width", levels)
+    made = json_item(Column(children=[*figures], sizing_mode="stretch_width", spacing=6))
+    return json.dumps(made, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _end(columns: Columns) -> float:
+    """The last second that is shown."""
+    last = max((job.arrival for job in columns.rejected), default=0) * columns.problem.site.tick_s
+    return max(columns.end, last) or 1.0
+
+
+def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
+    """What is called how, and which labels are white."""
+    return {
+        "gpus": [label(gpu.id) for gpu in problem.site.gpus],
+        "adapters": [label(name) for name in problem.site.adapter_ids],
+        "ink": [style.on(colour) for colour in colours],
+    }
+
+
+def _chart(one: Shown, side: Side) -> dict[str, Any]:
+    """What the page's script reads of one schedule: whole columns, and where their slices go."""
+    columns = {
+        "members": _members(one.columns),
+        "batches": _batches(one.columns),
+        "switches": _switches(one.columns),
+    }
+    return {
+        "panel": side.panel,
+        "sources": side.sources,
+        "levels": side.levels,
+        "prompts": columns["members"].pop("prompts"),
+        **columns,
+    }
+
+
+def _members(columns: Columns) -> dict[str, Any]:
+    import numpy as np
+
+    members, tick_s = columns.members, columns.problem.site.tick_s
+    chosen = [job.options[o] for job, o in zip(members.jobs, members.options, strict=True)]
+    total = {one.job.index: one.total for one in columns.lost}
+    allowed = [np.nan if job.deadline is None else job.deadline * tick_s for job in members.jobs]
+    prompts: dict[str, int] = {}  # each is in the page once
+    requests = columns.problem.instance.requests
+    keep = len(requests) <= MOST_PROMPTS
+    texts = [requests[job.position].prompt if keep else "" for job in members.jobs]
+    prompt = [prompts.setdefault(label(t, 60), len(prompts)) if t else -1 for t in texts]
+    small = {
+        "top": members.top,
+        "bottom": members.bottom,
+        "quality": [option.quality for option in chosen],
+        "loss": [total[job.index] for job in members.jobs],
+    }
+    whole = {
+        "gpu": members.gpu,
+        "adapter": members.adapter,
+        "steps": [option.steps for option in chosen],
+        "prompt": prompt,
+    }
+    return {
+        "start": members.start,
+        "end": members.end,
+        "arrival": members.arrival,
+        "done": members.done,
+        "deadline": np.array(allowed, dtype=np.float64),
+        **{name: np.array(values, dtype=np.float32) for name, values in small.items()},
+        **{name: np.array(values, dtype=np.int32) for name, values in whole.items()},
+        "id": [label(job.id) for job in members.jobs],
+        "prompts": list(prompts),
+    }
+
+
+def _batches(columns: Columns) -> dict[str, Any]:
+    import numpy as np
+
+    batches = columns.batches
+    return {
+        "start": batches.start,
+        "end": batches.end,
+        "top": batches.top.astype(np.float32),
+        **{
+            name: np.array(values, dtype=np.int32)
+            for name, values in (
+                ("gpu", batches.gpu),
+                ("adapter", batches.adapter),
+                ("size", batches.size),
+            )
+        },
+    }
+
+
+def _switches(columns: Columns) -> dict[str, Any]:
+    import numpy as np
+
+    switches = columns.switches
+    return {
+        "start": switches.start,
+        "end": switches.end,
+        "seconds": switches.seconds,
+        "gpu": switches.gpu.astype(np.int32),
+        "load": [label(names, 60) for names in switches.load],
+        "evict": [label(names, 60) for names in switches.evict],
+    }
+
+
+def _memory(
+    one: Shown, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
+) -> Panel:
+    """GiB in use on each GPU, and what it has."""
+    gpus = one.columns.problem.site.gpus
+    lines = memory_lines(one.columns)
+    capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
+    what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
+    return line_panel(
+        f"{_short(one)}: {what}, GiB" if several else f"{what}, GiB",
+        seconds,
+        lines,
+        data,
+        unit="GiB",
+        end=end,
+        levels=sorted(capacities),
+    )
+
+
+def _short(one: Shown) -> str:
+    """A or B."""
+    return one.name.partition(":")[0]
+
+
+def _queue(
+    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
+) -> tuple[Panel, dict[str, Any]]:
+    """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
+    import numpy as np
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Scatter, Segment
+
+    problem, tick_s = shown[0].columns.problem, shown[0].columns.problem.site.tick_s
+    lines = [
+        Line("waiting" if len(shown) == 1 else one.name, one.columns.queue, BASE_COLOURS[k], dash)
+        for k, (one, dash) in enumerate(zip(shown, DASHES, strict=False))
+    ]
+    whose = "" if len(shown) == 1 else " (A solid, B dashed)"
+    made = line_panel(
+        f"Requests waiting{whose}", seconds, lines, data,
+        unit="requests", end=end, filled=len(shown) == 1, least=1,
+    )  # fmt: skip
+    strip = 0.2 * made.y_range.end
+    made.y_range.start = -strip
+    arrivals = np.unique([job.arrival * tick_s for job in problem.jobs]).astype(np.float64)
+    far = arrivals
+    if len(arrivals) > MOST_BARS:
+        pixel = arrivals[-1] / MOST_BARS
+        far = np.unique(np.floor(arrivals / pixel)) * pixel
+    source = ColumnDataSource({"x": far})
+    made.add_glyph(
+        source,
+        Segment(
+            x0="x",
+            y0=value(-0.85 * strip),
+            x1="x",
+            y1=value(-0.25 * strip),
+            line_color=style.FAINT,
+            line_alpha=0.6,
+        ),
+    )
+    given_up = [(one, job) for one in shown for job in one.columns.rejected]
+    if given_up:
+        site = problem.site
+        crosses = ColumnDataSource(
+            {
+                "x": [job.arrival * tick_s for _, job in given_up],
+                "id": [label(job.id) for _, job in given_up],
+                "name": [label(site.adapter_ids[job.adapter]) for _, job in given_up],
+                "loss": [job.reject_loss or 0.0 for _, job in given_up],
+                "by": [one.name for one, _ in given_up],
+            }
+        )
+        cross = Scatter(
+            x="x",
+            y=value(-0.55 * strip),
+            marker="x",
+            size=8,
+            line_color="#A33100",
+            line_width=2,
+        )
+        marks = made.add_glyph(crosses, cross)
+        told = [("rejected", "@id"), ("adapter", "@name"), ("arrives", "@x{0,0.[00]} s"),
+                ("loss", "@loss{0,0.[0000]}")]  # fmt: skip
+        made.add_tools(
+            HoverTool(
+                renderers=[marks],
+                tooltips=tooltip([*told, ("by", "@by")] if len(shown) > 1 else told),
+                limit=3,
+                visible=False,
+            )
+        )
+    return made, {"x": arrivals, "source": source, "far": {"x": far}}
+
+
+def _prices(
+    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
+) -> Iterable[Panel]:
+    """What a second of GPU time is worth, where a solver said so."""
+    several = len(shown) > 1
+    lines = list(price_lines([(one.name if several else "", one.columns) for one in shown]))
+    if lines:
+        yield line_panel(
+            "Price of GPU time, loss per second", seconds, lines, data,
+            unit="a second", end=end, filled=len(lines) == 1,
+        )  # fmt: skip

@@ -1,0 +1,391 @@
+"""The panels of an interactive figure, as Bokeh models: lanes of GPUs, and lines over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pats_opt.views.coarse import OTHERS, SWITCHING, blocks_of, thinned, until
+from pats_opt.views.columns import LANE, Columns
+from pats_opt.views.lines import Line
+from pats_opt.views.style import FAINT, GRID, INK, OTHER
+from pats_opt.wording import label
+
+if TYPE_CHECKING:
+    from bokeh.models import ColumnDataSource, Range1d
+
+#: Bokeh's figures and renderers; its annotations do not know what their properties accept.
+Panel = Any
+Renderer = Any
+
+#: Pixels left of every panel, so that their time axes begin at the same place.
+MARGIN = 84
+
+#: Lanes that have a tick with the GPU's id.
+MOST_TICKS = 40
+
+#: Steps of a line beyond which it is drawn thinner.
+DENSE = 1000
+
+#: Lines up to which the pointer reads their levels.
+MOST_READ = 6
+
+#: Columns of what is in view; the page's script fills them.
+VIEW = {
+    "members": "left right top bottom y adapter id name ran waited began ended deadline loss "
+    "prompt arrival",
+    "batches": "left right top bottom adapter name gpu began ended size",
+    "switches": "left right top bottom gpu began paid load evict",
+    "sudden": "x top bottom gpu began paid load evict",
+    "labels": "x y text colour",
+    "wait": "left right y",
+}
+
+MEMBER_TOLD = [
+    ("request", "@id"),
+    ("adapter", "@name"),
+    ("runs", "@ran"),
+    ("arrives", "@waited"),
+    ("starts", "@began"),
+    ("done", "@ended"),
+    ("deadline", "@deadline"),
+    ("loss", "@loss"),
+    ("prompt", "@prompt"),
+]
+BATCH_TOLD = [
+    ("batch of", "@size"),
+    ("adapter", "@name"),
+    ("GPU", "@gpu"),
+    ("starts", "@began"),
+    ("ends", "@ended"),
+]
+SWITCH_TOLD = [
+    ("switch on", "@gpu"),
+    ("loads", "@load"),
+    ("evicts", "@evict"),
+    ("pays", "@paid"),
+    ("starts", "@began"),
+]
+SHARE_TOLD = [
+    ("GPU", "@gpu"),
+    ("time goes to", "@what"),
+    ("share", "@share{0 %}"),
+    ("from", "@from"),
+]
+
+#: Shows the wait of the member that the pointer is on: a line from its arrival to its start.
+WAIT = """
+const [k] = cb_data.index.indices, d = members.data
+wait.data = k === undefined ? {left: [], right: [], y: []}
+  : {left: [d.arrival[k]], right: [d.left[k]], y: [d.y[k]]}
+"""
+
+
+class Side(NamedTuple):
+    """The lanes of one schedule.
+
+    Attributes:
+        panel: The panel.
+        sources: What is in view, by kind; empty until the page's script fills them.
+        levels: What is visible at each level of detail alone.
+    """
+
+    panel: Panel
+    sources: dict[str, ColumnDataSource]
+    levels: dict[str, list[Renderer]]
+
+
+def panel(title: str, seconds: Range1d, height: int) -> Panel:
+    """An empty panel over time; it can be zoomed and moved along its time axis only.
+
+    Args:
+        title: What stands above it, as plain text.
+        seconds: The range that all panels share.
+        height: Its height in pixels.
+    """
+    from bokeh.models import NumeralTickFormatter, PlainText
+    from bokeh.plotting import figure
+
+    made: Panel = figure(
+        x_range=seconds,
+        height=height,
+        sizing_mode="stretch_width",
+        tools="xpan,xbox_zoom,xwheel_zoom",
+        active_drag="xpan",
+        active_scroll="xwheel_zoom",
+        toolbar_location=None,
+        min_border_left=MARGIN,
+        min_border_right=16,
+        outline_line_color=None,
+    )
+    made.title.text = PlainText(text=title)
+    made.title.text_color = INK
+    made.title.text_font_size = "13px"
+    made.grid.grid_line_color = GRID
+    for axis in made.axis:
+        axis.axis_line_color = axis.major_tick_line_color = FAINT
+        axis.minor_tick_line_color = None
+        axis.major_label_text_color = axis.axis_label_text_color = INK
+        axis.axis_label_text_font_style = "normal"
+        axis.formatter = NumeralTickFormatter(format="0,0.[000]")
+    return made
+
+
+def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]) -> Side:
+    """A lane a GPU; the page's script fills in what is in view."""
+    from bokeh.models import (
+        ColumnDataSource,
+        LinearColorMapper,
+        Quad,
+        Range1d,
+        Scatter,
+        Segment,
+        Text,
+    )
+    from bokeh.transform import transform
+
+    gpus = columns.problem.site.gpus
+    made = panel(title, seconds, _height(columns))
+    edge = (1 - LANE) / 2
+    made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
+    _ticks(made, columns)
+    views = {kind: ColumnDataSource({k: [] for k in VIEW[kind].split()}) for kind in VIEW}
+    palette = [*colours, OTHER]  # the last for a batch of nobody, in an invalid schedule
+    mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
+    fill = transform("adapter", mapper)
+    box: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
+    far = _far(made, columns, colours)
+    # Glyphs are added as they are: the figure's own methods make three more of each, which
+    # nothing here uses, and take most of the time that a page takes to write.
+    blocks = made.add_glyph(
+        views["batches"], Quad(**box, fill_color=fill, line_color="white", line_width=0.5)
+    )
+    members = made.add_glyph(
+        views["members"], Quad(**box, fill_color=fill, line_color="white", line_width=0.7)
+    )
+    frames = made.add_glyph(views["batches"], Quad(**box, fill_color=None, line_color=FAINT))
+    switches = made.add_glyph(views["switches"], Quad(**box, **_hatched()))
+    sudden = made.add_glyph(
+        views["sudden"],
+        Segment(x0="x", y0="top", x1="x", y1="bottom", line_color=INK, line_width=2),
+    )
+    made.add_glyph(
+        views["labels"],
+        Text(
+            x="x",
+            y="y",
+            text="text",
+            text_color="colour",
+            text_font_size="11px",
+            text_baseline="middle",
+            x_offset=3,
+        ),
+    )
+    line: dict[str, Any] = {"line_color": INK, "line_width": 2}
+    made.add_glyph(views["wait"], Segment(x0="left", y0="y", x1="right", y1="y", **line))
+    made.add_glyph(
+        views["wait"],
+        Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line),
+    )
+    _hover(made, [members], MEMBER_TOLD, members=views["members"], wait=views["wait"])
+    _hover(made, [blocks], BATCH_TOLD)
+    _hover(made, [switches, sudden], SWITCH_TOLD)
+    _hover(made, far, SHARE_TOLD)
+    levels = {"requests": [members, frames], "batches": [blocks], "shares": far}
+    for renderer in (members, frames, blocks):
+        renderer.visible = False
+    return Side(made, views, levels)
+
+
+def _height(columns: Columns) -> int:
+    """Pixels of the lanes: tall enough for ids on few members, never endless."""
+    gpus = max(1, len(columns.problem.site.gpus))
+    largest = max(columns.batches.size.tolist(), default=1)
+    lane = min(max(48, 16 * largest), 200, max(18, 640 // gpus))
+    return 58 + min(1400, gpus * lane)
+
+
+def _ticks(made: Panel, columns: Columns) -> None:
+    """The GPUs' ids at their lanes, as plain text: ``$$`` in an id is no formula."""
+    from bokeh.models import FixedTicker, PlainText
+
+    gpus = columns.problem.site.gpus
+    some = gpus[:: max(1, -(-len(gpus) // MOST_TICKS))]
+    at: dict[Any, Any] = {gpu.index + LANE / 2: PlainText(text=label(gpu.id, 11)) for gpu in some}
+    made.yaxis.ticker = FixedTicker(ticks=list(at))
+    made.yaxis.major_label_overrides = at
+    made.yaxis.major_tick_line_color = made.yaxis.axis_line_color = None
+    made.ygrid.grid_line_color = None
+
+
+def _hatched() -> dict[str, Any]:
+    """How a switch looks."""
+    return {
+        "fill_color": "white",
+        "line_color": FAINT,
+        "line_width": 0.7,
+        "hatch_pattern": "right_diagonal_line",
+        "hatch_color": FAINT,
+        "hatch_scale": 7,
+        "hatch_weight": 1,
+    }
+
+
+def _far(made: Panel, columns: Columns, colours: Sequence[str]) -> list[Renderer]:
+    """The shares of each bin of time, adapters in their colours and switches hatched."""
+    from bokeh.models import ColumnDataSource, Quad
+
+    site, blocks = columns.problem.site, blocks_of(columns)
+    names = {SWITCHING: "switching", OTHERS: "other adapters"}
+    told = [names.get(a) or label(site.adapter_ids[a]) for a in blocks.adapter.tolist()]
+    colour = [OTHER if a < 0 else colours[a] for a in blocks.adapter.tolist()]
+    switching = blocks.adapter == SWITCHING
+    made_of = []
+    for chosen, looks in ((~switching, {"fill_color": "colour", "line_color": None}),
+                          (switching, _hatched() | {"line_color": None})):  # fmt: skip
+        some = [k for k, yes in enumerate(chosen.tolist()) if yes]
+        source = ColumnDataSource(
+            {
+                "left": blocks.left[chosen],
+                "right": blocks.right[chosen],
+                "top": blocks.top[chosen],
+                "bottom": blocks.bottom[chosen],
+                "share": blocks.share[chosen],
+                "colour": [colour[k] for k in some],
+                "what": [told[k] for k in some],
+                "gpu": [label(site.gpus[g].id) for g in blocks.gpu[chosen].tolist()],
+                "from": [
+                    f"{a:.6g} s to {b:.6g} s"
+                    for a, b in zip(blocks.left[chosen], blocks.right[chosen], strict=True)
+                ],
+            }
+        )
+        made_of.append(
+            made.add_glyph(
+                source, Quad(left="left", right="right", top="top", bottom="bottom", **looks)
+            )
+        )
+    return made_of
+
+
+def _hover(
+    made: Panel,
+    renderers: list[Renderer],
+    told: list[tuple[str, str]],
+    **shown: ColumnDataSource,
+) -> None:
+    """A tooltip at the pointer, with a callback where it shows something in ``shown``."""
+    from bokeh.models import CustomJS, HoverTool
+
+    made.add_tools(
+        HoverTool(
+            renderers=renderers,
+            tooltips=tooltip(told),
+            callback=CustomJS(args=shown, code=WAIT) if shown else None,
+            point_policy="follow_mouse",
+            limit=1,
+            visible=False,
+        )
+    )
+
+
+def tooltip(told: list[tuple[str, str]]) -> str:
+    """A tooltip's rows. Bokeh escapes what it puts in place of the fields."""
+    head = f"color:{FAINT};font-weight:400;text-align:right;padding-right:.6em;white-space:nowrap"
+    rows = "".join(
+        f'<tr style="vertical-align:top"><th style="{head}">{name}</th><td>{field}</td></tr>'
+        for name, field in told
+    )
+    body = f"color:{INK};font-size:12px;max-width:19rem;overflow-wrap:anywhere"
+    return f'<table style="{body}">{rows}</table>'
+
+
+def line_panel(
+    title: str,
+    seconds: Range1d,
+    lines: Sequence[Line],
+    data: list[dict[str, Any]],
+    *,
+    unit: str,
+    end: float,
+    levels: Sequence[float] = (),
+    filled: bool = False,
+    least: float = 0.0,
+) -> Panel:
+    """Step functions over time.
+
+    Args:
+        title: What stands above the panel.
+        seconds: The range that all panels share.
+        lines: What is drawn.
+        data: Takes each line whole, with its source, for the page's script; what a source holds
+            at first is the line seen from far away.
+        unit: What stands behind a level in a tooltip.
+        end: The second up to which the last level of a line is drawn.
+        levels: Dashed levels across the panel, such as capacities.
+        filled: Whether the area below the lines is filled.
+        least: Least distance of two ticks of the levels.
+    """
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Step, VAreaStep
+
+    made = panel(title, seconds, 104)
+    made.xaxis.visible = False
+    drawn: list[Renderer] = []
+    for line in lines:
+        whole = until(line.steps, end)
+        far = thinned(whole)
+        source = ColumnDataSource({"x": far.x, "y": far.y})
+        if filled:
+            made.add_glyph(
+                source,
+                VAreaStep(
+                    x="x",
+                    y1=value(0),
+                    y2="y",
+                    step_mode="after",
+                    fill_color=line.colour,
+                    fill_alpha=0.25,
+                ),
+            )
+        drawn.append(
+            made.add_glyph(
+                source,
+                Step(
+                    x="x",
+                    y="y",
+                    mode="after",
+                    line_color=line.colour,
+                    line_dash=line.dash,
+                    line_width=1.5 if len(whole.x) < DENSE else 0.8,
+                ),
+                name=line.name,
+            )
+        )
+        data.append({"x": whole.x, "y": whole.y, "source": source,
+                     "far": {"x": far.x, "y": far.y}})  # fmt: skip
+    tops = [float(line.steps.y.max()) for line in lines if len(line.steps.y)]
+    for level in levels:
+        made.hspan(level, line_dash="dashed", line_color=INK)
+        tops.append(level)
+    made.y_range.start, made.y_range.end = 0, (max(tops, default=0) or 1.0) * 1.1
+    made.yaxis.ticker.desired_num_ticks = 3
+    made.yaxis.ticker.min_interval = least
+    if len(lines) <= MOST_READ:
+        told = [
+            ("line", "$name"),
+            ("level", f"@y{{0,0.[0000]}} {unit}"),
+            ("from", "@x{0,0.[00]} s"),
+        ]
+        made.add_tools(
+            HoverTool(
+                renderers=drawn,
+                tooltips=tooltip(told),
+                mode="vline",
+                line_policy="prev",
+                point_policy="snap_to_data",
+                attachment="horizontal",
+                visible=False,
+            )
+        )
+    return made

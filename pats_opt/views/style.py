@@ -1,0 +1,166 @@
+"""The look all pictures share, and figures as SVG that a page can hold.
+
+Colours are Okabe and Ito's palette, told apart by people with any colour vision (M. Okabe, K. Ito,
+"Color Universal Design", 2008), with paler tints of the same hues after them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from pats_opt.errors import one_line
+from pats_opt.wording import label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+
+#: Colour of everything that has no colour of its own.
+OTHER = "#B8BCC2"
+
+INK, FAINT, GRID = "#22262B", "#5F6771", "#DDE1E6"
+
+SVG = "http://www.w3.org/2000/svg"
+
+SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 9.0,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.7,
+    "legend.frameon": False,
+    "text.parse_math": False,  # an id such as "$x$" is text
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.fonttype": "none",  # text stays text: small files that can be searched
+}
+
+
+def palette(count: int) -> list[str]:
+    """``count`` colours: the base colours, their tints, then grey."""
+    tints = [_tint(colour) for colour in BASE_COLOURS]
+    known = [*BASE_COLOURS, *tints]
+    return (known + [OTHER] * max(0, count - len(known)))[:count]
+
+
+def cycled(count: int) -> list[str]:
+    """``count`` colours: the base colours and their tints, and then the same again."""
+    known = palette(2 * len(BASE_COLOURS))
+    return [known[k % len(known)] for k in range(count)]
+
+
+def _tint(colour: str) -> str:
+    """The colour mixed half and half with white."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{(part + 255) // 2:02X}" for part in parts)
+
+
+def on(colour: str) -> str:
+    """Black or white, whichever reads better on a colour."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else "white"
+
+
+@contextmanager
+def look(name: str = "pats-opt") -> Iterator[None]:
+    """The look, while something is drawn or saved; ``name`` makes ids in SVG repeatable."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
+        # A browser has other fonts for what this one lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of this many inches, without any global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(
+    on: Axes | Figure, handles: Sequence[Any], labels: Sequence[str], **place: Any
+) -> Legend:
+    """A legend whose labels may be any text (matplotlib hides those that start with ``_``)."""
+    made = on.legend(handles, ["·"] * len(labels), **place)
+    for text, shown in zip(made.get_texts(), labels, strict=True):
+        text.set_text(label(shown))
+    return made
+
+
+def svg(drawn: Figure, name: str, description: str, titles: Mapping[str, str] | None = None) -> str:
+    """A figure as an SVG element that stands in a page beside others.
+
+    Args:
+        drawn: The figure.
+        name: Prefix of every id in it; unique in the page.
+        description: What it shows, for those who do not see it.
+        titles: Tooltip of each element, by its gid.
+    """
+    with look(name):
+        buffer = io.BytesIO()
+        drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 (written by matplotlib just now)
+    for parent in root.iter():
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
+                parent.remove(child)
+    for element in root.iter():
+        _own(element, name)
+        title = (titles or {}).get(element.get("id", "").removeprefix(f"{name}-"))
+        if title is not None:
+            made = ElementTree.Element("title")
+            made.text = "\n".join(one_line(line) for line in title.split("\n"))
+            element.insert(0, made)
+    root.attrib |= {"role": "img", "aria-label": one_line(description)}
+    root.attrib["style"] = "stroke-linejoin:round;stroke-linecap:butt"
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _own(element: ElementTree.Element, name: str) -> None:
+    """Drop name spaces, and put ``name`` before an element's id and the ids it refers to."""
+    element.tag = element.tag.rpartition("}")[2]
+    for key, value in list(element.attrib.items()):
+        plain = key.rpartition("}")[2]
+        del element.attrib[key]
+        if plain == "id":
+            element.attrib[plain] = f"{name}-{value}"
+        elif plain == "href":
+            element.attrib[plain] = re.sub("^#", f"#{name}-", value)
+        else:
+            element.attrib[plain] = value.replace("url(#", f"url(#{name}-")
+
+
+def document(inline: str) -> str:
+    """An inline SVG as a file of its own."""
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + inline.replace(
+        "<svg ", f'<svg xmlns="{SVG}" ', 1
+    )
+
+
+def png(drawn: Figure) -> bytes:
+    """A figure as PNG."""
+    with look():
+        buffer = io.BytesIO()
+        drawn.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
