@@ -1,29 +1,33 @@
 # Two commands for a fresh machine with Python 3.11 or newer:
 #   make demo   own environment, install, main job on shipped instances, path of the report
 #   make test   own environment, install, lint, types, tests (the wheel's included)
-# And: make docs, the guide as a site.
+# And: make test-full, the random tests at three times the depth; make docs, the guide as a site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test lint types pytest docs benchmark clean
+.PHONY: demo test test-full lint types pytest docs benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/pats-opt gap-report --jobs $(JOBS) -o out/demo --resume
 
 test: lint types pytest
 
+test-full: export PATS_OPT_DEPTH := 1
+test-full: test
+
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/installed-test
 	$(BIN)/mypy
 
 pytest: $(VENV)/installed-test
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d out/guide-trees -b html . out/guide

@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import scale
+
 # Examples are the same on every run, and none fails for being slow on a busy machine. A longer
 # search (HYPOTHESIS_PROFILE=search) draws new ones.
 settings.register_profile(
@@ -14,7 +16,7 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=60,
+    max_examples=len(scale.seeds(75)),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile(

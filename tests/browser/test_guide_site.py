@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.docs.site import shared
+from tests.docs.site import guide as built
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory) / "html"
+    return built(tmp_path_factory) / "html"
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])

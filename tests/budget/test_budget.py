@@ -26,6 +26,7 @@ from pats_opt.solving.budget_result import BudgetResult, require_met
 from pats_opt.solving.solve import runnable
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.every_schedule import Outline, every_schedule
 from tests.support.zoo import document, gpu, request
@@ -74,7 +75,7 @@ def dual(outlines: list[Outline], budget_s: float, allowed: float) -> float:
     return min([f for _, f in left] + chords)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", scale.seeds(24))
 def test_mean_against_every_schedule(seed: int) -> None:
     """The budget is kept, the bound holds, and with equal weights it is the best dual bound."""
     instance = drawn(seed, alike=seed % 2 == 0)

@@ -23,6 +23,7 @@ from pats_opt.tables import adapter_table, measure, queue_series, queue_steps
 from pats_opt.tables.statistics import group_quantiles, jain, quantile, rank
 from pats_opt.testing.instances import random_features, random_instance
 from tests.core.plain_metrics import Plain
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 
@@ -163,7 +164,7 @@ def some_results(seed: int) -> list[tuple[Problem, Result]]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", scale.seeds(100))
 def test_figures_are_those_of_a_plain_restatement(seed: int) -> None:
     """The same from the documents, request by request and tick by tick, whatever the features."""
     for problem, result in some_results(seed):

@@ -1,9 +1,7 @@
-"""The guide, built once for all tests of a run, however many processes it has."""
+"""The guide, built once for all tests of a run."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,26 +9,20 @@ from pathlib import Path
 import pytest
 
 from tests.docs.instead import ROOT
+from tests.support.shared import made_once
 
 
-def shared(factory: pytest.TempPathFactory) -> Path:
-    """The guide, built as ``make docs`` does, in a folder that all processes of a run see.
+def guide(factory: pytest.TempPathFactory) -> Path:
+    """The guide as ``make docs`` builds it.
 
-    Beside its pages, ``html``, what Sphinx complained of is in ``complaints.txt``.
+    Its pages are in ``html``; what Sphinx complained of is in ``complaints.txt``.
     """
-    base = factory.getbasetemp()
-    alone = "PYTEST_XDIST_WORKER" not in os.environ
-    folder = (base if alone else base.parent) / "guide"
-    folder.mkdir(exist_ok=True)
-    told = folder / "complaints.txt"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
-            places = ["-c", ROOT / "docs", "-d", folder / "trees", ROOT, folder / "html"]
-            command = ["-m", "sphinx", "-q", "-b", "html", "--no-color", *map(str, places)]
-            done = subprocess.run(
-                [sys.executable, *command], capture_output=True, text=True, check=False
-            )
-            told.write_text(done.stdout + done.stderr, encoding="utf-8")
-            assert done.returncode == 0, done.stderr
-    return folder
+    return made_once(factory, "guide", _build)
+
+
+def _build(folder: Path) -> None:
+    places = ["-c", ROOT / "docs", "-d", folder / "trees", ROOT, folder / "html"]
+    command = ["-m", "sphinx", "-q", "-b", "html", "--no-color", *map(str, places)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    (folder / "complaints.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    assert done.returncode == 0, done.stderr

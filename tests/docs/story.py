@@ -1,6 +1,7 @@
 """A page as a story: its blocks are run in their order, in a folder of its own.
 
-- ``sh``: through bash, which stops at the first error.
+- ``sh``: in this process where all its lines are plain ``pats-opt`` commands, else through bash,
+  which stops at the first error.
 - ``python``: all of a page's blocks are one session. A block whose text before it ends in
   ``Save ... as `NAME`:`` is a file instead, and so is any other language's.
 - ``json``, ``toml``: must be right, and what says its ``format`` is read as that.
@@ -17,17 +18,20 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Struct
 from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from pats_opt import cli
 from pats_opt.generate.profile import Profile
 from pats_opt.model.files import convert
 from pats_opt.model.instance import Instance
@@ -48,6 +52,9 @@ FORMATS: dict[str, type[Struct]] = {
 
 #: Fences that are the site's own; the last shows what moves on a terminal.
 DIRECTIVES = ("{toctree}", "{eval-rst}", "{code-block} text")
+
+#: Commands that start worker processes or load a model.
+APART = ("execute", "gap-report", "profile", "tune")
 
 LIMIT_S = 240  # seconds for one block; kernels are compiled once per machine
 
@@ -125,6 +132,9 @@ class Story:
         """What the commands print on standard output."""
         for one in replaced(source):
             source = source.replace(one.said, one.done)
+        commands = plain_commands(source)
+        if commands is not None:
+            return self.in_process(commands, line)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", source],
             cwd=self.folder,
@@ -145,6 +155,35 @@ class Story:
             f"{self.page}:{line}: {done.returncode}\n{done.stderr}{done.stdout}"
         )
         return done.stdout
+
+    def in_process(self, commands: list[list[str]], line: int) -> str:
+        """The standard output of commands that run here, one after another."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setenv("COLUMNS", "100")
+            for command in commands:
+                status = cli.run(command)
+                assert status == 0, f"{self.page}:{line}: {status}\n{err.getvalue()}"
+        return out.getvalue()
+
+
+def plain_commands(source: str) -> list[list[str]] | None:
+    """The arguments of each ``pats-opt`` command where there is nothing else in a block.
+
+    Commands that start processes of their own or a model keep a process to themselves, and so does
+    all that needs a shell.
+    """
+    if re.search(r"[|<>;&$`*?~()]", re.sub(r"'[^']*'|\"[^\"$`]*\"", "", source)):
+        return None
+    lines = [shlex.split(line, comments=True) for line in source.replace("\\\n", " ").split("\n")]
+    commands = [words for words in lines if words]
+    if any(words[0] != "pats-opt" or words[1] in APART for words in commands):
+        return None
+    return [words[1:] for words in commands]
 
 
 def replaced(source: str) -> list[Instead]:

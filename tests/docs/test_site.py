@@ -10,12 +10,12 @@ import pytest
 
 import pats_opt
 from pats_opt.cli import COMMANDS
-from tests.docs.site import shared
+from tests.docs.site import guide as built
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared(tmp_path_factory)
+    return built(tmp_path_factory)
 
 
 def test_it_builds_without_a_complaint(site: Path) -> None:

@@ -18,6 +18,7 @@ from pats_opt.model.timing import shape_of, to_ticks
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
+from tests.support import scale
 
 SECONDS = st.floats(0, 100, allow_nan=False)
 
@@ -195,7 +196,7 @@ def test_a_resumed_batch_takes_its_prediction_times_what_the_others_took() -> No
 
 def _with_several_batches() -> tuple[Problem, Schedule]:
     """A random instance that is not slotted, whose first GPU loads for several batches."""
-    for seed in range(200):
+    for seed in scale.seeds(200):
         problem, schedule = solved(seed)
         first = schedule.gpus[0].batches
         if not problem.site.clock.slotted and len(first) > 2 and first[1].load and first[2].load:

@@ -30,6 +30,7 @@ from tests.execute.runs import (
     run_live,
     schedule,
 )
+from tests.support import scale
 from tests.support.zoo import request
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,7 @@ def test_what_is_missing_is_made_again(tmp_path: Path) -> None:
     assert outcome.execution.sittings == 2
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", scale.seeds(12))
 def test_random_runs_with_images_lost(tmp_path: Path, seed: int) -> None:
     """Whatever is missing of whatever schedule, each batch finds its adapters and all is there."""
     folder = tmp_path / "out"

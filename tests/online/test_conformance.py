@@ -15,6 +15,7 @@ from pats_opt.core.solver import Capabilities, Kind, Solver
 from pats_opt.errors import SolverError
 from pats_opt.model.problem import Site
 from pats_opt.testing.policies import PolicyConformance
+from tests.support import scale
 
 #: Variants that go through the suite besides every policy with its defaults.
 VARIANTS = (
@@ -54,7 +55,7 @@ def suite_of(spec: str) -> type[PolicyConformance]:
     """The suite on one policy."""
 
     class Suite(PolicyConformance):
-        seeds = range(40 if ":" not in spec else 15)
+        seeds = scale.seeds(40 if ":" not in spec else 15)
 
         def make(self) -> Policy:
             """The policy."""
@@ -133,7 +134,7 @@ class Picky(One, frozen=True):
 
 def suite(policy: type[One]) -> PolicyConformance:
     class Suite(PolicyConformance):
-        seeds = range(30)
+        seeds = scale.seeds(30)
 
         def make(self) -> Policy:
             """The policy."""

@@ -16,6 +16,7 @@ from pats_solvers.online.dispatch.packing import BatchBuilder
 from pats_solvers.online.dispatch.rule import Desk, Rule
 from tests.online.asking import ask, members
 from tests.simulate.scripted import problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 
@@ -179,7 +180,7 @@ def test_mixed_batches_take_other_residents_along() -> None:
 
 @pytest.mark.parametrize("policy", [Credits(call=1.0, keep=0.0), Credits(max_wait_s=1.0)])
 def test_credits_always_sum_to_zero(policy: Credits) -> None:
-    for seed in range(60):
+    for seed in scale.seeds(60):
         for _, credit in history(Problem(random_instance(seed, requests=(4, 30))), policy):
             assert sum(credit) == 0
 

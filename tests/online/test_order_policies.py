@@ -24,6 +24,7 @@ from tests.online.plain_order import (
     PlainVllmLora,
 )
 from tests.simulate.scripted import Scripted, problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 A, B, C = (frozenset((a,)) for a in range(3))
@@ -241,7 +242,7 @@ def test_against_the_plain_restatement(
     policy: Policy, plain: Callable[[Policy, Site], PlainOrder]
 ) -> None:
     """Looking only at queues that can still join gives what trying every request gives."""
-    for seed in range(80):
+    for seed in scale.seeds(80):
         problem = Problem(random_instance(seed, requests=(4, 30)))
         restated = Scripted(plain(policy, problem.site))
         assert simulate(problem, policy).plan == simulate(problem, restated).plan, seed

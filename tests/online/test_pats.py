@@ -18,6 +18,7 @@ from pats_solvers.online.pats import Angles, Pats
 from tests.online.asking import again, ask, members
 from tests.online.plain_pats import PlainPats
 from tests.simulate.scripted import Scripted, problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 A, B = frozenset((0,)), frozenset((1,))
@@ -328,7 +329,7 @@ def test_residents_go_where_memory_needs_it() -> None:
 )
 def test_against_the_plain_restatement(policy: Pats) -> None:
     """Scoring kinds in columns gives the plans that scoring each request one by one gives."""
-    for seed in range(120):
+    for seed in scale.seeds(120):
         problem = Problem(random_instance(seed, requests=(4, 30)))
         plain = Scripted(PlainPats(policy, problem.site))
         assert simulate(problem, policy).plan == simulate(problem, plain).plan, seed

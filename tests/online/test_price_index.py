@@ -22,6 +22,7 @@ from pats_opt.testing.policies import PolicyConformance, answers
 from pats_solvers.online.price_index import PriceIndex
 from pats_solvers.online.pricing.forecast import Forecast
 from pats_solvers.online.pricing.tables import JobTable, fleet_of
+from tests.support import scale
 
 INDEX = "price-index:forecast=0"
 
@@ -29,7 +30,7 @@ INDEX = "price-index:forecast=0"
 class TestPlayedOn(PolicyConformance):
     """The suite where futures are played; the index alone is among the built-in policies'."""
 
-    seeds = range(15)
+    seeds = scale.seeds(15)
 
     def make(self) -> PriceIndex:
         """The policy."""

@@ -19,6 +19,7 @@ from pats_solvers.online.srpt import Srpt
 from tests.online.asking import ask, members
 from tests.online.plain_scoring import PlainAtcs, PlainEdd, PlainMdd, PlainScoring, PlainSrpt
 from tests.simulate.scripted import Scripted, problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 A, B = frozenset((0,)), frozenset((1,))
@@ -316,7 +317,7 @@ def test_against_the_plain_restatement(
     policy: Policy, plain: Callable[[Policy, Site], PlainScoring]
 ) -> None:
     """Scoring kinds in columns gives the plans that scoring each request one by one gives."""
-    for seed in range(80):
+    for seed in scale.seeds(80):
         problem = Problem(random_instance(seed, requests=(4, 30)))
         restated = Scripted(plain(policy, problem.site))
         assert simulate(problem, policy).plan == simulate(problem, restated).plan, seed

@@ -18,6 +18,7 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.online.dispatch.staleness import Staleness
 from pats_solvers.online.dispatch.waiting import Waiting
 from tests.simulate.scripted import problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 POLICIES = [name for name in BUILT_IN if load(name).kind is Kind.ONLINE]
@@ -61,7 +62,7 @@ def decisions(problem: Problem, policy: Policy, seed: int) -> list[Decision]:
 def test_who_is_past_the_bound_goes_first(name: str) -> None:
     """No batch is led by another while one is overdue, and no GPU that can hold one idles."""
     overridden = 0
-    for seed in range(30):
+    for seed in scale.seeds(30):
         rng = random.Random(seed)
         instance = random_instance(seed, random_features(rng, among=FEATURES), requests=(8, 20))
         bound_s = rng.choice((0.0, 2.0, 4.0)) * instance.tick_s

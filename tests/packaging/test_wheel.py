@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.shared import made_once
+
 ROOT = Path(__file__).parents[2]
 
 INSTANCE = {
@@ -40,10 +42,12 @@ INSTANCE = {
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the checkout."""
-    folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder)]
-    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+
+    def build(folder: Path) -> None:
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder)]
+        subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+
+    return next(made_once(tmp_path_factory, "wheel", build).glob("*.whl"))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from pats_solvers.dp import Dp
 from pats_solvers.exact import Exact
 from pats_solvers.lagrangian import Lagrangian
 from pats_solvers.milp import Milp
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import document
 
@@ -150,7 +151,7 @@ def test_interrupt() -> None:
 
 def test_bounds_of_all_turns_hold() -> None:
     """The bound of a stopped run is at most the optimum, and progress never lowers it."""
-    for seed in range(20):
+    for seed in scale.seeds(20):
         instance = random_instance(seed, requests=(3, 5))
         optimum = brute_force(json.loads(encode(instance)))
         told: list[float] = []

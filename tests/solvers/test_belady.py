@@ -23,6 +23,7 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.belady import Belady
 from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads
 from tests.simulate.scripted import problem_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 
@@ -118,7 +119,7 @@ def test_what_is_dear_to_load_stays() -> None:
     assert seconds_and_loads(problem.site, 0, uses, furthest(problem.site, 0, uses))[0] == 13.0
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", scale.seeds(150))
 def test_the_flow_is_the_optimum(seed: int) -> None:
     """Of all sequences of residents none costs less, whatever loads, sizes and room there are."""
     rng = random.Random(seed)
@@ -139,13 +140,13 @@ def test_most_draws_are_exact() -> None:
     """The test above compares, it does not only skip."""
     problems = [
         drawn(random.Random(seed), equal_load=seed % 3 == 0, equal_size=seed % 5 != 0)
-        for seed in range(150)
+        for seed in scale.seeds(150)
     ]
     exact = [cheapest(p.site, 0, uses_of(p)) is not None for p in problems]
     assert 120 <= sum(exact) < 150
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", scale.seeds(60))
 def test_furthest_next_use_is_optimal_where_all_are_alike(seed: int) -> None:
     """Belady's theorem: equal loads, equal sizes, no activation, and room that does not vary."""
     rng = random.Random(seed)
@@ -177,7 +178,7 @@ def able(seed: int) -> Instance:
 
 
 @pytest.mark.parametrize("policy", ["fifo", "exhaustive:eviction=cost", "k-limited:limit=1"])
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", scale.seeds(25))
 def test_never_worse_than_the_policy(seed: int, policy: str) -> None:
     """Neither the loss nor the seconds of switching are above the policy's; the members stay."""
     problem = Problem(able(seed))

@@ -11,6 +11,7 @@ from pats_opt.core.solver import Kind, Solver
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance
 from pats_opt.testing.solvers import SolverConformance
+from tests.support import scale
 from tests.support.brute_force import brute_force
 
 
@@ -23,6 +24,7 @@ class Conformance(SolverConformance):
     """The suite with optima by exhaustive search."""
 
     spec: str
+    seeds = scale.seeds(12)
 
     def make(self) -> Solver | Policy:
         """The built-in solver or policy that ``spec`` names."""

@@ -30,6 +30,7 @@ from pats_solvers.cpsat.hint import add_hint
 from pats_solvers.cpsat.layout import interchangeable, normal, timed
 from pats_solvers.cpsat.model import Model
 from pats_solvers.cpsat.scaling import Losses, Units
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -96,7 +97,7 @@ def test_decimal_losses_are_kept_exactly() -> None:
 @pytest.mark.parametrize("feature", [Feature.TABLE, Feature.OVERHEAD, None])
 def test_parts_add_up_to_the_clocks_completions(feature: Feature | None) -> None:
     """The parts of each level give every batch shape the clock's completions."""
-    for seed in range(20):
+    for seed in scale.seeds(20):
         problem = Problem(random_instance(seed, None if feature is None else [feature]))
         d, clock = Durations(problem), problem.site.clock
         if d.fixed is not None:
@@ -115,7 +116,7 @@ def test_parts_add_up_to_the_clocks_completions(feature: Feature | None) -> None
 def test_normal_plans_lose_no_more() -> None:
     """Putting a plan in the model's order and timing it again keeps it valid, at no higher loss."""
     changed = 0
-    for seed in range(150):
+    for seed in scale.seeds(150):
         problem, start = started(random_instance(seed, requests=(2, 6)))
         if start is None:
             continue
@@ -140,7 +141,7 @@ def test_hints_are_complete_solutions() -> None:
     """The hint of a plan sets every variable, keeps every constraint, and costs the plan's loss."""
     from ortools.sat.python import cp_model
 
-    for seed in range(60):
+    for seed in scale.seeds(60):
         problem, start = started(random_instance(seed, requests=(2, 5)))
         if start is None:
             continue
@@ -273,7 +274,7 @@ def test_no_time_at_all() -> None:
 
 def test_bounds_of_stopped_runs_hold() -> None:
     """However early a run is stopped, its bound is at most the optimum."""
-    for seed in range(40):
+    for seed in scale.seeds(40):
         instance = random_instance(seed, requests=(3, 5))
         problem, start = started(instance)
         outcome = CpSat().solve(problem, Run(time_limit=0.02, start=start))

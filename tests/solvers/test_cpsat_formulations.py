@@ -25,6 +25,7 @@ from pats_opt.testing.solvers import close
 from pats_solvers.cpsat import CpSat, leads
 from pats_solvers.cpsat.fill import best_fit, fill_bins, quick_bins
 from pats_solvers.cpsat.formulations import FORMULATIONS, chosen
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.classics import fewest_bins, random_matrix
 from tests.support.zoo import document, request
@@ -91,7 +92,7 @@ MAKERS = {"circuit": sequence, "packing": packing}
 def test_optima(name: str) -> None:
     """Every random problem that the model states: brute force's optimum, with and without start."""
     seen: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in scale.seeds(60):
         instance = MAKERS[name](seed)
         problem = Problem(instance)
         if FORMULATIONS[name].unfit(problem) is not None:
@@ -123,7 +124,7 @@ def test_hints_are_complete_solutions(name: str) -> None:
     from ortools.sat.python import cp_model
 
     tried = 0
-    for seed in range(40):
+    for seed in scale.seeds(40):
         problem = Problem(MAKERS[name](seed))
         start = warm_start(problem, Run(), None)
         formulation = FORMULATIONS[name]

@@ -27,6 +27,7 @@ from pats_solvers.dp.prefix import label_after
 from pats_solvers.dp.search import PricedSearch
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.windows import safe_horizon
+from tests.support import scale
 from tests.support.brute_force import brute_force
 
 
@@ -57,7 +58,7 @@ def test_moves_fit_and_are_distinct() -> None:
 def test_a_beam_never_claims_too_much(beam: int) -> None:
     """A cut search gives a valid plan and a bound at or below the optimum, and says so."""
     claimed = 0
-    for seed in range(40):
+    for seed in scale.seeds(40):
         instance = random_instance(seed, frozenset((Feature.OPTIONS,)), requests=(3, 5))
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
@@ -110,7 +111,7 @@ def priced(problem: Problem, rng: random.Random) -> PricedSearch:
 def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
     """At random prices the bound is valid, and a pass without a beam finds the optimum."""
     rng = random.Random(str(feature))
-    for seed in range(15):
+    for seed in scale.seeds(15):
         wanted = random_features(rng, 0.4, Dp.capabilities.features)
         if feature is not None:
             wanted = frozenset((feature,))

@@ -1,12 +1,11 @@
 """Every exact solver and backend against exhaustive search on tiny instances of every feature.
 
-``PATS_OPT_SEEDS=500 pytest tests/solvers/test_exact_against_brute_force.py`` tries more of them.
+``PATS_OPT_DEPTH=50 pytest tests/solvers/test_exact_against_brute_force.py`` tries more of them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 
 import pytest
@@ -20,6 +19,7 @@ from pats_opt.model.schedule import SolutionStatus, StopReason
 from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import ZOO, Solved
 
@@ -44,7 +44,7 @@ LACKS = {
 }
 
 #: Random instances per feature, and of random mixes of features, for each solver.
-SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+SEEDS = len(scale.seeds(10))
 
 #: Far above what any of these takes; only a solver that never ends meets it.
 TIME_LIMIT_S = 120.0

@@ -26,6 +26,7 @@ from pats_solvers.local.arrays import data_of, plan_of_state
 from pats_solvers.local.improve import improve
 from pats_solvers.local.start import one_by_one, state_of
 from pats_solvers.local.timing import OVERRUN, completions, time_all
+from tests.support import scale
 from tests.support.brute_force import brute_force
 
 
@@ -54,7 +55,7 @@ def started(problem: Problem) -> tuple[Plan, float]:
 
 def test_batch_times_are_those_of_the_rules() -> None:
     """Compiled completions are the clock's, for every shape of up to four members."""
-    for seed in range(40):
+    for seed in scale.seeds(40):
         problem = Problem(random_instance(seed))
         data, clock = data_of(problem), problem.site.clock
         steps = data.levels.tolist()
@@ -73,7 +74,7 @@ def test_batch_times_are_those_of_the_rules() -> None:
 def test_losses_are_the_checkers(feature: Feature) -> None:
     """A state's loss is what the checker finds for its plan; with one resident no start is lost."""
     together = frozenset((feature,)) | NEEDS.get(feature, frozenset())
-    for seed in range(12):
+    for seed in scale.seeds(12):
         problem = Problem(random_instance(seed, together, requests=(2, 9)))
         data = data_of(problem)
         plan, loss = started(problem)
@@ -89,7 +90,7 @@ def test_losses_are_the_checkers(feature: Feature) -> None:
 def test_plans_hold(tight: bool) -> None:
     """On random instances of every feature: valid, never above the start or below the optimum."""
     best = 0
-    for seed in range(60):
+    for seed in scale.seeds(60):
         instance = random_instance(seed, requests=(1, 5), tight=tight)
         problem = Problem(instance)
         optimum = brute_force(json.loads(encode(instance)))

@@ -39,6 +39,7 @@ from pats_solvers.milp.model import INF, Builder, Model
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.native import last_point
 from pats_solvers.milp.size import size_of
+from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
 BACKENDS: tuple[Name, ...] = ("highs", "scip", "cbc")
@@ -75,7 +76,7 @@ def unlimited(seed: int = 0) -> Limits:
 # -- modes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", scale.seeds(40))
 def test_modes_time_every_batch_as_the_clock_does(seed: int) -> None:
     """Each shape is in a mode of each kind, exactly timed; a capped mode times none too early."""
     problem = Problem(random_instance(seed, None, requests=(3, 5)))
@@ -140,7 +141,7 @@ def test_the_sheet_foretells_the_model() -> None:
             assert entries <= size.entries <= 2 * entries
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", scale.seeds(60))
 def test_a_plans_point_is_feasible_and_costs_its_loss(seed: int) -> None:
     """The model's objective at the point of a plan is the checker's loss of the plan, both ways."""
     problem = Problem(random_instance(seed, None, requests=(2, 5)))

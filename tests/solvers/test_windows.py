@@ -25,6 +25,7 @@ from pats_solvers.windows import (
     share_of_batch,
     spare_loss,
 )
+from tests.support import scale
 from tests.support.brute_force import best_schedule
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -47,7 +48,7 @@ def optimum(problem: Problem) -> tuple[float, list[tuple[int, int, int]], int] |
     return found["loss"], served, end
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", scale.seeds(80))
 def test_an_optimum_is_inside(seed: int) -> None:
     """The search's optimum, timed as early as possible, ends in time and inside every window."""
     problem = Problem(random_instance(seed, None, requests=(2, 4)))
@@ -68,7 +69,7 @@ def test_an_optimum_is_inside(seed: int) -> None:
             assert spare_loss(problem, known) >= 0.0
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", scale.seeds(80))
 def test_the_least_is_never_more(seed: int) -> None:
     """The sum of what every job loses at least, and of the switches that must be, is a bound."""
     problem = Problem(random_instance(seed, None, requests=(2, 4)))
@@ -78,7 +79,7 @@ def test_the_least_is_never_more(seed: int) -> None:
         assert least + least_switching(problem) <= best[0] + 1e-9
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", scale.seeds(40))
 def test_batches_are_within_their_bounds(seed: int) -> None:
     """No batch of the optimum is larger or longer than the bounds say."""
     problem = Problem(random_instance(seed, None, requests=(2, 4)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pats_opt.tuning.verdict import Comparison, compare, interval, judge
+from tests.support import scale
 
 
 def compared(ratios: list[float | None], default: float | None = 2.0) -> Comparison:
@@ -30,7 +31,7 @@ def test_interval_covers() -> None:
     """95 % intervals of 30 log-normal ratios hold the true mean about so often (200 draws)."""
     rng = np.random.default_rng(0)
     hits = 0
-    for seed in range(200):
+    for seed in scale.seeds(200):
         found = interval(list(rng.normal(-0.1, 0.2, size=30)), seed)
         assert found is not None
         hits += found[0] <= math.exp(-0.1) <= found[1]

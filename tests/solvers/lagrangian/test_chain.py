@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from pats_solvers.lagrangian.kernels import (
     WAIT,
 )
 from pats_solvers.windows import safe_horizon
+from tests.support import scale
 from tests.support.one_adapter import least_priced_loss
 from tests.support.zoo import document, request
 
@@ -41,7 +41,7 @@ Prices = NDArray[np.float64]
 SWITCHES = {LOAD: TO_LOAD, ACTIVATE: TO_ACTIVATE, PREFETCH: TO_PREFETCH}
 
 #: Random instances per feature.
-SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+SEEDS = len(scale.seeds(10))
 
 #: One GPU is looked at, and a table that falls is eased before a chain sees it.
 FEATURES = sorted(ALL_FEATURES - {Feature.GPUS, Feature.TABLE})

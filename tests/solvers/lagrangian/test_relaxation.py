@@ -1,12 +1,11 @@
 """Weak duality: at any prices, the relaxation's value is at most the optimum.
 
-``PATS_OPT_SEEDS=500 pytest tests/solvers/lagrangian`` tries more instances.
+``PATS_OPT_DEPTH=50 pytest tests/solvers/lagrangian`` tries more instances.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -25,12 +24,13 @@ from pats_opt.testing.solvers import together
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 from pats_solvers.windows import safe_horizon
+from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.strategies import documents
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
 
 #: Random instances per feature, and of random mixes of features.
-SEEDS = int(os.environ.get("PATS_OPT_SEEDS", "10"))
+SEEDS = len(scale.seeds(10))
 
 #: Prices tried on each.
 TRIALS = 6
