@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from pats_opt.model.problem import Problem
     from pats_opt.model.schedule import Schedule
     from pats_opt.solving.budget import solve_within
-    from pats_opt.solving.budget_result import BudgetResult
-    from pats_opt.solving.solve import Result, solve
+    from pats_opt.solving.result import BudgetResult, Result
+    from pats_opt.solving.solve import solve
 
 _HOMES = {
-    "BudgetResult": "solving.budget_result",
+    "BudgetResult": "solving.result",
     "CapabilityError": "errors",
     "InfeasibleError": "errors",
     "InputError": "errors",
@@ -46,7 +46,7 @@ _HOMES = {
     "NoScheduleError": "errors",
     "PatsError": "errors",
     "Problem": "model.problem",
-    "Result": "solving.solve",
+    "Result": "solving.result",
     "Schedule": "model.schedule",
     "SolverError": "errors",
     "Verdict": "model.checker",

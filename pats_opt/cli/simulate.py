@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pats_opt.core.policy import Policy
-    from pats_opt.solving.solve import Result
+    from pats_opt.solving.result import Result
     from pats_opt.tables import AdapterMetrics
 
 #: How many figures the loss and its terms are told with.
@@ -76,7 +76,8 @@ def command(
 
     from pats_opt.model.files import read_instance, write_schedule
     from pats_opt.model.problem import Problem
-    from pats_opt.solving.solve import require_schedule, solve
+    from pats_opt.solving.result import require_schedule
+    from pats_opt.solving.solve import solve
     from pats_opt.tables import adapter_table, queue_series
 
     chosen = named_policy(policy, params)

@@ -65,8 +65,8 @@ def command(
     from pats_opt.errors import InfeasibleError
     from pats_opt.model.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.solving.budget import solve_within
-    from pats_opt.solving.budget_result import BudgetResult, require_met
-    from pats_opt.solving.solve import require_schedule, solve
+    from pats_opt.solving.result import BudgetResult, require_met, require_schedule
+    from pats_opt.solving.solve import solve
 
     if measure is not None and budget_s is None:
         raise click.UsageError(

@@ -35,7 +35,8 @@ from pats_opt.report.runs import (
 )
 from pats_opt.report.trace import Moment, Recorder
 from pats_opt.solving.budget_curve import restated
-from pats_opt.solving.solve import Result, prepare, runnable, solve
+from pats_opt.solving.result import Result
+from pats_opt.solving.solve import prepare, runnable, solve
 from pats_opt.tables import latency_quantiles
 from pats_opt.tables.latencies import Quantile
 

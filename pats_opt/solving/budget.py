@@ -1,20 +1,20 @@
-"""A latency budget instead of a latency price: find the multiplier lambda that meets it.
+"""Solve within a latency budget: search the latency price lambda whose schedule keeps it.
 
-The search walks along the lower hull of what solvers find (:mod:`.budget_curve`). It keeps the two
-neighbours of the hull between which the budget lies, and solves next at the price at which those
-two are equally good: either something better than both turns up, which is a new vertex
-between them, or that price is the multiplier (for a single constraint this is the dual method of
-G. Y. Handler and I. Zang, "A dual algorithm for the constrained shortest path problem", Networks
-10, 1980; no bracket has to be guessed, and with exact solves it ends after finitely many). A
-schedule's latency does not depend on the price, so every schedule found is a candidate, and a
-start, at every price.
+The search walks along the lower hull of the schedules found (:mod:`.budget_curve`). It keeps the
+two neighbours on the hull between which the budget lies, and solves next at the price at which
+these two are equally good. If a better schedule turns up, it is a new vertex between them; if not,
+that price is the multiplier. For a single constraint this is the dual method of G. Y. Handler and
+I. Zang, "A dual algorithm for the constrained shortest path problem", Networks 10, 1980. It needs
+no initial bracket, and with exact solves it ends after finitely many prices. The latency of a
+schedule does not depend on the price, so every schedule found is a candidate, and a warm start, at
+every price.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -30,10 +30,9 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.solving.budget_curve import (
     SAME_PRICE,
     SLACK,
-    Found,
-    Measure,
+    CurvePoint,
     allowance,
-    found,
+    curve_point,
     hopeless,
     hull,
     least_price,
@@ -41,15 +40,16 @@ from pats_opt.solving.budget_curve import (
     restated,
     slope,
 )
-from pats_opt.solving.budget_result import Budget, BudgetPoint, BudgetResult
-from pats_opt.solving.solve import Result, finish, interruptible, runnable, solve
+from pats_opt.solving.interrupt import interruptible
+from pats_opt.solving.result import Budget, BudgetPoint, BudgetResult, LatencyMeasure, Result
+from pats_opt.solving.solve import Phase, Progress, finish, runnable, solve, start_run
 
 log = logging.getLogger(__name__)
 
-#: One of so many parts of the time left goes to the next price.
+#: The next price gets the time left, divided by this number.
 PARTS = 3
 
-#: Once less than this share of the time limit is left, no other price is tried.
+#: No further price is tried once less than this share of the time limit is left.
 LAST_SHARE = 0.02
 
 
@@ -58,77 +58,75 @@ def solve_within(
     budget_s: float,
     solver: str | Solver | Policy = "auto",
     *,
-    measure: Measure | str = Measure.MEAN,
+    measure: LatencyMeasure | str = LatencyMeasure.MEAN,
     time_limit: float | None = None,
     seed: int = 0,
     jobs: int = 1,
-    progress: Callable[[float | None, float | None], None] | None = None,
-    phase: Callable[[str, float | None], None] | None = None,
+    progress: Progress | None = None,
+    phase: Phase | None = None,
     **params: Any,
 ) -> BudgetResult:
     """Find the latency price whose schedule keeps a latency budget at the least other loss.
 
-    The schedule is one of ``instance``, whose own latency price is only where the search begins.
+    The search begins at the latency price of ``instance``. The schedule found is a schedule of
+    ``instance`` itself, whatever price it was found at.
 
     Args:
-        instance: What to solve.
+        instance: The instance or problem to solve.
         budget_s: Seconds that the measure may reach; above 0.
-        solver: What solves at each price, as for :func:`pats_opt.solve`.
+        solver: The solver used at each price, as for :func:`pats_opt.solve`.
         measure: ``mean`` or ``p95``, over the requests served.
         time_limit: Seconds for all prices together; None for no limit.
         seed: Seed of every random choice.
-        jobs: Threads the solver may use.
-        progress: Called with (bound, loss without latency) of the budget's problem.
-        phase: Called with who is at work at which price, as for :func:`pats_opt.solve`.
+        jobs: Threads that the solver may use.
+        progress: Called with (bound, loss without latency) under the budget.
+        phase: Called with the solver at work and its price, as for :func:`pats_opt.solve`.
         **params: Parameters of the solver.
 
     Returns:
-        The best schedule that keeps the budget, else the nearest to it (``budget.met`` is false);
-        without a schedule where the solver found none in time.
+        The best schedule that keeps the budget, otherwise the one nearest to it (``budget.met`` is
+        false). It has no schedule if the solver found none in time.
 
     Raises:
         InfeasibleError: Proven: no schedule keeps the budget, or there is no schedule at all.
         CapabilityError: The solver cannot handle a feature of this instance.
-        InputError: A budget or measure out of range, an unknown solver or parameter.
-        SolverError: The solver returned something that breaks a rule: a bug in it.
+        InputError: The budget or measure is out of range, or a solver or parameter is unknown.
+        SolverError: A schedule breaks a rule or a claim is wrong: a bug in the solver.
     """
     if not 0 < budget_s <= LARGEST:
         raise InputError(
             f"a latency budget of {budget_s} s", hint="give a number of seconds above 0"
         )
     try:
-        by = Measure(measure)
+        by = LatencyMeasure(measure)
     except ValueError:
         raise InputError(
-            f"there is no latency measure {measure!r}", hint=f"choose one of: {', '.join(Measure)}"
+            f"there is no latency measure {measure!r}",
+            hint=f"choose one of: {', '.join(LatencyMeasure)}",
         ) from None
     problem = instance if isinstance(instance, Problem) else Problem(instance)
-    run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
-    if progress is not None:
-        run.progress = progress
-    if phase is not None:
-        run.phase = phase
-    search = _Search(problem, runnable(solver, **params), by, budget_s, run)
+    run = start_run(time_limit=time_limit, seed=seed, jobs=jobs, progress=progress, phase=phase)
+    search = _MultiplierSearch(problem, runnable(solver, **params), by, budget_s, run)
     with interruptible(run):
-        search.go()
+        search.run_all()
     return search.result()
 
 
-class _Search:
-    """The prices tried so far, and what they gave."""
+class _MultiplierSearch:
+    """Search over latency prices: the prices tried so far and the schedules found at them."""
 
     def __init__(
-        self, problem: Problem, solver: Solver, by: Measure, budget_s: float, run: Run
+        self, problem: Problem, solver: Solver, by: LatencyMeasure, budget_s: float, run: Run
     ) -> None:
         self.problem, self.solver, self.run = problem, solver, run
         self.by, self.budget_s = by, budget_s
-        self.found: list[Found] = []
+        self.points: list[CurvePoint] = []
         self.tried: list[float] = []
         self.bound: float | None = None
         self.stops: set[StopReason] = set()
 
-    def go(self) -> None:
-        """Try one price after another until nothing is left to learn, or no time."""
+    def run_all(self) -> None:
+        """Solve at one price after another until none is left that may help, or no time."""
         if hopeless(self.problem, self.by, self.budget_s):
             raise self._impossible()
         price: float | None = self.problem.instance.latency_price_per_s
@@ -139,34 +137,34 @@ class _Search:
                 break
         edge = None if self._closed() else self._edge()
         if edge is not None and StopReason.TIME_LIMIT in self.stops and self.run.stop() is None:
-            self._try(slope(*edge), self._seconds(1))  # what time is left goes to the multiplier
+            self._try(slope(*edge), self._seconds(1))  # all time left goes to the multiplier
 
     def _worth_trying(self) -> Iterator[float]:
-        """Prices that may tell more, the one that tells most first."""
-        met = any(map(self._meets, self.found))
+        """Yield the prices that may improve the result, the most promising first."""
+        met = any(map(self._meets, self.points))
         yield 0.0 if met else math.inf
         edge = self._edge()
         if edge is not None and not self._closed():
             yield slope(*edge)
-        vertices = hull(self.found)
+        vertices = hull(self.points)
         if not any(map(self._meets, vertices)):
-            # What waits least need not have the least p95, nor the least mean where weights differ:
-            # look all along the hull.
+            # The schedule of least G need not have the least p95, nor, with unequal weights, the
+            # least mean: search all along the hull.
             yield from map(slope, vertices, vertices[1:])
         yield from (0.0, math.inf)  # the ends of the curve
 
-    def _edge(self) -> tuple[Found, Found] | None:
-        """The neighbours on the hull between which the budget lies: it is kept, it is missed."""
-        vertices = hull(self.found)
+    def _edge(self) -> tuple[CurvePoint, CurvePoint] | None:
+        """Return the neighbours on the hull between which the budget lies: kept, missed."""
+        vertices = hull(self.points)
         keep = [i for i, vertex in enumerate(vertices) if self._meets(vertex)]
         if not keep or keep[-1] + 1 == len(vertices):
             return None
         return vertices[keep[-1]], vertices[keep[-1] + 1]
 
     def _try(self, price: float, seconds: float | None) -> None:
-        """Solve at a price, from the schedule that is best there, and learn from the result."""
+        """Solve at a price, starting from the best schedule there, and record the result."""
         instance = priced(self.problem.instance, price, self.budget_s)
-        best = min(self.found, key=lambda point: point.total(price), default=None)
+        best = min(self.points, key=lambda point: point.total(price), default=None)
         at = "latency alone" if math.isinf(price) else f"lambda {price:.4g}"
         result = solve(
             instance,
@@ -175,7 +173,7 @@ class _Search:
             seed=self.run.seed,
             jobs=self.run.jobs,
             start=None if best is None else best.plan,
-            phase=lambda who, share: self.run.phase(f"{who} at {at}", share),
+            phase=lambda name, share: self.run.phase(f"{name} at {at}", share),
         )
         self.tried.append(price)
         self.stops.add(result.status.stop)
@@ -184,10 +182,10 @@ class _Search:
         if result.loss is not None:
             schedule = restated(result.schedule, self.problem.instance)
             proven = result.status.stop is StopReason.OPTIMAL
-            point = found(self.problem, schedule, price, self.budget_s, proven=proven)
-            same = (price, point.place)
-            self.found = [p for p in self.found if (p.price, p.place) != same] + [point]
-        self._learn_bound(price, result.bound)
+            point = curve_point(self.problem, schedule, price, self.budget_s, proven=proven)
+            same = (price, point.coordinates)
+            self.points = [p for p in self.points if (p.price, p.coordinates) != same] + [point]
+        self._update_bound(price, result.bound)
         best = self._best()
         log.info("lambda %g: %s; best %s, bound %s", price, result.status.stop.value,
                  None if best is None else best.other, self.bound)  # fmt: skip
@@ -195,9 +193,9 @@ class _Search:
             self.bound, best.other if best is not None and self._meets(best) else None
         )
 
-    def _learn_bound(self, price: float, bound: float | None) -> None:
-        """Weak duality: what keeps the budget has F >= min(F + price * G) - price * allowance."""
-        if bound is None or (self.by is Measure.P95 and price > 0):
+    def _update_bound(self, price: float, bound: float | None) -> None:
+        """Weak duality: within the budget, F >= min(F + price * G) - price * allowance."""
+        if bound is None or (self.by is LatencyMeasure.P95 and price > 0):
             return
         alone = math.isinf(price)
         unit = len(self.problem.jobs) * self.budget_s * (1 + SLACK)
@@ -214,7 +212,7 @@ class _Search:
         if best is not None and met:
             if implied > best.other + TOLERANCE * max(1.0, bound):
                 raise self._contradicted(price, bound)
-            implied = min(implied, best.other)  # they differ by what rounding does
+            implied = min(implied, best.other)  # rounding may put it just above
         self.bound = implied if self.bound is None else max(self.bound, implied)
 
     def _contradicted(self, price: float, bound: float) -> SolverError:
@@ -229,18 +227,20 @@ class _Search:
             f"{self.budget_s:g} s or less; raise the budget"
         )
 
-    def _meets(self, point: Found) -> bool:
+    def _meets(self, point: CurvePoint) -> bool:
         return point.meets(self.by, self.budget_s)
 
-    def _best(self) -> Found | None:
-        """Of those that keep the budget the one of least other loss; else the nearest to it."""
-        meeting = [point for point in self.found if self._meets(point)]
+    def _best(self) -> CurvePoint | None:
+        """Return the point of least other loss within the budget, otherwise the nearest to it."""
+        meeting = [point for point in self.points if self._meets(point)]
         if meeting:
-            return min(meeting, key=lambda point: (point.place[1], point.place[0]))
-        return min(self.found, key=lambda p: (p.reached(self.by) or 0.0, p.place), default=None)
+            return min(meeting, key=lambda point: (point.coordinates[1], point.coordinates[0]))
+        return min(
+            self.points, key=lambda p: (p.reached(self.by) or 0.0, p.coordinates), default=None
+        )
 
     def _closed(self) -> bool:
-        """Whether the bound has met the best schedule that keeps the budget."""
+        """Return whether the bound proves the best schedule that keeps the budget optimal."""
         best = self._best()
         if best is None or self.bound is None or not self._meets(best):
             return False
@@ -258,7 +258,7 @@ class _Search:
         return left is not None and left < LAST_SHARE * (self.run.time_limit or 0.0)
 
     def result(self) -> BudgetResult:
-        """The best schedule, checked against the instance itself, and all that was learnt."""
+        """Return the best schedule, checked against the instance itself, with the curve."""
         best = self._best()
         limits = (StopReason.INTERRUPTED, StopReason.TIME_LIMIT, StopReason.MEMORY_LIMIT)
         stop = next((stop for stop in limits if stop in self.stops), StopReason.COMPLETE)
@@ -279,7 +279,7 @@ class _Search:
         fields["schedule"] = msgspec.structs.replace(plain.schedule, solver=made)
         return BudgetResult(**fields, budget=budget)
 
-    def _budget(self, best: Found | None) -> Budget:
+    def _budget(self, best: CurvePoint | None) -> Budget:
         met = best is not None and self._meets(best)
         loss = None if best is None else best.other
         return Budget(
@@ -293,16 +293,16 @@ class _Search:
             gap=gap(loss, self.bound) if met else None,
             curve=tuple(
                 self._point(point, chosen=point is best)
-                for point in sorted(self.found, key=lambda point: point.price)
+                for point in sorted(self.points, key=lambda point: point.price)
             ),
         )
 
-    def _multiplier(self, point: Found) -> float | None:
-        """The least price at which a schedule is the best found; off the hull, its own price."""
-        least = least_price(point, hull(self.found))
+    def _multiplier(self, point: CurvePoint) -> float | None:
+        """Return the least price at which a point is the best; off the hull, its own price."""
+        least = least_price(point, hull(self.points))
         return _finite(point.price) if least is None else least
 
-    def _point(self, point: Found, *, chosen: bool) -> BudgetPoint:
+    def _point(self, point: CurvePoint, *, chosen: bool) -> BudgetPoint:
         return BudgetPoint(
             price=_finite(point.price),
             latency_mean_s=point.metrics.latency_mean_s,

@@ -1,11 +1,11 @@
-"""The trade-off between latency and every other loss: points, their lower hull, and what it proves.
+"""Trade-off between latency and every other loss: points, their lower hull, and proofs from it.
 
-Write F for a schedule's loss without the latency term and G for what it waits: the sum of weight x
-latency over the requests served, plus weight x budget over those rejected. A solver that is given
-the latency price lambda (:func:`priced`) minimises F + lambda * G, so what it finds are points of
-the lower hull of all (G, F), and the slope of a hull's edge is the price at which its two ends are
-equally good. Rejecting costs lambda * budget so that a rejection neither helps nor hurts the mean
-over the requests served: weighted mean <= budget says the same as G <= sum of weight x budget.
+Let F be the loss of a schedule without the latency term. Let G be its weighted waiting: the sum of
+weight x latency over the requests served, plus weight x budget over those rejected. At the latency
+price lambda (:func:`priced`) a solver minimises F + lambda * G. So it finds points of the lower
+hull of all (G, F), and the slope of an edge is the price at which both its ends are equally good.
+A rejection costs lambda * budget, so that it neither helps nor hurts the mean over the requests
+served: weighted mean <= budget is equivalent to G <= sum of weight x budget.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import msgspec
 
@@ -23,30 +22,31 @@ from pats_opt.model.loss import LossTerms
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Job, Problem
 from pats_opt.model.schedule import InstanceRef, Schedule
+from pats_opt.solving.result import LatencyMeasure
 from pats_opt.tables import Metrics, measure
 
-#: Prices this close, relative to their size, are one price.
+#: Prices this close, relative to their size, are the same price.
 SAME_PRICE = 1e-6
 
-#: A budget is met by what exceeds it by no more than this share: sums of floats round.
+#: Share by which a latency may exceed its budget, because sums of floats round.
 SLACK = 1e-9
 
-#: The share of requests served that ``p95`` speaks of.
-SHARE = 0.95
-
-
-class Measure(StrEnum):
-    """What a latency budget limits, over the requests served."""
-
-    MEAN = "mean"  #: ``metrics.latency_mean_s``, every request alike
-    P95 = "p95"  #: ``metrics.latency_p95_s``
+#: Share of the requests served that the measure ``p95`` covers.
+P95_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A valid schedule of the instance, found at one latency price (infinite: latency alone).
+class CurvePoint:
+    """Valid schedule of the instance, found at one latency price.
 
-    ``waited`` is G; ``plain`` is G with every weight 1, which latency alone is about.
+    Attributes:
+        price: The latency price; infinite if only latency was minimised.
+        plan: The schedule's plan.
+        terms: Its loss at the instance's own prices.
+        metrics: Its metrics.
+        waited: G, in weighted seconds.
+        waited_unweighted: G with every weight 1, the objective when only latency is minimised.
+        proven: Whether the plan is proven optimal at ``price``.
     """
 
     price: float
@@ -54,43 +54,44 @@ class Found:
     terms: LossTerms
     metrics: Metrics
     waited: float
-    plain: float
+    waited_unweighted: float
     proven: bool
 
     @property
     def other(self) -> float:
-        """F: the loss without the latency term."""
+        """F, the loss without the latency term."""
         return without_latency(self.terms)
 
     @property
-    def place(self) -> tuple[float, float]:
-        """(G, F), without the noise of sums."""
+    def coordinates(self) -> tuple[float, float]:
+        """(G, F), rounded so that equal sums of floats compare equal."""
         return round(self.waited, 9), round(self.other, 9)
 
-    def reached(self, by: Measure) -> float | None:
-        """Seconds of the measure, or None where nobody is served."""
-        return self.metrics.latency_mean_s if by is Measure.MEAN else self.metrics.latency_p95_s
+    def reached(self, by: LatencyMeasure) -> float | None:
+        """Return the measured latency in seconds, or None if no request is served."""
+        mean, p95 = self.metrics.latency_mean_s, self.metrics.latency_p95_s
+        return mean if by is LatencyMeasure.MEAN else p95
 
-    def meets(self, by: Measure, budget_s: float) -> bool:
-        """Whether it keeps the budget; one that serves nobody keeps any."""
+    def meets(self, by: LatencyMeasure, budget_s: float) -> bool:
+        """Return whether it keeps the budget. A schedule that serves no request keeps any."""
         reached = self.reached(by)
         return reached is None or reached <= budget_s * (1 + SLACK)
 
     def total(self, price: float) -> float:
-        """What the solver minimises at a price: see :func:`priced`."""
-        return self.plain if math.isinf(price) else self.other + price * self.waited
+        """Return the objective of the solver at a price: see :func:`priced`."""
+        return self.waited_unweighted if math.isinf(price) else self.other + price * self.waited
 
 
 def without_latency(terms: LossTerms) -> float:
-    """The loss without its latency term, added up without cancellation."""
+    """Return the loss without its latency term, added up without cancellation."""
     return terms.quality + terms.late + terms.switching + terms.rejection
 
 
 def priced(instance: Instance, price: float, budget_s: float) -> Instance:
-    """The instance whose loss is F + price * G.
+    """Return the instance whose loss is F + price * G.
 
-    Where the price is infinite its loss is latency alone, every request's alike: the sum of the
-    latencies of those served, plus the budget for each one rejected.
+    At an infinite price its loss is latency alone, with equal weights: the sum of the latencies of
+    the requests served, plus the budget for each one rejected.
     """
     replace = msgspec.structs.replace
     if math.isinf(price):
@@ -99,7 +100,7 @@ def priced(instance: Instance, price: float, budget_s: float) -> Instance:
             latency_price_per_s=1.0,
             late_price=0.0,
             switching=replace(instance.switching, price_per_s=0.0),
-            requests=tuple(_only_waits(request, budget_s) for request in instance.requests),
+            requests=tuple(_latency_only(request, budget_s) for request in instance.requests),
         )
     return replace(
         instance,
@@ -113,8 +114,8 @@ def priced(instance: Instance, price: float, budget_s: float) -> Instance:
     )
 
 
-def _only_waits(request: Request, budget_s: float) -> Request:
-    """The request with every option as good as another, and a rejection that waits the budget."""
+def _latency_only(request: Request, budget_s: float) -> Request:
+    """Return the request with equally good options, and a rejection that costs the budget."""
     replace = msgspec.structs.replace
     return replace(
         request,
@@ -125,10 +126,10 @@ def _only_waits(request: Request, budget_s: float) -> Request:
 
 
 def restated(schedule: Schedule, instance: Instance) -> Schedule:
-    """A schedule made for the instance at other prices, as one of the instance itself.
+    """Return a schedule that was made at other prices as a schedule of the instance itself.
 
-    Prices decide no rule, so it stays valid; what it says of its loss, its bound and the worth of
-    GPU time is left out.
+    No rule depends on prices, so it stays valid. Its loss, its bound and its GPU-time prices do
+    depend on them, and are left out.
     """
     ref = InstanceRef(name=instance.name, sha256=instance.sha256)
     return msgspec.structs.replace(
@@ -136,100 +137,104 @@ def restated(schedule: Schedule, instance: Instance) -> Schedule:
     )
 
 
-def found(
+def curve_point(
     problem: Problem, schedule: Schedule, price: float, budget_s: float, *, proven: bool
-) -> Found:
-    """What a restated, valid schedule is worth on the instance itself."""
+) -> CurvePoint:
+    """Return the point of a restated, valid schedule."""
     verdict, batches = examine(problem, schedule)
     seconds = dict.fromkeys(range(len(problem.jobs)), budget_s)
     for batch in batches:
         for job, _, completion in batch.members:
             seconds[job.index] = (completion - job.arrival) * problem.site.tick_s
-    return Found(
+    return CurvePoint(
         price=price,
         plan=_plan(problem, batches),
         terms=verdict.terms,
         metrics=measure(problem, batches),
         waited=math.fsum(job.weight * seconds[job.index] for job in problem.jobs),
-        plain=math.fsum(seconds.values()),
+        waited_unweighted=math.fsum(seconds.values()),
         proven=proven,
     )
 
 
 def _plan(problem: Problem, batches: Iterable[ReplayedBatch]) -> Plan:
-    """The plan that a replayed schedule follows."""
+    """Return the plan of a replayed schedule."""
     planned: list[list[PlannedBatch]] = [[] for _ in problem.site.gpus]
-    for played in batches:
-        members = tuple((job.index, option) for job, option, _ in played.members)
-        planned[played.gpu].append(
-            PlannedBatch(played.batch.start, members, played.resident, played.batch.switch_start)
+    for one in batches:
+        members = tuple((job.index, option) for job, option, _ in one.members)
+        planned[one.gpu].append(
+            PlannedBatch(one.batch.start, members, one.resident, one.batch.switch_start)
         )
     return plan_of(planned)
 
 
-def hull(points: Iterable[Found]) -> list[Found]:
-    """The lower hull of (G, F), from the quickest to the cheapest; F falls along it."""
-    distinct: dict[tuple[float, float], Found] = {}
+def hull(points: Iterable[CurvePoint]) -> list[CurvePoint]:
+    """Return the lower hull of (G, F), sorted by rising G; F falls along it."""
+    distinct: dict[tuple[float, float], CurvePoint] = {}
     for point in points:
-        distinct.setdefault(point.place, point)
-    kept: list[Found] = []
-    for point in (distinct[place] for place in sorted(distinct)):
-        if kept and point.place[1] >= kept[-1].place[1]:
-            continue  # slower, and no better otherwise
+        distinct.setdefault(point.coordinates, point)
+    kept: list[CurvePoint] = []
+    for point in (distinct[coordinates] for coordinates in sorted(distinct)):
+        if kept and point.coordinates[1] >= kept[-1].coordinates[1]:
+            continue  # later, and no better otherwise
         while len(kept) > 1 and slope(kept[-2], point) >= slope(kept[-2], kept[-1]):
             kept.pop()
         kept.append(point)
     return kept
 
 
-def slope(left: Found, right: Found) -> float:
-    """The price at which two neighbours of the hull are equally good."""
-    (g, f), (more_g, less_f) = left.place, right.place
+def slope(left: CurvePoint, right: CurvePoint) -> float:
+    """Return the price at which two neighbours on the hull are equally good."""
+    (g, f), (more_g, less_f) = left.coordinates, right.coordinates
     return (f - less_f) / (more_g - g)
 
 
-def least_price(point: Found, vertices: Sequence[Found]) -> float | None:
-    """The least price at which no point of the hull beats this one; None where it is not on it."""
-    places = [vertex.place for vertex in vertices]
-    if point.place not in places:
+def least_price(point: CurvePoint, vertices: Sequence[CurvePoint]) -> float | None:
+    """Return the least price at which no vertex of the hull beats a point; None off the hull."""
+    corners = [vertex.coordinates for vertex in vertices]
+    if point.coordinates not in corners:
         return None
-    at = places.index(point.place)
+    at = corners.index(point.coordinates)
     return slope(vertices[at], vertices[at + 1]) if at + 1 < len(vertices) else 0.0
 
 
-def quickest_s(problem: Problem, job: Job) -> float:
-    """Seconds that no schedule serves a job within fewer of."""
+def least_latency_s(problem: Problem, job: Job) -> float:
+    """Return a lower bound on the latency of a job in any schedule, in seconds."""
     clock = problem.site.clock
     ticks = 0 if clock.slotted else min(clock.quickest(o.steps) for o in job.options)
     return ticks * problem.site.tick_s
 
 
 def allowance(problem: Problem, budget_s: float) -> float:
-    """The most G that a schedule can have whose plain mean latency keeps the budget.
+    """Return an upper bound on G over the schedules whose unweighted mean latency keeps the budget.
 
-    Where all weights are equal, this is n x weight x budget, and G at most this says just that the
-    mean keeps the budget. Else the seconds that the quickest requests leave over may all have gone
-    to the heaviest request: served requests' latencies add up to at most their number x budget, and
-    none is below :func:`quickest_s`.
+    With equal weights it is n x weight x budget, and G reaches it exactly when the mean reaches the
+    budget. With unequal weights, all seconds to spare may go to the heaviest request: the latencies
+    served add up to at most their number x budget, and none is below :func:`least_latency_s`.
     """
     limit = budget_s * (1 + SLACK)
     heaviest = max((job.weight for job in problem.jobs), default=0.0)
     parts = []
     for job in problem.jobs:
-        spare = limit - quickest_s(problem, job)
+        spare = limit - least_latency_s(problem, job)
         if job.reject_loss is not None:
             spare = max(0.0, spare)  # it is served, or it is rejected and spares nothing
         parts.append(job.weight * limit + (heaviest - job.weight) * spare)
     return math.fsum(parts)
 
 
-def hopeless(problem: Problem, by: Measure, budget_s: float) -> bool:
-    """Whether even each request served alone and at once would miss the budget: a proof."""
+def hopeless(problem: Problem, by: LatencyMeasure, budget_s: float) -> bool:
+    """Return whether the budget is missed even if every request is served alone and at once.
+
+    This proves that no schedule keeps the budget.
+    """
     limit = budget_s * (1 + SLACK)
-    over = [(quickest_s(problem, job) - limit, job.reject_loss is None) for job in problem.jobs]
-    if by is Measure.MEAN:
-        # The best there is: serve whoever lowers the mean, and of the others those who must be.
+    over = [
+        (least_latency_s(problem, job) - limit, job.reject_loss is None) for job in problem.jobs
+    ]
+    if by is LatencyMeasure.MEAN:
+        # Best case: serve every request that lowers the mean, and those that must be served.
         return math.fsum(s for s, must in over if must or s < 0) > SLACK * limit
     quick = sum(s <= 0 for s, _ in over)
     slow = sum(s > 0 and must for s, must in over)
-    return quick < SHARE * (quick + slow) - SLACK
+    return quick < P95_SHARE * (quick + slow) - SLACK

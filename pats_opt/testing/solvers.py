@@ -32,7 +32,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, SolverRef, StopReason
-from pats_opt.solving.solve import Result, runnable, solve
+from pats_opt.solving.result import Result
+from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import NEEDS, random_instance
 
 

@@ -22,7 +22,8 @@ from msgspec import Struct
 from pats_opt.errors import InputError, PatsError
 from pats_opt.model.files import read_instance
 from pats_opt.model.problem import Problem
-from pats_opt.solving.solve import require_schedule, solve
+from pats_opt.solving.result import require_schedule
+from pats_opt.solving.solve import solve
 from pats_opt.tuning.plan import Plan
 from pats_opt.tuning.space import Target
 from pats_opt.tuning.split import Case

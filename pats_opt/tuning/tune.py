@@ -72,7 +72,7 @@ def tune(
         InputError: an instance's file is gone or has changed, or another search holds the folder.
     """
     from pats_opt.core.solver import Run
-    from pats_opt.solving.solve import interruptible
+    from pats_opt.solving.interrupt import interruptible
     from pats_opt.tuning.measure import Crew, Stopped
     from pats_opt.tuning.search import Search, best
     from pats_opt.tuning.verdict import result_of

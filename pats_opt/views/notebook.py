@@ -21,8 +21,7 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
-from pats_opt.solving.budget_result import BudgetResult
-from pats_opt.solving.solve import Result
+from pats_opt.solving.result import BudgetResult, Result
 from pats_opt.wording import DASH, counted, label, number, percent
 
 if TYPE_CHECKING:

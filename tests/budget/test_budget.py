@@ -21,8 +21,8 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.budget import solve_within
-from pats_opt.solving.budget_curve import Measure, priced, without_latency
-from pats_opt.solving.budget_result import BudgetResult, require_met
+from pats_opt.solving.budget_curve import priced, without_latency
+from pats_opt.solving.result import BudgetResult, LatencyMeasure, require_met
 from pats_opt.solving.solve import runnable
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
@@ -131,7 +131,7 @@ def check_figures(instance: Instance, result: BudgetResult) -> None:
     assert metrics is not None
     assert result.loss == pytest.approx(verdict.loss)
     assert budget.loss == pytest.approx(without_latency(verdict.terms))
-    mean = budget.measure is Measure.MEAN
+    mean = budget.measure is LatencyMeasure.MEAN
     assert budget.reached_s == (metrics.latency_mean_s if mean else metrics.latency_p95_s)
     if budget.met and budget.reached_s is not None:
         assert budget.reached_s <= budget.budget_s * (1 + 1e-9)
@@ -209,7 +209,7 @@ def test_by_hand() -> None:
 
 def test_proofs_without_solving() -> None:
     """A budget below what each request takes alone is refused before anything is solved."""
-    for measure in Measure:
+    for measure in LatencyMeasure:
         with pytest.raises(InfeasibleError, match="proven"):
             solve_within(two_speeds(), 0.5, Refusing(), measure=measure)
 

@@ -18,7 +18,8 @@ from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef
-from pats_opt.solving.solve import Result, solve
+from pats_opt.solving.result import Result
+from pats_opt.solving.solve import solve
 from pats_opt.tables import adapter_table, measure, queue_series, queue_steps
 from pats_opt.tables.statistics import group_quantiles, jain, quantile, rank
 from pats_opt.testing.instances import random_features, random_instance

@@ -19,7 +19,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, StopReason
-from pats_opt.solving.solve import require_schedule, solve, warm_start
+from pats_opt.solving.result import require_schedule
+from pats_opt.solving.solve import solve, warm_start
 from tests.support.zoo import document, request
 
 
