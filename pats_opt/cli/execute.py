@@ -132,7 +132,7 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
     from pats_opt.execute.options import TINY_SHRINK, Options, devices, dtype_of
     from pats_opt.execute.record import Pace, Tier
     from pats_opt.execute.workers import CrewKind
-    from pats_opt.report.runs import cores
+    from pats_opt.runs.record import cores
 
     if live and chosen["pace"] == "fast":
         raise click.UsageError("a policy runs in real time: --pace fast is for schedules")

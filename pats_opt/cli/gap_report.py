@@ -15,7 +15,7 @@ from pats_opt.model.instance import LARGEST
 if TYPE_CHECKING:
     from pats_opt.report.config import Config
     from pats_opt.report.gap import Report
-    from pats_opt.report.runs import Record
+    from pats_opt.runs.record import Record
 
 
 def prices(
@@ -92,7 +92,7 @@ def command(
     JSON file in the folder, so a crash, a kill or Ctrl-C loses no finished run.
     """
     from pats_opt.report.gap import gap_report, prepare
-    from pats_opt.report.runs import cores
+    from pats_opt.runs.record import cores
 
     if resume and output is None:
         raise click.UsageError("--resume needs the folder to go on in: add -o DIR")
@@ -154,7 +154,7 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
 
 def _told() -> Callable[[Record], str]:
     """What the bar says after each run."""
-    from pats_opt.report.runs import FAILURES
+    from pats_opt.runs.record import FAILURES
     from pats_opt.wording import label
 
     failed = 0

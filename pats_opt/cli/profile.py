@@ -267,7 +267,7 @@ def _job(output: str, chosen: dict[str, Any]) -> Job:
 
 def _threads(model: str) -> int:
     """CPU threads, as many as ``execute`` takes for one GPU."""
-    from pats_opt.report.runs import cores
+    from pats_opt.runs.record import cores
 
     return 1 if model == "tiny" else cores()
 

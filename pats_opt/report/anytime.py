@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Case, Row, Table, shared
-from pats_opt.report.runs import FAILURES, SolverInfo
 from pats_opt.report.steps import Steps, integral, mean_steps, value
-from pats_opt.report.trace import Moment
+from pats_opt.runs.record import FAILURES, SolverInfo
+from pats_opt.runs.trace import Moment
 
 #: The gap as long as nothing is known.
 NOTHING = 1.0

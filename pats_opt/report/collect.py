@@ -18,14 +18,14 @@ from pats_opt.core.solver import Kind
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.loss import gap
 from pats_opt.model.schedule import SolutionStatus, StopReason
-from pats_opt.report.runs import FAILURES, End, InstanceInfo, Record, SolverInfo, Task
-from pats_opt.report.statistics import (
+from pats_opt.runs.record import FAILURES, InstanceInfo, Record, RunOutcome, SolverInfo, Task
+from pats_opt.runs.statistics import (
     GAP_SHIFT,
     TIME_SHIFT_S,
-    Duel,
     Interval,
+    PairwiseComparison,
     Spread,
-    duel,
+    compare_pairs,
     ratio,
     shifted_geometric_interval,
     shifted_geometric_mean,
@@ -68,8 +68,8 @@ class Row(Struct, frozen=True, kw_only=True):
     def counts(self) -> bool:
         """Whether the run enters means: it was done and not refused."""
         return self.record is not None and self.record.end not in (
-            End.NOT_APPLICABLE,
-            End.INFEASIBLE,
+            RunOutcome.NOT_APPLICABLE,
+            RunOutcome.INFEASIBLE,
         )
 
     @property
@@ -78,7 +78,7 @@ class Row(Struct, frozen=True, kw_only=True):
         record = self.record
         if record is None:
             return "not run"
-        if record.status is not None and record.end is End.SOLVED:
+        if record.status is not None and record.end is RunOutcome.SOLVED:
             return "optimal" if self.proven else str(record.status.stop)
         return str(record.end)
 
@@ -162,7 +162,7 @@ class Table(Struct, frozen=True, kw_only=True):
     solvers: tuple[SolverInfo, ...]
     cases: tuple[Case, ...]
     totals: tuple[Total, ...]
-    duels: tuple[Duel, ...]
+    duels: tuple[PairwiseComparison, ...]
     contradictions: tuple[str, ...]
     sweeps: tuple[Case, ...] = ()
 
@@ -244,7 +244,7 @@ def _case(
     best = min((r.loss for r in records if r.loss is not None), default=None)
     proven = [r.loss for r in records if r.status and r.status.point is SolutionStatus.OPTIMAL]
     optimum = min((loss for loss in proven if loss is not None), default=None)
-    infeasible = any(r.end is End.INFEASIBLE for r in records)
+    infeasible = any(r.end is RunOutcome.INFEASIBLE for r in records)
     return Case(
         instance=instance,
         label=label,
@@ -270,7 +270,7 @@ def _row(
     optimum: float | None,
     infeasible: bool,
 ) -> Row:
-    if record is None or infeasible or record.end is End.NOT_APPLICABLE:
+    if record is None or infeasible or record.end is RunOutcome.NOT_APPLICABLE:
         return Row(solver=solver, record=record)
     loss = record.loss
     if loss is None:
@@ -332,7 +332,7 @@ def _seconds(row: Row) -> float:
     return max(record.seconds, record.config.time_limit) if failed else record.seconds
 
 
-def _duels(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[Duel]:
+def _duels(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[PairwiseComparison]:
     online = [solver.spec for solver in solvers if solver.kind == Kind.ONLINE]
     for first, second in combinations(online, 2):
         pairs = [
@@ -345,7 +345,7 @@ def _duels(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[Due
             and other.counts
         ]
         if pairs:
-            yield duel((first, second), pairs)
+            yield compare_pairs((first, second), pairs)
 
 
 def _contradictions(case: Case) -> Iterable[str]:
@@ -364,7 +364,7 @@ def _contradictions(case: Case) -> Iterable[str]:
                 )
     for _, of in losses[:1]:
         for row in case.rows:
-            if row.record and row.record.end is End.INFEASIBLE:
+            if row.record and row.record.end is RunOutcome.INFEASIBLE:
                 yield (
                     f"{label}: {row.solver.spec} claims that no schedule exists, "
                     f"but {of.solver.spec} has a valid one"

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from pats_opt.report.anytime import Line
 from pats_opt.report.collect import Case, Row, Table, Total
-from pats_opt.report.runs import End
 from pats_opt.report.service import deciding
-from pats_opt.report.statistics import ROUGH_BELOW
 from pats_opt.report.summary import spread_text
 from pats_opt.report.tradeoff import Step
+from pats_opt.runs.record import RunOutcome
+from pats_opt.runs.statistics import ROUGH_BELOW
 from pats_opt.wording import milliseconds, number, percent
 
 
@@ -257,7 +257,7 @@ def _side(line: Line | None, name: str) -> float | None:
 
 
 #: Ends that the table of totals always tells; it tells others where they occur.
-ALWAYS = (End.FAILED, End.TIMED_OUT)
+ALWAYS = (RunOutcome.FAILED, RunOutcome.TIMED_OUT)
 
 
 def totals_columns(totals: Sequence[Total]) -> list[Column]:
@@ -267,7 +267,11 @@ def totals_columns(totals: Sequence[Total]) -> list[Column]:
         return Column(end, lambda total: str(total.ends.get(end, 0)))
 
     seen = {end for total in totals for end in total.ends}
-    told = [str(end) for end in End if end is not End.SOLVED and (end in seen or end in ALWAYS)]
+    told = [
+        str(end)
+        for end in RunOutcome
+        if end is not RunOutcome.SOLVED and (end in seen or end in ALWAYS)
+    ]
     return [
         Column("runs", lambda total: str(total.runs)),
         Column("proven optimal", lambda total: str(total.proven)),

@@ -15,10 +15,10 @@ A run file such as ``experiments/first/config.toml``::
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -33,12 +33,11 @@ from pats_opt.model.files import (
     encode,
     parse_json,
     read_bytes,
-    read_instance,
     write_bytes,
-    write_instance,
 )
 from pats_opt.model.instance import Instance, Price, digest
-from pats_opt.report.runs import InstanceInfo, RunConfig, SolverInfo, Task
+from pats_opt.runs.instances import instance_files
+from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 
 #: What a report without arguments compares.
 DEFAULT_SUITE = "demo"
@@ -78,14 +77,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)] = 0
     latency_sweep: tuple[Price, ...] | Literal["auto"] = ()
     pictures: bool = True
-
-
-class Source(NamedTuple):
-    """An instance of the report with the file a worker reads it from, and its class."""
-
-    instance: Instance
-    file: Path
-    group: str
 
 
 def read_config(path: StrPath) -> Config:
@@ -148,39 +139,6 @@ def solver_info(spec: str) -> SolverInfo:
     )
 
 
-def sources(config: Config, folder: Path) -> Iterator[Source]:
-    """The instances of a report; those of suites are written below its folder first.
-
-    Raises:
-        InputError: for a file that is no instance, or a name that is no suite.
-    """
-    for path in _files(config.instances):
-        instance = read_instance(path)
-        yield Source(instance, path, suites.class_of(instance, path.resolve().parent.name))
-    for suite in config.suites:
-        yield from _generated(suite, folder)
-
-
-def _files(paths: Iterable[str]) -> Iterator[Path]:
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(path.rglob("*.json"))
-        if not found:
-            raise InputError("no *.json in this folder", file=str(path), hint="name instance files")
-        yield from found
-
-
-def _generated(suite: str, folder: Path) -> Iterator[Source]:
-    """A suite's instances, in files that outlive the run; suites' names are safe file names."""
-    name = Path(suite).stem if suite.endswith(suites.SUFFIX) else suite
-    for instance in suites.instances(suite):
-        path = folder / "instances" / name / f"{instance.name}.json"
-        write_instance(instance, path)
-        yield Source(instance, path, suites.class_of(instance, name))
-
-
 def sweep(config: Config, instance: Instance) -> list[float]:
     """The latency prices besides its own that an instance is run at, rising."""
     own = instance.latency_price_per_s
@@ -199,7 +157,7 @@ def tasks(config: Config, folder: Path) -> list[Task]:
     """
     solvers = [solver_info(spec) for spec in config.solvers]
     found: dict[str, Task] = {}
-    for instance, file, group in sources(config, folder):
+    for instance, file, group in instance_files(config.instances, config.suites, folder):
         info = InstanceInfo(
             name=instance.name,
             file=Path(os.path.relpath(file, folder)).as_posix(),

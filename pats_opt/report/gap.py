@@ -13,8 +13,9 @@ from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config, save_config, tasks
 from pats_opt.report.pages import write_pages
 from pats_opt.report.pictures import Watch, draw_pictures, unwatched
-from pats_opt.report.runs import Record, Task, read_record
-from pats_opt.report.workers import run_all
+from pats_opt.runs.folder import RunFolder
+from pats_opt.runs.record import Record, Task, read_record
+from pats_opt.runs.task import perform_all
 from pats_opt.solving.solve import prepare as get_ready
 from pats_opt.solving.solve import runnable
 from pats_opt.views.notebook import piece
@@ -73,29 +74,15 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]
     Raises:
         InputError: for a solver, an instance or a suite that is wrong, or a folder that is in use.
     """
-    _usable(folder, resume)
+    home = RunFolder(folder, "report")
+    if not resume:
+        home.refuse_used()
     found = tasks(config, folder)
     if not found:
         raise InputError("there is nothing to run", hint="name instances, or a suite with --suite")
-    save_config(config, folder)
+    with home.locked():
+        save_config(config, folder)
     return found
-
-
-def _usable(folder: Path, resume: bool) -> None:
-    try:
-        used = any(folder.iterdir())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(
-            f"cannot be used as a folder ({error.strerror})", file=str(folder)
-        ) from None
-    if used and not resume:
-        raise InputError(
-            "this folder is not empty",
-            file=str(folder),
-            hint="name a new one, or go on in it with --resume",
-        )
 
 
 def gap_report(
@@ -119,27 +106,36 @@ def gap_report(
 
     Ctrl-C ends the runs in progress, or the drawing; the report is then of what is finished.
     """
-    missing = []
-    for task in to_do:
-        record = read_record(folder, task.config)
-        if record is None:
-            missing.append(task)
-        else:
-            done(record)
-    with suppress(KeyboardInterrupt):
-        for spec in dict.fromkeys(task.config.solver.spec for task in missing):
-            get_ready(runnable(spec))  # here, so that no run pays for it
-        run_all(missing, jobs, config.grace_s, done)
-    records = [r for task in to_do if (r := read_record(folder, task.config)) is not None]
+    records: dict[str, Record] = {}
     undrawn: list[str] = []
-    if config.pictures and len(records) == len(to_do):
-        with suppress(KeyboardInterrupt):
-            undrawn = draw_pictures(folder, records, jobs=jobs, watch=watch)
-    table = collect(to_do, records)
+
+    def keep(record: Record) -> None:
+        records[record.config.key] = record
+        done(record)
+
+    def read(tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            if (record := read_record(folder, task.config)) is not None:
+                keep(record)
+
+    with RunFolder(folder, "report").locked():
+        read(to_do)
+        missing = [task for task in to_do if task.config.key not in records]
+        try:
+            for spec in dict.fromkeys(task.config.solver.spec for task in missing):
+                get_ready(runnable(spec))  # here, so that no run pays for it
+            perform_all(missing, jobs, config.grace_s, keep)
+        except KeyboardInterrupt:  # a run may have left its record just now
+            read([task for task in missing if task.config.key not in records])
+        if config.pictures and len(records) == len(to_do):
+            with suppress(KeyboardInterrupt):
+                undrawn = draw_pictures(folder, records.values(), jobs=jobs, watch=watch)
+        table = collect(to_do, records.values())
+        sentences = write_pages(table, config, folder)
     return Report(
         folder=folder,
         table=table,
-        sentences=tuple(write_pages(table, config, folder)),
+        sentences=tuple(sentences),
         missing=len(to_do) - len(records),
         undrawn=tuple(undrawn),
     )

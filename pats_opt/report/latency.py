@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pats_opt.report.collect import Row, Table, shared
-from pats_opt.report.runs import SolverInfo
 from pats_opt.report.steps import Steps, mean_steps
+from pats_opt.runs.record import SolverInfo
 
 
 class Served(Struct, frozen=True, kw_only=True):

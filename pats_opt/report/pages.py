@@ -28,9 +28,9 @@ from pats_opt.report.columns import (
 from pats_opt.report.config import Config
 from pats_opt.report.pictures import Links, links
 from pats_opt.report.service import Deciding, deciding, services, starvations
-from pats_opt.report.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.report.summary import sentences
 from pats_opt.report.tradeoff import tradeoffs
+from pats_opt.runs.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.tables import Metrics
 from pats_opt.views.page import environment
 from pats_opt.wording import number, percent

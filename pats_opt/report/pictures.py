@@ -7,16 +7,15 @@ interrupted.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import as_completed
 from contextlib import AbstractContextManager, nullcontext
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from pats_opt.errors import one_line
-from pats_opt.report.runs import Record
+from pats_opt.runs.pool import WorkerError, WorkerPool
+from pats_opt.runs.record import Record
 
 #: Pages of runs' pictures, relative to the report's folder, by the run's key.
 Links = Mapping[str, str]
@@ -99,29 +98,22 @@ def _current(page: Path, schedule: Path) -> bool:
 
 
 def _drawn(to_do: Sequence[Sketch], jobs: int, done: Callable[[str], None]) -> Iterator[str]:
-    """What went wrong with each picture, empty where nothing did, as they come."""
+    """The problem of each picture, empty where there is none, as they come."""
     processes = min(jobs, len(to_do) // FEW)
     if processes < 2:
         for sketch in to_do:
             yield draw(sketch)
             done(sketch.page.stem)
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _ignore_interrupts)
-    try:
-        waiting: dict[Future[str], Sketch] = {pool.submit(draw, s): s for s in to_do}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                sketch = waiting.pop(future)
-                error = future.exception()  # its process died
-                yield future.result() if error is None else _told(sketch, error)
-                done(sketch.page.stem)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with WorkerPool(processes) as pool:
+        futures = {pool.submit(draw, sketch): sketch for sketch in to_do}
+        for future in as_completed(futures):
+            sketch = futures[future]
+            try:
+                yield future.result()
+            except WorkerError as error:
+                yield _problem(sketch, error)
+            done(sketch.page.stem)
 
 
 def draw(sketch: Sketch) -> str:
@@ -133,9 +125,9 @@ def draw(sketch: Sketch) -> str:
         instance, schedule = read_instance(sketch.instance), read_schedule(sketch.schedule)
         show(instance, schedule, sketch.page, assets=".")
     except Exception as error:  # a picture is an extra: the report goes on without it
-        return _told(sketch, error)
+        return _problem(sketch, error)
     return ""
 
 
-def _told(sketch: Sketch, error: BaseException) -> str:
+def _problem(sketch: Sketch, error: BaseException) -> str:
     return one_line(f"no picture of {sketch.schedule.name}: {error or type(error).__name__}")

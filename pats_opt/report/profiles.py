@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Case, Row, Table
-from pats_opt.report.runs import SolverInfo
-from pats_opt.report.statistics import ratio
+from pats_opt.runs.record import SolverInfo
+from pats_opt.runs.statistics import ratio
 
 
 class Profile(Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Row, Table, shared
-from pats_opt.report.runs import Record, SolverInfo
-from pats_opt.report.statistics import Spread, ratio, spread
+from pats_opt.runs.record import Record, SolverInfo
+from pats_opt.runs.statistics import Spread, ratio, spread
 from pats_opt.tables import Metrics, bound_on_waiting
 
 #: Parameters that bound waiting: what a policy is compared without.

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pats_opt.core.solver import Kind
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Case, Row, Table
-from pats_opt.report.runs import FAILURES, End, SolverInfo
 from pats_opt.report.service import starvations
-from pats_opt.report.statistics import Spread, spread
+from pats_opt.runs.record import FAILURES, RunOutcome, SolverInfo
+from pats_opt.runs.statistics import Spread, spread
 from pats_opt.wording import number, percent
 
 
@@ -102,10 +102,12 @@ def _waits(table: Table) -> Iterator[str]:
 def _incomplete(table: Table) -> Iterator[str]:
     """Runs that gave no schedule, by the way they ended."""
     rows = [row for _, row in table.rows]
-    ends = {end: sum(1 for r in rows if r.record and r.record.end is end) for end in End}
-    told = [f"{ends[end]} {end}" for end in End if end in FAILURES and ends[end]]
-    if ends[End.NOT_APPLICABLE]:
-        told.append(f"{ends[End.NOT_APPLICABLE]} not applicable (the solver lacks a feature)")
+    ends = {end: sum(1 for r in rows if r.record and r.record.end is end) for end in RunOutcome}
+    told = [f"{ends[end]} {end}" for end in RunOutcome if end in FAILURES and ends[end]]
+    if ends[RunOutcome.NOT_APPLICABLE]:
+        told.append(
+            f"{ends[RunOutcome.NOT_APPLICABLE]} not applicable (the solver lacks a feature)"
+        )
     if missing := sum(1 for row in rows if row.record is None):
         told.append(f"{missing} not run")
     limited = sum(1 for row in rows if row.verdict == StopReason.TIME_LIMIT)

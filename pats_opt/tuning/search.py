@@ -27,7 +27,7 @@ from msgspec import Struct
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from pats_opt.report.statistics import ratio
+from pats_opt.runs.statistics import ratio
 from pats_opt.tuning.draws import WORD, distributions, drawn, holds, quiet, suggested
 from pats_opt.tuning.measure import Crew
 from pats_opt.tuning.plan import JOURNAL, Plan

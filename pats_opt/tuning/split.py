@@ -16,8 +16,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.model.instance import Instance
-from pats_opt.report.config import Config as Sources
-from pats_opt.report.config import sources
+from pats_opt.runs.instances import instance_files
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ def cases(
         InputError: for a file that is no instance, or a name that is no suite.
     """
     found: dict[str, Case] = {}
-    for source in sources(Sources(instances=tuple(paths), suites=tuple(suites)), folder):
+    for source in instance_files(paths, suites, folder):
         instance, file = source.instance, str(source.file)
         if instance.sha256 not in found:
             look(instance, file)

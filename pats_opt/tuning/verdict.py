@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from pats_opt.report.statistics import ROUGH_BELOW, Interval, duel, mean_interval
+from pats_opt.runs.statistics import ROUGH_BELOW, Interval, compare_pairs, mean_interval
 from pats_opt.tuning.plan import Plan
 from pats_opt.tuning.search import End, Trial, best, log_ratio
 from pats_opt.tuning.split import Case
@@ -138,7 +138,7 @@ def compare(default: Losses, chosen: Losses, seed: int) -> Comparison:
     pairs = list(zip(default, chosen, strict=True))
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     logs = [log_ratio(b, a) for a, b in both]
-    fight = duel(("best", "default"), [(b, a) for a, b in pairs])
+    fight = compare_pairs(("best", "default"), [(b, a) for a, b in pairs])
     return Comparison(
         instances=len(both),
         default_loss=_mean([a for a, _ in both]),

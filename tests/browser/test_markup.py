@@ -16,7 +16,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.report.collect import collect
 from pats_opt.report.config import Config
 from pats_opt.report.pages import write_pages
-from pats_opt.report.runs import InstanceInfo, SolverInfo
+from pats_opt.runs.record import InstanceInfo, SolverInfo
 from pats_opt.solving.solve import solve
 from pats_opt.views.pages import show, show_both
 from tests.execute.samples import as_predicted, executed

@@ -12,8 +12,8 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report.config import Config, tasks
 from pats_opt.report.gap import gap_report
 from pats_opt.report.pages import write_pages
-from pats_opt.report.runs import End, Record
-from pats_opt.report.worker import perform
+from pats_opt.runs.record import Record, RunOutcome
+from pats_opt.runs.task import perform
 from pats_opt.wording import DASH
 from tests.report.examples import document, instance, record, solver
 from tests.report.test_pages import CONFIG, table_of
@@ -35,7 +35,7 @@ def many() -> list[Record]:
             record(case, exact, best, best, StopReason.OPTIMAL, trace=trace, latencies=shares)
         )
         if k == 7:
-            found.append(record(case, policy, end=End.FAILED, error=MARKUP))
+            found.append(record(case, policy, end=RunOutcome.FAILED, error=MARKUP))
         else:
             found.append(record(case, policy, best / (0.4 + 0.05 * k), latencies=shares))
     return found
@@ -156,7 +156,7 @@ def test_on_a_telephone_only_boxes_scroll(page: Page, report: Path) -> None:
     box = page.get_by_role("region", name="All runs")
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
     box.focus()
-    page.keyboard.press("End")
+    page.keyboard.press("RunOutcome")
     page.keyboard.press("ArrowRight")
     expect(box).not_to_have_js_property("scrollLeft", 0)
 

@@ -8,16 +8,16 @@ from typing import Any
 from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import SolutionStatus, Status, StopReason
-from pats_opt.report.runs import (
-    End,
-    Failure,
+from pats_opt.runs.record import (
     InstanceInfo,
     Record,
     RunConfig,
+    RunError,
+    RunOutcome,
     SolverInfo,
     Task,
 )
-from pats_opt.report.trace import Moment
+from pats_opt.runs.trace import Moment
 from pats_opt.tables import Metrics
 
 Document = dict[str, Any]
@@ -130,7 +130,7 @@ def record(
     bound: float | None = None,
     stop: StopReason = StopReason.COMPLETE,
     *,
-    end: End | None = None,
+    end: RunOutcome | None = None,
     error: str = "",
     metrics: Metrics = METRICS,
     trace: Sequence[tuple[float, float | None, float | None]] = (),
@@ -138,14 +138,14 @@ def record(
 ) -> Record:
     """What a run left: a schedule of this loss, or the end it came to without one."""
     point = SolutionStatus.OPTIMAL if stop is StopReason.OPTIMAL else SolutionStatus.FEASIBLE
-    solved = end is None or end is End.SOLVED
+    solved = end is None or end is RunOutcome.SOLVED
     return Record(
         config=RunConfig(instance=case, solver=by, time_limit=10.0, seed=0, version="1.0"),
         versions={"python": "3.11", "pats-opt": "1.0"},
         machine={"platform": "Linux x86_64", "cpu": "A", "cores": 2},
-        end=end or End.SOLVED,
+        end=end or RunOutcome.SOLVED,
         status=Status(stop=stop, point=point) if solved else None,
-        error=Failure(type="RuntimeError", message=error) if error else None,
+        error=RunError(type="RuntimeError", message=error) if error else None,
         started="2026-01-01T00:00:00+00:00",
         wall_s=2.0,
         runtime_s=1.0 if solved else None,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.anytime import anytime, known_gap
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.runs import End, Record
 from pats_opt.report.steps import drawable, integral, mean_steps, value
+from pats_opt.runs.record import Record, RunOutcome
 from tests.report.examples import instance, record, solver, tasks_of
 
 MILP, SEARCH, PATS = (
@@ -63,7 +63,7 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
         record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE),
         record(ONE, SEARCH, 5.0, trace=[(1, None, 5)]),
         record(ONE, PATS, 6.0, trace=[(0.1, None, 6)]),
-        record(TWO, MILP, end=End.CRASHED, error="gone"),
+        record(TWO, MILP, end=RunOutcome.CRASHED, error="gone"),
         record(TWO, SEARCH, 4.0, trace=[(5, None, 4)]),
         record(TWO, PATS, 6.0, trace=[(0.1, None, 6)]),
     ]

@@ -6,8 +6,8 @@ import pytest
 
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import collect
-from pats_opt.report.runs import End
 from pats_opt.report.summary import sentences
+from pats_opt.runs.record import RunOutcome
 from tests.report.examples import instance, record, solver, tasks_of
 
 EXACT = solver("milp", "exact")
@@ -20,7 +20,7 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
     """Loss 8 with its own bound 2 has gap (8 - 4) / 8 to another run's bound 4."""
     runs = [
         record(ONE, EXACT, 8.0, 2.0, StopReason.TIME_LIMIT),
-        record(ONE, solver("other", "bound"), None, 4.0, end=End.NO_SCHEDULE),
+        record(ONE, solver("other", "bound"), None, 4.0, end=RunOutcome.NO_SCHEDULE),
     ]
     (case,) = collect(tasks_of(runs), runs).cases
     assert (case.bound, case.optimum, case.best) == (4.0, None, 8.0)
@@ -43,8 +43,8 @@ def test_failures_count_and_refusals_do_not() -> None:
     """A crash counts as gap 1 and its time limit; a refusal stays out of means, not of counts."""
     runs = [
         record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
-        record(TWO, EXACT, end=End.CRASHED, error="killed"),
-        record(THREE, EXACT, end=End.NOT_APPLICABLE, error="lacks"),
+        record(TWO, EXACT, end=RunOutcome.CRASHED, error="killed"),
+        record(THREE, EXACT, end=RunOutcome.NOT_APPLICABLE, error="lacks"),
         record(ONE, PATS, 4.0),
         record(TWO, PATS, 4.0, 1.0),
         record(THREE, PATS, 4.0, 1.0),
@@ -67,8 +67,8 @@ def test_a_run_that_is_missing_is_shown_as_not_run() -> None:
 
 def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
     runs = [
-        record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
-        record(ONE, PATS, end=End.NO_SCHEDULE, error="stopped"),
+        record(ONE, EXACT, end=RunOutcome.INFEASIBLE, error="proven"),
+        record(ONE, PATS, end=RunOutcome.NO_SCHEDULE, error="stopped"),
         record(TWO, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
         record(TWO, PATS, 6.0),
     ]
@@ -97,9 +97,9 @@ def test_instances_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "claim",
     [
-        record(ONE, EXACT, None, 5.0, end=End.NO_SCHEDULE),
+        record(ONE, EXACT, None, 5.0, end=RunOutcome.NO_SCHEDULE),
         record(ONE, EXACT, 5.0, None, StopReason.OPTIMAL),
-        record(ONE, EXACT, end=End.INFEASIBLE, error="proven"),
+        record(ONE, EXACT, end=RunOutcome.INFEASIBLE, error="proven"),
     ],
 )
 def test_claims_that_a_schedule_disproves_are_told_first(claim: object) -> None:

@@ -15,7 +15,7 @@ from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config
 from pats_opt.report.figures import pictures
 from pats_opt.report.figures.looks import legend_above
-from pats_opt.report.runs import End, Record
+from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.views import style
 from tests.report.examples import instance, record, solver, tasks_of
 
@@ -34,9 +34,9 @@ def fixed() -> list[Record]:
         record(a, fifo, 8.0, latencies=[(0.0, 4.0), (0.5, 8.0), (1.0, 12.0)]),
         record(b, milp, 5.0, 4.0, StopReason.TIME_LIMIT, trace=[(5, 4, 5)]),
         record(b, pats, 6.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
-        record(b, fifo, end=End.CRASHED, error="its process was ended by SIGKILL"),
-        record(c, milp, end=End.NOT_APPLICABLE, error="cannot handle slot service"),
-        record(c, pats, end=End.TIMED_OUT, error="still busy"),
+        record(b, fifo, end=RunOutcome.CRASHED, error="its process was ended by SIGKILL"),
+        record(c, milp, end=RunOutcome.NOT_APPLICABLE, error="cannot handle slot service"),
+        record(c, pats, end=RunOutcome.TIMED_OUT, error="still busy"),
         record(c, fifo, 7.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
     ]
 
@@ -51,7 +51,7 @@ def evil() -> list[Record]:
     return [
         record(case, solver(EVIL, "exact"), 4.0, 4.0, StopReason.OPTIMAL),
         record(case, solver("pats", "online"), 5.0),
-        record(case, solver("fifo", "online"), end=End.FAILED, error=EVIL),
+        record(case, solver("fifo", "online"), end=RunOutcome.FAILED, error=EVIL),
     ]
 
 
@@ -167,7 +167,7 @@ def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
-    runs = [record(instance("a"), solver("pats", "online"), end=End.FAILED, error="broken")]
+    runs = [record(instance("a"), solver("pats", "online"), end=RunOutcome.FAILED, error="broken")]
     (told, *_) = pages.write_pages(table_of(runs), CONFIG, tmp_path)
     assert told.startswith("Online pats: no instance has both")
     assert "broken" in (tmp_path / "report.html").read_text()
@@ -176,8 +176,11 @@ def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
 def test_failures_alike_are_told_once(tmp_path: Path) -> None:
     """By solver and message, with the first instances by name; Markdown has a line a run."""
     cases = [instance(name) for name in "abcde"]
-    runs = [record(c, solver("dp", "exact"), end=End.NOT_APPLICABLE, error="lacks") for c in cases]
-    runs.append(record(cases[0], solver("pats", "online"), end=End.FAILED, error="lacks"))
+    runs = [
+        record(c, solver("dp", "exact"), end=RunOutcome.NOT_APPLICABLE, error="lacks")
+        for c in cases
+    ]
+    runs.append(record(cases[0], solver("pats", "online"), end=RunOutcome.FAILED, error="lacks"))
     table = table_of(runs)
     assert [f.labels for f in pages.failures_alike(table)] == [list("abcde"), ["a"]]
     pages.write_pages(table, CONFIG, tmp_path)

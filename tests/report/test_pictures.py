@@ -14,8 +14,8 @@ from pats_opt.report import pictures
 from pats_opt.report.config import Config, saved_config, tasks
 from pats_opt.report.gap import gap_report, prepare
 from pats_opt.report.pictures import draw_pictures, links
-from pats_opt.report.runs import Record
-from pats_opt.report.worker import perform
+from pats_opt.runs.record import Record
+from pats_opt.runs.task import perform
 from pats_opt.views.assets import script_name
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")

@@ -9,7 +9,7 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.latency import latencies
 from pats_opt.report.profiles import loss_profiles, time_profiles
-from pats_opt.report.runs import End, Record
+from pats_opt.runs.record import Record, RunOutcome
 from tests.report.examples import METRICS, instance, record, solver, tasks_of
 
 MILP, CPSAT = solver("milp", "exact"), solver("cpsat", "exact")
@@ -30,13 +30,13 @@ def test_loss_profiles() -> None:
     runs = [
         record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL),
         record(ONE, PATS, 5.0),
-        record(ONE, BOUND, end=End.NO_SCHEDULE, error="no"),
-        record(TWO, MILP, end=End.NOT_APPLICABLE, error="lacks"),
+        record(ONE, BOUND, end=RunOutcome.NO_SCHEDULE, error="no"),
+        record(TWO, MILP, end=RunOutcome.NOT_APPLICABLE, error="lacks"),
         record(TWO, PATS, 6.0),
-        record(TWO, BOUND, end=End.NO_SCHEDULE, error="no"),
+        record(TWO, BOUND, end=RunOutcome.NO_SCHEDULE, error="no"),
         record(THREE, MILP, 3.0),
         record(THREE, PATS, 2.0),
-        record(THREE, BOUND, end=End.NO_SCHEDULE, error="no"),
+        record(THREE, BOUND, end=RunOutcome.NO_SCHEDULE, error="no"),
     ]
     milp, pats = loss_profiles(table_of(runs))
     assert (milp.solver, pats.solver) == (MILP, PATS)

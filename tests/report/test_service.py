@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.runs import End, Record
 from pats_opt.report.service import Deciding, deciding, services, starvations
 from pats_opt.report.summary import sentences
+from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.tables import Metrics
 from tests.report.examples import METRICS, instance, record, solver, tasks_of
 
@@ -42,10 +42,10 @@ def test_means_are_over_the_instances_that_all_solvers_have() -> None:
         record(ONE, rare, 4.0),
         record(TWO, EXACT, 4.0, 4.0),
         record(TWO, PATS, 4.0, metrics=slow),
-        record(TWO, rare, end=End.FAILED, error="no"),
-        record(THREE, EXACT, end=End.TIMED_OUT, error="late"),
+        record(TWO, rare, end=RunOutcome.FAILED, error="no"),
+        record(THREE, EXACT, end=RunOutcome.TIMED_OUT, error="late"),
         record(THREE, PATS, 4.0, metrics=replace(METRICS, wait_mean_s=1000.0)),
-        record(THREE, rare, end=End.FAILED, error="no"),
+        record(THREE, rare, end=RunOutcome.FAILED, error="no"),
     ]
     count, (exact, pats) = services(table_of(runs))
     assert count == 2
@@ -71,7 +71,7 @@ def test_what_a_bound_costs_is_told_against_the_same_policy() -> None:
         record(TWO, PATS, 6.0, metrics=waits(20.0, 30.0)),
         record(TWO, SLOW, 1.0),
         record(TWO, BOUND, 6.0, metrics=waits(5.0, 6.0, 1)),
-        record(THREE, PATS, end=End.FAILED, error="no"),
+        record(THREE, PATS, end=RunOutcome.FAILED, error="no"),
         record(THREE, SLOW, 1.0),
         record(THREE, BOUND, 6.0, metrics=waits(6.0, 9.0, 4)),
     ]
@@ -98,7 +98,7 @@ def test_an_adaptive_bound_is_told_against_the_same_policy_too() -> None:
 
 
 def test_without_a_schedule_there_is_nothing_to_tell() -> None:
-    runs = [record(ONE, PATS, end=End.FAILED, error="no"), record(ONE, EXACT, 4.0)]
+    runs = [record(ONE, PATS, end=RunOutcome.FAILED, error="no"), record(ONE, EXACT, 4.0)]
     table = table_of(runs)
     assert starvations(table) == []
     assert [s.solver for s in services(table)[1]] == [EXACT]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pats_opt.report.collect import Case, Table
 from pats_opt.report.figures.looks import Looks, Picture, legend_above
-from pats_opt.report.runs import SolverInfo
+from pats_opt.runs.record import SolverInfo
 from pats_opt.views import style
 from pats_opt.wording import label
 

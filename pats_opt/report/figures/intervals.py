@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pats_opt.report.collect import Table, Total
 from pats_opt.report.figures.looks import Looks, Picture
-from pats_opt.report.statistics import DRAWS, GAP_SHIFT, ROUGH_BELOW
+from pats_opt.runs.statistics import DRAWS, GAP_SHIFT, ROUGH_BELOW
 from pats_opt.views import style
 from pats_opt.wording import label, percent
 

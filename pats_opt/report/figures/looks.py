@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from pats_opt.report.runs import SolverInfo
+from pats_opt.runs.record import SolverInfo
 from pats_opt.views import style
 from pats_opt.wording import label
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.model.schedule import StopReason
-from pats_opt.report.runs import RunConfig, read_record, record_path, slug, write_record
+from pats_opt.runs.record import RunConfig, read_record, record_path, slug, write_record
 from tests.report.examples import instance, record, solver
 
 RECORD = record(instance("one"), solver("milp", "exact"), 4.0, 3.0, StopReason.TIME_LIMIT)

@@ -1,19 +1,12 @@
-"""The inside of one worker process: one task from standard input, one record on disk.
-
-Run as ``python -m pats_opt.report.worker``. Its standard input stays open as long as the report's
-process lives; at its end the worker ends itself and what it started, so that nothing outlives a
-kill.
-"""
+"""Runs from tasks to records: read the instance, solve it, write schedule and record."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 import time
 import traceback
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,17 +16,18 @@ from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
 from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.problem import Problem
-from pats_opt.report.runs import (
-    End,
-    Failure,
+from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError
+from pats_opt.runs.record import (
     Record,
     RunConfig,
+    RunError,
+    RunOutcome,
     Task,
     machine,
     versions,
     write_record,
 )
-from pats_opt.report.trace import Moment, Recorder
+from pats_opt.runs.trace import Moment, Recorder
 from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
@@ -41,26 +35,46 @@ from pats_opt.tables import latency_quantiles
 from pats_opt.tables.latencies import Quantile
 
 
-def main() -> None:
-    """Do the task on standard input."""
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    perform(task)
+def perform_all(
+    tasks: Sequence[Task],
+    jobs: int,
+    grace_s: float,
+    done: Callable[[Record], None] = lambda _: None,
+) -> None:
+    """Do every run in a process of its own; each leaves its record on disk.
+
+    Args:
+        tasks: The runs.
+        jobs: Processes at a time.
+        grace_s: Seconds past its time limit after which a run is killed.
+        done: Called in this thread with each record as it comes.
+
+    Raises:
+        KeyboardInterrupt: after all processes have been killed; finished runs stay on disk.
+    """
+    with WorkerPool(jobs, fresh=True) as pool:
+        futures = {
+            pool.submit(perform, task, timeout_s=task.config.time_limit + grace_s): task
+            for task in tasks
+        }
+        for future in as_completed(futures):
+            done(_record_of(futures[future], future))
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of standard input, then end this process and its children."""
-    while os.read(0, 4096):
-        pass
-    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+def _record_of(task: Task, future: Future[Record]) -> Record:
+    """The record of a finished run; of one whose process died, a record of that."""
+    try:
+        return future.result()
+    except WorkerError as error:
+        record = _lost(task.config, error)
+    write_record(Path(task.folder), record)
+    return record
 
 
 def perform(task: Task) -> Record:
     """Do one run and write its record (its schedule first, so that a record is always complete)."""
     config, folder = task.config, Path(task.folder)
-    started, began = now(), time.monotonic()
+    started, began = _iso(datetime.now(UTC)), time.monotonic()
     solved: Solved | None = None
     failure: Exception | None = None
     schedule = f"schedules/{config.key}.json"
@@ -132,44 +146,46 @@ def _solved(task: Task, schedule: Path) -> Solved:
     )
 
 
-def lost(config: RunConfig, end: End, error: Failure, wall_s: float) -> Record:
+def _lost(config: RunConfig, error: WorkerError) -> Record:
     """The record of a run whose process could not write its own."""
-    started = datetime.fromtimestamp(time.time() - wall_s, UTC).isoformat(timespec="seconds")
+    limit, message = config.time_limit, str(error)
+    overdue = isinstance(error, WorkerTimeoutError)
+    if overdue:
+        late = error.seconds - limit
+        message = f"still busy {late:.0f} s after its time limit of {limit:g} s; killed"
     return Record(
         config=config,
         versions=versions(),
         machine=machine(),
-        end=end,
-        error=error,
-        started=started,
-        wall_s=round(wall_s, 6),
+        end=RunOutcome.TIMED_OUT if overdue else RunOutcome.CRASHED,
+        error=RunError(
+            type="TimeoutError" if overdue else "Crash", message=message, detail=error.output
+        ),
+        started=_iso(datetime.now(UTC) - timedelta(seconds=error.seconds)),
+        wall_s=round(error.seconds, 6),
     )
 
 
-def now() -> str:
-    """UTC now, ISO 8601, whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _iso(moment: datetime) -> str:
+    """UTC, ISO 8601, whole seconds."""
+    return moment.isoformat(timespec="seconds")
 
 
-def _end(result: Result | None, failure: Exception | None) -> End:
+def _end(result: Result | None, failure: Exception | None) -> RunOutcome:
     if result is not None:
-        return End.SOLVED if result.loss is not None else End.NO_SCHEDULE
+        return RunOutcome.SOLVED if result.loss is not None else RunOutcome.NO_SCHEDULE
     if isinstance(failure, InfeasibleError):
-        return End.INFEASIBLE
+        return RunOutcome.INFEASIBLE
     if isinstance(failure, NoScheduleError):
-        return End.NO_SCHEDULE
-    return End.NOT_APPLICABLE if isinstance(failure, CapabilityError) else End.FAILED
+        return RunOutcome.NO_SCHEDULE
+    return RunOutcome.NOT_APPLICABLE if isinstance(failure, CapabilityError) else RunOutcome.FAILED
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception) -> RunError:
     """An error as data; its trace names functions and lines, not this machine's folders."""
     frames = traceback.extract_tb(error.__traceback__)
-    return Failure(
+    return RunError(
         type=type(error).__name__,
         message=one_line(str(error)) or type(error).__name__,
         detail="\n".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -12,9 +12,9 @@ import pytest
 from pats_opt.model.files import read_instance
 from pats_opt.model.problem import Problem
 from pats_opt.report.config import Config, tasks
-from pats_opt.report.runs import read_record, record_path, write_record
-from pats_opt.report.trace import MOST_POINTS, Moment, Recorder, thinned
-from pats_opt.report.worker import perform
+from pats_opt.runs.record import read_record, record_path, write_record
+from pats_opt.runs.task import perform
+from pats_opt.runs.trace import MOST_POINTS, Moment, Recorder, thinned
 from pats_opt.solving.solve import solve
 from pats_opt.tables import latency_quantiles, measure
 from tests.report.examples import instance, record, solver

@@ -38,7 +38,7 @@ class Spread(Struct, frozen=True):
     high: float
 
 
-class Duel(Struct, frozen=True, kw_only=True):
+class PairwiseComparison(Struct, frozen=True, kw_only=True):
     """Two solvers on the same instances: who has the lower loss, and by how much.
 
     Attributes:
@@ -125,11 +125,13 @@ def compare(first: float | None, second: float | None) -> int:
     return 0 if abs(first - second) <= slack else (-1 if first < second else 1)
 
 
-def duel(names: tuple[str, str], losses: Sequence[tuple[float | None, float | None]]) -> Duel:
+def compare_pairs(
+    names: tuple[str, str], losses: Sequence[tuple[float | None, float | None]]
+) -> PairwiseComparison:
     """Head to head over instances, each with the two losses (None where there is no schedule)."""
     results = [compare(a, b) for a, b in losses]
     ratios = [ratio(a, b) for a, b in losses if a is not None and b is not None]
-    return Duel(
+    return PairwiseComparison(
         first=names[0],
         second=names[1],
         wins=results.count(-1),

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pats_opt.report.statistics import (
+from pats_opt.runs.statistics import (
     Spread,
     compare,
-    duel,
+    compare_pairs,
     mean_interval,
     ratio,
     shifted_geometric_interval,
@@ -70,12 +70,12 @@ def test_compare_forgives_rounding_and_ranks_failures_last() -> None:
     assert compare(None, None) == 0
 
 
-def test_duel() -> None:
+def test_pairwise_comparison() -> None:
     """Two wins, one by the other's failure, a tie and a loss; the ratio is of those with both."""
-    found = duel(("a", "b"), [(1.0, 2.0), (3.0, None), (2.0, 2.0), (3.0, 2.0)])
+    found = compare_pairs(("a", "b"), [(1.0, 2.0), (3.0, None), (2.0, 2.0), (3.0, 2.0)])
     assert (found.wins, found.ties, found.losses) == (2, 1, 1)
     assert found.ratio == 1.0  # of 0.5, 1.0 and 1.5
-    assert duel(("a", "b"), [(None, None)]).ratio is None
+    assert compare_pairs(("a", "b"), [(None, None)]).ratio is None
 
 
 def test_mean_interval_is_the_bootstrap_of_the_mean() -> None:

@@ -27,7 +27,7 @@ from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_
 from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import Status
-from pats_opt.report.trace import Moment
+from pats_opt.runs.trace import Moment
 from pats_opt.tables import Metrics
 from pats_opt.tables.latencies import Quantile
 
@@ -35,7 +35,7 @@ from pats_opt.tables.latencies import Quantile
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
 
 
-class End(StrEnum):
+class RunOutcome(StrEnum):
     """How a run ended."""
 
     SOLVED = "solved"  #: with a checked schedule, optimal or not
@@ -48,7 +48,9 @@ class End(StrEnum):
 
 
 #: Ends that count against a solver: it was asked for a schedule and gave none.
-FAILURES = frozenset({End.NO_SCHEDULE, End.FAILED, End.CRASHED, End.TIMED_OUT})
+FAILURES = frozenset(
+    {RunOutcome.NO_SCHEDULE, RunOutcome.FAILED, RunOutcome.CRASHED, RunOutcome.TIMED_OUT}
+)
 
 
 class InstanceInfo(Struct, frozen=True, kw_only=True):
@@ -120,7 +122,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         return f"{readable}--{digest(decides)[:12]}"
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class RunError(Struct, frozen=True, kw_only=True):
     """Why there is no schedule: the error's type, its one line, and where it happened."""
 
     type: str
@@ -157,9 +159,9 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     config: RunConfig
     versions: dict[str, str]
     machine: dict[str, str | int]
-    end: End
+    end: RunOutcome
     status: Status | None = None
-    error: Failure | None = None
+    error: RunError | None = None
     started: str
     wall_s: float
     runtime_s: float | None = None

@@ -9,9 +9,8 @@ import pytest
 
 from pats_opt.model.schedule import SolutionStatus
 from pats_opt.report.config import Config, tasks
-from pats_opt.report.runs import End, Record, read_record
-from pats_opt.report.worker import perform
-from pats_opt.report.workers import run_all
+from pats_opt.runs.record import Record, RunOutcome, read_record
+from pats_opt.runs.task import perform, perform_all
 
 pytestmark = pytest.mark.usefixtures("stubs")
 
@@ -22,24 +21,24 @@ PATIENCE_S = 60.0
 def run(folder: Path, config: Config, grace_s: float = PATIENCE_S) -> list[Record]:
     """Run a configuration, and read back what it left."""
     found = tasks(config, folder)
-    run_all(found, 2, grace_s)
+    perform_all(found, 2, grace_s)
     return [r for task in found if (r := read_record(folder, task.config)) is not None]
 
 
 @pytest.mark.parametrize(
     ("spec", "end", "message"),
     [
-        ("steady", End.SOLVED, ""),
-        ("bad:how=raise", End.FAILED, "| it <broke>\\n`here` |"),
-        ("bad:how=stop", End.NO_SCHEDULE, "stopped without a schedule"),
-        ("bad:how=infeasible", End.INFEASIBLE, "proven: none exists"),
-        ("boastful", End.NO_SCHEDULE, ""),
-        ("picky", End.NOT_APPLICABLE, "several options per request"),
-        ("steady:delay=-5", End.FAILED, "broke rule"),
+        ("steady", RunOutcome.SOLVED, ""),
+        ("bad:how=raise", RunOutcome.FAILED, "| it <broke>\\n`here` |"),
+        ("bad:how=stop", RunOutcome.NO_SCHEDULE, "stopped without a schedule"),
+        ("bad:how=infeasible", RunOutcome.INFEASIBLE, "proven: none exists"),
+        ("boastful", RunOutcome.NO_SCHEDULE, ""),
+        ("picky", RunOutcome.NOT_APPLICABLE, "several options per request"),
+        ("steady:delay=-5", RunOutcome.FAILED, "broke rule"),
     ],
 )
 def test_every_end_is_recorded(
-    tmp_path: Path, write: Callable[..., str], spec: str, end: End, message: str
+    tmp_path: Path, write: Callable[..., str], spec: str, end: RunOutcome, message: str
 ) -> None:
     """Inside the worker, in this process."""
     (task,) = tasks(Config(instances=(write(),), solvers=(spec,)), tmp_path / "out")
@@ -47,7 +46,7 @@ def test_every_end_is_recorded(
     assert record == read_record(tmp_path / "out", task.config)
     assert record.end is end
     assert message in (record.error.message if record.error else "")
-    assert (record.loss is not None) == (end is End.SOLVED)
+    assert (record.loss is not None) == (end is RunOutcome.SOLVED)
 
 
 def test_a_record_holds_what_is_needed_to_judge_it(
@@ -74,7 +73,12 @@ def test_crashes_harm_nobody_else(tmp_path: Path, write: Callable[..., str]) -> 
     """Two runs die, one of them by a signal; the others are done all the same."""
     specs = ("bad:how=kill", "steady", "bad:how=exit", "steady:option=1")
     records = run(tmp_path / "out", Config(instances=(write(),), solvers=specs))
-    assert [r.end for r in records] == [End.CRASHED, End.SOLVED, End.CRASHED, End.SOLVED]
+    assert [r.end for r in records] == [
+        RunOutcome.CRASHED,
+        RunOutcome.SOLVED,
+        RunOutcome.CRASHED,
+        RunOutcome.SOLVED,
+    ]
     killed, exited = records[0].error, records[2].error
     assert killed is not None
     assert "SIGKILL" in killed.message
@@ -87,7 +91,7 @@ def test_a_run_that_never_ends_is_killed(tmp_path: Path, write: Callable[..., st
     """It counts as timed out, not as a crash."""
     config = Config(instances=(write(),), solvers=("bad:how=hang",), time_limit=0.5)
     (record,) = run(tmp_path / "out", config, grace_s=0.5)
-    assert record.end is End.TIMED_OUT
+    assert record.end is RunOutcome.TIMED_OUT
     assert record.error is not None
     assert "after its time limit of 0.5 s" in record.error.message
 
@@ -98,6 +102,6 @@ def test_an_instance_that_changes_meanwhile_is_not_mistaken(
     (task,) = tasks(Config(instances=(write(),), solvers=("steady",)), tmp_path / "out")
     write(requests=5)
     record = perform(task)
-    assert record.end is End.FAILED
+    assert record.end is RunOutcome.FAILED
     assert record.error is not None
     assert "has changed" in record.error.message

@@ -1,0 +1,60 @@
+"""The instances of a run: files, folders of them, and generated suites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pats_opt.errors import InputError
+from pats_opt.generate import suites as generated
+from pats_opt.model.files import read_instance, write_instance
+from pats_opt.model.instance import Instance
+
+
+class InstanceFile(NamedTuple):
+    """An instance with the file which a worker reads it from, and its class."""
+
+    instance: Instance
+    file: Path
+    group: str
+
+
+def instance_files(
+    paths: Iterable[str], suites: Iterable[str], folder: Path
+) -> Iterator[InstanceFile]:
+    """The instances of files, folders and suites; those of suites are written first.
+
+    Args:
+        paths: Instance files, or folders whose ``*.json`` are instances.
+        suites: Generated suites: names, or TOML files that hold one.
+        folder: The run's folder, below which suites are written.
+
+    Raises:
+        InputError: for a file that is no instance, or a name that is no suite.
+    """
+    for path in _files(paths):
+        instance = read_instance(path)
+        yield InstanceFile(instance, path, generated.class_of(instance, path.resolve().parent.name))
+    for suite in suites:
+        yield from _written(suite, folder)
+
+
+def _files(paths: Iterable[str]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.rglob("*.json"))
+        if not found:
+            raise InputError("no *.json in this folder", file=str(path), hint="name instance files")
+        yield from found
+
+
+def _written(suite: str, folder: Path) -> Iterator[InstanceFile]:
+    """A suite's instances, in files that outlive the run; suites' names are safe file names."""
+    name = Path(suite).stem if suite.endswith(generated.SUFFIX) else suite
+    for instance in generated.instances(suite):
+        path = folder / "instances" / name / f"{instance.name}.json"
+        write_instance(instance, path)
+        yield InstanceFile(instance, path, generated.class_of(instance, name))
