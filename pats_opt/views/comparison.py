@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pats_opt.model.checker import ReplayedBatch
-from pats_opt.tables import Metrics
+from pats_opt.tables import METRICS, Metrics
 from pats_opt.views.columns import Columns
 from pats_opt.views.seen import Seen
-from pats_opt.wording import DASH, figure, label, number, percent, words
+from pats_opt.wording import DASH, figure, label, number, percent
 
 #: Requests that a page lists as those that differ most.
 MOST_LISTED = 20
@@ -151,12 +151,10 @@ def _terms(first: Seen, second: Seen) -> list[Row]:
 def _metrics(a: Metrics, b: Metrics) -> Iterator[Row]:
     for name in a.__struct_fields__:
         x, y = getattr(a, name), getattr(b, name)
-        share = name.endswith("_share")
-        before, after = (percent(v) if share else figure(v) for v in (x, y))
-        change = ""
+        spec, change = METRICS[name], ""
         if isinstance(x, int | float) and isinstance(y, int | float):
-            change = _points(y - x) if share else signed(y - x)
-        yield Row(words(name), before, after, change)
+            change = _points(y - x) if spec.unit == "%" else signed(y - x)
+        yield Row(spec.heading, spec.text(x), spec.text(y), change)
 
 
 def signed(value: float) -> str:

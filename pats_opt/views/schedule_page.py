@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pats_opt.model.loss import best_utility, gap
-from pats_opt.tables import AdapterMetrics, Metrics, adapter_table
+from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table
 from pats_opt.views import comparison, summary
 from pats_opt.views.assets import script, script_url
 from pats_opt.views.interactive import Shown, item
 from pats_opt.views.lines import memory_lines
 from pats_opt.views.page import environment
 from pats_opt.views.seen import Seen
-from pats_opt.wording import figure, label, percent, words
+from pats_opt.wording import figure, label, percent
 
 #: Adapters that a page lists, those with most requests first.
 MOST_ADAPTERS = 50
@@ -45,9 +45,9 @@ def schedule_page(seen: Seen, assets: str | None = None) -> str:
             ("utility", figure(best_utility(problem) - loss)),
         ],
         losing=summary.losing(columns.lost, problem),
-        metrics=[(words(name), text) for name, text in _texts(seen.metrics)],
+        metrics=[(METRICS[name].heading, text) for name, text in _texts(seen.metrics)],
         adapters=[[text for _, text in _texts(a)] for a in by_requests[:MOST_ADAPTERS]],
-        headings=[words(field) for field in AdapterMetrics.__struct_fields__],
+        headings=[METRICS[field].heading for field in AdapterMetrics.__struct_fields__],
         more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
         batches=summary.batch_rows(columns),
         batch_count=len(seen.batches),
@@ -109,5 +109,4 @@ def _unbroken(sentences: Iterator[str]) -> list[str]:
 
 def _texts(values: Metrics | AdapterMetrics) -> Iterator[tuple[str, str]]:
     for name in values.__struct_fields__:
-        value = getattr(values, name)
-        yield name, percent(value) if name.endswith("_share") else figure(value)
+        yield name, METRICS[name].text(getattr(values, name))

@@ -20,7 +20,15 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import solve
-from pats_opt.tables import adapter_table, measure, queue_series, queue_steps
+from pats_opt.tables import (
+    METRICS,
+    AdapterMetrics,
+    Metrics,
+    adapter_table,
+    measure,
+    queue_series,
+    queue_steps,
+)
 from pats_opt.tables.statistics import group_quantiles, jain, quantile, rank
 from pats_opt.testing.instances import random_features, random_instance
 from tests.core.plain_metrics import Plain
@@ -273,3 +281,15 @@ def test_a_schedule_of_enormous_ticks() -> None:
     queue = queue_series(problem, result.replayed)
     assert queue.max == 0
     assert queue.span_s == approx(9e9)
+
+
+def test_every_metric_has_a_name_and_a_unit() -> None:
+    named = {*Metrics.__struct_fields__, *AdapterMetrics.__struct_fields__}
+    assert named <= METRICS.keys()
+    ends = {"s": ("_s",), "per s": ("_per_s",), "GiB": ("_gib",), "%": ("_share", "_of_used")}
+    for name, spec in METRICS.items():
+        assert name.endswith(ends.get(spec.unit, ("",)))
+    assert METRICS["latency_p95_s"].heading == "latency p95, s"
+    assert METRICS["throughput_per_s"].heading == "throughput per s"
+    assert METRICS["busy_share"].text(0.5) == "50 %"
+    assert METRICS["mean_batch"].text(None) == "\N{EN DASH}"
