@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.exact import UNLIMITED_S, Exact
-from pats_solvers.relay import Relay
+from pats_solvers.portfolio import Portfolio
 
 
 class Auto(Struct, frozen=True, kw_only=True):
@@ -35,10 +35,9 @@ class Auto(Struct, frozen=True, kw_only=True):
         """Solve within ``run``'s limits; where no model fits, return the schedule to start from."""
         from pats_solvers.cpsat import CpSat, leads
 
-        relay = Relay(problem, run)
+        portfolio = Portfolio(problem, run)
         if leads(problem):
-            relay.run(
-                CpSat(memory_gib=self.memory_gib), self.leading * (run.time_limit or UNLIMITED_S)
-            )
-        Exact(memory_gib=self.memory_gib).take_turns(relay)
-        return relay.outcome()
+            cpsat = CpSat(memory_gib=self.memory_gib)
+            portfolio.run_stage(cpsat, self.leading * (run.time_limit or UNLIMITED_S))
+        Exact(memory_gib=self.memory_gib).run_stages(portfolio)
+        return portfolio.outcome()

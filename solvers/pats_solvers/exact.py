@@ -14,10 +14,10 @@ from msgspec import Meta, Struct
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver, features
 from pats_opt.model.problem import Problem
 from pats_solvers import compiling
-from pats_solvers.relay import Relay
-from pats_solvers.windows import latest_completions
+from pats_solvers.common.windows import latest_completions
+from pats_solvers.portfolio import Portfolio
 
-#: Seconds that turns are shares of where there is no time limit.
+#: Seconds that stages are shares of where there is no time limit.
 UNLIMITED_S = 100.0
 
 #: Possible starts (request, option, tick) beyond which the MILP's size is not even worked out.
@@ -31,7 +31,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         memory_gib: Memory in GiB; a model that would take more is left out.
         bounding: Share of the time limit for prices and local search, where the search over
             sequences does not apply.
-        opening: Share of the time limit for CP-SAT's first turn after that.
+        opening: Share of the time limit for CP-SAT's first stage after that.
     """
 
     name: ClassVar[str] = "exact"
@@ -54,43 +54,43 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""
-        relay = Relay(problem, run)
-        self.take_turns(relay)
-        return relay.outcome()
+        portfolio = Portfolio(problem, run)
+        self.run_stages(portfolio)
+        return portfolio.outcome()
 
-    def take_turns(self, relay: Relay) -> None:
-        """The turns, in an ongoing relay."""
+    def run_stages(self, portfolio: Portfolio) -> None:
+        """Run the stages until one of them proves the optimum or time is up."""
         from pats_solvers.cpsat import CpSat
         from pats_solvers.dp import Dp
         from pats_solvers.lagrangian import Lagrangian
         from pats_solvers.milp import Milp
 
-        whole = relay.limits.time_limit or UNLIMITED_S
+        whole = portfolio.run.time_limit or UNLIMITED_S
         half, all_ = self.memory_gib / 2, self.memory_gib
-        turns: list[tuple[Solver, float | None]] = []
-        if features(relay.problem) <= Dp.capabilities.features:
-            turns.append((Dp(memory_gib=half), None))
+        stages: list[tuple[Solver, float | None]] = []
+        if features(portfolio.problem) <= Dp.capabilities.features:
+            stages.append((Dp(memory_gib=half), None))
         else:
-            turns.append((Lagrangian(memory_gib=half), self.bounding * whole))
+            stages.append((Lagrangian(memory_gib=half), self.bounding * whole))
         cpsat, milp = CpSat(memory_gib=all_), Milp(memory_gib=all_)
-        turns += [(cpsat, self.opening * whole), (milp, None), (cpsat, None)]
-        for solver, seconds in turns:
-            if relay.over():
+        stages += [(cpsat, self.opening * whole), (milp, None), (cpsat, None)]
+        for solver, seconds in stages:
+            if portfolio.over():
                 break
-            if solver.name in relay.left_out or seconds == 0:
+            if solver.name in portfolio.left_out or seconds == 0:
                 continue
-            if solver is milp and _starts(relay) > MOST_STARTS:
-                relay.refused(solver, f"more than {MOST_STARTS:,} possible starts")
+            if solver is milp and _possible_starts(portfolio) > MOST_STARTS:
+                portfolio.leave_out(solver, f"more than {MOST_STARTS:,} possible starts")
             else:
-                relay.run(solver, seconds)
+                portfolio.run_stage(solver, seconds)
 
 
-def _starts(relay: Relay) -> int:
-    """Possible starts given the best loss: what a time-indexed model grows with."""
-    latest = latest_completions(relay.problem, relay.best[1] if relay.best else None)
+def _possible_starts(portfolio: Portfolio) -> int:
+    """Starts that the best loss leaves; a time-indexed model grows with them."""
+    latest = latest_completions(portfolio.problem, portfolio.incumbent.known_loss)
     return sum(
         max(0, tick - job.arrival)
-        for job in relay.problem.jobs
+        for job in portfolio.problem.jobs
         for tick in latest[job.index]
         if tick is not None
     )

@@ -92,7 +92,8 @@ MAKERS = {"circuit": sequence, "packing": packing}
 def test_optima(name: str) -> None:
     """Every random problem that the model states: brute force's optimum, with and without start."""
     seen: Counter[str] = Counter()
-    for seed in scale.seeds(60):
+    seeds = scale.seeds(60)
+    for seed in seeds:
         instance = MAKERS[name](seed)
         problem = Problem(instance)
         if FORMULATIONS[name].unfit(problem) is not None:
@@ -114,8 +115,8 @@ def test_optima(name: str) -> None:
             assert close(loss, optimum), (seed, loss, optimum)
             assert close(outcome.bound, optimum), (seed, outcome.bound, optimum)
             seen["solved"] += 1
-    assert seen["solved"] > 30
-    assert seen["infeasible"] > 3
+    assert seen["solved"] > len(seeds) / 2
+    assert seen["infeasible"] > len(seeds) / 20
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -20,13 +20,13 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
-from pats_solvers.classes import classes, moves, undominated
+from pats_solvers.common.classes import classes, moves, undominated
+from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.model import tables_at
 from pats_solvers.dp.prefix import label_after
 from pats_solvers.dp.search import PricedSearch
 from pats_solvers.lagrangian.relaxation import Relaxation
-from pats_solvers.windows import safe_horizon
 from tests.support import scale
 from tests.support.brute_force import brute_force
 

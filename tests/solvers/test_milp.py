@@ -28,8 +28,8 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
+from pats_solvers.common import incumbent
 from pats_solvers.milp import Milp, guard
-from pats_solvers.milp import solver as milp_solver
 from pats_solvers.milp.backends import backend
 from pats_solvers.milp.contract import Limits, Name
 from pats_solvers.milp.family import Windows, scaled
@@ -400,10 +400,10 @@ def test_an_invalid_point_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(0.0)
         return None if len(asked) == 1 else valid_loss(given, plan)
 
-    monkeypatch.setattr(milp_solver, "valid_loss", once_invalid)
+    monkeypatch.setattr(incumbent, "valid_loss", once_invalid)
     result = solve(problem, "milp")
     assert len(asked) == 2
     assert result.loss == pytest.approx(honest.loss)
-    monkeypatch.setattr(milp_solver, "valid_loss", lambda *_: None)
+    monkeypatch.setattr(incumbent, "valid_loss", lambda *_: None)
     with pytest.raises(SolverError, match="beyond its tolerances"):
         solve(problem, "milp")

@@ -13,18 +13,16 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import warm_start
 from pats_opt.testing.instances import random_instance
-from pats_solvers.windows import (
+from pats_solvers.common.bounds import (
     earliest_completion,
     largest_batch,
-    latest_completions,
     least_loss,
     least_switching,
     longest_batch,
     longest_switch,
-    safe_horizon,
     share_of_batch,
-    spare_loss,
 )
+from pats_solvers.common.windows import latest_completions, safe_horizon, spare_loss
 from tests.support import scale
 from tests.support.brute_force import best_schedule
 from tests.support.zoo import adapter, document, gpu, request

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from pats_opt.model.loss import is_late, switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Adapters, Job, Problem, Switch
+from pats_solvers.common.bounds import largest_batch
+from pats_solvers.common.windows import latest_completions
 from pats_solvers.cpsat.build import Builder, Var
 from pats_solvers.cpsat.layout import Batch, interchangeable, normal, timed
-from pats_solvers.windows import largest_batch, latest_completions
 
 #: Where the circuit comes from and goes to; job j is node j + 1.
 DEPOT = 0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pats_opt.model.problem import Problem
+from pats_solvers.common.bounds import largest_batch
 from pats_solvers.cpsat.scaling import Units
-from pats_solvers.windows import largest_batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Adapters, Job, Problem
+from pats_solvers.common.bounds import earliest_completion, largest_batch
+from pats_solvers.common.windows import latest_completions
 from pats_solvers.cpsat.build import Builder, Var, grouped
 from pats_solvers.cpsat.durations import Durations, load_units
 from pats_solvers.cpsat.layout import Batch, by_steps, identical_gpus, interchangeable, timed
-from pats_solvers.windows import earliest_completion, largest_batch, latest_completions
 
 
 class Position:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Job, Problem
+from pats_solvers.common.bounds import largest_batch
 from pats_solvers.cpsat.build import Builder, Var
 from pats_solvers.cpsat.fill import quick_bins
 from pats_solvers.cpsat.layout import Batch, timed
-from pats_solvers.windows import largest_batch
 
 #: Arcs beyond which the model is not built: finely measured sizes give too many amounts.
 MOST_ARCS = 200_000

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import CapabilityError, InputError, SolverError
-from pats_opt.model.checker import TOLERANCE, valid_loss
-from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.bounds import combinatorial_bound
+from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.cpsat.build import BuildingStopped
 from pats_solvers.cpsat.formulations import FORMULATIONS, CpModel, chosen
-from pats_solvers.windows import least_loss, least_switching
 
 #: Seconds between looks at the interrupt flag while the native search runs.
 POLL_S = 0.05
@@ -54,8 +52,9 @@ class CpSat(Struct, frozen=True, kw_only=True):
             CapabilityError: ``formulation`` cannot state the problem.
             InputError: The model would take more than ``memory_gib``.
         """
-        if not problem.jobs:
-            return Outcome(StopReason.OPTIMAL, Plan(((),) * len(problem.site.gpus)), 0.0)
+        settled = trivial_outcome(problem)
+        if settled is not None:
+            return settled
         name = chosen(problem) if self.formulation == "auto" else self.formulation
         formulation = FORMULATIONS[name]
         if (why := formulation.unfit(problem)) is not None:
@@ -71,60 +70,39 @@ class CpSat(Struct, frozen=True, kw_only=True):
                 f"limit {self.memory_gib:g}",
                 hint="raise memory_gib, split the instance, or use a policy",
             )
-        run = replace(run, start=_start(problem, formulation.quick_plan(problem, run.stop), run))
+        incumbent = Incumbent(problem, run, combinatorial_bound(problem))
+        quick = formulation.quick_plan(problem, run.stop)
+        if quick is not None:
+            incumbent.offer(quick)
         try:
-            model = formulation.build(problem, run.start[1] if run.start else None, run.stop)
+            model = formulation.build(problem, incumbent.known_loss, run.stop)
         except BuildingStopped:
-            return _unsearched(problem, run)
-        if run.start:
-            formulation.hint(model, run.start[0])
+            return incumbent.outcome(run.stop() or StopReason.TIME_LIMIT)
+        if incumbent.plan is not None:
+            formulation.hint(model, incumbent.plan)
         if run.stop():
-            return _unsearched(problem, run)
-        search = _Search(problem, run, model, {"formulation": name})
+            return incumbent.outcome()
+        search = _Search(incumbent, model, {"formulation": name})
         level = formulation.linearization if self.linearization is None else self.linearization
         search.native.parameters.linearization_level = level
         search.native.parameters.cp_model_probing_level = formulation.probing
         return search.outcome()
 
 
-def _start(problem: Problem, quick: Plan | None, run: Run) -> tuple[Plan, float] | None:
-    """The better one of a quick plan and the run's start."""
-    loss = None if quick is None else valid_loss(problem, quick)
-    if quick is None or loss is None or (run.start is not None and run.start[1] <= loss):
-        return run.start
-    return quick, loss
-
-
-def _least(problem: Problem) -> float:
-    """A bound that takes no search."""
-    served = math.fsum(least_loss(problem, job) for job in problem.jobs)
-    return served + least_switching(problem)
-
-
-def _unsearched(problem: Problem, run: Run) -> Outcome:
-    """What comes back where there was no time to search."""
-    bound, stop = _least(problem), run.stop() or StopReason.TIME_LIMIT
-    if run.start is None:
-        return Outcome(stop, None, bound)
-    plan, loss = run.start
-    return Outcome(stop, plan, min(bound, loss))
-
-
 class _Search:
     """One native search, and what comes of it."""
 
-    def __init__(self, problem: Problem, run: Run, model: CpModel, details: dict[str, Any]) -> None:
+    def __init__(self, incumbent: Incumbent, model: CpModel, details: dict[str, Any]) -> None:
         from ortools.sat.python import cp_model
 
-        self.problem, self.run, self.model, self.details = problem, run, model, details
-        self.best = run.start
-        self.bound = _least(problem)
+        self.incumbent, self.run = incumbent, incumbent.run
+        self.model, self.details = model, details
         self.cp: Any = cp_model
         self.native: Any = cp_model.CpSolver()
         self.failure: BaseException | None = None
         parameters = self.native.parameters
-        parameters.num_workers = run.jobs
-        parameters.random_seed = run.seed % 2**31
+        parameters.num_workers = self.run.jobs
+        parameters.random_seed = self.run.seed % 2**31
         parameters.catch_sigint_signal = False  # Ctrl-C is ours: it sets run.interrupted
         # OR-Tools 9.15's presolve of at-most-ones with linear constraints can cut off the optimum
         # (its issue 5293; seed 64 of the tests shows it). A work limit of 0 skips that step.
@@ -132,7 +110,7 @@ class _Search:
 
     def outcome(self) -> Outcome:
         """Search, then the best plan, the bound, and an honest word on why it stopped."""
-        run, cp = self.run, self.cp
+        incumbent, cp = self.incumbent, self.cp
         status = self._search()
         if status == cp.MODEL_INVALID:
             raise InputError(
@@ -140,26 +118,20 @@ class _Search:
                 hint="use a coarser tick_s or another solver",
             )
         if status == cp.INFEASIBLE:
-            if run.start:
+            if incumbent.plan is not None:
                 raise SolverError("cpsat found no schedule where one was given: a bug in its model")
-            return Outcome(StopReason.INFEASIBLE, details=self._details("infeasible"))
-        self._raise_bound(self.native.best_objective_bound)
-        if status in (cp.OPTIMAL, cp.FEASIBLE):
-            self._offer(self.model.plan(self.native.value))
-        loss = self.best[1] if self.best else None
-        bound = self.bound if loss is None else min(self.bound, loss)
-        if loss is not None and loss - bound <= TOLERANCE * loss:
-            stop = StopReason.OPTIMAL
-        elif status == cp.OPTIMAL:
-            stop = StopReason.COMPLETE  # durations or losses beyond CP-SAT's integers left a gap
+            incumbent.raise_bound(math.inf)
         else:
-            stop = StopReason.INTERRUPTED if run.interrupted.is_set() else StopReason.TIME_LIMIT
-        return Outcome(
-            stop,
-            self.best[0] if self.best else None,
-            bound,
-            self._details(self.native.status_name(status).lower()),
-        )
+            self._on_bound(self.native.best_objective_bound)
+        if status in (cp.OPTIMAL, cp.FEASIBLE):
+            valid = incumbent.offer(self.model.plan(self.native.value)) is not None
+            if not valid and self.model.exact:
+                raise SolverError("cpsat's solution breaks a rule: a bug in its model")
+        if status == cp.OPTIMAL:
+            stop = StopReason.OPTIMAL  # but for integers that durations or losses do not fit
+        else:
+            stop = self.run.stop() or StopReason.TIME_LIMIT
+        return incumbent.outcome(stop, **self._details(self.native.status_name(status).lower()))
 
     def _search(self) -> Any:
         """Run the native search in a thread, so that this one can answer Ctrl-C."""
@@ -199,25 +171,13 @@ class _Search:
 
             def on_solution_callback(self) -> None:
                 loss = self.objective_value / search.model.losses.scale
-                search.run.progress(search.bound, loss)
+                search.incumbent.report(loss=loss)
 
         return Report()
 
     def _on_bound(self, objective: float) -> None:
-        self._raise_bound(objective)
-        self.run.progress(self.bound, None)
-
-    def _raise_bound(self, objective: float) -> None:
         if math.isfinite(objective):
-            self.bound = max(self.bound, self.model.losses.bound(objective))
-
-    def _offer(self, plan: Plan) -> None:
-        """Keep the plan where it is valid (it is, if durations are exact) and better."""
-        loss = valid_loss(self.problem, plan)
-        if loss is None and self.model.exact:
-            raise SolverError("cpsat's solution breaks a rule: a bug in its model")
-        if loss is not None and (self.best is None or loss < self.best[1]):
-            self.best = plan, loss
+            self.incumbent.raise_bound(self.model.losses.bound(objective))
 
     def _details(self, status: str) -> dict[str, Any]:
         proto = self.model.cp.proto

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
-from pats_solvers.classes import JobClass, Move, classes, moves, undominated
+from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE
 

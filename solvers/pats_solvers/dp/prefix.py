@@ -8,7 +8,7 @@ from pats_opt.model.loss import serving_loss, switching_loss
 from pats_opt.model.plan import PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import shape_of
-from pats_solvers.classes import JobClass
+from pats_solvers.common.classes import JobClass
 from pats_solvers.dp.search import Start
 
 

@@ -1,9 +1,9 @@
 """One adapter on one kind of GPU: the data of its dynamic program.
 
-Jobs fall into classes as in :mod:`pats_solvers.classes`. Where those are too many for the states
-to be told apart they are merged (:mod:`pats_solvers.lagrangian.merging`); where ticks are too many
-they are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which keeps
-every plan a plan and makes none dearer. Either way the value stays a lower bound.
+Jobs fall into classes as in :mod:`pats_solvers.common.classes`. Where those are too many for the
+states to be told apart they are merged (:mod:`pats_solvers.lagrangian.merging`); where ticks are
+too many they are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which
+keeps every plan a plan and makes none dearer. Either way the value stays a lower bound.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pats_opt.errors import InputError
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
-from pats_solvers.classes import MOST_MOVES as LISTED
-from pats_solvers.classes import JobClass, Move, moves, undominated
+from pats_solvers.common.classes import MOST_MOVES as LISTED
+from pats_solvers.common.classes import JobClass, Move, moves, undominated
 from pats_solvers.lagrangian import kernels
 from pats_solvers.lagrangian.merging import merge
 

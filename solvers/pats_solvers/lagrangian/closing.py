@@ -148,7 +148,8 @@ class Closing:
 
     def _end(self) -> int:
         """Some time after a good schedule has ended, in ticks; the bound holds whatever it is."""
-        from pats_solvers.windows import largest_batch, longest_batch, longest_switch, safe_horizon
+        from pats_solvers.common.bounds import largest_batch, longest_batch, longest_switch
+        from pats_solvers.common.windows import safe_horizon
 
         problem = self.problem
         if self.plan is None:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from pats_opt.model.problem import Job, JobOption, Problem
-from pats_solvers.classes import JobClass
+from pats_solvers.common.classes import JobClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ import numpy as np
 
 from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.problem import Problem
-from pats_solvers.classes import classes
+from pats_solvers.common.classes import classes
 from pats_solvers.lagrangian.chain import Chain, Floats, Ints, Path
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, CUT, SERVE, SKIP, WAIT
 

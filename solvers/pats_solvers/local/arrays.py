@@ -13,8 +13,8 @@ import numpy as np
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
-from pats_solvers.classes import classes
-from pats_solvers.windows import largest_batch
+from pats_solvers.common.bounds import largest_batch
+from pats_solvers.common.classes import classes
 
 #: Stands for "no limit" in capacities, deadlines and horizons.
 UNLIMITED = 2**60

@@ -1,9 +1,9 @@
 """The batches that jobs of one adapter can form, as arcs between counts of jobs served.
 
 Jobs stand in *queues*, each served in its order. Interchangeable jobs have a queue to themselves,
-which loses nothing (:mod:`pats_solvers.classes`); where that makes too many states, all stand in
-one queue by arrival, a batch is a run of it, and each member takes the option that is best for
-itself under a cap on steps: then the arcs are a choice among the batches, not all of them.
+which loses nothing (:mod:`pats_solvers.common.classes`); where that makes too many states, all
+stand in one queue by arrival, a batch is a run of it, and each member takes the option that is best
+for itself under a cap on steps: then the arcs are a choice among the batches, not all of them.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - compiled: loops in place, arrays handed on

@@ -10,9 +10,9 @@ import numpy as np
 
 from pats_opt.model.loss import serving_loss
 from pats_opt.model.problem import Adapters, Job, Problem
+from pats_solvers.common.windows import latest_completions, safe_horizon
 from pats_solvers.milp.model import Floats
 from pats_solvers.milp.modes import Modes, capped_modes, exact_modes, monotone, refuse_too_many
-from pats_solvers.windows import latest_completions, safe_horizon
 
 #: Packing coefficients above this are scaled down, so that a solver's tolerances stay meaningful.
 LARGEST_COEFFICIENT = 1e6

@@ -11,17 +11,17 @@ from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import SolverError
-from pats_opt.model.checker import TOLERANCE, valid_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.bounds import combinatorial_bound
+from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.milp.backends import backend
 from pats_solvers.milp.contract import Answer, Limits, Name
 from pats_solvers.milp.family import Windows
 from pats_solvers.milp.formulations import Formulation, chosen
-from pats_solvers.milp.model import Builder, Model
+from pats_solvers.milp.model import Builder, Floats, Model
 from pats_solvers.milp.size import refuse_too_large, size_of
-from pats_solvers.windows import least_loss, least_switching
 
 #: The objective is scaled so that the loss to beat, or the dearest column, is about this: a
 #: solver's absolute tolerances are then far below what matters.
@@ -56,61 +56,55 @@ class Milp(Struct, frozen=True, kw_only=True):
             InputError: The model would not fit ``memory_gib``.
             CapabilityError: The formulation asked for cannot state the problem.
         """
-        start = run.start
-        if not problem.jobs:
-            return Outcome(StopReason.OPTIMAL, Plan(tuple(() for _ in problem.site.gpus)), 0.0)
-        size = size_of(problem, None if start is None else start[1], self.formulation)
+        settled = trivial_outcome(problem)
+        if settled is not None:
+            return settled
+        incumbent = Incumbent(problem, run, combinatorial_bound(problem))
+        size = size_of(problem, incumbent.known_loss, self.formulation)
         refuse_too_large(size, self.memory_gib)
         details: dict[str, Any] = {"backend": self.backend}
-        attempt = _attempt(self, problem, run, details, 0.0)
-        if attempt.invalid:  # tolerances: its bound holds, a plan takes another model
-            again = _attempt(self, problem, run, details, MARGIN)
-            if again.invalid:
-                raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
-            stop = (
-                StopReason.COMPLETE if again.infeasible else again.stop
-            )  # a margin proves nothing
-            attempt = replace(again, stop=stop, bound=attempt.bound, infeasible=False)
-        return _outcome(attempt, start, details)
+        found = self._attempt(incumbent, details, margin=0.0)
+        if found.bound is not None:
+            incumbent.raise_bound(found.bound)
+        if found.stop is StopReason.INFEASIBLE:  # nor does the model hold a plan to be better
+            incumbent.raise_bound(math.inf)
+        if found.plan is None or incumbent.offer(found.plan) is not None:
+            return incumbent.outcome(found.stop, **details)
+        # Tolerances let the plan break a rule: its bound holds, a plan takes another model.
+        again = self._attempt(incumbent, details, margin=MARGIN)
+        if again.plan is not None and incumbent.offer(again.plan) is None:
+            raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
+        if again.stop is StopReason.INFEASIBLE:  # with a margin it proves nothing
+            return incumbent.outcome(StopReason.COMPLETE, **details)
+        return incumbent.outcome(again.stop, **details)
+
+    def _attempt(self, incumbent: Incumbent, details: dict[str, Any], margin: float) -> _Attempt:
+        """Build one model and solve it from the incumbent."""
+        problem, known_loss = incumbent.problem, incumbent.known_loss
+        written = chosen(problem, self.formulation)
+        builder = Builder()
+        columns = written.write(problem, Windows.of(problem, known_loss), builder, margin)
+        model = builder.build()
+        hint = None
+        if incumbent.plan is not None:
+            hint = written.point(problem, columns, incumbent.plan, len(model.cost))
+        details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
+        scale = _scale(model, known_loss)
+        answer = _solved(self.backend, model, scale, incumbent.run, hint, proves=margin == 0.0)
+        return _Attempt(
+            stop=answer.stop,
+            plan=None if answer.x is None else written.plan(problem, columns, answer.x),
+            bound=None if answer.bound is None else answer.bound / scale,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What one model gave: the best plan with its loss, the start's included, and a bound."""
+    """Why the backend stopped, the plan of its best point, and its bound on the loss."""
 
     stop: StopReason
-    best: tuple[Plan, float] | None
-    bound: float
-    invalid: bool
-    infeasible: bool
-
-
-def _attempt(
-    milp: Milp, problem: Problem, run: Run, details: dict[str, Any], margin: float
-) -> _Attempt:
-    """Build and solve one model."""
-    start = run.start
-    known = None if start is None else start[1]
-    written = chosen(problem, milp.formulation)
-    builder = Builder()
-    columns = written.write(problem, Windows.of(problem, known), builder, margin)
-    model = builder.build()
-    hint = written.point(problem, columns, start[0], len(model.cost)) if start else None
-    details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
-    scale = _scale(model, known)
-    answer = _solved(milp.backend, model, scale, run, hint)
-    least = math.fsum(least_loss(problem, job) for job in problem.jobs)
-    bound = least + least_switching(problem)
-    if answer.bound is not None:
-        bound = max(bound, answer.bound / scale)
-    best, invalid = start, False
-    if answer.x is not None:
-        plan = written.plan(problem, columns, answer.x)
-        loss = valid_loss(problem, plan)
-        invalid = loss is None
-        if loss is not None and (best is None or loss < best[1]):
-            best = plan, loss
-    return _Attempt(answer.stop, best, bound, invalid, answer.stop is StopReason.INFEASIBLE)
+    plan: Plan | None
+    bound: float | None
 
 
 def _scale(model: Model, known: float | None) -> float:
@@ -119,33 +113,16 @@ def _scale(model: Model, known: float | None) -> float:
     return 2.0 ** math.floor(math.log2(SCALE / size))
 
 
-def _solved(name: Name, model: Model, scale: float, run: Run, hint: Any) -> Answer:
-    """The backend's answer to the model with its cost scaled."""
+def _solved(
+    name: Name, model: Model, scale: float, run: Run, hint: Floats | None, *, proves: bool
+) -> Answer:
+    """Solve the model with its cost scaled; its bounds are reported where they prove something."""
 
     def progress(bound: float | None, objective: float | None) -> None:
         run.progress(
-            None if bound is None else max(0.0, bound / scale),
+            None if bound is None or not proves else max(0.0, bound / scale),
             None if objective is None else objective / scale,
         )
 
     limits = Limits(run.seed, run.remaining, run.interrupted.is_set, progress)
     return backend(name)(replace(model, cost=model.cost * scale), limits, hint)
-
-
-def _outcome(
-    attempt: _Attempt, start: tuple[Plan, float] | None, details: dict[str, Any]
-) -> Outcome:
-    """The outcome of an attempt; the windows keep every schedule better than the start."""
-    if attempt.infeasible:
-        if start is None:
-            return Outcome(StopReason.INFEASIBLE, details=details)
-        return Outcome(StopReason.OPTIMAL, start[0], start[1], details)
-    if attempt.best is None:
-        return Outcome(attempt.stop, None, attempt.bound, details)
-    plan, loss = attempt.best
-    bound = min(attempt.bound, loss)
-    proven = loss - bound <= TOLERANCE * loss
-    stop = StopReason.OPTIMAL if proven else attempt.stop
-    if stop is StopReason.OPTIMAL and not proven:
-        stop = StopReason.COMPLETE  # the backend's proof is looser than ours may be
-    return Outcome(stop, plan, bound, details)

@@ -15,10 +15,10 @@ from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
+from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.bounding import Bounding
 from pats_solvers.lagrangian.relaxation import Relaxation
-from pats_solvers.windows import safe_horizon
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request
 

@@ -14,7 +14,8 @@ from pats_opt.model.files import parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
-from pats_solvers.classes import classes
+from pats_solvers.common.classes import classes
+from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.chain import Chain, Path
 from pats_solvers.lagrangian.kernels import (
     ABSENT,
@@ -30,7 +31,6 @@ from pats_solvers.lagrangian.kernels import (
     TO_PREFETCH,
     WAIT,
 )
-from pats_solvers.windows import safe_horizon
 from tests.support import scale
 from tests.support.one_adapter import least_priced_loss
 from tests.support.zoo import document, request

@@ -1,0 +1,1 @@
+"""What several solvers share: compiled kernels, bounds, and the best schedule so far."""

@@ -1,0 +1,109 @@
+"""Bounds on single batches, switches and jobs, and the bound on the loss that they add up to."""
+
+from __future__ import annotations
+
+import math
+
+from pats_opt.model.loss import serving_loss, switching_loss
+from pats_opt.model.problem import Job, Problem
+from pats_opt.model.timing import to_ticks
+
+#: Relative error of a sum of seconds, so that one order of adding them is never above another.
+ROUNDING = 1e-12
+
+
+def largest_batch(problem: Problem, gpu: int) -> int:
+    """An upper bound on the members of any batch on ``gpu`` (fewest resources first)."""
+    site, jobs = problem.site, problem.jobs
+    most = len(jobs) if site.clock.largest is None else min(len(jobs), site.clock.largest)
+    lightest = min(site.adapter_vram, default=0)
+    room = site.room(gpu, frozenset())
+    for i, free in enumerate(room):
+        if free is None:
+            continue
+        left = free - lightest if i == 0 else free
+        count = 0
+        for need in sorted(job.demand[i] for job in jobs):
+            if need > left:
+                break
+            left -= need
+            count += 1
+        most = min(most, count)
+    return most
+
+
+def share_of_batch(problem: Problem, members: int) -> int:
+    """Ticks per member that no batch of at most ``members`` exceeds.
+
+    A batch of n with largest step count s ends within ``h(n) + s * max of w(1..n)`` seconds.
+    """
+    clock, tick_s = problem.site.clock, problem.site.tick_s
+    if clock.slotted:
+        return 1
+    steps = max((o.steps for job in problem.jobs for o in job.options), default=0)
+    share, slowest = 0, 0.0
+    for n in range(1, members + 1):
+        slowest = max(slowest, clock.step_s(n))
+        ticks = to_ticks(clock.overhead_s(n) + steps * slowest, tick_s) + 1
+        share = max(share, math.ceil(ticks / n))
+    return share
+
+
+def longest_switch(problem: Problem) -> int:
+    """Ticks that no switch exceeds."""
+    site = problem.site
+    if site.clock.slotted:
+        return 0
+    loads = sorted((*site.load_s, *site.pairs.values()), reverse=True)
+    seconds = max(math.fsum(loads[: site.max_resident]), site.activate_s)
+    return to_ticks(seconds, site.tick_s) + 1
+
+
+def longest_batch(problem: Problem, members: int) -> int:
+    """Ticks that no batch of at most ``members`` exceeds (see :func:`share_of_batch`)."""
+    clock, tick_s = problem.site.clock, problem.site.tick_s
+    if clock.slotted or not members:
+        return 1
+    steps = max((o.steps for job in problem.jobs for o in job.options), default=0)
+    slowest = max(clock.step_s(n) for n in range(1, members + 1))
+    return to_ticks(clock.overhead_s(members) + steps * slowest, tick_s) + 1
+
+
+def earliest_completion(problem: Problem, job: Job, option: int) -> int:
+    """The first tick at which ``job`` can complete with ``option``, whatever else happens.
+
+    A table's step time may fall with the batch's size, so every size counts there.
+    """
+    clock = problem.site.clock
+    if clock.slotted:
+        return job.arrival
+    steps = job.options[option].steps
+    step_s = min(clock.step_s(n) for n in range(1, (clock.largest or 1) + 1))
+    seconds = (clock.overhead_s(1) + steps * step_s) * (1.0 - ROUNDING)
+    return job.arrival + max(1, to_ticks(seconds, problem.site.tick_s))
+
+
+def least_loss(problem: Problem, job: Job) -> float:
+    """A lower bound on what ``job`` adds to the loss of any schedule."""
+    served = min(
+        serving_loss(problem.site, job, o, earliest_completion(problem, job, o))
+        for o in range(len(job.options))
+    )
+    return served if job.reject_loss is None else min(served, job.reject_loss)
+
+
+def least_switching(problem: Problem) -> float:
+    """A lower bound on the switching loss: each adapter that must be used is loaded once."""
+    site = problem.site
+    at_hand = {a for gpu in site.gpus for a in gpu.resident}
+    needed = {job.adapter for job in problem.jobs if job.reject_loss is None} - at_hand
+    seconds = 0.0
+    for a in needed:
+        seconds += min([site.load_s[a], *(s for (_, to), s in site.pairs.items() if to == a)])
+    return switching_loss(site, seconds)
+
+
+def combinatorial_bound(problem: Problem) -> float:
+    """Return the bound that takes no search: each job's least loss and the least switching."""
+    least = math.fsum(least_loss(problem, job) for job in problem.jobs)
+    return least + least_switching(problem)
