@@ -12,7 +12,7 @@ from pats_opt.cli.recipe import POPULARITY, SITE, Setting, mix, recipe_from, rec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Field of ``Columns`` -> help; each is an option that names a column.
+#: Field of ``LogColumns`` -> help; each is an option that names a column.
 COLUMNS = {
     "time": "Arrival time.",
     "adapter": "Adapter id, ids joined by --separator, or a list; empty for none.",
@@ -120,7 +120,7 @@ def command(
       pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \\
           --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
     """  # noqa: D301
-    from pats_opt.importers.trace import Mapping, import_trace
+    from pats_opt.importers.trace import LogMapping, import_trace
     from pats_opt.model.files import convert, write_instance
 
     columns = {
@@ -133,7 +133,7 @@ def command(
         key: options[key]
         for key in ("speed", "lora_only", "family", "separator", "length_unit", "estimator")
     }
-    mapping = convert({"columns": columns, "window": window, "format": kind, **reading}, Mapping)
+    mapping = convert({"columns": columns, "window": window, "format": kind, **reading}, LogMapping)
     imported = import_trace(log, mapping, recipe_from(config, options), seed, name=name)
     instance = imported.instance
     write_instance(instance, output)

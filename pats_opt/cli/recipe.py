@@ -202,7 +202,7 @@ def recipe_from(
         InputError: for an unknown key or a value out of range.
     """
     from pats_opt.errors import InputError
-    from pats_opt.generate.parts import part_of, read_toml
+    from pats_opt.generate.config import as_table, read_toml
     from pats_opt.generate.recipe import Recipe
     from pats_opt.generate.suites import overlay
 
@@ -211,7 +211,7 @@ def recipe_from(
         document = overlay(document, default)
     if config is not None:
         document = overlay(document, read_toml(config))
-        part_of(document, Recipe, config)  # so that the message names the file
+        as_table(document, Recipe, config)  # so that the message names the file
     flags: dict[str, str] = {}
     for key, value in options.items():
         if value is None or not key.startswith(PREFIX):
@@ -223,7 +223,7 @@ def recipe_from(
             nested = {name: nested}
         document = overlay(document, nested)
     try:
-        return part_of(document, Recipe)
+        return as_table(document, Recipe)
     except InputError as error:
         place = error.place or ""
         flag = next((f for field, f in flags.items() if place.startswith(field)), place)

@@ -1,6 +1,6 @@
-"""Exporters: a checked schedule in the terms of the problem that its instance was imported from.
+"""Export of checked schedules to other formats.
 
-An exporter is a function from a problem and a valid schedule to an :class:`Exported`. It may raise
+An exporter is a function from a problem and a valid schedule to an :class:`Exported`. It raises
 :class:`~pats_opt.errors.InputError` where the instance is not of its kind.
 """
 
@@ -19,10 +19,10 @@ from pats_opt.model.schedule import Schedule, SolutionStatus
 
 #: Format -> ("module:function" of its exporter, one-line help), in the order they are listed.
 FORMATS: dict[str, tuple[str, str]] = {
-    "bin-packing": ("pats_opt.exporters.bin_packing:export", "bins with their items and loads"),
-    "tsplib": ("pats_opt.exporters.tsplib:export", "a TSPLIB .tour file"),
-    "csplib058": ("pats_opt.exporters.csplib058:export", "the item made in each period"),
-    "graph": ("pats_opt.exporters.graph:export", "the adapters' changeovers as GraphML"),
+    "bin-packing": ("pats_opt.exporters.classic:export_bins", "bins with their items and loads"),
+    "tsplib": ("pats_opt.exporters.classic:export_tour", "a TSPLIB .tour file"),
+    "csplib058": ("pats_opt.exporters.classic:export_plan", "the item made in each period"),
+    "graph": ("pats_opt.exporters.graph:export_graph", "the adapters' changeovers as GraphML"),
 }
 
 
@@ -32,8 +32,8 @@ class Exported:
 
     Attributes:
         text: The file of that format.
-        document: The same for JSON: at least ``format`` and ``objective``, the value in the
-            source's terms (None where the format has none).
+        document: The same for JSON, with at least ``format`` and ``objective``, the value in the
+            terms of the format (None where it has none).
     """
 
     text: str
@@ -41,10 +41,10 @@ class Exported:
 
 
 def checked(instance: Instance, schedule: Schedule) -> Problem:
-    """The problem, once the schedule has passed the checker.
+    """Check a schedule and return its problem.
 
     Raises:
-        InputError: It has not, or it holds no schedule.
+        InputError: The schedule is invalid or missing.
     """
     problem = Problem(instance)
     if schedule.status.point is SolutionStatus.NONE:
@@ -61,7 +61,7 @@ def checked(instance: Instance, schedule: Schedule) -> Problem:
 
 
 def export(name: str, problem: Problem, schedule: Schedule) -> Exported:
-    """A checked schedule in the format ``name``, a key of :data:`FORMATS`.
+    """Export a checked schedule in the format ``name``, a key of :data:`FORMATS`.
 
     Raises:
         InputError: The instance is not of this format's kind.

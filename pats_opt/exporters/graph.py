@@ -1,4 +1,4 @@
-"""What a schedule switches, as a directed graph of adapters, for Gephi, Cytoscape or networkx."""
+"""The changeovers of a schedule as a directed graph, for Gephi, Cytoscape or networkx."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pats_opt.model.schedule import Schedule
 NOTHING = "(nothing)"
 
 
-def export(problem: Problem, schedule: Schedule) -> Exported:
-    """A node per adapter, an edge per changeover that some GPU makes, as GraphML.
+def export_graph(problem: Problem, schedule: Schedule) -> Exported:
+    """Export a node per adapter and an edge per changeover of some GPU, as GraphML.
 
-    Nodes tell memory and requests; edges how often and for how many seconds they are used. The
-    batches of each GPU in turn make its walk through the graph.
+    Nodes carry memory and number of requests, edges the number of switches and their seconds. The
+    batches of a GPU in turn are its walk through the graph.
 
     Raises:
-        InputError: More than one adapter may be resident: then a switch is no step between two.
+        InputError: More than one adapter may be resident, so a switch has no single source.
     """
     import networkx as nx
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pats_opt.generate import draw, profile
-from pats_opt.generate.build import Row, assemble
+from pats_opt.generate.build import RequestRow, assemble
 from pats_opt.generate.recipe import Recipe
 from pats_opt.model.instance import Adapter, Instance
 
@@ -17,14 +17,13 @@ def generate(
     name: str | None = None,
     class_name: str | None = None,
 ) -> Instance:
-    """Make an instance; the same recipe and seed give the same bytes.
+    """Generate an instance; the same recipe and seed give the same bytes.
 
     Args:
         recipe: What to make; None for the defaults.
         seed: Seed of every draw.
         name: The instance's name; None for one made of the profile, the size and the seed.
-        class_name: What it is grouped under in reports (``extra.class``); None for its name
-            without the seed.
+        class_name: Its class in reports (``extra.class``); None for its name without the seed.
 
     Raises:
         InputError: an unknown profile or tier, or a request that fits no GPU even alone.
@@ -36,18 +35,17 @@ def generate(
 
     drawn = draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
     used = adapters(sorted(set(drawn)), recipe, device, seed)
-    mean_load_s = sum(a.load_s for a in used) / max(1, len(used))
     if recipe.arrivals.rate_per_s is not None:
         mean_gap_s = 1.0 / recipe.arrivals.rate_per_s
     else:
-        work = draw.work_s(
+        work_s = draw.work_s(
             recipe,
             device,
             steps=recipe.steps.full.mean,
             images=recipe.images.count.mean,
-            load_s=mean_load_s,
+            load_s=sum(a.load_s for a in used) / max(1, len(used)),
         )
-        mean_gap_s = work / (recipe.arrivals.load * recipe.gpus.count)
+        mean_gap_s = work_s / (recipe.arrivals.load * recipe.gpus.count)
     times = draw.arrivals(recipe.arrivals, mean_gap_s, count, draw.stream(seed, "arrivals"))
     hard = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))
     steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
@@ -56,7 +54,7 @@ def generate(
     weights = draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights"))
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
     rows = [
-        Row(
+        RequestRow(
             id=f"r{i}",
             arrival_s=times[i],
             adapter=drawn[i],
@@ -87,7 +85,7 @@ def adapters(
     seed: int,
     base: str | None = draw.BASE,
 ) -> list[Adapter]:
-    """An adapter for each id; the id ``base`` is free.
+    """Make an adapter for each id; the id ``base`` takes no memory and no time.
 
     Load times are those of the recipe in turn, else drawn from the profile's tier.
     """

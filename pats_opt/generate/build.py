@@ -1,4 +1,4 @@
-"""From rows (drawn, or read from a log) to an instance: what ``generate`` and ``import`` share."""
+"""Assembly of an instance from request rows, drawn by ``generate`` or read by ``import``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pats_opt.errors import InputError
 from pats_opt.generate import draw
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
-from pats_opt.generate.recipe import Images, Recipe, Size
+from pats_opt.generate.recipe import ImageCount, ImageSize, Recipe
 from pats_opt.model.instance import (
     Adapter,
     Gpu,
@@ -32,13 +32,13 @@ from pats_opt.model.timing import to_ticks
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One request before options, deadlines and images are worked out.
+class RequestRow:
+    """One request before its options, deadline and images are derived.
 
     Attributes:
         arrival_s: Seconds from the first request.
         steps: Its full step count.
-        images: Images it asks for.
+        images: Number of images.
         deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
     """
 
@@ -47,7 +47,7 @@ class Row:
     adapter: str
     steps: int
     complexity: float
-    size: Size
+    size: ImageSize
     images: int = 1
     prompt: str = ""
     negative_prompt: str = ""
@@ -58,7 +58,7 @@ class Row:
 
 def assemble(
     name: str,
-    rows: Sequence[Row],
+    rows: Sequence[RequestRow],
     adapters: Sequence[Adapter],
     recipe: Recipe,
     *,
@@ -67,7 +67,7 @@ def assemble(
     pairs: Iterable[Transition] = (),
     extra: dict[str, Any],
 ) -> Instance:
-    """An instance of ``rows`` under everything else that the recipe says.
+    """Make an instance of ``rows``; everything else is as the recipe says.
 
     Raises:
         InputError: a request fits no GPU even alone.
@@ -101,7 +101,7 @@ def assemble(
     for job, reason in problem.unservable():
         raise InputError(
             f"request {job.id!r} cannot be served: {reason}",
-            hint="use smaller images, fewer images a request, or GPUs with more memory",
+            hint="use smaller images, fewer images per request, or GPUs with more memory",
         )
     if recipe.terms.horizon_slack is not None:
         horizon = _serial_end(problem, recipe.terms.horizon_slack)
@@ -110,13 +110,13 @@ def assemble(
 
 
 def _requests(
-    rows: Sequence[Row],
+    rows: Sequence[RequestRow],
     adapters: Sequence[Adapter],
     recipe: Recipe,
     profile: Profile,
     seed: int,
 ) -> Iterable[Request]:
-    """The requests: options by the quality model, deadlines, rejection, images."""
+    """Yield the requests: options by the quality model, deadlines, rejection, images."""
     terms, model, count = recipe.terms, recipe.quality.model(), len(rows)
     rng = draw.stream(seed, "deadlines")
     due, slack = rng.random(count), rng.random(count)
@@ -153,8 +153,8 @@ def _requests(
             )
 
 
-def _options(row: Row, pruned: Sequence[int], model: QualityModel) -> tuple[Option, ...]:
-    """The pruned step counts below the row's full one, and that."""
+def _options(row: RequestRow, pruned: Sequence[int], model: QualityModel) -> tuple[Option, ...]:
+    """Options of a row: the pruned step counts below its full one, and the full one."""
     steps = [*sorted({s for s in pruned if s < row.steps}), row.steps]
     return tuple(
         Option(steps=s, quality=round(min(1.0, max(0.0, model(s, row.complexity))), 4))
@@ -162,8 +162,8 @@ def _options(row: Row, pruned: Sequence[int], model: QualityModel) -> tuple[Opti
     )
 
 
-def _copies(row: Row, images: Images) -> list[tuple[int | None, int, float]]:
-    """What a row becomes, as (number of the copy, multiple of its demand, weight)."""
+def _copies(row: RequestRow, images: ImageCount) -> list[tuple[int | None, int, float]]:
+    """Requests of a row, as (number of the copy, multiple of its demand, weight)."""
     if row.images == 1 or images.mode == "one":
         return [(None, 1, row.weight)]
     if images.mode == "stack":
@@ -173,9 +173,9 @@ def _copies(row: Row, images: Images) -> list[tuple[int | None, int, float]]:
 
 
 def _gpus(
-    recipe: Recipe, profile: Profile, rows: Sequence[Row], adapters: Sequence[Adapter]
+    recipe: Recipe, profile: Profile, rows: Sequence[RequestRow], adapters: Sequence[Adapter]
 ) -> tuple[Gpu, ...]:
-    """The GPUs, each with the residents that the recipe asks for."""
+    """Make the GPUs, with the recipe's resident adapters."""
     spec, k = recipe.gpus, recipe.switching.max_resident
     batch = spec.batch or profile.memory.max_batch
     vram = spec.vram_gib or (profile.memory.capacity_gib,)
@@ -197,7 +197,7 @@ def _gpus(
 
 
 def _drawn_pairs(recipe: Recipe, adapters: Sequence[Adapter], seed: int) -> Iterable[Transition]:
-    """A time for each transition, within ``pairs_spread`` of the target's load time."""
+    """Draw a time for each transition, within ``pairs_spread`` of the target's load time."""
     spread = recipe.switching.pairs_spread
     if spread == 0:
         return
@@ -210,7 +210,7 @@ def _drawn_pairs(recipe: Recipe, adapters: Sequence[Adapter], seed: int) -> Iter
 
 
 def _serial_end(problem: Problem, slack: float) -> int:
-    """Tick by which all is served one at a time at full steps after the last arrival, x slack."""
+    """Tick at which all are served one at a time at full steps after the last arrival, x slack."""
     site = problem.site
     longest_s = max((*site.load_s, *site.pairs.values(), site.activate_s), default=0.0)
     switch = 0 if site.clock.slotted else to_ticks(longest_s, site.tick_s)

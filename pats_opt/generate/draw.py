@@ -1,8 +1,8 @@
 """Seeded draws: arrivals, adapters, complexity, sizes and the rest.
 
-Everything is made from uniform numbers by inverse transform and rounded, and every component has
-its own stream, so a seed gives the same bytes everywhere and one component's parameters do not
-reshuffle another's draws.
+Every value comes from uniform numbers by inverse transform and is rounded, and every component has
+its own stream. So a seed gives the same bytes everywhere, and the parameters of one component do
+not change the draws of another.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pats_opt.generate.parts import Mix
+from pats_opt.generate.config import Mix
 from pats_opt.generate.profile import LoadTime, Profile
-from pats_opt.generate.recipe import Arrivals, Complexity, Popularity, Recipe, Size
+from pats_opt.generate.recipe import Arrivals, Complexity, ImageSize, Popularity, Recipe
 
 Floats = NDArray[np.float64]
 
@@ -25,37 +25,37 @@ BASE = "base"
 
 
 def stream(seed: int, component: str) -> np.random.Generator:
-    """The random numbers of one component under a seed."""
+    """Random number generator of one component under a seed."""
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence([seed, crc32(component.encode())]))
     )
 
 
 def pick(weights: Sequence[float], uniform: Floats) -> list[int]:
-    """An index for each uniform number, by weight."""
+    """Map each uniform number to an index, by weight."""
     ends = np.cumsum(np.asarray(weights, dtype=float))
     return [int(i) for i in np.searchsorted(ends / ends[-1], uniform, side="right")]
 
 
 def mixed(mix: Mix, count: int, rng: np.random.Generator) -> list[float]:
-    """``count`` values of a mix."""
+    """Draw ``count`` values of a mix."""
     return [mix.values[i] for i in pick(mix.weights, rng.random(count))]
 
 
-def sizes(choices: Sequence[Size], count: int, rng: np.random.Generator) -> list[Size]:
-    """``count`` image sizes."""
+def sizes(choices: Sequence[ImageSize], count: int, rng: np.random.Generator) -> list[ImageSize]:
+    """Draw ``count`` image sizes."""
     return [choices[i] for i in pick([size.share for size in choices], rng.random(count))]
 
 
 def complexities(spec: Complexity, count: int, rng: np.random.Generator) -> list[float]:
-    """``count`` complexities in [0, 1], to 3 decimals."""
+    """Draw ``count`` complexities in [0, 1], to 3 decimals."""
     levels = mixed(spec.levels, count, rng)
     shifts = spec.spread * (2 * rng.random(count) - 1)
     return [round(min(1.0, max(0.0, v + float(d))), 3) for v, d in zip(levels, shifts, strict=True)]
 
 
 def gaps(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> Floats:
-    """``count`` inter-arrival times in seconds, of mean ``mean_s``."""
+    """Draw ``count`` inter-arrival times in seconds, of mean ``mean_s``."""
     cv = {"poisson": 1.0, "bursty": spec.cv, "regular": 0.0, "at-once": 0.0}[spec.process]
     unit = -np.log1p(-rng.random(count))  # exponential of mean 1
     phase = rng.random(count)
@@ -69,13 +69,13 @@ def gaps(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) ->
 
 
 def arrivals(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> list[float]:
-    """``count`` arrival times in seconds, to the millisecond; the first one is at 0."""
+    """Draw ``count`` arrival times in seconds, to the millisecond; the first one is at 0."""
     times = np.cumsum(gaps(spec, mean_s, count, rng))
     return [round(float(t - times[0]), 3) for t in times]
 
 
 def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str]:
-    """The adapter id of each of ``count`` requests."""
+    """Draw the adapter id of each of ``count`` requests."""
     width = len(str(spec.adapters))
     fresh = pick(
         [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)], rng.random(count)
@@ -98,7 +98,7 @@ def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str
 
 
 def _recent(spec: Popularity, recent: list[int], again: float, place: float) -> int | None:
-    """A recently used adapter by the recency distribution, or None to draw afresh."""
+    """Pick a recently used adapter by the recency distribution; None to draw afresh."""
     above = 0
     for depth, hits in zip(spec.depths, spec.hits, strict=True):
         if again < hits:
@@ -109,14 +109,14 @@ def _recent(spec: Popularity, recent: list[int], again: float, place: float) -> 
 
 
 def load_times(spec: LoadTime, count: int, rng: np.random.Generator) -> list[float]:
-    """``count`` load times in seconds, to the millisecond."""
+    """Draw ``count`` load times in seconds, to the millisecond."""
     return [round(spec.quantile(float(u)), 3) for u in rng.random(count)]
 
 
 def work_s(
     recipe: Recipe, profile: Profile, *, steps: float, images: float, load_s: float
 ) -> float:
-    """GPU seconds that a request is worth under the batching that ``Arrivals.load`` assumes.
+    """GPU seconds per request under the batching that ``Arrivals.load`` assumes.
 
     ``images * (h(b) + steps * w(b) + switches_per_batch * load_s) / b``: h and w the profile's
     overhead and step time, ``images`` 1 unless each image is a request of its own, and b
@@ -132,7 +132,7 @@ def work_s(
 
 
 def assumed_batch(recipe: Recipe, profile: Profile) -> int:
-    """``Arrivals.batch``, cut to what fits a GPU at the mean demand."""
+    """Return ``Arrivals.batch``, cut to the requests of mean demand that fit a GPU."""
     total = sum(size.share for size in recipe.sizes)
     demand = sum(size.share * request_gib(size, profile) for size in recipe.sizes) / total
     vram = min(recipe.gpus.vram_gib, default=profile.memory.capacity_gib)
@@ -145,8 +145,8 @@ def assumed_batch(recipe: Recipe, profile: Profile) -> int:
     return max(1, min(limit for limit in limits if limit is not None))
 
 
-def request_gib(size: Size, profile: Profile) -> float:
-    """Memory of one request of a size."""
+def request_gib(size: ImageSize, profile: Profile) -> float:
+    """Memory, in GiB, of one request of a size."""
     if size.vram_gib is not None:
         return size.vram_gib
     return profile.memory.request_gib(size.width, size.height)

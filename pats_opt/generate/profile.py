@@ -1,6 +1,6 @@
-"""Service profiles: what a device takes for steps, memory and adapter loads, with the sources.
+"""Service profiles: step times, memory and load times of a device, with their sources.
 
-A profile is a TOML file. Those of the package are in ``pats_opt/data/profiles``; wherever a name is
+A profile is a TOML file. The built-in ones are in ``pats_opt/data/profiles``; wherever a name is
 accepted, so is the path of a file in the same format (``pats-opt profile`` writes one).
 """
 
@@ -18,17 +18,24 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
-from pats_opt.generate.parts import NotNegative, Part, Positive, Share, parse_toml, part_of
-from pats_opt.generate.recipe import Service
+from pats_opt.generate.config import (
+    ConfigTable,
+    NotNegative,
+    Positive,
+    Share,
+    as_table,
+    parse_toml,
+)
+from pats_opt.generate.recipe import ServiceSettings
 from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.nearest import choose
 
-#: Resolution whose memory figures the model is anchored to where no table says otherwise.
+#: Resolution of ``per_sample_gib`` where nothing was measured.
 REFERENCE = (1024, 1024)
 
 
-class VramTable(Part, frozen=True, kw_only=True):
+class VramTable(ConfigTable, frozen=True, kw_only=True):
     """Peak memory measured at one resolution: ``gib[i]`` GiB for a batch of ``batch[i]``."""
 
     width: Annotated[int, Meta(ge=1, le=65536)]
@@ -41,8 +48,8 @@ class VramTable(Part, frozen=True, kw_only=True):
             raise ValueError("'gib' needs one number for each of 'batch', each batch size once")
 
 
-class MemoryModel(Part, frozen=True, kw_only=True):
-    """Device memory, as base + n x (memory of a request), in GiB.
+class MemoryModel(ConfigTable, frozen=True, kw_only=True):
+    """Device memory in GiB: base + n x (memory of a request).
 
     Attributes:
         capacity_gib: Memory of one device.
@@ -50,7 +57,7 @@ class MemoryModel(Part, frozen=True, kw_only=True):
         base_gib: Memory of the base model, or None to read it off ``measured``.
         per_sample_gib: Memory of one request at 1024x1024, or None likewise; other resolutions in
             proportion to their pixels unless measured.
-        max_batch: Largest batch that is known to work, or None; it becomes the resource ``batch``.
+        max_batch: Largest batch known to work, or None; it becomes the resource ``batch``.
         measured: Tables by resolution, the first of which is the reference.
     """
 
@@ -76,10 +83,10 @@ class MemoryModel(Part, frozen=True, kw_only=True):
         return round_up(base), round_up(slope)
 
     def request_gib(self, width: int, height: int) -> float:
-        """Memory of one request of a resolution.
+        """Memory, in GiB, of one request of a resolution.
 
-        At a measured resolution the smallest figure that covers every measured batch, given the
-        base; at another one in proportion to its pixels.
+        At a measured resolution it is the smallest figure that covers every measured batch, given
+        the base; at another one it is in proportion to the pixels.
         """
         base, slope = self.line
         for table in self.measured:
@@ -91,8 +98,8 @@ class MemoryModel(Part, frozen=True, kw_only=True):
         return round_up(slope * width * height / pixels)
 
 
-class LoadTime(Part, frozen=True, kw_only=True):
-    """Seconds to load an adapter: one figure, or quantiles (``levels``) of a distribution."""
+class LoadTime(ConfigTable, frozen=True, kw_only=True):
+    """Seconds to load an adapter: one number, or quantiles (``levels``) of a distribution."""
 
     seconds: Annotated[tuple[NotNegative, ...], Meta(min_length=1)]
     levels: Annotated[tuple[Share, ...], Meta(min_length=1)] = (0.5,)
@@ -103,7 +110,7 @@ class LoadTime(Part, frozen=True, kw_only=True):
             raise ValueError("'seconds' needs one number for each of 'levels', both rising")
 
     def quantile(self, level: float) -> float:
-        """Seconds at ``level`` in [0, 1]: linear between the quantiles, constant beyond them."""
+        """Return the seconds at ``level`` in [0, 1]: linear between quantiles, constant beyond."""
         for i in range(1, len(self.levels)):
             low, high = self.levels[i - 1], self.levels[i]
             if low <= level <= high and high > low:
@@ -117,14 +124,14 @@ class LoadTime(Part, frozen=True, kw_only=True):
         return self.quantile(0.5)
 
 
-class Loading(Part, frozen=True, kw_only=True):
-    """Seconds that switching takes.
+class Loading(ConfigTable, frozen=True, kw_only=True):
+    """Switching times.
 
     Attributes:
-        tiers: Load times by where the adapter comes from (``host`` memory, ``disk``, ``remote``).
-        tier: The tier used unless another is asked for.
-        activate_s: Between two resident adapters.
-        base_model_s: To load another base model, or None where it was not measured.
+        tiers: Load times by the place of the adapter file (``host`` memory, ``disk``, ``remote``).
+        tier: The default tier.
+        activate_s: Seconds between two resident adapters.
+        base_model_s: Seconds to load another base model; None where it was not measured.
     """
 
     tier: str
@@ -137,11 +144,15 @@ class Loading(Part, frozen=True, kw_only=True):
             raise ValueError(f"'tier' {self.tier!r} is none of 'tiers'")
 
 
-class Profile(Part, frozen=True, kw_only=True, dict=True):
-    """A device's measured figures; ``sources`` says where each of them comes from.
+class Profile(ConfigTable, frozen=True, kw_only=True, dict=True):
+    """Measured times and memory of a device.
 
-    ``step_s`` and ``overhead_s`` are as in an instance's ``service``. ``tick_s`` is the grid that
-    suits the figures; ``date`` and ``device`` say when and on what they were measured.
+    Attributes:
+        device: The device that was measured.
+        date: The date of the measurement.
+        tick_s: Seconds per tick, a grid that suits the times.
+        step_s: As in an instance's ``service``, and so is ``overhead_s``.
+        sources: The source of each figure.
     """
 
     format: Literal["pats-opt/profile"] = "pats-opt/profile"
@@ -159,20 +170,20 @@ class Profile(Part, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def base_vram_gib(self) -> float:
-        """Memory of the base model."""
+        """Memory of the base model, in GiB."""
         return self.memory.line[0]
 
     def overhead(self, n: int) -> float:
-        """Seconds of encode, decode and save for a batch of ``n``."""
+        """Return the seconds of a batch of ``n`` besides its steps."""
         if isinstance(self.overhead_s, Overhead):
             return self.overhead_s.base + self.overhead_s.per_sample * n
         return self.overhead_s
 
     def load_time(self, tier: str | None) -> LoadTime:
-        """Load times of a tier (None for the profile's own).
+        """Return the load times of a tier (None for the default).
 
         Raises:
-            InputError: for a tier that the profile does not have.
+            InputError: the profile has no such tier.
         """
         found = self.load.tiers.get(tier or self.load.tier)
         if found is None:
@@ -183,8 +194,8 @@ class Profile(Part, frozen=True, kw_only=True, dict=True):
         return found
 
 
-def of(service: Service) -> Profile:
-    """The profile that a recipe names, with the recipe's changes.
+def of(service: ServiceSettings) -> Profile:
+    """Return the profile that a recipe names, with the recipe's changes.
 
     Raises:
         InputError: as :func:`load`.
@@ -198,15 +209,15 @@ def of(service: Service) -> Profile:
 
 
 def round_up(gib: float) -> float:
-    """A memory figure rounded up to 0.1 MiB, so that rounding never makes it too small."""
+    """Round GiB up to 0.1 MiB, so that rounding never makes a demand too small."""
     return math.ceil(gib * 1e4 - 1e-6) / 1e4
 
 
 def covering_line(sizes: Sequence[int], gib: Sequence[float]) -> tuple[float, float]:
-    """Base and slope, both at least 0, of the lowest line on or above every measured point.
+    """Return base and slope, both at least 0, of the lowest line on or above every point.
 
     Lowest in the sum over the points. It passes through two of them, or it is level, or it passes
-    the origin; with the handful of points of a table all of these are tried.
+    the origin; a table has few points, so all of these are tried.
     """
     points = sorted(zip(sizes, gib, strict=True))
     lines = [(max(gib), 0.0), (0.0, max(g / n for n, g in points))]
@@ -222,7 +233,7 @@ def covering_line(sizes: Sequence[int], gib: Sequence[float]) -> tuple[float, fl
 
 
 def names() -> list[str]:
-    """Names of the profiles of the package."""
+    """Names of the built-in profiles."""
     folder = package_files("pats_opt") / "data" / "profiles"
     return sorted(
         f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
@@ -231,10 +242,10 @@ def names() -> list[str]:
 
 @lru_cache(maxsize=32)
 def load(name: str) -> Profile:
-    """A profile by name, or from a TOML file.
+    """Load a profile by name, or from a TOML file.
 
     Raises:
-        InputError: there is no such profile or file, or the file is not a right profile.
+        InputError: there is no such profile or file, or the file is no valid profile.
     """
     if name in names():
         data = (package_files("pats_opt") / "data" / "profiles" / f"{name}.toml").read_bytes()
@@ -245,8 +256,4 @@ def load(name: str) -> Profile:
             f"there is no profile {name!r}",
             hint=f"{choose(name, names())}; or name a profile's TOML file",
         )
-    try:
-        document = parse_toml(data)
-    except InputError as error:
-        raise error.in_file(name) from None
-    return part_of(document, Profile, name)
+    return as_table(parse_toml(data, name), Profile, name)

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from msgspec import Meta
 
 from pats_opt.errors import InputError
-from pats_opt.generate.parts import Part, Positive, Share
+from pats_opt.generate.config import ConfigTable, Positive, Share
 from pats_opt.model.files import read_bytes
 
 #: Words for complexity in a table, in place of a number.
@@ -23,14 +23,14 @@ COMPLEXITY_COLUMNS = ("complexity", "prompt_type")
 
 
 class QualityModel(Protocol):
-    """Gives the quality in [0, 1] of ``steps`` steps on a prompt of ``complexity`` in [0, 1]."""
+    """Quality in [0, 1] of ``steps`` steps on a prompt of ``complexity`` in [0, 1]."""
 
     def __call__(self, steps: int, complexity: float) -> float:
-        """Quality, higher is better."""
+        """Return the quality; higher is better."""
         ...
 
 
-class Quality(Part, frozen=True, kw_only=True):
+class Quality(ConfigTable, frozen=True, kw_only=True):
     """The default model: quality nears 1 exponentially, slower for complex prompts.
 
     A prompt of complexity c *converges*, that is reaches ``converged`` quality, after
@@ -52,16 +52,16 @@ class Quality(Part, frozen=True, kw_only=True):
     monotone: bool = False
 
     def model(self) -> QualityModel:
-        """The model that these parameters describe."""
+        """Return the model that these parameters describe."""
         return read_table(self.table, self.monotone) if self.table is not None else self
 
     def __call__(self, steps: int, complexity: float) -> float:
-        """The formula's quality."""
+        """Evaluate the formula."""
         needed = self.simple_steps + complexity * (self.complex_steps - self.simple_steps)
         return float(1.0 - (1.0 - self.converged) ** (steps / needed))
 
 
-class QualityTable(Part, frozen=True, kw_only=True):
+class QualityTable(ConfigTable, frozen=True, kw_only=True):
     """Quality interpolated linearly in steps, then in complexity; constant beyond the ends.
 
     Attributes:
@@ -71,12 +71,12 @@ class QualityTable(Part, frozen=True, kw_only=True):
     curves: tuple[tuple[Share, tuple[tuple[int, float], ...]], ...]
 
     def __call__(self, steps: int, complexity: float) -> float:
-        """Interpolated quality."""
-        across = [(level, _between(points, steps)) for level, points in self.curves]
-        return _between(across, complexity)
+        """Interpolate the quality."""
+        across = [(level, _interpolated(points, steps)) for level, points in self.curves]
+        return _interpolated(across, complexity)
 
 
-def _between(points: Sequence[tuple[float, float]], x: float) -> float:
+def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
     """Piecewise linear interpolation, constant beyond the ends."""
     i = bisect_right(points, x, key=lambda point: point[0])
     if i == 0 or i == len(points):
@@ -92,11 +92,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
     Raises:
         InputError: naming the file, the line and the hint.
     """
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError("this is not UTF-8 text", file=path, hint="save it as UTF-8 CSV") from None
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(read_text(path)))
     columns = [name.strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = columns
     value = next((name for name in ("quality", "lpips") if name in columns), None)
@@ -111,12 +107,11 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
     for row in rows:
         try:
             steps = int(float(row["steps"]))
-            given = float(row[value])
-            quality = 1.0 - given if value == "lpips" else given
-            complexity = 1.0 if level is None else _level(row[level])
-            if steps < 1 or not 0 <= complexity <= 1 or not 0 <= quality <= 1:
+            quality = 1.0 - float(row[value]) if value == "lpips" else float(row[value])
+            complexity = 1.0 if level is None else complexity_of(row[level])
+            if steps < 1 or not 0 <= quality <= 1:
                 raise ValueError("out of range")
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"this row is not steps, complexity and quality ({error})",
                 file=path,
@@ -137,6 +132,26 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
     return QualityTable(curves=tuple(curves))
 
 
-def _level(text: str) -> float:
-    word = text.strip().lower()
-    return LEVELS[word] if word in LEVELS else float(word)
+def complexity_of(text: str) -> float:
+    """Read a complexity: a number from 0 to 1, or one of :data:`LEVELS`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name = text.strip().lower()
+    value = LEVELS[name] if name in LEVELS else float(name)
+    if not 0 <= value <= 1:
+        raise ValueError("out of range")
+    return value
+
+
+def read_text(path: str) -> str:
+    """Read a UTF-8 text file, with or without byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("this is not UTF-8 text", file=path, hint="save it as UTF-8") from None

@@ -1,7 +1,7 @@
-"""What ``generate`` makes: one immutable struct a component, with defaults and units.
+"""The recipe of an instance: one table per component, with defaults and units.
 
 The same structs are the tables of a ``--config`` TOML file, of ``pats_opt/data/suites.toml`` and,
-for all that a request log does not say, of ``import``.
+for everything that a request log lacks, of ``import``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pats_opt.generate.parts import Mix, NotNegative, Part, Positive, Share
+from pats_opt.generate.config import ConfigTable, Mix, NotNegative, Positive, Share
 from pats_opt.generate.quality import Quality
 from pats_opt.model.instance import Overhead, StepTime
 
 Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
-class Arrivals(Part, frozen=True, kw_only=True):
-    """When requests arrive: a renewal process of the given load, or all at tick 0.
+class Arrivals(ConfigTable, frozen=True, kw_only=True):
+    """Arrival times: a renewal process of the given load, or all at tick 0.
 
     ``poisson`` has exponential inter-arrival times. ``bursty`` has the coefficient of variation
     ``cv``: above 1 a hyperexponential of two phases with balanced means, below 1 a constant plus an
     exponential. ``regular`` has constant ones; ``at-once`` has none.
 
     Attributes:
-        load: GPU time that the requests are worth / GPU time there is, where ``rate_per_s`` is
-            None. A request is worth 1/b of a full-step batch of b and of its switches, with b =
-            ``batch``, or the largest batch that fits where that is smaller. See
+        load: Offered GPU time / available GPU time, where ``rate_per_s`` is None. A request offers
+            1/b of a full-step batch of b requests and of its switches, with b = ``batch``, or the
+            largest batch that fits where that is smaller. See
             :func:`pats_opt.generate.draw.work_s`.
         switches_per_batch: Switches (at the mean load time) counted with each of these batches.
-        rate_per_s: Requests a second; replaces ``load``.
+        rate_per_s: Requests per second; replaces ``load``.
     """
 
     process: Literal["poisson", "bursty", "regular", "at-once"] = "poisson"
@@ -41,16 +41,17 @@ class Arrivals(Part, frozen=True, kw_only=True):
     rate_per_s: Positive | None = None
 
 
-class Popularity(Part, frozen=True, kw_only=True):
-    """Which adapter a request needs. Adapters that nobody draws are left out of the instance.
+class Popularity(ConfigTable, frozen=True, kw_only=True):
+    """Popularity of adapters. An adapter that no request draws is left out of the instance.
 
     Attributes:
         adapters: Adapters to draw from.
         zipf: Exponent s: adapter i = 1, 2, ... is drawn with weight ``1 / (i + shift) ** s``.
         shift: The Zipf-Mandelbrot shift.
-        base_share: Requests without adapter (id ``base``).
-        depths: Recency: the request takes one of the ``depths[i]`` most recently used adapters...
-        hits: ... with (cumulative) probability ``hits[i]``, and draws afresh otherwise.
+        base_share: Share of requests without adapter (id ``base``).
+        depths: Numbers of most recently used adapters, rising.
+        hits: ``hits[i]`` is the (cumulative) probability that a request takes one of the
+            ``depths[i]`` most recently used adapters; otherwise it draws afresh.
     """
 
     adapters: Whole = 4
@@ -68,7 +69,7 @@ class Popularity(Part, frozen=True, kw_only=True):
             raise ValueError("'hits' needs one number for each of 'depths', both rising")
 
 
-class Complexity(Part, frozen=True, kw_only=True):
+class Complexity(ConfigTable, frozen=True, kw_only=True):
     """Complexity of prompts: one of ``levels`` plus or minus up to ``spread``, cut to 0..1.
 
     The default is the documents' premise of two kinds of prompts, simple and complex.
@@ -78,36 +79,37 @@ class Complexity(Part, frozen=True, kw_only=True):
     spread: Share = 0.0
 
 
-class Steps(Part, frozen=True, kw_only=True):
+class StepCounts(ConfigTable, frozen=True, kw_only=True):
     """Step counts: each request's full count, and the pruned options below it."""
 
     full: Mix = Mix(values=(60.0,))
     pruned: tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...] = (20,)
 
 
-class Images(Part, frozen=True, kw_only=True):
-    """Images per request, and what a request of n images becomes.
+class ImageCount(ConfigTable, frozen=True, kw_only=True):
+    """Images per request, and the requests that a request of n images becomes.
 
-    A batch is counted in requests (its step time is w of the number of members), so ways differ:
+    A batch is counted in requests (its step time depends on their number), so the modes differ:
 
     ``split``
         n requests of one image each (``r7.0`` ... ``r7.3``), each with the full weight. The GPU
         time is right; the loss counts images.
     ``share``
-        the same, each with 1/n of the weight: the loss counts requests, and a request's latency is
-        the mean over its images.
+        As ``split``, each with 1/n of the weight: the loss counts requests, and the latency of a
+        request is the mean over its images.
     ``stack``
-        one request with n times the demand on every resource, which runs as one member. Its steps
-        take as long as one image's: right only where step time hardly grows with n (``documents``).
+        One request with n times the demand on every resource, which runs as one member. Its steps
+        take as long as those of one image: right only where step time hardly grows with n
+        (``documents``).
     ``one``
-        one request of one image; the count is dropped.
+        One request of one image; the count is ignored.
     """
 
     count: Mix = Mix(values=(1.0,))
     mode: Literal["split", "share", "stack", "one"] = "split"
 
 
-class Size(Part, frozen=True, kw_only=True):
+class ImageSize(ConfigTable, frozen=True, kw_only=True):
     """An image size in pixels with its share; ``vram_gib`` overrides the profile's memory model.
 
     A size changes the memory a request needs, not its step time: the problem has one step time.
@@ -119,14 +121,14 @@ class Size(Part, frozen=True, kw_only=True):
     vram_gib: NotNegative | None = None
 
 
-class Service(Part, frozen=True, kw_only=True):
-    """The profile (name or file), and what is changed in it (None: nothing).
+class ServiceSettings(ConfigTable, frozen=True, kw_only=True):
+    """The service profile (name or file), and values that replace its own (None: the profile's).
 
     Attributes:
         kind: ``slot`` is the documents' slotted model, in which a batch takes one tick.
-        tick_s: Seconds a tick.
-        step_s: Seconds a step, as in an instance.
-        overhead_s: Seconds a batch spends besides its steps, as in an instance.
+        tick_s: Seconds per tick.
+        step_s: Seconds per step, as in an instance.
+        overhead_s: Seconds per batch besides its steps, as in an instance.
     """
 
     profile: str = "documents"
@@ -136,7 +138,7 @@ class Service(Part, frozen=True, kw_only=True):
     overhead_s: NotNegative | Overhead | None = None
 
 
-class Gpus(Part, frozen=True, kw_only=True):
+class Gpus(ConfigTable, frozen=True, kw_only=True):
     """The GPUs.
 
     Attributes:
@@ -151,12 +153,12 @@ class Gpus(Part, frozen=True, kw_only=True):
     resident: Literal["none", "popular"] = "none"
 
 
-class Switches(Part, frozen=True, kw_only=True):
+class AdapterCache(ConfigTable, frozen=True, kw_only=True):
     """The adapter cache and its costs.
 
     Attributes:
         activate_s: Between resident adapters; None for the profile's.
-        price_per_s: Loss for each second of switching. The default prices make the quality,
+        price_per_s: Loss per second of switching. The default prices make the quality,
             latency and switching terms of good schedules alike in size with ``documents``.
         tier: Where adapters are loaded from; None for the profile's.
         load_s: Seconds to load the adapters, taken in turn; empty for those of the tier.
@@ -177,18 +179,18 @@ class Switches(Part, frozen=True, kw_only=True):
             raise ValueError("'pairs_spread' needs 'max_resident' 1")
 
 
-class Terms(Part, frozen=True, kw_only=True):
+class Terms(ConfigTable, frozen=True, kw_only=True):
     """Prices, deadlines and rejection.
 
     Attributes:
-        latency_price_per_s: Loss for each second from arrival to completion.
-        late_price: Loss for a missed deadline.
-        deadline_share: Requests that have one.
-        deadline_slack: Their deadline is between these multiples of the time the request takes
+        latency_price_per_s: Loss per second from arrival to completion.
+        late_price: Loss per missed deadline.
+        deadline_share: Share of requests with a deadline.
+        deadline_slack: Bounds of their deadline, as multiples of the time that the request takes
             alone at full steps, its adapter's load included.
-        reject_share: Requests that may be rejected.
-        reject_loss: Loss if so; None for the request's best quality (the documents' "served at
-            most once").
+        reject_share: Share of requests that may be rejected.
+        reject_loss: Loss of a rejection; None for the request's best quality (the documents'
+            "served at most once").
         weight: Weights of requests.
         horizon_slack: Where given, everything must end within this multiple of the time that
             serving the requests one at a time takes after the last arrival; 1 always suffices.
@@ -204,18 +206,18 @@ class Terms(Part, frozen=True, kw_only=True):
     horizon_slack: Positive | None = None
 
 
-class Recipe(Part, frozen=True, kw_only=True):
-    """Everything that ``generate`` takes but the seed."""
+class Recipe(ConfigTable, frozen=True, kw_only=True):
+    """Everything that ``generate`` takes except the seed."""
 
     requests: Annotated[int, Meta(ge=0, le=100_000_000)] = 20
     arrivals: Arrivals = Arrivals()
     popularity: Popularity = Popularity()
     complexity: Complexity = Complexity()
-    steps: Steps = Steps()
-    images: Images = Images()
-    sizes: Annotated[tuple[Size, ...], Meta(min_length=1)] = (Size(),)
-    service: Service = Service()
+    steps: StepCounts = StepCounts()
+    images: ImageCount = ImageCount()
+    sizes: Annotated[tuple[ImageSize, ...], Meta(min_length=1)] = (ImageSize(),)
+    service: ServiceSettings = ServiceSettings()
     gpus: Gpus = Gpus()
-    switching: Switches = Switches()
+    switching: AdapterCache = AdapterCache()
     quality: Quality = Quality()
     terms: Terms = Terms()

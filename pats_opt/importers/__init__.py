@@ -1,4 +1,4 @@
-"""Importers: real request logs and classic benchmark formats, as instances."""
+"""Importers of request logs and of classic benchmark formats."""
 
 from __future__ import annotations
 

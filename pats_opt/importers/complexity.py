@@ -1,11 +1,11 @@
-"""Complexity of a prompt in [0, 1], for logs that do not tell it.
+"""Complexity of a prompt in [0, 1], for logs without it.
 
 The estimator is the prompt's length: ``1 - 2 ** (-characters / 33)``, so 0 for an empty prompt,
 0.5 at 33 characters, and nearing 1. Against the human labels of PartiPrompts (504 prompts labelled
 Basic or Simple Detail, 425 labelled Fine-grained Detail or Complex) its area under the ROC curve is
 0.961, and 0.5 is the threshold of highest balanced accuracy (0.891). Counting words gives 0.948,
 clauses 0.742, spatial words 0.734, number words 0.509, and no sum of them more than words alone, so
-they are left out. It knows nothing of meaning, and was fitted to English.
+they are left out. It ignores meaning, and was fitted to English.
 
 ``--estimator module:function`` replaces it by any function from a prompt to [0, 1].
 """
@@ -27,7 +27,7 @@ Estimator = Callable[[str], float]
 
 
 def estimate(prompt: str) -> float:
-    """Complexity of a prompt, from its length."""
+    """Estimate the complexity of a prompt from its length."""
     return from_length(len(prompt.strip()))
 
 
@@ -37,7 +37,7 @@ def from_length(characters: float) -> float:
 
 
 def load_estimator(spec: str) -> Estimator:
-    """The function that ``module:function`` names.
+    """Import the function that ``module:function`` names.
 
     Raises:
         InputError: there is no such module or function.

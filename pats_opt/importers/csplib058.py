@@ -1,11 +1,13 @@
 """Discrete lot sizing (CSPLib 058) as an instance: the slotted model, backwards in time.
 
-A machine makes one unit a period. A unit due in period d may be made earlier, at the stocking cost
-per period; changing over from item a to item b costs q[a][b], idle periods or not. Seen from the
-last period T back to the first, slot t is period T - t: an order due in period d arrives at slot
-T - d and waits, at the stocking cost per slot, until it is made; the switch from b to a costs
-q[a][b]; the first adapter is free; the horizon is T. Batches hold one request. So schedules and
-production plans correspond one to one, and the loss is the plan's cost.
+A machine makes one unit per period. A unit due in period d may be made earlier, at the stocking
+cost per period. A changeover from item a to item b costs q[a][b], with or without idle periods
+between them.
+
+Read backwards, slot t is period T - t of T. An order due in period d arrives at slot T - d and
+waits, at the stocking cost per slot, until it is made. The switch from b to a costs q[a][b], the
+first adapter is free, and the horizon is T. A batch holds one request. So schedules and production
+plans correspond one to one, and the loss is the plan's cost.
 """
 
 from __future__ import annotations
@@ -15,8 +17,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.importers.slots import MOST_REQUESTS, slot_instance, slot_request
-from pats_opt.importers.text import Words, read_lines
+from pats_opt.importers.classic import (
+    MOST_REQUESTS,
+    Tokenizer,
+    read_lines,
+    slot_instance,
+    slot_request,
+)
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance, Transition
 
@@ -31,7 +38,7 @@ class LotSizing(Struct, frozen=True):
         demand: ``demand[i][d]`` units of item i are due in period d (from 0).
         stocking: Cost of keeping a unit for a period.
         changeover: ``changeover[a][b]`` from item a to item b; the diagonal is not used.
-        best_known: The published optimum, where the file tells.
+        best_known: The published optimum, if the file has it.
     """
 
     name: str
@@ -41,8 +48,8 @@ class LotSizing(Struct, frozen=True):
     best_known: float | None = None
 
 
-class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
-    """What an instance notes of its origin."""
+class LotSizingOrigin(Struct, frozen=True, tag=FORMAT, tag_field="format"):
+    """Origin of an imported instance, for the exporter."""
 
     name: str
     periods: int
@@ -50,7 +57,7 @@ class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
 
 
 def import_csplib058(path: StrPath) -> Instance:
-    """A ``.psp`` file as an instance.
+    """Import a ``.psp`` file.
 
     Raises:
         InputError: The file is wrong.
@@ -59,31 +66,31 @@ def import_csplib058(path: StrPath) -> Instance:
 
 
 def read_csplib058(path: StrPath) -> LotSizing:
-    """A ``.psp`` file: periods, items, demand by item, stocking cost, changeovers, optimum."""
-    words = Words(path, read_lines(path))
-    periods = words.whole("number of periods", 1, MOST_REQUESTS)
-    items = words.whole("number of items", 1, 2000)
+    """Read a ``.psp`` file: periods, items, demand by item, stocking cost, changeovers, optimum."""
+    tokens = Tokenizer(path, read_lines(path))
+    periods = tokens.whole("number of periods", 1, MOST_REQUESTS)
+    items = tokens.whole("number of items", 1, 2000)
     demand = tuple(
-        tuple(words.whole(f"demand of item {i}", 0, periods) for _ in range(periods))
+        tuple(tokens.whole(f"demand of item {i}", 0, periods) for _ in range(periods))
         for i in range(1, items + 1)
     )
     units = sum(map(sum, demand))
     if units > MOST_REQUESTS:
         raise InputError(
-            f"{units} units are more than {MOST_REQUESTS}", file=words.file, hint="import fewer"
+            f"{units} units are more than {MOST_REQUESTS}", file=tokens.file, hint="import fewer"
         )
-    stocking = words.number("stocking cost")
+    stocking = tokens.number("stocking cost")
     changeover = tuple(
-        tuple(words.number(f"changeover cost from item {i}") for _ in range(items))
+        tuple(tokens.number(f"changeover cost from item {i}") for _ in range(items))
         for i in range(1, items + 1)
     )
-    best = words.number("optimal cost") if words.left else None
-    words.end("the optimal cost")
+    best = tokens.number("optimal cost") if tokens.left else None
+    tokens.end("the optimal cost")
     return LotSizing(Path(path).stem, demand, stocking, changeover, best)
 
 
 def lot_sizing_instance(lots: LotSizing) -> Instance:
-    """The instance whose schedules are the production plans (see the module)."""
+    """Make the instance whose schedules are the production plans (see the module)."""
     names = [f"item-{i}" for i in range(1, len(lots.demand) + 1)]
     periods = len(lots.demand[0])
     requests = [
@@ -109,7 +116,7 @@ def lot_sizing_instance(lots: LotSizing) -> Instance:
         adapters=names,
         requests=requests,
         horizon=periods,
-        source=Source(name=lots.name, periods=periods, best_known=lots.best_known),
+        origin=LotSizingOrigin(name=lots.name, periods=periods, best_known=lots.best_known),
         pairs=pairs,
         latency_price=lots.stocking,
     )

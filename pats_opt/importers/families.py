@@ -1,4 +1,4 @@
-"""Families: what is switched when a request's adapters change."""
+"""Families: the sets of adapters that are switched together."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pats_opt.generate.profile import Profile
 from pats_opt.generate.recipe import Recipe
 from pats_opt.model.instance import Adapter, Transition
 
-#: What a family is; :class:`pats_opt.importers.trace.Mapping` explains them.
+#: Definition of a family; see :class:`pats_opt.importers.trace.LogMapping`.
 Family = Literal["set", "base+set", "first", "column"]
 
-#: A family: base model (empty where it does not count), and adapters.
+#: A family: base model (empty where it is ignored), and adapters.
 Key = tuple[str, tuple[str, ...]]
 
-#: Longest id that is kept whole.
+#: Longest id; others are cut.
 LONGEST_ID = 400
 
 
 def members_of(cell: object, family: Family, separator: str) -> tuple[str, ...]:
-    """The adapters that a cell names, as the family is made of them."""
+    """Return the adapters of a cell that make the family."""
     if isinstance(cell, list):
         parts = [str(part).strip() for part in cell if part is not None]
     elif cell is None:
@@ -39,10 +39,9 @@ def members_of(cell: object, family: Family, separator: str) -> tuple[str, ...]:
 
 
 def family_ids(keys: Iterable[Key]) -> dict[Key, str]:
-    """An adapter id for each family: the members joined by +, after the base model and a slash.
+    """Name each family: the members joined by +, after the base model and a slash.
 
-    The family without any is ``base``. Ids that would be too long are cut, and any that would be
-    the same get a number.
+    The family without members is ``base``. Long ids are cut, and equal ones get a number.
     """
     ids: dict[Key, str] = {("", ()): draw.BASE}
     used = {draw.BASE}
@@ -60,11 +59,11 @@ def family_ids(keys: Iterable[Key]) -> dict[Key, str]:
 def family_adapters(
     ids: dict[Key, str], recipe: Recipe, device: Profile, seed: int
 ) -> tuple[list[Adapter], list[Transition]]:
-    """An adapter for each family, and the transitions that keep the base model.
+    """Make an adapter for each family, and the transitions that keep the base model.
 
-    A set takes the sum of its members' memory and load times. With base models the load time
-    includes the base model's, and the transition between two families of one base model overrides
-    it with the set's alone.
+    Memory and load time of a set are the sums over its members. With base models the load time
+    includes the base model's; a transition between two families of one base model overrides it
+    with the set's alone.
 
     Raises:
         InputError: base models with a cache of several, or a profile without ``base_model_s``.

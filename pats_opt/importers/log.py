@@ -1,42 +1,29 @@
-"""A request log as a lazy table: formats, columns, times, filters, the window.
+"""A request log as a lazy table: formats, columns and checked cells.
 
-Only the columns asked for are read and only the window is kept in memory; plain files are streamed.
+Only the needed columns are read and only the window is kept in memory; plain files are streamed.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pats_opt.errors import InputError, one_line
-from pats_opt.generate.parts import Part
 from pats_opt.model.files import StrPath
 from pats_opt.nearest import nearest
 
 if TYPE_CHECKING:
     import polars as pl
 
-#: Name of the column that holds a row's number in the file, from 1, without the header.
+#: Column of a row's number in the file, from 1, without the header.
 ROW = "\0row"
 
-#: Name of the column that holds a row's time in seconds.
+#: Column of a row's time in seconds.
 TIME = "\0time"
-
-#: Name of the column that holds the time as the file has it.
-STAMP = "\0stamp"
-
-#: Seconds in one unit of a numeric time.
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
-
-#: How an ISO time may be written, once its zone is taken off.
-ISO = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-
-#: A zone at the end of a time of day: Z, +02:00, -0800.
-ZONE = r"(\d\d:\d\d.*?)\s*(Z|[+-]\d\d:?\d\d)$"
 
 LogFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 
@@ -52,29 +39,9 @@ SUFFIXES: dict[str, LogFormat] = {
 }
 
 
-class Window(Part, frozen=True, kw_only=True):
-    """Which rows of a log to take.
-
-    Attributes:
-        time_format: ``auto``, a unit of numbers (s, ms, us, ns, min, h), ``iso``, or a pattern with
-            % as strftime writes it. ``auto`` takes numbers as seconds and text as ISO times; a time
-            without zone is UTC.
-        since: First time taken, as the log writes times; None for the log's first.
-        until: Last time taken.
-        count: At most this many rows, the earliest.
-        where: Conditions ``column=value`` or ``column!=value`` that rows must meet, as text.
-    """
-
-    time_format: str = "auto"
-    since: str | None = None
-    until: str | None = None
-    count: int | None = None
-    where: tuple[str, ...] = ()
-
-
 @contextmanager
 def plain_errors(file: StrPath) -> Iterator[None]:
-    """Turn the table library's errors into one line about the file."""
+    """Turn errors of the table library into one line about the file."""
     import polars as pl
 
     try:
@@ -92,10 +59,10 @@ def plain_errors(file: StrPath) -> Iterator[None]:
 
 
 def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat, bool]:
-    """A log's format, as given or by its name, and whether it is gzip.
+    """Return a log's format, as given or by its name, and whether it is gzip.
 
     Raises:
-        InputError: the name does not tell.
+        InputError: the name has no known ending.
     """
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     zipped = bool(suffixes) and suffixes[-1] == ".gz"
@@ -111,10 +78,10 @@ def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat,
 
 
 def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
-    """A log as a lazy table with the column :data:`ROW`; text columns only, where it is CSV.
+    """Open a log as a lazy table with the column :data:`ROW`; the columns of CSV are text.
 
     Raises:
-        InputError: no such file, a folder, or a format that its name does not tell.
+        InputError: no such file, a folder, or an unknown format.
     """
     import polars as pl
 
@@ -139,7 +106,7 @@ def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
 
 
 def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -> None:
-    """Refuse a log that lacks a column; ``names`` maps the option to the column it names.
+    """Refuse a log that lacks a column; ``names`` maps options to columns.
 
     Raises:
         InputError: with the nearest names.
@@ -154,71 +121,8 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
             )
 
 
-def select(
-    table: pl.LazyFrame,
-    columns: list[str],
-    time: str,
-    window: Window,
-    file: StrPath,
-    *,
-    whole_rows: bool = False,
-) -> pl.DataFrame:
-    """The rows of the window, by time, with ``columns``, :data:`ROW`, :data:`TIME`.
-
-    ``whole_rows`` has every column parsed once: a CSV row with too many cells (a comma that is not
-    quoted) goes unnoticed where only some are, and would shift the others.
-
-    Raises:
-        InputError: a time that cannot be read, with its row; or an empty window.
-    """
-    import polars as pl
-
-    conditions = [_condition(text, table, file) for text in window.where]
-    kept = table.filter(conditions) if conditions else table
-    kind = kept.collect_schema()[time]
-    seconds = time_expression(_resolved(kept, time, kind, window.time_format, file), kind)
-    kept = kept.with_columns(pl.col(time).alias(STAMP)).with_columns(seconds(STAMP).alias(TIME))
-    with plain_errors(file):
-        unread = kept.filter(pl.col(TIME).is_null())
-        if not whole_rows:
-            unread = unread.select(ROW, STAMP)
-        bad = unread.head(1).collect(engine="streaming").select(ROW, STAMP)
-    if bad.height:
-        row, stamp = bad.row(0)
-        raise InputError(
-            f"{stamp!r} is no time",
-            file=str(file),
-            place=f"row {row}, column {time!r}",
-            hint="correct it, filter it out with --where, or set --time-format",
-        )
-    chosen = kept
-    if window.since is not None:
-        chosen = chosen.filter(pl.col(TIME) >= _moment(window.since, kind, seconds, "--from"))
-    if window.until is not None:
-        chosen = chosen.filter(pl.col(TIME) <= _moment(window.until, kind, seconds, "--to"))
-    wanted = list(dict.fromkeys([ROW, TIME, *columns]))
-    chosen = chosen.select(wanted).sort(TIME, ROW)
-    if window.count is not None:
-        chosen = chosen.head(window.count)
-    with plain_errors(file):
-        rows = chosen.collect(engine="streaming")
-        if not rows.height:
-            ends = kept.sort(TIME, ROW).select(
-                pl.len().alias("n"), pl.first(STAMP).alias("a"), pl.last(STAMP).alias("b")
-            )
-            n, first, last = ends.collect(engine="streaming").row(0)
-            raise InputError(
-                "no request is in the window",
-                file=str(file),
-                hint=f"the log has times {first} to {last}"
-                if n
-                else "the filters leave no row of the log",
-            )
-    return rows
-
-
 def has_adapter(table: pl.LazyFrame, column: str | None) -> pl.Expr:
-    """Whether the cell of a column of adapters, a text or a list, is not empty."""
+    """Test whether a cell of adapters, a text or a list, is not empty."""
     import polars as pl
 
     cell = pl.col(column or "")
@@ -227,90 +131,53 @@ def has_adapter(table: pl.LazyFrame, column: str | None) -> pl.Expr:
     return cell.cast(pl.String).str.strip_chars().fill_null("") != ""
 
 
-def _condition(text: str, table: pl.LazyFrame, file: StrPath) -> pl.Expr:
-    """``column=value`` or ``column!=value`` as an expression."""
-    import polars as pl
+class Cells:
+    """Cells of the window by column, checked; an error names the row of the file."""
 
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--where {text!r}", hint="write it as column=value or column!=value")
-    differs = name.endswith("!")
-    name = name.removesuffix("!").strip()
-    require_columns(table, {"--where": name}, file)
-    cell = pl.col(name).cast(pl.String).str.strip_chars().fill_null("")
-    return cell != value.strip() if differs else cell == value.strip()
+    def __init__(self, table: pl.DataFrame, file: str) -> None:
+        self._table, self._file = table, file
 
+    def times(self) -> list[float]:
+        """Arrival times in seconds, rising."""
+        times: list[float] = self._table[TIME].to_list()
+        return times
 
-def _resolved(table: pl.LazyFrame, time: str, kind: Any, given: str, file: StrPath) -> str:
-    """The time format, with ``auto`` decided by the column's type or its first value."""
-    import polars as pl
+    def text(self, column: str | None) -> list[str]:
+        """Texts; empty where the column or the cell is missing."""
+        if column is None:
+            return [""] * self._table.height
+        return ["" if cell is None else str(cell).strip() for cell in self._table[column].to_list()]
 
-    if given not in UNITS and given not in ("auto", "iso") and "%" not in given:
-        raise InputError(
-            f"there is no time format {given!r}",
-            place="--time-format",
-            hint=f"choose auto, iso, {', '.join(UNITS)}, or a pattern such as %d.%m.%Y %H:%M:%S",
-        )
-    if given != "auto" or kind != pl.String:
-        return "s" if given == "auto" else given
-    with plain_errors(file):
-        first = table.select(pl.col(time).drop_nulls()).head(1).collect(engine="streaming")
-    text = str(first.item()) if first.height else ""
-    return "iso" if first.height and not _is_number(text) else "s"
+    def numbers(
+        self, column: str | None, low: float, high: float, missing: Sequence[float]
+    ) -> list[float]:
+        """Numbers from ``low`` to ``high``; ``missing[i]`` where the column or the cell is missing.
 
+        Raises:
+            InputError: a cell is no such number.
+        """
+        if column is None:
+            return list(missing)
+        values = []
+        for i, cell in enumerate(self._table[column].to_list()):
+            if cell is None or (isinstance(cell, str) and not cell.strip()):
+                values.append(missing[i])
+                continue
+            try:
+                value = float(cell)
+            except (TypeError, ValueError):
+                value = float("nan")
+            if not low <= value <= high:
+                raise InputError(
+                    f"{cell!r} is no number from {low:g} to {high:g}",
+                    file=self._file,
+                    place=f"row {self._table[ROW][i]}, column {column!r}",
+                    hint="correct it, or leave the cell empty",
+                )
+            values.append(value)
+        return values
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def time_expression(time_format: str, kind: Any) -> Any:
-    """From a column's name to the expression of its time in seconds, null if unreadable."""
-    import polars as pl
-
-    def stamped(name: str) -> pl.Expr:
-        # A zoned time is stored as UTC, which is what its timestamp counts.
-        return pl.col(name).cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
-
-    def counted(name: str) -> pl.Expr:
-        number = pl.col(name)
-        if kind == pl.String:
-            number = number.str.strip_chars()
-        number = number.cast(pl.Float64, strict=False)
-        return pl.when(number.is_finite()).then(number * UNITS[time_format])
-
-    def written(name: str) -> pl.Expr:
-        text = pl.col(name).cast(pl.String).str.strip_chars()
-        if time_format != "iso":
-            return (
-                text.str.to_datetime(time_format, strict=False, time_unit="us").dt.timestamp("us")
-                / 1e6
-            )
-        text = text.str.replace("[Tt]", " ")
-        naive = text.str.replace(ZONE, "$1")
-        read = [naive.str.to_datetime(f, strict=False, time_unit="us") for f in ISO]
-        zone = text.str.extract(ZONE, 2).str.replace(":", "").str.replace("Z", "+0000")
-        sign = pl.when(zone.str.starts_with("-")).then(-1.0).otherwise(1.0)
-        hours = zone.str.slice(1, 2).cast(pl.Float64)
-        minutes = zone.str.slice(3, 2).cast(pl.Float64)
-        offset = (sign * (hours * 3600.0 + minutes * 60.0)).fill_null(0.0)
-        return pl.coalesce(read).dt.timestamp("us") / 1e6 - offset
-
-    if kind.is_temporal():
-        return stamped
-    return counted if time_format in UNITS else written
-
-
-def _moment(text: str, kind: Any, seconds: Any, option: str) -> float:
-    """A time given as an option, in seconds, read as the column is."""
-    import polars as pl
-
-    if kind.is_temporal():
-        seconds = time_expression("iso", pl.String())
-    found = pl.DataFrame({STAMP: [text]}).select(seconds(STAMP)).item()
-    if found is None:
-        raise InputError(f"{text!r} is no time", place=option, hint="write it as the log does")
-    return float(found)
+    def raw(self, column: str) -> list[object]:
+        """Cells as the table holds them."""
+        values: list[object] = self._table[column].to_list()
+        return values

@@ -1,4 +1,4 @@
-"""A user's request log as an instance: a column mapping, a window, a choice of what a family is."""
+"""Import of a request log: a column mapping, a window and a definition of families."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from typing import Literal
 
 from pats_opt.errors import InputError
 from pats_opt.generate import draw, profile
-from pats_opt.generate.build import Row, assemble
-from pats_opt.generate.parts import Part, Positive
-from pats_opt.generate.recipe import Recipe, Size
+from pats_opt.generate.build import RequestRow, assemble
+from pats_opt.generate.config import ConfigTable, Positive
+from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
-from pats_opt.importers.cells import Cells
 from pats_opt.importers.families import Family, family_adapters, family_ids, members_of
 from pats_opt.importers.log import (
+    Cells,
     LogFormat,
-    Window,
     format_of,
     has_adapter,
     require_columns,
     scan,
-    select,
 )
+from pats_opt.importers.window import Window, select
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance
 
 
-class Columns(Part, frozen=True, kw_only=True):
-    """Names of a log's columns; None for what the log does not tell.
+class LogColumns(ConfigTable, frozen=True, kw_only=True):
+    """Names of a log's columns; None for a column that the log lacks.
 
     Attributes:
-        time: When the request arrived.
+        time: Arrival time of the request.
         adapter: One adapter id, several joined by the separator, or a list; empty for none.
         base_model: The base model (checkpoint).
         steps: Full step count; drawn from the recipe where it is missing.
-        images: Images asked for; 1 where it is missing.
-        prompt_length: Length of the prompt, where the log has no prompt.
-        complexity: From 0 to 1; else it is estimated from the prompt or its length, else drawn.
+        images: Number of images; drawn likewise.
+        prompt_length: Length of the prompt, for a log without prompts.
+        complexity: From 0 to 1; else estimated from the prompt or its length, else drawn.
         deadline: Seconds from arrival.
     """
 
@@ -58,30 +57,30 @@ class Columns(Part, frozen=True, kw_only=True):
     id: str | None = None
 
     def named(self) -> dict[str, str]:
-        """Option -> column, of those that are given."""
+        """Return the given columns by command-line option."""
         found = {f: getattr(self, f) for f in self.__struct_fields__}
         return {f"--{f.replace('_', '-')}": name for f, name in found.items() if name is not None}
 
 
-class Mapping(Part, frozen=True, kw_only=True):
-    """How a log is read.
+class LogMapping(ConfigTable, frozen=True, kw_only=True):
+    """Reading of a log.
 
     Attributes:
-        columns: What its columns mean.
-        window: Which rows are taken.
-        format: csv, tsv, jsonl or parquet; None to tell by the name.
-        separator: What joins adapters in one cell.
-        speed: Time runs this many times faster: arrivals move closer, nothing else changes.
+        columns: Meaning of its columns.
+        window: Selection of its rows.
+        format: csv, tsv, jsonl or parquet; None to read it off the name.
+        separator: Separator of the adapters in one cell.
+        speed: Factor by which time runs faster: arrivals move closer, nothing else changes.
         lora_only: Whether requests without adapter are left out.
-        family: What is switched. ``set``: the set of adapters, whatever their order. ``base+set``:
-            the base model with the set; loading another base model takes the profile's
-            ``base_model_s`` on top. ``first``: the first adapter alone. ``column``: the cell as
-            it is.
+        family: Unit of switching. ``set``: the set of adapters, in any order. ``base+set``: the
+            base model with the set; loading another base model takes the profile's
+            ``base_model_s`` on top. ``first``: the first adapter alone. ``column``: the cell
+            unchanged.
         length_unit: Unit of ``columns.prompt_length``: characters, tokens or words.
         estimator: ``module:function`` in place of the built-in complexity estimator.
     """
 
-    columns: Columns
+    columns: LogColumns
     window: Window = Window()
     format: LogFormat | None = None
     separator: str = ";"
@@ -93,14 +92,14 @@ class Mapping(Part, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """An imported instance.
+class ImportedTrace:
+    """An imported instance, and the load it puts on the GPUs.
 
     Attributes:
-        requests: Rows of the log that it holds (more requests, where images are split).
+        requests: Rows of the log in it (the instance has more requests where images are split).
         span_s: Seconds from the first arrival to the last, after the speed-up.
-        load: GPU time the requests are worth / GPU time there is, as ``Arrivals.load`` defines it;
-            None where they all arrive at once. Queues form from about 0.7 on.
+        load: Offered GPU time / available GPU time, as in ``Arrivals.load``; None where all
+            requests arrive at once. Queues form from about 0.7 on.
     """
 
     instance: Instance
@@ -111,19 +110,19 @@ class Imported:
 
 def import_trace(
     path: StrPath,
-    mapping: Mapping,
+    mapping: LogMapping,
     recipe: Recipe | None = None,
     seed: int = 0,
     *,
     name: str | None = None,
-) -> Imported:
-    """Read a window of a request log as an instance.
+) -> ImportedTrace:
+    """Import a window of a request log.
 
     Args:
         path: The log.
-        mapping: Its columns, and which rows to take.
-        recipe: All that the log does not tell, as for :func:`pats_opt.generate.generate`.
-        seed: Seed of all that is drawn.
+        mapping: Its columns and the window.
+        recipe: Everything that the log lacks, as for :func:`pats_opt.generate.generate`.
+        seed: Seed of every draw.
         name: The instance's name; None for the file's.
 
     Raises:
@@ -188,13 +187,13 @@ def import_trace(
     )
     span = rows[-1].arrival_s
     load = work / (span * recipe.gpus.count) if span > 0 else None
-    return Imported(instance, count, span, load)
+    return ImportedTrace(instance, count, span, load)
 
 
 def _rows(
-    cells: Cells, mapping: Mapping, recipe: Recipe, seed: int, families: Sequence[str]
-) -> list[Row]:
-    """The window's requests, with everything that the log does not tell drawn."""
+    cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int, families: Sequence[str]
+) -> list[RequestRow]:
+    """Requests of the window; everything that the log lacks is drawn."""
     columns, count = mapping.columns, len(families)
     times = cells.times()
     drawn_steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
@@ -221,13 +220,13 @@ def _rows(
         size = (int(widths[i]), int(heights[i]))
         same = size == (sizes[i].width, sizes[i].height)
         rows.append(
-            Row(
+            RequestRow(
                 id=ids[i],
                 arrival_s=round((times[i] - times[0]) / mapping.speed, 6),
                 adapter=families[i],
                 steps=int(steps[i]),
                 complexity=hard[i],
-                size=sizes[i] if same else Size(width=size[0], height=size[1]),
+                size=sizes[i] if same else ImageSize(width=size[0], height=size[1]),
                 images=int(images[i]),
                 prompt=prompts[i],
                 negative_prompt=negatives[i],
@@ -240,9 +239,9 @@ def _rows(
 
 
 def _complexities(
-    cells: Cells, mapping: Mapping, recipe: Recipe, seed: int, prompts: Sequence[str]
+    cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int, prompts: Sequence[str]
 ) -> list[float]:
-    """Complexity from the log, else estimated from the prompt, else from its length, else drawn."""
+    """Complexities: those of the log, else by the prompt, else by its length, else drawn."""
     columns, count = mapping.columns, len(prompts)
     drawn = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))
     if columns.complexity is not None:

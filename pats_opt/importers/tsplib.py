@@ -1,14 +1,14 @@
 """Travelling salesman problems as an instance: nodes are adapters, only switching costs.
 
-One request per adapter, one request a batch, one batch a slot, ``pairs`` = the distances. With one
-constant switching cost every order would cost the same; it is the matrix that makes this hard.
+One request per adapter, per batch and per slot; ``pairs`` are the distances. With one constant
+switching cost every order would cost the same; the matrix makes the problem hard.
 
 - Closed tour over n nodes: the first node's adapter is resident, its request arrives at slot n - 1,
   and the horizon is n. Each of the n slots then serves one request, the first node's in the last
   one, so the switches make a tour: out of the first node, once through all others, and back. (The
-  horizon is needed: without it the first node could be served, for nothing, before all others.)
-- Open path: all requests at slot 0; it starts at any node, for nothing, or at a given one, whose
-  adapter is then resident and has no request.
+  horizon is needed: without it the others could wait until the first node is served, at no cost.)
+- Open path: all requests arrive at slot 0. It starts at any node at no cost, or at a given one,
+  whose adapter is then resident and has no request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.importers.slots import slot_instance, slot_request
+from pats_opt.importers.classic import slot_instance, slot_request
 from pats_opt.importers.tsplib_file import Tsp, read_tsplib
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance, Transition
@@ -24,8 +24,12 @@ from pats_opt.model.instance import Instance, Transition
 FORMAT = "tsplib"
 
 
-class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
-    """What an instance notes of its origin; ``nodes`` are the file's numbers by adapter id."""
+class TspOrigin(Struct, frozen=True, tag=FORMAT, tag_field="format"):
+    """Origin of an imported instance, for the exporter.
+
+    Attributes:
+        nodes: The file's node numbers by adapter id.
+    """
 
     name: str
     closed: bool
@@ -33,11 +37,11 @@ class Source(Struct, frozen=True, tag=FORMAT, tag_field="format"):
 
 
 def import_tsplib(path: StrPath, *, closed: bool = True, start: int | None = None) -> Instance:
-    """A TSPLIB file of TYPE TSP or ATSP as an instance.
+    """Import a TSPLIB file of TYPE TSP or ATSP.
 
     Args:
         path: The file.
-        closed: Whether the tour comes back to where it starts.
+        closed: Whether the tour returns to its start.
         start: Number of the node to start at; None: the first for a tour, any for a path.
 
     Raises:
@@ -54,7 +58,7 @@ def import_tsplib(path: StrPath, *, closed: bool = True, start: int | None = Non
 
 
 def tsp_instance(tsp: Tsp, *, closed: bool = True, start: int | None = None) -> Instance:
-    """The instance whose schedules are the tours (see the module)."""
+    """Make the instance whose schedules are the tours (see the module)."""
     names = {node: f"node-{node}" for node in tsp.nodes}
     if closed and start is None:
         start = tsp.nodes[0]
@@ -73,7 +77,7 @@ def tsp_instance(tsp: Tsp, *, closed: bool = True, start: int | None = None) -> 
         adapters=names.values(),
         requests=[slot_request(name, name, {"batch": 1.0}, slot=slot) for name, slot in visits],
         horizon=len(visits),
-        source=Source(
+        origin=TspOrigin(
             name=tsp.name, closed=closed, nodes={name: node for node, name in names.items()}
         ),
         pairs=pairs,

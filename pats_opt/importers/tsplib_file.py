@@ -1,7 +1,7 @@
-"""TSPLIB 95 files: specification, weights and coordinates, as a matrix of distances.
+"""TSPLIB 95 files of travelling salesman problems, read as a distance matrix.
 
-Source: G. Reinelt, TSPLIB 95 (1995), sections 1 and 2. GEO truncates to whole degrees as TSPLIB's
-own optima do; its text says "nearest", which gives other distances.
+Source: G. Reinelt, TSPLIB 95 (1995), sections 1 and 2. GEO truncates to whole degrees, as TSPLIB's
+own optima require; its text says "nearest", which gives other distances.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.importers.text import Words, read_lines
+from pats_opt.importers.classic import Tokenizer, read_lines
 from pats_opt.model.files import StrPath
 
-#: Nodes beyond which a file is refused: the instance lists every pair of them.
+#: Most nodes of a file: the instance lists every pair of them.
 MOST_NODES = 1500
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -29,9 +28,8 @@ class Tsp(Struct, frozen=True):
     """One travelling salesman problem.
 
     Attributes:
-        name: Its name.
         symmetric: Whether it is of TYPE TSP.
-        nodes: The nodes' numbers as the file gives them.
+        nodes: Numbers of the nodes in the file.
         distance: ``distance[i][j]`` from the i-th to the j-th node; the diagonal is not used.
     """
 
@@ -41,27 +39,13 @@ class Tsp(Struct, frozen=True):
     distance: Matrix
 
 
-class Entry(NamedTuple):
-    """``KEYWORD: value`` and the line it is on."""
-
-    value: str
-    line: int
-
-
-class Section(NamedTuple):
-    """The lines below ``KEYWORD``, and the number of the first one."""
-
-    lines: list[str]
-    first: int
-
-
 def read_tsplib(path: StrPath) -> Tsp:
-    """A file of TYPE TSP or ATSP.
+    """Read a file of TYPE TSP or ATSP.
 
     Raises:
         InputError: naming file, place and hint.
     """
-    return _Reader(path).tsp()
+    return _TsplibFile(path).problem()
 
 
 # -- distances -------------------------------------------------------------------------------------
@@ -145,47 +129,114 @@ ROWS: dict[str, Callable[[int, int], range]] = {
 # -- the file --------------------------------------------------------------------------------------
 
 
-class _Reader:
+class _TsplibFile:
+    """A file split into specifications and sections, and the problem they describe.
+
+    Attributes:
+        entries: Value and line of each ``KEYWORD: value``.
+        sections: Lines below each ``KEYWORD_SECTION``, and the number of the first one.
+    """
+
     def __init__(self, path: StrPath) -> None:
         self.path = path
-        self.entries: dict[str, Entry] = {}
-        self.sections: dict[str, Section] = {}
+        self.entries: dict[str, tuple[str, int]] = {}
+        self.sections: dict[str, tuple[list[str], int]] = {}
         self._split(read_lines(path))
 
     def _split(self, lines: Sequence[str]) -> None:
-        """Specification and sections; a section goes on while its lines start with a number."""
-        current: Section | None = None
+        """Split the lines; a section goes on while its lines start with a number."""
+        current: tuple[list[str], int] | None = None
         for number, line in enumerate(lines, 1):
-            text = line.strip()
+            text, place = line.strip(), f"line {number}"
             if text == "EOF":
                 return
             if not text:
                 continue
             if text[0].isdigit() or text[0] in "+-.":
                 if current is None:
-                    raise self._error("numbers before any section", f"line {number}", "name it")
-                current.lines.extend([""] * (number - current.first - len(current.lines)))
-                current.lines.append(line)
+                    raise self._error("numbers before any section", place, "name it")
+                section, first = current
+                section.extend([""] * (number - first - len(section)))
+                section.append(line)
                 continue
             keyword, colon, value = text.partition(":")
             keyword = keyword.strip().upper()
             current = None
             if keyword in self.entries or keyword in self.sections:
-                raise self._error(f"{keyword[:40]!r} is there twice", f"line {number}", "keep one")
+                raise self._error(f"{keyword[:40]!r} is there twice", place, "keep one")
             if keyword.endswith("_SECTION"):
-                current = self.sections[keyword] = Section([], number + 1)
+                current = self.sections[keyword] = [], number + 1
             elif colon:
-                self.entries[keyword] = Entry(value.strip(), number)
+                self.entries[keyword] = value.strip(), number
             else:
-                raise self._error(
-                    f"{text[:40]!r} is no keyword", f"line {number}", "write 'KEYWORD: value'"
-                )
+                raise self._error(f"{text[:40]!r} is no keyword", place, "write 'KEYWORD: value'")
 
-    def _error(self, problem: str, place: str | None, hint: str) -> InputError:
-        return InputError(problem, file=str(self.path), place=place, hint=hint)
+    def problem(self) -> Tsp:
+        kind = self._entry("TYPE", ("TSP", "ATSP"))
+        if "FIXED_EDGES_SECTION" in self.sections:
+            raise self._error(
+                "edges that a tour must use cannot be imported",
+                f"line {self.sections['FIXED_EDGES_SECTION'][1] - 1}",
+                "remove FIXED_EDGES_SECTION",
+            )
+        size = self._dimension()
+        weights = self._entry("EDGE_WEIGHT_TYPE", ("EXPLICIT", *METRICS))
+        nodes = tuple(range(1, size + 1))
+        if weights == "EXPLICIT":
+            distance = self._explicit(size, symmetric=kind == "TSP")
+        else:
+            coordinates, metric = METRICS[weights]
+            nodes, points = self._points(size, coordinates)
+            distance = tuple(
+                tuple(0.0 if i == j else float(metric(a, b)) for j, b in enumerate(points))
+                for i, a in enumerate(points)
+            )
+        name = self.entries.get("NAME", ("", 0))[0] or Path(self.path).stem
+        return Tsp(name, kind == "TSP", nodes, distance)
+
+    def _dimension(self) -> int:
+        if "DIMENSION" not in self.entries:
+            raise self._error("DIMENSION is missing", None, "add the number of nodes")
+        value, line = self.entries["DIMENSION"]
+        return Tokenizer(self.path, [value], line).whole("number of nodes", 2, MOST_NODES)
+
+    def _explicit(self, size: int, symmetric: bool) -> Matrix:
+        layout = self._entry("EDGE_WEIGHT_FORMAT", tuple(ROWS))
+        tokens = self._section("EDGE_WEIGHT_SECTION", f"the weights as {layout}")
+        matrix = [[0.0] * size for _ in range(size)]
+        for i in range(size):
+            for j in ROWS[layout](i, size):
+                # The diagonal is filler (0, 9999, even -1) that no tour uses.
+                low = -math.inf if i == j else 0.0
+                matrix[i][j] = tokens.number(f"distance from node {i + 1} to node {j + 1}", low)
+                if layout != "FULL_MATRIX":
+                    matrix[j][i] = matrix[i][j]
+        tokens.end(f"{layout} of {size} nodes")
+        if symmetric:
+            for i, j in itertools.combinations(range(size), 2):
+                if matrix[i][j] != matrix[j][i]:
+                    raise self._error(
+                        f"distances of nodes {i + 1} and {j + 1} differ by direction",
+                        "EDGE_WEIGHT_SECTION",
+                        "write 'TYPE: ATSP', or correct them",
+                    )
+        return tuple(map(tuple, matrix))
+
+    def _points(self, size: int, coordinates: int) -> tuple[tuple[int, ...], list[Point]]:
+        tokens = self._section("NODE_COORD_SECTION", "a node's number and its coordinates a line")
+        nodes: dict[int, Point] = {}
+        for _ in range(size):
+            node = tokens.whole("node number", 0, 10**9)
+            if node in nodes:
+                raise self._error(
+                    f"node {node} is there twice", f"line {tokens.line}", "give each node once"
+                )
+            nodes[node] = tuple(tokens.number("coordinate", -1e9, 1e9) for _ in range(coordinates))
+        tokens.end(f"{size} nodes")
+        return tuple(nodes), list(nodes.values())
 
     def _entry(self, keyword: str, known: Sequence[str]) -> str:
-        """A specification's value, which must be one of these."""
+        """Value of a specification, which must be one of ``known``."""
         if keyword not in self.entries:
             raise self._error(
                 f"{keyword} is missing", None, f"add '{keyword}: ' with one of {', '.join(known)}"
@@ -200,71 +251,10 @@ class _Reader:
             )
         return first[0]
 
-    def _words(self, keyword: str, why: str) -> Words:
+    def _section(self, keyword: str, content: str) -> Tokenizer:
         if keyword not in self.sections:
-            raise self._error(f"{keyword} is missing", None, f"add it: {why}")
-        return Words(self.path, *self.sections[keyword])
+            raise self._error(f"{keyword} is missing", None, f"add it: {content}")
+        return Tokenizer(self.path, *self.sections[keyword])
 
-    def tsp(self) -> Tsp:
-        kind = self._entry("TYPE", ("TSP", "ATSP"))
-        if "FIXED_EDGES_SECTION" in self.sections:
-            raise self._error(
-                "edges that a tour must use cannot be imported",
-                f"line {self.sections['FIXED_EDGES_SECTION'].first - 1}",
-                "remove FIXED_EDGES_SECTION",
-            )
-        size = self._dimension()
-        weights = self._entry("EDGE_WEIGHT_TYPE", ("EXPLICIT", *METRICS))
-        nodes = tuple(range(1, size + 1))
-        if weights == "EXPLICIT":
-            distance = self._explicit(size, symmetric=kind == "TSP")
-        else:
-            nodes, points = self._points(size, METRICS[weights][0])
-            measure = METRICS[weights][1]
-            distance = tuple(
-                tuple(0.0 if i == j else float(measure(a, b)) for j, b in enumerate(points))
-                for i, a in enumerate(points)
-            )
-        name = self.entries.get("NAME", Entry("", 0)).value or Path(self.path).stem
-        return Tsp(name, kind == "TSP", nodes, distance)
-
-    def _dimension(self) -> int:
-        value, line = self.entries.get("DIMENSION", Entry("", 0))
-        if not line:
-            raise self._error("DIMENSION is missing", None, "add the number of nodes")
-        return Words(self.path, [value], line).whole("number of nodes", 2, MOST_NODES)
-
-    def _explicit(self, size: int, symmetric: bool) -> Matrix:
-        layout = self._entry("EDGE_WEIGHT_FORMAT", tuple(ROWS))
-        words = self._words("EDGE_WEIGHT_SECTION", f"the weights as {layout}")
-        matrix = [[0.0] * size for _ in range(size)]
-        for i in range(size):
-            for j in ROWS[layout](i, size):
-                # The diagonal is filler (0, 9999, even -1) that no tour uses.
-                low = -math.inf if i == j else 0.0
-                matrix[i][j] = words.number(f"distance from node {i + 1} to node {j + 1}", low)
-                if layout != "FULL_MATRIX":
-                    matrix[j][i] = matrix[i][j]
-        words.end(f"{layout} of {size} nodes")
-        if symmetric:
-            for i, j in itertools.combinations(range(size), 2):
-                if matrix[i][j] != matrix[j][i]:
-                    raise self._error(
-                        f"distances of nodes {i + 1} and {j + 1} differ by direction",
-                        "EDGE_WEIGHT_SECTION",
-                        "write 'TYPE: ATSP', or correct them",
-                    )
-        return tuple(map(tuple, matrix))
-
-    def _points(self, size: int, coordinates: int) -> tuple[tuple[int, ...], list[Point]]:
-        words = self._words("NODE_COORD_SECTION", "a node's number and its coordinates a line")
-        nodes: dict[int, Point] = {}
-        for _ in range(size):
-            node = words.whole("node number", 0, 10**9)
-            if node in nodes:
-                raise self._error(
-                    f"node {node} is there twice", f"line {words.line}", "give each node once"
-                )
-            nodes[node] = tuple(words.number("coordinate", -1e9, 1e9) for _ in range(coordinates))
-        words.end(f"{size} nodes")
-        return tuple(nodes), list(nodes.values())
+    def _error(self, problem: str, place: str | None, hint: str) -> InputError:
+        return InputError(problem, file=str(self.path), place=place, hint=hint)

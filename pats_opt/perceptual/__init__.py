@@ -1,7 +1,7 @@
-"""Distances between images as people see them, each under its own name.
+"""Perceptual metrics of images, each under its own name.
 
-Only LPIPS is called ``lpips``. Its backbone is not part of any package and is never downloaded;
-where its file is not at hand, other metrics stand in, under their own names:
+Only LPIPS is called ``lpips``. Its backbone is not part of any package and is never downloaded.
+Without its file other metrics are used, under their own names:
 
 ======= ============ ============================= ========================================
 name    equal images comes from                    remarks
@@ -22,23 +22,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pats_opt.errors import InputError
-from pats_opt.perceptual import deep, plain
-from pats_opt.perceptual.metric import Metric
+from pats_opt.perceptual.deep import Lpips, ShiftTolerantLpips
+from pats_opt.perceptual.metric import Flip, ImageMetric, MsSsim, Ssim
 
-__all__ = ["METRICS", "Metric", "available", "choose", "open_metrics"]
+__all__ = ["METRICS", "ImageMetric", "available", "choose", "open_metrics"]
 
-#: Metrics in order of preference: what opens each.
-METRICS: dict[str, type[Metric]] = {
-    "lpips": deep.Lpips,
-    "stlpips": deep.ShiftTolerantLpips,
-    "ms_ssim": plain.MsSsim,
-    "ssim": plain.Ssim,
-    "flip": plain.Flip,
+#: Metrics by name, in order of preference.
+METRICS: dict[str, type[ImageMetric]] = {
+    kind.name: kind for kind in (Lpips, ShiftTolerantLpips, MsSsim, Ssim, Flip)
 }
 
 
 def available(pixels: int, weights: str | None = None) -> list[str]:
-    """Metrics that can be used here, in order of preference.
+    """List the metrics that can be used here, in order of preference.
 
     Args:
         pixels: The smaller side of the images.
@@ -52,19 +48,18 @@ def available(pixels: int, weights: str | None = None) -> list[str]:
 
 
 def choose(names: Sequence[str], pixels: int, weights: str | None = None) -> list[str]:
-    """The metrics to use; where none are named, the best one that can be used.
+    """Choose the metrics: those named, or else the best one that can be used.
 
-    Without a learned metric that is both MS-SSIM (SSIM for small images) and FLIP, since neither is
-    as good.
+    Without a learned metric it is MS-SSIM (SSIM for small images) together with FLIP, since neither
+    is as good.
 
     Args:
-        names: Of :data:`METRICS`; the first is the one that quality is made of.
+        names: Of :data:`METRICS`; quality is made of the first.
         pixels: The smaller side of the images.
         weights: As in :func:`available`.
 
     Raises:
-        InputError: A metric is unknown, or lacks its package, its weights or pixels; naming the
-            hint.
+        InputError: A metric is unknown, or lacks its package, its weights or pixels.
     """
     if weights is not None and (reason := METRICS["lpips"].missing(weights)) is not None:
         raise InputError(reason, place="--lpips-weights", hint="name AlexNet's .pth file")
@@ -90,8 +85,10 @@ def choose(names: Sequence[str], pixels: int, weights: str | None = None) -> lis
     return chosen
 
 
-def open_metrics(names: Sequence[str], device: str, weights: str | None = None) -> list[Metric]:
-    """Open metrics that :func:`choose` gave.
+def open_metrics(
+    names: Sequence[str], device: str, weights: str | None = None
+) -> list[ImageMetric]:
+    """Open metrics that :func:`choose` returned.
 
     Args:
         names: Of :data:`METRICS`.

@@ -1,8 +1,8 @@
-"""Distances of learned features: LPIPS, and its shift-tolerant kin.
+"""Distances of learned features: LPIPS, and its shift-tolerant variant.
 
-Both run AlexNet's five convolutions on both pictures, make the features at each place unit vectors,
-and sum their squared differences by learned weights. They are written out here so that torchvision
-is not needed; the tests compare them with the originals.
+Both run AlexNet's five convolutions on both pictures, normalise the features at each place to unit
+vectors, and sum their squared differences by learned weights. They are implemented here so that
+torchvision is not needed; the tests compare them with the originals.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from typing_extensions import override
 
 from pats_opt.errors import InputError
-from pats_opt.perceptual.metric import folder_of, tensor
+from pats_opt.perceptual.metric import ImageMetric, folder_of, tensor
 
 #: Mean and deviation of ImageNet's pixels, for pixels in [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -25,22 +26,22 @@ _SCALE = (0.458, 0.448, 0.450)
 Weights = dict[str, Any]
 
 
-class _Deep(ABC):
-    """What both have in common; each gives its features."""
+class _FeatureDistance(ImageMetric):
+    """Weighted distance of five layers of features."""
 
-    similarity: ClassVar[bool] = False
-    smallest: ClassVar[int] = 64
+    smallest = 64
 
-    def __init__(self, device: str, heads: Weights) -> None:
-        self._device = device
-        self._heads = [heads[f"lin{i}.model.1.weight"].to(device) for i in range(5)]
+    def __init__(self, device: str, weights: str | None, heads: Path) -> None:
+        super().__init__(device, weights)
+        found = _read(heads)
+        self._heads = [found[f"lin{i}.model.1.weight"].to(device) for i in range(5)]
 
     @abstractmethod
     def features(self, pixels: Any) -> list[Any]:
-        """Five layers of features."""
+        """Return five layers of features."""
 
+    @override
     def __call__(self, reference: Any, other: Any) -> float:
-        """The distance."""
         import torch
 
         shift = torch.tensor(_SHIFT, device=self._device)[None, :, None, None]
@@ -57,16 +58,16 @@ class _Deep(ABC):
         return total
 
 
-class Lpips(_Deep):
+class Lpips(_FeatureDistance):
     """LPIPS with AlexNet, version 0.1."""
 
-    name: ClassVar[str] = "lpips"
+    name = "lpips"
 
     def __init__(self, device: str, weights: str | None) -> None:
-        backbone, heads = _alexnet(weights), _heads()
-        assert backbone is not None  # missing() was asked
-        assert heads is not None
-        super().__init__(device, _read(heads))
+        backbone, heads = _alexnet(weights), _lpips_heads()
+        assert backbone is not None, "missing() refuses this"
+        assert heads is not None, "missing() refuses this"
+        super().__init__(device, weights, heads)
         found = _read(backbone)
         try:
             self._convolutions = [
@@ -78,17 +79,17 @@ class Lpips(_Deep):
                 f"this file has no {error}", file=str(backbone), hint="name torchvision's AlexNet"
             ) from None
 
-    @staticmethod
-    def missing(weights: str | None) -> str | None:
-        """Why it cannot be used here; None where it can."""
+    @override
+    @classmethod
+    def missing(cls, weights: str | None) -> str | None:
         if _alexnet(weights) is None:
             if weights is not None:
                 return f"there is no file {weights!r}"
             return f"AlexNet's weights (alexnet-owt-*.pth) are not in {_checkpoints()}"
-        return None if _heads() else "LPIPS needs its heads, from torchmetrics or lpips"
+        return None if _lpips_heads() else "LPIPS needs its heads, from torchmetrics or lpips"
 
+    @override
     def features(self, pixels: Any) -> list[Any]:
-        """AlexNet's five rectified convolutions."""
         from torch.nn.functional import conv2d, max_pool2d, relu
 
         found: list[Any] = []
@@ -99,16 +100,17 @@ class Lpips(_Deep):
         return found
 
 
-class ShiftTolerantLpips(_Deep):
-    """Shift-tolerant LPIPS with AlexNet: no strides, and a blur wherever it is made smaller."""
+class ShiftTolerantLpips(_FeatureDistance):
+    """Shift-tolerant LPIPS with AlexNet: a blur in the place of each stride."""
 
-    name: ClassVar[str] = "stlpips"
+    name = "stlpips"
+    package = "stlpips-pytorch"
 
-    def __init__(self, device: str, weights: str | None) -> None:  # noqa: ARG002
+    def __init__(self, device: str, weights: str | None) -> None:
         path = _shift_tolerant()
-        assert path is not None  # missing() was asked
+        assert path is not None, "missing() refuses this"
+        super().__init__(device, weights, path)
         found = _read(path)
-        super().__init__(device, found)
         names = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
         self._convolutions = [
             (found[f"net.{n}.weight"].to(device), found[f"net.{n}.bias"].to(device)) for n in names
@@ -117,13 +119,13 @@ class ShiftTolerantLpips(_Deep):
             found[f"net.{n}.filt"].to(device) for n in ("slice1.1", "slice2.4", "slice3.8")
         ]
 
-    @staticmethod
-    def missing(weights: str | None) -> str | None:  # noqa: ARG004
-        """Why it cannot be used here; None where it can."""
-        return None if _shift_tolerant() else "it needs the package stlpips-pytorch"
+    @override
+    @classmethod
+    def missing(cls, weights: str | None) -> str | None:
+        return None if _shift_tolerant() else f"it needs the package {cls.package}"
 
+    @override
     def features(self, pixels: Any) -> list[Any]:
-        """The network's five rectified convolutions."""
         from torch.nn.functional import conv2d, max_pool2d, relu
 
         first, *others = self._convolutions
@@ -136,7 +138,7 @@ class ShiftTolerantLpips(_Deep):
         return found
 
     def _blur(self, inside: Any, which: int) -> Any:
-        """Half the size, blurred, the border reflected."""
+        """Blur and halve the size, the border reflected."""
         from torch.nn.functional import conv2d, pad
 
         padded = pad(inside, (2, 2, 2, 2), mode="reflect")
@@ -144,15 +146,15 @@ class ShiftTolerantLpips(_Deep):
 
 
 def _unit(features: Any) -> Any:
-    """Unit vectors at every place."""
+    """Normalise the features at every place to unit vectors."""
     return features / ((features**2).sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
 def _read(path: Path) -> Weights:
-    """Tensors of a file, and nothing that could run."""
+    """Read the tensors of a file, and nothing that could run."""
     import torch
 
-    name = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # torch's way to name a digest
+    name = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # torch names files by their digest
     if name and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(name[1]):
         raise InputError("this file is damaged", file=str(path), hint="get it again")
     try:
@@ -166,7 +168,7 @@ def _read(path: Path) -> Weights:
 
 
 def _checkpoints() -> Path:
-    """Where torch keeps what it downloads."""
+    """Torch's folder of downloaded weights."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", f"{cache}/torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -179,21 +181,17 @@ def _alexnet(weights: str | None) -> Path | None:
     return next(iter(sorted(_checkpoints().glob("alexnet-owt-*.pth"))), None)
 
 
-def _first(*files: Callable[[], Path | None]) -> Path | None:
-    return next((path for file in files if (path := file()) is not None and path.is_file()), None)
-
-
 def _inside(package: str, file: str) -> Path | None:
+    """Find a file of a package without importing it; None where there is none."""
     folder = folder_of(package)
-    return None if folder is None else folder / file
+    return folder / file if folder is not None and (folder / file).is_file() else None
 
 
-def _heads() -> Path | None:
-    return _first(
-        lambda: _inside("lpips", "weights/v0.1/alex.pth"),
-        lambda: _inside("torchmetrics", "functional/image/lpips_models/alex.pth"),
+def _lpips_heads() -> Path | None:
+    return _inside("lpips", "weights/v0.1/alex.pth") or _inside(
+        "torchmetrics", "functional/image/lpips_models/alex.pth"
     )
 
 
 def _shift_tolerant() -> Path | None:
-    return _first(lambda: _inside("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"))
+    return _inside("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth")

@@ -12,7 +12,7 @@ from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase
 from pats_opt.execute.work import Engine, Finished, Member, Ran
 from pats_opt.model.files import write_bytes
-from pats_opt.perceptual import Metric, open_metrics
+from pats_opt.perceptual import ImageMetric, open_metrics
 from pats_opt.profiling.plan import Plan, Prompt, QualityPlan
 from pats_opt.profiling.record import Image
 from pats_opt.profiling.sitting import ImageError
@@ -38,7 +38,7 @@ class Viewing:
         self._size = plan.shrunk(plan.reference)
 
     @cached_property
-    def _metrics(self) -> list[Metric]:
+    def _metrics(self) -> list[ImageMetric]:
         """Opened when they are needed, after the device's memory was measured."""
         return open_metrics(self._quality.metrics, self._device, self._quality.weights)
 

@@ -9,7 +9,7 @@ import msgspec
 import tomli_w
 
 from pats_opt.errors import InputError
-from pats_opt.generate.parts import parse_toml, part_of
+from pats_opt.generate.config import as_table, parse_toml
 from pats_opt.generate.profile import Loading, LoadTime, MemoryModel, Profile
 from pats_opt.profiling import figures
 from pats_opt.profiling.plan import WARM_STEPS, Plan
@@ -90,7 +90,7 @@ def profile_toml(profile: Profile) -> str:
     document: dict[str, Any] = {"format": profile.format, "version": profile.version}
     document |= msgspec.to_builtins(profile)
     text = tomli_w.dumps(document)
-    assert part_of(parse_toml(text.encode()), Profile) == profile
+    assert as_table(parse_toml(text.encode()), Profile) == profile
     return text
 
 

@@ -26,7 +26,7 @@ from msgspec import Meta, Struct
 from pats_opt.core import registry
 from pats_opt.errors import InputError
 from pats_opt.generate import suites
-from pats_opt.generate.parts import read_toml
+from pats_opt.generate.config import read_toml
 from pats_opt.model.files import (
     StrPath,
     convert,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pats_opt.generate import draw
-from pats_opt.generate.parts import Mix
+from pats_opt.generate.config import Mix
 from pats_opt.generate.profile import LoadTime
-from pats_opt.generate.recipe import Arrivals, Complexity, Popularity, Size
+from pats_opt.generate.recipe import Arrivals, Complexity, ImageSize, Popularity
 
 MANY = 200_000
 
@@ -77,7 +77,7 @@ def test_complexities_stay_around_their_levels_and_in_range() -> None:
 
 
 def test_sizes_by_share() -> None:
-    choices = (Size(share=1), Size(width=512, height=512, share=3))
+    choices = (ImageSize(share=1), ImageSize(width=512, height=512, share=3))
     drawn = draw.sizes(choices, 5000, draw.stream(0, "sizes"))
     assert sum(size.width == 512 for size in drawn) / 5000 == pytest.approx(0.75, abs=0.03)
 

@@ -13,7 +13,7 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.generate.recipe import Recipe
-from pats_opt.importers.trace import Imported, Mapping, import_trace
+from pats_opt.importers.trace import ImportedTrace, LogMapping, import_trace
 from pats_opt.model.files import encode
 
 ROWS: list[dict[str, Any]] = [
@@ -36,11 +36,11 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def read(path: Path, recipe: dict[str, Any] | None = None, **mapping: Any) -> Imported:
+def read(path: Path, recipe: dict[str, Any] | None = None, **mapping: Any) -> ImportedTrace:
     """Import with a mapping and a recipe given as plain tables."""
     mapping["columns"] = {"time": "t", **mapping.get("columns", {})}
     return import_trace(
-        path, msgspec.convert(mapping, Mapping), msgspec.convert(recipe or {}, Recipe)
+        path, msgspec.convert(mapping, LogMapping), msgspec.convert(recipe or {}, Recipe)
     )
 
 

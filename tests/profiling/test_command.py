@@ -17,7 +17,7 @@ from pats_opt.cli import run
 from pats_opt.generate import profile as profiles
 from pats_opt.generate.quality import read_table
 from pats_opt.perceptual import METRICS
-from pats_opt.perceptual.plain import Ssim
+from pats_opt.perceptual.metric import Ssim
 from tests.profiling.fakes import Constants, Device, write_adapters
 
 QUICK = ["--batches", "1,2", "--sizes", "1024x1024,512x512", "--steps", "4", "--repeats", "1"]

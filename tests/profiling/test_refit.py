@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pats_opt.cli import run
 from pats_opt.errors import InputError
 from pats_opt.generate import generate
-from pats_opt.generate.parts import part_of, read_toml
+from pats_opt.generate.config import as_table, read_toml
 from pats_opt.generate.quality import Quality, QualityTable
 from pats_opt.generate.recipe import Recipe
 from pats_opt.profiling.refit import Fit, as_recipe, fit, refit
@@ -118,7 +118,7 @@ def test_command_writes_a_recipe_that_generate_takes(
     told = capsys.readouterr().out
     assert "monotone    no: quality falls 1 times" in told
     assert "from 20 to 40 steps at complexity 0" in told
-    found = part_of(read_toml(out), Recipe).quality
+    found = as_table(read_toml(out), Recipe).quality
     assert found == refit(str(documents_table)).quality
     assert found.simple_steps < found.complex_steps
     instance = tmp_path / "i.json"

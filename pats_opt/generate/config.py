@@ -1,4 +1,4 @@
-"""Base of the configuration structs, and reading them from TOML files."""
+"""Configuration tables: the base of their structs, and reading them from TOML files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 
-P = TypeVar("P", bound="Part")
+C = TypeVar("C", bound="ConfigTable")
 
 
-class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One component's parameters: immutable, strict about keys."""
+class ConfigTable(
+    Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """One table of a configuration: immutable, strict about keys."""
 
 
-class Mix(Part, frozen=True, kw_only=True):
+class Mix(ConfigTable, frozen=True, kw_only=True):
     """A discrete distribution: ``values`` with weights ``shares`` (equal ones where empty)."""
 
     values: Annotated[tuple[float, ...], Meta(min_length=1)]
@@ -44,31 +46,29 @@ class Mix(Part, frozen=True, kw_only=True):
 
 
 def read_toml(path: StrPath) -> dict[str, Any]:
-    """A TOML file as plain objects.
+    """Read a TOML file as plain objects.
 
     Raises:
         InputError: naming the file and the line.
     """
-    try:
-        return parse_toml(read_bytes(path))
-    except InputError as error:
-        raise error if error.file else error.in_file(str(path)) from None
+    return parse_toml(read_bytes(path), str(path))
 
 
-def parse_toml(data: bytes) -> dict[str, Any]:
-    """TOML text as plain objects; an :class:`InputError` says where it is wrong."""
+def parse_toml(data: bytes, file: str | None = None) -> dict[str, Any]:
+    """Parse TOML text as plain objects; see :func:`read_toml`."""
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(
-            "this is not UTF-8 text", place=f"byte {error.start}", hint="save it as UTF-8 TOML"
-        ) from None
+        problem, hint = "this is not UTF-8 text", "save it as UTF-8 TOML"
+        place = f"byte {error.start}"
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"this is not TOML ({error})", hint="correct the syntax there") from None
+        problem, hint = f"this is not TOML ({error})", "correct the syntax there"
+        place = None
+    raise InputError(problem, file=file, place=place, hint=hint)
 
 
-def part_of(document: Any, kind: type[P], file: str | None = None) -> P:
-    """A parsed document as a component.
+def as_table(document: Any, kind: type[C], file: str | None = None) -> C:
+    """Convert a parsed document to a configuration table.
 
     Raises:
         InputError: with file, place and hint.

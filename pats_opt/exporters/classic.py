@@ -1,0 +1,110 @@
+"""Schedules of imported classic problems in the terms of the problem: bins, a tour, a plan."""
+
+from __future__ import annotations
+
+import itertools
+
+from pats_opt.exporters import Exported
+from pats_opt.importers import bin_packing, csplib058, tsplib
+from pats_opt.importers.classic import origin_of
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
+
+#: Entry of a production plan for an idle period.
+IDLE = 0
+
+
+def export_bins(problem: Problem, schedule: Schedule) -> Exported:
+    """Export the bins in order of their slots, without those that hold only a blank."""
+    origin = origin_of(problem.instance, bin_packing.BinPackingOrigin)
+    sizes = {r.id: r.demand["vram_gib"] for r in problem.instance.requests if r.reject_loss is None}
+    batches = [
+        [m.id for m in batch.requests if m.id in sizes] for batch in schedule.gpus[0].batches
+    ]
+    capacity = problem.instance.gpus[0].capacity["vram_gib"]
+    bins = [
+        {"items": items, "sizes": [sizes[i] for i in items], "load": sum(sizes[i] for i in items)}
+        for items in batches
+        if items
+    ]
+    lines = [f"# {origin.name}: {len(bins)} bins of capacity {capacity:g}"]
+    lines += [
+        f"bin {n} load {bin_['load']:g}: " + " ".join(i.removeprefix("item-") for i in items)
+        for n, (bin_, items) in enumerate(zip(bins, filter(None, batches), strict=True), 1)
+    ]
+    document = {
+        "format": bin_packing.FORMAT,
+        "name": origin.name,
+        "objective": len(bins),
+        "best_known": origin.best_known,
+        "capacity": capacity,
+        "bins": bins,
+    }
+    return Exported("\n".join(lines) + "\n", document)
+
+
+def export_tour(problem: Problem, schedule: Schedule) -> Exported:
+    """Export the nodes in the order of service, from the start on, as a file of TYPE TOUR."""
+    instance = problem.instance
+    origin = origin_of(instance, tsplib.TspOrigin)
+    visits = [member.id for batch in schedule.gpus[0].batches for member in batch.requests]
+    legs = [*instance.gpus[0].resident, *visits]  # a tour ends with its first node again
+    distance = {(pair.source, pair.target): pair.load_s for pair in instance.switching.pairs}
+    length = sum(distance[leg] for leg in itertools.pairwise(legs))
+    tour = [origin.nodes[name] for name in (legs[:-1] if origin.closed else legs)]
+    kind = "tour" if origin.closed else "open path"
+    lines = [
+        f"NAME: {origin.name}.tour",
+        f"COMMENT: {kind} of length {length:g}",
+        "TYPE: TOUR",
+        f"DIMENSION: {len(tour)}",
+        "TOUR_SECTION",
+        *map(str, tour),
+        "-1",
+        "EOF",
+    ]
+    document = {
+        "format": tsplib.FORMAT,
+        "name": origin.name,
+        "objective": length,
+        "closed": origin.closed,
+        "tour": tour,
+    }
+    return Exported("\n".join(lines) + "\n", document)
+
+
+def export_plan(problem: Problem, schedule: Schedule) -> Exported:
+    """Export the number of the item made in each period, first to last; 0 for an idle period."""
+    instance = problem.instance
+    origin = origin_of(instance, csplib058.LotSizingOrigin)
+    request = {r.id: r for r in instance.requests}
+    item = {a.id: number for number, a in enumerate(instance.adapters, 1)}
+    plan, stocked = [IDLE] * origin.periods, 0
+    for batch in schedule.gpus[0].batches:
+        for member in batch.requests:
+            made = origin.periods - batch.start
+            due = origin.periods - round(request[member.id].arrival_s)
+            plan[made - 1] = item[request[member.id].adapter]
+            stocked += due - made
+    stocking = stocked * instance.latency_price_per_s
+    cost = {
+        (item[str(pair.target)], item[str(pair.source)]): pair.load_s
+        for pair in instance.switching.pairs
+    }
+    items = [number for number in plan if number != IDLE]
+    changeover = sum(cost[pair] for pair in itertools.pairwise(items) if pair[0] != pair[1])
+    lines = [
+        f"# {origin.name}: cost {stocking + changeover:g}, "
+        f"stocking {stocking:g} and changeovers {changeover:g}; item by period, 0 idle",
+        " ".join(map(str, plan)),
+    ]
+    document = {
+        "format": csplib058.FORMAT,
+        "name": origin.name,
+        "objective": stocking + changeover,
+        "best_known": origin.best_known,
+        "stocking": stocking,
+        "changeover": changeover,
+        "plan": plan,
+    }
+    return Exported("\n".join(lines) + "\n", document)
