@@ -27,7 +27,7 @@ BUILT_IN: dict[str, str] = {
     "dp": "pats_solvers.dp:Dp",
     "milp": "pats_solvers.milp:Milp",
     "cpsat": "pats_solvers.cpsat:CpSat",
-    "lagrangian": "pats_solvers.lagrangian:Lagrangian",
+    "lagrangian": "pats_solvers.primal_dual:Lagrangian",
     "local-search": "pats_solvers.local:LocalSearch",
     "belady": "pats_solvers.belady:Belady",
     "pats": "pats_solvers.online.pats:Pats",

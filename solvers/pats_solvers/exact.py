@@ -13,7 +13,6 @@ from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver, features
 from pats_opt.model.problem import Problem
-from pats_solvers import compiling
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.portfolio import Portfolio
 
@@ -47,10 +46,11 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels."""
         from pats_solvers.dp import Dp
+        from pats_solvers.primal_dual import Lagrangian
 
-        compiling.compile_search()
+        Dp().prepare()
         if problem is None or not features(problem) <= Dp.capabilities.features:
-            compiling.compile_local_search()
+            Lagrangian().prepare()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""
@@ -62,8 +62,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Run the stages until one of them proves the optimum or time is up."""
         from pats_solvers.cpsat import CpSat
         from pats_solvers.dp import Dp
-        from pats_solvers.lagrangian import Lagrangian
         from pats_solvers.milp import Milp
+        from pats_solvers.primal_dual import Lagrangian
 
         whole = portfolio.run.time_limit or UNLIMITED_S
         half, all_ = self.memory_gib / 2, self.memory_gib

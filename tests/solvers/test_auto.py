@@ -23,8 +23,8 @@ from pats_solvers.auto import Auto
 from pats_solvers.cpsat import CpSat
 from pats_solvers.dp import Dp
 from pats_solvers.exact import Exact
-from pats_solvers.lagrangian import Lagrangian
 from pats_solvers.milp import Milp
+from pats_solvers.primal_dual import Lagrangian
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import document
@@ -42,6 +42,7 @@ def give_up(_: object, problem: Problem, run: Run) -> Outcome:
 
 def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the monolithic models to themselves."""
+    Exact().prepare()  # kernels are compiled by solving
     monkeypatch.setattr(Dp, "solve", refuse)
     monkeypatch.setattr(Lagrangian, "solve", refuse)
 

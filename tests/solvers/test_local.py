@@ -89,8 +89,9 @@ def test_losses_are_the_checkers(feature: Feature) -> None:
 @pytest.mark.parametrize("tight", [False, True])
 def test_plans_hold(tight: bool) -> None:
     """On random instances of every feature: valid, never above the start or below the optimum."""
+    seeds = scale.seeds(60)
     best = 0
-    for seed in scale.seeds(60):
+    for seed in seeds:
         instance = random_instance(seed, requests=(1, 5), tight=tight)
         problem = Problem(instance)
         optimum = brute_force(json.loads(encode(instance)))
@@ -105,7 +106,7 @@ def test_plans_hold(tight: bool) -> None:
         assert loss >= optimum - 1e-9
         assert start is None or loss <= start[1] + 1e-9
         best += loss <= optimum + 1e-9
-    assert best >= 45, "most tiny instances are solved"
+    assert best >= 0.75 * len(seeds), "most tiny instances are solved"
 
 
 def several_gpus() -> Instance:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import compiled, entry
+from pats_solvers.common.compiled import compiled, entry
 
 #: No row, no class, no move.
 NONE = -1

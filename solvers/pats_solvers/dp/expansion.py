@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_solvers.common.compiled import compiled, entry
 from pats_solvers.dp.bound import (
     ARRIVAL_AT,
     CLASS_AT,
@@ -48,7 +49,6 @@ from pats_solvers.dp.label_pool import (
     below,
     insert,
 )
-from pats_solvers.kernel import compiled, entry
 
 #: Columns of :attr:`Found.whole`: the move, what is pending after it, and when the GPU is free.
 #: Of :attr:`Found.real`: the loss, the adapter's value, and the promise, at first a quick one.

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_solvers.common.compiled import compiled, entry
 from pats_solvers.dp.bound import NONE, Batches
-from pats_solvers.kernel import compiled, entry
 
 #: Moves that are not batches: reject all that is left, or one job of class q (``REJECT - q``).
 REJECT_ALL, REJECT = -1, -2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -12,7 +12,7 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_solvers import compiling
+from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
 if TYPE_CHECKING:
     from pats_solvers.dp.model import Tables
@@ -66,38 +66,43 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def prepare(self, _: Problem | None = None) -> None:
         """Compile the kernels."""
-        compiling.compile_search()
+        _compile()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
         from pats_solvers.dp.search import PricedSearch
-        from pats_solvers.lagrangian.closing import Closing
-        from pats_solvers.lagrangian.trivial import trivial
+        from pats_solvers.lagrangian.bounding import bounding_of
 
-        settled = trivial(problem)
+        settled = trivial_outcome(problem)
         if settled is not None:
             return settled
-        closing = Closing(problem, run, self.memory_gib / 2)
+        incumbent = Incumbent(problem, run)
+        bounding = bounding_of(incumbent, self.memory_gib / 2)
         search: PricedSearch | None = None
         passes, stop, evaluations = [], None, EVALUATIONS
         beam, few = OPENING, FEW
-        while stop is None and not closing.over():
-            if search is None or not closing.bounding.ascent.converged:
-                closing.raise_bound(evaluations)
-                if closing.over():
+        while stop is None and not incumbent.over():
+            if search is None or not bounding.ascent.converged:
+                bounding.advance(incumbent, evaluations)
+                if incumbent.over():
                     break
-                tables = _tables(closing.bounding, self.memory_gib / 2)
+                tables = _tables(bounding, self.memory_gib / 2)
                 search = PricedSearch(problem, tables, search)
             most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
             widest = most if self.beam is None else min(most, self.beam)
             beam = min(beam, widest)
             done = search.run(
-                closing.loss, run.stop, beam=beam, few=few, most=most, bounds=closing.found_bound
+                incumbent.loss,
+                run.stop,
+                beam=beam,
+                few=few,
+                most=most,
+                bounds=incumbent.raise_bound,
             )
             passes.append({"beam": beam, "few": few, "labels": done.labels, "batches": done.looks})
             if done.batches is not None:
-                closing.found_plan(Plan((done.batches,)))
-            closing.found_bound(min(done.bound, closing.loss))
+                incumbent.offer(Plan((done.batches,)))
+            incumbent.raise_bound(min(done.bound, incumbent.loss))
             # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
             crowded = 2 * done.labels > beam * len(problem.jobs)
             if beam == widest and few == 0 and done.batches is None:
@@ -107,17 +112,13 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             else:
                 beam, few = max(self.first, beam * WIDER), FEW if crowded else 0
             # The next prices may cost as much as the last pass did.
-            evaluations = int(done.looks * STEPS / _steps(closing.bounding))
+            evaluations = int(done.looks * STEPS / _steps(bounding))
             evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
-        bounding = closing.bounding
-        details = {"evaluations": bounding.evaluations, "passes": passes}
+        details: dict[str, Any] = {"evaluations": bounding.evaluations, "passes": passes}
         details[KEY] = as_json(bounding.prices())
         if search is not None:
             details |= {"states": search.states, "moves": len(search.data.batches)}
-        outcome = closing.outcome(details)
-        return (
-            replace(outcome, stop=stop) if stop and outcome.stop is StopReason.COMPLETE else outcome
-        )
+        return incumbent.outcome(run.stop() or stop, **details)
 
 
 def _steps(bounding: Bounding) -> int:
@@ -140,3 +141,10 @@ def _tables(bounding: Bounding, memory_gib: float) -> Tables:
         )
     hold, _, _ = ascent.relaxation.cumulated(ascent.prices, 0)
     return tables_at(relaxation.chains, hold)
+
+
+@cache
+def _compile() -> None:
+    from pats_solvers.common.compiled import small_problem
+
+    Dp(first=2, beam=2).solve(small_problem(), Run())

@@ -1,5 +1,1 @@
-"""Bounds by pricing GPU time: one dynamic program an adapter."""
-
-from pats_solvers.lagrangian.solver import Lagrangian
-
-__all__ = ["Lagrangian"]
+"""Lower bounds by pricing GPU time: a dynamic program per adapter, and an ascent on prices."""

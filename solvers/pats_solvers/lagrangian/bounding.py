@@ -8,17 +8,25 @@ kept. Every bound on the way is valid; the best one counts.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pats_opt.core.prices import KEY, KindPrices, Prices, as_json
+from pats_opt.core.solver import Run
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
+from pats_solvers.common.bounds import largest_batch, longest_batch, longest_switch
+from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.chain import Floats
 from pats_solvers.lagrangian.relaxation import Relaxation
+
+#: Evaluations of the relaxation in a round, and the share of the time left that they may take.
+EVALUATIONS, SHARE = 40, 0.35
 
 #: Backlogs told apart by each chain: at first, and at most.
 FIRST_STATES, MOST_STATES = 36, 3000
@@ -95,6 +103,16 @@ class Bounding:
         if self.ascent.bound > self.bound:
             self.bound = self.ascent.bound
             self._best = self.ascent.relaxation, self.ascent.prices
+
+    def advance(self, incumbent: Incumbent, evaluations: int = EVALUATIONS) -> None:
+        """Raise an incumbent's bound, on a finer relaxation where prices have settled.
+
+        It takes a share of the time that is left at most.
+        """
+        over = share_over(incumbent.run)
+        self.refine()
+        self.climb(incumbent.loss, evaluations, over)
+        incumbent.raise_bound(self.bound)
 
     def refine(self) -> bool:
         """Go on with a finer relaxation where there is one; whether there is."""
@@ -174,6 +192,14 @@ class Bounding:
         serve = dict(zip(ids, _rounded(prices.serve), strict=True)) if ids else {}
         return Prices(tick_s=site.tick_s * grain, gpus=kinds, serve=serve)
 
+    def hold_prices(self) -> Floats:
+        """Return the present price of holding a GPU of the first kind, by tick."""
+        relaxation = self.ascent.relaxation
+        prices = relaxation.prices(self.ascent.prices)
+        by_grain = prices.hold[0] + prices.keep[0] if relaxation.caching else prices.hold[0]
+        spread: Floats = np.repeat(by_grain / relaxation.grain, relaxation.grain)
+        return spread
+
     def _go_on(self, finer: Relaxation) -> None:
         """An ascent on a finer relaxation, from the present prices."""
         coarse, flat = self.ascent.relaxation, self.ascent.prices
@@ -226,6 +252,26 @@ class Bounding:
         clock = self.problem.site.clock
         steps = min(option.steps for job in self.problem.jobs for option in job.options)
         return max(1, clock.quickest(steps))
+
+
+def bounding_of(incumbent: Incumbent, memory_gib: float) -> Bounding:
+    """Return a bound whose prices end some time after the incumbent's schedule."""
+    problem, plan = incumbent.problem, incumbent.plan
+    if plan is None:
+        end = safe_horizon(problem)
+    else:
+        members = max(largest_batch(problem, gpu.index) for gpu in problem.site.gpus)
+        spare = longest_batch(problem, members) + longest_switch(problem)
+        starts = [batch.start for gpu in plan.gpus for batch in gpu]
+        end = max(starts, default=0) + 2 * spare
+    return Bounding(problem, end, memory_gib, max(1, incumbent.run.jobs))
+
+
+def share_over(run: Run) -> Callable[[], bool]:
+    """Return a test of whether a run, or a share of its time that begins now, is over."""
+    left = run.remaining()
+    end = math.inf if left is None else time.monotonic() + SHARE * left
+    return lambda: time.monotonic() >= end or run.stop() is not None
 
 
 def _work(relaxation: Relaxation) -> float:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import compiled, entry
+from pats_solvers.common.compiled import compiled, entry
 
 #: What a plan does, as written in the rows of :func:`follow`.
 WAIT, LOAD, ACTIVATE, HOLD, SERVE, SKIP, CUT, PREFETCH = range(8)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pats_solvers.kernel import compiled, entry
+from pats_solvers.common.compiled import compiled, entry
 from pats_solvers.local.timing import copy, time_all, total
 
 

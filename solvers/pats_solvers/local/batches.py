@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled
+from pats_solvers.common.compiled import ZERO, compiled
 from pats_solvers.local.timing import completions
 
 #: States above which jobs of several classes share a queue, and most arcs.

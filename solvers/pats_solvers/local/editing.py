@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pats_solvers.kernel import compiled, entry
+from pats_solvers.common.compiled import compiled, entry
 
 
 @compiled

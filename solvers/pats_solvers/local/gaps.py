@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import NONE, ZERO, compiled
+from pats_solvers.common.compiled import NONE, ZERO, compiled
 from pats_solvers.local.timing import whole_ticks
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import compiled
+from pats_solvers.common.compiled import compiled
 from pats_solvers.local.batches import Arcs, Queues, best_option
 from pats_solvers.local.editing import join, new_batch
 from pats_solvers.local.gaps import Gaps

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import NONE, compiled, entry, inlined
+from pats_solvers.common.compiled import NONE, compiled, entry, inlined
 from pats_solvers.local.accept import decide
 from pats_solvers.local.editing import displace, drop, join, leave, new_batch, place, shift, unite
 from pats_solvers.local.ruin import anchor

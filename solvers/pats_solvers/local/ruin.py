@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled, entry, inlined
+from pats_solvers.common.compiled import ZERO, compiled, entry, inlined
 from pats_solvers.local.accept import decide
 from pats_solvers.local.batches import alike_arcs, queues_of, run_arcs
 from pats_solvers.local.editing import drop, leave

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Annotated, Any, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.errors import InputError
-from pats_opt.model.checker import valid_loss
-from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
-from pats_opt.model.schedule import StopReason
-from pats_solvers import compiling
+from pats_solvers.common.incumbent import Incumbent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Rounds of the first annealing: this share of the jobs, and at least so many.
 FIRST_SHARE, FIRST_LEAST = 0.25, 5
@@ -50,54 +52,64 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def prepare(self, _: Problem | None = None) -> None:
         """Compile the kernels."""
-        compiling.compile_relaxation()
-        compiling.compile_local_search()
+        _compile()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Anneal until nothing better is found for long, or a limit is reached."""
-        import numpy as np
+        from numpy.random import default_rng
 
         from pats_solvers.local.improve import improve
 
-        plan, loss = run.start if run.start is not None else (None, math.inf)
-        rng = np.random.default_rng(run.seed)
-        prices, bound = self._prices(problem, run, plan, loss)
+        incumbent = Incumbent(problem, run, bound=-math.inf)
+        rng = default_rng(run.seed)
+        prices, bound = self._prices(incumbent)
         rounds = max(FIRST_LEAST, int(FIRST_SHARE * len(problem.jobs)))
         idle, annealings = 0, 0
-        while run.stop() is None and idle < self.patience and not _met(loss, bound):
-            clock = _Clock(run, rounds)
-            found = improve(problem, plan, rng, clock, prices=prices, better=_telling(run, loss))
+        while run.stop() is None and idle < self.patience and not _met(incumbent, bound):
+            clock, before = _Clock(run, rounds), incumbent.loss
+            found = improve(
+                problem,
+                incumbent.plan,
+                rng,
+                clock,
+                prices=prices,
+                better=lambda loss: incumbent.report(loss=loss),
+            )
             annealings, rounds = annealings + 1, 2 * rounds
-            value = math.inf if found is None else _loss(problem, found)
-            idle = 0 if value < loss - 1e-9 * abs(value) else idle + 1
-            if value < loss:
-                plan, loss = found, value
-        stop = run.stop() or StopReason.COMPLETE
-        return Outcome(stop, plan, None, {"annealings": annealings})
+            loss = None if found is None else incumbent.offer(found)
+            idle = 0 if loss is not None and loss < before - 1e-9 * abs(loss) else idle + 1
+        return incumbent.outcome(annealings=annealings)
 
-    def _prices(self, problem: Problem, run: Run, plan: Plan | None, loss: float) -> Any:
-        """Dual prices from a short ascent and the bound they prove, for when to stop."""
-        from pats_solvers.lagrangian.closing import Closing
+    def _prices(self, incumbent: Incumbent) -> tuple[NDArray[np.float64] | None, float]:
+        """Return dual prices from a short ascent, and the bound that they prove."""
+        from pats_solvers.lagrangian.bounding import bounding_of
 
+        problem, run = incumbent.problem, incumbent.run
         if not self.evaluations or not problem.jobs or not problem.site.gpus:
             return None, 0.0
         left = run.remaining()
-        short = Run(seed=run.seed, start=None if plan is None else (plan, loss))
+        short = Run(time_limit=None if left is None else PRICING * left, start=incumbent.start)
         short.interrupted = run.interrupted
-        short.time_limit = None if left is None else PRICING * left
+        priced = Incumbent(problem, short)
         try:
-            closing = Closing(problem, short, memory_gib=2.0)
+            bounding = bounding_of(priced, memory_gib=2.0)
         except InputError:  # too large to be priced
             return None, 0.0
-        while closing.bounding.evaluations < self.evaluations and not closing.over():
-            before = closing.bounding.evaluations
-            closing.raise_bound()
-            if closing.bounding.evaluations == before:
-                break
-        prices = closing.prices()
-        if not len(prices) or closing.infeasible:
+        before = -1
+        while before < bounding.evaluations < self.evaluations and not priced.over():
+            before = bounding.evaluations
+            bounding.advance(priced)
+        prices = bounding.hold_prices()
+        if not len(prices) or math.isinf(priced.bound):
             return None, 0.0
-        return prices, closing.bound
+        return prices, priced.bound
+
+
+@cache
+def _compile() -> None:
+    from pats_solvers.common.compiled import small_problem
+
+    LocalSearch(patience=1, evaluations=1).solve(small_problem(), Run())
 
 
 class _Clock:
@@ -118,21 +130,7 @@ class _Clock:
         return min(share, 1.0)
 
 
-def _telling(run: Run, known: float) -> Any:
-    """Reports better losses as they are found."""
-
-    def tell(loss: float) -> None:
-        if loss < known:
-            run.progress(None, loss)
-
-    return tell
-
-
-def _loss(problem: Problem, plan: Plan) -> float:
-    loss = valid_loss(problem, plan)
-    return math.inf if loss is None else loss
-
-
-def _met(loss: float, bound: float) -> bool:
-    """Whether no better schedule exists."""
-    return loss - bound <= 1e-9 * max(1.0, loss)
+def _met(incumbent: Incumbent, bound: float) -> bool:
+    """Return whether no better schedule exists."""
+    loss = incumbent.loss
+    return incumbent.plan is not None and loss - bound <= 1e-9 * max(1.0, loss)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled, entry
+from pats_solvers.common.compiled import ZERO, compiled, entry
 
 #: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
 OVERRUN = 1e7

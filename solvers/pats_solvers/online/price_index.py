@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Problem, Site
-from pats_solvers import compiling
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.options import Chooser, fewest_steps, priced, service_s
 from pats_solvers.online.dispatch.packing import BatchBuilder
@@ -73,7 +72,10 @@ class PriceIndex(OnlinePolicy, frozen=True, kw_only=True):
 
     def prepare(self, _: Problem | None = None) -> None:
         """Compile, so that no run's clock pays for it."""
-        compiling.compile_pricing()
+        from pats_opt.simulate import simulate
+        from pats_solvers.common.compiled import small_problem
+
+        simulate(small_problem(), PriceIndex())
 
     def chooser(self, site: Site) -> Chooser:
         """The option that was planned for a job; for others the one that is best alone."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import NONE, ZERO, compiled
+from pats_solvers.common.compiled import NONE, ZERO, compiled
 
 #: Waiting jobs, in largest batches, up to which a queue's length matters to the size of a batch.
 FAR = 4

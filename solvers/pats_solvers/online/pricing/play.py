@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import NONE, ZERO, compiled
+from pats_solvers.common.compiled import NONE, ZERO, compiled
 from pats_solvers.online.pricing.batch import cost
 from pats_solvers.online.pricing.queue import (
     Queue,

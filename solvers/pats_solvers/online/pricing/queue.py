@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled
+from pats_solvers.common.compiled import ZERO, compiled
 from pats_solvers.online.pricing.batch import fill, improve
 from pats_solvers.online.pricing.scene import mark
 

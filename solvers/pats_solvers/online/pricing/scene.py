@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled, entry
+from pats_solvers.common.compiled import ZERO, compiled, entry
 from pats_solvers.online.pricing.batch import alone
 
 ENTRIES = np.dtype(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.kernel import ZERO, compiled, entry
+from pats_solvers.common.compiled import ZERO, compiled, entry
 from pats_solvers.online.pricing.play import NEVER, choose, play
 from pats_solvers.online.pricing.queue import arrive, compose, index, queue_of, ready
 from pats_solvers.online.pricing.scene import scene_of

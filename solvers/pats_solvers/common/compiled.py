@@ -1,0 +1,204 @@
+"""Compiled functions (kernels), and where their machine code is kept.
+
+Numba keeps machine code on disk, but looks at a function's own file only to see whether it is still
+valid, and names the folder after the path of that file. Here the folder is named after a digest of
+all sources that the kernels of a package depend on: a change in one package leaves the code of the
+others valid, and another checkout of the same sources finds it. ``NUMBA_CACHE_DIR`` is where these
+folders are; by default they are in the user's cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import platformdirs
+from numba.core import caching
+from numba.core import config as numba_config
+
+from pats_opt.model.instance import (
+    Adapter,
+    Gpu,
+    Instance,
+    Option,
+    Request,
+    StepsService,
+    StepTime,
+    Switching,
+)
+from pats_opt.model.problem import Problem
+
+F = TypeVar("F", bound=Callable[..., object])
+
+#: numba's settings and caches, which have no types.
+config: Any = numba_config
+_Cache: Any = caching.FunctionCache
+_CacheImpl: Any = caching.CompileResultCacheImpl
+_CacheLocator: Any = caching._CacheLocator
+
+#: Numbers to call kernels with: a literal would be a type of its own, and the kernel would be
+#: compiled once more for it.
+NONE: Any = np.int64(-1)
+ZERO: Any = np.int64(0)
+
+#: Days without use after which the code of another version is deleted.
+KEPT_DAYS = 30
+
+#: The folder of the solvers, and how their modules import one another.
+ROOT = Path(__file__).resolve().parents[1]
+_IMPORT = re.compile(rb"^from pats_solvers\.([\w.]+) import", re.MULTILINE)
+
+
+def compiled(function: F) -> F:
+    """Compile a function that only other kernels call."""
+    return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def entry(function: F) -> F:
+    """Compile a function that Python calls too."""
+    return _njit(function, no_cfunc_wrapper=True)
+
+
+def inlined(function: F) -> F:
+    """Compile a function into those that call it.
+
+    A function that is called is optimised again with each that calls it, and with their callers;
+    for a long one with one caller this saves some of the time.
+    """
+    return cast("F", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
+
+
+@cache
+def small_problem() -> Problem:
+    """Return a problem that is solved at once: solvers compile their kernels by solving it."""
+    options = Option(steps=1, quality=0.8), Option(steps=2, quality=1.0)
+    return Problem(
+        Instance(
+            name="small",
+            tick_s=1.0,
+            base_vram_gib=0.0,
+            gpus=(Gpu(id="gpu", capacity={"vram_gib": 3.0}),),
+            adapters=tuple(Adapter(id=a, vram_gib=1.0, load_s=1.0) for a in "ab"),
+            switching=Switching(max_resident=1, price_per_s=1.0),
+            service=StepsService(step_s=StepTime(base=1.0, per_sample=0.0)),
+            latency_price_per_s=1.0,
+            requests=tuple(
+                Request(
+                    id=f"r{i}", arrival_s=i, adapter=a, demand={"vram_gib": 1.0}, options=options
+                )
+                for i, a in enumerate("abab")
+            ),
+        )
+    )
+
+
+def _njit(function: F, **options: Any) -> F:
+    kernel: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    if cache_folder(Path(function.__code__.co_filename).resolve().parent) is not None:
+        kernel._cache = _KernelCache(function)
+    return cast("F", kernel)
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]
+    """Locates a kernel's code by its package's sources, wherever these are."""
+
+    def __init__(self, file: Path, line: int) -> None:
+        self._folder, self._line = cache_folder(file.parent), line
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+        return cls(Path(py_file).resolve(), py_func.__code__.co_firstlineno)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name has it
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _KernelCacheImpl(_CacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Locator,)
+
+
+class _KernelCache(_Cache):  # type: ignore[misc]
+    _impl_class = _KernelCacheImpl
+
+
+def sources(package: Path) -> list[Path]:
+    """Return the files that the kernels of a package depend on, imported ones included."""
+    found = [
+        file for file in sorted(package.glob("*.py")) if b".compiled import" in file.read_bytes()
+    ]
+    for file in found:  # grows
+        for name in _IMPORT.findall(file.read_bytes()):
+            imported = ROOT.joinpath(*name.decode().split(".")).with_suffix(".py")
+            if imported.is_file() and imported not in found:
+                found.append(imported)
+    return sorted(found)
+
+
+def digest(package: Path) -> str:
+    """Return a digest of a package's kernels and of what compiles them.
+
+    The processor is not in it: numba keeps the code of each under a key of its own.
+    """
+    made = hashlib.sha256(f"{sys.version} {numba.__version__} {np.__version__}".encode())
+    for file in sources(package):
+        made.update(f"\0{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes())
+    return made.hexdigest()[:16]
+
+
+@cache
+def cache_folder(package: Path) -> Path | None:
+    """Return the folder for the code of a package's kernels, or None where none can be written."""
+    name = f"kernels-{package.name}-{digest(package)}"
+    for base in _bases():
+        folder = base / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+        except OSError:
+            continue
+        if _usable(folder):
+            _delete_old(base)
+            return folder
+    return None
+
+
+def _usable(folder: Path) -> bool:
+    """Return whether code may be kept in a folder and loaded from it."""
+    return os.access(folder, os.W_OK)
+
+
+def _bases() -> Iterator[Path]:
+    """Yield the folders to try, best first."""
+    if config.CACHE_DIR:
+        yield Path(config.CACHE_DIR)
+        return
+    with contextlib.suppress(RuntimeError):  # there may be no home
+        yield platformdirs.user_cache_path("pats-opt", appauthor=False)
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    yield Path(tempfile.gettempdir()) / f"pats-opt-{user}"
+
+
+def _delete_old(base: Path) -> None:
+    """Delete the code of versions that have not been used for long."""
+    for folder in base.glob("kernels-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
+                shutil.rmtree(folder, ignore_errors=True)
