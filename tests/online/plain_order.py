@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pats_opt.core.policy import GpuState, Start, State
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import OnlinePolicy
+from pats_solvers.online.dispatch.batch import BatchBuilder, open_batch
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
 from pats_solvers.online.dispatch.options import fewest_steps
-from pats_solvers.online.dispatch.packing import BatchBuilder, open_batch
 
 Jobs = dict[int, Job]
 
@@ -20,7 +20,7 @@ class PlainOrder(ABC):
 
     def __init__(self, policy: OnlinePolicy, site: Site) -> None:
         self.site = site
-        self.victims = LeastRecentlyUsed(site)
+        self.evict = LeastRecentlyUsed(site)
         self.option = policy.chooser(site)
 
     def prefers(self, gpu: GpuState, job: Job) -> bool:  # noqa: ARG002
@@ -40,7 +40,7 @@ class PlainOrder(ABC):
             for job in batch.jobs:
                 del waiting[job.index]
             gpu = batch.gpu
-            self.victims.served(gpu.index, gpu.resident, batch.resident, batch.active)
+            self.evict.served(gpu.index, gpu.resident, batch.resident, batch.active)
             starts.append(batch.start())
             idle.remove(gpu)
         return starts
@@ -58,9 +58,7 @@ class PlainOrder(ABC):
         for _, index, _, place in sorted(pairs):
             job = waiting[index]
             options = (self.option(job), fewest_steps(job))
-            batch = open_batch(
-                self.site, idle[place], job, options, tick=tick, victims=self.victims
-            )
+            batch = open_batch(self.site, idle[place], job, options, tick=tick, evict=self.evict)
             if batch is not None:
                 return batch
         return None

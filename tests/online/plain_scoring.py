@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pats_opt.core.policy import GpuState, Start, State
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.atcs import Atcs
 from pats_solvers.online.base import OnlinePolicy
+from pats_solvers.online.dispatch.batch import BatchBuilder, open_batch
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
 from pats_solvers.online.dispatch.options import fewest_steps
-from pats_solvers.online.dispatch.packing import BatchBuilder, open_batch
+from pats_solvers.online.scored import Atcs
 
 Jobs = dict[int, Job]
 
@@ -33,9 +33,9 @@ class PlainScoring(ABC):
     #: Whether other residents' requests may follow where batches may mix adapters.
     mixes = True
 
-    def __init__(self, policy: OnlinePolicy, site: Site) -> None:
+    def __init__(self, policy: OnlinePolicy[Any], site: Site) -> None:
         self.site = site
-        self.victims = LeastRecentlyUsed(site)
+        self.evict = LeastRecentlyUsed(site)
         self.option = policy.chooser(site)
 
     @abstractmethod
@@ -51,7 +51,7 @@ class PlainScoring(ABC):
             del waiting[leader.index]
             self.follow(batch, leader, waiting, state.tick)
             gpu = batch.gpu
-            self.victims.served(gpu.index, gpu.resident, batch.resident, batch.active)
+            self.evict.served(gpu.index, gpu.resident, batch.resident, batch.active)
             starts.append(batch.start())
             idle.remove(gpu)
         return starts
@@ -78,7 +78,7 @@ class PlainScoring(ABC):
             _, _, place, index = max(bests)
             leader, gpu = waiting[-index], idle[-place]
             options = (self.option(leader), fewest_steps(leader))
-            batch = open_batch(self.site, gpu, leader, options, tick=tick, victims=self.victims)
+            batch = open_batch(self.site, gpu, leader, options, tick=tick, evict=self.evict)
             if batch is not None:
                 return batch, leader
             failed.add((-place, -index))

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from pats_opt.core.policy import Policy
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.credits import CreditRule, Credits
-from pats_solvers.online.dispatch.packing import BatchBuilder
-from pats_solvers.online.dispatch.rule import Desk, Rule
+from pats_solvers.online.credits import CreditRun, Credits
+from pats_solvers.online.dispatch.batch import BatchBuilder
 from tests.online.asking import ask, members
 from tests.simulate.scripted import problem_of
 from tests.support import scale
@@ -38,17 +38,9 @@ def history(problem: Problem, policy: Credits) -> list[tuple[str, list[int]]]:
     told: list[tuple[str, list[int]]] = []
 
     class Told(Credits, frozen=True, kw_only=True):
-        def rule(self, desk: Desk) -> Rule:
-            rule = Credits.rule(self, desk)
-            assert isinstance(rule, CreditRule)
-            served = rule.served
-
-            def noted(batch: BatchBuilder, tick: int) -> None:
-                served(batch, tick)
-                told.append(("".join(job.id[1:] for job in batch.jobs), list(rule.credit)))
-
-            rule.served = noted  # type: ignore[method-assign]
-            return rule
+        @override
+        def served(self, run: CreditRun, batch: BatchBuilder) -> None:
+            told.append(("".join(job.id[1:] for job in batch.jobs), list(run.credit)))
 
     simulate(problem, Told(**msgspec.structs.asdict(policy)))
     return told

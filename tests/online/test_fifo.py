@@ -9,7 +9,7 @@ import pytest
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
-from pats_solvers.online.fifo import Fifo
+from pats_solvers.online.simple import Fifo
 from tests.online.asking import ask, members
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request

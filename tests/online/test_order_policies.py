@@ -11,10 +11,7 @@ from pats_opt.core.policy import GpuState, Policy
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.affinity import Affinity
-from pats_solvers.online.batch_completion import BatchCompletion
-from pats_solvers.online.fcfs_grouped import FcfsGrouped
-from pats_solvers.online.vllm_lora import VllmLora
+from pats_solvers.online.simple import Affinity, BatchCompletion, FcfsGrouped, VllmLora
 from tests.online.asking import ask, members
 from tests.online.plain_order import (
     PlainAffinity,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pats_opt.core.policy import GpuState
-from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
-from pats_solvers.online.dispatch.packing import (
+from pats_solvers.online.dispatch.batch import (
     BatchBuilder,
-    Hosts,
     make_room,
     open_batch,
     switching_seconds,
 )
+from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
+from pats_solvers.online.dispatch.queue import WaitingJobs
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -36,7 +36,7 @@ def test_hosts() -> None:
             base_vram_gib=1.0,
         )
     )
-    hosts = Hosts(problem.site)
+    hosts = WaitingJobs(problem.site).hosts
     assert [hosts(job) for job in problem.jobs] == [(0, 2), (2,), ()]
 
 
@@ -117,10 +117,10 @@ def test_open_batch_takes_the_first_option_in_time() -> None:
     options = [{"steps": s, "quality": 1.0} for s in (9, 5, 4)]
     problem = problem_of(document(request("r0", options=options), horizon_ticks=5))
     (job,), lru, state = problem.jobs, LeastRecentlyUsed(problem.site), GpuState(0, A)
-    batch = open_batch(problem.site, state, job, (0, 1, 2), tick=0, victims=lru)
+    batch = open_batch(problem.site, state, job, (0, 1, 2), tick=0, evict=lru)
     assert batch is not None
     assert batch.members == [(0, 1)]
-    assert open_batch(problem.site, state, job, (0, 1, 2), tick=2, victims=lru) is None
+    assert open_batch(problem.site, state, job, (0, 1, 2), tick=2, evict=lru) is None
 
 
 def test_a_batch_without_room_for_the_least_is_full() -> None:
@@ -146,7 +146,7 @@ def test_a_batch_without_room_for_the_least_is_full() -> None:
             GpuState(0, resident),
             resident,
             tick=0,
-            victims=lru,
+            evict=lru,
             least=problem.site.amounts({"vram_gib": least_gib}),
         )
         assert not batch.full
@@ -168,7 +168,7 @@ def test_loading_evicts_idle_residents_only_as_needed() -> None:
     )
     lru = LeastRecentlyUsed(problem.site)
     for last, fits, residents in ((1, True, A | C), (2, False, A | B)):
-        batch = BatchBuilder(problem.site, GpuState(0, A | B), A | B, tick=0, victims=lru)
+        batch = BatchBuilder(problem.site, GpuState(0, A | B), A | B, tick=0, evict=lru)
         assert batch.add(problem.jobs[0], 0)
         assert batch.add(problem.jobs[last], 0, load=True) is fits
         assert batch.resident == residents

@@ -14,7 +14,8 @@ from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
 from pats_solvers.online.dispatch.options import most_steps
-from pats_solvers.online.pats import Angles, Pats
+from pats_solvers.online.dispatch.scoring import Angles
+from pats_solvers.online.pats import Pats
 from tests.online.asking import again, ask, members
 from tests.online.plain_pats import PlainPats
 from tests.simulate.scripted import Scripted, problem_of

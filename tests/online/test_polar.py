@@ -14,9 +14,11 @@ from pats_opt.core.registry import make
 from pats_opt.core.solver import Solver
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
-from pats_solvers.online.dispatch.bandit import LinUcb
-from pats_solvers.online.dispatch.learnt import LearntValue
-from pats_solvers.online.polar import Polar
+from pats_solvers.online.base import Dispatcher
+from pats_solvers.online.dispatch.context import RunSetup
+from pats_solvers.online.dispatch.eviction import LearntValue, LeastRecentlyUsed
+from pats_solvers.online.dispatch.options import best_quality
+from pats_solvers.online.polar import LinUcb, Polar
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -171,19 +173,20 @@ def test_the_reward_is_weight_per_second_with_the_switch() -> None:
     problem = problem_of(
         document(*requests, request("a"), adapters=[adapter("a"), adapter("b", load_s=2.0)])
     )
-    decide = Polar(ridge=1.0).start(problem.site, 0)
+    policy = Polar(ridge=1.0)
+    run = policy.new_run(RunSetup(problem.site, best_quality, LeastRecentlyUsed(problem.site)))
+    decide = Dispatcher(policy, run, None)
     first = {j.index: j for j in problem.jobs[:2]}
     (start,) = decide(State(0, first, list(first.values()), (), (GpuState(0, sets(0)),)))
     assert isinstance(start, Start)
     last = problem.jobs[2]
     state = GpuState(0, sets(1), sets(1), free_at=3)
     list(decide(State(3, {last.index: last}, [last], (), (state,))))
-    bandit = decide._rule.bandit  # type: ignore[attr-defined]
     # Context: 1; 2 of 10 that fit; no wait; not resident; the longest load there is.
     x = np.array([1.0, 0.2, 0.0, 0.0, 1.0])
     expected = np.linalg.solve(np.outer(x, x) + np.eye(5), x * 2.0)
-    assert bandit.coefficients[1] == pytest.approx(expected)
-    assert not bandit.coefficients[0].any()
+    assert run.bandit.coefficients[1] == pytest.approx(expected)
+    assert not run.bandit.coefficients[0].any()
 
 
 def test_another_eviction_rule_can_be_named() -> None:

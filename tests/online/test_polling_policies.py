@@ -7,25 +7,24 @@ from typing import Any
 import pytest
 
 from pats_opt.core.policy import Decide, GpuState, Policy, Start, State, WakeAt
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
-from pats_solvers.online.amortized import Amortized
-from pats_solvers.online.cost_aware import CostAware, Costs
-from pats_solvers.online.dispatch.demand import Demand
+from pats_solvers.online.demand import Amortized, CostAware, CostAwareRun, FamilyIndex
+from pats_solvers.online.dispatch.context import RunContext, RunSetup
+from pats_solvers.online.dispatch.estimates import ArrivalRates, BatchTimer, Demand
+from pats_solvers.online.dispatch.eviction import eviction
 from pats_solvers.online.dispatch.options import best_quality
-from pats_solvers.online.dispatch.rates import Rates
-from pats_solvers.online.dispatch.stopwatch import Stopwatch
-from pats_solvers.online.dispatch.waiting import Waiting
-from pats_solvers.online.drain_first import DrainFirst
-from pats_solvers.online.exhaustive import Exhaustive
-from pats_solvers.online.family_index import FamilyIndex
-from pats_solvers.online.k_limited import KLimited
-from pats_solvers.online.patient import Patient
+from pats_solvers.online.polling import DrainFirst, Exhaustive, KLimited, Patient
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request
 
 A, B, C = (frozenset((a,)) for a in range(3))
 ONE = gpu(batch=1.0)
+
+
+def setup_of(site: Site) -> RunSetup:
+    """What a run on the site starts from."""
+    return RunSetup(site, best_quality, eviction("lru", site))
 
 
 def queue(letters: str, gaps: str = "", **others: Any) -> Problem:
@@ -201,14 +200,14 @@ def test_cost_aware_prefers_what_costs_nothing() -> None:
 
 def test_costs_are_moving_averages() -> None:
     site = queue("ab", loads=(4.0, 8.0, 1.0, 1.0)).site
-    costs, here = Costs(site, newest=0.25), GpuState(0, A, A)
-    assert costs(here, 1) == 8.0
-    costs.learn(costs.move(A, 1), 8.0, 4.0)
-    assert costs(here, 1) == 7.0
-    costs.learn(costs.move(A, 1), 8.0, 4.0)
-    assert costs(here, 1) == 6.25
-    assert costs(GpuState(0, C, C), 1) == 8.0, "from elsewhere it has not been measured"
-    assert costs(here, 0) == 0.0
+    run, here = CostAwareRun(setup_of(site)), GpuState(0, A, A)
+    assert run.expected_s(1, here) == 8.0
+    run.learn(run.load(A, 1), stated_s=8.0, took_s=4.0, newest=0.25)
+    assert run.expected_s(1, here) == 7.0
+    run.learn(run.load(A, 1), stated_s=8.0, took_s=4.0, newest=0.25)
+    assert run.expected_s(1, here) == 6.25
+    assert run.expected_s(1, GpuState(0, C, C)) == 8.0, "from elsewhere it has not been measured"
+    assert run.expected_s(0, here) == 0.0
 
 
 def test_cost_aware_measures_what_switches_took() -> None:
@@ -255,17 +254,18 @@ def test_family_index_leaves_for_what_is_dearer() -> None:
 def test_family_index_formula() -> None:
     """With x = 2, mu = 1 (one at a time, a second each), D = 4, lambda = 2 / 100 at tick 0."""
     problem = queue("bb", loads=(1.0, 4.0, 1.0, 1.0))
-    decide = FamilyIndex(memory_s=100.0).start(problem.site, 0)
-    rule = decide._rule  # type: ignore[attr-defined]
+    policy = FamilyIndex(memory_s=100.0)
+    run = policy.new_run(setup_of(problem.site))
     for job in problem.jobs:
-        rule.waiting.add(job)
-        rule.arrived(job, 0)
-    assert rule.index(GpuState(0, A, A), 1, 0) == pytest.approx((2 + 0.02 * 4) / (2 + 1 * 4))
-    assert rule.index(GpuState(0, B, B), 1, 0) == 1.0, "the active one: h mu"
+        run.waiting.add(job)
+        policy.arrived(run, job)
+    index = policy.index(run, GpuState(0, A, A), 1)
+    assert index == pytest.approx((2 + 0.02 * 4) / (2 + 1 * 4))
+    assert policy.index(run, GpuState(0, B, B), 1) == 1.0, "the active one: h mu"
 
 
 def test_rates_decay() -> None:
-    rates = Rates(queue("a").site, memory_s=10.0)
+    rates = ArrivalRates(queue("a").site, memory_s=10.0)
     rates.arrived(0, 0)
     rates.arrived(0, 10)
     assert rates(0, 10) == pytest.approx((1 + 0.36787944) / 10)
@@ -280,25 +280,23 @@ def test_demand_of_a_queue() -> None:
         for i, (s, v, w) in enumerate(((1, 2.0, 1.0), (3, 4.0, 2.0), (2, 3.0, 3.0), (2, 3.0, 4.0)))
     ]
     problem = problem_of(document(*requests))
-    waiting, state = Waiting(problem.site), GpuState(0, A)
-    demand = Demand(problem.site, best_quality, waiting)
+    run, state = RunContext(setup_of(problem.site)), GpuState(0, A)
+    waiting, demand = run.waiting, Demand(run)
     assert demand.work_s(0, state) == 0.0
     for job in problem.jobs:
         waiting.add(job)
-        demand.add(job)
     assert demand.batch(0, state) == (3, 3, 2.0)
     assert demand.rate(0, state) == 1.5
     assert demand.work_s(0, state) == pytest.approx(4 / 1.5)
     assert demand.mean_weight(0) == 2.5
     for job in problem.jobs[2:]:
         waiting.remove(job)
-        demand.remove(job)
     assert demand.batch(0, state) == (3, 2, 2.0)
     assert demand.work_s(0, state) == 2.0
 
 
 def test_stopwatch_reads_once() -> None:
-    watch = Stopwatch[str]()
+    watch = BatchTimer[str]()
     watch.start(0, 3, "note")
     assert watch.read(GpuState(1, A, free_at=9)) is None
     assert watch.read(GpuState(0, A, free_at=9)) == (6, "note")

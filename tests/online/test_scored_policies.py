@@ -12,10 +12,8 @@ from pats_opt.core.policy import GpuState, Policy
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.atcs import Atcs, mean_load_s
-from pats_solvers.online.edd import Edd
-from pats_solvers.online.mdd import Mdd
-from pats_solvers.online.srpt import Srpt
+from pats_solvers.online.dispatch.scoring import mean_load_s
+from pats_solvers.online.scored import Atcs, Edd, Mdd, Srpt
 from tests.online.asking import ask, members
 from tests.online.plain_scoring import PlainAtcs, PlainEdd, PlainMdd, PlainScoring, PlainSrpt
 from tests.simulate.scripted import Scripted, problem_of

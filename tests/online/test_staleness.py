@@ -15,8 +15,8 @@ from pats_opt.model.problem import Job, Problem, Site
 from pats_opt.model.timing import to_ticks
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_features, random_instance
+from pats_solvers.online.dispatch.queue import WaitingJobs
 from pats_solvers.online.dispatch.staleness import Staleness
-from pats_solvers.online.dispatch.waiting import Waiting
 from tests.simulate.scripted import problem_of
 from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
@@ -117,7 +117,7 @@ def queue() -> Problem:
 
 
 def stale(problem: Problem, max_wait_s: float, *, adaptive: bool) -> Staleness:
-    waiting = Waiting(problem.site)
+    waiting = WaitingJobs(problem.site)
     bound = Staleness(problem.site, waiting, max_wait_s, adaptive)
     for job in problem.jobs:
         waiting.add(job)

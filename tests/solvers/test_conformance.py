@@ -1,4 +1,4 @@
-"""The conformance suite on every built-in solver and policy."""
+"""The conformance suite on every built-in solver."""
 
 from __future__ import annotations
 
@@ -81,18 +81,6 @@ class TestLagrangian(Conformance):
     """``lagrangian``."""
 
     spec = "lagrangian"
-
-
-class TestPats(Conformance):
-    """``pats``."""
-
-    spec = "pats"
-
-
-class TestFifo(Conformance):
-    """``fifo``."""
-
-    spec = "fifo"
 
 
 def test_every_built_in_has_its_suite() -> None:

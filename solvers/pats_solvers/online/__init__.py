@@ -1,1 +1,1 @@
-"""Online policies: one small file each, with the rule and its source in the docstring."""
+"""Online policies; each one's docstring has its rule and its source."""

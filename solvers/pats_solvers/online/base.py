@@ -1,33 +1,34 @@
-"""The base of the policies here: common parameters, and the decisions that all of them share.
+"""The base of the policies: common parameters, the hooks, and the loop that asks them.
 
-A policy is an :class:`OnlinePolicy`, an immutable struct of parameters; :meth:`OnlinePolicy.rule`
-gives the :class:`~pats_solvers.online.dispatch.rule.Rule` that decides during one run. The
-:class:`~pats_solvers.online.dispatch.dispatcher.Dispatcher` drives it: it keeps the
-queues and the evictions, asks the rule which request leads the next batch and on which idle GPU,
-opens the batch, lets the rule fill it, and goes on until no idle GPU can be used. Whatever a rule
-says, the batch keeps every rule of the problem, a request that is past the bound on waiting goes
-first, and one that can no longer end by a hard horizon is passed over.
+A policy is an immutable struct of parameters. What it has to remember during one run is in a
+:class:`~pats_solvers.online.dispatch.context.RunContext`, which every hook gets first. One hook is
+a must: :meth:`OnlinePolicy.select_leader` says which request leads the next batch, and on which
+idle GPU. :class:`Dispatcher` keeps the queues and the evictions, opens the batch, has it filled,
+and goes on until no idle GPU can be used. Whatever a policy decides, the batch keeps every rule of
+the problem, a request that is past the bound on waiting goes first, and one that can no longer end
+by a hard horizon is passed over.
 
-So a new policy says one thing only: who leads. See :mod:`pats_solvers.online.fifo` for the
-smallest, :mod:`pats_solvers.online.dispatch.visits` for those that serve adapter by adapter and
-:mod:`pats_solvers.online.dispatch.scoring` for those that rank requests by a score.
+See :mod:`pats_solvers.online.simple` for the smallest policies,
+:mod:`pats_solvers.online.scored` for those that rank requests by a score and
+:mod:`pats_solvers.online.polling` for those that serve adapter by adapter.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Generic, cast
 
 import msgspec
 from msgspec import Meta
+from typing_extensions import TypeVar, override
 
-from pats_opt.core.policy import Decide
+from pats_opt.core.policy import Action, Decide, GpuState, State, WakeAt
 from pats_opt.core.solver import Capabilities, Kind
-from pats_opt.model.problem import Site
-from pats_solvers.online.dispatch.dispatcher import Dispatcher
+from pats_opt.model.problem import Job, Site
+from pats_solvers.online.dispatch.batch import BatchBuilder, open_batch
+from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
 from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, eviction
-from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser
-from pats_solvers.online.dispatch.rule import Desk, Rule
+from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser, fewest_steps
 from pats_solvers.online.dispatch.staleness import Staleness
 
 #: A bound on waiting in seconds, or None for none.
@@ -36,8 +37,11 @@ MaxWait = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [5.0, 500.0], "lo
 #: Complexity, 0 to 1.
 Threshold = Annotated[float, Meta(ge=0, le=1)]
 
+#: What a policy remembers during a run.
+RunT = TypeVar("RunT", bound=RunContext, default=RunContext)
 
-class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
+
+class OnlinePolicy(msgspec.Struct, Generic[RunT], frozen=True, kw_only=True):
     """An online policy with what all of them take besides their own parameters.
 
     Args:
@@ -58,27 +62,55 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
     adaptive_wait: bool = False
 
     def start(self, site: Site, seed: int) -> Decide:
-        """Fresh memory for one run."""
-        desk = Desk(site, self.chooser(site), self.evictions(site), seed)
+        """Return the decision function of a new run."""
+        setup = RunSetup(site, self.chooser(site), self.make_eviction(site), seed)
+        run = self.new_run(setup)
         stale = None
         if self.max_wait_s is not None:
-            stale = Staleness(site, desk.waiting, self.max_wait_s, self.adaptive_wait)
-        return Dispatcher(desk, self.rule(desk), stale)
+            stale = Staleness(site, run.waiting, self.max_wait_s, self.adaptive_wait)
+        return Dispatcher(self, run, stale)
 
-    def evictions(self, site: Site) -> Eviction:
-        """Which residents go when room is needed."""
+    def chooser(self, site: Site) -> Chooser:
+        """Return the rule by which each request gets its option."""
+        raise NotImplementedError
+
+    def make_eviction(self, site: Site) -> Eviction:
+        """Return the rule by which residents go when room is needed."""
         return eviction(self.eviction, site)
 
-    @abstractmethod
-    def chooser(self, site: Site) -> Chooser:
-        """Which option each request gets."""
+    def new_run(self, setup: RunSetup) -> RunT:
+        """Return the state of a new run; a policy with more to remember overrides this."""
+        return cast("RunT", RunContext(setup))
 
-    @abstractmethod
-    def rule(self, desk: Desk) -> Rule:
-        """The rule at work in one run."""
+    def select_leader(self, run: RunT, idle: Sequence[GpuState]) -> Leader | None:
+        """Return the next batch's GPU, one of ``idle``, and its leader; None leaves them idle.
+
+        Called again after each batch with the GPUs that are left, and after a leader that could not
+        start there (it is then hidden in ``run.waiting``).
+        """
+        raise NotImplementedError
+
+    def fill_batch(self, run: RunT, batch: BatchBuilder) -> None:
+        """Add members to a batch that holds its leader.
+
+        By default those of the leader's adapter in order of arrival, then, where batches may mix
+        adapters, those of other residents: they cost no load.
+        """
+        run.add_same_adapter(batch)
+        run.add_other_adapters(batch)
+
+    def wake(self, run: RunT, idle: Sequence[GpuState]) -> int | None:  # noqa: ARG002 - a hook
+        """Return a tick at which to decide again at the latest where GPUs are left idle."""
+        return None
+
+    def arrived(self, run: RunT, job: Job) -> None:
+        """Note that ``job`` has arrived; it waits already."""
+
+    def served(self, run: RunT, batch: BatchBuilder) -> None:
+        """Note that ``batch`` starts; its members do not wait any more."""
 
 
-class QueuePolicy(OnlinePolicy, frozen=True, kw_only=True):
+class QueuePolicy(OnlinePolicy[RunT], frozen=True, kw_only=True):
     """A policy that decides on order only; a common rule says which option a request gets.
 
     Args:
@@ -91,6 +123,79 @@ class QueuePolicy(OnlinePolicy, frozen=True, kw_only=True):
     option: OptionRule = "best"
     threshold: Threshold = 0.5
 
+    @override
     def chooser(self, site: Site) -> Chooser:
-        """Which option each request gets."""
         return chooser(self.option, site, self.threshold)
+
+
+class Dispatcher(Generic[RunT]):
+    """A policy in one run: the answer to each event."""
+
+    def __init__(self, policy: OnlinePolicy[RunT], run: RunT, stale: Staleness | None) -> None:
+        self._policy, self._run, self._stale = policy, run, stale
+
+    def __call__(self, state: State) -> list[Action]:
+        """Return what the idle GPUs do next."""
+        run = self._run
+        self._update(state)
+        idle, actions = state.idle, list[Action]()
+        while idle and len(run.waiting):
+            batch = self._next_batch(idle)
+            if batch is None:
+                break
+            actions.append(batch.start())
+            idle = [gpu for gpu in idle if gpu.index != batch.gpu.index]
+        if idle and len(run.waiting) and (wake := self._wake(idle)) is not None:
+            actions.append(WakeAt(wake))
+        run.waiting.show_all()
+        return actions
+
+    def _update(self, state: State) -> None:
+        """Take in what has arrived and left since the last decision."""
+        policy, run = self._policy, self._run
+        run.tick = state.tick
+        for job in state.arrived:
+            run.waiting.add(job)
+            run.eviction.arrived(job)
+            if self._stale is not None:
+                self._stale.arrived(job)
+            policy.arrived(run, job)
+        for job in state.withdrawn:
+            run.waiting.remove(job)
+
+    def _next_batch(self, idle: Sequence[GpuState]) -> BatchBuilder | None:
+        policy, run = self._policy, self._run
+        while (leader := self._leader(idle)) is not None:
+            gpu, job = leader
+            options = [run.option(job)]
+            if run.site.horizon is not None:  # the fewest steps may end in time where it does not
+                options.append(fewest_steps(job))
+            batch = open_batch(
+                run.site,
+                gpu,
+                job,
+                options,
+                tick=run.tick,
+                evict=run.eviction,
+                least=run.waiting.least,
+            )
+            if batch is None:
+                run.waiting.hide(gpu.index, job)
+                continue
+            policy.fill_batch(run, batch)
+            for member in batch.jobs:
+                run.waiting.remove(member)
+            run.eviction.served(gpu.index, gpu.resident, batch.resident, batch.active)
+            policy.served(run, batch)
+            return batch
+        return None
+
+    def _leader(self, idle: Sequence[GpuState]) -> Leader | None:
+        overdue = self._stale.overdue(idle, self._run.tick) if self._stale is not None else None
+        return overdue or self._policy.select_leader(self._run, idle)
+
+    def _wake(self, idle: Sequence[GpuState]) -> int | None:
+        wakes = [self._policy.wake(self._run, idle)]
+        if self._stale is not None:
+            wakes.append(self._stale.wake(idle, self._run.tick))
+        return min((w for w in wakes if w is not None), default=None)

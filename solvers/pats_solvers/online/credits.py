@@ -1,30 +1,56 @@
-"""Credits: whoever is passed over is paid for it, until it is called."""
+"""Credits: an adapter that is passed over is paid for it, until it is called."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
+from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
-from pats_opt.model.problem import Job
 from pats_solvers.online.base import QueuePolicy
-from pats_solvers.online.dispatch.arrival import least_switching
-from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
-from pats_solvers.online.dispatch.rule import Desk, Rule
+from pats_solvers.online.dispatch.batch import BatchBuilder
+from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
 
 #: Requests that an adapter is ahead of, or behind, first come first served.
 Requests = Annotated[float, Meta(ge=1e-6, le=1e9, extra={"search": [1.0, 100.0], "log": True})]
 
 
-class Credits(QueuePolicy, frozen=True, kw_only=True):
+class CreditRun(RunContext):
+    """The account of credits, and the adapters that are called.
+
+    Attributes:
+        credit: Credit of each adapter, in requests.
+        called: Adapters that are called.
+    """
+
+    def __init__(self, setup: RunSetup, call: float, release: float) -> None:
+        super().__init__(setup)
+        self._call, self._release = call, release
+        self.called: set[int] = set()
+        self.credit = [0] * len(setup.site.adapter_ids)
+
+    def pay(self, payer: int, payee: int) -> None:
+        """Move one credit from an adapter to another."""
+        self._move(payer, -1)
+        self._move(payee, 1)
+
+    def _move(self, adapter: int, amount: int) -> None:
+        self.credit[adapter] += amount
+        if self.credit[adapter] >= self._call:
+            self.called.add(adapter)
+        elif self.credit[adapter] < self._release:
+            self.called.discard(adapter)
+
+
+class Credits(QueuePolicy[CreditRun], frozen=True, kw_only=True):
     """Stay with the active adapter, unless another has been passed over too often.
 
     Each adapter has a credit, counted in requests, 0 at first. A batch of m requests is compared
-    with the m earliest that waited and that its GPU can hold, whom first come first served would
-    have taken. For each of those who is left out one member has jumped the queue, and one credit
+    with the m earliest that waited and that its GPU can hold, which first come first served would
+    have taken. For each of those that is left out one member has jumped the queue, and one credit
     moves from the adapter of that member to that of the one passed over, pairing both in order of
     arrival. So credits always sum to 0. (Where the batch is smaller than it could be as requests
     do not fit together, so is the comparison.)
@@ -58,81 +84,61 @@ class Credits(QueuePolicy, frozen=True, kw_only=True):
     call: Requests = 8.0
     keep: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
-    def rule(self, desk: Desk) -> Rule:
-        """The rule at work in one run."""
-        return CreditRule(desk, self.call, self.keep * self.call)
+    @override
+    def new_run(self, setup: RunSetup) -> CreditRun:
+        return CreditRun(setup, self.call, self.keep * self.call)
 
+    @override
+    def select_leader(self, run: CreditRun, idle: Sequence[GpuState]) -> Leader | None:
+        return called(run, idle) or of_last_batch(run, idle) or of_longest_queue(run, idle)
 
-class CreditRule(Rule):
-    """The rule at work in one run.
-
-    Attributes:
-        credit: Credit of each adapter, in requests.
-    """
-
-    def __init__(self, desk: Desk, call: float, release: float) -> None:
-        super().__init__(desk)
-        self._call, self._release = call, release
-        self._called: set[int] = set()
-        self.credit = [0] * len(desk.site.adapter_ids)
-
-    def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:  # noqa: ARG002
-        """A called adapter, else the active ones, else the longest queue."""
-        return self._calls(idle) or self._stays(idle) or self._longest(idle)
-
-    def fill(self, batch: BatchBuilder, tick: int) -> None:
-        """As usual; then whoever was passed over is paid."""
-        super().fill(batch, tick)
+    @override
+    def fill_batch(self, run: CreditRun, batch: BatchBuilder) -> None:
+        super().fill_batch(run, batch)
         count = len(batch.jobs)
-        fair = {job.index: job for job in islice(self.waiting.in_order(batch.gpu.index), count)}
+        fair = {job.index: job for job in islice(run.waiting.in_order(batch.gpu.index), count)}
         jumped = sorted(job.index for job in batch.jobs if job.index not in fair)
-        payers = {job.index: job.adapter for job in batch.jobs}
-        passed = (job.adapter for index, job in fair.items() if index not in payers)
-        for to, index in zip(passed, jumped, strict=True):
-            self._move(payers[index], -1)
-            self._move(to, 1)
+        members = {job.index: job.adapter for job in batch.jobs}
+        passed = (job.adapter for index, job in fair.items() if index not in members)
+        for payee, index in zip(passed, jumped, strict=True):
+            run.pay(members[index], payee)
 
-    def _move(self, adapter: int, amount: int) -> None:
-        self.credit[adapter] += amount
-        if self.credit[adapter] >= self._call:
-            self._called.add(adapter)
-        elif self.credit[adapter] < self._release:
-            self._called.discard(adapter)
 
-    def _calls(self, idle: Sequence[GpuState]) -> tuple[GpuState, Job] | None:
-        found = [
-            (gpu, head)
-            for gpu in idle
-            for adapter in self._called
-            if (head := self.waiting.first(adapter, gpu.index)) is not None
-        ]
-        return min(
-            found,
-            key=lambda pair: (
-                -self.credit[pair[1].adapter],
-                pair[1].index,
-                switching_seconds(self.site, pair[1].adapter, pair[0]),
-                pair[0].index,
-            ),
-            default=None,
-        )
+def called(run: CreditRun, idle: Sequence[GpuState]) -> Leader | None:
+    """Return the head of the called adapter with the most credit."""
+    heads = [
+        (gpu, head)
+        for gpu in idle
+        for adapter in run.called
+        if (head := run.waiting.first(adapter, gpu.index)) is not None
+    ]
+    return min(
+        heads,
+        key=lambda pair: (
+            -run.credit[pair[1].adapter],
+            pair[1].index,
+            run.switching_s(pair[1].adapter, pair[0]),
+            pair[0].index,
+        ),
+        default=None,
+    )
 
-    def _stays(self, idle: Sequence[GpuState]) -> tuple[GpuState, Job] | None:
-        def own(gpu: GpuState) -> frozenset[int]:
-            return gpu.resident if gpu.active is None else gpu.active
 
-        return least_switching(
-            self.site, ((gpu, self.waiting.among(own(gpu), gpu.index)) for gpu in idle)
-        )
+def of_last_batch(run: CreditRun, idle: Sequence[GpuState]) -> Leader | None:
+    """Return the earliest request of the adapters that a GPU used last."""
 
-    def _longest(self, idle: Sequence[GpuState]) -> tuple[GpuState, Job] | None:
-        for gpu in idle:
-            heads: Mapping[int, Job] = self.waiting.heads(gpu.index)
-            if heads:
-                near = {a: job for a, job in heads.items() if a in gpu.resident} or heads
-                adapter = min(near, key=lambda a: self._rank(a, gpu, near[a]))
-                return gpu, near[adapter]
-        return None
+    def own(gpu: GpuState) -> frozenset[int]:
+        return gpu.resident if gpu.active is None else gpu.active
 
-    def _rank(self, adapter: int, gpu: GpuState, head: Job) -> tuple[int, int]:
-        return -self.waiting.count(adapter, gpu.index), head.index
+    return run.least_switching((gpu, run.waiting.among(own(gpu), gpu.index)) for gpu in idle)
+
+
+def of_longest_queue(run: CreditRun, idle: Sequence[GpuState]) -> Leader | None:
+    """Return the head of the longest queue of a resident adapter, else of all."""
+    for gpu in idle:
+        heads = run.waiting.heads(gpu.index)
+        if heads:
+            near = [head for a, head in heads.items() if a in gpu.resident] or heads.values()
+            counts = run.waiting.counts(gpu.index)
+            return gpu, min(near, key=lambda head: (-counts[head.adapter], head.index))
+    return None

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
+from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.base import MaxWait, QueuePolicy
-from pats_solvers.online.dispatch.bandit import Floats, LinUcb
-from pats_solvers.online.dispatch.demand import Demand
-from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule
-from pats_solvers.online.dispatch.learnt import LearntValue
-from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
-from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.stopwatch import Stopwatch
-from pats_solvers.online.dispatch.visits import Visit, Visits, route
+from pats_solvers.online.base import MaxWait
+from pats_solvers.online.demand import DemandRun
+from pats_solvers.online.dispatch.batch import BatchBuilder
+from pats_solvers.online.dispatch.context import RunSetup
+from pats_solvers.online.dispatch.estimates import BatchTimer
+from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, LearntValue
+from pats_solvers.online.dispatch.visits import Visit
+from pats_solvers.online.polling import PollingPolicy
+
+Floats = NDArray[np.float64]
 
 #: Numbers of a context.
 CONTEXT = 5
@@ -26,23 +30,98 @@ CONTEXT = 5
 HALF_WAIT_S = 30.0
 
 
-class Polar(QueuePolicy, frozen=True, kw_only=True):
+class LinUcb:
+    """LinUCB, a contextual bandit: ridge regression of rewards for each arm, with upper bounds.
+
+    Li, Chu, Langford and Schapire 2010, with one linear model per arm.
+
+    Args:
+        arms: How many arms.
+        size: Length of a context.
+        ridge: Weight of the penalty on the coefficients' squares, above 0.
+        width: How many standard deviations of the estimate the bound is above it.
+    """
+
+    def __init__(self, arms: int, size: int, ridge: float, width: float) -> None:
+        self._width = width
+        self._inverse: Floats = np.tile(np.eye(size) / ridge, (arms, 1, 1))  # (ridge I + X'X)^-1
+        self._sums: Floats = np.zeros((arms, size))  # X'y
+        self.coefficients: Floats = np.zeros((arms, size))
+
+    def learn(self, arm: int, context: Floats, reward: float) -> None:
+        """Learn that ``arm`` in ``context`` gave ``reward`` (Sherman and Morrison's update)."""
+        inverse = self._inverse[arm]
+        along = inverse @ context
+        inverse -= np.outer(along, along) / (1.0 + context @ along)
+        self._sums[arm] += reward * context
+        self.coefficients[arm] = inverse @ self._sums[arm]
+
+    def bounds(self, arms: Sequence[int], contexts: Floats) -> Floats:
+        """Return the upper confidence bound of each of ``arms`` in its context, one per row."""
+        chosen = np.asarray(arms)
+        means: Floats = np.einsum("ai,ai->a", self.coefficients[chosen], contexts)
+        variances = np.einsum("ai,aij,aj->a", contexts, self._inverse[chosen], contexts)
+        spread: Floats = np.sqrt(np.maximum(variances, 0.0))
+        return means + self._width * spread
+
+
+class PolarRun(DemandRun):
+    """Visits, the work that waits at each queue, and what the bandit has learnt.
+
+    Attributes:
+        bandit: One arm per adapter.
+        context: Context in which the leader of the batch under construction was chosen.
+        timer: Times batches; the note has the adapter, the context, the weight served, and the
+            seconds of switching that no clock shows.
+    """
+
+    def __init__(self, setup: RunSetup, bandit: LinUcb) -> None:
+        super().__init__(setup)
+        self.bandit = bandit
+        self.context: Floats = np.zeros(CONTEXT)
+        self.timer = BatchTimer[tuple[int, Floats, float, float]]()
+        site = self.site
+        self._longest_s = max((*site.load_s, *site.pairs.values()), default=0.0) or 1.0
+
+    def features(self, gpu: GpuState, head: Job) -> tuple[float, ...]:
+        """Return the context of serving the queue of ``head`` on ``gpu``."""
+        adapter, site = head.adapter, self.site
+        batch = self.demand.batch(adapter, gpu)
+        waited_s = (self.tick - head.arrival) * site.tick_s
+        return (
+            1.0,
+            batch.size / batch.full,
+            waited_s / (waited_s + HALF_WAIT_S),
+            float(adapter in gpu.resident),
+            self.switching_s(adapter, gpu) / self._longest_s,
+        )
+
+    def learn(self, gpu: GpuState) -> None:
+        """Learn from the last batch of an idle GPU, once."""
+        read = self.timer.read(gpu)
+        if read is not None:
+            ticks, (adapter, context, weight, untimed_s) = read
+            reward = weight / (ticks * self.site.tick_s + untimed_s)
+            self.bandit.learn(adapter, context, reward)
+
+
+class Polar(PollingPolicy[PolarRun], frozen=True, kw_only=True):
     """Serve the adapter whose served weight per GPU second may be the largest, as a bandit learns.
 
     POLAR routes requests of unknown utility to adapters. Here a request needs its own adapter, so
     its two time scales are read so:
 
-    * fast: which waiting adapter to serve next, at each batch anew. One linear model an adapter
+    * fast: which waiting adapter to serve next, at each batch anew. One linear model per adapter
       (LinUCB, ridge regression with an upper confidence bound of ``width`` standard deviations)
       estimates the reward of serving it: weight of the batch's members per second from the decision
       to the GPU's being idle again, switching included (its stated seconds where service is
       slotted). Context: 1; the share of a full batch that waits; the head's wait w as w / (w + 30
       s); 1 where it is resident, else 0; its switch over the longest load. Ties: earlier head.
     * slow: per epoch of batches the cache controller
-      :class:`~pats_solvers.online.dispatch.learnt.LearntValue` sets which adapters are to stay, by
-      the switching that their residency saved. It is the eviction rule ``polar``, which every
-      policy can take; here with the parameters below. ``doubling`` epochs are POLAR+'s; its forced
-      exploration is left out, as who waits is served in the end whatever the bandit thinks.
+      :class:`~pats_solvers.online.dispatch.eviction.LearntValue` sets which adapters are to
+      stay, by the switching that their residency saved. It is the eviction rule ``polar``, which
+      every policy can take; here with the parameters below. ``doubling`` epochs are POLAR+'s; its
+      forced exploration is left out, as what waits is served in the end whatever the bandit thinks.
 
     The bound on waiting is 60 s by default: the bandit alone may pass over an adapter for ever.
     Several GPUs: they learn one model from all, each with a cache of its own, and go where no other
@@ -67,83 +146,47 @@ class Polar(QueuePolicy, frozen=True, kw_only=True):
     eviction: EvictionRule = "polar"
     max_wait_s: MaxWait = 60.0
 
-    def evictions(self, site: Site) -> Eviction:
-        """The cache controller, where ``eviction`` does not name another rule."""
+    @override
+    def make_eviction(self, site: Site) -> Eviction:
         if self.eviction != "polar":
-            return super().evictions(site)
+            return super().make_eviction(site)
         return LearntValue(site, self.epoch, self.doubling, self.bonus)
 
-    def rule(self, desk: Desk) -> Rule:
-        """The rule at work in one run."""
-        return _Polar(desk, self)
+    @override
+    def new_run(self, setup: RunSetup) -> PolarRun:
+        arms = len(setup.site.adapter_ids)
+        return PolarRun(setup, LinUcb(arms, CONTEXT, self.ridge, self.width))
 
+    @override
+    def stays(self, run: PolarRun, gpu: GpuState, visit: Visit, head: Job) -> bool:
+        return False  # the bandit decides at each batch anew
 
-class _Polar(Visits):
-    def __init__(self, desk: Desk, policy: Polar) -> None:
-        super().__init__(desk, route("oldest", desk))
-        self._demand = Demand(desk.site, desk.option, desk.waiting)
-        self._longest_s = max((*desk.site.load_s, *desk.site.pairs.values()), default=0.0) or 1.0
-        adapters = len(desk.site.adapter_ids)
-        self.bandit = LinUcb(adapters, CONTEXT, policy.ridge, policy.width)
-        self._context: Floats = np.zeros(CONTEXT)  # of the batch under construction
-        self._watch = Stopwatch[tuple[int, Floats, float, float]]()
-
-    def arrived(self, job: Job, tick: int) -> None:  # noqa: ARG002
-        """A job waits."""
-        self._demand.add(job)
-
-    def left(self, job: Job) -> None:
-        """A job waits no longer."""
-        self._demand.remove(job)
-
-    def stays(self, gpu: GpuState, visit: Visit, head: Job, tick: int) -> bool:  # noqa: ARG002
-        """The bandit decides at each batch anew."""
-        return False
-
-    def next_head(self, gpu: GpuState, tick: int) -> Job | None:
-        """The head of the adapter with the largest upper confidence bound."""
-        self._learn(gpu)
-        heads = list(self.free_heads(gpu).values())
+    @override
+    def next_head(self, run: PolarRun, gpu: GpuState) -> Job | None:
+        run.learn(gpu)
+        heads = list(run.free_heads(gpu).values())
         if not heads:
             return None
-        features = [x for job in heads for x in self._features(gpu, job, tick)]
-        contexts = np.array(features).reshape(-1, CONTEXT)
-        bounds = self.bandit.bounds([job.adapter for job in heads], contexts)
+        contexts = np.array([x for job in heads for x in run.features(gpu, job)])
+        bounds = run.bandit.bounds([job.adapter for job in heads], contexts.reshape(-1, CONTEXT))
         best = np.flatnonzero(bounds == bounds.max())
         return min((heads[i] for i in best), key=lambda job: job.index)
 
-    def fill(self, batch: BatchBuilder, tick: int) -> None:
-        """Remember the context in which the leader was chosen."""
-        self._context = np.array(self._features(batch.gpu, batch.jobs[0], tick))
-        super().fill(batch, tick)
+    @override
+    def fill_batch(self, run: PolarRun, batch: BatchBuilder) -> None:
+        run.context = np.array(run.features(batch.gpu, batch.jobs[0]))
+        super().fill_batch(run, batch)
 
-    def served(self, batch: BatchBuilder, tick: int) -> None:
-        """Measure what it earns."""
-        super().served(batch, tick)
-        self._learn(batch.gpu)
-        site, gpu = self.site, batch.gpu
+    @override
+    def served(self, run: PolarRun, batch: BatchBuilder) -> None:
+        super().served(run, batch)
+        run.learn(batch.gpu)
+        site, gpu = run.site, batch.gpu
         untimed_s = 0.0
         if site.clock.slotted:
             switch = site.switch(gpu.resident, batch.resident, batch.active, gpu.active)
             untimed_s = switch.seconds
-        weight = sum(job.weight for job in batch.jobs)
-        note = batch.jobs[0].adapter, self._context, weight, untimed_s
-        self._watch.start(gpu.index, tick, note)
-
-    def _learn(self, gpu: GpuState) -> None:
-        read = self._watch.read(gpu)
-        if read is not None:
-            ticks, (adapter, context, weight, untimed_s) = read
-            self.bandit.learn(adapter, context, weight / (ticks * self.site.tick_s + untimed_s))
-
-    def _features(self, gpu: GpuState, head: Job, tick: int) -> tuple[float, ...]:
-        adapter, site = head.adapter, self.site
-        batch = self._demand.batch(adapter, gpu)
-        waited_s = (tick - head.arrival) * site.tick_s
-        return (
-            1.0,
-            batch.size / batch.full,
-            waited_s / (waited_s + HALF_WAIT_S),
-            float(adapter in gpu.resident),
-            switching_seconds(site, adapter, gpu) / self._longest_s,
+        weight = sum([job.weight for job in batch.jobs])
+        run.timer.start(
+            gpu.index, run.tick, (batch.jobs[0].adapter, run.context, weight, untimed_s)
         )

@@ -1,4 +1,4 @@
-"""Which option a request gets: rules that policies share."""
+"""Rules for the option that a request gets, which policies share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Chooser = Callable[[Job], int]
 
 
 def chooser(rule: OptionRule, site: Site, threshold: float) -> Chooser:
-    """The rule of a name on one site.
+    """Return the rule of a name on one site.
 
     Args:
         rule: ``best`` quality; ``fewest`` or ``most`` steps; ``pruned``: the documents' rule, the
@@ -33,34 +33,34 @@ def chooser(rule: OptionRule, site: Site, threshold: float) -> Chooser:
 
 
 def fewest_steps(job: Job) -> int:
-    """The option with the fewest steps; of several, the one that looks best."""
+    """Return the option with the fewest steps; of several, the one of best quality."""
     return min(
         range(len(job.options)), key=lambda o: (job.options[o].steps, -job.options[o].quality)
     )
 
 
 def most_steps(job: Job) -> int:
-    """The option with the most steps; of several, the one that looks best."""
+    """Return the option with the most steps; of several, the one of best quality."""
     return max(
         range(len(job.options)), key=lambda o: (job.options[o].steps, job.options[o].quality)
     )
 
 
 def best_quality(job: Job) -> int:
-    """The option that looks best; of several, the one with the fewest steps."""
+    """Return the option of best quality; of several, the one with the fewest steps."""
     return max(
         range(len(job.options)), key=lambda o: (job.options[o].quality, -job.options[o].steps)
     )
 
 
 def pruned(threshold: float, job: Job) -> int:
-    """The fewest steps where the complexity is known and below ``threshold``, else the most."""
+    """Return the fewest steps where the complexity is below ``threshold``, else the most."""
     simple = job.complexity is not None and job.complexity < threshold
     return fewest_steps(job) if simple else most_steps(job)
 
 
 def priced(site: Site, job: Job) -> int:
-    """The option that costs least in quality and in its own latency, served alone at once."""
+    """Return the option that costs least in quality and own latency, served alone at once."""
     a_second = site.latency_price_per_s * job.weight
     return min(
         range(len(job.options)),
@@ -80,3 +80,11 @@ def steps_s(site: Site, job: Job, option: int) -> float:
     """Seconds of the job's steps alone (the whole tick of a ``slot`` batch)."""
     clock = site.clock
     return site.tick_s if clock.slotted else job.options[option].steps * clock.step_s(1)
+
+
+def due_after(job: Job) -> int:
+    """Ticks from arrival until ``job`` is due; 0 without a deadline.
+
+    Every second of its latency is priced, so one without a deadline is due when it arrives.
+    """
+    return 0 if job.deadline is None else job.deadline

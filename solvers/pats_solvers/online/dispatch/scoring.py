@@ -1,4 +1,4 @@
-"""Rules that rank every waiting request by a score.
+"""Ranking every waiting job by a score: the queue as a score sees it, the leader, the followers.
 
 Jobs that differ in nothing a score looks at but their arrival form a *kind*: only the earliest of
 a kind needs a score, so a decision costs the number of kinds that wait, not the number of jobs.
@@ -7,20 +7,20 @@ Scores of one kind must not fall with waiting.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Protocol
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.options import fewest_steps
-from pats_solvers.online.dispatch.packing import BatchBuilder, switching_seconds
-from pats_solvers.online.dispatch.rule import Desk, Rule
-from pats_solvers.online.dispatch.waiting import Waiting
+from pats_solvers.online.dispatch.batch import BatchBuilder
+from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
+from pats_solvers.online.dispatch.options import due_after, fewest_steps, service_s, steps_s
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,45 +29,126 @@ Bools = NDArray[np.bool_]
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf
 
-
-class Rows(Protocol):
-    """Kinds of jobs, one row each."""
-
-    @property
-    def arrival(self) -> Ints:
-        """Arrival tick of each row's earliest job."""
-        ...
-
-    @property
-    def feature(self) -> Floats:
-        """What the rule looks at, one line a feature."""
-        ...
+#: What a score may look at besides adapter, demand and arrival.
+Column = Literal["work_s", "service_s", "due_after", "weight"]
 
 
-class Candidates:
-    """Waiting jobs by kind, one row a kind; the columns describe each kind's earliest job.
+class ScoringRun(RunContext):
+    """A run whose waiting jobs are ranked by a score.
+
+    Args:
+        setup: What every run starts from.
+        columns: What the score looks at besides adapter, demand and arrival.
+    """
+
+    def __init__(self, setup: RunSetup, columns: Sequence[Column]) -> None:
+        super().__init__(setup)
+        self.kinds = Kinds(self, columns)
+        self._loads: dict[int | None, Floats] = {}
+
+    @cached_property
+    def mean_load_s(self) -> float:
+        """Mean seconds of loading over all transitions of the site."""
+        return mean_load_s(self.site)
+
+    def best_leader(self, score: Score, idle: Sequence[GpuState]) -> Leader | None:
+        """Return the pair of idle GPU and job with the highest score; None where there is none.
+
+        Ties on a GPU go to the earliest job; ties between GPUs to the one whose job pays the least
+        switching, then to the first.
+        """
+        best, most, least_s = None, NEVER, 0.0
+        for gpu in idle:
+            queue = self._leaders(gpu)
+            scores = score(queue)
+            place = queue.best(scores)
+            if place is None or scores[place] < most:
+                continue
+            job = queue.head(place)
+            seconds = self.switching_s(job.adapter, gpu)
+            if scores[place] > most or seconds < least_s:
+                best, most, least_s = (gpu, job), scores[place], seconds
+        return best
+
+    def add_followers(self, score: Score, batch: BatchBuilder, adapters: Iterable[int]) -> None:
+        """Add jobs of ``adapters`` to the batch while one fits, each time that of the best score.
+
+        The adapters are ready in the batch, so no follower pays for switching. Scores are taken
+        anew after each, with what the batch leaves free. Ties go to the earliest job.
+        """
+        queue = self._followers(batch, adapters)
+        while not batch.full:
+            queue.room = batch.free
+            place = queue.best_fitting(score(queue))
+            if place is None:
+                return
+            job = queue.head(place)
+            if batch.add(job, self.option(job)):
+                queue.take(place)
+            else:  # it cannot end by the horizon, or would be an adapter too many
+                queue.drop(place)
+
+    def _leaders(self, gpu: GpuState) -> Queue:
+        """All that could lead a batch on ``gpu``, with the switching that each would pay."""
+        kinds, room = self.kinds, list(self.site.room(gpu.index, gpu.resident))
+        switch_s = self._switch_s(gpu)[kinds.adapter]
+        queue = Queue(self, slice(0, kinds.rows), gpu, switch_s, room)
+        for index in self.waiting.hidden(gpu.index):
+            queue.drop(kinds.row(index))
+        return queue
+
+    def _followers(self, batch: BatchBuilder, adapters: Iterable[int]) -> Queue:
+        """All that could follow the leader of ``batch``, its adapters being ready."""
+        kinds, gpu = self.kinds, batch.gpu
+        chosen = np.logical_or.reduce([kinds.adapter == a for a in adapters])
+        rows = np.flatnonzero(chosen & kinds.hosted[gpu.index])
+        queue = Queue(self, rows, gpu, 0.0, batch.free)
+        queue.take(int(np.searchsorted(rows, kinds.row(batch.jobs[0].index))))
+        return queue
+
+    def _switch_s(self, gpu: GpuState) -> Floats:
+        """Seconds of loading or activation that each adapter would pay on ``gpu`` now."""
+        site = self.site
+        source = next(iter(gpu.resident), None) if site.pairs else None
+        if source not in self._loads:
+            before = frozenset() if source is None else frozenset((source,))
+            count = len(site.adapter_ids)
+            self._loads[source] = np.array([site.load_seconds(a, before) for a in range(count)])
+        seconds = self._loads[source].copy()
+        for a in gpu.resident:
+            stays = gpu.active is None or gpu.active == {a}
+            seconds[a] = 0.0 if stays else site.activate_s
+        return seconds
+
+
+class Kinds:
+    """Waiting jobs by kind, one row per kind; the columns describe each kind's earliest job.
+
+    Rows are used again, so some may be free; no GPU hosts these.
 
     Attributes:
-        rows: Rows in use; some of them may be free (no GPU hosts them then).
+        rows: Rows in use.
         heads: The waiting jobs of each row, in order of arrival.
     """
 
-    def __init__(
-        self, site: Site, waiting: Waiting, features: Callable[[Job], tuple[float, ...]], count: int
-    ) -> None:
-        self._hosts, self._features = waiting.hosts, features
+    def __init__(self, run: RunContext, columns: Sequence[Column]) -> None:
+        self._hosts = run.waiting.hosts
+        self._figures = [figure(column, run) for column in columns]
+        self.columns = {column: i for i, column in enumerate(columns)}
         self._row_of: dict[Hashable, int] = {}
         self._kind_of: dict[int, Hashable] = {}  # by index of each waiting job
         self._free: list[int] = []
+        self._sums, self._seen = [0.0] * len(columns), 0
         self.rows = 0
         self.heads: list[deque[Job]] = []
         size = 64
         self._adapter: Ints = np.zeros(size, np.int64)
         self._arrival: Ints = np.zeros(size, np.int64)
         self._index: Ints = np.zeros(size, np.int64)
-        self._feature: Floats = np.ones((count, size))
-        self._demand: Ints = np.zeros((len(site.resources), size), np.int64)
-        self._hosted: Bools = np.zeros((len(site.gpus), size), np.bool_)
+        self._figure: Floats = np.ones((len(columns), size))
+        self._demand: Ints = np.zeros((len(run.site.resources), size), np.int64)
+        self._hosted: Bools = np.zeros((len(run.site.gpus), size), np.bool_)
+        run.waiting.followers.append(self)
 
     @property
     def adapter(self) -> Ints:
@@ -85,42 +166,50 @@ class Candidates:
         return self._index[: self.rows]
 
     @property
-    def feature(self) -> Floats:
-        """What the rule looks at, one line a feature."""
-        return self._feature[:, : self.rows]
+    def figure(self) -> Floats:
+        """The columns that the score looks at, one per line."""
+        return self._figure[:, : self.rows]
 
     @property
     def demand(self) -> Ints:
-        """Demand of each row, one line a resource."""
+        """Demand of each row, one resource per line."""
         return self._demand[:, : self.rows]
 
-    def hosted(self, gpu: int) -> Bools:
-        """Rows that wait and that ``gpu`` can hold."""
-        return self._hosted[gpu, : self.rows]
+    @property
+    def hosted(self) -> Bools:
+        """Rows that wait and that a GPU can hold, one GPU per line."""
+        return self._hosted[:, : self.rows]
+
+    def mean(self, column: Column) -> float:
+        """Mean of a column over all jobs that have arrived."""
+        return self._sums[self.columns[column]] / self._seen
 
     def row(self, index: int) -> int:
-        """The row of a waiting job."""
+        """Row of a waiting job."""
         return self._row_of[self._kind_of[index]]
 
     def add(self, job: Job) -> None:
-        """A job arrives."""
-        features = self._features(job)
+        """Add a job that has arrived."""
+        figures = tuple([figure(job) for figure in self._figures])
+        self._seen += 1
+        for i, value in enumerate(figures):
+            self._sums[i] += value
         # Jobs of a kind can also be served until the same tick.
-        kind = job.adapter, job.demand, job.options[fewest_steps(job)].steps, features
+        kind = job.adapter, job.demand, job.options[fewest_steps(job)].steps, figures
         row = self._row_of.get(kind)
         if row is None:
             row = self._row_of[kind] = self._new_row()
             self._adapter[row] = job.adapter
             self._arrival[row] = job.arrival
             self._index[row] = job.index
-            self._feature[:, row] = features
+            self._figure[:, row] = figures
             self._demand[:, row] = job.demand
             self._hosted[list(self._hosts(job)), row] = True
         self.heads[row].append(job)
         self._kind_of[job.index] = kind
 
     def remove(self, job: Job) -> None:
-        """A job, mostly the earliest of its kind, is served or withdrawn."""
+        """Remove a job, mostly the earliest of its kind, that is served or withdrawn."""
         kind = self._kind_of.pop(job.index)
         row = self._row_of[kind]
         heads = self.heads[row]
@@ -137,7 +226,7 @@ class Candidates:
         if self._free:
             return self._free.pop()
         if self.rows == len(self._adapter):
-            for name in ("_adapter", "_arrival", "_index", "_feature", "_demand", "_hosted"):
+            for name in ("_adapter", "_arrival", "_index", "_figure", "_demand", "_hosted"):
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
         self.heads.append(deque())
@@ -145,180 +234,183 @@ class Candidates:
         return self.rows - 1
 
 
-class Followers:
-    """The rows that may follow a leader, without what the batch has taken.
-
-    Args:
-        waiting: All rows.
-        batch: Holds its leader.
-        adapters: Only rows of these may follow; the leader's is one of them.
+class Queue:
+    """Jobs that could be served next, as a score sees them: one row per kind, its earliest job.
 
     Attributes:
-        rows: Their rows among the candidates.
-        arrival: Arrival tick of the earliest job of each that is not taken.
-        index: Its index.
-        feature: What the rule looks at, one line a feature.
-        demand: Their demand, one line a resource.
+        switch_s: Seconds of switching that each would pay now; 0 for followers.
+        room: What is free of each resource: on the idle GPU beside its residents or, for
+            followers, beside the members of the batch. None where it is unlimited.
     """
 
-    def __init__(self, waiting: Candidates, batch: BatchBuilder, adapters: Iterable[int]) -> None:
-        leader = batch.jobs[0]
-        chosen = np.logical_or.reduce([waiting.adapter == a for a in adapters])
-        self.rows: Ints = np.flatnonzero(chosen & waiting.hosted(batch.gpu.index))
-        self.arrival: Ints = waiting.arrival[self.rows]
-        self.index: Ints = waiting.index[self.rows]
-        self.feature: Floats = waiting.feature[:, self.rows]
-        self.demand: Ints = waiting.demand[:, self.rows]
-        self._heads = [waiting.heads[row] for row in self.rows]
-        self._taken = [0] * len(self.rows)
-        self._out: Bools = np.zeros(len(self.rows), np.bool_)
-        self.take(int(np.searchsorted(self.rows, waiting.row(leader.index))))
+    def __init__(
+        self,
+        run: ScoringRun,
+        rows: Ints | slice,
+        gpu: GpuState,
+        switch_s: Floats | float,
+        room: list[int | None],
+    ) -> None:
+        kinds = run.kinds
+        self._run, self._kinds, self._gpu, self._rows = run, kinds, gpu, rows
+        self._arrival: Ints = kinds.arrival[rows]
+        self._index: Ints = kinds.index[rows]
+        self._out: Bools = ~kinds.hosted[gpu.index, rows]
+        self._taken: dict[int, int] = {}
+        self.switch_s, self.room = switch_s, room
+
+    @property
+    def work_s(self) -> Floats:
+        """Seconds of steps alone (the whole tick of a ``slot`` batch)."""
+        return self._column("work_s")
+
+    @property
+    def service_s(self) -> Floats:
+        """Seconds of service alone: overhead and steps (the whole tick of a ``slot`` batch)."""
+        return self._column("service_s")
+
+    @property
+    def mean_service_s(self) -> float:
+        """Mean of ``service_s`` over all jobs that have arrived."""
+        return self._kinds.mean("service_s")
+
+    @property
+    def weight(self) -> Floats:
+        """Weight of each request."""
+        return self._column("weight")
+
+    @property
+    def wait_s(self) -> Floats:
+        """Seconds since arrival."""
+        ticks: Ints = self._run.tick - self._arrival
+        return ticks * np.float64(self._run.site.tick_s)
+
+    @property
+    def due_in_s(self) -> Floats:
+        """Seconds until the due date, below 0 after it; due at arrival without a deadline."""
+        due: Floats = self._arrival + self._column("due_after")
+        seconds: Floats = (due - self._run.tick) * self._run.site.tick_s
+        return seconds
+
+    @property
+    def mean_load_s(self) -> float:
+        """Mean seconds of loading over all transitions of the site."""
+        return self._run.mean_load_s
+
+    @property
+    def cosine(self) -> Floats:
+        """Cosine between each demand and ``room``, both as shares of the GPU's capacity."""
+        return self._angles.cosine(self.room)
+
+    @cached_property
+    def _angles(self) -> Angles:
+        return Angles(self._demand, self._run.site.gpus[self._gpu.index].capacity)
+
+    @cached_property
+    def _demand(self) -> Ints:
+        return self._kinds.demand[:, self._rows]
+
+    @cached_property
+    def _figure(self) -> Floats:
+        return self._kinds.figure[:, self._rows]
+
+    def _column(self, name: Column) -> Floats:
+        column: Floats = self._figure[self._kinds.columns[name]]
+        return column
+
+    def _heads(self, place: int) -> deque[Job]:
+        return self._kinds.heads[place if isinstance(self._rows, slice) else self._rows[place]]
 
     def head(self, place: int) -> Job:
-        """The earliest job of a row that is not taken."""
-        return self._heads[place][self._taken[place]]
+        """Return the earliest job of a row that is not taken."""
+        return self._heads(place)[self._taken.get(place, 0)]
 
     def take(self, place: int) -> None:
-        """Its earliest job joins the batch."""
-        self._taken[place] += 1
-        if self._taken[place] < len(self._heads[place]):
+        """Take the earliest job of a row: it joins the batch."""
+        taken = self._taken[place] = self._taken.get(place, 0) + 1
+        if taken < len(self._heads(place)):
             head = self.head(place)
-            self.arrival[place], self.index[place] = head.arrival, head.index
+            self._arrival[place], self._index[place] = head.arrival, head.index
         else:
             self._out[place] = True
 
     def drop(self, place: int) -> None:
-        """A row does not fit the batch any more."""
+        """Leave out a row that cannot be served."""
         self._out[place] = True
 
-    def best(self, scores: Floats, batch: BatchBuilder) -> int | None:
-        """The place of the best that fits; ties go to the earliest job. None: nothing fits."""
-        scores[self._out] = NEVER
-        for i, room in enumerate(batch.free):
+    def best(self, scores: Floats) -> int | None:
+        """Return the row of the highest score; ties go to the earliest job. None: all are out."""
+        return self._best(np.where(self._out, NEVER, scores))
+
+    def best_fitting(self, scores: Floats) -> int | None:
+        """Return the best row among those that fit into ``room``."""
+        scores = np.where(self._out, NEVER, scores)
+        for i, room in enumerate(self.room):
             if room is not None:
-                scores[self.demand[i] > room] = NEVER
-        return best(scores, self.index)
+                scores[self._demand[i] > room] = NEVER
+        return self._best(scores)
+
+    def _best(self, scores: Floats) -> int | None:
+        if not len(scores):
+            return None
+        place = int(scores.argmax())
+        if scores[place] == NEVER:
+            return None
+        ties = (scores == scores[place]).nonzero()[0]
+        return place if len(ties) == 1 else int(ties[self._index[ties].argmin()])
 
 
-class Scoring(Rule):
-    """The best score leads, then the best of those that need no load follow, one after another.
+#: A score of each row of a queue; the highest is served first.
+Score = Callable[[Queue], Floats]
 
-    These are of the leader's adapter; in batches that may mix adapters (``max_per_batch`` above 1)
-    of any that the batch holds resident. Ties go to the earliest request. Several idle GPUs: the
-    pair of request and GPU with the highest score goes first. Of equal ones, each GPU's best
-    request, that which pays the least switching goes first; then the first GPU's.
 
-    Where scores need no more than switching and time, :class:`PlainScoring` asks for less.
+class Angles:
+    """Cosines between demands, one per column, and a residual, all as shares of a capacity.
+
+    Unlimited resources, and those of which there is nothing, are left out; zeros give 1.
     """
 
-    #: Whether other residents' requests may follow where batches may mix adapters.
-    mixes = True
+    def __init__(self, demand: Ints, capacity: tuple[int | None, ...]) -> None:
+        self._limited = [(i, most) for i, most in enumerate(capacity) if most]
+        self._count = demand.shape[1]
+        self._shares: list[Floats] = [demand[i] / most for i, most in self._limited]
+        square = np.zeros(self._count)
+        for share in self._shares:  # one after another, so that a column's place cannot matter
+            square += share * share
+        self._length = np.sqrt(square)
+        self._none = self._length == 0.0
+        self._length[self._none] = 1.0
 
-    def __init__(self, desk: Desk, features: int) -> None:
-        super().__init__(desk)
-        self.candidates = Candidates(desk.site, desk.waiting, self.features, features)
-        self._loads: dict[int | None, Floats] = {}
-
-    @abstractmethod
-    def features(self, job: Job) -> tuple[float, ...]:
-        """What the score looks at besides adapter, demand and arrival."""
-
-    @abstractmethod
-    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
-        """A fresh score for every row of ``candidates``, for leading a batch on ``gpu``."""
-
-    @abstractmethod
-    def follower_scores(
-        self, followers: Followers, batch: BatchBuilder, tick: int
-    ) -> Callable[[], Floats]:
-        """Gives fresh scores of the followers as the batch grows; their adapter is ready."""
-
-    def arrived(self, job: Job, tick: int) -> None:  # noqa: ARG002 - for other rules
-        """A job waits."""
-        self.candidates.add(job)
-
-    def left(self, job: Job) -> None:
-        """A job is served or withdrawn."""
-        self.candidates.remove(job)
-
-    def lead(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
-        """The pair of idle GPU and request with the best score."""
-        found, most, least_s = None, NEVER, 0.0
-        heads = self.candidates.heads
-        for gpu in idle:
-            scores = self.leader_scores(gpu, tick)
-            scores[~self.candidates.hosted(gpu.index)] = NEVER
-            for index in self.waiting.hidden(gpu.index):
-                scores[self.candidates.row(index)] = NEVER
-            place = best(scores, self.candidates.index)
-            if place is None or scores[place] < most:
-                continue
-            job = heads[place][0]
-            seconds = switching_seconds(self.site, job.adapter, gpu)
-            if scores[place] > most or seconds < least_s:
-                found, most, least_s = (gpu, job), scores[place], seconds
-        return found
-
-    def fill(self, batch: BatchBuilder, tick: int) -> None:
-        """Add followers, best first."""
-        mixed = self.mixes and self.site.max_per_batch > 1
-        followers = Followers(self.candidates, batch, batch.resident if mixed else batch.active)
-        scores = self.follower_scores(followers, batch, tick)
-        while not batch.full:
-            place = followers.best(scores(), batch)
-            if place is None:
-                return
-            job = followers.head(place)
-            if batch.add(job, self.option(job)):
-                followers.take(place)
-            else:  # it cannot end by the horizon, or would be an adapter too many
-                followers.drop(place)
-
-    def switching_s(self, gpu: GpuState) -> Floats:
-        """Seconds of loading or activation that each adapter would pay on ``gpu`` now."""
-        site = self.site
-        source = next(iter(gpu.resident), None) if site.pairs else None
-        if source not in self._loads:
-            before = frozenset() if source is None else frozenset((source,))
-            count = len(site.adapter_ids)
-            self._loads[source] = np.array([site.load_seconds(a, before) for a in range(count)])
-        seconds = self._loads[source].copy()
-        for a in gpu.resident:
-            stays = gpu.active is None or gpu.active == {a}
-            seconds[a] = 0.0 if stays else site.activate_s
-        return seconds
+    def cosine(self, residual: list[int | None]) -> Floats:
+        """Return the cosine of each demand with ``residual``."""
+        left = [(residual[i] or 0) / most for i, most in self._limited]
+        length = math.sqrt(sum([x * x for x in left]))
+        if len(left) < 2 or length == 0.0:
+            return np.ones(self._count)
+        dot = np.zeros(self._count)
+        for share, x in zip(self._shares, left, strict=True):
+            dot += share * x
+        dot /= self._length * length
+        dot[self._none] = 1.0
+        return np.minimum(dot, 1.0, out=dot)
 
 
-class PlainScoring(Scoring):
-    """Scores of leaders and followers alike, by what their adapters pay for switching."""
-
-    @abstractmethod
-    def scores(self, rows: Rows, switching_s: Floats | float, tick: int) -> Floats:
-        """A fresh score of each row whose adapter needs ``switching_s`` seconds of switching."""
-
-    def leader_scores(self, gpu: GpuState, tick: int) -> Floats:
-        """With the switching that each adapter would pay now."""
-        waiting = self.candidates
-        return self.scores(waiting, self.switching_s(gpu)[waiting.adapter], tick)
-
-    def follower_scores(
-        self,
-        followers: Followers,
-        batch: BatchBuilder,  # noqa: ARG002 - for other rules
-        tick: int,
-    ) -> Callable[[], Floats]:
-        """Without switching."""
-        return lambda: self.scores(followers, 0.0, tick)
+def figure(column: Column, run: RunContext) -> Callable[[Job], float]:
+    """Return what gives a job's figure in a column."""
+    site, option = run.site, run.option
+    figures: dict[Column, Callable[[Job], float]] = {
+        "work_s": lambda job: steps_s(site, job, option(job)),
+        "service_s": lambda job: service_s(site, job, option(job)),
+        "due_after": due_after,
+        "weight": lambda job: job.weight,
+    }
+    return figures[column]
 
 
-def best(scores: Floats, index: Ints) -> int | None:
-    """The place of the highest score; ties go to the least index. None where all are NEVER."""
-    if not len(scores):
-        return None
-    place = int(scores.argmax())
-    if scores[place] == NEVER:
-        return None
-    ties = (scores == scores[place]).nonzero()[0]
-    if len(ties) == 1:
-        return place
-    return int(ties[index[ties].argmin()])
+def mean_load_s(site: Site) -> float:
+    """Mean seconds of loading over every transition to an adapter from another or from none."""
+    count = len(site.load_s)
+    if not count:
+        return 0.0
+    pairs = math.fsum(seconds - site.load_s[to] for (_, to), seconds in site.pairs.items())
+    return math.fsum(site.load_s) / count + pairs / count**2

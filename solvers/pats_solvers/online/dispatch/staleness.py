@@ -4,7 +4,7 @@ Once a request has waited as long as its bound it leads the next batch on an idl
 it, whatever the policy says; of several the one that is furthest past its bound. Under overload
 requests wait longer all the same: an overdue request only goes before what is not.
 
-``static``: the bound is ``max_wait_s`` for everyone. ``adaptive`` (after the llmux scheduling
+``static``: the bound is ``max_wait_s`` for every request. ``adaptive`` (after the llmux scheduling
 problem's notes): ``max_wait_s x cost x burstiness / imbalance``, kept within a quarter and four
 times ``max_wait_s``, where
 
@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_opt.model.timing import to_ticks
-from pats_solvers.online.dispatch.packing import switching_seconds
-from pats_solvers.online.dispatch.waiting import Waiting
+from pats_solvers.online.dispatch.batch import switching_seconds
+from pats_solvers.online.dispatch.queue import WaitingJobs
 
 #: The adaptive bound stays within these multiples of ``max_wait_s``.
 LEAST, MOST = 0.25, 4.0
@@ -35,9 +35,9 @@ NEWEST = 0.05
 
 
 class Staleness:
-    """The bound at work in one run."""
+    """The bound on waiting in one run."""
 
-    def __init__(self, site: Site, waiting: Waiting, max_wait_s: float, adaptive: bool) -> None:
+    def __init__(self, site: Site, waiting: WaitingJobs, max_wait_s: float, adaptive: bool) -> None:
         self._site, self._waiting = site, waiting
         self._static = to_ticks(max_wait_s, site.tick_s)
         self._adaptive = adaptive
@@ -46,7 +46,7 @@ class Staleness:
         self._mean, self._square, self._seen = 0.0, 0.0, 0
 
     def arrived(self, job: Job) -> None:
-        """A job arrives: the moving moments of inter-arrival times."""
+        """Note an arrival in the moving moments of inter-arrival times."""
         if self._seen:
             gap = float(job.arrival - self._last)
             share = max(NEWEST, 1.0 / self._seen)
@@ -56,7 +56,7 @@ class Staleness:
         self._seen += 1
 
     def overdue(self, idle: Sequence[GpuState], tick: int) -> tuple[GpuState, Job] | None:
-        """The request that must go now, and the idle GPU where it pays least switching."""
+        """Return the request that must go now, and the idle GPU where it pays least switching."""
         stress = self._stress()
         best: tuple[float, int, float] | None = None
         found = None
@@ -69,7 +69,7 @@ class Staleness:
         return found
 
     def wake(self, idle: Sequence[GpuState], tick: int) -> int | None:
-        """The next tick at which a waiting request becomes overdue on an idle GPU, or None."""
+        """Return the next tick at which a waiting request becomes overdue on an idle GPU."""
         stress = self._stress()
         due = [
             job.arrival

@@ -1,6 +1,6 @@
-"""What fits where and when: hosts, room for adapters and the batch under construction.
+"""The batch under construction: which jobs and residents fit on a GPU together, and until when.
 
-Policies decide whom to serve; these helpers keep what they put together feasible.
+Policies decide which jobs to serve; this keeps what they put together feasible.
 """
 
 from __future__ import annotations
@@ -11,30 +11,14 @@ from pats_opt.core.policy import GpuState, Start
 from pats_opt.model.problem import Adapters, Amounts, Job, Site
 from pats_opt.model.timing import shape_of
 
-#: Residents of a GPU in the order in which they are to go: ``victims(gpu, residents)``.
-Victims = Callable[[int, Adapters], Sequence[int]]
+#: Residents of a GPU in the order in which they are to go: ``evict(gpu, residents)``.
+EvictionOrder = Callable[[int, Adapters], Sequence[int]]
 
 
-class Hosts:
-    """The GPUs that hold a job alone, with only its own adapter resident; answers are kept."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._known: dict[tuple[int, Amounts], tuple[int, ...]] = {}
-
-    def __call__(self, job: Job) -> tuple[int, ...]:
-        """Indices of the GPUs, rising."""
-        kind = job.adapter, job.demand
-        if kind not in self._known:
-            resident, fits = frozenset((job.adapter,)), self._site.fits
-            self._known[kind] = tuple(
-                g.index for g in self._site.gpus if fits(g.index, resident, (job,))
-            )
-        return self._known[kind]
-
-
-def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) -> Adapters | None:
-    """The residents ``gpu`` holds when ``jobs`` start: as they are, plus what the jobs need.
+def make_room(
+    site: Site, gpu: GpuState, jobs: Sequence[Job], evict: EvictionOrder
+) -> Adapters | None:
+    """Return the residents of ``gpu`` when ``jobs`` start: as they are, plus what the jobs need.
 
     Residents that the jobs do not need are evicted one after another until the jobs fit. None
     where they do not even then, or where the GPU has switched ahead and cannot switch again.
@@ -45,7 +29,7 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
     resident = gpu.resident | needed
     if site.max_resident == 1 and needed != gpu.resident:  # nothing to choose
         return needed if site.fits(gpu.index, needed, jobs) else None
-    evictable = iter(victims(gpu.index, gpu.resident - needed))
+    evictable = iter(evict(gpu.index, gpu.resident - needed))
     while len(resident) > site.max_resident or not site.fits(gpu.index, resident, jobs):
         victim = next(evictable, None)
         if victim is None:
@@ -56,9 +40,7 @@ def make_room(site: Site, gpu: GpuState, jobs: Sequence[Job], victims: Victims) 
 
 def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""
-    if (
-        adapter not in gpu.resident
-    ):  # as Site.switch says, without building sets: rules live in here
+    if adapter not in gpu.resident:  # as Site.switch, without sets: decisions spend time here
         return site.load_seconds(adapter, gpu.resident)
     return 0.0 if gpu.active is None or gpu.active == {adapter} else site.activate_s
 
@@ -71,9 +53,9 @@ class BatchBuilder:
         gpu: The GPU.
         resident: Adapters that are resident while it runs.
         tick: The current tick.
-        victims: Which residents go when a member's adapter is loaded; None: none is loaded.
-        least: No request that waits needs less than this of any resource, so that a batch without
-            room for it is full; None where that is not known.
+        evict: Which residents go when a member's adapter is loaded; None: none is loaded.
+        least: The least that any waiting job needs of each resource: a batch without room for it
+            is full. None where that is not known.
 
     Attributes:
         gpu: The GPU.
@@ -82,7 +64,7 @@ class BatchBuilder:
         members: ``(job index, option)`` of each.
         active: Adapters that they use.
         free: What is left of each resource of the site; None where it is unlimited.
-        full: Whether nobody can join: the step-time table ends here, or there is no room for the
+        full: Whether no job can join: the step-time table ends here, or there is no room for the
             least of demands, not even with all idle residents evicted.
     """
 
@@ -93,10 +75,10 @@ class BatchBuilder:
         resident: Adapters,
         *,
         tick: int,
-        victims: Victims | None = None,
+        evict: EvictionOrder | None = None,
         least: Amounts | None = None,
     ) -> None:
-        self._site, self._tick, self._victims, self._least = site, tick, victims, least
+        self._site, self._tick, self._evict, self._least = site, tick, evict, least
         self.gpu = gpu
         self.resident = resident
         self.jobs: list[Job] = []
@@ -107,7 +89,7 @@ class BatchBuilder:
         self._measure()
 
     def _measure(self) -> None:
-        """What holds until the next member joins."""
+        """Note what holds until the next member joins."""
         idle, size = self.resident - self.active, self._site.adapter_vram
         self._idle_vram = sum([size[a] for a in idle]) if idle else 0
         largest = self._site.clock.largest
@@ -127,7 +109,7 @@ class BatchBuilder:
         if job.adapter in self.resident:
             return self._could_hold(job.demand, 0)
         spare = self._idle_vram - self._site.adapter_vram[job.adapter]
-        return load and self._victims is not None and self._could_hold(job.demand, spare)
+        return load and self._evict is not None and self._could_hold(job.demand, spare)
 
     def _could_hold(self, demand: Amounts, vram: int) -> bool:
         """Whether there is room for ``demand`` with so much more memory free."""
@@ -166,8 +148,8 @@ class BatchBuilder:
 
     def _load(self, job: Job, option: int) -> bool:
         """Add a job whose adapter is loaded for it, where there is room for both."""
-        assert self._victims is not None, "admitted only where adapters may be loaded"
-        resident = make_room(self._site, self.gpu, [*self.jobs, job], self._victims)
+        assert self._evict is not None, "admitted only where adapters may be loaded"
+        resident = make_room(self._site, self.gpu, [*self.jobs, job], self._evict)
         if resident is None:
             return False
         before = self.resident, self.free
@@ -193,7 +175,7 @@ class BatchBuilder:
 
     @property
     def ticks(self) -> int:
-        """How long it runs, its switch left out."""
+        """Ticks from its start to its end, its switch left out."""
         return self._site.clock.duration(shape_of(self._steps))
 
     def start(self) -> Start:
@@ -208,15 +190,16 @@ def open_batch(
     options: Iterable[int],
     *,
     tick: int,
-    victims: Victims,
+    evict: EvictionOrder,
     least: Amounts | None = None,
 ) -> BatchBuilder | None:
-    """A batch on ``gpu`` led by ``job``, with the first of ``options`` that ends by the horizon.
+    """Open a batch on ``gpu`` led by ``job``, with the first of ``options`` that ends in time.
 
-    None where none does, or where the job does not fit. The rest is as for :class:`BatchBuilder`.
+    None where none ends by the horizon, or where the job does not fit. The rest is as for
+    :class:`BatchBuilder`.
     """
-    resident = make_room(site, gpu, (job,), victims)
+    resident = make_room(site, gpu, (job,), evict)
     if resident is None:
         return None
-    batch = BatchBuilder(site, gpu, resident, tick=tick, victims=victims, least=least)
+    batch = BatchBuilder(site, gpu, resident, tick=tick, evict=evict, least=least)
     return batch if any(batch.add(job, option) for option in options) else None
