@@ -103,27 +103,21 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
             place="instance.sha256",
             hint="name the instance that the schedule was made for",
         )
-    return examine(problem, schedule)[0]
-
-
-def valid_loss(problem: Problem, plan: Plan) -> float | None:
-    """The loss of a plan, or None where it breaks a rule."""
-    verdict = check(problem, schedule_of(problem, plan, SolverRef(name="plan")))
-    return verdict.loss if verdict.ok else None
-
-
-def examine(problem: Problem, schedule: Schedule) -> tuple[Verdict, list[ReplayedBatch]]:
-    """The verdict, with the replayed batches for metrics and pictures."""
     replay = Replay(problem, schedule)
     with collector_paused():
         batches = list(replay)
         terms = loss_terms(problem, batches, replay.rejected)
     if not replay.violations:
         replay.claims(terms.total)
-    verdict = Verdict(
+    return Verdict(
         violations=tuple(replay.violations), terms=terms, replayed=tuple(batches), problem=problem
     )
-    return verdict, batches
+
+
+def valid_loss(problem: Problem, plan: Plan) -> float | None:
+    """The loss of a plan, or None where it breaks a rule."""
+    verdict = check(problem, schedule_of(problem, plan, SolverRef(name="plan")))
+    return verdict.loss if verdict.ok else None
 
 
 def loss_terms(problem: Problem, batches: list[ReplayedBatch], rejected: list[Job]) -> LossTerms:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -87,35 +88,63 @@ def schedule_of(
 
 def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> list[Batch]:
     site, jobs, batches = problem.site, problem.jobs, []
-    resident, previous = site.gpus[gpu].resident, None
     names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go
-    for batch in planned:
-        active = frozenset([jobs[j].adapter for j, _ in batch.members])
-        switch = site.switch(resident, batch.resident, active, previous)
-        stays = not switch.load and not switch.evict and active == previous
-        at_start = batch.start - switch.ticks
+    used = [frozenset([jobs[j].adapter for j, _ in batch.members]) for batch in planned]
+    switches = site.switches(gpu, zip([batch.resident for batch in planned], used, strict=True))
+    previous = None
+    for batch, active, switch in zip(planned, used, switches, strict=True):
         for change in (switch.load, switch.evict):
             if change not in names:
                 names[change] = ids(site, change)
+        if not switch.load and not switch.evict and active == previous:
+            switch_start = batch.start
+        elif batch.switch_start is None:
+            switch_start = batch.start - switch.ticks
+        else:
+            switch_start = batch.switch_start
         steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
         ends, _ = site.clock.ends(steps)
+        requests = [
+            Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
+            for (j, o), s in zip(batch.members, steps, strict=True)
+        ]
         batches.append(
             Batch(
-                switch_start=batch.start
-                if stays
-                else at_start
-                if batch.switch_start is None
-                else batch.switch_start,
+                switch_start=switch_start,
                 load=names[switch.load],
                 evict=names[switch.evict],
                 start=batch.start,
-                requests=tuple(
-                    [
-                        Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
-                        for (j, o), s in zip(batch.members, steps, strict=True)
-                    ]
-                ),
+                requests=tuple(requests),
             )
         )
-        resident, previous = batch.resident, active
+        previous = active
     return batches
+
+
+class UntimedBatch(Protocol):
+    """A batch whose start is still to be found."""
+
+    @property
+    def members(self) -> tuple[tuple[int, int], ...]:
+        """Job and option of each member."""
+        ...
+
+    @property
+    def resident(self) -> Adapters:
+        """Adapters resident while it runs."""
+        ...
+
+
+def earliest(
+    problem: Problem, gpu: int, batches: Sequence[UntimedBatch]
+) -> tuple[PlannedBatch, ...]:
+    """Start each batch of a GPU, in this order, as early as rules 1, 4 and 6 allow."""
+    site, jobs, free, planned = problem.site, problem.jobs, 0, []
+    used = [frozenset([jobs[j].adapter for j, _ in batch.members]) for batch in batches]
+    switches = site.switches(gpu, zip([batch.resident for batch in batches], used, strict=True))
+    for batch, switch in zip(batches, switches, strict=True):
+        start = max(free + switch.ticks, *[jobs[j].arrival for j, _ in batch.members])
+        planned.append(PlannedBatch(start, batch.members, batch.resident))
+        steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
+        free = start + site.clock.ends(steps)[1]
+    return tuple(planned)

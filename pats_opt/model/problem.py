@@ -8,7 +8,7 @@ and rule 5 in :mod:`pats_opt.model.timing`; the loss is in :mod:`pats_opt.model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -155,6 +155,18 @@ class Site:
         """
         return self._known_switch(before, after, active, previous)
 
+    def switches(self, gpu: int, batches: Iterable[tuple[Adapters, Adapters]]) -> Iterator[Switch]:
+        """Rule 4 along a GPU's batches, from its residents at tick 0: the switch before each.
+
+        Args:
+            gpu: The GPU's index.
+            batches: Residents and used adapters of each batch, in order of start.
+        """
+        before, previous = self.gpus[gpu].resident, None
+        for after, active in batches:
+            yield self._known_switch(before, after, active, previous)
+            before, previous = after, active
+
     def _switch(
         self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
     ) -> Switch:
@@ -167,7 +179,7 @@ class Site:
         return Switch(load, evict, seconds, ticks)
 
     def room(self, gpu: int, resident: Adapters) -> tuple[int | None, ...]:
-        """What a batch may use of each resource on ``gpu`` while ``resident`` is held.
+        """Rule 3: what a batch may use of each resource on ``gpu`` while ``resident`` is held.
 
         Negative memory means that the residents alone do not fit; None means unlimited.
         """
@@ -181,7 +193,7 @@ class Site:
         return (vram, *capacity[1:])
 
     def fits(self, gpu: int, resident: Adapters, jobs: Sequence[Job]) -> bool:
-        """Rules 2 and 3 for a batch of ``jobs`` on ``gpu`` with ``resident`` held."""
+        """Whether a batch of ``jobs`` on ``gpu`` with ``resident`` held keeps rules 2 and 3."""
         active = {job.adapter for job in jobs}
         if (
             len(resident) > self.max_resident

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pats_opt.model.checker import ReplayedBatch, examine
+from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.instance import Instance, Request
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
@@ -141,16 +141,16 @@ def curve_point(
     problem: Problem, schedule: Schedule, price: float, budget_s: float, *, proven: bool
 ) -> CurvePoint:
     """Return the point of a restated, valid schedule."""
-    verdict, batches = examine(problem, schedule)
+    verdict = check(problem, schedule)
     seconds = dict.fromkeys(range(len(problem.jobs)), budget_s)
-    for batch in batches:
+    for batch in verdict.replayed:
         for job, _, completion in batch.members:
             seconds[job.index] = (completion - job.arrival) * problem.site.tick_s
     return CurvePoint(
         price=price,
-        plan=_plan(problem, batches),
+        plan=_plan(problem, verdict.replayed),
         terms=verdict.terms,
-        metrics=measure(problem, batches),
+        metrics=measure(problem, verdict.replayed),
         waited=math.fsum(job.weight * seconds[job.index] for job in problem.jobs),
         waited_unweighted=math.fsum(seconds.values()),
         proven=proven,

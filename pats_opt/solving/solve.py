@@ -15,7 +15,7 @@ from pats_opt.core.policy import Policy
 from pats_opt.core.prices import KEY
 from pats_opt.core.solver import Outcome, Run, Solver, require
 from pats_opt.errors import InfeasibleError, PatsError, SolverError
-from pats_opt.model.checker import TOLERANCE, ReplayedBatch, examine, valid_loss
+from pats_opt.model.checker import TOLERANCE, ReplayedBatch, check, valid_loss
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import best_utility, gap
 from pats_opt.model.plan import Plan, schedule_of
@@ -195,9 +195,10 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
     ref = SolverRef(name=solver.name, params=params, seed=run.seed, runtime_s=runtime_s)
     draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
     loss = terms = metrics = None
-    bound, batches = outcome.bound, list[ReplayedBatch]()
+    bound, batches = outcome.bound, tuple[ReplayedBatch, ...]()
     if outcome.plan is not None:
-        verdict, batches = examine(problem, draft)
+        verdict = check(problem, draft)
+        batches = verdict.replayed
         if not verdict.ok:
             raise SolverError(f"solver {solver.name!r} broke {verdict.first()}")
         terms, loss = verdict.terms, verdict.loss
@@ -223,7 +224,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         metrics=metrics,
         details=outcome.details,
         schedule=schedule,
-        replayed=tuple(batches),
+        replayed=batches,
         problem=problem,
     )
 

@@ -69,7 +69,7 @@ def adapter_table(problem: Problem, batches: Sequence[ReplayedBatch]) -> list[Ad
 
     Args:
         problem: The instance on the grid.
-        batches: What was replayed (see :func:`pats_opt.model.checker.examine`).
+        batches: What was replayed (see :func:`pats_opt.model.checker.check`).
     """
     import numpy as np
 

@@ -189,7 +189,7 @@ def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
 def measure(
     problem: Problem, batches: Sequence[ReplayedBatch], *, max_wait_s: float | None = None
 ) -> Metrics:
-    """The figures of a replayed schedule (see :func:`pats_opt.model.checker.examine`).
+    """The figures of a replayed schedule (see :func:`pats_opt.model.checker.check`).
 
     Args:
         problem: The instance on the grid.

@@ -63,7 +63,7 @@ class Played:
 
 
 def played(problem: Problem, batches: Sequence[ReplayedBatch]) -> Played:
-    """The columns of a replayed schedule (see :func:`pats_opt.model.checker.examine`)."""
+    """The columns of a replayed schedule (see :func:`pats_opt.model.checker.check`)."""
     import numpy as np
 
     members = list(chain.from_iterable([b.members for b in batches]))

@@ -190,7 +190,7 @@ class Columns:
 def columns_of(
     problem: Problem, batches: Sequence[ReplayedBatch], schedule: Schedule | None = None
 ) -> Columns:
-    """The columns of a replayed schedule (see :func:`pats_opt.model.checker.examine`).
+    """The columns of a replayed schedule (see :func:`pats_opt.model.checker.check`).
 
     Args:
         problem: The instance on the grid.

@@ -10,10 +10,9 @@ from pats_opt.core import registry
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver
 from pats_opt.errors import InputError
 from pats_opt.model.checker import valid_loss
-from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.plan import Plan, PlannedBatch, earliest
 from pats_opt.model.problem import Adapters, Problem
 from pats_opt.model.schedule import StopReason
-from pats_opt.model.timing import shape_of
 from pats_opt.simulate import simulate
 from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads
 
@@ -89,7 +88,7 @@ class _Gpu:
         self._problem, self._gpu, self._batches = problem, gpu, batches
         site, jobs = problem.site, problem.jobs
         members = [tuple(jobs[j] for j, _ in batch.members) for batch in batches]
-        self._uses = uses = [Use(m, frozenset(job.adapter for job in m)) for m in members]
+        uses = [Use(m, frozenset(job.adapter for job in m)) for m in members]
         self.own: list[Adapters] = [batch.resident for batch in batches]
         exact = cheapest(site, gpu, uses) if site.max_resident > 1 else [u.active for u in uses]
         found = [exact or furthest(site, gpu, uses), self.own]
@@ -101,14 +100,6 @@ class _Gpu:
 
     def timed(self, residents: list[Adapters]) -> tuple[PlannedBatch, ...]:
         """The batches with these residents, each as early as can be."""
-        site, jobs = self._problem.site, self._problem.jobs
-        before, previous, end = site.gpus[self._gpu].resident, None, 0
-        found = []
-        for batch, use, after in zip(self._batches, self._uses, residents, strict=True):
-            switch = site.switch(before, after, use.active, previous)
-            start = max(end + switch.ticks, *(job.arrival for job in use.jobs))
-            found.append(PlannedBatch(start, batch.members, after))
-            steps = [jobs[j].options[o].steps for j, o in batch.members]
-            end = start + site.clock.duration(shape_of(steps))
-            before, previous = after, use.active
-        return tuple(found)
+        pairs = zip(self._batches, residents, strict=True)
+        kept = [PlannedBatch(0, batch.members, resident) for batch, resident in pairs]
+        return earliest(self._problem, self._gpu, kept)

@@ -55,12 +55,9 @@ def seconds_and_loads(
 ) -> tuple[float, int]:
     """Seconds of switching that residents cost, batch by batch, and the number of loads."""
     seconds, loads = list[float](), 0
-    before, previous = site.gpus[gpu].resident, None
-    for use, after in zip(uses, residents, strict=True):
-        switch = site.switch(before, after, use.active, previous)
+    for switch in site.switches(gpu, zip(residents, [use.active for use in uses], strict=True)):
         seconds.append(switch.seconds)
         loads += len(switch.load)
-        before, previous = after, use.active
     return fsum(seconds), loads
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.errors import NoScheduleError
-from pats_opt.model.checker import ReplayedBatch, examine
+from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
@@ -43,7 +43,8 @@ def approx(value: Any) -> Any:
 
 def replayed(problem: Problem, plan: Plan) -> list[ReplayedBatch]:
     """A valid plan as the checker replays it."""
-    verdict, batches = examine(problem, schedule_of(problem, plan, SolverRef(name="test")))
+    verdict = check(problem, schedule_of(problem, plan, SolverRef(name="test")))
+    batches = list(verdict.replayed)
     assert verdict.ok, verdict.violations
     return batches
 

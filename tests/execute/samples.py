@@ -20,7 +20,7 @@ from pats_opt.execute.record import (
     Span,
     Tier,
 )
-from pats_opt.model.checker import ReplayedBatch, examine
+from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import Schedule
 
@@ -83,7 +83,7 @@ def executed(
         seed: Of the noise.
         **others: Fields of the execution.
     """
-    planned = places(schedule, examine(problem, schedule)[1])
+    planned = places(schedule, check(problem, schedule).replayed)
     worker = _Worker(problem, device, pace, random.Random(seed))
     made: dict[str, Any] = {
         "instance": schedule.instance,

@@ -15,7 +15,7 @@ from pats_opt.execute.compare.outcome import loss_terms, service
 from pats_opt.execute.compare.plays import places
 from pats_opt.execute.compare.timeline import on_grid
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace
-from pats_opt.model.checker import examine
+from pats_opt.model.checker import check
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
@@ -50,7 +50,8 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 def test_on_the_grid_the_loss_in_seconds_is_the_checkers(seed: int) -> None:
     problem = Problem(random_instance(seed))
     schedule = solve(problem, "fcfs-grouped").schedule
-    verdict, replayed = examine(problem, schedule)
+    verdict = check(problem, schedule)
+    replayed = verdict.replayed
     out = [job for job in problem.jobs if job.id in schedule.rejected]
     found = loss_terms(problem, on_grid(problem, places(schedule, replayed)), out)
     for name in LossTerms.__struct_fields__:
@@ -61,7 +62,7 @@ def test_on_the_grid_the_loss_in_seconds_is_the_checkers(seed: int) -> None:
 def test_on_the_grid_service_is_that_of_the_metrics(seed: int) -> None:
     problem = Problem(random_instance(seed))
     schedule = solve(problem, "fcfs-grouped").schedule
-    replayed = examine(problem, schedule)[1]
+    replayed = check(problem, schedule).replayed
     found = service(problem, on_grid(problem, places(schedule, replayed)))
     known = measure(problem, replayed)
     for name in found.__struct_fields__:

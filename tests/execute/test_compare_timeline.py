@@ -11,7 +11,7 @@ from pats_opt.execute.compare.document import TimedBatch, TimedMember
 from pats_opt.execute.compare.plays import places
 from pats_opt.execute.compare.timeline import completions_s, on_grid, retimed, unrounded
 from pats_opt.execute.record import Pace
-from pats_opt.model.checker import examine
+from pats_opt.model.checker import check
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.model.timing import shape_of, to_ticks
@@ -30,7 +30,7 @@ def solved(seed: int) -> tuple[Problem, Schedule]:
 
 
 def grid_of(problem: Problem, schedule: Schedule) -> list[TimedBatch]:
-    return on_grid(problem, places(schedule, examine(problem, schedule)[1]))
+    return on_grid(problem, places(schedule, check(problem, schedule).replayed))
 
 
 def batch(index: int, switch: float, ready: float, start: float, end: float) -> TimedBatch:
@@ -52,7 +52,7 @@ def test_completions_in_seconds_round_to_those_in_ticks(seed: int) -> None:
     """Rule 5 is stated once more, without rounding; rounding gives the rule's ticks."""
     problem, schedule = solved(seed)
     clock = problem.site.clock
-    for replayed in examine(problem, schedule)[1]:
+    for replayed in check(problem, schedule).replayed:
         steps = [job.options[o].steps for job, o, _ in replayed.members]
         if not clock.slotted:
             seconds = completions_s(clock, steps)

@@ -18,7 +18,7 @@ import pytest
 
 from pats_opt.cli import run
 from pats_opt.errors import InputError
-from pats_opt.model.checker import ReplayedBatch, check, examine
+from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.files import convert, encode, parse_instance, write_instance, write_schedule
 from pats_opt.model.instance import Instance
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
@@ -107,7 +107,7 @@ def planned(
             batches.append(PlannedBatch(start, members, frozenset({adapter})))
             free = start + 4
     schedule = schedule_of(problem, plan_of([batches, []]), SolverRef(name="test"))
-    return instance, problem, schedule, examine(problem, schedule)[1]
+    return instance, problem, schedule, list(check(problem, schedule).replayed)
 
 
 def values(numbers: Any) -> list[float]:

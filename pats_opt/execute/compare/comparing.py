@@ -35,7 +35,7 @@ from pats_opt.execute.compare.timeline import (
     unrounded,
 )
 from pats_opt.execute.record import Execution
-from pats_opt.model.checker import ReplayedBatch, check, examine
+from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
@@ -52,9 +52,8 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Compa
     Raises:
         InputError: The three do not belong together.
     """
-    check(problem, schedule)  # refuses a schedule of another instance
-    verdict, replayed = examine(problem, schedule)
-    planned = places(schedule, replayed)
+    verdict = check(problem, schedule)
+    planned = places(schedule, verdict.replayed)
     played = plays(problem, execution, None if execution.live else planned)
     grid = on_grid(problem, planned)
     ran, factors = measured(problem, execution, played, grid)
@@ -63,7 +62,7 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Compa
         execution=execution,
         schedule=schedule,
         terms=verdict.terms,
-        replayed=replayed,
+        replayed=verdict.replayed,
         played=played,
         grid=grid,
         exact=unrounded(problem, grid),

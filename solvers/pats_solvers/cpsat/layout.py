@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.plan import Plan, earliest
 from pats_opt.model.problem import Adapters, Job, Problem
-from pats_opt.model.timing import shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +24,7 @@ class Batch:
 
 def timed(problem: Problem, gpus: Sequence[Sequence[Batch]]) -> Plan:
     """The plan that starts every batch as early as arrivals and switches allow."""
-    site, jobs, plan = problem.site, problem.jobs, []
-    for gpu, batches in zip(site.gpus, gpus, strict=True):
-        resident, previous, free, planned = gpu.resident, None, 0, []
-        for batch in batches:
-            active = frozenset(jobs[j].adapter for j, _ in batch.members)
-            switch = site.switch(resident, batch.resident, active, previous)
-            arrived = max(jobs[j].arrival for j, _ in batch.members)
-            start = max(free + switch.ticks, arrived)
-            planned.append(PlannedBatch(start, batch.members, batch.resident))
-            shape = shape_of(jobs[j].options[o].steps for j, o in batch.members)
-            free = start + site.clock.duration(shape)
-            resident, previous = batch.resident, active
-        plan.append(tuple(planned))
-    return Plan(tuple(plan))
+    return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(gpus)))
 
 
 def identical_gpus(problem: Problem) -> list[list[int]]:
