@@ -61,7 +61,7 @@ def measure(browser: Browser, requests: int, folder: Path) -> Measured:
     from pats_opt.generate import Recipe, generate
     from pats_opt.generate.recipe import Popularity
     from pats_opt.solving.solve import solve
-    from pats_opt.views.pages import show
+    from pats_opt.views.html import show
 
     instance = generate(Recipe(requests=requests, popularity=Popularity(adapters=30)))
     schedule = solve(instance, "exhaustive").schedule

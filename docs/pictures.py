@@ -17,8 +17,10 @@ from pats_opt.generate import generate
 from pats_opt.generate.recipe import Popularity, Recipe
 from pats_opt.model.files import write_bytes
 from pats_opt.model.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
-from pats_opt.views import schedule, style
-from pats_opt.views.columns import columns_of
+from pats_opt.tables import ScheduleTable
+from pats_opt.views import style
+from pats_opt.views.chart import Chart
+from pats_opt.views.gantt import gantt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +69,7 @@ def example() -> Instance:
 
 def gantts(instances: Sequence[tuple[str, Instance, str]], height: float = 1.3) -> Figure:
     """A lane a schedule, below each other on one time axis: (heading, instance, solver)."""
-    with style.look():
+    with style.drawing():
         drawn = style.figure(WIDTH, height * len(instances) + 0.5)
         axes = drawn.subplots(len(instances), 1, sharex=True, squeeze=False)[:, 0]
         ends = []
@@ -82,7 +84,7 @@ def gantts(instances: Sequence[tuple[str, Instance, str]], height: float = 1.3) 
 
 def lane(ax: Axes, problem: Problem, result: Result, heading: str, legend: bool) -> None:
     """One schedule."""
-    schedule.gantt(ax, columns_of(problem, result.replayed), keys=legend)
+    gantt(ax, Chart.of(ScheduleTable.from_replay(problem, result.replayed)), keys=legend)
     ax.set_title(heading.format(loss=result.loss))
     ax.grid(True, axis="x")
 
@@ -129,7 +131,7 @@ def memory() -> Figure:
     instance = tiny([request(f"r{k}", "ink", gib=gib) for k, gib in enumerate(sizes)])
     problem, result = Problem(instance), solve(instance)
     capacity = instance.gpus[0].capacity["vram_gib"]
-    with style.look():
+    with style.drawing():
         drawn = style.figure(WIDTH, 3.0)
         ax = drawn.subplots()
         for column, played in enumerate(result.replayed):
@@ -192,7 +194,7 @@ def tradeoff() -> Figure:
     """What a second of waiting is worth decides how much quality is given up."""
     instance = example()
     prices = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-    with style.look():
+    with style.drawing():
         drawn = style.figure(WIDTH, 3.2)
         ax = drawn.subplots()
         points = {}

@@ -27,7 +27,7 @@ def command(
     png: str | None,
     svg: str | None,
 ) -> None:
-    """Draw SCHEDULE: a lane a GPU, its memory, who waits, and prices of GPU time.
+    """Draw SCHEDULE: one lane per GPU, its memory, who waits, and prices of GPU time.
 
     A page (.html) can be zoomed and pointed at, and needs no network. Two schedules of one instance
     stand side by side, with what differs. Where no file is named, the page is written into the
@@ -38,8 +38,8 @@ def command(
     """
     from pats_opt.model.files import read_instance, read_schedule
     from pats_opt.model.problem import Problem
-    from pats_opt.views.pages import suffix_of, write
-    from pats_opt.views.seen import Seen
+    from pats_opt.views.html import suffix_of, write
+    from pats_opt.views.view import ScheduleView
 
     if not 1 <= len(schedules) <= 2:
         raise click.UsageError(f"name one schedule, or two to compare, not {len(schedules)}")
@@ -49,12 +49,12 @@ def command(
     for file in files:
         suffix_of(file)
     problem = Problem(read_instance(instance))
-    seen = []
+    views = []
     for schedule in schedules:
-        seen.append(Seen.of(problem, read_schedule(schedule)))
-        _warn(schedule, seen[-1].verdict)
+        views.append(ScheduleView.of(problem, read_schedule(schedule)))
+        _warn(schedule, views[-1].verdict)
     for file in files:
-        write(seen, file)
+        write(views, file)
     if output is None and png is None and svg is None:
         click.echo(files[0])
 
@@ -75,13 +75,6 @@ def _warn(schedule: str, verdict: Verdict) -> None:
     """Say on standard error that a schedule is not valid."""
     from pats_opt.errors import one_line
 
-    if verdict.ok:
-        return
-    first = verdict.violations[0]
-    click.echo(
-        one_line(
-            f"pats-opt: warning: {schedule}: not valid ({len(verdict.violations)} violations; "
-            f"rule {first.rule}: {first.place}: {first.message})"
-        ),
-        err=True,
-    )
+    if not verdict.ok:
+        warning = f"pats-opt: warning: {schedule}: not valid, {verdict.first()}"
+        click.echo(one_line(warning), err=True)

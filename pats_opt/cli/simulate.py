@@ -78,7 +78,7 @@ def command(
     from pats_opt.model.problem import Problem
     from pats_opt.solving.result import require_schedule
     from pats_opt.solving.solve import solve
-    from pats_opt.tables import adapter_table, queue_series
+    from pats_opt.tables import ScheduleTable, adapter_table, queue_series
 
     chosen = named_policy(policy, params)
     problem = Problem(read_instance(instance))
@@ -87,8 +87,8 @@ def command(
     require_schedule(result)
     if output is not None:
         write_schedule(result.schedule, output)
-    adapters = adapter_table(problem, result.replayed)
-    queue = queue_series(problem, result.replayed)
+    done = ScheduleTable.from_replay(problem, result.replayed)
+    adapters, queue = adapter_table(done), queue_series(done)
     if as_json:
         tables = msgspec.to_builtins({"adapters": adapters, "queue": queue})
         common.print_json({**result.summary(), **tables})

@@ -119,7 +119,7 @@ def _drawn(to_do: Sequence[Sketch], jobs: int, done: Callable[[str], None]) -> I
 def draw(sketch: Sketch) -> str:
     """Draw one picture; returns what went wrong in one line, empty where nothing did."""
     from pats_opt.model.files import read_instance, read_schedule
-    from pats_opt.views.pages import show
+    from pats_opt.views.html import show
 
     try:
         instance, schedule = read_instance(sketch.instance), read_schedule(sketch.schedule)

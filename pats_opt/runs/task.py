@@ -31,7 +31,7 @@ from pats_opt.runs.trace import Moment, Recorder
 from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
-from pats_opt.tables import latency_quantiles
+from pats_opt.tables import ScheduleTable, latency_quantiles
 from pats_opt.tables.latencies import Quantile
 
 
@@ -142,7 +142,7 @@ def _solved(task: Task, schedule: Path) -> Solved:
     return Solved(
         result,
         recorder.finish(result.runtime_s, result.bound, result.loss),
-        latency_quantiles(problem, result.replayed),
+        latency_quantiles(ScheduleTable.from_replay(problem, result.replayed)),
     )
 
 

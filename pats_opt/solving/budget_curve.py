@@ -23,7 +23,7 @@ from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Job, Problem
 from pats_opt.model.schedule import InstanceRef, Schedule
 from pats_opt.solving.result import LatencyMeasure
-from pats_opt.tables import Metrics, measure
+from pats_opt.tables import Metrics, ScheduleTable, measure
 
 #: Prices this close, relative to their size, are the same price.
 SAME_PRICE = 1e-6
@@ -150,7 +150,7 @@ def curve_point(
         price=price,
         plan=_plan(problem, verdict.replayed),
         terms=verdict.terms,
-        metrics=measure(problem, verdict.replayed),
+        metrics=measure(ScheduleTable.from_replay(problem, verdict.replayed)),
         waited=math.fsum(job.weight * seconds[job.index] for job in problem.jobs),
         waited_unweighted=math.fsum(seconds.values()),
         proven=proven,

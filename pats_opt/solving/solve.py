@@ -24,7 +24,7 @@ from pats_opt.model.schedule import SolverRef, StopReason
 from pats_opt.simulate import PolicySolver
 from pats_opt.solving.interrupt import interruptible
 from pats_opt.solving.result import Result
-from pats_opt.tables import bound_on_waiting, measure
+from pats_opt.tables import ScheduleTable, bound_on_waiting, measure
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,8 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         if not verdict.ok:
             raise SolverError(f"solver {solver.name!r} broke {verdict.first()}")
         terms, loss = verdict.terms, verdict.loss
-        metrics = measure(problem, batches, max_wait_s=bound_on_waiting(params))
+        table = ScheduleTable.from_replay(problem, batches)
+        metrics = measure(table, max_wait_s=bound_on_waiting(params))
         _verify_claims(solver, outcome, loss)
         if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
             bound = loss  # floats added up in another order differ by so little

@@ -1,15 +1,16 @@
-"""Service metrics of a replayed schedule: latency, switching, utilisation, fairness.
+"""Tables and metrics of a schedule: latency, switching, utilisation, fairness.
 
-:mod:`metrics` has the flat figures of a whole schedule, and in :data:`METRICS` their names and
-units; :mod:`adapters` a table by adapter, :mod:`queue` the requests that wait over time,
-:mod:`latencies` the distribution of latencies. All read the columns of :mod:`request_table`, and
-take quantiles and Jain's index from :mod:`statistics`.
+:mod:`schedule_table` has the one table that everything is computed from. :mod:`metrics` has the
+figures of a whole schedule, and in :data:`METRICS` their names and units; :mod:`adapters` a table
+by adapter, :mod:`queue` the requests that wait over time, :mod:`latencies` the distribution of
+latencies. Quantiles and Jain's index are in :mod:`statistics`.
 """
 
 from pats_opt.tables.adapters import AdapterMetrics, adapter_table
 from pats_opt.tables.latencies import latency_quantiles
 from pats_opt.tables.metrics import METRICS, Metrics, MetricSpec, bound_on_waiting, measure
 from pats_opt.tables.queue import Queue, queue_series, queue_steps
+from pats_opt.tables.schedule_table import ScheduleTable
 
 __all__ = [
     "METRICS",
@@ -17,6 +18,7 @@ __all__ = [
     "MetricSpec",
     "Metrics",
     "Queue",
+    "ScheduleTable",
     "adapter_table",
     "bound_on_waiting",
     "latency_quantiles",

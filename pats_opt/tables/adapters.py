@@ -1,23 +1,20 @@
-"""A table by adapter: who is served how, and what it takes."""
+"""Metrics by adapter: its requests, their service, its loads and its part of the loss."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pats_opt.model.checker import ReplayedBatch
-from pats_opt.model.loss import serving_loss, switching_loss
-from pats_opt.model.problem import Problem
-from pats_opt.tables.queue import longest
-from pats_opt.tables.request_table import Played, played
+from pats_opt.model.loss import switching_loss
+from pats_opt.tables.queue import longest_queues
+from pats_opt.tables.schedule_table import ScheduleTable
 from pats_opt.tables.statistics import group_means, group_quantiles, group_sums
 
 if TYPE_CHECKING:
-    from pats_opt.tables.request_table import Floats, Ints
+    from pats_opt.tables.statistics import Floats, Ints
 
 
 class AdapterMetrics(Struct, frozen=True, kw_only=True):
@@ -64,29 +61,25 @@ class AdapterMetrics(Struct, frozen=True, kw_only=True):
     loss_share: float
 
 
-def adapter_table(problem: Problem, batches: Sequence[ReplayedBatch]) -> list[AdapterMetrics]:
-    """The adapters that are asked for or loaded, in the instance's order.
-
-    Args:
-        problem: The instance on the grid.
-        batches: What was replayed (see :func:`pats_opt.model.checker.check`).
-    """
+def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
+    """Return the metrics of the adapters that requests ask for or that are loaded, in order."""
     import numpy as np
 
-    columns, site = played(problem, batches), problem.site
+    site, adapter = table.problem.site, table.requests.adapter
     many = len(site.adapter_ids)
-    asked = np.bincount([job.adapter for job in problem.jobs], minlength=many)
-    served = np.bincount(columns.adapter, minlength=many)
-    latency, wait = columns.latency * site.tick_s, columns.wait * site.tick_s
-    mean = group_means(latency, columns.adapter, served)
-    p95, most = group_quantiles(latency, columns.adapter, served, 0.95, 1.0)
-    waited = group_means(wait, columns.adapter, served)
-    (longest_wait,) = group_quantiles(wait, columns.adapter, served, 1.0)
-    queued = longest(columns, many)
-    used = _batches(columns, many)
-    share = _serving(problem, batches, columns, many)
-    loads, load_s, switching = _loads(problem, batches, many)
-    losses = switching + _requests(problem, columns, many)
+    asked = np.bincount([job.adapter for job in table.problem.jobs], minlength=many)
+    served = np.bincount(adapter, minlength=many)
+    wait_s = table.wait * table.unit_s
+    latency = group_means(table.latency_s, adapter, served)
+    p95, most = group_quantiles(table.latency_s, adapter, served, 0.95, 1.0)
+    wait = group_means(wait_s, adapter, served)
+    (longest_wait,) = group_quantiles(wait_s, adapter, served, 1.0)
+    queued = longest_queues(table)
+    pairs = _served_by(table)
+    used = np.bincount(pairs[:, 1], minlength=many)
+    share = _serving(table)
+    loads, load_s, switching = _loads(table, pairs)
+    losses = switching + _requests(table)
     whole = math.fsum(losses)
     return [
         AdapterMetrics(
@@ -94,10 +87,10 @@ def adapter_table(problem: Problem, batches: Sequence[ReplayedBatch]) -> list[Ad
             requests=int(asked[a]),
             served=int(served[a]),
             rejected=int(asked[a] - served[a]),
-            latency_mean_s=_known(mean[a]),
+            latency_mean_s=_known(latency[a]),
             latency_p95_s=_known(p95[a]),
             latency_max_s=_known(most[a]),
-            wait_mean_s=_known(waited[a]),
+            wait_mean_s=_known(wait[a]),
             wait_max_s=_known(longest_wait[a]),
             queue_max=int(queued[a]),
             loads=loads[a],
@@ -117,63 +110,59 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _batches(columns: Played, many: int) -> Ints:
-    """Batches that serve each adapter."""
+def _served_by(table: ScheduleTable) -> Ints:
+    """Each batch with each adapter that its members use, one row a pair, by batch."""
     import numpy as np
 
-    pairs = np.unique(columns.batch * many + columns.adapter)
-    return np.bincount(pairs % max(1, many), minlength=many)
+    many = max(1, len(table.problem.site.adapter_ids))
+    pairs = np.unique(table.requests.batch * many + table.requests.adapter)
+    return np.stack((pairs // many, pairs % many), axis=1)
 
 
-def _serving(
-    problem: Problem, batches: Sequence[ReplayedBatch], columns: Played, many: int
-) -> Floats:
+def _serving(table: ScheduleTable) -> Floats:
     """Share of GPU time spent serving each adapter."""
     import numpy as np
 
-    span = columns.makespan * len(problem.site.gpus)
+    site, batches, batch = table.problem.site, table.batches, table.requests.batch
+    span = table.makespan * len(site.gpus)
     if not span:
-        return np.zeros(many)
-    ticks = np.array([b.end - b.batch.start for b in batches], dtype=np.float64)
-    each = (ticks[columns.batch] / columns.sizes[columns.batch]) / span
-    return group_sums(each, columns.adapter, many)
+        return np.zeros(len(site.adapter_ids))
+    each = ((batches.end - batches.start)[batch] / batches.size[batch]) / span
+    return group_sums(each, table.requests.adapter, len(site.adapter_ids))
 
 
-def _loads(
-    problem: Problem, batches: Sequence[ReplayedBatch], many: int
-) -> tuple[list[int], list[float], Floats]:
-    """How often each adapter is loaded, the seconds that takes, and its loss by switching."""
+def _loads(table: ScheduleTable, pairs: Ints) -> tuple[list[int], list[float], Floats]:
+    """Loads of each adapter, the seconds they take, and its loss by switching."""
     import numpy as np
 
-    site = problem.site
-    loads, load_s, loss = [0] * many, [0.0] * many, [0.0] * many
+    site, batches = table.problem.site, table.batches
+    many = len(site.adapter_ids)
+    loads, load_s, loss = [0] * many, [0.0] * many, np.zeros(many)
     # The same few changes recur a million times.
-    changes = Counter([(b.resident, b.switch.load, b.switch.evict) for b in batches])
+    changes = Counter(zip(batches.resident, batches.load, batches.evict, strict=True))
     for (after, load, evict), times in changes.items():
         for a in load:
             seconds = times * site.load_seconds(a, (after - load) | evict)
             loads[a] += times
             load_s[a] += seconds
             loss[a] += switching_loss(site, seconds)
-    for batch in batches:
-        if batch.switch.seconds > 0 and not batch.switch.load:
-            active = {job.adapter for job, _, _ in batch.members}
-            for a in active:
-                loss[a] += switching_loss(site, batch.switch.seconds) / len(active)
-    return loads, load_s, np.array(loss)
+    # A switch that loads nothing pays an activation, for the adapters of its batch alike.
+    bare = np.array([not load for load in batches.load], dtype=bool) & (batches.switch_s > 0)
+    active = np.bincount(pairs[:, 0], minlength=len(bare))
+    batch, adapter = pairs[bare[pairs[:, 0]]].T
+    np.add.at(loss, adapter, site.switch_price_per_s * batches.switch_s[batch] / active[batch])
+    return loads, load_s, loss
 
 
-def _requests(problem: Problem, columns: Played, many: int) -> Floats:
-    """The loss of each adapter's requests, served or rejected."""
+def _requests(table: ScheduleTable) -> Floats:
+    """Loss of each adapter's requests, served or rejected."""
     import numpy as np
 
-    site = problem.site
-    members = zip(columns.jobs, columns.options, columns.completion.tolist(), strict=True)
-    lost = [serving_loss(site, job, option, done) for job, option, done in members]
-    served = np.zeros(len(problem.jobs), dtype=np.bool_)
-    served[columns.job] = True
-    left = [problem.jobs[j] for j in np.flatnonzero(~served).tolist()]
+    jobs, many = table.problem.jobs, len(table.problem.site.adapter_ids)
+    served = np.zeros(len(jobs), dtype=np.bool_)
+    served[table.requests.job] = True
+    left = [jobs[j] for j in np.flatnonzero(~served).tolist()]
     adapters = np.array([job.adapter for job in left], dtype=np.int64)
-    given_up = [job.reject_loss or 0.0 for job in left]
-    total = group_sums(np.array(lost), columns.adapter, many)
-    return total + group_sums(np.array(given_up), adapters, many)
+    given_up = np.array([job.reject_loss or 0.0 for job in left])
+    total = group_sums(table.losses.total, table.requests.adapter, many)
+    return total + group_sums(given_up, adapters, many)

@@ -1,19 +1,16 @@
-"""The flat figures of a schedule: service, waiting, switching, use of the GPUs, fairness."""
+"""Metrics of a schedule: service, waiting, switching, use of the GPUs, fairness."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
-from pats_opt.model.checker import ReplayedBatch
-from pats_opt.model.loss import is_late
-from pats_opt.model.problem import Problem
 from pats_opt.model.timing import late_after
-from pats_opt.tables.queue import steps
-from pats_opt.tables.request_table import Played, played
-from pats_opt.tables.statistics import group_means, group_quantiles, jain, quantile
+from pats_opt.tables.queue import queue_steps
+from pats_opt.tables.schedule_table import ScheduleTable
+from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile
 from pats_opt.wording import figure, percent
 
 
@@ -98,12 +95,12 @@ METRICS: dict[str, MetricSpec] = {
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
-    """Figures of one schedule; each is one number (or id), so that runs are lines of a table.
+    """Metrics of one schedule; each is one number (or id), so that runs are lines of a table.
 
-    Times are seconds on the tick grid; shares are from 0 to 1. What is said of requests is said of
-    those served, and None where nobody is. GPU time is that of all GPUs together, from tick 0 to
-    the last batch's end. A quantile is the smallest value that at least this share of the requests
-    does not exceed.
+    Names and units are in :data:`METRICS`. Times are seconds; shares are from 0 to 1. Metrics of
+    requests are of those served, and None where nobody is. GPU time is that of all GPUs together,
+    from tick 0 to the last batch's end. A quantile is the smallest value that at least this share
+    of the requests does not exceed.
 
     Attributes:
         served: Requests served.
@@ -181,49 +178,41 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
-    """A policy's hard bound on waiting in seconds, of its parameters; None where there is none."""
+    """Return a policy's hard bound on waiting in seconds, from its parameters; None without one."""
     bound = params.get("max_wait_s")
     return float(bound) if isinstance(bound, int | float) else None
 
 
-def measure(
-    problem: Problem, batches: Sequence[ReplayedBatch], *, max_wait_s: float | None = None
-) -> Metrics:
-    """The figures of a replayed schedule (see :func:`pats_opt.model.checker.check`).
+def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics:
+    """Return the metrics of a schedule.
 
     Args:
-        problem: The instance on the grid.
-        batches: What was replayed.
+        table: What it does.
         max_wait_s: The bound on waiting that ``starved`` is counted against, or None.
     """
-    columns = played(problem, batches)
-    served = len(columns.jobs)
+    served, batches = len(table.requests.job), len(table.batches.size)
     return Metrics(
         served=served,
-        rejected=len(problem.jobs) - served,
-        batches=len(batches),
-        mean_batch=served / len(batches) if batches else None,
-        vram_peak_gib=_vram_peak(problem, batches, columns) / 1e9,
-        deadline_misses=sum(
-            is_late(job, job.arrival + late)
-            for job, late in zip(columns.jobs, columns.latency.tolist(), strict=True)
-            if job.deadline is not None
-        ),
-        **_latency(problem, columns),
-        **_waiting(problem, columns, max_wait_s),
-        **_work(problem, columns),
-        **_switching(batches, columns),
-        **_use(problem, batches, columns),
-        **_fairness(problem, columns),
+        rejected=len(table.problem.jobs) - served,
+        batches=batches,
+        mean_batch=served / batches if batches else None,
+        vram_peak_gib=_vram_peak(table) / 1e9,
+        deadline_misses=int(table.requests.late.sum()),
+        **_latency(table),
+        **_waiting(table, max_wait_s),
+        **_work(table),
+        **_switching(table),
+        **_use(table),
+        **_fairness(table),
     )
 
 
-def _latency(problem: Problem, columns: Played) -> dict[str, Any]:
+def _latency(table: ScheduleTable) -> dict[str, Any]:
     import numpy as np
 
-    rising = np.sort(columns.latency) * problem.site.tick_s
+    rising = np.sort(table.latency_s)
     return {
-        "latency_mean_s": _mean(rising),
+        "latency_mean_s": mean(rising),
         "latency_p50_s": quantile(rising, 0.5),
         "latency_p95_s": quantile(rising, 0.95),
         "latency_p99_s": quantile(rising, 0.99),
@@ -231,78 +220,68 @@ def _latency(problem: Problem, columns: Played) -> dict[str, Any]:
     }
 
 
-def _waiting(problem: Problem, columns: Played, max_wait_s: float | None) -> dict[str, Any]:
+def _waiting(table: ScheduleTable, max_wait_s: float | None) -> dict[str, Any]:
     import numpy as np
 
-    tick_s, wait = problem.site.tick_s, columns.wait
-    rising = np.sort(wait) * tick_s
+    tick_s, wait = table.problem.site.tick_s, table.wait
+    rising = np.sort(wait) * table.unit_s
     worst = None
     if len(wait):
-        worst = problem.jobs[columns.job[wait == wait.max()].min()].id
-    ticks, levels = steps(columns)
+        worst = table.problem.jobs[table.requests.job[wait == wait.max()].min()].id
+    starved = None
+    if max_wait_s is not None:
+        starved = int((wait * (table.unit_s / tick_s) > late_after(max_wait_s, tick_s)).sum())
+    times, levels = queue_steps(table)
+    area = float((levels[:-1] * np.diff(times)).sum())
     return {
-        "wait_mean_s": _mean(rising),
+        "wait_mean_s": mean(rising),
         "wait_p95_s": quantile(rising, 0.95),
         "wait_p99_s": quantile(rising, 0.99),
         "wait_max_s": quantile(rising, 1.0),
         "wait_max_request": worst,
-        "starved": None
-        if max_wait_s is None
-        else int((wait > late_after(max_wait_s, tick_s)).sum()),
-        "queue_mean": float((levels[:-1] * np.diff(ticks)).sum()) / columns.makespan
-        if columns.makespan
-        else 0.0,
+        "starved": starved,
+        "queue_mean": area / table.makespan if table.makespan else 0.0,
         "queue_max": int(levels.max()),
     }
 
 
-def _work(problem: Problem, columns: Played) -> dict[str, Any]:
-    """How much was done, how fast, and how well."""
-    served, makespan_s = len(columns.jobs), columns.makespan * problem.site.tick_s
-    chosen = [job.options[o] for job, o in zip(columns.jobs, columns.options, strict=True)]
+def _work(table: ScheduleTable) -> dict[str, Any]:
+    """Work done, its speed and its quality."""
+    jobs, makespan_s = table.jobs, table.makespan * table.unit_s
+    chosen = [job.options[o] for job, o in zip(jobs, table.requests.option.tolist(), strict=True)]
     run = sum([option.steps for option in chosen])
-    full = _full(columns)
+    full = sum([max([option.steps for option in job.options]) for job in jobs])
     return {
         "makespan_s": makespan_s,
-        "throughput_per_s": served / makespan_s if makespan_s else None,
+        "throughput_per_s": len(jobs) / makespan_s if makespan_s else None,
         "steps_per_s": run / makespan_s if makespan_s else None,
         "steps_saved_share": 1 - run / full if full else 0.0,
-        "quality_mean": sum([o.quality for o in chosen]) / served if served else None,
+        "quality_mean": sum([o.quality for o in chosen]) / len(jobs) if jobs else None,
     }
 
 
-def _full(columns: Played) -> int:
-    """Denoising steps if every request ran its longest option."""
+def _switching(table: ScheduleTable) -> dict[str, Any]:
     import numpy as np
 
-    if not columns.jobs:
-        return 0
-    counts = np.array([len(job.options) for job in columns.jobs])
-    steps_of = np.array([option.steps for job in columns.jobs for option in job.options])
-    return int(np.maximum.reduceat(steps_of, np.cumsum(counts) - counts).sum())
-
-
-def _switching(batches: Sequence[ReplayedBatch], columns: Played) -> dict[str, Any]:
-    import numpy as np
-
-    switches = [b.switch for b in batches]
-    missed = np.zeros(len(batches), dtype=np.bool_)
-    missed[columns.batch[columns.loaded]] = True
+    batches = table.batches
+    loads, seconds = [len(load) for load in batches.load], batches.switch_s.tolist()
+    missed = np.zeros(len(loads), dtype=np.bool_)
+    missed[table.requests.batch[table.loaded]] = True
     return {
-        "switches": sum([1 for s in switches if s.load or s.seconds > 0]),
-        "switching_s": float(sum([s.seconds for s in switches])),
-        "loads": sum([len(s.load) for s in switches]),
-        "evictions": sum([len(s.evict) for s in switches]),
-        "hit_share": None if not columns.jobs else 1 - float(columns.loaded.mean()),
-        "batch_hit_share": None if not batches else 1 - float(missed.mean()),
+        "switches": sum([1 for load, paid in zip(loads, seconds, strict=True) if load or paid > 0]),
+        "switching_s": float(sum(seconds)),
+        "loads": sum(loads),
+        "evictions": sum([len(evict) for evict in batches.evict]),
+        "hit_share": 1 - float(table.loaded.mean()) if len(table.loaded) else None,
+        "batch_hit_share": 1 - float(missed.mean()) if len(missed) else None,
     }
 
 
-def _use(problem: Problem, batches: Sequence[ReplayedBatch], columns: Played) -> dict[str, Any]:
-    """What the GPUs do with their time."""
-    span = columns.makespan * len(problem.site.gpus)
-    serving = sum([b.end - b.batch.start for b in batches])
-    switching = sum([b.switch.ticks for b in batches])
+def _use(table: ScheduleTable) -> dict[str, Any]:
+    """Shares of the GPUs' time."""
+    batches, span = table.batches, table.makespan * len(table.problem.site.gpus)
+    serving = float((batches.end - batches.start).sum())
+    switching = float((batches.switch_end - batches.switch_start).sum())
     used = serving + switching
     return {
         "busy_share": serving / span if span else 0.0,
@@ -312,35 +291,30 @@ def _use(problem: Problem, batches: Sequence[ReplayedBatch], columns: Played) ->
     }
 
 
-def _vram_peak(problem: Problem, batches: Sequence[ReplayedBatch], columns: Played) -> float:
+def _vram_peak(table: ScheduleTable) -> float:
     """Quanta in use at the start of the batch that needs most."""
     import numpy as np
 
-    if not batches:
+    residents, site = table.batches.resident, table.problem.site
+    if not residents:
         return 0.0
-    residents = [b.resident for b in batches]
-    vram = problem.site.adapter_vram
-    held = {some: sum(vram[a] for a in some) for some in set(residents)}  # few sets recur
-    demand = [job.demand[0] for job in columns.jobs]
-    members = np.bincount(columns.batch, weights=demand, minlength=len(batches))
-    return problem.site.base_vram + float((members + [held[some] for some in residents]).max())
+    held = {some: sum(site.adapter_vram[a] for a in some) for some in set(residents)}  # few recur
+    demand = [job.demand[0] for job in table.jobs]
+    members = np.bincount(table.requests.batch, weights=demand, minlength=len(residents))
+    return site.base_vram + float((members + [held[some] for some in residents]).max())
 
 
-def _fairness(problem: Problem, columns: Played) -> dict[str, Any]:
-    """How alike adapters are served, and which of them worst."""
+def _fairness(table: ScheduleTable) -> dict[str, Any]:
+    """Jain's index over adapters, and the adapter that is served worst."""
     import numpy as np
 
-    latency = columns.latency * problem.site.tick_s
-    counts = np.bincount(columns.adapter, minlength=len(problem.site.adapter_ids))
-    means = group_means(latency, columns.adapter, counts)
-    (p95,) = group_quantiles(latency, columns.adapter, counts, 0.95)
-    worst = int(np.nanargmax(p95)) if columns.jobs else None
+    adapter_ids, adapter = table.problem.site.adapter_ids, table.requests.adapter
+    counts = np.bincount(adapter, minlength=len(adapter_ids))
+    means = group_means(table.latency_s, adapter, counts)
+    (p95,) = group_quantiles(table.latency_s, adapter, counts, 0.95)
+    worst = int(np.nanargmax(p95)) if len(adapter) else None
     return {
         "jain": jain(means[counts > 0]),
-        "worst_adapter": None if worst is None else problem.site.adapter_ids[worst],
+        "worst_adapter": None if worst is None else adapter_ids[worst],
         "worst_adapter_p95_s": None if worst is None else float(p95[worst]),
     }
-
-
-def _mean(values: Any) -> float | None:
-    return float(values.mean()) if len(values) else None

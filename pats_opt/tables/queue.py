@@ -1,4 +1,4 @@
-"""How many requests wait, over time: arrived, and their batch has not started.
+"""Queue over time: the requests that have arrived and whose batch has not started.
 
 Requests that are rejected are left out: a schedule does not say when they give up. So, by Little's
 law, the mean queue times the span is the sum of all waits, exactly.
@@ -6,24 +6,21 @@ law, the mean queue times the span is the sum of all waits, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pats_opt.model.checker import ReplayedBatch
-from pats_opt.model.problem import Problem
-from pats_opt.tables.request_table import Played, played
+from pats_opt.tables.schedule_table import ScheduleTable
 
 if TYPE_CHECKING:
-    from pats_opt.tables.request_table import Floats, Ints
+    from pats_opt.tables.statistics import Floats, Ints
 
-#: Buckets of a series, unless another number is asked for.
+#: Buckets of a series by default.
 BUCKETS = 200
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """How many requests wait, from tick 0 to the last batch's end.
+    """Requests that wait, from tick 0 to the last batch's end.
 
     Attributes:
         span_s: Seconds to the last batch's end.
@@ -42,61 +39,57 @@ class Queue(Struct, frozen=True, kw_only=True):
     bucket_max: tuple[int, ...]
 
 
-def queue_series(
-    problem: Problem, batches: Sequence[ReplayedBatch], buckets: int = BUCKETS
-) -> Queue:
-    """The queue of a replayed schedule, in at most this many buckets of a tick or more each."""
+def queue_series(table: ScheduleTable, buckets: int = BUCKETS) -> Queue:
+    """Return the queue of a schedule, in at most this many buckets of a tick or more each."""
     import numpy as np
 
-    ticks, levels = queue_steps(problem, batches)
-    span, tick_s = max([b.end for b in batches], default=0), problem.site.tick_s
-    count = min(buckets, span)
+    times, levels = queue_steps(table)
+    span, unit_s = table.makespan, table.unit_s
+    count = min(buckets, round(span * unit_s / table.problem.site.tick_s))
     if count == 0:
         return Queue(span_s=0.0, mean=0.0, max=0, bucket_s=0.0, bucket_mean=(), bucket_max=())
     edges = np.linspace(0.0, span, count + 1)
-    area = np.concatenate(([0.0], np.cumsum(levels[:-1] * np.diff(ticks))))  # up to each step
+    area = np.concatenate(([0.0], np.cumsum(levels[:-1] * np.diff(times))))  # up to each step
     # Nothing waits after the last step, so the area stays as it is from there on.
-    means = np.diff(np.interp(edges, ticks, area)) / (span / count)
+    means = np.diff(np.interp(edges, times, area)) / (span / count)
     # The levels of a bucket: from the one that holds at its start to the last that begins in it.
-    first = np.searchsorted(ticks, edges[:-1], "right") - 1
-    last = np.searchsorted(ticks, edges[1:], "left")
+    first = np.searchsorted(times, edges[:-1], "right") - 1
+    last = np.searchsorted(times, edges[1:], "left")
     ranges = np.column_stack((first, last)).ravel()
     tops = np.maximum.reduceat(np.append(levels, 0), ranges)[::2]
     return Queue(
-        span_s=span * tick_s,
+        span_s=span * unit_s,
         mean=float(area[-1]) / span,
         max=int(levels.max()),
-        bucket_s=span * tick_s / count,
+        bucket_s=span * unit_s / count,
         bucket_mean=tuple(means.clip(min=0.0).tolist()),
         bucket_max=tuple(tops.tolist()),
     )
 
 
-def queue_steps(problem: Problem, batches: Sequence[ReplayedBatch]) -> tuple[Floats, Ints]:
-    """The queue as a step function: rising ticks from 0, and how many wait from each on."""
-    return steps(played(problem, batches))
+def queue_steps(table: ScheduleTable) -> tuple[Floats, Ints]:
+    """Return the queue as a step function: rising times from 0, and how many wait from each on.
 
-
-def steps(columns: Played) -> tuple[Floats, Ints]:
-    """The step function of :func:`queue_steps`, from columns."""
+    Times are on the table's clock.
+    """
     import numpy as np
 
-    arrivals, starts = np.sort(columns.arrival), np.sort(columns.start)
-    ticks = np.unique(np.concatenate(([0.0], arrivals, starts)))
-    arrived, started = (np.searchsorted(at, ticks, "right") for at in (arrivals, starts))
-    return ticks, arrived - started
+    arrivals, starts = np.sort(table.requests.arrival), np.sort(table.requests.start)
+    times = np.unique(np.concatenate(([0.0], arrivals, starts)))
+    arrived, started = (np.searchsorted(at, times, "right") for at in (arrivals, starts))
+    return times, arrived - started
 
 
-def longest(columns: Played, adapters: int) -> Ints:
-    """The most requests of each adapter that wait at any time."""
+def longest_queues(table: ScheduleTable) -> Ints:
+    """Return the most requests of each adapter that wait at any time."""
     import numpy as np
 
-    served = len(columns.job)
-    most = np.zeros(adapters, dtype=np.int64)
+    requests, served = table.requests, len(table.requests.job)
+    most = np.zeros(len(table.problem.site.adapter_ids), dtype=np.int64)
     if not served:
         return most
-    adapter = np.concatenate((columns.adapter, columns.adapter))
-    when = np.concatenate((columns.arrival, columns.start))
+    adapter = np.concatenate((requests.adapter, requests.adapter))
+    when = np.concatenate((requests.arrival, requests.start))
     change = np.repeat(np.array([1, -1]), served)
     order = np.lexsort((change, when, adapter))  # in one tick, starts come before arrivals
     adapter, when = adapter[order], when[order]

@@ -6,7 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pats_opt.tables.request_table import Floats, Ints
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
 
 def rank(count: int, q: float) -> int:
@@ -21,6 +26,20 @@ def rank(count: int, q: float) -> int:
 def quantile(rising: Floats, q: float) -> float | None:
     """The ``q`` quantile of values in rising order (see :func:`rank`); None of nothing."""
     return float(rising[rank(len(rising), q)]) if len(rising) else None
+
+
+def mean(values: Floats) -> float | None:
+    """The mean of some values; None of nothing."""
+    return float(values.mean()) if len(values) else None
+
+
+def ratio(predicted: float | None, measured: float | None) -> float | None:
+    """Measured by predicted: 1 where both are 0, None where that is no number."""
+    if predicted is None or measured is None:
+        return None
+    if predicted == 0:
+        return 1.0 if measured == 0 else None
+    return measured / predicted
 
 
 def group_sums(values: Floats, group: Ints, groups: int) -> Floats:

@@ -1,22 +1,22 @@
-"""Schedules as figures that can be zoomed and pointed at, drawn by Bokeh in the browser.
+"""Interactive figures of schedules, drawn by Bokeh in the browser.
 
-All panels share one range of seconds. What is drawn of the bars is what is in view: the page's own
+All panels share one range of seconds. Only the bars in view are drawn: the page's own
 script (``schedule.js``) slices the columns that travel with the figure, so that a schedule of a
 hundred thousand requests is never drawn as a whole. From far away a GPU's lane shows shares of time
-(:mod:`coarse`), then batches, and near enough every request.
+(:mod:`overview`), then batches, and near enough every request.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
-from pats_opt.views.columns import LANE, Columns
-from pats_opt.views.lines import DASHES, Line, memory_lines, price_lines
-from pats_opt.views.panels import Panel, Side, lanes, line_panel, tooltip
+from pats_opt.views.chart import LANE, Chart, NamedChart
+from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines
+from pats_opt.views.panels import LanePanel, Panel, lanes, line_panel, tooltip
 from pats_opt.views.style import BASE_COLOURS
 from pats_opt.wording import label
 
@@ -30,29 +30,17 @@ MOST_BARS = 1500
 MOST_PROMPTS = 20_000
 
 
-class Shown(NamedTuple):
-    """A schedule in a figure: what it is called, what stands above its lanes, and its columns."""
-
-    name: str
-    title: str
-    columns: Columns
-
-
-def item(shown: Sequence[Shown], colours: Sequence[str]) -> str:
-    """The figure of one or more schedules of an instance, as JSON that a page can hold.
-
-    Args:
-        shown: The schedules, one below the other on one time axis.
-        colours: The colour of each adapter, by its index.
-    """
+def figure_json(shown: Sequence[NamedChart]) -> str:
+    """Return the figure of schedules of one instance, one below the other, as JSON for a page."""
     from bokeh.embed import json_item
     from bokeh.models import Column, CustomJS, Range1d
 
-    tick_s = shown[0].columns.problem.site.tick_s
-    end = max(_end(one.columns) for one in shown)
+    problem = shown[0].chart.problem
+    tick_s, colours = problem.site.tick_s, style.colour_list(problem)
+    end = max(_end(one.chart) for one in shown)
     full = (-0.01 * end, 1.01 * end)
     seconds = Range1d(start=full[0], end=full[1], bounds=full, min_interval=min(tick_s, end))
-    sides = [lanes(one.title, one.columns, seconds, colours) for one in shown]
+    sides = [lanes(one, seconds, colours) for one in shown]
     lines: list[dict[str, Any]] = []
     figures = [side.panel for side in sides]
     figures += [_memory(one, len(shown) > 1, seconds, lines, end) for one in shown]
@@ -69,7 +57,7 @@ def item(shown: Sequence[Shown], colours: Sequence[str]) -> str:
         "most": MOST_BARS,
         "lane": LANE,
         "repeat": len({*colours}) < len(colours),
-        **_names(shown[0].columns.problem, colours),
+        **_names(problem, colours),
         "charts": [_chart(one, side) for one, side in zip(shown, sides, strict=True)],
         "lines": lines,
         "rug": rug,
@@ -86,10 +74,10 @@ def item(shown: Sequence[Shown], colours: Sequence[str]) -> str:
     return json.dumps(made, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
-def _end(columns: Columns) -> float:
+def _end(chart: Chart) -> float:
     """The last second that is shown."""
-    last = max((job.arrival for job in columns.rejected), default=0) * columns.problem.site.tick_s
-    return max(columns.end, last) or 1.0
+    last = max((job.arrival for job in chart.rejected), default=0) * chart.problem.site.tick_s
+    return max(chart.end, last) or 1.0
 
 
 def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
@@ -101,12 +89,12 @@ def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _chart(one: Shown, side: Side) -> dict[str, Any]:
+def _chart(one: NamedChart, side: LanePanel) -> dict[str, Any]:
     """What the page's script reads of one schedule: whole columns, and where their slices go."""
     columns = {
-        "members": _members(one.columns),
-        "batches": _batches(one.columns),
-        "switches": _switches(one.columns),
+        "members": _members(one.chart),
+        "batches": _batches(one.chart),
+        "switches": _switches(one.chart),
     }
     return {
         "panel": side.panel,
@@ -117,86 +105,80 @@ def _chart(one: Shown, side: Side) -> dict[str, Any]:
     }
 
 
-def _members(columns: Columns) -> dict[str, Any]:
+def _members(chart: Chart) -> dict[str, Any]:
     import numpy as np
 
-    members, tick_s = columns.members, columns.problem.site.tick_s
-    chosen = [job.options[o] for job, o in zip(members.jobs, members.options, strict=True)]
-    total = {one.job.index: one.total for one in columns.lost}
-    allowed = [np.nan if job.deadline is None else job.deadline * tick_s for job in members.jobs]
+    jobs, bars, requests = chart.table.jobs, chart.requests, chart.seconds.requests
+    tick_s, of = chart.problem.site.tick_s, chart.problem.instance.requests
+    chosen = [job.options[o] for job, o in zip(jobs, requests.option.tolist(), strict=True)]
+    allowed = [np.nan if job.deadline is None else job.deadline * tick_s for job in jobs]
     prompts: dict[str, int] = {}  # each is in the page once
-    requests = columns.problem.instance.requests
-    keep = len(requests) <= MOST_PROMPTS
-    texts = [requests[job.position].prompt if keep else "" for job in members.jobs]
+    keep = len(of) <= MOST_PROMPTS
+    texts = [of[job.position].prompt if keep else "" for job in jobs]
     prompt = [prompts.setdefault(label(t, 60), len(prompts)) if t else -1 for t in texts]
     small = {
-        "top": members.top,
-        "bottom": members.bottom,
+        "top": bars.top,
+        "bottom": bars.bottom,
         "quality": [option.quality for option in chosen],
-        "loss": [total[job.index] for job in members.jobs],
+        "loss": chart.table.losses.total,
     }
     whole = {
-        "gpu": members.gpu,
-        "adapter": members.adapter,
+        "gpu": bars.gpu,
+        "adapter": requests.adapter,
         "steps": [option.steps for option in chosen],
         "prompt": prompt,
     }
     return {
-        "start": members.start,
-        "end": members.end,
-        "arrival": members.arrival,
-        "done": members.done,
+        "start": requests.start,
+        "end": bars.end,
+        "arrival": requests.arrival,
+        "done": requests.completion,
         "deadline": np.array(allowed, dtype=np.float64),
         **{name: np.array(values, dtype=np.float32) for name, values in small.items()},
         **{name: np.array(values, dtype=np.int32) for name, values in whole.items()},
-        "id": [label(job.id) for job in members.jobs],
+        "id": [label(job.id) for job in jobs],
         "prompts": list(prompts),
     }
 
 
-def _batches(columns: Columns) -> dict[str, Any]:
+def _batches(chart: Chart) -> dict[str, Any]:
     import numpy as np
 
-    batches = columns.batches
+    batches = chart.seconds.batches
     return {
         "start": batches.start,
-        "end": batches.end,
-        "top": batches.top.astype(np.float32),
-        **{
-            name: np.array(values, dtype=np.int32)
-            for name, values in (
-                ("gpu", batches.gpu),
-                ("adapter", batches.adapter),
-                ("size", batches.size),
-            )
-        },
+        "end": chart.batches.end,
+        "top": chart.batches.top.astype(np.float32),
+        "gpu": batches.gpu.astype(np.int32),
+        "adapter": chart.table.main_adapter.astype(np.int32),
+        "size": batches.size.astype(np.int32),
     }
 
 
-def _switches(columns: Columns) -> dict[str, Any]:
+def _switches(chart: Chart) -> dict[str, Any]:
     import numpy as np
 
-    switches = columns.switches
+    switches, site = chart.seconds.switches, chart.problem.site
     return {
         "start": switches.start,
         "end": switches.end,
         "seconds": switches.seconds,
         "gpu": switches.gpu.astype(np.int32),
-        "load": [label(names, 60) for names in switches.load],
-        "evict": [label(names, 60) for names in switches.evict],
+        "load": [label(", ".join(ids(site, some)), 60) for some in switches.load],
+        "evict": [label(", ".join(ids(site, some)), 60) for some in switches.evict],
     }
 
 
 def _memory(
-    one: Shown, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
+    one: NamedChart, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> Panel:
     """GiB in use on each GPU, and what it has."""
-    gpus = one.columns.problem.site.gpus
-    lines = memory_lines(one.columns)
+    gpus = one.chart.problem.site.gpus
+    lines = memory_lines(one.chart)
     capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
     what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
     return line_panel(
-        f"{_short(one)}: {what}, GiB" if several else f"{what}, GiB",
+        f"{one.letter}: {what}, GiB" if several else f"{what}, GiB",
         seconds,
         lines,
         data,
@@ -206,22 +188,17 @@ def _memory(
     )
 
 
-def _short(one: Shown) -> str:
-    """A or B."""
-    return one.name.partition(":")[0]
-
-
 def _queue(
-    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
+    shown: Sequence[NamedChart], seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> tuple[Panel, dict[str, Any]]:
     """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
     import numpy as np
     from bokeh.core.properties import value
     from bokeh.models import ColumnDataSource, HoverTool, Scatter, Segment
 
-    problem, tick_s = shown[0].columns.problem, shown[0].columns.problem.site.tick_s
+    problem, tick_s = shown[0].chart.problem, shown[0].chart.problem.site.tick_s
     lines = [
-        Line("waiting" if len(shown) == 1 else one.name, one.columns.queue, BASE_COLOURS[k], dash)
+        StepLine("waiting" if len(shown) == 1 else one.name, one.chart.queue, BASE_COLOURS[k], dash)
         for k, (one, dash) in enumerate(zip(shown, DASHES, strict=False))
     ]
     whose = "" if len(shown) == 1 else " (A solid, B dashed)"
@@ -248,7 +225,7 @@ def _queue(
             line_alpha=0.6,
         ),
     )
-    given_up = [(one, job) for one in shown for job in one.columns.rejected]
+    given_up = [(one, job) for one in shown for job in one.chart.rejected]
     if given_up:
         site = problem.site
         crosses = ColumnDataSource(
@@ -269,12 +246,12 @@ def _queue(
             line_width=2,
         )
         marks = made.add_glyph(crosses, cross)
-        told = [("rejected", "@id"), ("adapter", "@name"), ("arrives", "@x{0,0.[00]} s"),
+        rows = [("rejected", "@id"), ("adapter", "@name"), ("arrives", "@x{0,0.[00]} s"),
                 ("loss", "@loss{0,0.[0000]}")]  # fmt: skip
         made.add_tools(
             HoverTool(
                 renderers=[marks],
-                tooltips=tooltip([*told, ("by", "@by")] if len(shown) > 1 else told),
+                tooltips=tooltip([*rows, ("by", "@by")] if len(shown) > 1 else rows),
                 limit=3,
                 visible=False,
             )
@@ -283,12 +260,10 @@ def _queue(
 
 
 def _prices(
-    shown: Sequence[Shown], seconds: Range1d, data: list[dict[str, Any]], end: float
+    shown: Sequence[NamedChart], seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> Iterable[Panel]:
     """What a second of GPU time is worth, where a solver said so."""
-    several = len(shown) > 1
-    lines = list(price_lines([(one.name if several else "", one.columns) for one in shown]))
-    if lines:
+    if lines := list(price_lines(shown)):
         yield line_panel(
             "Price of GPU time, loss per second", seconds, lines, data,
             unit="a second", end=end, filled=len(lines) == 1,

@@ -1,4 +1,4 @@
-"""The lines over time that still and interactive figures share, with their names and looks."""
+"""Lines over time that still and interactive pictures share, with their names and styles."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pats_opt.views import style
-from pats_opt.views.columns import Columns, Steps
+from pats_opt.views.chart import Chart, NamedChart, StepSeries
 from pats_opt.wording import label
 
 #: GPUs whose memory has a line each; with more only the fullest at any time is shown.
 MOST_LINES = 14
 
+#: Points of a line that is seen from far away.
+POINTS = 4000
+
 #: Dashes that tell lines apart where colours might not.
 DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot")
 
 
-class Line(NamedTuple):
-    """A step function with the name that a legend or a tooltip gives it, and how it looks."""
+class StepLine(NamedTuple):
+    """A step function with its name in a legend or a tooltip, its colour and its dash."""
 
     name: str
-    steps: Steps
+    series: StepSeries
     colour: str
     dash: str = "solid"
 
@@ -30,39 +33,67 @@ def matplotlib_dash(dash: str) -> str:
     return {"solid": "-", "dashed": "--", "dotted": ":"}.get(dash, "-.")
 
 
-def memory_lines(columns: Columns) -> list[Line]:
+def memory_lines(chart: Chart) -> list[StepLine]:
     """GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
-    gpus = columns.problem.site.gpus
+    gpus = chart.problem.site.gpus
     if len(gpus) > MOST_LINES:
-        return [Line("the fullest GPU", _fullest(columns.memory), style.BASE_COLOURS[0])]
+        return [StepLine("the fullest GPU", _fullest(chart.memory), style.BASE_COLOURS[0])]
     return [
-        Line(label(gpu.id), steps, colour, DASHES[gpu.index % len(DASHES)])
-        for gpu, steps, colour in zip(gpus, columns.memory, style.cycled(len(gpus)), strict=True)
+        StepLine(label(gpu.id), series, colour, DASHES[gpu.index % len(DASHES)])
+        for gpu, series, colour in zip(gpus, chart.memory, style.cycled(len(gpus)), strict=True)
     ]
 
 
-def _fullest(memory: Sequence[Steps]) -> Steps:
+def _fullest(memory: Sequence[StepSeries]) -> StepSeries:
     """The most in use on any GPU."""
     import numpy as np
 
-    x = np.unique(np.concatenate([steps.x for steps in memory]))
-    levels = [steps.y[np.searchsorted(steps.x, x, "right") - 1] for steps in memory]
-    return Steps(x, np.max(levels, axis=0))
+    x = np.unique(np.concatenate([series.x for series in memory]))
+    levels = [one.y[np.searchsorted(one.x, x, "right") - 1] for one in memory]
+    return StepSeries(x, np.max(levels, axis=0))
 
 
-def price_lines(shown: Sequence[tuple[str, Columns]]) -> Iterable[Line]:
-    """A line for each kind of GPU, and one for a place in its cache where that has a price.
-
-    Args:
-        shown: Name (empty where there is one schedule only) and columns of each schedule.
-    """
+def price_lines(shown: Sequence[NamedChart]) -> Iterable[StepLine]:
+    """A line for each kind of GPU, and one for a place in its cache where that has a price."""
     prices = [
-        (name, len(columns.prices), line) for name, columns in shown for line in columns.prices
+        (one.name if len(shown) > 1 else "", len(one.chart.prices), price)
+        for one in shown
+        for price in one.chart.prices
     ]
-    for k, (name, kinds, line) in enumerate(prices):
-        kind = label(", ".join(line.gpus), 40) if kinds > 1 else ""
+    for k, (name, kinds, price) in enumerate(prices):
+        kind = label(", ".join(price.gpus), 40) if kinds > 1 else ""
         called = ": ".join(filter(None, (name, kind)))
         colour = style.BASE_COLOURS[k % len(style.BASE_COLOURS)]
-        yield Line(called or "holding a GPU", line.hold, colour)
-        if line.keep is not None:
-            yield Line(f"{called} place in the cache".strip(), line.keep, colour, "dashed")
+        yield StepLine(called or "holding a GPU", price.hold, colour)
+        if price.keep is not None:
+            yield StepLine(f"{called} place in the cache".strip(), price.keep, colour, "dashed")
+
+
+def thinned(line: StepSeries, points: int = POINTS) -> StepSeries:
+    """A step function by its first, lowest, highest and last level in each of equal time bins.
+
+    Drawn no wider than a quarter of ``points`` pixels it looks as the whole does (M4: Jugel,
+    Jerzak, Hackenbroich and Markl, VLDB 2014).
+    """
+    import numpy as np
+
+    x, y = line
+    if len(x) <= points:
+        return line
+    bins = points // 4
+    place = np.minimum((x - x[0]) / (x[-1] - x[0]) * bins, bins - 1).astype(np.int64)
+    order = np.lexsort((y, place))
+    edge = np.flatnonzero(np.append([True], place[1:] != place[:-1]))
+    after = np.append(edge[1:], len(x)) - 1
+    kept = np.unique(np.concatenate((edge, after, order[edge], order[after])))
+    return StepSeries(x[kept], y[kept])
+
+
+def until(line: StepSeries, end: float) -> StepSeries:
+    """A step function whose last level goes on to ``end``."""
+    import numpy as np
+
+    x, y = line
+    if not len(x) or x[-1] >= end:
+        return line
+    return StepSeries(np.append(x, end), np.append(y, y[-1]))

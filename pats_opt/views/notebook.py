@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
+    from pats_opt.views.chart import Chart
+
 #: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
 MOST_VECTOR = 400
 
@@ -133,19 +135,18 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
         InputError: It has no schedule, or does not know its problem.
     """
     from pats_opt.views import style
-    from pats_opt.views.columns import columns_of
-    from pats_opt.views.schedule import gantt
+    from pats_opt.views.gantt import gantt
 
     problem = _problem(of)
-    with style.look():
+    with style.drawing():
         if ax is None:
             from matplotlib import pyplot
 
             height = min(9.0, 1.2 + 0.75 * max(1, len(problem.site.gpus)))
             ax = pyplot.subplots(figsize=(10, height), layout="constrained")[1]
-        gantt(ax, columns_of(problem, of.replayed))
-        end = max((batch.end for batch in of.replayed), default=0) * problem.site.tick_s
-        ax.set_xlim(0, max(end * 1.01, ax.get_xlim()[1]))  # axes that share it may go further
+        chart = _chart(problem, of.replayed)
+        gantt(ax, chart)
+        ax.set_xlim(0, max(chart.end * 1.01, ax.get_xlim()[1]))  # axes that share it may go further
         ax.set_title("", loc="left")  # the panel's own: the title is the caller's
         ax.set_xlabel("seconds")
     return ax
@@ -157,9 +158,18 @@ def show(result: Result, path: StrPath) -> None:
     Raises:
         InputError: There is no schedule, the suffix is none of those, or it cannot be written.
     """
-    from pats_opt.views import pages
+    from pats_opt.views import html
 
-    pages.show(_problem(result).instance, result.schedule, path)
+    html.show(_problem(result).instance, result.schedule, path)
+
+
+def _chart(
+    problem: Problem, replayed: Sequence[ReplayedBatch], schedule: Schedule | None = None
+) -> Chart:
+    from pats_opt.tables import ScheduleTable
+    from pats_opt.views.chart import Chart
+
+    return Chart.of(ScheduleTable.from_replay(problem, replayed), schedule)
 
 
 def _problem(of: Result | Verdict) -> Problem:
@@ -242,9 +252,9 @@ def _picture(
     from markupsafe import Markup
 
     from pats_opt.views import style
-    from pats_opt.views.schedule import draw
+    from pats_opt.views.gantt import draw
 
-    figure_ = draw(problem, batches, schedule=schedule)
+    figure_ = draw(_chart(problem, batches, schedule))
     what = f"Schedule of {label(problem.instance.name, 60)}: GPUs, memory and queue over time"
     if vector:
         return Markup(style.svg(figure_, name, what))  # noqa: S704 (escaped by ElementTree)

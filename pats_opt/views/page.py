@@ -1,7 +1,7 @@
-"""What all pages share: one file, nothing fetched, whatever comes from files is text.
+"""Templates of all pages: one file, nothing fetched, text from files escaped.
 
-A page is a template that extends ``page.html.j2``. Its values are escaped by default, what is
-markup says so in the code that made it; Markdown escapes with :func:`cell`.
+A page is a template that extends ``page.html.j2``. Values are escaped by default, markup says so in
+the code that made it; Markdown escapes with :func:`cell`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def environment(package: str) -> Environment:
-    """The templates of a package and the shared ones; ``.html.j2`` escapes what it is given.
+    """Return the templates of a package and the shared ones; ``.html.j2`` escapes its values.
 
     Args:
         package: Import name of the package with a folder ``templates``.
@@ -40,6 +40,6 @@ def environment(package: str) -> Environment:
 
 
 def cell(text: object) -> str:
-    """Text that is only text in a cell of a Markdown table: one line, nothing marked up."""
+    """Escape text for a cell of a Markdown table: one line, nothing marked up."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", one_line(str(text)))
     return escaped.replace("://", r"\://")  # else taken for a link

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.views.coarse import OTHERS, SWITCHING, blocks_of, thinned, until
-from pats_opt.views.columns import LANE, Columns
-from pats_opt.views.lines import Line
+from pats_opt.views.chart import LANE, Chart, NamedChart
+from pats_opt.views.lines import StepLine, thinned, until
+from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
 from pats_opt.wording import label
 
@@ -41,7 +41,7 @@ VIEW = {
     "wait": "left right y",
 }
 
-MEMBER_TOLD = [
+MEMBER_TOOLTIP = [
     ("request", "@id"),
     ("adapter", "@name"),
     ("runs", "@ran"),
@@ -52,21 +52,21 @@ MEMBER_TOLD = [
     ("loss", "@loss"),
     ("prompt", "@prompt"),
 ]
-BATCH_TOLD = [
+BATCH_TOOLTIP = [
     ("batch of", "@size"),
     ("adapter", "@name"),
     ("GPU", "@gpu"),
     ("starts", "@began"),
     ("ends", "@ended"),
 ]
-SWITCH_TOLD = [
+SWITCH_TOOLTIP = [
     ("switch on", "@gpu"),
     ("loads", "@load"),
     ("evicts", "@evict"),
     ("pays", "@paid"),
     ("starts", "@began"),
 ]
-SHARE_TOLD = [
+SHARE_TOOLTIP = [
     ("GPU", "@gpu"),
     ("time goes to", "@what"),
     ("share", "@share{0 %}"),
@@ -81,7 +81,7 @@ wait.data = k === undefined ? {left: [], right: [], y: []}
 """
 
 
-class Side(NamedTuple):
+class LanePanel(NamedTuple):
     """The lanes of one schedule.
 
     Attributes:
@@ -131,8 +131,8 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
     return made
 
 
-def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]) -> Side:
-    """A lane a GPU; the page's script fills in what is in view."""
+def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePanel:
+    """One lane per GPU; the page's script fills in the bars that are in view."""
     from bokeh.models import (
         ColumnDataSource,
         LinearColorMapper,
@@ -144,17 +144,18 @@ def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]
     )
     from bokeh.transform import transform
 
-    gpus = columns.problem.site.gpus
-    made = panel(title, seconds, _height(columns))
+    chart = shown.chart
+    gpus = chart.problem.site.gpus
+    made = panel(shown.title, seconds, _height(chart))
     edge = (1 - LANE) / 2
     made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
-    _ticks(made, columns)
+    _ticks(made, chart)
     views = {kind: ColumnDataSource({k: [] for k in VIEW[kind].split()}) for kind in VIEW}
     palette = [*colours, OTHER]  # the last for a batch of nobody, in an invalid schedule
     mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
     fill = transform("adapter", mapper)
     box: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
-    far = _far(made, columns, colours)
+    far = _far(made, chart, colours)
     # Glyphs are added as they are: the figure's own methods make three more of each, which
     # nothing here uses, and take most of the time that a page takes to write.
     blocks = made.add_glyph(
@@ -187,29 +188,29 @@ def lanes(title: str, columns: Columns, seconds: Range1d, colours: Sequence[str]
         views["wait"],
         Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line),
     )
-    _hover(made, [members], MEMBER_TOLD, members=views["members"], wait=views["wait"])
-    _hover(made, [blocks], BATCH_TOLD)
-    _hover(made, [switches, sudden], SWITCH_TOLD)
-    _hover(made, far, SHARE_TOLD)
+    _hover(made, [members], MEMBER_TOOLTIP, members=views["members"], wait=views["wait"])
+    _hover(made, [blocks], BATCH_TOOLTIP)
+    _hover(made, [switches, sudden], SWITCH_TOOLTIP)
+    _hover(made, far, SHARE_TOOLTIP)
     levels = {"requests": [members, frames], "batches": [blocks], "shares": far}
     for renderer in (members, frames, blocks):
         renderer.visible = False
-    return Side(made, views, levels)
+    return LanePanel(made, views, levels)
 
 
-def _height(columns: Columns) -> int:
+def _height(chart: Chart) -> int:
     """Pixels of the lanes: tall enough for ids on few members, never endless."""
-    gpus = max(1, len(columns.problem.site.gpus))
-    largest = max(columns.batches.size.tolist(), default=1)
+    gpus = max(1, len(chart.problem.site.gpus))
+    largest = max(chart.table.batches.size.tolist(), default=1)
     lane = min(max(48, 16 * largest), 200, max(18, 640 // gpus))
     return 58 + min(1400, gpus * lane)
 
 
-def _ticks(made: Panel, columns: Columns) -> None:
+def _ticks(made: Panel, chart: Chart) -> None:
     """The GPUs' ids at their lanes, as plain text: ``$$`` in an id is no formula."""
     from bokeh.models import FixedTicker, PlainText
 
-    gpus = columns.problem.site.gpus
+    gpus = chart.problem.site.gpus
     some = gpus[:: max(1, -(-len(gpus) // MOST_TICKS))]
     at: dict[Any, Any] = {gpu.index + LANE / 2: PlainText(text=label(gpu.id, 11)) for gpu in some}
     made.yaxis.ticker = FixedTicker(ticks=list(at))
@@ -231,32 +232,32 @@ def _hatched() -> dict[str, Any]:
     }
 
 
-def _far(made: Panel, columns: Columns, colours: Sequence[str]) -> list[Renderer]:
+def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
     """The shares of each bin of time, adapters in their colours and switches hatched."""
     from bokeh.models import ColumnDataSource, Quad
 
-    site, blocks = columns.problem.site, blocks_of(columns)
+    site, shares = chart.problem.site, time_shares(chart)
     names = {SWITCHING: "switching", OTHERS: "other adapters"}
-    told = [names.get(a) or label(site.adapter_ids[a]) for a in blocks.adapter.tolist()]
-    colour = [OTHER if a < 0 else colours[a] for a in blocks.adapter.tolist()]
-    switching = blocks.adapter == SWITCHING
+    texts = [names.get(a) or label(site.adapter_ids[a]) for a in shares.adapter.tolist()]
+    colour = [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()]
+    switching = shares.adapter == SWITCHING
     made_of = []
     for chosen, looks in ((~switching, {"fill_color": "colour", "line_color": None}),
                           (switching, _hatched() | {"line_color": None})):  # fmt: skip
         some = [k for k, yes in enumerate(chosen.tolist()) if yes]
         source = ColumnDataSource(
             {
-                "left": blocks.left[chosen],
-                "right": blocks.right[chosen],
-                "top": blocks.top[chosen],
-                "bottom": blocks.bottom[chosen],
-                "share": blocks.share[chosen],
+                "left": shares.left[chosen],
+                "right": shares.right[chosen],
+                "top": shares.top[chosen],
+                "bottom": shares.bottom[chosen],
+                "share": shares.share[chosen],
                 "colour": [colour[k] for k in some],
-                "what": [told[k] for k in some],
-                "gpu": [label(site.gpus[g].id) for g in blocks.gpu[chosen].tolist()],
+                "what": [texts[k] for k in some],
+                "gpu": [label(site.gpus[g].id) for g in shares.gpu[chosen].tolist()],
                 "from": [
                     f"{a:.6g} s to {b:.6g} s"
-                    for a, b in zip(blocks.left[chosen], blocks.right[chosen], strict=True)
+                    for a, b in zip(shares.left[chosen], shares.right[chosen], strict=True)
                 ],
             }
         )
@@ -271,7 +272,7 @@ def _far(made: Panel, columns: Columns, colours: Sequence[str]) -> list[Renderer
 def _hover(
     made: Panel,
     renderers: list[Renderer],
-    told: list[tuple[str, str]],
+    rows: list[tuple[str, str]],
     **shown: ColumnDataSource,
 ) -> None:
     """A tooltip at the pointer, with a callback where it shows something in ``shown``."""
@@ -280,7 +281,7 @@ def _hover(
     made.add_tools(
         HoverTool(
             renderers=renderers,
-            tooltips=tooltip(told),
+            tooltips=tooltip(rows),
             callback=CustomJS(args=shown, code=WAIT) if shown else None,
             point_policy="follow_mouse",
             limit=1,
@@ -289,21 +290,21 @@ def _hover(
     )
 
 
-def tooltip(told: list[tuple[str, str]]) -> str:
+def tooltip(rows: list[tuple[str, str]]) -> str:
     """A tooltip's rows. Bokeh escapes what it puts in place of the fields."""
     head = f"color:{FAINT};font-weight:400;text-align:right;padding-right:.6em;white-space:nowrap"
-    rows = "".join(
+    lines = "".join(
         f'<tr style="vertical-align:top"><th style="{head}">{name}</th><td>{field}</td></tr>'
-        for name, field in told
+        for name, field in rows
     )
     body = f"color:{INK};font-size:12px;max-width:19rem;overflow-wrap:anywhere"
-    return f'<table style="{body}">{rows}</table>'
+    return f'<table style="{body}">{lines}</table>'
 
 
 def line_panel(
     title: str,
     seconds: Range1d,
-    lines: Sequence[Line],
+    lines: Sequence[StepLine],
     data: list[dict[str, Any]],
     *,
     unit: str,
@@ -333,7 +334,7 @@ def line_panel(
     made.xaxis.visible = False
     drawn: list[Renderer] = []
     for line in lines:
-        whole = until(line.steps, end)
+        whole = until(line.series, end)
         far = thinned(whole)
         source = ColumnDataSource({"x": far.x, "y": far.y})
         if filled:
@@ -364,7 +365,7 @@ def line_panel(
         )
         data.append({"x": whole.x, "y": whole.y, "source": source,
                      "far": {"x": far.x, "y": far.y}})  # fmt: skip
-    tops = [float(line.steps.y.max()) for line in lines if len(line.steps.y)]
+    tops = [float(line.series.y.max()) for line in lines if len(line.series.y)]
     for level in levels:
         made.hspan(level, line_dash="dashed", line_color=INK)
         tops.append(level)
@@ -372,7 +373,7 @@ def line_panel(
     made.yaxis.ticker.desired_num_ticks = 3
     made.yaxis.ticker.min_interval = least
     if len(lines) <= MOST_READ:
-        told = [
+        rows = [
             ("line", "$name"),
             ("level", f"@y{{0,0.[0000]}} {unit}"),
             ("from", "@x{0,0.[00]} s"),
@@ -380,7 +381,7 @@ def line_panel(
         made.add_tools(
             HoverTool(
                 renderers=drawn,
-                tooltips=tooltip(told),
+                tooltips=tooltip(rows),
                 mode="vline",
                 line_policy="prev",
                 point_policy="snap_to_data",

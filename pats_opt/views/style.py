@@ -1,4 +1,4 @@
-"""The look all pictures share, and figures as SVG that a page can hold.
+"""Style of all pictures, colours of adapters, and figures as SVG that a page can hold.
 
 Colours are Okabe and Ito's palette, told apart by people with any colour vision (M. Okabe, K. Ito,
 "Color Universal Design", 2008), with paler tints of the same hues after them.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 from pats_opt.errors import one_line
+from pats_opt.model.problem import Problem
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 
 #: Colour of everything that has no colour of its own.
 OTHER = "#B8BCC2"
+
+#: Adapters that an overview tells apart: those served longest over all.
+MOST_APART = 6
+
+#: Adapters that a legend names, those with most requests first.
+MOST_KEYS = 24
 
 INK, FAINT, GRID = "#22262B", "#5F6771", "#DDE1E6"
 
@@ -80,9 +88,58 @@ def on(colour: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else "white"
 
 
+class LegendEntry(NamedTuple):
+    """An entry of the legend: a colour, an adapter's name, and how many requests ask for it."""
+
+    colour: str
+    name: str
+    requests: int
+
+
+class AdapterLegend(NamedTuple):
+    """Meaning of the colours of adapters.
+
+    Attributes:
+        keys: The entries that are named.
+        more: How many adapters are not.
+        repeat: Whether a colour means several adapters.
+        others: Whether the far view takes some adapters together, in grey.
+    """
+
+    keys: tuple[LegendEntry, ...]
+    more: int
+    repeat: bool
+    others: bool
+
+
+def adapter_colours(problem: Problem) -> dict[int, str]:
+    """A colour per adapter that requests ask for, those with most first; they repeat at last."""
+    wanted = Counter([job.adapter for job in problem.jobs])
+    order = [adapter for adapter, _ in wanted.most_common()]
+    return dict(zip(order, cycled(len(order)), strict=True))
+
+
+def colour_list(problem: Problem) -> list[str]:
+    """The colour of every adapter by its index, grey where nobody asks for it."""
+    colours = adapter_colours(problem)
+    return [colours.get(a, OTHER) for a in range(len(problem.site.adapter_ids))]
+
+
+def adapter_legend(problem: Problem, most: int = MOST_KEYS) -> AdapterLegend:
+    """Meaning of the colours, the adapters with most requests first."""
+    colours = adapter_colours(problem)
+    wanted = Counter([job.adapter for job in problem.jobs])
+    keys = tuple(
+        LegendEntry(colour, label(problem.site.adapter_ids[adapter]), wanted[adapter])
+        for adapter, colour in list(colours.items())[:most]
+    )
+    many = len(colours)
+    return AdapterLegend(keys, many - len(keys), len({*colours.values()}) < many, many > MOST_APART)
+
+
 @contextmanager
-def look(name: str = "pats-opt") -> Iterator[None]:
-    """The look, while something is drawn or saved; ``name`` makes ids in SVG repeatable."""
+def drawing(name: str = "pats-opt") -> Iterator[None]:
+    """Apply the style while something is drawn or saved; ``name`` makes ids in SVG repeatable."""
     import matplotlib as mpl
 
     with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
@@ -117,7 +174,7 @@ def svg(drawn: Figure, name: str, description: str, titles: Mapping[str, str] | 
         description: What it shows, for those who do not see it.
         titles: Tooltip of each element, by its gid.
     """
-    with look(name):
+    with drawing(name):
         buffer = io.BytesIO()
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 (written by matplotlib just now)
@@ -160,7 +217,7 @@ def document(inline: str) -> str:
 
 def png(drawn: Figure) -> bytes:
     """A figure as PNG."""
-    with look():
+    with drawing():
         buffer = io.BytesIO()
         drawn.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

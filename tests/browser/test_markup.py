@@ -18,7 +18,7 @@ from pats_opt.report.config import Config
 from pats_opt.report.pages import write_pages
 from pats_opt.runs.record import InstanceInfo, SolverInfo
 from pats_opt.solving.solve import solve
-from pats_opt.views.pages import show, show_both
+from pats_opt.views.html import show, show_both
 from tests.execute.samples import as_predicted, executed
 from tests.report.examples import record, solver, tasks_of
 from tests.support.browser import visit

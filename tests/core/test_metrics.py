@@ -24,6 +24,7 @@ from pats_opt.tables import (
     METRICS,
     AdapterMetrics,
     Metrics,
+    ScheduleTable,
     adapter_table,
     measure,
     queue_series,
@@ -49,7 +50,7 @@ def replayed(problem: Problem, plan: Plan) -> list[ReplayedBatch]:
     return batches
 
 
-def worked() -> tuple[Problem, list[ReplayedBatch]]:
+def worked() -> ScheduleTable:
     """Two adapters on two GPUs that hold one each; a step takes a second, a load two.
 
     ======  ====  =====  =====  =====
@@ -82,12 +83,12 @@ def worked() -> tuple[Problem, list[ReplayedBatch]]:
         PlannedBatch(7, ((4, 0),), b),
     ]
     plan = plan_of([first, [PlannedBatch(4, ((2, 0),), a, switch_start=2)]])
-    return problem, replayed(problem, plan)
+    return ScheduleTable.from_replay(problem, replayed(problem, plan))
 
 
 def test_figures_of_a_schedule_worked_by_hand() -> None:
     """Waits are 0, 0, 3, 5, 0; latencies 2, 4, 5, 6, 1; a's mean is 11 / 3, b's 3.5."""
-    made = measure(*worked(), max_wait_s=3.0)
+    made = measure(worked(), max_wait_s=3.0)
     assert (made.served, made.rejected, made.batches, made.mean_batch) == (5, 1, 4, 1.25)
     assert (made.wait_mean_s, made.wait_p95_s, made.wait_p99_s) == (8 / 5, 5.0, 5.0)
     assert (made.wait_max_s, made.wait_max_request, made.starved) == (5.0, "r3", 1)
@@ -109,7 +110,7 @@ def test_figures_of_a_schedule_worked_by_hand() -> None:
 
 def test_the_table_by_adapter_worked_by_hand() -> None:
     """Nobody asks for ``idle``, so it has no line; ``c`` has one, as a request of it is refused."""
-    a, b, c = adapter_table(*worked())
+    a, b, c = adapter_table(worked())
     assert (a.adapter, a.requests, a.served, a.rejected, a.queue_max) == ("a", 3, 3, 0, 1)
     assert (a.latency_mean_s, a.latency_p95_s, a.latency_max_s) == (11 / 3, 5.0, 5.0)
     assert (a.wait_mean_s, a.wait_max_s) == (1.0, 3.0)
@@ -125,15 +126,15 @@ def test_the_table_by_adapter_worked_by_hand() -> None:
 
 def test_the_queue_worked_by_hand() -> None:
     """Eight buckets of a second are the steps themselves; two buckets share what they cover."""
-    problem, batches = worked()
-    ticks, levels = queue_steps(problem, batches)
+    table = worked()
+    ticks, levels = queue_steps(table)
     steps = dict(zip(ticks.tolist(), levels.tolist(), strict=True))
     assert steps == {0: 0, 1: 2, 4: 1, 6: 0, 7: 0}
-    fine = queue_series(problem, batches)
+    fine = queue_series(table)
     assert (fine.span_s, fine.bucket_s, fine.mean, fine.max) == (8.0, 1.0, 1.0, 2)
     assert fine.bucket_mean == (0, 2, 2, 2, 1, 1, 0, 0)
     assert fine.bucket_max == (0, 2, 2, 2, 1, 1, 0, 0)
-    coarse = queue_series(problem, batches, buckets=3)
+    coarse = queue_series(table, buckets=3)
     assert coarse.bucket_s == pytest.approx(8 / 3)
     assert coarse.bucket_mean == approx((10 / 8, 12 / 8, 2 / 8))  # 2 until 4, 1 until 6
     assert coarse.bucket_max == (2, 2, 1)
@@ -142,15 +143,16 @@ def test_the_queue_worked_by_hand() -> None:
 def test_nobody_served() -> None:
     """An empty schedule has shares that add up, and no means."""
     problem = Problem(parse_instance(json.dumps(document(request("r0", reject_loss=1.0)))))
-    made = measure(problem, [], max_wait_s=0.0)
+    table = ScheduleTable.from_replay(problem, [])
+    made = measure(table, max_wait_s=0.0)
     assert (made.served, made.rejected, made.starved, made.queue_max) == (0, 1, 0, 0)
     assert (made.busy_share, made.switching_share, made.idle_share) == (0.0, 0.0, 1.0)
     for name in ("wait_mean_s", "wait_max_request", "jain", "worst_adapter", "hit_share"):
         assert getattr(made, name) is None
     assert made.throughput_per_s is made.serving_of_used is made.batch_hit_share is None
-    (line,) = adapter_table(problem, [])
+    (line,) = adapter_table(table)
     assert (line.rejected, line.loss, line.loss_share) == (1, 1.0, 1.0)
-    assert queue_series(problem, []).bucket_mean == ()
+    assert queue_series(table).bucket_mean == ()
 
 
 def test_the_metrics_of_a_run_know_the_policys_bound() -> None:
@@ -179,16 +181,16 @@ def test_figures_are_those_of_a_plain_restatement(seed: int) -> None:
     """The same from the documents, request by request and tick by tick, whatever the features."""
     for problem, result in some_results(seed):
         plain = Plain(json.loads(encode(problem.instance)), json.loads(encode(result.schedule)))
-        made, replay = result.metrics, result.replayed
+        made, does = result.metrics, ScheduleTable.from_replay(problem, result.replayed)
         assert made is not None
         for name, value in plain.figures(result.params["max_wait_s"]).items():
             assert getattr(made, name) == approx(value), name
-        table = {line.adapter: line for line in adapter_table(problem, replay)}
+        table = {line.adapter: line for line in adapter_table(does)}
         for adapter_id, figures in plain.by_adapter().items():
             for name, value in figures.items():
                 assert getattr(table[adapter_id], name) == approx(value), name
         for buckets in (1, 3, 200):
-            queue = queue_series(problem, replay, buckets)
+            queue = queue_series(does, buckets)
             means, most = plain.buckets(len(queue.bucket_mean))
             assert queue.bucket_mean == approx(tuple(means))
             assert queue.bucket_max == tuple(most)
@@ -199,18 +201,19 @@ def test_laws(seed: int) -> None:
     """What holds of any schedule: shares, Jain's index, Little's law, and parts that add up."""
     for problem, result in some_results(seed):
         made, replay = result.metrics, result.replayed
+        does = ScheduleTable.from_replay(problem, replay)
         assert made is not None
         assert made.busy_share + made.switching_share + made.idle_share == approx(1.0)
         shares = [made.busy_share, made.switching_share, made.idle_share]
         assert all(-1e-12 <= share <= 1 + 1e-12 for share in shares)
-        lines = adapter_table(problem, replay)
+        lines = adapter_table(does)
         known = [line for line in lines if line.served]
         if known:
             assert made.jain is not None
             assert 1 / len(known) - 1e-12 <= made.jain <= 1.0
             assert made.worst_adapter_p95_s == max(line.latency_p95_s or 0.0 for line in known)
         # Little's law, in whole ticks, so exactly.
-        ticks, levels = queue_steps(problem, replay)
+        ticks, levels = queue_steps(does)
         area = sum(
             Fraction(b - a) * int(level)
             for a, b, level in zip(ticks, ticks[1:], levels.tolist(), strict=False)
@@ -220,7 +223,7 @@ def test_laws(seed: int) -> None:
         assert levels[-1] == 0
         if made.makespan_s:
             assert made.queue_mean * made.makespan_s == approx(sum(waits) * problem.site.tick_s)
-        series = queue_series(problem, replay, 7)
+        series = queue_series(does, 7)
         assert sum(series.bucket_mean) * series.bucket_s == approx(series.mean * series.span_s)
         assert max(series.bucket_max, default=0) == series.max == made.queue_max
         assert sum(line.served for line in lines) == made.served
@@ -279,7 +282,7 @@ def test_a_schedule_of_enormous_ticks() -> None:
     made = result.metrics
     assert made is not None
     assert (made.latency_max_s, made.wait_max_s) == (approx(8e9), 0.0)
-    queue = queue_series(problem, result.replayed)
+    queue = queue_series(ScheduleTable.from_replay(problem, result.replayed))
     assert queue.max == 0
     assert queue.span_s == approx(9e9)
 

@@ -22,7 +22,7 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
-from pats_opt.tables import measure
+from pats_opt.tables import ScheduleTable, measure
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import as_predicted, executed
 from tests.support.zoo import adapter, document, gpu, request
@@ -64,7 +64,7 @@ def test_on_the_grid_service_is_that_of_the_metrics(seed: int) -> None:
     schedule = solve(problem, "fcfs-grouped").schedule
     replayed = check(problem, schedule).replayed
     found = service(problem, on_grid(problem, places(schedule, replayed)))
-    known = measure(problem, replayed)
+    known = measure(ScheduleTable.from_replay(problem, replayed))
     for name in found.__struct_fields__:
         if name != "switches":  # the metrics count activations too
             assert getattr(found, name) == pytest.approx(getattr(known, name), abs=1e-9), name

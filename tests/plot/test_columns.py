@@ -1,4 +1,4 @@
-"""The columns that pictures are drawn from, against a plain recomputation from the batches."""
+"""Drawing data of schedules, against a plain recomputation from the batches."""
 
 from __future__ import annotations
 
@@ -18,34 +18,38 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
-from pats_opt.views.coarse import OTHERS, SHOWN, SWITCHING, blocks_of, thinned, until
-from pats_opt.views.columns import LANE, Columns, Steps, columns_of
+from pats_opt.tables import ScheduleTable
+from pats_opt.views.chart import LANE, Chart, StepSeries
+from pats_opt.views.lines import thinned, until
+from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
+from pats_opt.views.style import MOST_APART
 from tests.support.strategies import documents
 from tests.support.zoo import ZOO, Json, Solved, adapter, document, gpu, request
 
 
-def seen(raw: Json) -> tuple[Problem, Schedule, tuple[ReplayedBatch, ...], Columns]:
-    """A schedule of an instance by a policy, with its columns."""
+def seen(raw: Json) -> tuple[Problem, Schedule, tuple[ReplayedBatch, ...], Chart]:
+    """A schedule of an instance by a policy, with its chart."""
     problem = Problem(convert(raw, Instance))
     schedule = solve(problem.instance, "fcfs-grouped").schedule
     batches = check(problem, schedule).replayed
-    return problem, schedule, batches, columns_of(problem, batches, schedule)
+    table = ScheduleTable.from_replay(problem, batches)
+    return problem, schedule, batches, Chart.of(table, schedule)
 
 
 @given(documents())
 def test_members_are_those_of_the_batches(raw: Json) -> None:
     """Every member once, with its seconds, its own end, and its place in the lane."""
-    problem, _, batches, columns = seen(raw)
+    problem, _, batches, chart = seen(raw)
     tick_s, slotted = problem.site.tick_s, problem.site.clock.slotted
-    members = columns.members
+    bars, requests = chart.requests, chart.seconds.requests
     found = {
-        job.index: (start, end, done, gpu)
+        job: (start, end, done, gpu)
         for job, start, end, done, gpu in zip(
-            members.jobs,
-            members.start.tolist(),
-            members.end.tolist(),
-            members.done.tolist(),
-            members.gpu.tolist(),
+            requests.job.tolist(),
+            requests.start.tolist(),
+            bars.end.tolist(),
+            requests.completion.tolist(),
+            bars.gpu.tolist(),
             strict=True,
         )
     }
@@ -59,44 +63,44 @@ def test_members_are_those_of_the_batches(raw: Json) -> None:
         for batch in batches
         for job, _, done in batch.members
     }
-    assert (np.diff(members.start) >= 0).all()
-    lane = members.gpu.astype(float)
-    assert (members.top >= lane - 1e-9).all()
-    assert (members.bottom <= lane + LANE + 1e-9).all()
+    assert (np.diff(requests.start) >= 0).all()
+    lane = bars.gpu.astype(float)
+    assert (bars.top >= lane - 1e-9).all()
+    assert (bars.bottom <= lane + LANE + 1e-9).all()
 
 
 @given(documents())
 def test_members_of_a_batch_do_not_overlap_and_the_longest_lies_lowest(raw: Json) -> None:
-    columns = seen(raw)[3]
-    members = columns.members
-    for batch in set(members.batch.tolist()):
-        mine = [k for k, b in enumerate(members.batch.tolist()) if b == batch]
-        mine.sort(key=lambda k: -float(members.bottom[k]))
+    chart = seen(raw)[3]
+    bars, requests = chart.requests, chart.seconds.requests
+    for batch in set(requests.batch.tolist()):
+        mine = [k for k, b in enumerate(requests.batch.tolist()) if b == batch]
+        mine.sort(key=lambda k: -float(bars.bottom[k]))
         for below, above in pairwise(mine):
-            assert members.top[below] == pytest.approx(members.bottom[above])
-            assert members.done[below] >= members.done[above]
-        top = float(columns.batches.top[batch])
-        assert members.top[mine[-1]] == pytest.approx(top)
+            assert bars.top[below] == pytest.approx(bars.bottom[above])
+            assert requests.completion[below] >= requests.completion[above]
+        top = float(chart.batches.top[batch])
+        assert bars.top[mine[-1]] == pytest.approx(top)
 
 
 @given(documents())
 def test_losses_of_requests_and_switches_add_up(raw: Json) -> None:
-    problem, schedule, _, columns = seen(raw)
+    problem, schedule, _, chart = seen(raw)
     terms = check(problem, schedule).terms
-    whole = columns.lost
+    whole = chart.losses()
     assert sum(one.quality for one in whole) == pytest.approx(terms.quality)
     assert sum(one.latency for one in whole) == pytest.approx(terms.latency)
     assert sum(one.late for one in whole) == pytest.approx(terms.late)
     assert sum(one.rejection for one in whole) == pytest.approx(terms.rejection)
     assert [one.total for one in whole] == sorted((one.total for one in whole), reverse=True)
-    paid = columns.switches.seconds.sum() * problem.site.switch_price_per_s
+    paid = chart.table.switches.seconds.sum() * problem.site.switch_price_per_s
     assert paid == pytest.approx(terms.switching)
 
 
 @given(documents(), st.floats(0, 1))
 def test_memory_at_any_time_is_what_is_held_then(raw: Json, share: float) -> None:
     """The residents of the last switch, and the members that are inside."""
-    problem, _, batches, columns = seen(raw)
+    problem, _, batches, chart = seen(raw)
     site = problem.site
     tick = int(share * max((b.end for b in batches), default=0))
     for gpu_ in site.gpus:
@@ -110,7 +114,7 @@ def test_memory_at_any_time_is_what_is_held_then(raw: Json, share: float) -> Non
             if b.batch.start <= tick < (b.end if site.clock.slotted else done)
         )
         held = site.base_vram + sum(site.adapter_vram[a] for a in resident) + inside
-        x, y = columns.memory[gpu_.index]
+        x, y = chart.memory[gpu_.index]
         level = y[np.searchsorted(np.rint(x / site.tick_s), tick, "right") - 1]
         assert level == pytest.approx(held / 1e9)
 
@@ -118,12 +122,12 @@ def test_memory_at_any_time_is_what_is_held_then(raw: Json, share: float) -> Non
 @pytest.mark.parametrize("solved", ZOO, ids=lambda s: s.__name__)
 def test_shares_of_the_far_view_are_those_of_gpu_time(solved: Callable[[], Solved]) -> None:
     """Over all bins, the seconds of serving and of switching are those of the batches."""
-    columns = seen(solved().document)[3]
-    blocks = blocks_of(columns)
+    chart = seen(solved().document)[3]
+    blocks = time_shares(chart)
     seconds = (blocks.right - blocks.left) * blocks.share
     switching = blocks.adapter == SWITCHING
-    batches, switches = columns.batches, columns.switches
-    assert seconds[~switching].sum() == pytest.approx((batches.end - batches.start).sum())
+    start, switches = chart.seconds.batches.start, chart.seconds.switches
+    assert seconds[~switching].sum() == pytest.approx((chart.batches.end - start).sum())
     assert seconds[switching].sum() == pytest.approx((switches.end - switches.start).sum())
     assert (blocks.share <= 1 + 1e-9).all()
     np.testing.assert_allclose(blocks.bottom - blocks.top, LANE * blocks.share)
@@ -139,13 +143,13 @@ def test_the_far_view_takes_rare_adapters_together() -> None:
         adapters=[adapter(n, 1.0) for n in names],
         service={"kind": "steps", "step_s": {"table": [1.0]}},
     )
-    blocks = blocks_of(seen(raw)[3])
-    assert set(blocks.adapter.tolist()) == {SWITCHING, OTHERS, *range(SHOWN)}
+    blocks = time_shares(seen(raw)[3])
+    assert set(blocks.adapter.tolist()) == {SWITCHING, OTHERS, *range(MOST_APART)}
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=400), st.integers(2, 20))
 def test_a_thinned_line_keeps_every_bins_extremes(levels: list[int], bins: int) -> None:
-    line = Steps(np.arange(len(levels), dtype=float), np.array(levels, dtype=float))
+    line = StepSeries(np.arange(len(levels), dtype=float), np.array(levels, dtype=float))
     thin = thinned(line, 4 * bins)
     assert len(thin.x) <= max(4 * bins, 4)
     assert set(zip(*thin, strict=True)) <= set(zip(*line, strict=True))
@@ -155,7 +159,7 @@ def test_a_thinned_line_keeps_every_bins_extremes(levels: list[int], bins: int) 
 
 
 def test_a_line_goes_on_at_its_last_level() -> None:
-    line = Steps(np.array([0.0, 2.0]), np.array([1.0, 3.0]))
+    line = StepSeries(np.array([0.0, 2.0]), np.array([1.0, 3.0]))
     x, y = until(line, 5.0)
     assert (x.tolist(), y.tolist()) == ([0, 2, 5], [1, 3, 3])
     assert until(line, 1.0) is line
@@ -173,7 +177,9 @@ def test_prices_are_per_second_and_free_after_their_end() -> None:
         SolverRef(name="test"),
     )
     schedule = msgspec.structs.replace(schedule, extra=extra)
-    (line,) = columns_of(problem, check(problem, schedule).replayed, schedule).prices
+    (line,) = Chart.of(
+        ScheduleTable.from_replay(problem, check(problem, schedule).replayed), schedule
+    ).prices
     assert (line.hold.x.tolist(), line.hold.y.tolist()) == ([0, 4, 8], [0.25, 0.5, 0])
     assert line.keep is not None
     assert line.keep.y.tolist() == [1.0, 0.0]

@@ -13,8 +13,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
-from pats_opt.views.comparison import compared, in_words, signed
-from pats_opt.views.seen import Seen
+from pats_opt.views.compare import compared, sentences, signed
+from pats_opt.views.view import ScheduleView
 from pats_opt.wording import DASH
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -40,7 +40,7 @@ APART = planned(PlannedBatch(0, ((0, 0),), A), PlannedBatch(1, ((1, 0),), A), na
 
 
 def test_terms_requests_and_the_moment_they_part() -> None:
-    first, second = Seen.of(PROBLEM, TOGETHER), Seen.of(PROBLEM, APART)
+    first, second = ScheduleView.of(PROBLEM, TOGETHER), ScheduleView.of(PROBLEM, APART)
     of = compared(first, second)
     assert of.names == ("A: test", "B: other")
     terms = {row.name: (row.first, row.second, row.change) for row in of.terms}
@@ -55,7 +55,7 @@ def test_terms_requests_and_the_moment_they_part() -> None:
     assert set(rows) == {"r1", "r2"}  # r0 has the same start, option and latency
     assert rows["r2"][2:] == ["1", DASH, "2", DASH, "3", DASH, "+1"]
     assert rows["r1"][-1] == "+1"
-    words = " ".join(in_words(of, first, second))
+    words = " ".join(sentences(of, first, second))
     assert "B: other loses 17 % more than A: test: 7 against 6." in words
     assert "2 of 3 requests fare differently; 0 of the 2" in words
 
@@ -63,16 +63,16 @@ def test_terms_requests_and_the_moment_they_part() -> None:
 def test_they_part_where_the_first_other_thing_begins() -> None:
     """The same first batch; then b's load starts at 1 in one, and at 4 in the other."""
     later = planned(PlannedBatch(0, ((0, 0), (1, 0)), A), PlannedBatch(5, ((2, 0),), B))
-    of = compared(Seen.of(PROBLEM, TOGETHER), Seen.of(PROBLEM, later))
+    of = compared(ScheduleView.of(PROBLEM, TOGETHER), ScheduleView.of(PROBLEM, later))
     assert of.parted == 1.0
     assert (of.both, of.same_mates, of.changed) == (3, 3, 1)
 
 
 def test_the_same_schedule_twice() -> None:
-    first = Seen.of(PROBLEM, TOGETHER)
+    first = ScheduleView.of(PROBLEM, TOGETHER)
     of = compared(first, first)
     assert (of.parted, of.changed, of.requests) == (None, 0, [])
-    assert list(in_words(of, first, first)) == [
+    assert list(sentences(of, first, first)) == [
         "Both lose 6.",
         "Their GPUs do the same at all times.",
     ]

@@ -25,21 +25,13 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status, StopReason
 from pats_opt.solving.solve import solve
+from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
-from pats_opt.views.columns import columns_of
-from pats_opt.views.pages import show
-from pats_opt.views.schedule import (
-    MOST_BATCHES,
-    Named,
-    draw_columns,
-    gantt,
-    memory,
-    queue,
-    tooltips,
-)
-from pats_opt.views.schedule_page import comparison_page, schedule_page
-from pats_opt.views.seen import Seen
-from pats_opt.views.summary import MOST_KEYS, colour_list, legend
+from pats_opt.views.chart import Chart, NamedChart
+from pats_opt.views.gantt import MOST_BATCHES, draw_all, gantt, memory, queue, tooltips
+from pats_opt.views.html import comparison_page, schedule_page, show
+from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
+from pats_opt.views.view import ScheduleView
 from pats_opt.wording import DASH, figure
 from tests.support.markup import EVIL, marked
 from tests.support.zoo import (
@@ -110,6 +102,10 @@ def planned(
     return instance, problem, schedule, list(check(problem, schedule).replayed)
 
 
+def chart_of(problem: Problem, replayed: list[ReplayedBatch]) -> Chart:
+    return Chart.of(ScheduleTable.from_replay(problem, replayed))
+
+
 def values(numbers: Any) -> list[float]:
     """What matplotlib keeps, as plain numbers."""
     return [float(number) for number in np.asarray(numbers)]
@@ -118,9 +114,9 @@ def values(numbers: Any) -> list[float]:
 def test_memory_falls_when_members_leave() -> None:
     """7 GiB of the base, 0.5 of the adapter, and 4 for each member until its own end."""
     _, problem, _, batches = planned(4)
-    with style.look():
+    with style.drawing():
         ax = style.figure(4, 2).add_subplot()
-        memory(ax, columns_of(problem, batches))
+        memory(ax, chart_of(problem, batches))
     first, second = ax.get_lines()[:2]
     steps = dict(zip(values(first.get_xdata()), values(first.get_ydata()), strict=True))
     assert steps == {0: 7, 2: 7.5, 4: 15.5, 6: 11.5, 8: 7.5, 10: 15.5, 12: 11.5, 14: 7.5}
@@ -132,9 +128,9 @@ def test_memory_falls_when_members_leave() -> None:
 def test_queue_counts_arrivals_that_wait() -> None:
     """r0 to r3 arrive at 0 to 3; r0 and r2 start at 4, r1 and r3 at 10."""
     _, problem, _, batches = planned(4)
-    with style.look():
+    with style.drawing():
         ax = style.figure(4, 2).add_subplot()
-        queue(ax, [Named("", columns_of(problem, batches))])
+        queue(ax, [NamedChart("", chart_of(problem, batches))])
     (area,) = ax.collections
     corners = {tuple(values(point)) for point in np.asarray(area.get_paths()[0].vertices)}
     assert {(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 2.0), (10.0, 0.0)} <= corners
@@ -142,18 +138,18 @@ def test_queue_counts_arrivals_that_wait() -> None:
 
 def test_gantt_draws_switches_only_where_there_are_any() -> None:
     _, problem, _, batches = planned(8)
-    with style.look():
+    with style.drawing():
         ax = style.figure(4, 2).add_subplot()
-        gantt(ax, columns_of(problem, batches))
+        gantt(ax, chart_of(problem, batches))
     *_, switches = ax.collections
     assert len(switches.get_paths()) == 2
 
 
 def test_a_switch_that_takes_no_time_is_a_line() -> None:
     _, problem, _, batches = planned(4, service={"kind": "slot"})
-    with style.look():
+    with style.drawing():
         ax = style.figure(4, 2).add_subplot()
-        gantt(ax, columns_of(problem, batches))
+        gantt(ax, chart_of(problem, batches))
     taken, sudden = ax.collections[-2:]
     assert len(taken.get_paths()) == 0
     assert len(sudden.get_paths()) == 2
@@ -166,7 +162,7 @@ def test_every_size_can_be_drawn(tmp_path: Path, requests: int) -> None:
     assert show(instance, schedule, tmp_path / "s.svg").ok
     picture = (tmp_path / "s.svg").read_text()
     assert len(picture) < 2_000_000
-    told = tooltips(columns_of(problem, batches))
+    told = tooltips(chart_of(problem, batches))
     assert bool(told) == (0 < len(batches) <= MOST_BATCHES)
     assert picture.count("<title>") == len(told)
 
@@ -233,11 +229,12 @@ def test_another_suffix_and_another_instance_are_refused(tmp_path: Path) -> None
 def test_drawing_leaves_no_trace() -> None:
     """Neither pyplot nor a changed setting stays behind."""
     code = (
-        "import sys; from matplotlib import rcParams; from tests.plot.test_schedule import planned;"
+        "import sys; from matplotlib import rcParams;"
+        "from tests.plot.test_schedule import chart_of, planned;"
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
-        "from pats_opt.views.schedule import draw;"
-        "_, problem, _, batches = planned(4); draw(problem, batches, 'x');"
+        "from pats_opt.views.gantt import draw;"
+        "_, problem, _, batches = planned(4); draw(chart_of(problem, batches), 'x');"
         "assert settings() == before;"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -256,19 +253,19 @@ def test_the_page_tells_who_waits_and_what_each_adapter_gets(tmp_path: Path) -> 
     assert "By adapter" in page
 
 
-def seen_by(solved: Callable[[], Solved]) -> list[Seen]:
+def seen_by(solved: Callable[[], Solved]) -> list[ScheduleView]:
     """Two policies' schedules of an instance."""
     problem = Problem(convert(solved().document, Instance))
     policies = ("fcfs-grouped", "fifo")
-    return [Seen.of(problem, solve(problem.instance, p).schedule) for p in policies]
+    return [ScheduleView.of(problem, solve(problem.instance, p).schedule) for p in policies]
 
 
 @pytest.mark.parametrize("solved", ZOO, ids=lambda s: s.__name__)
 def test_every_feature_can_be_drawn(solved: Callable[[], Solved]) -> None:
-    named = [Named(str(k), one.columns) for k, one in enumerate(seen_by(solved))]
-    lanes = draw_columns(named).axes[0]
-    members = named[0].columns.members
-    assert sum(len(c.get_paths()) for c in lanes.collections) >= len(members.jobs)
+    named = [NamedChart(str(k), one.chart) for k, one in enumerate(seen_by(solved))]
+    lanes = draw_all(named).axes[0]
+    served = named[0].chart.table.requests.job
+    assert sum(len(c.get_paths()) for c in lanes.collections) >= len(served)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +296,7 @@ def test_prices_and_rejected_requests_are_drawn(tmp_path: Path) -> None:
     assert "Price of GPU time" in (tmp_path / "s.svg").read_text()
     show(instance, plain, tmp_path / "s.svg")
     assert "Price of GPU time" not in (tmp_path / "s.svg").read_text()
-    page = schedule_page(Seen.of(Problem(instance), priced), ".")
+    page = schedule_page(ScheduleView.of(Problem(instance), priced), ".")
     assert "It rejects 1 request." in page
     assert '["id",["r1"]]' in page  # the cross at its arrival
 
@@ -311,20 +308,20 @@ def test_colours_repeat_and_the_legend_says_so() -> None:
     for k, request in enumerate(raw["requests"]):
         request["adapter"] = f"a{k}"
     problem = Problem(parse_instance(json.dumps(raw)))
-    known = legend(problem)
+    known = adapter_legend(problem)
     assert (len(known.keys), known.more, known.repeat) == (MOST_KEYS, 200 - MOST_KEYS, True)
     colours = colour_list(problem)
     assert style.OTHER not in colours
     assert len(set(colours)) == 14
     schedule = solve(problem.instance, "fcfs-grouped").schedule
-    page = schedule_page(Seen.of(problem, schedule), ".")
+    page = schedule_page(ScheduleView.of(problem, schedule), ".")
     assert f"and {200 - MOST_KEYS} more adapters" in page
     assert "colours repeat" in page
 
 
 def test_a_schedule_in_words() -> None:
     _, problem, schedule, _ = planned(4)
-    page = schedule_page(Seen.of(problem, schedule), ".").replace("\N{NO-BREAK SPACE}", " ")
+    page = schedule_page(ScheduleView.of(problem, schedule), ".").replace("\N{NO-BREAK SPACE}", " ")
     assert "test serves 4 of 4 requests in 2 batches on 2 GPUs, the last done after 14 s." in page
     assert "gpu-0 is busiest, serving 57 % of that time" in page  # 8 of 14 s
     assert "switching takes 14 % of GPU time, and 57 % is idle." in page  # 4 and 16 of 28 s
@@ -339,11 +336,13 @@ def test_nothing_is_proven_of_a_schedule_that_breaks_rules() -> None:
         status=Status(stop=StopReason.OPTIMAL, point=SolutionStatus.OPTIMAL),
         bound=check(problem, schedule).loss,
     )
-    assert "it is proven optimal" in schedule_page(Seen.of(problem, claimed), ".")
+    assert "it is proven optimal" in schedule_page(ScheduleView.of(problem, claimed), ".")
     lane = claimed.gpus[0]
     early = msgspec.structs.replace(lane.batches[0], switch_start=0, start=0)
     lanes = (msgspec.structs.replace(lane, batches=(early, *lane.batches[1:])), *claimed.gpus[1:])
-    page = schedule_page(Seen.of(problem, msgspec.structs.replace(claimed, gpus=lanes)), ".")
+    page = schedule_page(
+        ScheduleView.of(problem, msgspec.structs.replace(claimed, gpus=lanes)), "."
+    )
     assert "proven optimal" not in page
     assert "the schedule is not valid." in page
     assert re.search(rf">gap</th>\s*<td>{DASH}</td>", page)

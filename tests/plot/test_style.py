@@ -14,7 +14,7 @@ from pats_opt.wording import label
 
 def bars(name: str, label: str = "x") -> str:
     """A small figure as SVG, with a tooltip on its one bar."""
-    with style.look():
+    with style.drawing():
         drawn = style.figure(3, 2)
         ax = drawn.add_subplot()
         made = ax.bar([0], [1], gid="the-bar", hatch="//")

@@ -16,7 +16,7 @@ from pats_opt.runs.record import read_record, record_path, write_record
 from pats_opt.runs.task import perform
 from pats_opt.runs.trace import MOST_POINTS, Moment, Recorder, thinned
 from pats_opt.solving.solve import solve
-from pats_opt.tables import latency_quantiles, measure
+from pats_opt.tables import ScheduleTable, latency_quantiles, measure
 from tests.report.examples import instance, record, solver
 
 pytestmark = pytest.mark.usefixtures("stubs")
@@ -79,12 +79,13 @@ def test_latency_quantiles_are_those_of_the_requests(write: Callable[..., str]) 
         for batch in result.replayed
         for job, _, completion in batch.members
     ]
-    found = latency_quantiles(problem, result.replayed)
+    table = ScheduleTable.from_replay(problem, result.replayed)
+    found = latency_quantiles(table)
     assert {seconds for _, seconds in found} == set(done)
     for share, seconds in found:
         assert sum(latency <= seconds for latency in done) >= share * len(done) - 1e-9
-    assert measure(problem, result.replayed).latency_max_s == found[-1][1]
-    assert latency_quantiles(problem, ()) == ()
+    assert measure(table).latency_max_s == found[-1][1]
+    assert latency_quantiles(ScheduleTable.from_replay(problem, ())) == ()
 
 
 def test_a_record_without_them_is_read(tmp_path: Path) -> None:

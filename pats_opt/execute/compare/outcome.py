@@ -18,7 +18,7 @@ from pats_opt.model.problem import Job, Problem
 from pats_opt.tables.statistics import quantile
 
 if TYPE_CHECKING:
-    from pats_opt.tables.request_table import Floats
+    from pats_opt.tables.statistics import Floats
 
 
 class Service(Struct, frozen=True, kw_only=True):

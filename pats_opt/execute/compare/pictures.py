@@ -10,7 +10,7 @@ from pats_opt.execute.compare.document import Comparison, TimedBatch, Times
 from pats_opt.execute.compare.timeline import jobs_by_id
 from pats_opt.model.problem import Job, Problem
 from pats_opt.views import style
-from pats_opt.views.schedule import MOST_BATCHES, adapter_colours, adapter_keys
+from pats_opt.views.gantt import MOST_BATCHES, adapter_keys
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 
 def pictures(comparison: Comparison, problem: Problem) -> Iterator[Picture]:
     """The pictures that there are figures for."""
-    with style.look():
+    with style.drawing():
         if comparison.measured:
             yield _gantt(comparison, problem)
         if comparison.constants.steps.sizes:
@@ -74,7 +74,7 @@ def gantt(
 ) -> dict[str, str]:
     """Draw the lanes; returns the tooltip of each bar by its gid."""
     gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
-    jobs, colours = jobs_by_id(problem), adapter_colours(problem)
+    jobs, colours = jobs_by_id(problem), style.adapter_colours(problem)
     raster = max(len(predicted), len(measured)) > MOST_BATCHES
     sides = [("predicted", predicted), ("measured", measured)]
     shown = [(name, batches) for name, batches in sides if batches or name == "measured"]

@@ -29,6 +29,6 @@ MAKERS = {
 def pictures(table: Table) -> dict[str, Picture]:
     """The pictures that the table has the numbers for, by name."""
     shown = looks(table.solvers)
-    with style.look():
+    with style.drawing():
         made = {name: make(table, shown) for name, make in MAKERS.items()}
     return {name: picture for name, picture in made.items() if picture is not None}

@@ -1,4 +1,4 @@
-"""Levels of detail: what is drawn of a long schedule from far away.
+"""Overview of a long schedule: shares of time instead of bars.
 
 Near enough, every request or every batch has its bar. From far away there are more of them than
 pixels; then each GPU's time is cut into equal bins, and a bin shows which shares of it each adapter
@@ -10,27 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pats_opt.views.columns import LANE, Columns, Steps
+from pats_opt.views.chart import LANE, Chart
+from pats_opt.views.style import MOST_APART
 
 if TYPE_CHECKING:
-    from pats_opt.tables.request_table import Floats, Ints
+    from pats_opt.tables.statistics import Floats, Ints
 
 #: Blocks of the far view, all GPUs together, about; and the bounds on a GPU's bins.
 BLOCKS = 1600
 FEWEST_BINS, MOST_BINS = 24, 240
 
-#: Adapters that are told apart: those that are served longest over all.
-SHOWN = 6
-
 #: In place of an adapter's index: a switch, and all adapters beyond those told apart.
 SWITCHING, OTHERS = -1, -2
 
-#: Points of a line that is seen from far away.
-POINTS = 4000
-
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class TimeShares:
     """One entry a block of the far view; seconds, and heights of the lanes.
 
     Attributes:
@@ -52,23 +47,23 @@ class Blocks:
     share: Floats
 
 
-def blocks_of(columns: Columns) -> Blocks:
+def time_shares(chart: Chart) -> TimeShares:
     """The far view: in each bin of each GPU the shares of its time, stacked.
 
     Switches lie lowest, then the adapters, in every bin in the same order, then all others as one.
     """
     import numpy as np
 
-    gpus = len(columns.problem.site.gpus)
+    gpus = len(chart.problem.site.gpus)
     bins = int(np.clip(BLOCKS // (4 * max(1, gpus)), FEWEST_BINS, MOST_BINS))
-    width = (columns.end or 1.0) / bins
-    batches, switches = columns.batches, columns.switches
+    width = (chart.end or 1.0) / bins
+    batches, switches = chart.seconds.batches, chart.seconds.switches
     some = batches.size > 0
-    apart, layer = _layers(columns)
+    apart, layer = _layers(chart)
     gpu = np.concatenate((batches.gpu[some], switches.gpu))
-    what = np.concatenate((layer[batches.adapter[some]], np.zeros_like(switches.gpu)))
+    what = np.concatenate((layer[chart.table.main_adapter[some]], np.zeros_like(switches.gpu)))
     start = np.concatenate((batches.start[some], switches.start))
-    end = np.concatenate((batches.end[some], switches.end))
+    end = np.concatenate((chart.batches.end[some], switches.end))
     which, bin_, seconds = _cut(start, end, width, bins)
     layers = len(apart)
     cells = (gpu[which] * bins + bin_) * layers + what[which]
@@ -76,7 +71,7 @@ def blocks_of(columns: Columns) -> Blocks:
     share = share.reshape(gpus, bins, layers)
     above = np.cumsum(share, axis=2)
     lane, place, kind = np.nonzero(share)
-    return Blocks(
+    return TimeShares(
         gpu=lane,
         left=np.multiply(place, width),
         right=np.multiply(place + 1, width),
@@ -87,16 +82,15 @@ def blocks_of(columns: Columns) -> Blocks:
     )
 
 
-def _layers(columns: Columns) -> tuple[Ints, Ints]:
+def _layers(chart: Chart) -> tuple[Ints, Ints]:
     """What each layer of a stack is, lowest first, and the layer of each adapter."""
     import numpy as np
 
-    batches, adapters = columns.batches, len(columns.problem.site.adapter_ids)
+    batches, adapters = chart.seconds.batches, len(chart.problem.site.adapter_ids)
     some = batches.size > 0
-    served = np.bincount(
-        batches.adapter[some], weights=(batches.end - batches.start)[some], minlength=adapters
-    )
-    most = np.argsort(-served, kind="stable")[:SHOWN]
+    seconds = (chart.batches.end - batches.start)[some]
+    served = np.bincount(chart.table.main_adapter[some], weights=seconds, minlength=adapters)
+    most = np.argsort(-served, kind="stable")[:MOST_APART]
     layer = np.full(adapters, len(most) + 1)
     layer[most] = np.arange(len(most)) + 1
     return np.concatenate(([SWITCHING], most, [OTHERS])), layer
@@ -117,33 +111,3 @@ def _cut(start: Floats, end: Floats, width: float, bins: int) -> tuple[Ints, Int
     seconds = np.maximum(right - left, 0.0)
     kept = seconds > 0
     return which[kept], bin_[kept], seconds[kept]
-
-
-def thinned(line: Steps, points: int = POINTS) -> Steps:
-    """A step function by its first, lowest, highest and last level in each of equal time bins.
-
-    Drawn no wider than a quarter of ``points`` pixels it looks as the whole does (M4: Jugel,
-    Jerzak, Hackenbroich and Markl, VLDB 2014).
-    """
-    import numpy as np
-
-    x, y = line
-    if len(x) <= points:
-        return line
-    bins = points // 4
-    place = np.minimum((x - x[0]) / (x[-1] - x[0]) * bins, bins - 1).astype(np.int64)
-    order = np.lexsort((y, place))
-    edge = np.flatnonzero(np.append([True], place[1:] != place[:-1]))
-    after = np.append(edge[1:], len(x)) - 1
-    kept = np.unique(np.concatenate((edge, after, order[edge], order[after])))
-    return Steps(x[kept], y[kept])
-
-
-def until(line: Steps, end: float) -> Steps:
-    """A step function whose last level goes on to ``end``."""
-    import numpy as np
-
-    x, y = line
-    if not len(x) or x[-1] >= end:
-        return line
-    return Steps(np.append(x, end), np.append(y, y[-1]))

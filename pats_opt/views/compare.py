@@ -1,14 +1,13 @@
-"""What differs between two schedules of one instance, in figures and words."""
+"""Differences between two schedules of one instance, in figures and sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pats_opt.model.checker import ReplayedBatch
-from pats_opt.tables import METRICS, Metrics
-from pats_opt.views.columns import Columns
-from pats_opt.views.seen import Seen
+from pats_opt.tables import METRICS, Metrics, ScheduleTable
+from pats_opt.views.chart import Chart
+from pats_opt.views.view import ScheduleView
 from pats_opt.wording import DASH, figure, label, number, percent
 
 #: Requests that a page lists as those that differ most.
@@ -18,7 +17,7 @@ MOST_LISTED = 20
 SAME = 1e-9
 
 
-class Row(NamedTuple):
+class ComparedValue(NamedTuple):
     """One figure of both schedules, B less A, and that by the largest such difference, if any."""
 
     name: str
@@ -28,8 +27,8 @@ class Row(NamedTuple):
     share: float = 0.0
 
 
-class Fate(NamedTuple):
-    """What becomes of a request in one schedule; None where it is rejected, or nobody knows it.
+class RequestOutcome(NamedTuple):
+    """Outcome of a request in one schedule; None where it is rejected or unknown.
 
     Attributes:
         option: Index of its option.
@@ -46,7 +45,7 @@ class Fate(NamedTuple):
     mates: frozenset[int]
 
 
-class Compared(NamedTuple):
+class ScheduleComparison(NamedTuple):
     """Two schedules side by side.
 
     Attributes:
@@ -61,8 +60,8 @@ class Compared(NamedTuple):
     """
 
     names: tuple[str, str]
-    terms: list[Row]
-    metrics: list[Row]
+    terms: list[ComparedValue]
+    metrics: list[ComparedValue]
     parted: float | None
     both: int
     same_mates: int
@@ -70,27 +69,27 @@ class Compared(NamedTuple):
     requests: list[list[str]]
 
 
-def names_of(first: Seen, second: Seen) -> tuple[str, str]:
-    """What two schedules are called: A and B, with their solvers."""
+def names_of(first: ScheduleView, second: ScheduleView) -> tuple[str, str]:
+    """Names of two schedules: A and B, with their solvers."""
     return (
         f"A: {label(first.schedule.solver.name)}",
         f"B: {label(second.schedule.solver.name)}",
     )
 
 
-def compared(first: Seen, second: Seen) -> Compared:
+def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
     """Compare two schedules of one instance."""
     problem = first.problem
-    fates = _fates(first.columns), _fates(second.columns)
-    nobody = Fate(None, None, None, 0.0, frozenset())
+    outcomes = _outcomes(first.chart), _outcomes(second.chart)
+    nobody = RequestOutcome(None, None, None, 0.0, frozenset())
     pairs = [
-        (job, fates[0].get(job.index, nobody), fates[1].get(job.index, nobody))
+        (job, outcomes[0].get(job.index, nobody), outcomes[1].get(job.index, nobody))
         for job in problem.jobs
     ]
     served = [(a, b) for _, a, b in pairs if a.option is not None and b.option is not None]
     differ = [pair for pair in pairs if pair[1][:3] != pair[2][:3]]
     differ.sort(key=lambda pair: (-abs(pair[2].loss - pair[1].loss), pair[0].index))
-    return Compared(
+    return ScheduleComparison(
         names=names_of(first, second),
         terms=_terms(first, second),
         metrics=list(_metrics(first.metrics, second.metrics)),
@@ -103,8 +102,8 @@ def compared(first: Seen, second: Seen) -> Compared:
                 label(job.id),
                 label(problem.site.adapter_ids[job.adapter]),
                 *(
-                    DASH if fate.option is None else str(job.options[fate.option].steps)
-                    for fate in (a, b)
+                    DASH if one.option is None else str(job.options[one.option].steps)
+                    for one in (a, b)
                 ),
                 *(number(value, 6) for value in (a.start, b.start, a.latency, b.latency)),
                 signed(b.loss - a.loss),
@@ -114,47 +113,53 @@ def compared(first: Seen, second: Seen) -> Compared:
     )
 
 
-def _fates(columns: Columns) -> dict[int, Fate]:
-    members = columns.members
-    loss = {one.job.index: one.total for one in columns.lost}
-    mates: dict[int, set[int]] = {}
-    for job, batch in zip(members.jobs, members.batch.tolist(), strict=True):
-        mates.setdefault(batch, set()).add(job.index)
-    together = {batch: frozenset(jobs) for batch, jobs in mates.items()}
-    fates = {
-        job.index: Fate(None, None, None, loss[job.index], frozenset()) for job in columns.rejected
+def _outcomes(chart: Chart) -> dict[int, RequestOutcome]:
+    requests = chart.seconds.requests
+    members: dict[int, set[int]] = {}
+    for job, batch in zip(requests.job.tolist(), requests.batch.tolist(), strict=True):
+        members.setdefault(batch, set()).add(job)
+    mates = {batch: frozenset(jobs) for batch, jobs in members.items()}
+    found = {
+        job.index: RequestOutcome(None, None, None, job.reject_loss or 0.0, frozenset())
+        for job in chart.rejected
     }
-    for job, option, start, done, arrival, batch in zip(
-        members.jobs,
-        members.options,
-        members.start.tolist(),
-        members.done.tolist(),
-        members.arrival.tolist(),
-        members.batch.tolist(),
-        strict=True,
+    columns = (
+        requests.job,
+        requests.option,
+        requests.start,
+        requests.completion - requests.arrival,
+        chart.table.losses.total,
+        requests.batch,
+    )
+    for job, option, start, latency, loss, batch in zip(
+        *(column.tolist() for column in columns), strict=True
     ):
-        fates[job.index] = Fate(option, start, done - arrival, loss[job.index], together[batch])
-    return fates
+        found[job] = RequestOutcome(option, start, latency, loss, mates[batch])
+    return found
 
 
-def _terms(first: Seen, second: Seen) -> list[Row]:
+def _terms(first: ScheduleView, second: ScheduleView) -> list[ComparedValue]:
     a, b = first.verdict.terms, second.verdict.terms
     names = a.__struct_fields__
     values = [(name, getattr(a, name), getattr(b, name)) for name in names]
     largest = max(abs(y - x) for _, x, y in values) or 1.0
     rows = [
-        Row(name, figure(x), figure(y), signed(y - x), (y - x) / largest) for name, x, y in values
+        ComparedValue(name, figure(x), figure(y), signed(y - x), (y - x) / largest)
+        for name, x, y in values
     ]
-    return [*rows, Row("loss", figure(a.total), figure(b.total), signed(b.total - a.total))]
+    return [
+        *rows,
+        ComparedValue("loss", figure(a.total), figure(b.total), signed(b.total - a.total)),
+    ]
 
 
-def _metrics(a: Metrics, b: Metrics) -> Iterator[Row]:
+def _metrics(a: Metrics, b: Metrics) -> Iterator[ComparedValue]:
     for name in a.__struct_fields__:
         x, y = getattr(a, name), getattr(b, name)
         spec, change = METRICS[name], ""
         if isinstance(x, int | float) and isinstance(y, int | float):
             change = _points(y - x) if spec.unit == "%" else signed(y - x)
-        yield Row(spec.heading, spec.text(x), spec.text(y), change)
+        yield ComparedValue(spec.heading, spec.text(x), spec.text(y), change)
 
 
 def signed(value: float) -> str:
@@ -170,24 +175,33 @@ def _points(value: float) -> str:
     return "0" if abs(value) < SAME else f"{signed(round(100 * value, 1))} points"
 
 
-def _parted(first: Seen, second: Seen) -> float | None:
+def _parted(first: ScheduleView, second: ScheduleView) -> float | None:
     """The second at which they first differ in what a GPU does."""
-    a, b = ({_did(batch) for batch in seen.batches} for seen in (first, second))
+    a, b = (set(_actions(view.table)) for view in (first, second))
     apart = [min(begin, start) for begin, start, *_ in a ^ b]
-    return min(apart) * first.problem.site.tick_s if apart else None
+    return min(apart) * first.table.unit_s if apart else None
 
 
-def _did(
-    replayed: ReplayedBatch,
-) -> tuple[int, int, int, frozenset[int], frozenset[tuple[int, int]]]:
-    """A batch and its switch, as something that is equal in both schedules or not."""
-    batch = replayed.batch
-    members = frozenset([(job.index, option) for job, option, _ in replayed.members])
-    return batch.switch_start, batch.start, replayed.gpu, replayed.resident, members
+def _actions(table: ScheduleTable) -> Iterator[tuple[Any, ...]]:
+    """Each batch and its switch, as something that is equal in both schedules or not."""
+    requests, batches = table.requests, table.batches
+    members: list[set[tuple[int, int]]] = [set() for _ in batches.resident]
+    for batch, job, option in zip(
+        requests.batch.tolist(), requests.job.tolist(), requests.option.tolist(), strict=True
+    ):
+        members[batch].add((job, option))
+    yield from zip(
+        batches.switch_start.tolist(),
+        batches.start.tolist(),
+        batches.gpu.tolist(),
+        batches.resident,
+        map(frozenset, members),
+        strict=True,
+    )
 
 
-def in_words(of: Compared, first: Seen, second: Seen) -> Iterator[str]:
-    """Sentences that tell what differs; first of all which of them breaks rules."""
+def sentences(of: ScheduleComparison, first: ScheduleView, second: ScheduleView) -> Iterator[str]:
+    """Yield sentences on what differs, first of all which schedule breaks rules."""
     for name, seen in zip(of.names, (first, second), strict=True):
         if not seen.verdict.ok:
             yield f"{name} is not valid: its loss is of what can be read of it."

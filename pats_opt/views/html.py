@@ -1,0 +1,200 @@
+"""Pictures of schedules as files: pages with an interactive figure, or still ones (SVG, PNG).
+
+One schedule, or two of one instance side by side. A page is one file that fetches nothing, unless
+its script lies in a folder of assets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pats_opt.errors import InputError
+from pats_opt.model.checker import Verdict
+from pats_opt.model.files import StrPath, write_bytes
+from pats_opt.model.instance import Instance
+from pats_opt.model.loss import best_utility, gap
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule
+from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table
+from pats_opt.views import compare, style, text
+from pats_opt.views.assets import script, script_url
+from pats_opt.views.chart import NamedChart
+from pats_opt.views.gantt import draw_all, tooltips
+from pats_opt.views.interactive import figure_json
+from pats_opt.views.lines import memory_lines
+from pats_opt.views.page import environment
+from pats_opt.views.view import ScheduleView
+from pats_opt.wording import figure, label, percent
+
+#: Kinds of files that a picture is written as.
+SUFFIXES = (".html", ".svg", ".png")
+
+#: Adapters that a page lists, those with most requests first.
+MOST_ADAPTERS = 50
+
+#: Violations that a page lists.
+MOST_VIOLATIONS = 50
+
+
+def show(
+    instance: Instance, schedule: Schedule, path: StrPath, *, assets: str | None = None
+) -> Verdict:
+    """Draw a schedule, valid or not, into a file; its suffix says as what.
+
+    Args:
+        instance: The schedule's instance.
+        schedule: The schedule.
+        path: The file, ending in one of :data:`SUFFIXES`.
+        assets: Of a page, the folder that :func:`write_assets` filled, as the page sees it
+            (``"../assets"``); None for a page that holds its script itself.
+
+    Returns:
+        The verdict of the check; a picture of an invalid schedule says so.
+
+    Raises:
+        InputError: for another suffix, a schedule of another instance, or a file that cannot be
+            written.
+    """
+    suffix_of(path)
+    view = ScheduleView.of(Problem(instance), schedule)
+    write([view], path, assets=assets)
+    return view.verdict
+
+
+def show_both(
+    instance: Instance,
+    first: Schedule,
+    second: Schedule,
+    path: StrPath,
+    *,
+    assets: str | None = None,
+) -> tuple[Verdict, Verdict]:
+    """Draw two schedules of one instance side by side, with what differs; see :func:`show`."""
+    suffix_of(path)
+    problem = Problem(instance)
+    a, b = ScheduleView.of(problem, first), ScheduleView.of(problem, second)
+    write([a, b], path, assets=assets)
+    return a.verdict, b.verdict
+
+
+def write(views: Sequence[ScheduleView], path: StrPath, *, assets: str | None = None) -> None:
+    """Write the picture of one schedule, or of two of one instance; see :func:`show`."""
+    suffix = suffix_of(path)
+    if suffix == ".html":
+        one = len(views) == 1
+        page = (
+            schedule_page(views[0], assets) if one else comparison_page(views[0], views[1], assets)
+        )
+        write_bytes(path, page.encode())
+        return
+    heading = "; ".join([views[0].heading, *(view.title for view in views[1:])])
+    names = [""] if len(views) == 1 else compare.names_of(views[0], views[1])
+    charts = [NamedChart(name, view.chart) for name, view in zip(names, views, strict=True)]
+    drawn = draw_all(charts, heading)
+    if suffix == ".png":
+        write_bytes(path, style.png(drawn))
+        return
+    titles = tooltips(charts[0].chart) if len(charts) == 1 else {}
+    write_bytes(path, style.document(style.svg(drawn, "schedule", heading, titles)).encode())
+
+
+def suffix_of(path: StrPath) -> str:
+    """The suffix of a picture's file, in small letters; an :class:`InputError` for any other."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"there are no pictures of kind {suffix or 'none'!r}",
+            file=str(path),
+            hint=f"end the name in one of: {', '.join(SUFFIXES)}",
+        )
+    return suffix
+
+
+def schedule_page(view: ScheduleView, assets: str | None = None) -> str:
+    """Return the page of a schedule; see :func:`show`."""
+    schedule, loss = view.schedule, view.verdict.loss
+    by_requests = sorted(adapter_table(view.table), key=lambda a: -a.requests)
+    title = "GPUs" if view.verdict.replayed else "GPUs (nothing is served)"
+    return _render(
+        "schedule.html.j2",
+        [NamedChart(label(schedule.solver.name), view.chart, title)],
+        assets,
+        schedule=schedule,
+        words=_unbroken(text.sentences(view)),
+        parameters=", ".join(f"{k}={v}" for k, v in schedule.solver.params.items()),
+        **_broken(view),
+        loss=text.term_shares(view.verdict.terms),
+        result=[
+            ("loss", figure(loss)),
+            ("bound", figure(schedule.bound)),
+            ("gap", percent(gap(loss, schedule.bound) if view.verdict.ok else None)),
+            ("utility", figure(best_utility(view.problem) - loss)),
+        ],
+        losing=text.losing(view.chart),
+        metrics=[(METRICS[name].heading, value) for name, value in _texts(view.metrics)],
+        adapters=[[value for _, value in _texts(a)] for a in by_requests[:MOST_ADAPTERS]],
+        headings=[METRICS[field].heading for field in AdapterMetrics.__struct_fields__],
+        more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
+        batches=text.batch_rows(view.chart),
+        batch_count=len(view.verdict.replayed),
+    )
+
+
+def comparison_page(first: ScheduleView, second: ScheduleView, assets: str | None = None) -> str:
+    """Return the page of two schedules of one instance; see :func:`show_both`."""
+    of, both = compare.compared(first, second), (first, second)
+    return _render(
+        "comparison.html.j2",
+        [
+            NamedChart(name, view.chart, f"{name}, loss {view.verdict.loss:.6g}")
+            for name, view in zip(of.names, both, strict=True)
+        ],
+        assets,
+        instance=first.schedule.instance.name,
+        sha256=first.schedule.instance.sha256,
+        compared=of,
+        words=_unbroken(compare.sentences(of, first, second)),
+        broken=[_broken(view) for view in both],
+        batches=[(text.batch_rows(view.chart), len(view.verdict.replayed)) for view in both],
+    )
+
+
+def _render(template: str, shown: Sequence[NamedChart], assets: str | None, **values: Any) -> str:
+    """A page with its figure and the script that draws it."""
+    from markupsafe import Markup
+
+    problem = shown[0].chart.problem
+    return (
+        environment("pats_opt.views")
+        .get_template(template)
+        .render(
+            **values,
+            legend=style.adapter_legend(problem),
+            lines=memory_lines(shown[0].chart),
+            item=Markup(figure_json(shown)),  # noqa: S704 (has no "<")
+            script=Markup("" if assets else script()),  # noqa: S704 (Bokeh's own)
+            script_url="" if assets is None else script_url(assets),
+        )
+    )
+
+
+def _broken(view: ScheduleView) -> dict[str, Any]:
+    """The violations that a page lists, and how many more there are."""
+    violations = view.verdict.violations
+    return {
+        "violations": violations[:MOST_VIOLATIONS],
+        "more": max(0, len(violations) - MOST_VIOLATIONS),
+    }
+
+
+def _unbroken(sentences: Iterator[str]) -> list[str]:
+    """Sentences in which no line ends between a number and its unit."""
+    return [re.sub(r"(?<=\d) (?=%|s\b)", "\N{NO-BREAK SPACE}", said) for said in sentences]
+
+
+def _texts(values: Metrics | AdapterMetrics) -> Iterator[tuple[str, str]]:
+    for name in values.__struct_fields__:
+        yield name, METRICS[name].text(getattr(values, name))

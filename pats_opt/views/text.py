@@ -1,0 +1,149 @@
+"""A schedule in sentences and tables, from the data that its picture is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pats_opt.model.checker import Verdict
+from pats_opt.model.loss import LossTerms, gap
+from pats_opt.model.schedule import Schedule, SolutionStatus
+from pats_opt.tables import Metrics
+from pats_opt.views import style
+from pats_opt.views.chart import Chart
+from pats_opt.views.view import ScheduleView
+from pats_opt.wording import counted, figure, label, number, percent
+
+if TYPE_CHECKING:
+    from pats_opt.tables.statistics import Floats
+
+#: Batches that a page lists.
+MOST_BATCHES = 300
+
+#: Requests that a batch's row names.
+MOST_NAMED = 6
+
+#: Requests that a page lists as those that lose most.
+MOST_LOSING = 10
+
+
+class TermShare(NamedTuple):
+    """A term of the loss: its name, colour, amount and share."""
+
+    name: str
+    colour: str
+    loss: float
+    share: float
+
+
+def term_shares(terms: LossTerms) -> list[TermShare]:
+    """The loss by term, with the share of each."""
+    total = terms.total
+    return [
+        TermShare(name, colour, value, value / total if total > 0 else 0.0)
+        for (name, value), colour in zip(_terms(terms), style.BASE_COLOURS, strict=False)
+    ]
+
+
+def _terms(terms: LossTerms) -> Iterator[tuple[str, float]]:
+    return ((name, getattr(terms, name)) for name in terms.__struct_fields__)
+
+
+def sentences(view: ScheduleView) -> Iterator[str]:
+    """Yield sentences that describe the schedule."""
+    metrics, chart, terms = view.metrics, view.chart, view.verdict.terms
+    problem, gpus = view.problem, len(view.problem.site.gpus)
+    name, requests = label(view.schedule.solver.name), counted(len(problem.jobs), "request")
+    if not metrics.served:
+        yield f"{name} serves none of {requests}."
+    else:
+        yield (
+            f"{name} serves {metrics.served} of {requests} in "
+            f"{counted(metrics.batches, 'batch', 'batches')} on {counted(gpus, 'GPU')}, the last "
+            f"done after {number(metrics.makespan_s)} s."
+        )
+        yield from _use(chart, metrics)
+        yield (
+            f"{label(str(metrics.wait_max_request))} waits longest, "
+            f"{number(metrics.wait_max_s)} s; the mean latency is "
+            f"{number(metrics.latency_mean_s)} s."
+        )
+    if chart.rejected:
+        yield f"It rejects {counted(len(chart.rejected), 'request')}."
+    if bounded := sum(job.deadline is not None for job in chart.table.jobs):
+        yield f"{metrics.deadline_misses} of {counted(bounded, 'deadline')} are missed."
+    if terms.total > 0:
+        largest = max(term_shares(terms), key=lambda term: term.loss)
+        yield (
+            f"The loss is {figure(terms.total)}, most of it {largest.name} "
+            f"({percent(largest.share)})" + _proof(view.schedule, view.verdict)
+        )
+
+
+def _use(chart: Chart, metrics: Metrics) -> Iterator[str]:
+    """Use of the GPUs."""
+    gpus = chart.problem.site.gpus
+    spent = (
+        f"switching takes {percent(metrics.switching_share)} of GPU time, and "
+        f"{percent(metrics.idle_share)} is idle"
+    )
+    busy = serving_shares(chart)
+    if len(gpus) == 1:
+        yield f"The GPU serves {percent(metrics.busy_share)} of that time; {spent}."
+        return
+    most = int(busy.argmax())
+    yield (
+        f"{label(gpus[most].id)} is busiest, serving {percent(float(busy[most]))} of that "
+        f"time; over all GPUs {spent}."
+    )
+
+
+def serving_shares(chart: Chart) -> Floats:
+    """Share of the time to the last batch's end that each GPU serves."""
+    import numpy as np
+
+    batches, gpus = chart.seconds.batches, len(chart.problem.site.gpus)
+    busy = chart.batches.end - batches.start
+    return np.bincount(batches.gpu, weights=busy, minlength=gpus) / (chart.end or 1.0)
+
+
+def _proof(schedule: Schedule, verdict: Verdict) -> str:
+    """End of a sentence on what is proven: nothing of a schedule that breaks rules."""
+    if not verdict.ok:
+        return "; the schedule is not valid."
+    if schedule.status.point is SolutionStatus.OPTIMAL:
+        return "; it is proven optimal."
+    share = gap(verdict.loss, schedule.bound)
+    return "." if share is None else f"; at most {percent(share)} of it could be saved."
+
+
+def losing(chart: Chart) -> list[list[str]]:
+    """Cells of the requests that lose most: id, adapter, and their loss by term."""
+    adapter_ids = chart.problem.site.adapter_ids
+    return [
+        [label(one.job.id), label(adapter_ids[one.job.adapter]), *map(figure, one[1:])]
+        for one in chart.losses()[:MOST_LOSING]
+        if one.total > 0
+    ]
+
+
+def batch_rows(chart: Chart) -> list[list[str]]:
+    """Cells of the first batches: GPU, switch start, start, end, size, adapters and requests."""
+    site, batches = chart.problem.site, chart.seconds.batches
+    jobs, stops = chart.table.jobs, batches.size.cumsum().tolist()
+    rows = []
+    for k in range(min(MOST_BATCHES, len(stops))):
+        inside = jobs[stops[k] - int(batches.size[k]) : stops[k]]
+        adapters = dict.fromkeys(label(site.adapter_ids[job.adapter]) for job in inside)
+        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
+        times = (chart.batches.first[k], batches.start[k], chart.batches.end[k])
+        rows.append(
+            [
+                label(site.gpus[int(batches.gpu[k])].id),
+                *(number(float(time), 6) for time in times),
+                str(len(inside)),
+                ", ".join(adapters),
+                ", ".join(label(job.id) for job in inside[:MOST_NAMED]) + more,
+            ]
+        )
+    return rows
