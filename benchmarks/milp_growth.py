@@ -51,12 +51,8 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
     from pats_opt.generate import Recipe, generate
     from pats_opt.model.problem import Problem
     from pats_opt.solving.solve import solve, warm_start
-    from pats_solvers.milp import Milp
-    from pats_solvers.milp.backends import backend
-    from pats_solvers.milp.contract import Limits
-    from pats_solvers.milp.family import Windows
-    from pats_solvers.milp.formulations import chosen
-    from pats_solvers.milp.model import Builder
+    from pats_solvers.milp import Milp, build
+    from pats_solvers.milp.backends import BackendLimits, backend
 
     recipe = Recipe(requests=spec["requests"])
     recipe = _set(recipe, "popularity", adapters=spec["adapters"])
@@ -70,12 +66,9 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     start = warm_start(problem, Run(), None)
-    builder = Builder()
-    windows = Windows.of(problem, None if start is None else start[1])
-    chosen(problem, solver.formulation).write(problem, windows, builder)
-    model = builder.build()
+    model, _ = build(problem, solver.formulation, None if start is None else start[1])
     began = time.monotonic()
-    limits = Limits(
+    limits = BackendLimits(
         0, lambda: max(0.0, began + spec["time_limit"] - time.monotonic()), lambda: False, _ignore
     )
     relaxed = backend("highs")(replace(model, integer=np.zeros_like(model.integer)), limits, None)

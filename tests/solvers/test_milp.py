@@ -29,20 +29,18 @@ from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common import incumbent
-from pats_solvers.milp import Milp, guard
-from pats_solvers.milp.backends import backend
-from pats_solvers.milp.contract import Limits, Name
-from pats_solvers.milp.family import Windows, scaled
-from pats_solvers.milp.formulations import Formulation, chosen
-from pats_solvers.milp.mathopt import solve as solve_here
-from pats_solvers.milp.model import INF, Builder, Model
+from pats_solvers.milp import Milp, build
+from pats_solvers.milp.backends import BackendLimits, BackendName, backend, process
+from pats_solvers.milp.backends.highs_scip import last_point
+from pats_solvers.milp.backends.mathopt import solve as solve_here
+from pats_solvers.milp.family import scaled
+from pats_solvers.milp.model import INF, LinearModel, ModelBuilder
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
-from pats_solvers.milp.native import last_point
-from pats_solvers.milp.size import size_of
+from pats_solvers.milp.solver import FormulationName, size_of
 from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
 
-BACKENDS: tuple[Name, ...] = ("highs", "scip", "cbc")
+BACKENDS: tuple[BackendName, ...] = ("highs", "scip", "cbc")
 
 #: Features that the flow formulations lack, and that the indicator formulation lacks.
 CACHED = frozenset((Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE))
@@ -61,16 +59,14 @@ def with_one_resident(seeds: range) -> Iterator[Problem]:
         yield Problem(random_instance(seed, random_features(rng, 0.4, among), requests=(2, 5)))
 
 
-def built(problem: Problem, formulation: Formulation, known: float | None) -> Model:
+def built(problem: Problem, formulation: FormulationName, known: float | None) -> LinearModel:
     """The model of a problem."""
-    builder = Builder()
-    chosen(problem, formulation).write(problem, Windows.of(problem, known), builder)
-    return builder.build()
+    return build(problem, formulation, known)[0]
 
 
-def unlimited(seed: int = 0) -> Limits:
-    """Limits that never stop a backend."""
-    return Limits(seed, lambda: None, lambda: False, lambda *_: None)
+def unlimited(seed: int = 0) -> BackendLimits:
+    """BackendLimits that never stop a backend."""
+    return BackendLimits(seed, lambda: None, lambda: False, lambda *_: None)
 
 
 # -- modes -------------------------------------------------------------------------------------
@@ -131,7 +127,7 @@ def test_packing_rows_stay_exact() -> None:
 # -- model -------------------------------------------------------------------------------------
 
 
-def test_the_sheet_foretells_the_model() -> None:
+def test_the_size_is_known_before_the_model_is_built() -> None:
     """Sizes are known before anything is built, and nothing but repeated entries is less."""
     for problem in with_one_resident(range(12)):
         for formulation in ("flow", "counting", "indicator"):
@@ -150,21 +146,18 @@ def test_a_plans_point_is_feasible_and_costs_its_loss(seed: int) -> None:
         return  # a tight horizon may defeat the policies
     plan, loss = start
     for formulation in _able(problem):
-        written = chosen(problem, formulation)
-        builder = Builder()
-        columns = written.write(problem, Windows.of(problem, None), builder)
-        model = builder.build()
-        point = written.point(problem, columns, plan, len(model.cost))
+        model, stated = build(problem, formulation)
+        point = stated.point(plan, len(model.cost))
         assert point is not None
         assert model.violation(point) <= 1e-9
         assert model.objective(point) == pytest.approx(loss)
-        again = written.plan(problem, columns, point)
+        again = stated.plan(point)
         assert valid_loss(problem, again) == pytest.approx(loss)
 
 
-def _able(problem: Problem) -> list[Formulation]:
+def _able(problem: Problem) -> list[FormulationName]:
     """The formulations that can state a problem."""
-    able: list[Formulation] = []
+    able: list[FormulationName] = []
     if problem.site.max_resident == 1:
         able += ["flow", "counting"]
     if not problem.site.pairs:
@@ -274,7 +267,7 @@ def test_refuses_too_many_shapes() -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_time_limit_returns_the_best_so_far(name: Name) -> None:
+def test_time_limit_returns_the_best_so_far(name: BackendName) -> None:
     """At the time limit there are a valid schedule, no worse than the start, and a bound below."""
     problem = large()
     start = warm_start(problem, Run(), None)
@@ -288,7 +281,9 @@ def test_time_limit_returns_the_best_so_far(name: Name) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_interrupt_returns_the_best_so_far(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_returns_the_best_so_far(
+    name: BackendName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The user's wish to stop ends every backend, and leaves no file behind."""
     problem = large()
     run = Run()
@@ -312,9 +307,17 @@ def test_children_end_with_their_parent() -> None:
     """A worker whose standard input closes, as an ended parent's does, ends and cleans up."""
     folder = Path(tempfile.mkdtemp())
     model = built(large(), "flow", None)
-    arrays = {f: getattr(model, f) for f in Model.__dataclass_fields__}
+    arrays = {f: getattr(model, f) for f in LinearModel.__dataclass_fields__}
     np.savez(folder / "model.npz", **arrays)
-    command = [sys.executable, "-m", "pats_solvers.milp.worker", "highs", str(folder), "0", "600"]
+    command = [
+        sys.executable,
+        "-m",
+        "pats_solvers.milp.backends.mathopt",
+        "highs",
+        str(folder),
+        "0",
+        "600",
+    ]
     done = subprocess.run(command, input="", capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert not folder.exists()
@@ -324,14 +327,14 @@ def test_cbc_ends_with_its_parent() -> None:
     """The guard ends its program and cleans up when its standard input closes."""
     folder = Path(tempfile.mkdtemp())
     endless = [sys.executable, "-c", "import time; time.sleep(600)"]
-    command = [sys.executable, guard.__file__, str(folder), *endless]
+    command = [sys.executable, process.__file__, str(folder), *endless]
     done = subprocess.run(command, input="", capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_same_seed_same_schedule(name: Name) -> None:
+def test_same_seed_same_schedule(name: BackendName) -> None:
     """One thread and a seed make a run repeatable."""
     problem = Problem(generate(Recipe(requests=8), seed=3))
     one, two = (solve(problem, Milp(backend=name), seed=7) for _ in range(2))
@@ -340,7 +343,7 @@ def test_same_seed_same_schedule(name: Name) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_progress_is_reported(name: Name) -> None:
+def test_progress_is_reported(name: BackendName) -> None:
     """Bounds and losses are told while a backend runs, none above what it ends with."""
     told: list[tuple[float | None, float | None]] = []
     problem = large(40)
@@ -360,11 +363,11 @@ def test_progress_is_reported(name: Name) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_backends_tell_infeasible_from_unknown(name: Name) -> None:
+def test_backends_tell_infeasible_from_unknown(name: BackendName) -> None:
     """A contradiction is a proof; a time limit of nothing is none."""
-    builder = Builder()
-    column = builder.columns(2, cost=1.0)
-    builder.add(builder.rows(1, 3.0, INF)[[0, 0]], column)
+    builder = ModelBuilder()
+    column = builder.add_columns(2, cost=1.0)
+    builder.add(builder.add_rows(1, 3.0, INF)[[0, 0]], column)
     assert backend(name)(builder.build(), unlimited(), None).stop is StopReason.INFEASIBLE
     none = replace(unlimited(), remaining=lambda: 0.0)
     answer = backend(name)(built(large(20), "flow", None), none, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pats_opt.model.loss import serving_loss, switching_loss
 from pats_opt.model.problem import Job, Problem
@@ -12,28 +13,32 @@ from pats_opt.model.timing import to_ticks
 ROUNDING = 1e-12
 
 
-def largest_batch(problem: Problem, gpu: int) -> int:
-    """An upper bound on the members of any batch on ``gpu`` (fewest resources first)."""
-    site, jobs = problem.site, problem.jobs
-    most = len(jobs) if site.clock.largest is None else min(len(jobs), site.clock.largest)
-    lightest = min(site.adapter_vram, default=0)
-    room = site.room(gpu, frozenset())
+def most_jobs(jobs: Sequence[Job], room: Sequence[int | None]) -> int:
+    """Upper bound on the number of ``jobs`` that fit into ``room``, from each resource alone."""
+    most = len(jobs)
     for i, free in enumerate(room):
-        if free is None:
-            continue
-        left = free - lightest if i == 0 else free
-        count = 0
-        for need in sorted(job.demand[i] for job in jobs):
-            if need > left:
-                break
-            left -= need
-            count += 1
-        most = min(most, count)
+        if free is not None:
+            left, count = free, 0
+            for need in sorted(job.demand[i] for job in jobs):
+                if need > left:
+                    break
+                left, count = left - need, count + 1
+            most = min(most, count)
     return most
 
 
+def largest_batch(problem: Problem, gpu: int) -> int:
+    """Upper bound on the number of members of a batch on ``gpu``."""
+    site = problem.site
+    memory, *others = site.room(gpu, frozenset())
+    if memory is not None:
+        memory -= min(site.adapter_vram, default=0)
+    most = most_jobs(problem.jobs, (memory, *others))
+    return most if site.clock.largest is None else min(most, site.clock.largest)
+
+
 def share_of_batch(problem: Problem, members: int) -> int:
-    """Ticks per member that no batch of at most ``members`` exceeds.
+    """Upper bound on the ticks per member of a batch of at most ``members``.
 
     A batch of n with largest step count s ends within ``h(n) + s * max of w(1..n)`` seconds.
     """
@@ -50,7 +55,7 @@ def share_of_batch(problem: Problem, members: int) -> int:
 
 
 def longest_switch(problem: Problem) -> int:
-    """Ticks that no switch exceeds."""
+    """Upper bound on the duration of a switch, in ticks."""
     site = problem.site
     if site.clock.slotted:
         return 0
@@ -60,7 +65,10 @@ def longest_switch(problem: Problem) -> int:
 
 
 def longest_batch(problem: Problem, members: int) -> int:
-    """Ticks that no batch of at most ``members`` exceeds (see :func:`share_of_batch`)."""
+    """Upper bound on the duration of a batch of at most ``members``, in ticks.
+
+    See :func:`share_of_batch`.
+    """
     clock, tick_s = problem.site.clock, problem.site.tick_s
     if clock.slotted or not members:
         return 1
@@ -70,7 +78,7 @@ def longest_batch(problem: Problem, members: int) -> int:
 
 
 def earliest_completion(problem: Problem, job: Job, option: int) -> int:
-    """The first tick at which ``job`` can complete with ``option``, whatever else happens.
+    """Lower bound on the tick at which ``job`` completes with ``option``.
 
     A table's step time may fall with the batch's size, so every size counts there.
     """
@@ -84,7 +92,7 @@ def earliest_completion(problem: Problem, job: Job, option: int) -> int:
 
 
 def least_loss(problem: Problem, job: Job) -> float:
-    """A lower bound on what ``job`` adds to the loss of any schedule."""
+    """Lower bound on the loss of ``job`` in any schedule."""
     served = min(
         serving_loss(problem.site, job, o, earliest_completion(problem, job, o))
         for o in range(len(job.options))
@@ -93,7 +101,7 @@ def least_loss(problem: Problem, job: Job) -> float:
 
 
 def least_switching(problem: Problem) -> float:
-    """A lower bound on the switching loss: each adapter that must be used is loaded once."""
+    """Lower bound on the switching loss: each adapter that must be used is loaded once."""
     site = problem.site
     at_hand = {a for gpu in site.gpus for a in gpu.resident}
     needed = {job.adapter for job in problem.jobs if job.reject_loss is None} - at_hand
@@ -104,6 +112,6 @@ def least_switching(problem: Problem) -> float:
 
 
 def combinatorial_bound(problem: Problem) -> float:
-    """Return the bound that takes no search: each job's least loss and the least switching."""
+    """Lower bound on the loss without any search: each job's least loss and least switching."""
     least = math.fsum(least_loss(problem, job) for job in problem.jobs)
     return least + least_switching(problem)

@@ -29,7 +29,7 @@ SLACK = 1e-9
 
 
 def safe_horizon(problem: Problem, known_loss: float | None = None) -> int:
-    """A tick by which some optimal schedule has ended (the hard horizon, where it is earlier).
+    """Return a tick by which some optimal schedule has ended, at most the hard horizon.
 
     After the last arrival a semi-active schedule never idles, and it has at most one batch, hence
     one switch, per job. With a known loss, some schedule that is no worse has ended by then.
@@ -47,7 +47,7 @@ def safe_horizon(problem: Problem, known_loss: float | None = None) -> int:
 
 
 def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) -> int:
-    """Ticks after the last arrival by which every semi-active schedule within a loss has ended.
+    """Return ticks after the last arrival in which each semi-active schedule within a loss ends.
 
     Where a GPU ends ``tail`` ticks after the last arrival it has been busy since. Batch ends are
     then at most one batch and one switch apart, and at each of them some job completes: these
@@ -61,7 +61,7 @@ def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) 
 
     @cache
     def extra(tick: int) -> float:
-        """The least that any job completing at ``tick`` adds to its own least loss."""
+        """Return the least that any job completing at ``tick`` adds to its own least loss."""
         losses = (
             min(serving_loss(site, job, o, tick) for o in range(len(job.options)))
             for job in problem.jobs
@@ -85,13 +85,13 @@ def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) 
 
 
 def spare_loss(problem: Problem, known_loss: float) -> float:
-    """What a known loss leaves above the least loss of every job and the least switching."""
+    """Return how far a known loss is above :func:`combinatorial_bound`, with some slack."""
     slack = SLACK * max(1.0, abs(known_loss))
     return known_loss - combinatorial_bound(problem) + slack
 
 
 def latest_completions(problem: Problem, known_loss: float | None) -> list[list[int | None]]:
-    """The last tick, per job and option, at which completing can still match ``known_loss``.
+    """Return the last tick, per job and option, at which completing can still match ``known_loss``.
 
     None where the option cannot be used at all. Every entry is capped by :func:`safe_horizon`.
     """

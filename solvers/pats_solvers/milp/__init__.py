@@ -1,5 +1,5 @@
-"""The ``milp`` solver: the documents' MILP over batch shapes, solved by HiGHS, SCIP or CBC."""
+"""Solver ``milp``: the documents' MILP over batch shapes, solved by HiGHS, SCIP or CBC."""
 
-from pats_solvers.milp.solver import Milp
+from pats_solvers.milp.solver import Milp, build
 
-__all__ = ["Milp"]
+__all__ = ["Milp", "build"]

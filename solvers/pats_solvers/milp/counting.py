@@ -1,4 +1,4 @@
-"""How many of an adapter's jobs have started: what makes the flow model's bound strong.
+"""Formulation ``counting``: the flow model with a strong bound on switching.
 
 The LP of :mod:`pats_solvers.milp.flow` keeps a quarter of the GPU with each of four adapters for
 ever, and so pays for no switch. What it lacks is the lot-sizing structure of one adapter. This
@@ -19,201 +19,263 @@ GPU's time with one lot-sizing problem per adapter, for one state per job, tick 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pats_opt.model.problem import Problem
-from pats_solvers.milp.batches import Batches
-from pats_solvers.milp.family import Family, Windows
-from pats_solvers.milp.flow import Flow, Network, resident_of, write_flow
-from pats_solvers.milp.model import INF, Ints, Sheet
-from pats_solvers.milp.paths import Arcs, Path
+from pats_solvers.milp.batches import PlanOutsideError
+from pats_solvers.milp.family import BatchFamily, TimeWindows
+from pats_solvers.milp.flow import FlowFormulation, GpuNetwork, PathVisit, resident_of
+from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Paths of more arcs than this, over all adapters, cost more time than their bound saves.
 MOST_ARCS = 250_000
 
 
-def write_counting(problem: Problem, windows: Windows, sheet: Sheet, margin: float = 0.0) -> Flow:
-    """Write the flow model with the paths of all adapters, where they are not too large.
+class CountingFormulation(FlowFormulation):
+    """The flow model with the paths of all adapters, where they are not too large.
 
-    GPUs that share a network have no path: it would have to know where each of them is. For the
-    arguments see :func:`pats_solvers.milp.flow.write_flow`.
+    GPUs that share a network have no path: it would have to know where each of them is.
+
+    Attributes:
+        paths: By GPU and adapter.
     """
-    flow = write_flow(problem, windows, sheet, margin)
-    single = [network for network in flow.networks if len(network.gpus) == 1]
-    arcs = sum(most_arcs(b.family) for network in single for b in network.batches.values())
-    if arcs <= MOST_ARCS:
-        for network in single:
-            held = resident_of(problem, network.gpus[0])
-            for adapter in network.batches:
-                alone = len(problem.site.gpus) == 1
-                path = add_path(network, adapter, held == adapter, alone, sheet)
-                network.paths[adapter] = path
-    return flow
+
+    @override
+    def __init__(
+        self, problem: Problem, windows: TimeWindows, model: ModelSize, margin: float = 0.0
+    ) -> None:
+        super().__init__(problem, windows, model, margin)
+        self.paths: dict[tuple[int, int], CountingPath] = {}
+        single = [network for network in self.networks if len(network.gpus) == 1]
+        arcs = sum(_most_arcs(b.family) for network in single for b in network.batches.values())
+        if arcs <= MOST_ARCS:
+            alone = len(problem.site.gpus) == 1
+            for network in single:
+                for adapter in network.batches:
+                    path = CountingPath(network, adapter, alone, model)
+                    self.paths[network.gpus[0], adapter] = path
+
+    @override
+    def _add_paths_to_point(
+        self, network: GpuNetwork, visits: Mapping[int, Sequence[PathVisit]], x: Floats
+    ) -> None:
+        for (gpu, adapter), path in self.paths.items():
+            if gpu == network.gpus[0]:
+                path.add_to_point(visits.get(adapter, ()), x)
 
 
-def most_arcs(family: Family) -> int:
-    """More arcs than the path of a family has."""
+@dataclass(frozen=True, slots=True)
+class PathArcs:
+    """Arcs of one kind: ``columns[k]`` leaves (``ticks[k]``, ``counts[k]``)."""
+
+    ticks: Ints
+    counts: Ints
+    columns: Ints
+
+    def column(self, tick: int, count: int) -> int:
+        """Return the column that leaves a state.
+
+        Raises:
+            PlanOutsideError: There is none.
+        """
+        found = np.flatnonzero((self.ticks == tick) & (self.counts == count))
+        if not len(found):
+            raise PlanOutsideError
+        return int(self.columns[found[0]])
+
+
+class CountingPath:
+    """Columns and rows of one adapter's path in a network of one GPU.
+
+    States are numbered tick by tick, their counts from ``low`` to ``high``.
+
+    Attributes:
+        arcs: Arcs by kind; ``enter`` by the state it reaches.
+        batches: Arcs by (members, duration).
+    """
+
+    def __init__(self, network: GpuNetwork, adapter: int, alone: bool, model: ModelSize) -> None:
+        """Add the path of an adapter to a complete network.
+
+        Args:
+            network: A network of one GPU.
+            adapter: The adapter.
+            alone: Whether no other GPU can serve the adapter's jobs.
+            model: The model to add to.
+        """
+        self._network, self._adapter, self._model = network, adapter, model
+        self._columns = network.batches[adapter]
+        self._family = family = self._columns.family
+        self._first, self._last = family.first, family.last
+        self._held = resident_of(network.problem, network.gpus[0]) == adapter
+        into = [s for (_, target), s in network.switch.items() if target == adapter]
+        self._into = [s for s in into if len(s.columns)]
+        self._lag = min((s.ticks for s in self._into), default=0)
+        self._supply = int(model.add_columns(1, lower=1.0, integer=False)[0])
+        self.arcs: dict[str, PathArcs] = {}
+        self.batches: dict[tuple[int, int], PathArcs] = {}
+        self._number_states(alone)
+        self._conserve_flow()
+        self._enter_where_the_gpu_switches()
+        self._wait_where_the_gpu_idles()
+        self._count_members()
+        self._run_batches_of_the_network()
+
+    def _number_states(self, alone: bool) -> None:
+        """Number the states: at tick t, from those that must to those that may have started."""
+        family = self._family
+        longest = max(mode.duration for mode in family.modes.modes)
+        ticks = np.arange(self._first, self._last + longest + 2)
+        latest = dict.fromkeys((job.index for job in family.jobs), 0)
+        for way in family.ways:
+            latest[way.job.index] = max(latest[way.job.index], way.last)
+        due = [latest[j.index] for j in family.jobs if alone and j.reject_loss is None]
+        arrivals = np.sort([job.arrival for job in family.jobs])
+        self._high = np.searchsorted(arrivals, ticks, side="left")
+        self._low = np.minimum(np.searchsorted(np.sort(due), ticks, side="left"), self._high)
+        width = self._high - self._low + 1
+        self._base = np.concatenate(([0], np.cumsum(width)))
+        self._ticks = np.repeat(ticks, width)
+        self._counts = np.arange(self._base[-1]) - np.repeat(self._base[:-1] - self._low, width)
+        after = np.minimum(self._ticks + 1 - self._first, len(self._high) - 1)
+        self._arrived: Ints = self._high[after]  # jobs that have arrived by each state's tick
+
+    def _conserve_flow(self) -> None:
+        """Add all arcs and the balance of every state."""
+        model = self._model
+        off, on, ready = (model.add_rows(len(self._ticks), 0.0, INF) for _ in range(3))
+        model.add((on if self._held else off)[:1], self._supply)
+        open_ = self._counts < len(self._family.jobs)
+        early = open_ & (self._ticks < self._last)
+        waiting = (self._ticks <= self._last) & (self._counts < self._arrived)
+        self.arcs["off"] = self._arcs(off, off, 1, 0, early)
+        self.arcs["on"] = self._arcs(on, on, 1, 0, early)
+        self.arcs["leave"] = self._arcs(on, off, 0, 0, open_ & (self._ticks <= self._last))
+        self.arcs["stay"] = self._arcs(on, ready, 0, 0, waiting)
+        self.arcs["enter"] = self._enter(off, ready, waiting)
+        for duration, sizes in sorted(_sizes(self._family).items()):
+            for n in sorted(sizes):
+                fits = (self._ticks <= min(self._last, self._family.end - duration)) & (
+                    self._counts + n <= self._arrived
+                )
+                self.batches[n, duration] = self._arcs(ready, on, duration, n, fits)
+
+    def _is_state(self, ticks: Ints, counts: Ints) -> NDArray[np.bool_]:
+        inside = ticks - self._first < len(self._high)
+        at = np.where(inside, ticks - self._first, 0)
+        found: NDArray[np.bool_] = inside & (counts >= self._low[at]) & (counts <= self._high[at])
+        return found
+
+    def _state(self, ticks: Ints, counts: Ints) -> Ints:
+        """Return the numbers of states."""
+        at = ticks - self._first
+        numbers: Ints = self._base[at] + counts - self._low[at]
+        return numbers
+
+    def _arcs(
+        self, tails: Ints, heads: Ints, ticks: int, members: int, allowed: NDArray[np.bool_]
+    ) -> PathArcs:
+        """Add arcs from every allowed state to the one ``ticks`` and ``members`` further."""
+        tick, count = self._ticks + ticks, self._counts + members
+        chosen = np.flatnonzero(allowed & self._is_state(tick, count))
+        columns = self._model.add_columns(len(chosen), integer=False)
+        self._model.add(tails[chosen], columns, -1.0)
+        self._model.add(heads[self._state(tick[chosen], count[chosen])], columns)
+        return PathArcs(self._ticks[chosen], self._counts[chosen], columns)
+
+    def _enter(self, off: Ints, ready: Ints, waiting: NDArray[np.bool_]) -> PathArcs:
+        """Add arcs that end a switch, by the state they reach."""
+        tails = np.maximum(self._ticks - self._lag, self._first)
+        soonest = min((s.first for s in self._into), default=self._last + 1)
+        allowed = waiting & (self._ticks >= soonest) & self._is_state(tails, self._counts)
+        chosen = np.flatnonzero(allowed)
+        columns = self._model.add_columns(len(chosen), integer=False)
+        self._model.add(off[self._state(tails[chosen], self._counts[chosen])], columns, -1.0)
+        self._model.add(ready[chosen], columns)
+        return PathArcs(self._ticks[chosen], self._counts[chosen], columns)
+
+    def _sum(self, rows: Ints, arcs: Iterable[PathArcs]) -> None:
+        """Add arcs to the rows of their ticks."""
+        for some in arcs:
+            self._model.add(rows[some.ticks - self._first], some.columns)
+
+    def _enter_where_the_gpu_switches(self) -> None:
+        rows = self._model.add_rows(len(self._columns.start), 0.0, 0.0)
+        self._sum(rows, [self.arcs["enter"]])
+        for s in self._into:
+            self._model.add(rows[s.first - self._first :][: len(s.columns)], s.columns, -1.0)
+
+    def _wait_where_the_gpu_idles(self) -> None:
+        rows = self._model.add_rows(len(self._columns.start) - 1, -INF, 0.0)
+        self._sum(rows, [self.arcs["on"]])
+        idle = self._network.idle[self._adapter][self._first : self._last]
+        self._model.add(rows, idle, -1.0)
+
+    def _count_members(self) -> None:
+        """Add the rows that a path's batches have as many members as the network's."""
+        members = self._model.add_rows(len(self._columns.start), 0.0, 0.0)
+        for j in self._columns.joins:
+            self._model.add(members[self._columns.span(j)], j.columns, -1.0)
+        for (n, _), arcs in self.batches.items():
+            self._model.add(members[arcs.ticks - self._first], arcs.columns, float(n))
+
+    def _run_batches_of_the_network(self) -> None:
+        """Add the rows that a path's batches are the network's, by duration (and exact size)."""
+        modes = self._family.modes
+        ties: dict[tuple[int, int], Ints] = {}
+        for mode, z in zip(modes.modes, self._columns.modes, strict=True):
+            kind = (0 if modes.capped else sum(mode.counts), mode.duration)
+            if kind not in ties:
+                ties[kind] = self._model.add_rows(len(self._columns.start), 0.0, 0.0)
+            self._model.add(ties[kind][: len(z)], z, -1.0)
+        for (n, duration), arcs in self.batches.items():
+            self._sum(ties[0 if modes.capped else n, duration], [arcs])
+
+    def add_to_point(self, visits: Iterable[PathVisit], x: Floats) -> None:
+        """Set the columns along the adapter's batches.
+
+        Raises:
+            PlanOutsideError: A column is missing.
+        """
+        x[self._supply] = 1.0
+        tick, count, held = self._first, 0, self._held
+        taken: list[int] = []
+        for visit in visits:
+            until = visit.start
+            if visit.switched:
+                if held:
+                    taken.append(self.arcs["leave"].column(tick, count))
+                until = max(tick, visit.start - self._lag)
+            waiting = self.arcs["off" if visit.switched else "on"]
+            taken += [waiting.column(t, count) for t in range(tick, until)]
+            step = self.arcs["enter" if visit.switched else "stay"]
+            taken.append(step.column(visit.start, count))
+            arcs = self.batches.get((visit.members, visit.duration))
+            if arcs is None:
+                raise PlanOutsideError
+            taken.append(arcs.column(visit.start, count))
+            tick, count, held = visit.start + visit.duration, count + visit.members, True
+        x[taken] = 1.0
+
+
+def _most_arcs(family: BatchFamily) -> int:
+    """Upper bound on the arcs of a family's path."""
     longest = max(mode.duration for mode in family.modes.modes)
     states = (family.last - family.first + longest + 2) * (len(family.jobs) + 1)
     kinds = sum(len(sizes) for sizes in _sizes(family).values())
     return states * (5 + kinds)
 
 
-def _sizes(family: Family) -> dict[int, set[int]]:
-    """The numbers of members that batches may have, by duration."""
+def _sizes(family: BatchFamily) -> dict[int, set[int]]:
+    """Return the numbers of members that batches may have, by duration."""
     found: dict[int, set[int]] = {}
     for mode in family.modes.modes:
         members = sum(mode.counts)
         sizes = range(1, mode.counts[0] + 1) if family.modes.capped else (members,)
         found.setdefault(mode.duration, set()).update(sizes)
     return found
-
-
-def add_path(network: Network, adapter: int, held: bool, alone: bool, sheet: Sheet) -> Path:
-    """Add the path of one adapter to a network of one GPU.
-
-    Args:
-        network: The network, complete.
-        adapter: Whose path.
-        held: Whether the GPU holds the adapter at tick 0.
-        alone: Whether no other GPU can serve the adapter's jobs.
-        sheet: Where to write it.
-    """
-    return _Writer(network, adapter, held, alone, sheet).write()
-
-
-class _Writer:
-    """Writes one path. States are numbered tick by tick, counts from ``low`` to ``high``."""
-
-    def __init__(
-        self, network: Network, adapter: int, held: bool, alone: bool, sheet: Sheet
-    ) -> None:
-        self.network, self.adapter, self.sheet = network, adapter, sheet
-        self.batches: Batches = network.batches[adapter]
-        self.family = family = self.batches.family
-        self.first, self.last = family.first, family.last
-        into = [s for (_, target), s in network.switch.items() if target == adapter]
-        self.into = [s for s in into if len(s.columns)]
-        lag = min((s.ticks for s in self.into), default=0)
-        supply = int(sheet.columns(1, lower=1.0, integer=False)[0])
-        self.path = Path(self.first, held, lag, supply)
-        self._states(alone)
-
-    def _states(self, alone: bool) -> None:
-        """Number the states: at tick t, from those that must to those that may have started."""
-        family = self.family
-        longest = max(mode.duration for mode in family.modes.modes)
-        ticks = np.arange(self.first, self.last + longest + 2)
-        latest = dict.fromkeys((job.index for job in family.jobs), 0)
-        for c in family.choices:
-            latest[c.job.index] = max(latest[c.job.index], c.last)
-        due = [latest[j.index] for j in family.jobs if alone and j.reject_loss is None]
-        arrivals = np.sort([job.arrival for job in family.jobs])
-        self.high = np.searchsorted(arrivals, ticks, side="left")
-        self.low = np.minimum(np.searchsorted(np.sort(due), ticks, side="left"), self.high)
-        width = self.high - self.low + 1
-        self.base = np.concatenate(([0], np.cumsum(width)))
-        self.ticks = np.repeat(ticks, width)
-        self.counts = np.arange(self.base[-1]) - np.repeat(self.base[:-1] - self.low, width)
-
-    def write(self) -> Path:
-        """Write columns, balance rows and ties."""
-        sheet, path = self.sheet, self.path
-        off, on, ready = (sheet.rows(len(self.ticks), 0.0, INF) for _ in range(3))
-        sheet.add((on if path.held else off)[:1], path.supply)
-        open_ = self.counts < len(self.family.jobs)
-        early = open_ & (self.ticks < self.last)
-        waiting = (self.ticks <= self.last) & (self.counts < self._arrived())
-        path.arcs["off"] = self._arcs(off, off, 1, 0, early)
-        path.arcs["on"] = self._arcs(on, on, 1, 0, early)
-        path.arcs["leave"] = self._arcs(on, off, 0, 0, open_ & (self.ticks <= self.last))
-        path.arcs["stay"] = self._arcs(on, ready, 0, 0, waiting)
-        path.arcs["enter"] = self._enter(off, ready, waiting)
-        for duration, sizes in sorted(_sizes(self.family).items()):
-            for n in sorted(sizes):
-                fits = (self.ticks <= min(self.last, self.family.end - duration)) & (
-                    self.counts + n <= self._arrived()
-                )
-                path.batches[n, duration] = self._arcs(ready, on, duration, n, fits)
-        self._tie_switches()
-        self._tie_batches()
-        return path
-
-    def _arrived(self) -> Ints:
-        """Jobs that have arrived by each state's tick."""
-        after = np.minimum(self.ticks + 1 - self.first, len(self.high) - 1)
-        arrived: Ints = self.high[after]
-        return arrived
-
-    def _within(self, ticks: Ints, counts: Ints) -> NDArray[np.bool_]:
-        """Which (tick, count) are states."""
-        inside = ticks - self.first < len(self.high)
-        at = np.where(inside, ticks - self.first, 0)
-        found: NDArray[np.bool_] = inside & (counts >= self.low[at]) & (counts <= self.high[at])
-        return found
-
-    def _state(self, ticks: Ints, counts: Ints) -> Ints:
-        """Numbers of states."""
-        at = ticks - self.first
-        numbers: Ints = self.base[at] + counts - self.low[at]
-        return numbers
-
-    def _arcs(
-        self, tails: Ints, heads: Ints, ticks: int, members: int, allowed: NDArray[np.bool_]
-    ) -> Arcs:
-        """Arcs from every allowed state to the one ``ticks`` and ``members`` further."""
-        tick, count = self.ticks + ticks, self.counts + members
-        chosen = np.flatnonzero(allowed & self._within(tick, count))
-        columns = self.sheet.columns(len(chosen), integer=False)
-        self.sheet.add(tails[chosen], columns, -1.0)
-        self.sheet.add(heads[self._state(tick[chosen], count[chosen])], columns)
-        return Arcs(self.ticks[chosen], self.counts[chosen], columns)
-
-    def _enter(self, off: Ints, ready: Ints, waiting: NDArray[np.bool_]) -> Arcs:
-        """Arcs that end a switch, by the state they reach."""
-        tails = np.maximum(self.ticks - self.path.lag, self.first)
-        soonest = min((s.first for s in self.into), default=self.last + 1)
-        allowed = waiting & (self.ticks >= soonest) & self._within(tails, self.counts)
-        chosen = np.flatnonzero(allowed)
-        columns = self.sheet.columns(len(chosen), integer=False)
-        self.sheet.add(off[self._state(tails[chosen], self.counts[chosen])], columns, -1.0)
-        self.sheet.add(ready[chosen], columns)
-        return Arcs(self.ticks[chosen], self.counts[chosen], columns)
-
-    def _sum(self, rows: Ints, arcs: Iterable[Arcs]) -> None:
-        """Add arcs to the rows of their ticks."""
-        for some in arcs:
-            self.sheet.add(rows[some.ticks - self.first], some.columns)
-
-    def _tie_switches(self) -> None:
-        """Entering is switching; waiting is idling with the adapter."""
-        count = len(self.batches.start)
-        rows = self.sheet.rows(count, 0.0, 0.0)
-        self._sum(rows, [self.path.arcs["enter"]])
-        for s in self.into:
-            self.sheet.add(rows[s.first - self.first :][: len(s.columns)], s.columns, -1.0)
-        rows = self.sheet.rows(count - 1, -INF, 0.0)
-        self._sum(rows, [self.path.arcs["on"]])
-        idle = self.network.idle[self.adapter][self.first : self.last]
-        self.sheet.add(rows, idle, -1.0)
-
-    def _tie_batches(self) -> None:
-        """The path's batches are the network's, with the same members."""
-        sheet, family, batches, path = self.sheet, self.family, self.batches, self.path
-        count = len(batches.start)
-        members = sheet.rows(count, 0.0, 0.0)
-        for j in batches.joins:
-            sheet.add(members[batches.span(j)], j.columns, -1.0)
-        for (n, _), arcs in path.batches.items():
-            sheet.add(members[arcs.ticks - self.first], arcs.columns, float(n))
-        ties: dict[tuple[int, int], Ints] = {}
-        for mode, z in zip(family.modes.modes, batches.modes, strict=True):
-            kind = (0 if family.modes.capped else sum(mode.counts), mode.duration)
-            if kind not in ties:
-                ties[kind] = sheet.rows(count, 0.0, 0.0)
-            sheet.add(ties[kind][: len(z)], z, -1.0)
-        for (n, duration), arcs in path.batches.items():
-            self._sum(ties[0 if family.modes.capped else n, duration], [arcs])

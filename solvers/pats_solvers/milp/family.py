@@ -1,4 +1,4 @@
-"""What one adapter's batches look like on one kind of GPU: jobs, ticks, modes and packing."""
+"""Batch families: the jobs that may share batches, with their ticks, modes and capacity rows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 
 from pats_opt.model.loss import serving_loss
 from pats_opt.model.problem import Adapters, Job, Problem
+from pats_solvers.common.bounds import most_jobs
 from pats_solvers.common.windows import latest_completions, safe_horizon
 from pats_solvers.milp.model import Floats
-from pats_solvers.milp.modes import Modes, capped_modes, exact_modes, monotone, refuse_too_many
+from pats_solvers.milp.modes import BatchModes, capped_modes, exact_modes, monotone, refuse_too_many
 
-#: Packing coefficients above this are scaled down, so that a solver's tolerances stay meaningful.
+#: Capacity coefficients above this are scaled down, for a solver's tolerances to mean something.
 LARGEST_COEFFICIENT = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """The ticks worth considering.
+class TimeWindows:
+    """Ticks worth considering.
 
     Attributes:
         latest: The last completion per job and option, None where the option is of no use.
@@ -31,25 +32,31 @@ class Windows:
     end: int
 
     @classmethod
-    def of(cls, problem: Problem, known_loss: float | None) -> Windows:
-        """The windows that keep every schedule better than one of ``known_loss``."""
+    def of(cls, problem: Problem, known_loss: float | None) -> TimeWindows:
+        """Return the windows that keep every schedule better than one of ``known_loss``."""
         return cls(latest_completions(problem, known_loss), safe_horizon(problem, known_loss))
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """One resource's row: ``sum of demand x member <= room x batch``; demands follow the jobs."""
+class CapacityRow:
+    """A resource: ``sum of demand[j] * member[j] <= room * batch``, one demand per job."""
 
     demands: tuple[float, ...]
     room: float
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One way for a job to join a batch that starts at ``first`` to ``last``.
+class JoinWay:
+    """A way for a job to join a batch that starts at a tick from ``first`` to ``last``.
 
-    ``offset`` is the ticks to its completion, or None where the mode prices it (then the costs are
-    those of completing at the start).
+    Attributes:
+        job: The job.
+        place: Its index in the family.
+        option: Its option.
+        level: The option's step count, as an index of the modes' levels.
+        offset: Ticks from start to completion; None where the mode prices the completion, so that
+            the costs are those of completing at the start.
+        first, last: Start ticks.
     """
 
     job: Job
@@ -61,7 +68,7 @@ class Choice:
     last: int
 
     def costs(self, problem: Problem) -> Floats:
-        """Loss of joining at each tick from ``first`` to ``last``."""
+        """Return the loss of joining at each tick from ``first`` to ``last``."""
         offset = self.offset or 0
         ticks = range(self.first + offset, self.last + offset + 1)
         losses = (serving_loss(problem.site, self.job, self.option, t) for t in ticks)
@@ -69,8 +76,8 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """The jobs that may share batches, and how.
+class BatchFamily:
+    """Jobs that may share batches, and how.
 
     Attributes:
         jobs: Its jobs, by index.
@@ -78,18 +85,19 @@ class Family:
         priced: Whether completions are priced on the mode instead of on each member.
         unit_price: Loss per tick of completion of every member, where ``priced``.
         uniform: Whether every set of jobs within the modes' counts fits the GPU.
-        packings: The rows that decide what fits, where not ``uniform``.
-        choices: Every way for its jobs to join.
+        capacities: The rows that decide what fits, where not ``uniform``.
+        ways: Every way for its jobs to join.
         first, last: Ticks at which its batches may start.
+        end: Every batch ends by this tick.
     """
 
     jobs: tuple[Job, ...]
-    modes: Modes
+    modes: BatchModes
     priced: bool
     unit_price: float
     uniform: bool
-    packings: tuple[Packing, ...]
-    choices: tuple[Choice, ...]
+    capacities: tuple[CapacityRow, ...]
+    ways: tuple[JoinWay, ...]
     first: int
     last: int
     end: int
@@ -100,9 +108,9 @@ def family_of(
     gpu: int,
     resident: Adapters,
     jobs: Sequence[Job],
-    windows: Windows,
-) -> Family | None:
-    """The family of ``jobs`` on ``gpu`` while ``resident`` is held, or None where none can run.
+    windows: TimeWindows,
+) -> BatchFamily | None:
+    """Return the family of ``jobs`` on ``gpu`` while ``resident`` is held; None where none can run.
 
     Args:
         problem: The problem.
@@ -125,7 +133,7 @@ def family_of(
     options = {job.index: _options(job) for job in jobs}
     levels = sorted({steps for mine in options.values() for steps in mine})
     most = [sum(steps in options[job.index] for job in jobs) for steps in levels]
-    cap = _largest(jobs, room)
+    cap = most_jobs(jobs, room)
     cap = cap if clock.largest is None else min(cap, clock.largest)
     uniform = len({job.demand for job in jobs}) == 1
     refuse_too_many(most, cap)
@@ -137,32 +145,32 @@ def family_of(
     if not candidates or (not late and len(prices) == 1):
         candidates.append((exact_modes(clock, levels, most, cap), not late and len(prices) == 1))
     built = [
-        Family(
+        BatchFamily(
             jobs=tuple(jobs),
             modes=modes,
             priced=priced,
             unit_price=next(iter(prices)) if priced else 0.0,
             uniform=uniform,
-            packings=() if uniform else tuple(_packings(jobs, room)),
-            choices=tuple(choices),
-            first=min(c.first for c in choices),
-            last=max(c.last for c in choices),
+            capacities=() if uniform else tuple(_capacities(jobs, room)),
+            ways=tuple(ways),
+            first=min(c.first for c in ways),
+            last=max(c.last for c in ways),
             end=windows.end,
         )
         for modes, priced in candidates
-        if (choices := _choices(jobs, options, modes, priced, windows))
+        if (ways := _ways(jobs, options, modes, priced, windows))
     ]
     return min(built, key=_columns, default=None)
 
 
-def _columns(family: Family) -> int:
-    """Columns a family takes, about."""
-    joins = sum(c.last - c.first + 1 for c in family.choices)
+def _columns(family: BatchFamily) -> int:
+    """Estimate the number of columns of a family."""
+    joins = sum(c.last - c.first + 1 for c in family.ways)
     return joins + len(family.modes.modes) * (family.last - family.first + 1)
 
 
 def _options(job: Job) -> dict[int, int]:
-    """The best option of each step count: equal steps take equal time."""
+    """Return the best option of each step count: equal steps take equal time."""
     best: dict[int, int] = {}
     for o, option in enumerate(job.options):
         at = best.setdefault(option.steps, o)
@@ -171,34 +179,20 @@ def _options(job: Job) -> dict[int, int]:
     return best
 
 
-def _largest(jobs: Sequence[Job], room: Sequence[int | None]) -> int:
-    """The most jobs that any batch holds, each resource looked at alone."""
-    most = len(jobs)
-    for i, free in enumerate(room):
-        if free is not None:
-            left, count = free, 0
-            for need in sorted(job.demand[i] for job in jobs):
-                if need > left:
-                    break
-                left, count = left - need, count + 1
-            most = min(most, count)
-    return most
-
-
-def _packings(jobs: Sequence[Job], room: Sequence[int | None]) -> Iterable[Packing]:
-    """Rows of the resources that not every set of jobs fits."""
+def _capacities(jobs: Sequence[Job], room: Sequence[int | None]) -> Iterable[CapacityRow]:
+    """Yield the resources that not every set of jobs fits."""
     for i, free in enumerate(room):
         needs = [job.demand[i] for job in jobs]
         if free is not None and sum(needs) > free:
             demands, limit = scaled(needs, free)
-            yield Packing(tuple(demands), limit)
+            yield CapacityRow(tuple(demands), limit)
 
 
 def scaled(needs: Sequence[int], room: int) -> tuple[list[float], float]:
-    """A packing row in the largest unit that keeps it exact, so that a whole unit is at stake.
+    """Return a packing row in the largest unit that keeps it exact: violations are whole units.
 
     What is left of the room beyond whole units is of no use and dropped. Rows that are still large
-    are scaled down, for the solver's sake.
+    are scaled down for the solver.
     """
     unit = max(math.gcd(*needs), 1)
     most = room // unit
@@ -206,14 +200,14 @@ def scaled(needs: Sequence[int], room: int) -> tuple[list[float], float]:
     return [need // unit / scale for need in needs], most / scale
 
 
-def _choices(
+def _ways(
     jobs: Sequence[Job],
     options: dict[int, dict[int, int]],
-    modes: Modes,
+    modes: BatchModes,
     priced: bool,
-    windows: Windows,
-) -> list[Choice]:
-    """Every way to join, with the ticks that the windows and the modes leave."""
+    windows: TimeWindows,
+) -> list[JoinWay]:
+    """Return every way to join, with the ticks that windows and modes leave."""
     shortest = [
         {
             offset: min(m.duration for m in modes.modes if m.offsets[level] == offset)
@@ -221,21 +215,21 @@ def _choices(
         }
         for level in range(len(modes.levels))
     ]
-    found: list[Choice] = []
+    found: list[JoinWay] = []
     for place, job in enumerate(jobs):
         for level, steps in enumerate(modes.levels):
             option = options[job.index].get(steps)
             last = None if option is None else windows.latest[job.index][option]
             if option is None or last is None or not shortest[level]:
                 continue
-            ways: list[tuple[int | None, int]] = [
+            lasts: list[tuple[int | None, int]] = [
                 (o, min(last - o, windows.end - d)) for o, d in shortest[level].items()
             ]
             if priced:
-                ways = [(None, max(until for _, until in ways))]
+                lasts = [(None, max(until for _, until in lasts))]
             found.extend(
-                Choice(job, place, option, level, offset, job.arrival, until)
-                for offset, until in ways
+                JoinWay(job, place, option, level, offset, job.arrival, until)
+                for offset, until in lasts
                 if until >= job.arrival
             )
     return found

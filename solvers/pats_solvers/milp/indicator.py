@@ -1,32 +1,49 @@
-"""The MILP with residency and load indicators: any number of residents, mixed batches, activation.
+"""Formulation ``indicator``: the MILP of the PATS documents, for any number of residents.
 
-Every GPU has, at each tick t, the residents r_{l,t} that a batch starting at t finds. They change
-only where a batch starts, in the switch right before it: ``r_{l,t} - r_{l,t-1} = u_{l,t} -
-v_{l,t}`` with load indicators u (the documents' I(y_t != y_{t-1})) and eviction indicators v.
-What is resident cannot be loaded, and nothing is loaded and evicted at once: it would be a way
-around activation. A switch of d ticks ends at the batch's start; ``sum of load_s u + activate_s
-act <= d ticks`` picks d, and batches and switches in progress are at most one per GPU and tick.
-act is 1 where nothing is loaded and the batch's adapters a_{l,t} are not those of the GPU's batch
-before, p_{l,t}; a GPU's first batch is exempt.
+The documents maximise, over requests j, ticks t and the adapter y_t that is active at t,
+
+    sum_{t,j} x_{j,t} Q(s_j, c_j)                 quality
+    - lambda sum_{j,t} x_{j,t} (t - a_j)          latency
+    - sum_t I(y_t != y_{t-1}) tau_switch          switching
+
+subject to vector bin packing of the memory, ``sum_j x_{j,t} Mem(j) <= M``, and to the switching
+constraint ``I(y_t != y_{t-1}) => tau_switch``. Here, per GPU and tick t,
+
+* quality and latency are the cost of the columns x_{j,s,t} of
+  :mod:`pats_solvers.milp.batches`: job j joins, with s steps, the batch that starts at t;
+* I is a load indicator u_{l,t} per adapter, at the cost of its loading time, and an activation
+  indicator act_t (:meth:`GpuTimeline._activation`), for which there is no term in the documents;
+* bin packing is :meth:`GpuTimeline._vram_bin_packing`, residents included, and the capacity of
+  other resources in :mod:`pats_solvers.milp.batches`;
+* the switching constraint is :meth:`GpuTimeline._switching_indicators` and
+  :meth:`GpuTimeline._switching_takes_time`.
+
+Residents r_{l,t} are those that a batch starting at t finds. They change only where a batch starts,
+in the switch right before it: ``r_{l,t} - r_{l,t-1} = u_{l,t} - v_{l,t}`` with eviction indicators
+v. What is resident cannot be loaded, and nothing is loaded and evicted at once: it would be a way
+around activation. A switch of d ticks ends at the batch's start;
+``sum of load_s u + activate_s act <= d ticks`` picks d, and batches and switches in progress are at
+most one per GPU and tick. act is 1 where nothing is loaded and the batch's adapters a_{l,t} are not
+those of the GPU's batch before, p_{l,t}; a GPU's first batch is exempt.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Adapters, GpuSite, Problem, Site
 from pats_opt.model.timing import to_ticks
-from pats_solvers.milp.batches import Batches, Joins, add_batches, place, serve_once
-from pats_solvers.milp.extract import Outside, add_batch, at
-from pats_solvers.milp.family import Family, Windows, family_of, scaled
-from pats_solvers.milp.flow import families
-from pats_solvers.milp.model import INF, Floats, Ints, Sheet
+from pats_solvers.milp.batches import BatchColumns, JoinColumns, PlanOutsideError, column_at
+from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of, scaled
+from pats_solvers.milp.flow import families_of
+from pats_solvers.milp.formulation import Formulation
+from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Sums of loading times beyond which every duration up to the longest is offered.
 MOST_SUMS = 5_000
@@ -35,27 +52,58 @@ MOST_SUMS = 5_000
 GRID_SLACK = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
-    """Columns that price activation; index t.
+class IndicatorFormulation(Formulation):
+    """The indicator model of a problem without pairs; ``timelines`` by GPU."""
+
+    @override
+    def __init__(
+        self, problem: Problem, windows: TimeWindows, model: ModelSize, margin: float = 0.0
+    ) -> None:
+        self.problem = problem
+        self.timelines: dict[int, GpuTimeline] = {}
+        for gpu in problem.site.gpus:
+            families = self._families(gpu.index, windows)
+            if families:
+                self.timelines[gpu.index] = GpuTimeline(problem, gpu, families, model, margin)
+        batches = [batches for line in self.timelines.values() for batches in line.batches]
+        self.rejected = self._serve_once(batches, model)
+
+    def _families(self, gpu: int, windows: TimeWindows) -> list[BatchFamily]:
+        """Return one family per adapter, or, where batches mix adapters, one of all jobs."""
+        if self.problem.site.max_per_batch > 1:
+            family = family_of(self.problem, gpu, frozenset(), self.problem.jobs, windows)
+            return [] if family is None else [family]
+        return list(families_of(self.problem, gpu, windows).values())
+
+    @override
+    def plan(self, x: Floats) -> Plan:
+        counts = np.rint(x).astype(np.int64)
+        planned: list[list[PlannedBatch]] = [[] for _ in self.problem.site.gpus]
+        for gpu, line in self.timelines.items():
+            for batches in line.batches:
+                for (tick, _), groups in batches.members(counts).items():
+                    held = frozenset(a for a, r in line.resident.items() if counts[r[tick]])
+                    planned[gpu] += [PlannedBatch(tick, tuple(g), held) for g in groups if g]
+        return plan_of(planned)
+
+    @override
+    def point(self, plan: Plan, columns: int) -> Floats | None:
+        x = self._rejections(plan, columns)
+        try:
+            for gpu, planned in enumerate(plan.gpus):
+                if gpu in self.timelines:
+                    self.timelines[gpu].add_to_point(planned, x)
+                elif planned:
+                    return None
+        except PlanOutsideError:
+            return None
+        return x
+
+
+class GpuTimeline:
+    """Columns and rows of one GPU; those by adapter are indexed by tick.
 
     Attributes:
-        before: Adapters of the last batch that started before t.
-        first: No batch has started before t.
-        paid: The batch that starts at t pays ``activate_s``.
-    """
-
-    before: dict[int, Ints]
-    first: Ints
-    paid: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The columns of one GPU; those by adapter are indexed by tick.
-
-    Attributes:
-        gpu: Its index.
         batches: Its families' columns.
         supply: A column fixed at 1: the GPU itself.
         resident: Residents that a batch starting at t finds.
@@ -64,110 +112,271 @@ class Lane:
         used: Adapters of the batch that starts at t; empty where nothing depends on them.
         switch: By duration d: a switch of d ticks ends at tick ``d + i``, where a batch starts.
         idle: Nothing runs from t to t + 1.
-        activation: Where activation costs.
+        activates: Whether activation can cost anything; only then there are:
+        before: Adapters of the last batch that started before t.
+        first: No batch has started before t.
+        paid: The batch that starts at t pays ``activate_s``.
     """
 
-    gpu: int
-    batches: tuple[Batches, ...]
-    supply: int
-    resident: dict[int, Ints]
-    load: dict[int, Ints]
-    evict: dict[int, Ints]
-    used: dict[int, Ints]
-    switch: dict[int, Ints]
-    idle: Ints
-    activation: Activation | None
+    def __init__(
+        self,
+        problem: Problem,
+        gpu: GpuSite,
+        families: Sequence[BatchFamily],
+        model: ModelSize,
+        margin: float,
+    ) -> None:
+        self._problem, self._site, self._gpu = problem, problem.site, gpu
+        self._model, self._margin = model, margin
+        self._count = max(f.last for f in families) + 1
+        self._columns(families)
+        for a in self.resident:
+            self._switching_indicators(a)
+        self._most_residents()
+        self._vram_bin_packing()
+        self._one_activity_at_a_time()
+        self._switching_takes_time()
+        self._batches_use_residents()
+        if self.activates:
+            self._activation()
 
-
-@dataclass(frozen=True, slots=True)
-class Indicator:
-    """The columns of the whole model; ``rejected`` by job."""
-
-    lanes: tuple[Lane, ...]
-    rejected: dict[int, int]
-
-
-def write_indicator(
-    problem: Problem, windows: Windows, sheet: Sheet, margin: float = 0.0
-) -> Indicator:
-    """Write the indicator model of a problem without pairs.
-
-    Args:
-        problem: The problem.
-        windows: The ticks worth considering.
-        sheet: Where to write it.
-        margin: Ticks that every switch, and share of the room that every batch, leaves unused, so
-            that a solver's tolerance cannot break a rule. With 0 the bound is a bound.
-    """
-    lanes = []
-    for gpu in problem.site.gpus:
-        families = _families(problem, gpu.index, windows)
-        if families:
-            lanes.append(_lane(problem, gpu, families, sheet, margin))
-    everything = [batches for lane in lanes for batches in lane.batches]
-    return Indicator(tuple(lanes), serve_once(problem, everything, sheet))
-
-
-def _families(problem: Problem, gpu: int, windows: Windows) -> list[Family]:
-    """One family per adapter, or, where batches mix adapters, one of all jobs."""
-    if problem.site.max_per_batch > 1:
-        family = family_of(problem, gpu, frozenset(), problem.jobs, windows)
-        return [] if family is None else [family]
-    return list(families(problem, gpu, windows).values())
-
-
-def _lane(
-    problem: Problem, gpu: GpuSite, members: Sequence[Family], sheet: Sheet, margin: float
-) -> Lane:
-    site = problem.site
-    last = max(f.last for f in members)
-    count = last + 1
-    served = sorted({job.adapter for f in members for job in f.jobs})
-    activates = site.activate_s > 0 and len(served) > 1
-    held = set(served) | gpu.resident
-    if activates:  # loading anything, even what nobody asked for, saves the activation
-        held |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
-    adapters = sorted(held)
-    batches = tuple(add_batches(problem, f, 1, sheet, margin) for f in members)
-    resident = {a: sheet.columns(count) for a in adapters}
-    price = {a: switching_loss(site, site.load_s[a]) for a in adapters}
-    load = {a: sheet.columns(count, cost=price[a]) for a in adapters}
-    evict = {a: sheet.columns(count) for a in adapters}
-    supply = int(sheet.columns(1, lower=1.0)[0])
-    counted = site.max_per_batch < min(len(served), site.max_resident)
-    lane = Lane(
-        gpu=gpu.index,
-        batches=batches,
-        supply=supply,
-        resident=resident,
-        load=load,
-        evict=evict,
-        used={a: sheet.columns(count) for a in served} if activates or counted else {},
-        switch={d: sheet.columns(max(0, count - d)) for d in switch_ticks(site, adapters)},
-        idle=sheet.columns(last),
-        activation=Activation(
-            before={a: sheet.columns(count) for a in served},
-            first=sheet.columns(count),
-            paid=sheet.columns(count, cost=switching_loss(site, site.activate_s)),
+    def _columns(self, families: Sequence[BatchFamily]) -> None:
+        site, model, count = self._site, self._model, self._count
+        served = sorted({job.adapter for f in families for job in f.jobs})
+        self.activates = site.activate_s > 0 and len(served) > 1
+        held = set(served) | self._gpu.resident
+        if self.activates:  # loading anything, even what nobody requests, saves the activation
+            held |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
+        adapters = sorted(held)
+        self.batches = tuple(
+            BatchColumns(self._problem, f, 1, model, self._margin) for f in families
         )
-        if activates
-        else None,
-    )
-    for a in adapters:
-        _residency(lane, a, a in gpu.resident, sheet)
-    rows = sheet.rows(count, -INF, float(site.max_resident))
-    for a in adapters:
-        sheet.add(rows, resident[a])
-    _memory(site, lane, sheet, margin)
-    _time(site, lane, sheet, margin)
-    _used(site, lane, sheet)
-    if lane.activation is not None:
-        _activation(site, lane, lane.activation, sheet)
-    return lane
+        self.resident = {a: model.add_columns(count) for a in adapters}
+        price = {a: switching_loss(site, site.load_s[a]) for a in adapters}
+        self.load = {a: model.add_columns(count, cost=price[a]) for a in adapters}
+        self.evict = {a: model.add_columns(count) for a in adapters}
+        self.supply = int(model.add_columns(1, lower=1.0)[0])
+        counted = site.max_per_batch < min(len(served), site.max_resident)
+        named = served if self.activates or counted else []
+        self.used = {a: model.add_columns(count) for a in named}
+        self.switch = {
+            d: model.add_columns(max(0, count - d)) for d in _switch_ticks(site, adapters)
+        }
+        self.idle = model.add_columns(count - 1)
+        if self.activates:
+            self.before = {a: model.add_columns(count) for a in served}
+            self.first = model.add_columns(count)
+            self.paid = model.add_columns(count, cost=switching_loss(site, site.activate_s))
+
+    def _add_starts(self, rows: Ints, value: float) -> None:
+        """Add the batches that start at t to row t."""
+        for b in self.batches:
+            span = rows[b.family.first : b.family.last + 1]
+            self._model.add(span, b.start[: len(span)], value)
+
+    def _switching_indicators(self, a: int) -> None:
+        """Residents change by loads and evictions alone, and those need a batch."""
+        model = self._model
+        r, u, v = self.resident[a], self.load[a], self.evict[a]
+        change = model.add_rows(len(r), 0.0, 0.0)
+        absent = model.add_rows(len(r), -INF, 1.0)
+        model.add(change, r)
+        model.add(change[1:], r[:-1], -1.0)
+        model.add(change, u, -1.0)
+        model.add(change, v)
+        model.add(absent, u)
+        model.add(absent[1:], r[:-1])
+        if a in self._gpu.resident:
+            model.add(change[:1], self.supply, -1.0)
+            model.add(absent[:1], self.supply)
+        stays = model.add_rows(len(r), -INF, 0.0)
+        model.add(stays, u)
+        model.add(stays, r, -1.0)
+        needs = model.add_rows(len(r), -INF, 0.0)
+        model.add(needs, u)
+        model.add(needs, v)
+        self._add_starts(needs, -1.0)
+
+    def _most_residents(self) -> None:
+        rows = self._model.add_rows(self._count, -INF, float(self._site.max_resident))
+        for resident in self.resident.values():
+            self._model.add(rows, resident)
+
+    def _vram_bin_packing(self) -> None:
+        """Rule 3 for memory: base model, residents and members fit, at every tick."""
+        model, site = self._model, self._site
+        room = site.room(self._gpu.index, frozenset())[0]
+        if room is None:
+            return
+        jobs = {j.way.job.index: j.way.job for b in self.batches for j in b.joins}
+        needs = [site.adapter_vram[a] for a in self.resident] + [j.demand[0] for j in jobs.values()]
+        if sum(needs) <= room:
+            return
+        coefficients, limit = scaled(needs, room)
+        rows = model.add_rows(self._count, -INF, limit * (1.0 - self._margin))
+        for a, need in zip(self.resident, coefficients, strict=False):
+            model.add(rows, self.resident[a], need)
+        need_of = dict(zip(jobs, coefficients[len(self.resident) :], strict=True))
+        for b in self.batches:
+            for j in b.joins:
+                span = rows[j.way.first : j.way.last + 1]
+                model.add(span, j.columns, need_of[j.way.job.index])
+
+    def _one_activity_at_a_time(self) -> None:
+        """Rules 4 and 6: the GPU's unit of time flows through idling, switches and batches."""
+        model = self._model
+        free = model.add_rows(self._count, 0.0, INF)
+        model.add(free[:1], self.supply)
+        model.add(free[:-1], self.idle, -1.0)
+        model.add(free[1:], self.idle)
+        ready = model.add_rows(len(free), 0.0, 0.0)
+        for d, columns in self.switch.items():
+            model.add(free[: len(columns)], columns, -1.0)
+            model.add(ready[d:], columns)
+        self._add_starts(ready, -1.0)
+        for b in self.batches:
+            for mode, z in zip(b.family.modes.modes, b.modes, strict=True):
+                back = free[b.family.first + mode.duration :][: len(z)]
+                model.add(back, z[: len(back)])
+
+    def _switching_takes_time(self) -> None:
+        """Rule 4: a switch is at least as long as its loads, or its activation, take."""
+        model, site = self._model, self._site
+        rows = model.add_rows(self._count, -INF, 0.0)
+        for d, columns in self.switch.items():
+            model.add(rows[d:], columns, -(d + GRID_SLACK - self._margin if d else 0.0))
+        if not site.clock.slotted:
+            for a, columns in self.load.items():
+                model.add(rows, columns, site.load_s[a] / site.tick_s)
+            if self.activates:
+                model.add(rows, self.paid, site.activate_s / site.tick_s)
+
+    def _batches_use_residents(self) -> None:
+        """Rule 2: a batch's adapters are resident, and at most ``max_per_batch``."""
+        model, site = self._model, self._site
+        for a, used in self.used.items():
+            rows = model.add_rows(len(used), -INF, 0.0)
+            model.add(rows, used)
+            model.add(rows, self.resident[a], -1.0)
+        if self.used:
+            most = model.add_rows(self._count, -INF, 0.0)
+            self._add_starts(most, -float(site.max_per_batch))
+            for used in self.used.values():
+                model.add(most, used)
+        for b in self.batches:
+            ways: dict[int, list[JoinColumns]] = {}
+            for j in b.joins:
+                ways.setdefault(j.way.job.index, []).append(j)
+            for mine in ways.values():
+                needed = (self.used or self.resident)[mine[0].way.job.adapter]
+                first = min(j.way.first for j in mine)
+                count = max(j.way.last for j in mine) + 1 - first
+                rows = model.add_rows(count, -INF, 0.0)
+                model.add(rows, needed[first : first + count], -1.0)
+                for j in mine:
+                    model.add(rows[j.way.first - first :][: len(j.columns)], j.columns)
+            if site.max_per_batch == 1:  # the batches of one adapter: tighter than its members
+                a = b.family.jobs[0].adapter
+                rows = model.add_rows(len(b.start), -INF, 0.0)
+                model.add(rows, b.start)
+                model.add(rows, self.resident[a][b.family.first : b.family.last + 1], -1.0)
+
+    def _activation(self) -> None:
+        """Rule 4: a batch pays where nothing is loaded and its adapters are not those before."""
+        model, site = self._model, self._site
+        count = self._count
+        for a, used in self.used.items():
+            joined = model.add_rows(count, -INF, 0.0)
+            model.add(joined, used)
+            for b in self.batches:
+                for j in b.joins:
+                    if j.way.job.adapter == a:
+                        span = joined[j.way.first : j.way.last + 1]
+                        model.add(span, j.columns, -1.0)
+            before = self.before[a]
+            none = model.add_rows(1, 0.0, 0.0)
+            model.add(none, before[:1])
+            # before_{t+1} is used_t where a batch starts at t, else before_t
+            for source, low, high, weight in (
+                (used, 0.0, INF, 0.0),
+                (used, -INF, 1.0, 1.0),
+                (before, 0.0, INF, 1.0),
+                (before, -INF, 0.0, -1.0),
+            ):
+                rows = model.add_rows(count - 1, low, high)
+                model.add(rows, before[1:])
+                model.add(rows, source[:-1], -1.0)
+                if weight:
+                    self._add_starts(rows, weight)
+            joining, leaving = (used, before), (before, used)
+            for now, then in [joining] if site.max_per_batch == 1 else [joining, leaving]:
+                # the adapters differ from those before, nothing is loaded, it is not the first
+                slack = now is before
+                rows = model.add_rows(count, -INF, 1.0 if slack else 0.0)
+                model.add(rows, now)
+                model.add(rows, then, -1.0)
+                model.add(rows, self.paid, -1.0)
+                model.add(rows, self.first, -1.0)
+                for load in self.load.values():
+                    model.add(rows, load, -1.0)
+                if slack:
+                    self._add_starts(rows, 1.0)
+        later = model.add_rows(count - 1, -INF, 0.0)
+        model.add(later, self.first[1:])
+        model.add(later, self.first[:-1], -1.0)
+        begun = model.add_rows(count - 1, -INF, 1.0)
+        model.add(begun, self.first[1:])
+        self._add_starts(begun, 1.0)
+
+    def add_to_point(self, planned: Sequence[PlannedBatch], x: Floats) -> None:
+        """Set the columns along the GPU's batches.
+
+        Raises:
+            PlanOutsideError: The model has no column for them.
+        """
+        problem, site = self._problem, self._site
+        held, before, free, since = self._gpu.resident, None, 0, 0
+        x[self.supply] = 1.0
+        for batch in planned:
+            active = frozenset(problem.jobs[j].adapter for j, _ in batch.members)
+            switch = site.switch(held, batch.resident, active, before)
+            if switch.ticks not in self.switch or not batch.resident <= self.resident.keys():
+                raise PlanOutsideError
+            x[column_at(self.switch[switch.ticks], batch.start - switch.ticks)] = 1.0
+            self._hold(x, held, since, batch.start)
+            for change, adapters in ((self.load, switch.load), (self.evict, switch.evict)):
+                for a in adapters:
+                    x[column_at(change[a], batch.start)] = 1.0
+            if self.activates and not switch.load:
+                x[column_at(self.paid, batch.start)] = switch.seconds > 0
+            self._activate(x, before, since, batch.start)
+            for a in active & self.used.keys():
+                x[column_at(self.used[a], batch.start)] = 1.0
+            idle = self.idle[free : batch.start - switch.ticks]
+            x[idle] = 1.0
+            family = next(b for b in self.batches if active <= {j.way.job.adapter for j in b.joins})
+            held, before, since = batch.resident, active, batch.start
+            free = batch.start + family.add_to_point(problem, batch, x)
+        self._hold(x, held, since, self._count)
+        self._activate(x, before, since, len(self.idle))
+
+    def _hold(self, x: Floats, held: Adapters, first: int, end: int) -> None:
+        """Set the residents at the ticks from ``first`` to before ``end``."""
+        for a in held:
+            x[self.resident[a][first:end]] = 1.0
+
+    def _activate(self, x: Floats, before: Adapters | None, since: int, until: int) -> None:
+        """Set the last batch's adapters at the ticks after ``since`` up to ``until``."""
+        if not self.activates:
+            return
+        if before is None:
+            x[self.first[since : until + 1]] = 1.0
+        for a in before or ():
+            x[self.before[a][since + 1 : until + 1]] = 1.0
 
 
-def switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
-    """Every duration that a switch may have, in ticks."""
+def _switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
+    """Return every duration that a switch may have, in ticks."""
     if site.clock.slotted:
         return [0]
     sums = {(0, 0.0)}
@@ -175,245 +384,12 @@ def switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
         load_s = site.load_s[a]
         sums |= {(n + 1, total + load_s) for n, total in sums if n < site.max_resident}
         if len(sums) > MOST_SUMS:
-            return list(range(longest_switch_of(site, adapters) + 1))
+            return list(range(_longest_switch(site, adapters) + 1))
     ticks = {to_ticks(total, site.tick_s) for _, total in sums}
     return sorted(ticks | {to_ticks(site.activate_s, site.tick_s)})
 
 
-def longest_switch_of(site: Site, adapters: Sequence[int]) -> int:
-    """Ticks that no switch among ``adapters`` exceeds."""
+def _longest_switch(site: Site, adapters: Sequence[int]) -> int:
+    """Upper bound on the duration of a switch among ``adapters``, in ticks."""
     loads = sorted((site.load_s[a] for a in adapters), reverse=True)[: site.max_resident]
     return to_ticks(max(math.fsum(loads), site.activate_s), site.tick_s) + 1
-
-
-def _starts(lane: Lane, rows: Ints, value: float, sheet: Sheet) -> None:
-    """Add the batches that start at t to row t."""
-    for b in lane.batches:
-        span = rows[b.family.first : b.family.last + 1]
-        sheet.add(span, b.start[: len(span)], value)
-
-
-def _residency(lane: Lane, a: int, at_start: bool, sheet: Sheet) -> None:
-    """Residents change by loads and evictions alone, and those need a batch."""
-    r, u, v = lane.resident[a], lane.load[a], lane.evict[a]
-    change = sheet.rows(len(r), 0.0, 0.0)
-    absent = sheet.rows(len(r), -INF, 1.0)
-    sheet.add(change, r)
-    sheet.add(change[1:], r[:-1], -1.0)
-    sheet.add(change, u, -1.0)
-    sheet.add(change, v)
-    sheet.add(absent, u)
-    sheet.add(absent[1:], r[:-1])
-    if at_start:
-        sheet.add(change[:1], lane.supply, -1.0)
-        sheet.add(absent[:1], lane.supply)
-    stays = sheet.rows(len(r), -INF, 0.0)
-    sheet.add(stays, u)
-    sheet.add(stays, r, -1.0)
-    needs = sheet.rows(len(r), -INF, 0.0)
-    sheet.add(needs, u)
-    sheet.add(needs, v)
-    _starts(lane, needs, -1.0, sheet)
-
-
-def _memory(site: Site, lane: Lane, sheet: Sheet, margin: float) -> None:
-    """Rule 3 for memory: base model, residents and members, at every tick."""
-    room = site.room(lane.gpu, frozenset())[0]
-    if room is None:
-        return
-    jobs = {j.choice.job.index: j.choice.job for b in lane.batches for j in b.joins}
-    needs = [site.adapter_vram[a] for a in lane.resident] + [j.demand[0] for j in jobs.values()]
-    if sum(needs) <= room:
-        return
-    coefficients, limit = scaled(needs, room)
-    rows = sheet.rows(len(lane.idle) + 1, -INF, limit * (1.0 - margin))
-    for a, need in zip(lane.resident, coefficients, strict=False):
-        sheet.add(rows, lane.resident[a], need)
-    need_of = dict(zip(jobs, coefficients[len(lane.resident) :], strict=True))
-    for b in lane.batches:
-        for j in b.joins:
-            span = rows[j.choice.first : j.choice.last + 1]
-            sheet.add(span, j.columns, need_of[j.choice.job.index])
-
-
-def _time(site: Site, lane: Lane, sheet: Sheet, margin: float) -> None:
-    """Rules 4 and 6: the GPU's unit of time flows through idling, switches and batches."""
-    free = sheet.rows(len(lane.idle) + 1, 0.0, INF)
-    sheet.add(free[:1], lane.supply)
-    sheet.add(free[:-1], lane.idle, -1.0)
-    sheet.add(free[1:], lane.idle)
-    ready = sheet.rows(len(free), 0.0, 0.0)
-    lasts = sheet.rows(len(free), -INF, 0.0)
-    for d, columns in lane.switch.items():
-        sheet.add(free[: len(columns)], columns, -1.0)
-        sheet.add(ready[d:], columns)
-        sheet.add(lasts[d:], columns, -(d + GRID_SLACK - margin if d else 0.0))
-    _starts(lane, ready, -1.0, sheet)
-    if not site.clock.slotted:
-        for a, columns in lane.load.items():
-            sheet.add(lasts, columns, site.load_s[a] / site.tick_s)
-        if lane.activation is not None:
-            sheet.add(lasts, lane.activation.paid, site.activate_s / site.tick_s)
-    for b in lane.batches:
-        for mode, z in zip(b.family.modes.modes, b.modes, strict=True):
-            back = free[b.family.first + mode.duration :][: len(z)]
-            sheet.add(back, z[: len(back)])
-
-
-def _used(site: Site, lane: Lane, sheet: Sheet) -> None:
-    """Rule 2: a batch's adapters are resident, and at most ``max_per_batch``."""
-    for a, used in lane.used.items():
-        rows = sheet.rows(len(used), -INF, 0.0)
-        sheet.add(rows, used)
-        sheet.add(rows, lane.resident[a], -1.0)
-    if lane.used:
-        most = sheet.rows(len(lane.idle) + 1, -INF, 0.0)
-        _starts(lane, most, -float(site.max_per_batch), sheet)
-        for used in lane.used.values():
-            sheet.add(most, used)
-    for b in lane.batches:
-        ways: dict[int, list[Joins]] = {}
-        for j in b.joins:
-            ways.setdefault(j.choice.job.index, []).append(j)
-        for mine in ways.values():
-            needed = (lane.used or lane.resident)[mine[0].choice.job.adapter]
-            first = min(j.choice.first for j in mine)
-            count = max(j.choice.last for j in mine) + 1 - first
-            rows = sheet.rows(count, -INF, 0.0)
-            sheet.add(rows, needed[first : first + count], -1.0)
-            for j in mine:
-                sheet.add(rows[j.choice.first - first :][: len(j.columns)], j.columns)
-        if site.max_per_batch == 1:  # the batches of one adapter: tighter than its members
-            a = b.family.jobs[0].adapter
-            rows = sheet.rows(len(b.start), -INF, 0.0)
-            sheet.add(rows, b.start)
-            sheet.add(rows, lane.resident[a][b.family.first : b.family.last + 1], -1.0)
-
-
-def _activation(site: Site, lane: Lane, columns: Activation, sheet: Sheet) -> None:
-    """Rule 4: what a batch pays where nothing is loaded and its adapters are others than before."""
-    count = len(columns.first)
-    for a, used in lane.used.items():
-        joined = sheet.rows(count, -INF, 0.0)  # used by somebody
-        sheet.add(joined, used)
-        for b in lane.batches:
-            for j in b.joins:
-                if j.choice.job.adapter == a:
-                    span = joined[j.choice.first : j.choice.last + 1]
-                    sheet.add(span, j.columns, -1.0)
-        before = columns.before[a]
-        none = sheet.rows(1, 0.0, 0.0)
-        sheet.add(none, before[:1])
-        # before_{t+1} is used_t where a batch starts at t, else before_t
-        for source, low, high, weight in (
-            (used, 0.0, INF, 0.0),
-            (used, -INF, 1.0, 1.0),
-            (before, 0.0, INF, 1.0),
-            (before, -INF, 0.0, -1.0),
-        ):
-            rows = sheet.rows(count - 1, low, high)
-            sheet.add(rows, before[1:])
-            sheet.add(rows, source[:-1], -1.0)
-            if weight:
-                _starts(lane, rows, weight, sheet)
-        joining, leaving = (used, before), (before, used)
-        for now, then in [joining] if site.max_per_batch == 1 else [joining, leaving]:
-            # one batch's adapters differ from those before, nothing is loaded, it is not the first
-            slack = now is before
-            rows = sheet.rows(count, -INF, 1.0 if slack else 0.0)
-            sheet.add(rows, now)
-            sheet.add(rows, then, -1.0)
-            sheet.add(rows, columns.paid, -1.0)
-            sheet.add(rows, columns.first, -1.0)
-            for load in lane.load.values():
-                sheet.add(rows, load, -1.0)
-            if slack:
-                _starts(lane, rows, 1.0, sheet)
-    later = sheet.rows(count - 1, -INF, 0.0)
-    sheet.add(later, columns.first[1:])
-    sheet.add(later, columns.first[:-1], -1.0)
-    begun = sheet.rows(count - 1, -INF, 1.0)
-    sheet.add(begun, columns.first[1:])
-    _starts(lane, begun, 1.0, sheet)
-
-
-def indicator_plan(problem: Problem, model: Indicator, x: Floats) -> Plan:
-    """The plan of a whole-numbered point."""
-    counts = np.rint(x).astype(np.int64)
-    planned: list[list[PlannedBatch]] = [[] for _ in problem.site.gpus]
-    for lane in model.lanes:
-        for batches in lane.batches:
-            for (tick, _), groups in place(batches, counts).items():
-                held = frozenset(a for a, r in lane.resident.items() if counts[r[tick]])
-                planned[lane.gpu] += [PlannedBatch(tick, tuple(g), held) for g in groups if g]
-    return plan_of(planned)
-
-
-def indicator_point(problem: Problem, model: Indicator, plan: Plan, columns: int) -> Floats | None:
-    """The point that says what ``plan`` does, or None where the model has no column for it."""
-    x = np.zeros(columns)
-    served = {j for gpu in plan.gpus for b in gpu for j, _ in b.members}
-    for job, column in model.rejected.items():
-        x[column] = job not in served
-    try:
-        lanes = {lane.gpu: lane for lane in model.lanes}
-        for gpu, planned in enumerate(plan.gpus):
-            if gpu in lanes:
-                _Walk(problem, lanes[gpu], x).run(planned)
-            elif planned:
-                return None
-    except Outside:
-        return None
-    return x
-
-
-class _Walk:
-    """Sets the columns of one lane along the batches of a plan."""
-
-    def __init__(self, problem: Problem, lane: Lane, x: Floats) -> None:
-        self.problem, self.lane, self.x = problem, lane, x
-
-    def run(self, planned: Sequence[PlannedBatch]) -> None:
-        """Follow the batches in order."""
-        lane, x, site = self.lane, self.x, self.problem.site
-        held, before, free, since = site.gpus[lane.gpu].resident, None, 0, 0
-        x[lane.supply] = 1.0
-        for batch in planned:
-            active = frozenset(self.problem.jobs[j].adapter for j, _ in batch.members)
-            switch = site.switch(held, batch.resident, active, before)
-            if switch.ticks not in lane.switch or not batch.resident <= lane.resident.keys():
-                raise Outside
-            x[at(lane.switch[switch.ticks], batch.start - switch.ticks)] = 1.0
-            self._hold(held, since, batch.start)
-            for change, adapters in ((lane.load, switch.load), (lane.evict, switch.evict)):
-                for a in adapters:
-                    x[at(change[a], batch.start)] = 1.0
-            if lane.activation is not None and not switch.load:
-                x[at(lane.activation.paid, batch.start)] = switch.seconds > 0
-            self._activate(before, since, batch.start)
-            for a in active & lane.used.keys():
-                x[at(lane.used[a], batch.start)] = 1.0
-            idle = lane.idle[free : batch.start - switch.ticks]
-            x[idle] = 1.0
-            family = next(
-                b for b in lane.batches if active <= {j.choice.job.adapter for j in b.joins}
-            )
-            held, before, since = batch.resident, active, batch.start
-            free = batch.start + add_batch(self.problem, family, batch, x)
-        self._hold(held, since, len(lane.idle) + 1)
-        self._activate(before, since, len(lane.idle))
-
-    def _hold(self, held: Adapters, first: int, end: int) -> None:
-        """Residents at the ticks from ``first`` to before ``end``."""
-        for a in held:
-            self.x[self.lane.resident[a][first:end]] = 1.0
-
-    def _activate(self, before: Adapters | None, since: int, until: int) -> None:
-        """The last batch's adapters at the ticks after ``since`` up to ``until``."""
-        columns = self.lane.activation
-        if columns is None:
-            return
-        if before is None:
-            self.x[columns.first[since : until + 1]] = 1.0
-        for a in before or ():
-            self.x[columns.before[a][since + 1 : until + 1]] = 1.0

@@ -1,4 +1,4 @@
-"""A mixed-integer linear program as plain arrays: built once, handed to any backend.
+"""Mixed-integer linear programs as plain arrays, which any backend can read.
 
 ``minimise cost . x`` subject to ``row_lower <= A x <= row_upper`` and ``lower <= x <= upper``, with
 ``x[i]`` a whole number where ``integer[i]``. ``A`` is a list of (row, column, value) entries.
@@ -13,16 +13,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import override
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 INF = float("inf")
 
+#: Bytes a model takes per column, row and entry while it is built, handed over and solved: somewhat
+#: above the peaks that benchmarks/milp_growth.py measures.
+BYTES_PER_COLUMN = 2_000
+BYTES_PER_ROW = 1_000
+BYTES_PER_ENTRY = 500
+
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """The program; entries are sorted by row, then column, and none is given twice."""
+class LinearModel:
+    """A program; entries are sorted by row, then column, and none is given twice."""
 
     lower: Floats
     upper: Floats
@@ -36,15 +43,15 @@ class Model:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Columns, rows and non-zeros."""
+        """Numbers of columns, rows and non-zeros."""
         return len(self.cost), len(self.row_lower), len(self.values)
 
     def objective(self, x: Floats) -> float:
-        """Cost of a point."""
+        """Return the cost of a point."""
         return float(self.cost @ x)
 
     def violation(self, x: Floats) -> float:
-        """Largest violation of any row or bound at a point (0 where it is feasible)."""
+        """Return the largest violation of a row or bound at a point, 0 where it is feasible."""
         activity = np.bincount(
             self.rows, weights=self.values * x[self.columns], minlength=len(self.row_lower)
         )
@@ -60,18 +67,29 @@ class Model:
         return float(max(worst))
 
 
-class Sheet:
-    """Counts columns, rows and entries and keeps none: a model's size before it is built.
+class ModelSize:
+    """Counts columns, rows and entries and keeps none: the size of a model that is not built.
 
-    A formulation is written once, against this interface; :class:`Builder` keeps what is written.
+    Formulations are stated once, against this interface; :class:`ModelBuilder` keeps what is added.
+
+    Attributes:
+        columns, rows, entries: Of the matrix; entries before repeated ones are summed.
     """
 
     def __init__(self) -> None:
-        self.column_count = 0
-        self.row_count = 0
-        self.entry_count = 0
+        self.columns = self.rows = self.entries = 0
 
-    def columns(
+    @property
+    def gib(self) -> float:
+        """Estimate of the memory, in GiB, that building and solving the model takes."""
+        total = (
+            self.columns * BYTES_PER_COLUMN
+            + self.rows * BYTES_PER_ROW
+            + self.entries * BYTES_PER_ENTRY
+        )
+        return total / 2**30
+
+    def add_columns(
         self,
         count: int,
         *,
@@ -80,33 +98,34 @@ class Sheet:
         upper: float = 1.0,
         integer: bool = True,
     ) -> Ints:
-        """Add ``count`` columns from ``lower`` to ``upper``; returns their numbers."""
+        """Add ``count`` columns from ``lower`` to ``upper``, and return their numbers."""
         del cost, lower, upper, integer
-        self.column_count += count
+        self.columns += count
         return _numberless(count)
 
-    def rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
-        """Add ``count`` empty rows; returns their numbers."""
+    def add_rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
+        """Add ``count`` empty rows, and return their numbers."""
         del lower, upper
-        self.row_count += count
+        self.rows += count
         return _numberless(count)
 
     def add(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike = 1.0) -> None:
         """Add ``values`` at (rows, columns), element by element; repeated places add up."""
         shape = np.broadcast_shapes(np.shape(rows), np.shape(columns), np.shape(values))
-        self.entry_count += math.prod(shape)
+        self.entries += math.prod(shape)
 
 
-class Builder(Sheet):
-    """Keeps what is written, and makes the model of it."""
+class ModelBuilder(ModelSize):
+    """Keeps what is added, and makes the model of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._columns: list[tuple[Any, ...]] = []
-        self._rows: list[tuple[Any, ...]] = []
-        self._entries: list[tuple[Any, ...]] = []
+        self._column_blocks: list[tuple[Any, ...]] = []
+        self._row_blocks: list[tuple[Any, ...]] = []
+        self._entry_blocks: list[tuple[Any, ...]] = []
 
-    def columns(
+    @override
+    def add_columns(
         self,
         count: int,
         *,
@@ -115,58 +134,51 @@ class Builder(Sheet):
         upper: float = 1.0,
         integer: bool = True,
     ) -> Ints:
-        """See :meth:`Sheet.columns`."""
-        first = self.column_count
-        super().columns(count)
+        first = self.columns
+        super().add_columns(count)
         price = cost() if callable(cost) else cost
-        self._columns.append(
-            (
-                _full(count, lower),
-                _full(count, upper),
-                _full(count, price),
-                np.full(count, integer),
-            )
-        )
+        block = _full(count, lower), _full(count, upper), _full(count, price)
+        self._column_blocks.append((*block, np.full(count, integer)))
         return np.arange(first, first + count, dtype=np.int64)
 
-    def rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
-        """See :meth:`Sheet.rows`."""
-        first = self.row_count
-        super().rows(count, lower, upper)
-        self._rows.append((_full(count, lower), _full(count, upper)))
+    @override
+    def add_rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
+        first = self.rows
+        super().add_rows(count, lower, upper)
+        self._row_blocks.append((_full(count, lower), _full(count, upper)))
         return np.arange(first, first + count, dtype=np.int64)
 
+    @override
     def add(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike = 1.0) -> None:
-        """See :meth:`Sheet.add`."""
         super().add(rows, columns, values)
         row, column, value = np.broadcast_arrays(rows, columns, np.asarray(values, np.float64))
-        self._entries.append((row.ravel(), column.ravel(), value.ravel()))
+        self._entry_blocks.append((row.ravel(), column.ravel(), value.ravel()))
 
-    def build(self) -> Model:
-        """The model, with repeated entries summed and zeros dropped."""
+    def build(self) -> LinearModel:
+        """Return the model, with repeated entries summed and zeros dropped."""
         kinds = (np.float64, np.float64, np.float64, np.bool_)
-        lower, upper, cost, integer = _joined(self._columns, kinds)
-        row_lower, row_upper = _joined(self._rows, (np.float64, np.float64))
-        rows, columns, values = _joined(self._entries, (np.int64, np.int64, np.float64))
-        key, place = np.unique(rows * max(1, self.column_count) + columns, return_inverse=True)
+        lower, upper, cost, integer = _concatenated(self._column_blocks, kinds)
+        row_lower, row_upper = _concatenated(self._row_blocks, (np.float64, np.float64))
+        rows, columns, values = _concatenated(self._entry_blocks, (np.int64, np.int64, np.float64))
+        key, place = np.unique(rows * max(1, self.columns) + columns, return_inverse=True)
         summed = np.bincount(place, weights=values, minlength=len(key))
         kept = summed != 0.0
         key, summed = key[kept], summed[kept]
-        return Model(
+        return LinearModel(
             lower=lower,
             upper=upper,
             cost=cost,
             integer=integer,
             row_lower=row_lower,
             row_upper=row_upper,
-            rows=key // max(1, self.column_count),
-            columns=key % max(1, self.column_count),
+            rows=key // max(1, self.columns),
+            columns=key % max(1, self.columns),
             values=summed,
         )
 
 
 def _numberless(count: int) -> Ints:
-    """An array of the right shape that takes no memory."""
+    """Return an array of the right shape that takes no memory."""
     return np.broadcast_to(np.int64(0), (count,))
 
 
@@ -174,8 +186,8 @@ def _full(count: int, value: ArrayLike) -> Floats:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), (count,))
 
 
-def _joined(blocks: list[tuple[Any, ...]], kinds: tuple[Any, ...]) -> list[NDArray[Any]]:
-    """Blocks of parallel arrays, each put end to end."""
+def _concatenated(blocks: list[tuple[Any, ...]], kinds: tuple[Any, ...]) -> list[NDArray[Any]]:
+    """Concatenate blocks of parallel arrays."""
     if not blocks:
         return [np.empty(0, dtype=kind) for kind in kinds]
     return [

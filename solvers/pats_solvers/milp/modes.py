@@ -1,4 +1,4 @@
-"""How a batch may be run: the documents' batch shapes, as few of them as the clock allows.
+"""Batch modes: the documents' batch shapes, as few of them as the clock allows.
 
 A *level* is a step count; a *mode* is a set of batches that share one timing. There are two
 kinds:
@@ -28,8 +28,8 @@ MOST_SHAPES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
-    """One timing of a batch; ``offsets[i]`` is None where the mode has no member at level i."""
+class BatchMode:
+    """A timing of batches; ``offsets[i]`` is None where it has no member at level i."""
 
     counts: tuple[int, ...]
     offsets: tuple[int | None, ...]
@@ -37,24 +37,24 @@ class Mode:
 
     @property
     def ticks(self) -> int:
-        """Sum of the completion offsets of all members of an exact mode."""
+        """Sum of the completion offsets of all members, of an exact mode."""
         return sum(n * (o or 0) for n, o in zip(self.counts, self.offsets, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Modes:
+class BatchModes:
     """All modes of one kind over the same levels."""
 
     levels: tuple[int, ...]
     capped: bool
-    modes: tuple[Mode, ...]
+    modes: tuple[BatchMode, ...]
 
     def offsets(self, level: int) -> list[int]:
-        """The different completion offsets of a level, rising."""
+        """Return the different completion offsets of a level, rising."""
         return sorted({o for m in self.modes if (o := m.offsets[level]) is not None})
 
     def mode_of(self, clock: BatchClock, steps: Sequence[int]) -> int | None:
-        """The mode, by number, that a batch of members with these step counts runs in."""
+        """Return the index of the mode of a batch with these step counts, or None."""
         if not set(steps) <= set(self.levels):
             return None
         counts = [steps.count(s) for s in self.levels]
@@ -73,14 +73,16 @@ class Modes:
 
 
 def monotone(clock: BatchClock, largest: int) -> bool:
-    """Whether step time and overhead never fall as a batch grows to ``largest``."""
+    """Return whether step time and overhead never fall as a batch grows to ``largest``."""
     step = [clock.step_s(n) for n in range(1, largest + 1)]
     overhead = [clock.overhead_s(n) for n in range(1, largest + 1)]
     return step == sorted(step) and overhead == sorted(overhead)
 
 
-def exact_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int) -> Modes:
-    """Every shape with at most ``most[i]`` members at level i and ``cap`` together."""
+def exact_modes(
+    clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int
+) -> BatchModes:
+    """Return every shape with at most ``most[i]`` members at level i and ``cap`` together."""
     modes = []
     for counts in _vectors(list(most), cap):
         present = [i for i, n in enumerate(counts) if n]
@@ -88,11 +90,13 @@ def exact_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], c
             ends = clock.completions(tuple((levels[i], counts[i]) for i in present))
             at = dict(zip(present, ends, strict=True))
             modes.append(_mode(clock, counts, at))
-    return Modes(tuple(levels), False, tuple(modes))
+    return BatchModes(tuple(levels), False, tuple(modes))
 
 
-def capped_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int) -> Modes:
-    """The modes of caps on "level i or above" that no other one contains at the same times."""
+def capped_modes(
+    clock: BatchClock, levels: Sequence[int], most: Sequence[int], cap: int
+) -> BatchModes:
+    """Return the modes of caps on "level i or above" that no other contains at the same times."""
     above = [min(cap, sum(most[i:])) for i in range(len(levels))]
     modes = []
     for caps in _falling(above):
@@ -102,16 +106,16 @@ def capped_modes(clock: BatchClock, levels: Sequence[int], most: Sequence[int], 
         )
         ends = clock.completions(shape)
         modes.append(_mode(clock, caps, dict(enumerate(ends))))
-    return Modes(tuple(levels), True, tuple(_maximal(modes)))
+    return BatchModes(tuple(levels), True, tuple(_maximal(modes)))
 
 
-def _mode(clock: BatchClock, counts: tuple[int, ...], at: dict[int, int]) -> Mode:
+def _mode(clock: BatchClock, counts: tuple[int, ...], at: dict[int, int]) -> BatchMode:
     duration = 1 if clock.slotted else max(at.values())
-    return Mode(counts, tuple(at.get(i) for i in range(len(counts))), duration)
+    return BatchMode(counts, tuple(at.get(i) for i in range(len(counts))), duration)
 
 
 def _vectors(most: list[int], cap: int) -> Iterator[tuple[int, ...]]:
-    """All count vectors up to ``most`` with at most ``cap`` together."""
+    """Yield all count vectors up to ``most`` with at most ``cap`` together."""
     if not most:
         yield ()
         return
@@ -121,7 +125,7 @@ def _vectors(most: list[int], cap: int) -> Iterator[tuple[int, ...]]:
 
 
 def _falling(above: list[int]) -> Iterator[tuple[int, ...]]:
-    """All non-rising vectors up to ``above`` that start above 0."""
+    """Yield all non-rising vectors up to ``above`` that start above 0."""
 
     def extend(head: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(head) == len(above):
@@ -134,7 +138,7 @@ def _falling(above: list[int]) -> Iterator[tuple[int, ...]]:
 
 
 def shape_count(most: Sequence[int], cap: int) -> int:
-    """How many count vectors there are, the empty one included (no list is made)."""
+    """Return the number of count vectors, the empty one included, without listing them."""
     ways = np.zeros(cap + 1, dtype=object)
     ways[0] = 1
     for n in most:
@@ -143,7 +147,7 @@ def shape_count(most: Sequence[int], cap: int) -> int:
 
 
 def refuse_too_many(most: Sequence[int], cap: int) -> None:
-    """Raise InputError where the shapes alone are too many to list."""
+    """Raise InputError where there are too many shapes to list."""
     count = shape_count(most, cap)
     if count > MOST_SHAPES:
         raise InputError(
@@ -153,8 +157,8 @@ def refuse_too_many(most: Sequence[int], cap: int) -> None:
         )
 
 
-def _maximal(modes: list[Mode]) -> list[Mode]:
-    """The modes that no other one contains without being later at any level it has."""
+def _maximal(modes: list[BatchMode]) -> list[BatchMode]:
+    """Return the modes that no other contains without being later at any level."""
     never = 1 << 60
     caps = np.array([m.counts for m in modes], dtype=np.int64)
     ends = np.array([[never if o is None else o for o in m.offsets] for m in modes], dtype=np.int64)

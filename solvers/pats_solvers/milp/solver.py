@@ -1,27 +1,36 @@
-"""The ``milp`` solver: windows, model, backend, and a check before its plan is believed."""
+"""Solver ``milp``: formulation, backend, and a check of every plan."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
-from pats_opt.errors import SolverError
+from pats_opt.errors import CapabilityError, InputError, SolverError
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
-from pats_solvers.milp.backends import backend
-from pats_solvers.milp.contract import Answer, Limits, Name
-from pats_solvers.milp.family import Windows
-from pats_solvers.milp.formulations import Formulation, chosen
-from pats_solvers.milp.model import Builder, Floats, Model
-from pats_solvers.milp.size import refuse_too_large, size_of
+from pats_solvers.milp.backends import BackendLimits, BackendName, backend
+from pats_solvers.milp.counting import CountingFormulation
+from pats_solvers.milp.family import TimeWindows
+from pats_solvers.milp.flow import FlowFormulation
+from pats_solvers.milp.formulation import Formulation
+from pats_solvers.milp.indicator import IndicatorFormulation
+from pats_solvers.milp.model import LinearModel, ModelBuilder, ModelSize
+
+FormulationName = Literal["auto", "flow", "counting", "indicator"]
+
+FORMULATIONS: dict[str, type[Formulation]] = {
+    "flow": FlowFormulation,
+    "counting": CountingFormulation,
+    "indicator": IndicatorFormulation,
+}
 
 #: The objective is scaled so that the loss to beat, or the dearest column, is about this: a
 #: solver's absolute tolerances are then far below what matters.
@@ -45,8 +54,8 @@ class Milp(Struct, frozen=True, kw_only=True):
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
 
-    backend: Name = "highs"
-    formulation: Formulation = "auto"
+    backend: BackendName = "highs"
+    formulation: FormulationName = "auto"
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
@@ -54,52 +63,59 @@ class Milp(Struct, frozen=True, kw_only=True):
 
         Raises:
             InputError: The model would not fit ``memory_gib``.
-            CapabilityError: The formulation asked for cannot state the problem.
+            CapabilityError: The formulation cannot state the problem.
         """
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
         incumbent = Incumbent(problem, run, combinatorial_bound(problem))
-        size = size_of(problem, incumbent.known_loss, self.formulation)
-        refuse_too_large(size, self.memory_gib)
+        refuse_too_large(size_of(problem, incumbent.known_loss, self.formulation), self.memory_gib)
         details: dict[str, Any] = {"backend": self.backend}
-        found = self._attempt(incumbent, details, margin=0.0)
+        found = self._solve_model(incumbent, details, margin=0.0)
         if found.bound is not None:
             incumbent.raise_bound(found.bound)
-        if found.stop is StopReason.INFEASIBLE:  # nor does the model hold a plan to be better
+        if found.stop is StopReason.INFEASIBLE:  # the windows keep every better plan
             incumbent.raise_bound(math.inf)
         if found.plan is None or incumbent.offer(found.plan) is not None:
             return incumbent.outcome(found.stop, **details)
         # Tolerances let the plan break a rule: its bound holds, a plan takes another model.
-        again = self._attempt(incumbent, details, margin=MARGIN)
+        again = self._solve_model(incumbent, details, margin=MARGIN)
         if again.plan is not None and incumbent.offer(again.plan) is None:
             raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
         if again.stop is StopReason.INFEASIBLE:  # with a margin it proves nothing
             return incumbent.outcome(StopReason.COMPLETE, **details)
         return incumbent.outcome(again.stop, **details)
 
-    def _attempt(self, incumbent: Incumbent, details: dict[str, Any], margin: float) -> _Attempt:
-        """Build one model and solve it from the incumbent."""
-        problem, known_loss = incumbent.problem, incumbent.known_loss
-        written = chosen(problem, self.formulation)
-        builder = Builder()
-        columns = written.write(problem, Windows.of(problem, known_loss), builder, margin)
-        model = builder.build()
+    def _solve_model(
+        self, incumbent: Incumbent, details: dict[str, Any], margin: float
+    ) -> _ModelResult:
+        """Build a model and solve it from the incumbent."""
+        problem, run, known_loss = incumbent.problem, incumbent.run, incumbent.known_loss
+        model, stated = build(problem, self.formulation, known_loss, margin)
+        details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
         hint = None
         if incumbent.plan is not None:
-            hint = written.point(problem, columns, incumbent.plan, len(model.cost))
-        details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
+            hint = stated.point(incumbent.plan, len(model.cost))
         scale = _scale(model, known_loss)
-        answer = _solved(self.backend, model, scale, incumbent.run, hint, proves=margin == 0.0)
-        return _Attempt(
-            stop=answer.stop,
-            plan=None if answer.x is None else written.plan(problem, columns, answer.x),
-            bound=None if answer.bound is None else answer.bound / scale,
+
+        def progress(bound: float | None, objective: float | None) -> None:
+            run.progress(
+                None if bound is None or margin else max(0.0, bound / scale),
+                None if objective is None else objective / scale,
+            )
+
+        limits = BackendLimits(run.seed, run.remaining, run.interrupted.is_set, progress)
+        scaled = replace(model, cost=model.cost * scale)
+        result = backend(self.backend)(scaled, limits, hint)
+        return _ModelResult(
+            stop=result.stop,
+            plan=None if result.x is None else stated.plan(result.x),
+            bound=None if result.bound is None else result.bound / scale,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _ModelResult:
     """Why the backend stopped, the plan of its best point, and its bound on the loss."""
 
     stop: StopReason
@@ -107,22 +123,74 @@ class _Attempt:
     bound: float | None
 
 
-def _scale(model: Model, known: float | None) -> float:
-    """A power of two that brings the loss to about ``SCALE``."""
-    size = known or float(np.max(np.abs(model.cost), initial=0.0)) or SCALE
-    return 2.0 ** math.floor(math.log2(SCALE / size))
+def build(
+    problem: Problem,
+    formulation: FormulationName = "auto",
+    known_loss: float | None = None,
+    margin: float = 0.0,
+) -> tuple[LinearModel, Formulation]:
+    """Return the model of a problem, and its columns by meaning.
+
+    ``pats_solvers.milp.backends.highs_scip.mathopt_model`` and ``backends.cbc.pulp_problem`` turn
+    it into a model of these packages, to which you can add constraints of your own.
+
+    Args:
+        problem: The problem.
+        formulation: Name of the formulation.
+        known_loss: Loss of a schedule; the model then holds only those that are no worse.
+        margin: See :class:`Formulation`.
+    """
+    builder = ModelBuilder()
+    windows = TimeWindows.of(problem, known_loss)
+    stated = select(problem, formulation)(problem, windows, builder, margin)
+    return builder.build(), stated
 
 
-def _solved(
-    name: Name, model: Model, scale: float, run: Run, hint: Floats | None, *, proves: bool
-) -> Answer:
-    """Solve the model with its cost scaled; its bounds are reported where they prove something."""
+def select(problem: Problem, formulation: FormulationName) -> type[Formulation]:
+    """Return a formulation; ``auto`` is counting with one resident adapter, else indicators.
 
-    def progress(bound: float | None, objective: float | None) -> None:
-        run.progress(
-            None if bound is None or not proves else max(0.0, bound / scale),
-            None if objective is None else objective / scale,
+    Raises:
+        CapabilityError: It cannot state this problem.
+    """
+    if formulation == "auto":
+        formulation = "counting" if problem.site.max_resident == 1 else "indicator"
+    if formulation != "indicator" and problem.site.max_resident > 1:
+        raise CapabilityError(
+            f"formulation {formulation!r} cannot handle max_resident above 1",
+            hint="leave 'formulation' out, or set it to indicator",
+        )
+    if formulation == "indicator" and problem.site.pairs:
+        raise CapabilityError(
+            "formulation 'indicator' cannot handle pairwise switching times",
+            hint="leave 'formulation' out, or set it to flow",
+        )
+    return FORMULATIONS[formulation]
+
+
+def size_of(
+    problem: Problem, known_loss: float | None = None, formulation: FormulationName = "auto"
+) -> ModelSize:
+    """Return the exact size of a problem's model without building it.
+
+    Raises:
+        InputError: Its batch shapes alone are too many.
+    """
+    size = ModelSize()
+    select(problem, formulation)(problem, TimeWindows.of(problem, known_loss), size)
+    return size
+
+
+def refuse_too_large(size: ModelSize, limit_gib: float) -> None:
+    """Raise InputError where a model would not fit ``limit_gib``."""
+    if size.gib > limit_gib:
+        raise InputError(
+            f"the MILP would have {size.columns:,} columns, {size.rows:,} rows and "
+            f"{size.entries:,} non-zeros, about {size.gib:,.1f} GiB of the {limit_gib:g} allowed",
+            hint="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
         )
 
-    limits = Limits(run.seed, run.remaining, run.interrupted.is_set, progress)
-    return backend(name)(replace(model, cost=model.cost * scale), limits, hint)
+
+def _scale(model: LinearModel, known_loss: float | None) -> float:
+    """Return a power of two that brings the loss to about ``SCALE``."""
+    size = known_loss or float(np.max(np.abs(model.cost), initial=0.0)) or SCALE
+    return 2.0 ** math.floor(math.log2(SCALE / size))

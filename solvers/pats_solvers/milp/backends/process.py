@@ -1,10 +1,18 @@
-"""Following a solver that runs as a child: its log, the clock, the user's wish to stop."""
+"""Child processes that can be stopped, and that end with their parent.
+
+Run as ``python process.py FOLDER COMMAND...``, this file guards a program that does not know how to
+do either: a line on standard input interrupts it, and where standard input is closed, because the
+parent has gone, it is ended and ``FOLDER`` removed. It needs nothing but the standard library, so
+that it starts at once.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -12,13 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, Queue
 
-from pats_opt.model.schedule import StopReason
-from pats_solvers.milp.contract import Limits
-
 #: Seconds between two looks at the user's wish to stop.
 POLL = 0.05
 
-#: Seconds past the time limit after which a child that should have seen it is asked to stop.
+#: Seconds past the time limit after which a child that should have seen it is stopped.
 LATE = 3.0
 
 #: Lines of the log that are kept for an error's text.
@@ -40,21 +45,24 @@ def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
 
 def follow(
     child: subprocess.Popen[str],
-    limits: Limits,
+    remaining: Callable[[], float | None],
+    interrupted: Callable[[], bool],
     read: Callable[[str], None],
     grace: float,
-) -> tuple[StopReason | None, str]:
+) -> tuple[str | None, str]:
     """Wait until ``child`` has ended, and make sure that it does.
 
     Args:
-        child: What :func:`start` started: its log is on standard output, and the line "stop" on
+        child: A child from :func:`start`: its log is on standard output, and the line "stop" on
             its standard input asks it to stop.
-        limits: The time limit and the user's wish to stop.
+        remaining: Returns the seconds left, or None.
+        interrupted: Returns whether the user wants the best so far.
         read: Called with each line of the log.
         grace: Seconds it has to end, once asked to, before it and its own children are ended.
 
     Returns:
-        Why it was asked to stop, or None where it ended by itself; and the end of its log.
+        The :class:`StopReason` value for which it was asked to stop, or None where it ended by
+        itself; and the end of its log.
     """
     lines: Queue[str | None] = Queue()
 
@@ -70,14 +78,14 @@ def follow(
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     tail: deque[str] = deque(maxlen=TAIL)
-    asked: StopReason | None = None
+    asked: str | None = None
     until = late = float("inf")
     try:
         while time.monotonic() < until:
-            if late == float("inf") and limits.remaining() == 0.0:
+            if late == float("inf") and remaining() == 0.0:
                 late = time.monotonic() + LATE
-            if asked is None and (limits.interrupted() or time.monotonic() > late):
-                asked = StopReason.INTERRUPTED if limits.interrupted() else StopReason.TIME_LIMIT
+            if asked is None and (interrupted() or time.monotonic() > late):
+                asked = "interrupted" if interrupted() else "time-limit"
                 until = time.monotonic() + grace
                 with suppress(OSError):  # it has just ended
                     child.stdin.write("stop\n")
@@ -100,3 +108,31 @@ def follow(
             with suppress(OSError):
                 stream.close()
     return asked, " ".join(" ".join(tail).split())
+
+
+def guard(folder: str, command: list[str]) -> int:
+    """Run ``command`` as the module's docstring says, and return its exit status."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    orphaned = threading.Event()
+
+    def obey() -> None:
+        if sys.stdin.readline():
+            child.send_signal(signal.SIGINT)
+            sys.stdin.readline()
+        orphaned.set()
+        child.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    listener = threading.Thread(target=obey, daemon=True)
+    listener.start()
+    status = child.wait()
+    if orphaned.is_set():
+        listener.join()  # it removes the folder and ends this process
+    return status
+
+
+if __name__ == "__main__":
+    exit_status = guard(sys.argv[1], sys.argv[2:])
+    sys.stdout.flush()
+    os._exit(exit_status & 0xFF)  # not waiting for the thread that listens

@@ -1,7 +1,8 @@
-"""CBC through PuLP: PuLP writes the files and reads the answer, this runs CBC so that it can stop.
+"""CBC through PuLP: PuLP writes the files and reads the result, this runs CBC so that it can stop.
 
-CBC is a program of its own, and runs under :mod:`pats_solvers.milp.guard`: asked to stop, it ends
-with its best point, and it never outlives us. All files are in a folder that goes at the end.
+CBC is a program of its own, and runs under the guard of :mod:`pats_solvers.milp.backends.process`:
+asked to stop, it ends with its best point, and it never outlives us. All files are in a folder that
+is removed at the end.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pulp.apis.coin_api import pulp_cbc_path
 
 from pats_opt.errors import SolverError
 from pats_opt.model.schedule import StopReason
-from pats_solvers.milp.contract import Answer, Limits
-from pats_solvers.milp.follow import follow, start
-from pats_solvers.milp.guard import __file__ as guard_file
-from pats_solvers.milp.model import Floats, Model
+from pats_solvers.milp.backends import BackendLimits, BackendResult
+from pats_solvers.milp.backends.process import __file__ as guard_file
+from pats_solvers.milp.backends.process import follow, start
+from pats_solvers.milp.model import Floats, LinearModel
 
 #: Seconds CBC gets to end by itself when it is asked to.
 GRACE = 3.0
@@ -32,18 +33,18 @@ GRACE = 3.0
 PRINTED = 1e-5
 
 
-def solve(model: Model, limits: Limits, hint: Floats | None) -> Answer:
+def solve(model: LinearModel, limits: BackendLimits, hint: Floats | None) -> BackendResult:
     """Solve with CBC."""
-    program, variables = native(model)
+    program, variables = pulp_problem(model)
     if hint is not None:
         for variable, value in zip(variables, hint.tolist(), strict=True):
             variable.setInitialValue(round(value), check=False)
     with tempfile.TemporaryDirectory(prefix="pats-milp-", ignore_cleanup_errors=True) as folder:
-        return _Cbc(model, limits, folder).run(program, variables, hint is not None)
+        return _CbcProcess(model, limits, folder).run(program, variables, hint is not None)
 
 
-def native(model: Model) -> tuple[pulp.LpProblem, list[pulp.LpVariable]]:
-    """The model as a PuLP problem, and its variables in order."""
+def pulp_problem(model: LinearModel) -> tuple[pulp.LpProblem, list[pulp.LpVariable]]:
+    """Return the model as a PuLP problem, and its variables in order."""
     program = pulp.LpProblem("pats", pulp.LpMinimize)
     kinds = {True: pulp.LpInteger, False: pulp.LpContinuous}
     bounds = zip(model.lower.tolist(), model.upper.tolist(), model.integer.tolist(), strict=True)
@@ -70,9 +71,9 @@ def native(model: Model) -> tuple[pulp.LpProblem, list[pulp.LpVariable]]:
 
 
 def _rows(
-    model: Model, variables: list[pulp.LpVariable]
+    model: LinearModel, variables: list[pulp.LpVariable]
 ) -> Iterator[tuple[float, float, list[tuple[pulp.LpVariable, float]]]]:
-    """Range and terms of each row."""
+    """Yield bounds and terms of each row."""
     ends = np.searchsorted(model.rows, np.arange(len(model.row_lower) + 1)).tolist()
     columns, values = model.columns.tolist(), model.values.tolist()
     for row, (first, last) in enumerate(pairwise(ends)):
@@ -82,16 +83,16 @@ def _rows(
         yield float(model.row_lower[row]), float(model.row_upper[row]), terms
 
 
-class _Cbc:
-    """One run of CBC."""
-
-    def __init__(self, model: Model, limits: Limits, folder: str) -> None:
+class _CbcProcess:
+    def __init__(self, model: LinearModel, limits: BackendLimits, folder: str) -> None:
         self.model, self.limits, self.folder = model, limits, Path(folder)
         self.bound: float | None = None
         self.best: float | None = None
 
-    def run(self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool) -> Answer:
-        """Write the files, run CBC, read its answer."""
+    def run(
+        self, program: pulp.LpProblem, variables: list[pulp.LpVariable], warm: bool
+    ) -> BackendResult:
+        """Write the files, run CBC, read its result."""
         cbc = pulp.COIN_CMD(path=pulp_cbc_path, msg=False)
         mps, begin, solution = (str(self.folder / f"model.{end}") for end in ("mps", "mst", "sol"))
         order, names, row_names, _ = program.writeMPS(mps, rename=True)
@@ -106,22 +107,26 @@ class _Cbc:
         command += ["-ratio", "0", "-allow", "0", "-randomSeed", seed, "-randomCbcSeed", seed]
         command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]
         guard = [sys.executable, "-I", "-S", guard_file, str(self.folder)]
-        asked, tail = follow(start(guard + command), self.limits, self._read, GRACE)
+        limits = self.limits
+        why, tail = follow(
+            start(guard + command), limits.remaining, limits.interrupted, self._read, GRACE
+        )
+        asked = None if why is None else StopReason(why)
         if not Path(solution).exists():
             if asked is not None:
-                return Answer(asked, None, self.bound)
+                return BackendResult(asked, None, self.bound)
             raise SolverError(f"CBC ended without an answer: {tail[-300:]}")
         _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
         x = np.array([values[v.name] for v in variables])
         if found == pulp.LpSolutionInfeasible:
-            return Answer(StopReason.INFEASIBLE)
+            return BackendResult(StopReason.INFEASIBLE)
         if found == pulp.LpSolutionOptimal:
-            return Answer(StopReason.OPTIMAL, x, self.model.objective(x))
+            return BackendResult(StopReason.OPTIMAL, x, self.model.objective(x))
         best = x if found == pulp.LpSolutionIntegerFeasible else None
-        return Answer(asked or StopReason.TIME_LIMIT, best, self.bound)
+        return BackendResult(asked or StopReason.TIME_LIMIT, best, self.bound)
 
     def _read(self, line: str) -> None:
-        """Bound and best objective from CBC's log."""
+        """Read bound and best objective from a line of CBC's log."""
         if found := re.search(r"(\S+) best solution, best possible (\S+)", line):
             best, bound = float(found[1]), float(found[2])
             self.best = best if best < 1e40 else self.best

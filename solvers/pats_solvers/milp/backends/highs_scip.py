@@ -1,9 +1,9 @@
 """HiGHS and SCIP through OR-Tools MathOpt, in a process that can be stopped.
 
-MathOpt's HiGHS cannot be stopped, and its SCIP says things on standard error when it can. So a
-solver runs as a child (:mod:`pats_solvers.milp.worker`): SCIP ends by itself when it is asked to;
-HiGHS, which also takes no start, saves every better point it finds, and to stop it the child is
-ended and the last point read. Small models first get a moment in this process: starting a child
+MathOpt's HiGHS cannot be stopped, and its SCIP prints to standard error when it can. So a solver
+runs as a child (:mod:`pats_solvers.milp.backends.mathopt`): SCIP ends by itself when it is asked
+to; HiGHS, which takes no hint either, saves every better point it finds, and to stop it the child
+is ended and the last point read. Small models first get a moment in this process: starting a child
 would take longer.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 
 from pats_opt.errors import SolverError
 from pats_opt.model.schedule import StopReason
-from pats_solvers.milp.contract import Answer, Limits, Name
-from pats_solvers.milp.follow import follow, start
-from pats_solvers.milp.model import Floats, Model
+from pats_solvers.milp.backends import BackendLimits, BackendName, BackendResult
+from pats_solvers.milp.backends.process import follow, start
+from pats_solvers.milp.model import Floats, LinearModel
 
 #: Models up to this many columns first get a moment in this process.
 SMALL = 5_000
@@ -37,10 +37,12 @@ GRACE = {"highs": 1.0, "scip": 10.0}
 PRINTED = {"highs": 1e-8, "scip": 1e-5}
 
 
-def solve(name: Name, model: Model, limits: Limits, hint: Floats | None) -> Answer:
-    """Solve with ``name``, from ``hint`` where it takes one."""
+def solve(
+    name: BackendName, model: LinearModel, limits: BackendLimits, hint: Floats | None
+) -> BackendResult:
+    """Solve with HiGHS or SCIP, from ``hint`` where it takes one."""
     if len(model.cost) <= SMALL and not limits.interrupted():
-        from pats_solvers.milp.mathopt import solve as solve_here
+        from pats_solvers.milp.backends.mathopt import solve as solve_here
 
         remaining = limits.remaining()
         moment = MOMENT if remaining is None else min(MOMENT, remaining)
@@ -48,32 +50,42 @@ def solve(name: Name, model: Model, limits: Limits, hint: Floats | None) -> Answ
         if quick.stop is not StopReason.TIME_LIMIT or moment < MOMENT:
             return quick
     with tempfile.TemporaryDirectory(prefix="pats-milp-", ignore_cleanup_errors=True) as folder:
-        return _Child(name, model, limits, Path(folder)).run(hint)
+        return _MathOptProcess(name, model, limits, Path(folder)).run(hint)
 
 
-class _Child:
-    """One run in a process of its own; ``bound`` and ``best`` are what its log said last."""
+class _MathOptProcess:
+    """A run in a child process; ``bound`` and ``best`` are the last ones of its log."""
 
-    def __init__(self, name: Name, model: Model, limits: Limits, folder: Path) -> None:
+    def __init__(
+        self, name: BackendName, model: LinearModel, limits: BackendLimits, folder: Path
+    ) -> None:
         self.name, self.model, self.limits, self.folder = name, model, limits, folder
         self.bound: float | None = None
         self.best: float | None = None
 
-    def run(self, hint: Floats | None) -> Answer:
-        """Write the model, run the child, read its answer."""
+    def run(self, hint: Floats | None) -> BackendResult:
+        """Write the model, run the child, read its result."""
         arrays = {f: getattr(self.model, f) for f in self.model.__dataclass_fields__}
         np.savez(self.folder / "model.npz", **arrays)
         if hint is not None:
             np.save(self.folder / "hint.npy", hint)
         remaining = self.limits.remaining()
-        command = [sys.executable, "-m", "pats_solvers.milp.worker", self.name, str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "pats_solvers.milp.backends.mathopt",
+            self.name,
+            str(self.folder),
+        ]
         command += [str(self.limits.seed), str(math.inf if remaining is None else remaining)]
         child = start(command, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
-        asked, tail = follow(child, self.limits, self._read, GRACE[self.name])
-        return self._answer(child.returncode, asked, tail)
+        asked, tail = follow(
+            child, self.limits.remaining, self.limits.interrupted, self._read, GRACE[self.name]
+        )
+        return self._result(child.returncode, None if asked is None else StopReason(asked), tail)
 
     def _read(self, line: str) -> None:
-        """Bound and best objective from a line of the solver's table."""
+        """Read bound and best objective from a line of the solver's table."""
         if self.name == "highs":
             found = re.search(r"%\s+(\S+)\s+(\S+)\s+(?:\S+%|Large|inf)\s", line)
         else:
@@ -87,8 +99,8 @@ class _Child:
             self.best = best
         self.limits.progress(self.bound, self.best)
 
-    def _answer(self, code: int, asked: StopReason | None, tail: str) -> Answer:
-        done = self.folder / "answer.npz"
+    def _result(self, code: int, asked: StopReason | None, tail: str) -> BackendResult:
+        done = self.folder / "result.npz"
         if done.exists():
             with np.load(done) as saved:
                 x = saved["x"] if saved["x"].size else None
@@ -96,12 +108,12 @@ class _Child:
                 stop = StopReason(str(saved["stop"]))
                 if stop is StopReason.INTERRUPTED and asked is not None:
                     stop = asked  # it may have been for the time limit
-                return Answer(stop, x, bound if np.isfinite(bound) else None)
+                return BackendResult(stop, x, bound if np.isfinite(bound) else None)
         x = last_point(self.folder / "improving.sol", len(self.model.cost))
         if asked is not None:
-            return Answer(asked, x, self.bound)
+            return BackendResult(asked, x, self.bound)
         if code == -9:  # the system ends what takes too much
-            return Answer(StopReason.MEMORY_LIMIT, x, self.bound)
+            return BackendResult(StopReason.MEMORY_LIMIT, x, self.bound)
         raise SolverError(f"{self.name} ended with status {code}: {tail[-300:]}")
 
 
@@ -114,7 +126,7 @@ def _number(text: str) -> float | None:
 
 
 def last_point(path: Path, columns: int) -> Floats | None:
-    """The last complete point of HiGHS' file of improving points, or None."""
+    """Return the last complete point of HiGHS' file of improving points, or None."""
     if not path.exists():
         return None
     for block in reversed(path.read_text().split("Objective ")[1:]):
