@@ -12,8 +12,8 @@ from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
 if TYPE_CHECKING:
-    from pats_opt.profiling.plan import Plan
-    from pats_opt.profiling.run import Job
+    from pats_opt.profiling.plan import ProfilingPlan
+    from pats_opt.profiling.run import ProfilingJob
 
 
 def _listed(read: Any) -> Any:
@@ -201,12 +201,11 @@ def command(
     if output is None:
         raise InputError("nowhere to write to", hint="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import open_engine
-    from pats_opt.profiling.run import run
-    from pats_opt.profiling.wording import document, lines
+    from pats_opt.profiling.run import document, lines, run
 
     job = _job(output, chosen)
     outcome = run(
-        job, open_engine, watch=lambda parts: terminal.progress(parts, str, quiet=as_json)
+        job, open_engine, progress=lambda parts: terminal.progress(parts, str, quiet=as_json)
     )
     if as_json:
         common.print_json(document(outcome))
@@ -219,7 +218,7 @@ def command(
         click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
 
 
-def _job(output: str, chosen: dict[str, Any]) -> Job:
+def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
     """What to measure, where it was left open as well.
 
     Raises:
@@ -228,8 +227,8 @@ def _job(output: str, chosen: dict[str, Any]) -> Job:
     from pats_opt.errors import InputError
     from pats_opt.execute.engine import default_device
     from pats_opt.execute.options import TINY_SHRINK, dtype_of
-    from pats_opt.profiling.plan import Plan
-    from pats_opt.profiling.run import Job
+    from pats_opt.profiling.plan import ProfilingPlan
+    from pats_opt.profiling.run import ProfilingJob
     from pats_opt.profiling.write import read_memory_from
 
     if chosen["rank"] is not None and chosen["adapters"] is not None:
@@ -239,7 +238,7 @@ def _job(output: str, chosen: dict[str, Any]) -> Job:
     named, model = Path(output), chosen["model"]
     path = named if named.suffix == ".toml" and not named.is_dir() else named / "profile.toml"
     device = default_device() if chosen["device"] == "auto" else chosen["device"]
-    plan = Plan(
+    plan = ProfilingPlan(
         batches=chosen["batches"],
         sizes=chosen["pixels"],
         steps=chosen["step_count"],
@@ -248,7 +247,7 @@ def _job(output: str, chosen: dict[str, Any]) -> Job:
         shrink=chosen["shrink"] or (TINY_SHRINK if model == "tiny" else 1),
         seed=chosen["seed"],
     )
-    return Job(
+    return ProfilingJob(
         output=path,
         plan=_with_quality(plan, chosen),
         model=model,
@@ -272,7 +271,7 @@ def _threads(model: str) -> int:
     return 1 if model == "tiny" else cores()
 
 
-def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
+def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
     """The plan, with the images to compare where that is asked for.
 
     Raises:
@@ -283,8 +282,7 @@ def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
     from pats_opt.errors import InputError
     from pats_opt.execute.options import BUILT_IN
     from pats_opt.perceptual import choose
-    from pats_opt.profiling.plan import QualityPlan
-    from pats_opt.profiling.prompts import read_prompts
+    from pats_opt.profiling.plan import QualityPlan, read_prompts
 
     prompts, metrics, weights = chosen["prompts"], chosen["metrics"], chosen["lpips_weights"]
     if not chosen["quality"]:
@@ -311,8 +309,7 @@ def _with_quality(plan: Plan, chosen: dict[str, Any]) -> Plan:
 def _refit(table: str, converged: float, output: str | None, as_json: bool) -> None:
     """Fit the quality model to a table, tell how well, and write it."""
     from pats_opt.model.files import write_bytes
-    from pats_opt.profiling.refit import as_recipe, refit
-    from pats_opt.profiling.wording import fit_document, fit_lines
+    from pats_opt.profiling.refit import as_recipe, fit_document, fit_lines, refit
 
     found = refit(table, converged)
     if output is not None:

@@ -1,8 +1,8 @@
-"""Measuring what a device takes for steps, memory and switching, and writing it as a profile.
+"""Measurement of a device's step times, memory and switching times, written as a profile.
 
 Everything is measured through the executor's engine (:class:`pats_opt.execute.work.Engine`), so a
-profile's figures are those of the runs it is used to plan. Data flows one way: a
-:class:`~plan.Plan` says what to measure; :mod:`sitting` measures it and keeps every part in a
-:class:`~record.Raw`; :mod:`figures`, :mod:`write` and :mod:`tables` turn that into a service
-profile and CSV tables; :mod:`refit` fits the quality model to such a table.
+profile's figures are those of the runs that it is used to plan. A :class:`~plan.ProfilingPlan`
+lists what to measure. :mod:`session` measures it and keeps every part in a
+:class:`~measurements.Measurements` document. :mod:`figures`, :mod:`write` and :mod:`tables` turn
+that into a service profile and CSV tables, and :mod:`refit` fits the quality model to such a table.
 """

@@ -1,4 +1,4 @@
-"""Adapters to switch to, and what their files say of them."""
+"""Adapters to switch between, and the ranks of their files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from pats_opt.errors import InputError
 from pats_opt.execute.adapters import find_adapters, make_adapters
 from pats_opt.execute.options import BUILT_IN
-from pats_opt.profiling.record import AdapterFile
+from pats_opt.profiling.measurements import AdapterFile
 
-#: Adapters used at most: enough that one is always out of the slots.
+#: Most adapters: enough that one is always out of the slots.
 MOST = 4
 
-#: What a LoRA layer's down matrix is called in the formats in use; its first length is the rank.
+#: Endings of the names of LoRA's down matrices; their first length is the rank.
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
 
 _LARGEST_HEADER = 100 * 2**20
@@ -24,16 +24,16 @@ _LARGEST_HEADER = 100 * 2**20
 def adapters_of(
     model: str, folder: str | None, scratch: Path, rank: int | None = None
 ) -> dict[str, str]:
-    """Files to switch between: those of a folder, else random ones made in ``scratch``.
+    """Return files to switch between: those of a folder, else random ones made in ``scratch``.
 
     Args:
         model: As in :class:`~pats_opt.execute.work.Settings`.
         folder: A folder of LoRA files, or None.
         scratch: A folder for random ones.
-        rank: Of random ones; None for the model's usual one.
+        rank: Rank of random ones; None for the model's usual one.
 
     Raises:
-        InputError: The folder has fewer than two, or the model is none that adapters are made for.
+        InputError: The folder has fewer than two, or no adapters can be made for the model.
     """
     if folder is None:
         if model not in BUILT_IN:
@@ -54,7 +54,7 @@ def adapters_of(
 
 
 def describe(files: dict[str, str]) -> tuple[AdapterFile, ...]:
-    """Rank and size of each file.
+    """Read the rank and the size of each file.
 
     Raises:
         InputError: A file is no LoRA in safetensors.
@@ -66,7 +66,7 @@ def describe(files: dict[str, str]) -> tuple[AdapterFile, ...]:
 
 
 def _rank(path: str) -> int:
-    """The largest rank of a file's layers, from its header alone."""
+    """Read the largest rank of a file's layers from its header."""
     try:
         with Path(path).open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -79,18 +79,15 @@ def _rank(path: str) -> int:
         ) from None
 
 
-def drop_from_cache(path: str) -> bool:
-    """Ask the system to forget a file's contents, so that reading it again goes to the disk.
+def drop_from_cache(path: str) -> None:
+    """Ask the system to drop a file from its cache, so that it is read from the disk again.
 
-    Returns:
-        Whether the system can be asked; it may still keep them (a file system in memory does).
+    The system may keep it (a file system in memory does), or have no way to be asked.
     """
-    if not hasattr(os, "posix_fadvise"):
-        return False
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)  # what is not written yet is not forgotten
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
-    return True
+    if hasattr(os, "posix_fadvise"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)  # unwritten data is not dropped
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)

@@ -1,22 +1,33 @@
-"""What to measure."""
+"""The measurements of a profile, and the prompts of its images."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.execute.orders import shrunk
+from pats_opt.generate.quality import COMPLEXITY_COLUMNS, LEVELS, complexity_of, read_text
+from pats_opt.importers.complexity import Estimator, estimate
 
-#: First steps of a batch that are not counted: kernels are chosen, caches filled.
+#: First steps of a batch that are not counted: kernels are chosen and caches filled.
 WARM_STEPS = 2
 
 #: Steps of a batch that is run for its memory or for a switch.
 FEW_STEPS = 2
+
+#: Column names read as the prompt, in order of preference.
+PROMPT_COLUMNS = ("prompt", "prompt_text", "caption", "text")
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class Prompt(Struct, frozen=True):
@@ -27,13 +38,13 @@ class Prompt(Struct, frozen=True):
 
 
 class QualityPlan(Struct, frozen=True, kw_only=True):
-    """Images to make for the quality table: each prompt and seed at each step count.
+    """Images of the quality table: each prompt and seed at each step count.
 
     Attributes:
         steps: Step counts below the full one.
         full: The step count that the others are compared with.
-        images: Seeds of each prompt.
-        metrics: What to compare with; quality is made of the first.
+        images: Seeds per prompt.
+        metrics: Image metrics; quality is made of the first.
         weights: AlexNet's file for LPIPS; None to look in torch's folder.
     """
 
@@ -45,25 +56,25 @@ class QualityPlan(Struct, frozen=True, kw_only=True):
     weights: str | None = None
 
     def views(self) -> Iterator[tuple[str, Prompt, int]]:
-        """Prompts and seeds, each with the key of its part; what is made of them is in the key."""
+        """Yield prompts and seeds with the key of their part, a digest of everything in it."""
         for prompt in self.prompts:
-            made_of = json.dumps([prompt.text, self.steps, self.full, self.metrics])
-            digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+            content = json.dumps([prompt.text, self.steps, self.full, self.metrics])
+            digest = hashlib.sha256(content.encode()).hexdigest()[:12]
             for seed in range(self.images):
                 yield f"images/{digest}/{seed}", prompt, seed
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What to measure.
+class ProfilingPlan(Struct, frozen=True, kw_only=True):
+    """The measurements of a profile.
 
     Attributes:
-        batches: Batch sizes whose step times are measured, rising from 1.
+        batches: Batch sizes of the step times, rising from 1.
         sizes: Widths and heights; times are measured at the first, memory at all.
-        steps: Steps of each batch that is timed, those not counted included.
-        repeats: Batches of each size, switches of each kind and adapter.
+        steps: Steps of each timed batch, those not counted included.
+        repeats: Batches of each size, and switches of each kind and adapter.
         max_batch: Largest batch that is tried for its memory.
-        shrink: Divides widths and heights.
-        seed: Of the order of the measurements.
+        shrink: Divisor of widths and heights.
+        seed: Seed of the order of the measurements.
     """
 
     batches: tuple[int, ...]
@@ -85,34 +96,36 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def reference(self) -> tuple[int, int]:
-        """The size that times are measured at."""
+        """Size of the timed images."""
         return self.sizes[0]
 
     def shrunk(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size that images are really made at."""
+        """Return a size after shrinking."""
         return shrunk(size[0], self.shrink), shrunk(size[1], self.shrink)
 
 
-class Timed(Struct, frozen=True):
-    """A part of a round: a batch of ``n``, or a switch from ``place`` to an adapter."""
+class TimedPart(Struct, frozen=True):
+    """A part of a round: a batch of ``n``, or a switch to an adapter in ``place``."""
 
     key: str
+    repeat: int
     n: int = 0
     place: str = ""
     adapter: str = ""
 
 
-def rounds(plan: Plan, places: tuple[str, ...], adapters: tuple[str, ...]) -> Iterator[Timed]:
-    """Parts to time: each kind once a round, each round in another order.
+def rounds(
+    plan: ProfilingPlan, places: tuple[str, ...], adapters: tuple[str, ...]
+) -> Iterator[TimedPart]:
+    """Yield the timed parts: each kind once per round, each round in another order.
 
-    So that a device that grows warm or is used by somebody else for a while does not make one batch
-    size look slower than another.
+    A device that grows warm, or is shared for a while, then slows all batch sizes alike.
     """
     rng = random.Random(plan.seed)  # noqa: S311 - an order, no secret
     for repeat in range(plan.repeats):
-        parts = [Timed(f"steps/{n}/{repeat}", n=n) for n in plan.batches]
+        parts = [TimedPart(f"steps/{n}/{repeat}", repeat, n=n) for n in plan.batches]
         parts += [
-            Timed(f"{place}/{adapter}/{repeat}", place=place, adapter=adapter)
+            TimedPart(f"{place}/{adapter}/{repeat}", repeat, place=place, adapter=adapter)
             for place in places
             for adapter in adapters
         ]
@@ -120,6 +133,87 @@ def rounds(plan: Plan, places: tuple[str, ...], adapters: tuple[str, ...]) -> It
         yield from parts
 
 
-def repeat_of(key: str) -> int:
-    """The round that a part belongs to."""
-    return int(key.rpartition("/")[2])
+def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ...]:
+    """Read prompts from a text file (one per line), a CSV or TSV file, or a file of JSON lines.
+
+    Args:
+        path: The file; its ending names its kind.
+        estimator: Estimates the complexity of a prompt without one.
+
+    Raises:
+        InputError: naming the file, the line and the hint.
+    """
+    text = read_text(path)
+    ending = Path(path).suffix.lower()
+    if ending in _SEPARATORS:
+        rows = _table(text, _SEPARATORS[ending], path)
+    elif ending in (".jsonl", ".ndjson"):
+        rows = _json_lines(text, path)
+    else:
+        rows = ((i, {"prompt": line}) for i, line in enumerate(text.splitlines(), 1))
+    found = []
+    for line, row in rows:
+        known = {str(key).strip().lower(): value for key, value in row.items()}
+        prompt = next((known[name] for name in PROMPT_COLUMNS if name in known), None)
+        if not isinstance(prompt, str):
+            raise InputError(
+                "there is no prompt",
+                file=path,
+                place=f"line {line}",
+                hint=f"name the column one of {', '.join(PROMPT_COLUMNS)}",
+            )
+        if prompt.strip():
+            found.append(Prompt(prompt.strip(), _complexity(known, prompt, estimator, path, line)))
+    if not found:
+        raise InputError("this file has no prompts", file=path, hint="add some")
+    return tuple(found)
+
+
+def _table(text: str, separator: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    try:
+        for row in rows:
+            yield rows.line_num, {key: value for key, value in row.items() if key is not None}
+    except csv.Error as error:
+        raise InputError(
+            f"this is no table ({error})",
+            file=path,
+            place=f"line {rows.line_num}",
+            hint="correct it there",
+        ) from None
+
+
+def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for i, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise InputError(
+                    "this is no JSON object",
+                    file=path,
+                    place=f"line {i}",
+                    hint='write each line as {"prompt": "..."}',
+                )
+            yield i, row
+
+
+def _complexity(
+    row: dict[str, Any], prompt: str, estimator: Estimator, path: str, line: int
+) -> float:
+    given = next(
+        (row[name] for name in COMPLEXITY_COLUMNS if row.get(name) not in (None, "")), None
+    )
+    if given is None:
+        return estimator(prompt)
+    try:
+        return complexity_of(str(given))
+    except ValueError:
+        raise InputError(
+            f"{given!r} is no complexity",
+            file=path,
+            place=f"line {line}",
+            hint=f"write 0 to 1, or one of {', '.join(LEVELS)}",
+        ) from None

@@ -1,31 +1,34 @@
-"""Fitting the quality model to a measured table.
+"""Fit of the quality model to a measured table.
 
 The model of :class:`pats_opt.generate.quality.Quality` is ``1 - exp(-k * steps / N(c))`` with
 ``k = -log(1 - converged)`` and N(c) linear in the complexity c. So only N / k can be learned from
-data: ``converged`` is what one chooses to call converged, and is given; ``simple_steps`` and
-``complex_steps`` are fitted.
+data: ``converged`` is a choice and is given; ``simple_steps`` and ``complex_steps`` are fitted.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from statistics import mean
+from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.generate.quality import Quality, QualityTable, read_table
+from pats_opt.wording import number, percent
 
-#: Steps between which N(0) and N(1) are sought.
+#: Bounds of N(0) and N(1), in steps.
 RANGE = (0.5, 5000.0)
 
-#: Points of the grid on each axis, and how often its best one is improved.
+#: Points of the grid on each axis, and iterations from its best one.
 _POINTS, _ROUNDS = 33, 60
 
 
-class Fall(Struct, frozen=True):
-    """Where more steps were worse."""
+class QualityDrop(Struct, frozen=True):
+    """A step count of lower quality than fewer steps."""
 
     complexity: float
     steps: int
@@ -33,19 +36,19 @@ class Fall(Struct, frozen=True):
     by: float
 
 
-class Fit(Struct, frozen=True, kw_only=True):
+class QualityFit(Struct, frozen=True, kw_only=True):
     """A fitted model and how well it fits.
 
     Attributes:
         quality: The model.
-        points: Rows it was fitted to, those of one complexity and step count averaged.
+        points: Number of fitted rows; rows of one complexity and step count are averaged.
         rms: Root of the mean squared residual.
         worst: The largest residual.
-        explained: Share of the variance explained; below 0 where a constant would do better.
-        default_rms: The same of the documents' premise (20 and 50 steps).
-        residuals: Measured less fitted, by complexity and steps.
-        falls: Where quality fell with more steps.
-        one_level: Whether the table knows a single complexity, so that both ends are the same.
+        explained: Share of the variance explained; below 0 where a constant fits better.
+        default_rms: ``rms`` of the documents' premise (20 and 50 steps).
+        residuals: Measured less fitted quality, by complexity and steps.
+        falls: Step counts of lower quality than fewer steps.
+        one_level: Whether the table has a single complexity, so that both ends are equal.
     """
 
     quality: Quality
@@ -55,19 +58,19 @@ class Fit(Struct, frozen=True, kw_only=True):
     explained: float
     default_rms: float
     residuals: dict[float, dict[int, float]]
-    falls: tuple[Fall, ...]
+    falls: tuple[QualityDrop, ...]
     one_level: bool
 
 
-def refit(path: str, converged: float = 0.97) -> Fit:
-    """Fit the model to a table as ``--quality-table`` takes it.
+def refit(path: str, converged: float = 0.97) -> QualityFit:
+    """Fit the model to a table in the format of ``--quality-table``.
 
-    The full step count is left out where its images are at no distance, that is where they were
-    compared with themselves.
+    The full step count is left out where its images were compared with themselves, that is, where
+    their distance is 0.
 
     Args:
         path: The CSV file.
-        converged: The quality at which a prompt is called converged.
+        converged: Quality of a converged prompt.
 
     Raises:
         InputError: The file is no such table, or has too few rows.
@@ -75,7 +78,7 @@ def refit(path: str, converged: float = 0.97) -> Fit:
     return fit(read_table(path), converged, path)
 
 
-def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> Fit:
+def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> QualityFit:
     """Fit the model to a table; see :func:`refit`."""
     curves = {level: dict(points) for level, points in table.curves}
     full = max(steps for points in curves.values() for steps in points)
@@ -104,7 +107,7 @@ def fit(table: QualityTable, converged: float = 0.97, name: str = "table") -> Fi
     residuals: dict[float, dict[int, float]] = defaultdict(dict)
     for (s, level, _), residual in zip(rows, left, strict=True):
         residuals[level][s] = float(residual)
-    return Fit(
+    return QualityFit(
         quality=quality,
         points=len(rows),
         rms=_rms(left),
@@ -122,8 +125,7 @@ def _search(
 ) -> tuple[float, float]:
     """Least squares over the logarithms of both ends: the best of a grid, then Gauss-Newton.
 
-    The grid makes a start unnecessary; Gauss-Newton is damped (Levenberg and Marquardt), so that it
-    only ever improves on it.
+    Gauss-Newton is damped (Levenberg and Marquardt), so that it only improves on the grid.
     """
     k = -np.log1p(-converged)
     ends = np.array([1.0 - levels, levels])  # the share of either end in N(c)
@@ -162,21 +164,21 @@ def _rms(residuals: np.ndarray) -> float:
     return float(np.sqrt((residuals**2).mean()))
 
 
-def _falls(curves: Mapping[float, Mapping[int, float]]) -> tuple[Fall, ...]:
-    """Every step count that is worse than the best of fewer steps."""
+def _falls(curves: Mapping[float, Mapping[int, float]]) -> tuple[QualityDrop, ...]:
+    """Find the step counts that are worse than the best of fewer steps."""
     found = []
     for level, points in curves.items():
         best_at, best = 0, -1.0
         for steps, quality in sorted(points.items()):
             if quality < best - 1e-9:
-                found.append(Fall(level, steps, best_at, best - quality))
+                found.append(QualityDrop(level, steps, best_at, best - quality))
             else:
                 best_at, best = steps, quality
     return tuple(found)
 
 
-def as_recipe(found: Fit) -> str:
-    """The fitted model as the recipe file that ``generate --config`` takes."""
+def as_recipe(found: QualityFit) -> str:
+    """Write the fitted model as a recipe file for ``generate --config``."""
     import tomli_w
 
     quality = found.quality
@@ -188,4 +190,44 @@ def as_recipe(found: Fit) -> str:
                 "converged": quality.converged,
             }
         }
+    )
+
+
+def fit_document(found: QualityFit) -> dict[str, Any]:
+    """Make the JSON document of a fit, with its residuals as a list of rows."""
+    made: dict[str, Any] = msgspec.to_builtins(found)
+    made["residuals"] = [
+        {"complexity": level, "steps": steps, "residual": residual}
+        for level, by_steps in found.residuals.items()
+        for steps, residual in by_steps.items()
+    ]
+    return made
+
+
+def fit_lines(found: QualityFit) -> Iterator[str]:
+    """Yield the fit line by line: the model, its residuals, and drops of quality."""
+    quality = found.quality
+    yield (
+        f"quality     {percent(quality.converged)} after {number(quality.simple_steps)} steps "
+        f"(simple prompts) to {number(quality.complex_steps)} (complex ones)"
+    )
+    yield (
+        f"fit         {found.points} points, residuals: rms {number(found.rms, 3)}, largest "
+        f"{number(found.worst, 3)}; {percent(found.explained)} of the variance explained; "
+        f"20 and 50 steps would leave rms {number(found.default_rms, 3)}"
+    )
+    counts = sorted({steps for by_steps in found.residuals.values() for steps in by_steps})
+    means = [mean(r[n] for r in found.residuals.values() if n in r) for n in counts]
+    listed = ", ".join(f"{n}: {value:+.3f}" for n, value in zip(counts, means, strict=True))
+    yield f"by steps    mean residual {listed}"
+    if found.one_level:
+        yield "complexity  one only, so both ends are the same"
+    if not found.falls:
+        yield "monotone    yes: more steps are never worse"
+        return
+    worst = max(found.falls, key=lambda fall: fall.by)
+    yield (
+        f"monotone    no: quality falls {len(found.falls)} times with more steps, most by "
+        f"{number(worst.by, 3)} from {worst.fewer} to {worst.steps} steps at complexity "
+        f"{worst.complexity:g}"
     )

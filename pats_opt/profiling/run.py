@@ -1,15 +1,16 @@
-"""The whole of ``pats-opt profile``: measure, write the profile and the tables beside it."""
+"""The command ``pats-opt profile``: measure, write the profile and the tables beside it."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from pats_opt.errors import InputError
@@ -17,41 +18,39 @@ from pats_opt.execute.work import Settings
 from pats_opt.generate.profile import Profile
 from pats_opt.model.files import refuse_unwritable, write_bytes
 from pats_opt.perceptual import METRICS
-from pats_opt.profiling import tables
+from pats_opt.profiling import figures, tables
 from pats_opt.profiling.adapters import adapters_of, describe
-from pats_opt.profiling.plan import Plan, QualityPlan
-from pats_opt.profiling.record import Asked, Raw
-from pats_opt.profiling.refit import Fit, as_recipe, refit
-from pats_opt.profiling.sitting import IncompleteError, Open, Sitting
-from pats_opt.profiling.store import Store
-from pats_opt.profiling.viewing import Viewing
-from pats_opt.profiling.write import make_profile, profile_toml
+from pats_opt.profiling.images import ImageComparer
+from pats_opt.profiling.measurements import MeasurementFile, Measurements, MeasurementSettings
+from pats_opt.profiling.plan import ProfilingPlan, QualityPlan
+from pats_opt.profiling.refit import QualityFit, as_recipe, fit_document, fit_lines, refit
+from pats_opt.profiling.session import EngineOpener, ProfilingSession
+from pats_opt.profiling.write import IncompleteError, make_profile, profile_toml
+from pats_opt.wording import number
 
-_log = logging.getLogger(__name__)
-
-#: The fitted quality model, for ``generate --config``.
+#: File name of the fitted quality model, for ``generate --config``.
 FITTED = "quality.toml"
 
-#: Adapters resident at a time while measuring: two, to switch between.
+#: Adapters resident at a time: two, to switch between.
 SLOTS = 2
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """What the command was asked for.
+class ProfilingJob(Struct, frozen=True, kw_only=True):
+    """The options of the command.
 
     Attributes:
         output: The profile's file; the others go beside it.
-        model: As in :class:`~pats_opt.execute.work.Settings`, and so are the next ones.
+        model: As in :class:`~pats_opt.execute.work.Settings`, and so are the next four.
         adapters: Folder of LoRA files; None for random ones.
-        rank: Of random adapters; None for the model's usual one.
+        rank: Rank of random adapters; None for the model's usual one.
         name: The profile's name.
-        memory_from: A profile whose memory figures stand in on a device that does not tell.
-        time_limit: Seconds after which no other part is begun.
+        memory_from: A profile whose memory figures replace those a device does not report.
+        time_limit: Seconds after which no further part is begun.
         threads: CPU threads of torch; None for its default.
     """
 
     output: Path
-    plan: Plan
+    plan: ProfilingPlan
     model: str
     device: str
     dtype: str
@@ -66,51 +65,48 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def raw_path(self) -> Path:
-        """Where the measurements are kept."""
+        """File of the measurements."""
         return self.output.with_suffix(".json")
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What came of it.
+class ProfilingResult(Struct, frozen=True, kw_only=True):
+    """A profile, its measurements, and the files that were written.
 
     Attributes:
-        files: What was written.
-        missing: Parts that were not measured, in words.
-        fit: The quality model fitted to the images, where there are enough.
+        files: Paths of the files.
+        missing: Names of the parts that were not measured.
+        fit: The quality model fitted to the images, if there are enough.
     """
 
     profile: Profile
-    raw: Raw
+    data: Measurements
     files: list[str]
     missing: list[str]
-    fit: Fit | None = None
+    fit: QualityFit | None = None
 
 
-Watch = Callable[[int], AbstractContextManager[Callable[[str], None]]]
-
-
-def _unwatched(parts: int) -> AbstractContextManager[Callable[[str], None]]:  # noqa: ARG001
-    return nullcontext(lambda _: None)
+#: Shows the progress: given the number of parts, a context whose value is called with each.
+Progress = Callable[[int], AbstractContextManager[Callable[[str], None]]]
 
 
 def run(
-    job: Job,
-    opener: Open,
+    job: ProfilingJob,
+    opener: EngineOpener,
     now: Callable[[], float] = time.perf_counter,
-    watch: Watch = _unwatched,
-) -> Outcome:
-    """Measure what is missing and write all that can be written.
+    progress: Progress = lambda _: nullcontext(lambda _: None),
+) -> ProfilingResult:
+    """Measure what is missing, then write the profile and its tables.
 
     Args:
-        job: What to do.
+        job: The options.
         opener: Opens an engine.
-        now: Seconds, from anywhere.
-        watch: Shows the progress: given the number of parts, a context whose value is told each.
+        now: Seconds, from any origin.
+        progress: Shows the progress.
 
     Raises:
-        InputError: The model, an adapter or the output is not fit, or the measurements there are of
-            something else.
-        IncompleteError: Too little was measured for a profile; what was is kept.
+        InputError: The model, an adapter or the output cannot be used, or the measurements in the
+            file were made with other settings.
+        IncompleteError: Too little was measured for a profile; all parts are kept.
     """
     began = now()
 
@@ -120,18 +116,22 @@ def run(
     refuse_unwritable(job.output)
     scratch = job.output.with_name(f".{job.output.stem}-adapters")
     try:
-        raw, missing = _measured(job, scratch, opener, clock, watch)
+        data, missing = _measured(job, scratch, opener, clock, progress)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _written(job, raw, missing)
+    return _written(job, data, missing)
 
 
 def _measured(
-    job: Job, scratch: Path, opener: Open, clock: Callable[[], float], watch: Watch
-) -> tuple[Raw, list[str]]:
-    """Measure what is missing; all there is, and what is missing still."""
+    job: ProfilingJob,
+    scratch: Path,
+    opener: EngineOpener,
+    clock: Callable[[], float],
+    progress: Progress,
+) -> tuple[Measurements, list[str]]:
+    """Measure what is missing; return all measurements, and names of what is still missing."""
     files = adapters_of(job.model, job.adapters, scratch, job.rank)
-    store = Store(job.raw_path, _asked(job, files), clock)
+    kept = MeasurementFile(job.raw_path, _settings(job, files), clock)
     settings = Settings(
         model=job.model,
         device=job.device,
@@ -144,17 +144,17 @@ def _measured(
     )
     images = job.output.with_name(f"{job.output.stem}-images")
     quality = job.plan.quality
-    viewer = Viewing(job.plan, quality, job.device, images) if quality else None
-    sitting = Sitting(
-        job.plan, store, settings, opener, clock, time_limit=job.time_limit, viewer=viewer
+    comparer = ImageComparer(job.plan, quality, job.device, images) if quality else None
+    session = ProfilingSession(
+        job.plan, kept, settings, opener, clock, time_limit=job.time_limit, comparer=comparer
     )
-    with watch(len(sitting.left())) as told:
-        missing = sitting.run(told)
-    return store.raw, missing
+    with progress(len(session.left())) as advance:
+        missing = session.run(advance)
+    return kept.data, missing
 
 
-def _asked(job: Job, files: dict[str, str]) -> Asked:
-    return Asked(
+def _settings(job: ProfilingJob, files: dict[str, str]) -> MeasurementSettings:
+    return MeasurementSettings(
         model=job.model,
         device=job.device,
         dtype=job.dtype,
@@ -169,21 +169,21 @@ def _asked(job: Job, files: dict[str, str]) -> Asked:
     )
 
 
-def _written(job: Job, raw: Raw, missing: list[str]) -> Outcome:
-    """Write the tables, then the profile, which needs the most."""
-    folder, files = job.output.parent, [str(job.raw_path)] if raw.done else []
+def _written(job: ProfilingJob, data: Measurements, missing: list[str]) -> ProfilingResult:
+    """Write the tables, then the profile, which may lack measurements."""
+    folder, files = job.output.parent, [str(job.raw_path)] if data.done else []
 
     def write(name: str, text: str) -> str:
         write_bytes(folder / name, text.encode())
         files.append(str(folder / name))
         return files[-1]
 
-    if raw.switches:
-        write(tables.SWITCHING, tables.switching_csv(raw))
-    fitted = _quality(job.plan.quality, raw, write) if job.plan.quality else None
+    if data.switches:
+        write(tables.SWITCHING, tables.switching_csv(data))
+    fitted = _quality(job.plan.quality, data, write) if job.plan.quality else None
     try:
         profile = make_profile(
-            raw,
+            data,
             job.plan,
             name=job.name,
             host_gib=host_gib(),
@@ -194,15 +194,19 @@ def _written(job: Job, raw: Raw, missing: list[str]) -> Outcome:
         todo = f" ({'; '.join(missing)})" if missing else ""
         raise IncompleteError(f"{error}{todo}") from None
     write(job.output.name, profile_toml(profile))
-    return Outcome(profile=profile, raw=raw, files=files[::-1], missing=missing, fit=fitted)
+    return ProfilingResult(
+        profile=profile, data=data, files=files[::-1], missing=missing, fit=fitted
+    )
 
 
-def _quality(plan: QualityPlan, raw: Raw, write: Callable[[str, str], str]) -> Fit | None:
-    """Write the table of quality and, where it is enough for one, the fitted model."""
+def _quality(
+    plan: QualityPlan, data: Measurements, write: Callable[[str, str], str]
+) -> QualityFit | None:
+    """Write the table of quality and, if it has enough rows, the fitted model."""
     texts, counts = {p.text for p in plan.prompts}, {*plan.steps, plan.full}
     images = [
         image
-        for image in raw.images
+        for image in data.images
         if image.prompt in texts
         and image.steps in counts
         and image.full == plan.full
@@ -223,6 +227,31 @@ def _quality(plan: QualityPlan, raw: Raw, write: Callable[[str, str], str]) -> F
 
 
 def host_gib() -> float:
-    """Memory of this machine."""
+    """Memory of this machine, in GiB."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return round(pages / 2**30, 2)
+
+
+def document(result: ProfilingResult) -> dict[str, Any]:
+    """Make the JSON document of a result."""
+    return {
+        "profile": msgspec.to_builtins(result.profile),
+        "complete": not result.missing,
+        "missing": result.missing,
+        "seconds": result.data.seconds,
+        "files": result.files,
+        "fit": None if result.fit is None else fit_document(result.fit),
+    }
+
+
+def lines(result: ProfilingResult) -> Iterator[str]:
+    """Yield a result line by line: the figures, then their sources."""
+    profile, medians = result.profile, figures.steps(result.data).medians
+    yield f"{profile.name}: {profile.device}"
+    yield "step, s     " + ", ".join(f"{n}: {number(s)}" for n, s in medians.items())
+    loads = [f"{tier} {number(load.median)}" for tier, load in profile.load.tiers.items()]
+    yield f"switch, s   resident {number(profile.load.activate_s)}, " + ", ".join(loads)
+    for key, text in profile.sources.items():
+        yield f"{key:<11} {text}"
+    if result.fit is not None:
+        yield from fit_lines(result.fit)

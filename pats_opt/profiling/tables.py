@@ -1,4 +1,4 @@
-"""The tables beside a profile, as CSV: what switching costs, and quality by step count."""
+"""CSV tables beside a profile: switching times, and quality by step count."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pats_opt.profiling import figures
-from pats_opt.profiling.record import Image, Raw
+from pats_opt.profiling.measurements import ComparedImage, Measurements
 from pats_opt.wording import number
 
-#: The table of switching, in the columns of the PATS document and more.
+#: File name of the table of switching, in the columns of the PATS document and more.
 SWITCHING = "switching_cost.csv"
 
 _SWITCHING_COLUMNS = (
@@ -25,7 +25,7 @@ _SWITCHING_COLUMNS = (
     "MiB",
 )
 
-#: Columns of the document's table of quality; the metric's name stands in the fourth.
+#: Columns of the document's table of quality, without the metric's, which is the fourth.
 _QUALITY_COLUMNS = ("prompt_type", "prompt_text", "steps", "gen_time_sec", "image_path")
 
 _OPERATIONS = {
@@ -36,36 +36,35 @@ _OPERATIONS = {
 
 
 def quality_name(metric: str) -> str:
-    """File name of the table of a metric; the document's own is that of LPIPS."""
+    """File name of the quality table of a metric; the document's has LPIPS."""
     return f"sdxl_step_quality_{metric}.csv"
 
 
-def switching_csv(raw: Raw) -> str:
-    """Seconds of each kind of switch by rank and size, and of a step for comparison."""
-    ranks = {adapter.id: adapter.rank for adapter in raw.asked.adapters}
+def switching_csv(data: Measurements) -> str:
+    """Table of the seconds of each kind of switch by rank and size, and of a step."""
+    ranks = {adapter.id: adapter.rank for adapter in data.asked.adapters}
     groups: dict[tuple[str, int, float | None], list[float]] = defaultdict(list)
-    for switch in raw.switches:
+    for switch in data.switches:
         groups[switch.place, ranks[switch.adapter], switch.mib].append(switch.seconds)
     rows: list[Sequence[object]] = []
     for place, operation in _OPERATIONS.items():
         for (where, rank, mib), times in groups.items():
             if where == place:
                 low, middle, high = (number(x) for x in figures.quantiles(times))
-                told = "" if mib is None else f"{mib:.3f}"
-                rows.append((operation, middle, low, high, len(times), place, rank, told))
-    steps = figures.steps(raw)
-    for n, middle_s in steps.medians.items():
+                size = "" if mib is None else f"{mib:.3f}"
+                rows.append((operation, middle, low, high, len(times), place, rank, size))
+    for n, middle_s in figures.steps(data).medians.items():
         name = "One SDXL step" if n == 1 else f"One SDXL step, batch of {n}"
         rows.append((name, number(middle_s), "", "", "", "", "", ""))
     return _csv(_SWITCHING_COLUMNS, rows)
 
 
-def quality_csv(images: Iterable[Image], metric: str, similarity: bool) -> str:
-    """Distance to the full-step image by prompt and step count.
+def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) -> str:
+    """Table of the distance to the full-step image by prompt and step count.
 
     Args:
-        images: The images; every metric that was taken has its column.
-        metric: The one that ``quality`` is made of, in the fourth column.
+        images: The images; each of their metrics has a column.
+        metric: The metric of ``quality``, in the fourth column.
         similarity: Whether it is 1 for equal images; else 0.
     """
     images = list(images)
@@ -91,12 +90,12 @@ def quality_csv(images: Iterable[Image], metric: str, similarity: bool) -> str:
 
 
 def quality(score: float, similarity: bool) -> float:
-    """A score as quality in [0, 1]: a similarity as it is, a distance subtracted from 1."""
+    """Convert a score to quality in [0, 1]: a similarity itself, a distance subtracted from 1."""
     return min(1.0, max(0.0, score if similarity else 1.0 - score))
 
 
 def prompt_type(complexity: float) -> str:
-    """The document's words: simple below a third, complex from two thirds."""
+    """Prompt type of the document: simple below a third, complex from two thirds."""
     return "simple" if complexity < 1 / 3 else "medium" if complexity < 2 / 3 else "complex"
 
 

@@ -1,4 +1,4 @@
-"""The written profile: figures with their sources, read back before they are trusted."""
+"""The profile of measurements: its figures with their sources."""
 
 from __future__ import annotations
 
@@ -8,73 +8,81 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, PatsError
 from pats_opt.generate.config import as_table, parse_toml
-from pats_opt.generate.profile import Loading, LoadTime, MemoryModel, Profile
+from pats_opt.generate.profile import Loading, LoadTime, MemoryModel, Profile, load
 from pats_opt.profiling import figures
-from pats_opt.profiling.plan import WARM_STEPS, Plan
-from pats_opt.profiling.record import Place, Raw, Switch
-from pats_opt.profiling.sitting import IncompleteError
-from pats_opt.wording import number, percent
+from pats_opt.profiling.measurements import MeasuredSwitch, Measurements, Place
+from pats_opt.profiling.plan import WARM_STEPS, ProfilingPlan
+from pats_opt.wording import counted, number, percent
 
-#: Tiers of a profile, the one that runs use first.
+#: Tiers of a profile, the default one first.
 TIERS: tuple[Place, ...] = ("host", "disk")
 
 
+class IncompleteError(PatsError):
+    """Too little was measured for a profile."""
+
+    exit_code = 4
+
+
 def make_profile(
-    raw: Raw,
-    plan: Plan,
+    data: Measurements,
+    plan: ProfilingPlan,
     *,
     name: str,
     host_gib: float,
     memory_from: Profile | None = None,
     missing: Sequence[str] = (),
 ) -> Profile:
-    """The profile of what was measured.
+    """Make a profile of measurements.
 
     Args:
-        raw: The measurements.
-        plan: What was to be measured.
+        data: The measurements.
+        plan: Their plan.
         name: The profile's name.
-        host_gib: Memory of the machine, the capacity of a device that does not tell its own.
-        memory_from: A profile whose memory figures stand in where there are none.
-        missing: Parts of the plan that were not measured, in words.
+        host_gib: Memory of the machine, the capacity of a device that does not report its own.
+        memory_from: A profile whose memory figures replace missing ones.
+        missing: Names of the parts of the plan that were not measured.
 
     Raises:
-        IncompleteError: A figure that a profile cannot do without was not measured.
+        IncompleteError: A figure that every profile needs was not measured.
     """
-    steps = figures.steps(raw)
-    by_place = {place: _at(raw, place) for place in (*TIERS, "resident")}
-    at_hand = by_place["resident"]
-    resident = figures.load_time(at_hand).median if at_hand else 0.0
-    # PROBLEM.md section 5, rule 4: activating costs nothing of its own where something is loaded.
-    tiers: dict[str, LoadTime] = {
-        tier: figures.load_time(by_place[tier], resident) for tier in TIERS if by_place[tier]
+    steps = figures.steps(data)
+    by_place: dict[Place, list[MeasuredSwitch]] = {
+        place: [switch for switch in data.switches if switch.place == place]
+        for place in (*TIERS, "resident")
     }
-    memory = _memory(raw, plan, host_gib, memory_from)
+    activations = by_place["resident"]
+    activate_s = figures.load_time(activations).median if activations else 0.0
+    # PROBLEM.md section 5, rule 4: activating takes no extra time after a load.
+    tiers: dict[str, LoadTime] = {
+        tier: figures.load_time(by_place[tier], activate_s) for tier in TIERS if by_place[tier]
+    }
+    memory = _memory(data, plan, host_gib, memory_from)
     if 1 not in steps.medians or not tiers or memory is None:
-        raise IncompleteError(_holes(raw, plan, steps, tiers, memory is None))
+        raise IncompleteError(_shortage(data, plan, steps, tiers, memory is None))
     model, memory_source = memory
-    overheads = figures.overheads(raw)
-    asked, found = raw.asked, raw.found
+    overheads = figures.overheads(data)
+    asked, found = data.asked, data.found
     assert found is not None  # nothing is measured without an engine
     shrunk = f", widths and heights divided by {asked.shrink}" if asked.shrink > 1 else ""
     return Profile(
         name=name,
         device=found.device_name,
         about=f"{asked.model}, {asked.dtype}, as measured by pats-opt profile{shrunk}.",
-        date=raw.begun[:10],
+        date=data.begun[:10],
         tick_s=figures.tick_s(steps.medians[1]),
         step_s=steps.step_s,
         overhead_s=overheads.overhead_s,
         memory=_within_table(model, steps),
-        load=Loading(tier=next(iter(tiers)), tiers=tiers, activate_s=resident),
+        load=Loading(tier=next(iter(tiers)), tiers=tiers, activate_s=activate_s),
         sources={
-            "setup": _setup(raw),
+            "setup": _setup(data),
             "step_s": _step_source(steps, plan),
             "overhead_s": _overhead_source(overheads),
             "memory": memory_source,
-            "load": _load_source(raw, by_place),
+            "load": _load_source(data, by_place),
             "tick_s": "four steps of one image, to two digits",
             **({"missing": "; ".join(missing)} if missing else {}),
         },
@@ -82,43 +90,39 @@ def make_profile(
 
 
 def profile_toml(profile: Profile) -> str:
-    """A profile as TOML.
-
-    Raises:
-        AssertionError: it does not read back as it was; never seen.
-    """
+    """Write a profile as TOML."""
     document: dict[str, Any] = {"format": profile.format, "version": profile.version}
     document |= msgspec.to_builtins(profile)
     text = tomli_w.dumps(document)
-    assert as_table(parse_toml(text.encode()), Profile) == profile
+    assert as_table(parse_toml(text.encode()), Profile) == profile, "it reads back as it was"
     return text
 
 
-def _at(raw: Raw, place: Place) -> list[Switch]:
-    return [switch for switch in raw.switches if switch.place == place]
-
-
-def _holes(
-    raw: Raw, plan: Plan, steps: figures.Steps, tiers: dict[str, LoadTime], no_memory: bool
+def _shortage(
+    data: Measurements,
+    plan: ProfilingPlan,
+    steps: figures.StepFit,
+    tiers: dict[str, LoadTime],
+    no_memory: bool,
 ) -> str:
-    """What a profile cannot do without, and was not measured."""
-    holes = []
+    """Message that names the missing figures that every profile needs."""
+    names = []
     if 1 not in steps.medians:
-        failed = next((b.error for b in raw.batches if b.n == 1 and b.error), None)
-        holes.append("the steps of a single image" + (f" ({failed})" if failed else ""))
+        failed = next((b.error for b in data.batches if b.n == 1 and b.error), None)
+        names.append("the steps of a single image" + (f" ({failed})" if failed else ""))
     if not tiers:
-        holes.append("loading adapters")
+        names.append("loading adapters")
     if no_memory:
         width, height = plan.reference
-        holes.append(f"memory at {width}x{height}")
+        names.append(f"memory at {width}x{height}")
     return (
-        f"not enough was measured for a profile: {' and '.join(holes)} missing; what is done is "
+        f"not enough was measured for a profile: {' and '.join(names)} missing; what is done is "
         "kept, and the same command goes on from there"
     )
 
 
-def _within_table(memory: MemoryModel, steps: figures.Steps) -> MemoryModel:
-    """No larger batch than a table of step times has."""
+def _within_table(memory: MemoryModel, steps: figures.StepFit) -> MemoryModel:
+    """Lower the largest batch to that of a table of step times."""
     table = steps.step_s.table
     if table is msgspec.UNSET or (memory.max_batch or 0) <= len(table):
         return memory
@@ -126,15 +130,15 @@ def _within_table(memory: MemoryModel, steps: figures.Steps) -> MemoryModel:
 
 
 def _memory(
-    raw: Raw, plan: Plan, host_gib: float, other: Profile | None
+    data: Measurements, plan: ProfilingPlan, host_gib: float, other: Profile | None
 ) -> tuple[MemoryModel, str] | None:
-    """The memory model, and where it comes from; None where the device tells, but was not asked."""
-    model, asked = figures.memory(raw, plan.sizes), raw.asked
+    """Memory model and its source; None where the device reports memory but none was measured."""
+    model, asked = figures.memory(data, plan.sizes), data.asked
     if model is not None:
-        whole = raw.found.memory_gib if raw.found is not None else None
+        whole = data.found.memory_gib if data.found is not None else None
         bound = "a bound of" if asked.memory_gib else "all of it, the driver's share included:"
         return model, (
-            f"measured: peak of allocated memory by batch size ({_ends(raw, plan)}), less "
+            f"measured: peak of allocated memory by batch size ({_ends(data, plan)}), less "
             f"{asked.slots} slots of {model.adapter_gib:g} GiB; capacity: {bound} {whole:g} GiB"
             + (
                 f", lowered to {model.capacity_gib:g} so that no batch that did not fit is let in"
@@ -143,19 +147,19 @@ def _memory(
             )
         )
     if other is not None:
-        stands = msgspec.structs.replace(other.memory, adapter_gib=figures.slot_gib(raw))
-        return stands, (
+        model = msgspec.structs.replace(other.memory, adapter_gib=figures.slot_gib(data))
+        return model, (
             f"not measured on this device: the figures of {other.name}; adapter_gib is what a load "
             "copied"
         )
-    largest = max((b.n for b in raw.batches if b.fits), default=0)
-    if not largest or raw.found is None or raw.found.memory_gib is not None:
+    largest = max((b.n for b in data.batches if b.fits), default=0)
+    if not largest or data.found is None or data.found.memory_gib is not None:
         return None
     capacity = asked.memory_gib or host_gib
     return (
         MemoryModel(
             capacity_gib=capacity,
-            adapter_gib=figures.slot_gib(raw),
+            adapter_gib=figures.slot_gib(data),
             base_gib=0.0,
             per_sample_gib=0.0,
             max_batch=largest,
@@ -166,46 +170,46 @@ def _memory(
     )
 
 
-def _ends(raw: Raw, plan: Plan) -> str:
-    """How far memory was measured at each size."""
-    told = []
+def _ends(data: Measurements, plan: ProfilingPlan) -> str:
+    """Largest measured batch at each size."""
+    ends = []
     for size in plan.sizes:
-        good, bad = max(figures.peaks(raw, size), default=0), figures.too_large(raw, size)
+        good, bad = max(figures.peaks(data, size), default=0), figures.too_large(data, size)
         end = "no more tried" if bad is None else f"{bad} did not"
-        told.append(f"{size[0]}x{size[1]}: {good} fit, {end}")
-    return "; ".join(told)
+        ends.append(f"{size[0]}x{size[1]}: {good} fit, {end}")
+    return "; ".join(ends)
 
 
-def _setup(raw: Raw) -> str:
-    asked, found = raw.asked, raw.found
+def _setup(data: Measurements) -> str:
+    asked, found = data.asked, data.found
     assert found is not None
     versions = ", ".join(f"{name} {value}" for name, value in found.versions.items())
     threads = "" if asked.threads is None else f", threads: {asked.threads}"
     return (
         f"{found.device_name}{threads}; {asked.model}, {asked.dtype}, guidance {asked.guidance:g}, "
-        f"{found.scheduler}; {versions}; {raw.begun}, {raw.seconds:.0f} s in {raw.sittings} "
-        f"sitting{'s' if raw.sittings > 1 else ''}"
+        f"{found.scheduler}; {versions}; {data.begun}, {data.seconds:.0f} s in "
+        + counted(data.sittings, "session")
     )
 
 
-def _step_source(steps: figures.Steps, plan: Plan) -> str:
+def _step_source(steps: figures.StepFit, plan: ProfilingPlan) -> str:
     width, height = plan.reference
     medians = ", ".join(f"{n}: {number(t)}" for n, t in steps.medians.items())
-    told = (
+    source = (
         f"measured at {width}x{height}: medians of {steps.counted} steps in all, the first "
         f"{WARM_STEPS} of a batch not counted; seconds by batch size {medians}; "
     )
     if steps.affine:
-        return told + f"line of least relative error, off by at most {percent(steps.error)}"
+        return source + f"line of least relative error, off by at most {percent(steps.error)}"
     if len(steps.medians) == 1:
-        return told + "only one batch size"
-    return told + (
+        return source + "only one batch size"
+    return source + (
         f"as a table, since a line is off by up to {percent(steps.error)}; sizes between the "
         "measured ones are interpolated"
     )
 
 
-def _overhead_source(overheads: figures.Overheads) -> str:
+def _overhead_source(overheads: figures.OverheadFit) -> str:
     return (
         f"measured: encoding {number(overheads.encode_s)} s and decoding "
         f"{number(overheads.decode_s)} s for one image, their sum as a line over the batch size "
@@ -215,31 +219,26 @@ def _overhead_source(overheads: figures.Overheads) -> str:
     )
 
 
-def _load_source(raw: Raw, by_place: dict[Place, list[Switch]]) -> str:
-    ranks = sorted({adapter.rank for adapter in raw.asked.adapters})
-    told = [f"measured with {len(raw.asked.adapters)} adapters of rank {_list(ranks)}"]
+def _load_source(data: Measurements, by_place: dict[Place, list[MeasuredSwitch]]) -> str:
+    ranks = sorted({adapter.rank for adapter in data.asked.adapters})
+    listed = ", ".join(map(str, ranks))
+    parts = [f"measured with {len(data.asked.adapters)} adapters of rank {listed}"]
     for place, switches in by_place.items():
         if switches:
-            told.append(f"{place}: median and 5 % and 95 % quantiles of {len(switches)} switches")
+            parts.append(f"{place}: median and 5 % and 95 % quantiles of {len(switches)} switches")
         else:
-            told.append(f"{place}: not measured")
-    told.append("a load's activation (the median of resident) is counted with it")
-    told.append("disk: the system was asked to drop the file from its cache before each")
-    return "; ".join(told)
-
-
-def _list(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values))
+            parts.append(f"{place}: not measured")
+    parts.append("a load's activation (the median of resident) is counted with it")
+    parts.append("disk: the system was asked to drop the file from its cache before each")
+    return "; ".join(parts)
 
 
 def read_memory_from(name: str | None) -> Profile | None:
-    """The profile that ``--memory-from`` names.
+    """Load the profile that ``--memory-from`` names.
 
     Raises:
         InputError: there is none.
     """
-    from pats_opt.generate.profile import load
-
     try:
         return None if name is None else load(name)
     except InputError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pats_opt.profiling.cliff import largest_batch
+from pats_opt.profiling.session import largest_batch
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 20, 21, 64])

@@ -108,7 +108,7 @@ def test_an_interrupt_ends_with_status_4(
     assert Path("gpu.json").is_file()
     device.constants.stops_after = None
     assert command("-o", "gpu.toml") == 0
-    assert toml("gpu.toml")["sources"]["setup"].endswith("in 2 sittings")
+    assert toml("gpu.toml")["sources"]["setup"].endswith("in 2 sessions")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.importers.complexity import estimate
-from pats_opt.profiling.prompts import read_prompts
+from pats_opt.profiling.plan import read_prompts
 
 
 def read(folder: Path, name: str, text: str) -> list[tuple[str, float]]:

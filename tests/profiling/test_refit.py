@@ -15,7 +15,7 @@ from pats_opt.generate import generate
 from pats_opt.generate.config import as_table, read_toml
 from pats_opt.generate.quality import Quality, QualityTable
 from pats_opt.generate.recipe import Recipe
-from pats_opt.profiling.refit import Fit, as_recipe, fit, refit
+from pats_opt.profiling.refit import QualityFit, as_recipe, fit, refit
 
 COUNTS = (5, 10, 20, 30, 40, 50)
 
@@ -145,5 +145,5 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_fit_as_a_recipe_reads_back() -> None:
-    found: Fit = fit(table(Quality(simple_steps=17.3, complex_steps=44.1)))
+    found: QualityFit = fit(table(Quality(simple_steps=17.3, complex_steps=44.1)))
     assert "[quality]" in as_recipe(found)

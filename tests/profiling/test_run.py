@@ -13,17 +13,16 @@ from msgspec.structs import replace
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Tier
 from pats_opt.generate import profile as profiles
-from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Overhead, StepTime
-from pats_opt.profiling.plan import Plan
-from pats_opt.profiling.record import Raw, read_raw
-from pats_opt.profiling.run import Job, Outcome, run
-from pats_opt.profiling.sitting import IncompleteError
+from pats_opt.profiling.measurements import Measurements, read_measurements
+from pats_opt.profiling.plan import ProfilingPlan
+from pats_opt.profiling.run import ProfilingJob, ProfilingResult, run
+from pats_opt.profiling.write import IncompleteError
 from tests.profiling.fakes import Constants, Device, write_adapters
 
 Told = AbstractContextManager[Callable[[str], None]]
 
-PLAN = Plan(
+PLAN = ProfilingPlan(
     batches=(1, 2, 4),
     sizes=((1024, 1024), (512, 512)),
     steps=6,
@@ -35,9 +34,9 @@ PLAN = Plan(
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> ProfilingJob:
     adapters = write_adapters(tmp_path / "loras", ranks=(4, 8, 8))
-    return Job(
+    return ProfilingJob(
         output=tmp_path / "out" / "gpu.toml",
         plan=PLAN,
         model="sdxl-random",
@@ -50,16 +49,18 @@ def job(tmp_path: Path) -> Job:
     )
 
 
-def measured(job: Job, constants: Constants | None = None) -> tuple[Outcome, Device]:
+def measured(
+    job: ProfilingJob, constants: Constants | None = None
+) -> tuple[ProfilingResult, Device]:
     device = Device(constants)
     return run(job, device.open, device.clock), device
 
 
-def raw_of(job: Job) -> Raw:
-    return read_raw(read_bytes(job.raw_path))
+def raw_of(job: ProfilingJob) -> Measurements:
+    return read_measurements(job.raw_path)
 
 
-def test_the_devices_constants_are_found(job: Job) -> None:
+def test_the_devices_constants_are_found(job: ProfilingJob) -> None:
     """Steps, overheads, memory at both sizes, the cliff, and each tier of switching."""
     outcome, device = measured(job)
     found = profiles.load(str(job.output))
@@ -85,25 +86,25 @@ def test_the_devices_constants_are_found(job: Job) -> None:
     assert device.closed == len(device.opened)
 
 
-def test_sources_say_how_it_was_measured(job: Job) -> None:
+def test_sources_say_how_it_was_measured(job: ProfilingJob) -> None:
     outcome, _ = measured(job)
     sources = outcome.profile.sources
     assert set(sources) == {"setup", "step_s", "overhead_s", "memory", "load", "tick_s"}
-    for part in ("Fake 24", "sdxl-random", "float16", "torch 0", "in 1 sitting"):
+    for part in ("Fake 24", "sdxl-random", "float16", "torch 0", "in 1 session"):
         assert part in sources["setup"]
     assert "1024x1024: 8 fit, 9 did not; 512x512: 16 fit, no more tried" in sources["memory"]
     assert "3 adapters of rank 4, 8" in sources["load"]
-    assert outcome.profile.date == outcome.raw.begun[:10]
+    assert outcome.profile.date == outcome.data.begun[:10]
 
 
-def test_slow_first_steps_are_not_counted(job: Job) -> None:
+def test_slow_first_steps_are_not_counted(job: ProfilingJob) -> None:
     found, _ = measured(job, Constants(warm=2))
     assert found.profile.step_s == StepTime(base=0.05, per_sample=0.1)
     spoilt, _ = measured(replace(job, output=job.output.with_name("b.toml")), Constants(warm=6))
     assert spoilt.profile.step_s(1) == pytest.approx(1.5)
 
 
-def test_times_that_are_no_line_become_a_table(job: Job) -> None:
+def test_times_that_are_no_line_become_a_table(job: ProfilingJob) -> None:
     """Between the measured sizes it is interpolated; no larger batch than the table is let in."""
     outcome, _ = measured(job, Constants(step_s=(0.1, 0.0, 0.05)))
     assert outcome.profile.step_s == StepTime(table=(0.15, 0.3, 0.6, 0.9))
@@ -111,23 +112,23 @@ def test_times_that_are_no_line_become_a_table(job: Job) -> None:
     assert outcome.profile.memory.max_batch == 4
 
 
-def test_a_line_with_a_little_noise_stays_a_line(job: Job) -> None:
+def test_a_line_with_a_little_noise_stays_a_line(job: ProfilingJob) -> None:
     outcome, _ = measured(job, Constants(noise=0.02))
     assert outcome.profile.step_s(4) == pytest.approx(0.45, rel=0.03)
     assert "line of least relative error" in outcome.profile.sources["step_s"]
 
 
-def test_batches_that_do_not_fit_are_left_out_of_the_times(job: Job) -> None:
+def test_batches_that_do_not_fit_are_left_out_of_the_times(job: ProfilingJob) -> None:
     """The device is careful once it ran out, so it is opened anew; the times are of the rest."""
     outcome, device = measured(job, Constants(memory_gib=12.0))  # two of 2 GiB beside 7.1
     assert outcome.profile.step_s == StepTime(base=0.05, per_sample=0.1)
     assert outcome.profile.memory.max_batch == 2
     assert outcome.profile.memory.request_gib(1024, 1024) == pytest.approx(2.0, abs=1e-3)
     assert 3 in device.batches  # halved between 2 and 4, and found too large by a fresh engine
-    assert {b.n for b in outcome.raw.batches if not b.fits and b.width == 1024} == {3, 4}
+    assert {b.n for b in outcome.data.batches if not b.fits and b.width == 1024} == {3, 4}
 
 
-def test_a_device_with_room_for_one_image(job: Job) -> None:
+def test_a_device_with_room_for_one_image(job: ProfilingJob) -> None:
     """There is no line through one point: all that it takes is the base, and one is the most."""
     outcome, _ = measured(job, Constants(memory_gib=10.0))
     memory = outcome.profile.memory
@@ -140,7 +141,7 @@ def test_a_device_with_room_for_one_image(job: Job) -> None:
         measured(other, Constants(memory_gib=8.0))
 
 
-def test_a_profile_never_lets_in_a_batch_that_did_not_fit(job: Job) -> None:
+def test_a_profile_never_lets_in_a_batch_that_did_not_fit(job: ProfilingJob) -> None:
     """A device that cannot use its last GiB: the capacity is lowered to what worked."""
 
     class Wasteful(Device):
@@ -160,7 +161,7 @@ def test_a_profile_never_lets_in_a_batch_that_did_not_fit(job: Job) -> None:
     assert "lowered to" in found.sources["memory"]
 
 
-def test_a_device_that_does_not_tell_its_memory(job: Job) -> None:
+def test_a_device_that_does_not_tell_its_memory(job: ProfilingJob) -> None:
     """Nothing is invented: the largest batch that was run bounds a batch."""
     outcome, device = measured(job, Constants(memory_gib=None))
     memory = outcome.profile.memory
@@ -176,7 +177,7 @@ def test_a_device_that_does_not_tell_its_memory(job: Job) -> None:
     assert "the figures of a100-40g" in stands.profile.sources["memory"]
 
 
-def test_the_order_of_sizes_changes_from_round_to_round(job: Job) -> None:
+def test_the_order_of_sizes_changes_from_round_to_round(job: ProfilingJob) -> None:
     _, device = measured(replace(job, plan=replace(PLAN, repeats=6)))
     timed = [n for n in device.batches if n in (2, 4)][:12]
     assert sorted(timed) == [2] * 6 + [4] * 6
@@ -184,8 +185,8 @@ def test_the_order_of_sizes_changes_from_round_to_round(job: Job) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 4, 9, 20, 30])
-def test_an_interruption_loses_nothing(job: Job, after: int) -> None:
-    """Measured in two sittings, nothing twice, and the same profile but for its sources."""
+def test_an_interruption_loses_nothing(job: ProfilingJob, after: int) -> None:
+    """Measured in two sessions, nothing twice, and the same profile but for its sources."""
     whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
     device = Device(Constants(stops_after=after))
     with suppress(IncompleteError):
@@ -194,19 +195,19 @@ def test_an_interruption_loses_nothing(job: Job, after: int) -> None:
     before = raw_of(job).done if job.raw_path.exists() else ()
     again, _ = measured(job)
     assert again.missing == []
-    assert again.raw.done[: len(before)] == before
-    assert len(set(again.raw.done)) == len(again.raw.done)
-    assert set(again.raw.done) == set(whole.raw.done)
+    assert again.data.done[: len(before)] == before
+    assert len(set(again.data.done)) == len(again.data.done)
+    assert set(again.data.done) == set(whole.data.done)
     assert replace(again.profile, sources=whole.profile.sources) == whole.profile
 
 
-def test_a_time_limit_ends_with_what_is_missing(job: Job) -> None:
+def test_a_time_limit_ends_with_what_is_missing(job: ProfilingJob) -> None:
     """Too early there is no profile; later there is one that says what it lacks."""
     with pytest.raises(IncompleteError, match="steps of a single image and loading adapters"):
         measured(replace(job, time_limit=1e-9))
     assert not job.output.exists()
     whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
-    limit = whole.raw.seconds - 12.0  # opening the last engine and loading from disk takes as long
+    limit = whole.data.seconds - 12.0  # opening the last engine and loading from disk takes as long
     partial, _ = measured(replace(job, time_limit=limit))
     assert partial.missing == ["switching (disk), 6 times"]
     assert "switching (disk), 6 times" in partial.profile.sources["missing"]
@@ -214,10 +215,10 @@ def test_a_time_limit_ends_with_what_is_missing(job: Job) -> None:
     complete, _ = measured(job)
     assert "missing" not in complete.profile.sources
     assert set(complete.profile.load.tiers) == {"host", "disk"}
-    assert complete.raw.sittings == 2  # the first kept nothing
+    assert complete.data.sittings == 2  # the first kept nothing
 
 
-def test_memory_that_the_device_would_tell_is_not_left_out(job: Job) -> None:
+def test_memory_that_the_device_would_tell_is_not_left_out(job: ProfilingJob) -> None:
     """Stopped before it is measured, there is no profile, unless another's figures stand in."""
     early = replace(job, time_limit=45.0)
     with pytest.raises(IncompleteError, match="memory at 1024x1024"):
@@ -227,7 +228,7 @@ def test_memory_that_the_device_would_tell_is_not_left_out(job: Job) -> None:
     assert "the figures of a100-40g" in outcome.profile.sources["memory"]
 
 
-def test_progress_is_told_part_by_part(job: Job) -> None:
+def test_progress_is_told_part_by_part(job: ProfilingJob) -> None:
     """As many as were announced, also where a batch is passed over as too large."""
     for constants in (Constants(), Constants(memory_gib=12.0)):
         told: list[str] = []
@@ -243,19 +244,19 @@ def test_progress_is_told_part_by_part(job: Job) -> None:
         assert announced == [len(told)] == [len(set(told))]
 
 
-def test_all_done_is_not_measured_again(job: Job) -> None:
+def test_all_done_is_not_measured_again(job: ProfilingJob) -> None:
     first, _ = measured(job)
     again, device = measured(job)
     assert device.opened == []
-    assert again.raw.batches == first.raw.batches
+    assert again.data.batches == first.data.batches
 
 
-def test_a_model_that_fails_is_told(job: Job) -> None:
+def test_a_model_that_fails_is_told(job: ProfilingJob) -> None:
     with pytest.raises(IncompleteError, match="no such layer"):
         measured(job, Constants(fails="no such layer"))
 
 
-def test_measurements_of_something_else_are_not_mixed_in(job: Job) -> None:
+def test_measurements_of_something_else_are_not_mixed_in(job: ProfilingJob) -> None:
     measured(job)
     smaller = replace(PLAN, sizes=((512, 512), (1024, 1024)))
     with pytest.raises(InputError, match=r"asked\.width.*1024 is now 512"):
@@ -266,14 +267,14 @@ def test_measurements_of_something_else_are_not_mixed_in(job: Job) -> None:
         measured(replace(job, plan=replace(PLAN, repeats=3)), Constants(memory_gib=25.0))
 
 
-def test_a_file_that_is_no_measurement_is_refused(job: Job) -> None:
+def test_a_file_that_is_no_measurement_is_refused(job: ProfilingJob) -> None:
     job.raw_path.parent.mkdir()
     job.raw_path.write_text('{"format": "pats-opt/profile"}')
     with pytest.raises(InputError, match=r"gpu\.json"):
         measured(job)
 
 
-def test_adapters_are_refused_before_anything_is_opened(job: Job, tmp_path: Path) -> None:
+def test_adapters_are_refused_before_anything_is_opened(job: ProfilingJob, tmp_path: Path) -> None:
     one = write_adapters(tmp_path / "one", ranks=(4,))
     with pytest.raises(InputError, match="too few"):
         measured(replace(job, adapters=str(one)))
@@ -284,17 +285,17 @@ def test_adapters_are_refused_before_anything_is_opened(job: Job, tmp_path: Path
         measured(replace(job, adapters=str(one)))
 
 
-def test_tiers_load_the_adapter_from_where_they_say(job: Job) -> None:
+def test_tiers_load_the_adapter_from_where_they_say(job: ProfilingJob) -> None:
     """One engine for each tier, and each adapter as often as there are repeats."""
     outcome, device = measured(job)
     assert [settings.tier for settings in device.opened][-1] is Tier.DISK
     for place in ("host", "disk"):
-        loads = [s.adapter for s in outcome.raw.switches if s.place == place]
+        loads = [s.adapter for s in outcome.data.switches if s.place == place]
         assert sorted(loads) == sorted(["a", "b", "c"] * 2)
-    assert len([s for s in outcome.raw.switches if s.place == "resident"]) == 2 * 3 * 2
+    assert len([s for s in outcome.data.switches if s.place == "resident"]) == 2 * 3 * 2
 
 
-def test_switching_table(job: Job) -> None:
+def test_switching_table(job: ProfilingJob) -> None:
     """The document's columns first; a row for each place and rank, and the steps to compare."""
     measured(job)
     lines = (job.output.parent / "switching_cost.csv").read_text().splitlines()
@@ -304,7 +305,7 @@ def test_switching_table(job: Job) -> None:
     assert "One SDXL step,0.15,,,,,," in lines
 
 
-def test_toml_is_what_the_packages_profiles_are(job: Job) -> None:
+def test_toml_is_what_the_packages_profiles_are(job: ProfilingJob) -> None:
     measured(job)
     document = tomllib.loads(job.output.read_text())
     assert (document["format"], document["version"]) == ("pats-opt/profile", 1)

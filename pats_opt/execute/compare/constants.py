@@ -19,6 +19,7 @@ from pats_opt.execute.compare.document import (
 from pats_opt.execute.compare.plays import Play
 from pats_opt.execute.record import Execution, Phase, Span
 from pats_opt.model.problem import Problem
+from pats_opt.tables.line_fit import fit_line
 from pats_opt.tables.statistics import quantile
 
 #: Values by n.
@@ -85,16 +86,9 @@ def line(sizes: Sequence[SizeTimes]) -> Line | None:
     n = np.array([s.n for s in sizes], dtype=np.float64)
     y = np.array([s.median_s for s in sizes])
     weight = np.array([s.count for s in sizes], dtype=np.float64)
-    mean_n, mean_y = np.average(n, weights=weight), np.average(y, weights=weight)
-    slope = float((weight * (n - mean_n) * (y - mean_y)).sum() / (weight * (n - mean_n) ** 2).sum())
-    base = float(mean_y - slope * mean_n)
-    bounded = base < 0 or slope < 0
-    if slope < 0:
-        base, slope = float(mean_y), 0.0
-    elif base < 0:
-        base, slope = 0.0, float((weight * n * y).sum() / (weight * n * n).sum())
+    base, slope, bounded = fit_line(n, y, weight)
     missed = np.average((y - base - slope * n) ** 2, weights=weight)
-    spread = np.average((y - mean_y) ** 2, weights=weight)
+    spread = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
     return Line(
         base=base,
         per_sample=slope,

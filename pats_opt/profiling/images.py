@@ -1,4 +1,4 @@
-"""Images of one prompt and seed at every step count, compared with the full one."""
+"""Images of a prompt and seed at every step count, compared with the full one."""
 
 from __future__ import annotations
 
@@ -7,43 +7,50 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pats_opt.errors import one_line
+from pats_opt.errors import PatsError, one_line
 from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase
 from pats_opt.execute.work import Engine, Finished, Member, Ran
 from pats_opt.model.files import write_bytes
 from pats_opt.perceptual import ImageMetric, open_metrics
-from pats_opt.profiling.plan import Plan, Prompt, QualityPlan
-from pats_opt.profiling.record import Image
-from pats_opt.profiling.sitting import ImageError
+from pats_opt.profiling.measurements import ComparedImage
+from pats_opt.profiling.plan import ProfilingPlan, Prompt, QualityPlan
 
 _log = logging.getLogger(__name__)
 
 
-class Viewing:
-    """Makes and compares the images; see :class:`pats_opt.profiling.sitting.Viewer`.
+class ImageError(PatsError):
+    """An image of the quality measurement could not be made."""
 
-    All step counts of a prompt and seed are one batch, whose members leave as they are done; images
-    do not depend on their neighbours.
+
+class ImageComparer:
+    """Makes the images of a prompt and seed, and compares them.
+
+    All step counts are one batch, whose members leave as they are done. An image does not depend on
+    its neighbours.
 
     Args:
-        plan: What to make.
-        quality: The images of it.
+        plan: The measurements.
+        quality: Its images.
         device: A torch device for the metrics.
-        folder: Where images are kept; their names are relative to the folder it is in.
+        folder: Folder of the images; their paths are relative to its parent.
     """
 
-    def __init__(self, plan: Plan, quality: QualityPlan, device: str, folder: Path) -> None:
+    def __init__(
+        self, plan: ProfilingPlan, quality: QualityPlan, device: str, folder: Path
+    ) -> None:
         self._quality, self._device, self._folder = quality, device, folder
         self._size = plan.shrunk(plan.reference)
 
     @cached_property
     def _metrics(self) -> list[ImageMetric]:
-        """Opened when they are needed, after the device's memory was measured."""
+        """The metrics, opened on first use, after the device's memory was measured."""
         return open_metrics(self._quality.metrics, self._device, self._quality.weights)
 
-    def __call__(self, engine: Engine, prompt: Prompt, seed: int) -> list[Image]:
-        """Every step count's image against the full one, the full one's own included.
+    def __call__(self, engine: Engine, prompt: Prompt, seed: int) -> list[ComparedImage]:
+        """Make the images of all step counts and compare each with the full one.
+
+        The full one is compared with itself.
 
         Raises:
             ImageError: One could not be made.
@@ -81,10 +88,10 @@ class Viewing:
 
     def _compared(
         self, member: Member, prompt: Prompt, reference: Any, picture: Any, ran: Ran
-    ) -> Image:
+    ) -> ComparedImage:
         file = self._folder / f"{member.id}.png"
         write_bytes(file, encode(picture, describe(member, {})))
-        return Image(
+        return ComparedImage(
             prompt=prompt.text,
             complexity=prompt.complexity,
             seed=member.seed,
@@ -96,7 +103,7 @@ class Viewing:
         )
 
     def _scores(self, reference: Any, picture: Any) -> dict[str, float]:
-        """Every metric of a picture; on the CPU from when the device has no room for that."""
+        """Score a picture by every metric; on the CPU once the device has no room for it."""
         try:
             return {metric.name: metric(reference, picture) for metric in self._metrics}
         except RuntimeError as error:  # out of memory is one
@@ -109,7 +116,7 @@ class Viewing:
 
 
 def _share_s(member: Member, ran: Ran) -> float:
-    """A member's share of its batch's steps, and its decoding."""
+    """Seconds of a member: its share of its batch's steps, and its decoding."""
     return sum(
         span.seconds / (span.n if span.phase is Phase.STEP else 1)
         for span in ran.spans
