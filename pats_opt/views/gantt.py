@@ -7,7 +7,7 @@ the checker replays: a picture shows what the rules make of a schedule, not what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
@@ -25,6 +25,8 @@ from pats_opt.wording import label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from pats_opt.tables.statistics import Flags, Floats
 
 #: Members beyond which a batch is one block whose height is its size.
 MOST_MEMBERS = 2000
@@ -127,10 +129,61 @@ def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
     return handles, [*labels, "switching"]
 
 
-def _bars(ax: Axes, chart: Chart, raster: bool) -> None:
-    """Members, or blocks of whole batches where there are too many."""
+class LaneBoxes(NamedTuple):
+    """Rectangles in the lanes of GPUs: seconds from left to right, heights from top to bottom."""
+
+    left: Floats
+    right: Floats
+    top: Floats
+    bottom: Floats
+
+    @property
+    def corners(self) -> Any:
+        """The corners, one row per rectangle."""
+        import numpy as np
+
+        left, right, top, bottom = self
+        x, y = (left, right, right, left), (bottom, bottom, top, top)
+        return np.stack((np.stack(x, axis=-1), np.stack(y, axis=-1)), axis=-1)
+
+    def where(self, mask: Flags) -> LaneBoxes:
+        """Some of the rectangles."""
+        return LaneBoxes(*(side[mask] for side in self))
+
+
+def add_bars(ax: Axes, boxes: LaneBoxes, colour: str, *, raster: bool) -> None:
+    """Draw bars of one colour, as pixels where there are very many."""
     from matplotlib.collections import PolyCollection
 
+    ax.add_collection(
+        PolyCollection(
+            boxes.corners,
+            facecolors=colour,
+            edgecolors="none" if raster else "white",
+            linewidths=0 if raster else 0.5,
+            rasterized=raster,
+        )
+    )
+
+
+def add_switches(ax: Axes, boxes: LaneBoxes, *, raster: bool) -> None:
+    """Draw switches, hatched."""
+    from matplotlib.collections import PolyCollection
+
+    ax.add_collection(
+        PolyCollection(
+            boxes.corners,
+            facecolors=style.OTHER if raster else "white",
+            edgecolors=style.FAINT,
+            linewidths=0 if raster else 0.6,
+            hatch=None if raster else "//////",
+            rasterized=raster,
+        )
+    )
+
+
+def _bars(ax: Axes, chart: Chart, raster: bool) -> None:
+    """Bars of requests, or of whole batches where there are too many."""
     table, colours = chart.seconds, style.colour_list(chart.problem)
     requests = len(table.requests.job)
     bars, start, adapters = (
@@ -139,27 +192,10 @@ def _bars(ax: Axes, chart: Chart, raster: bool) -> None:
         else (chart.requests, table.requests.start, table.requests.adapter)
     )
     for adapter in sorted({*adapters.tolist()} - {-1}):
-        mine = adapters == adapter
-        sides = (start[mine], bars.end[mine], bars.top[mine], bars.bottom[mine])
-        ax.add_collection(
-            PolyCollection(
-                _corners(*sides),
-                facecolors=colours[adapter],
-                edgecolors="none" if raster else "white",
-                linewidths=0 if raster else 0.5,
-                rasterized=raster,
-            )
-        )
+        mine = LaneBoxes(start, bars.end, bars.top, bars.bottom).where(adapters == adapter)
+        add_bars(ax, mine, colours[adapter], raster=raster)
     if requests <= MOST_LABELS:
         _labels(ax, chart, colours)
-
-
-def _corners(left: Any, right: Any, top: Any, bottom: Any) -> Any:
-    """The corners of rectangles, one row each."""
-    import numpy as np
-
-    x, y = np.stack((left, right, right, left), axis=-1), np.stack((bottom, bottom, top, top), -1)
-    return np.stack((x, y), axis=-1)
 
 
 def _labels(ax: Axes, chart: Chart, colours: Sequence[str]) -> None:
@@ -185,32 +221,15 @@ def _labels(ax: Axes, chart: Chart, colours: Sequence[str]) -> None:
 
 
 def _switches(ax: Axes, chart: Chart, raster: bool) -> None:
-    """Switches, hatched; where they take no time, a line at the batch that they are for."""
-    from matplotlib.collections import PolyCollection
-
+    """Switches; where they take no time, a line at the batch that they are for."""
     switches = chart.seconds.switches
+    top = switches.gpu.astype(float)
+    boxes = LaneBoxes(switches.start, switches.end, top, top + LANE)
     taken = switches.end > switches.start
-    top = switches.gpu[taken]
-    ax.add_collection(
-        PolyCollection(
-            _corners(switches.start[taken], switches.end[taken], top, top + LANE),
-            facecolors=style.OTHER if raster else "white",
-            edgecolors=style.FAINT,
-            linewidths=0 if raster else 0.6,
-            hatch=None if raster else "//////",
-            rasterized=raster,
-        )
-    )
+    add_switches(ax, boxes.where(taken), raster=raster)
     if not taken.all():
-        top = switches.gpu[~taken]
-        ax.vlines(
-            switches.start[~taken],
-            top,
-            top + LANE,
-            colors=style.INK,
-            linewidths=1.2,
-            rasterized=raster,
-        )
+        left, _, top, bottom = boxes.where(~taken)
+        ax.vlines(left, top, bottom, colors=style.INK, linewidths=1.2, rasterized=raster)
 
 
 def _outlines(ax: Axes, chart: Chart) -> None:

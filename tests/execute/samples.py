@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.execute.compare.plays import places
+from pats_opt.execute.compare.pairing import by_place
 from pats_opt.execute.record import (
     BatchRun,
     Execution,
@@ -83,7 +83,7 @@ def executed(
         seed: Of the noise.
         **others: Fields of the execution.
     """
-    planned = places(schedule, check(problem, schedule).replayed)
+    planned = by_place(schedule, check(problem, schedule).replayed)
     worker = _Worker(problem, device, pace, random.Random(seed))
     made: dict[str, Any] = {
         "instance": schedule.instance,

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pats_opt.core.solver import Feature
 from pats_opt.errors import InputError
 from pats_opt.execute.compare import Comparison, compare, sentences, write_page
-from pats_opt.execute.compare.document import BatchRow, Figure, Line, ratio
+from pats_opt.execute.compare.document import BatchRow, ComparedFigure, LineFit
 from pats_opt.execute.compare.page import MOST_BATCHES, listed, page
 from pats_opt.execute.compare.sentences import fit_text
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace, Tier
@@ -28,6 +28,7 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
+from pats_opt.tables.statistics import ratio
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
 from tests.support.zoo import adapter, document, gpu, request
@@ -76,7 +77,7 @@ def run_of(
     return executed(problem, schedule, device, **others), schedule
 
 
-def named(comparison: Comparison) -> dict[str, Figure]:
+def named(comparison: Comparison) -> dict[str, ComparedFigure]:
     return {f.name: f for f in (*comparison.totals, *comparison.service, *comparison.loss)}
 
 
@@ -500,16 +501,16 @@ def test_the_sentences_say_what_the_figures_are() -> None:
 @pytest.mark.parametrize(
     ("fitted", "says"),
     [
-        (Line(base=1, per_sample=1, r2=1.0, rms_s=0, sizes=2), "through two sizes"),
-        (Line(base=1, per_sample=1, r2=0.99999, rms_s=0, sizes=3), "R² > 0.999 over 3 sizes"),
-        (Line(base=1, per_sample=0, r2=None, rms_s=0, sizes=3), "level over 3 sizes"),
+        (LineFit(base=1, per_sample=1, r2=1.0, rms_s=0, sizes=2), "through two sizes"),
+        (LineFit(base=1, per_sample=1, r2=0.99999, rms_s=0, sizes=3), "R² > 0.999 over 3 sizes"),
+        (LineFit(base=1, per_sample=0, r2=None, rms_s=0, sizes=3), "level over 3 sizes"),
         (
-            Line(base=0, per_sample=1, r2=0.5, rms_s=0, sizes=2, bounded=True),
+            LineFit(base=0, per_sample=1, r2=0.5, rms_s=0, sizes=2, bounded=True),
             "was held there; R² 0.5",
         ),
     ],
 )
-def test_how_well_a_line_fits_is_said_honestly(fitted: Line, says: str) -> None:
+def test_how_well_a_line_fits_is_said_honestly(fitted: LineFit, says: str) -> None:
     assert says in fit_text(fitted)
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pats_opt.execute.compare import compare
 from pats_opt.execute.compare.constants import grouped, line, times
-from pats_opt.execute.compare.document import Comparison, Line, Times
+from pats_opt.execute.compare.document import Comparison, LineFit, TimesBySize
 from pats_opt.execute.record import Execution, Phase, Span, Tier
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
@@ -76,7 +76,7 @@ def compared(device: Device, *sizes: int, seed: int = 0, **others: Any) -> Compa
     return compare(problem, executed(problem, schedule, device, seed=seed), schedule)
 
 
-def fitted(found: Times) -> Line:
+def fitted(found: TimesBySize) -> LineFit:
     assert found.line is not None
     return found.line
 

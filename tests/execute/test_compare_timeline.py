@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pats_opt.execute.compare.comparing import compare
-from pats_opt.execute.compare.document import TimedBatch, TimedMember
-from pats_opt.execute.compare.plays import places
+from pats_opt.execute.compare.pairing import by_place
 from pats_opt.execute.compare.timeline import completions_s, on_grid, retimed, unrounded
 from pats_opt.execute.record import Pace
 from pats_opt.model.checker import check
@@ -16,6 +15,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.model.timing import shape_of, to_ticks
 from pats_opt.solving.solve import solve
+from pats_opt.tables.timed_batch import TimedBatch, TimedMember
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
 from tests.support import scale
@@ -30,7 +30,7 @@ def solved(seed: int) -> tuple[Problem, Schedule]:
 
 
 def grid_of(problem: Problem, schedule: Schedule) -> list[TimedBatch]:
-    return on_grid(problem, places(schedule, check(problem, schedule).replayed))
+    return on_grid(problem, by_place(schedule, check(problem, schedule).replayed))
 
 
 def batch(index: int, switch: float, ready: float, start: float, end: float) -> TimedBatch:

@@ -1,32 +1,26 @@
-"""Sets an execution against what was predicted of it."""
+"""Compares an execution with what was predicted of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import structs
 
 from pats_opt.execute.compare.constants import constants
 from pats_opt.execute.compare.document import (
+    BatchComposition,
     BatchRow,
+    ComparedFigure,
     Comparison,
-    Figure,
-    Gaps,
-    TimedBatch,
-    ratio,
+    LatencyDifferences,
+    MissingRequests,
 )
-from pats_opt.execute.compare.notes import run_notes, schedule_notes
-from pats_opt.execute.compare.outcome import (
-    composition,
-    differences,
-    figure,
-    loss_terms,
-    makespan_s,
-    service,
-)
-from pats_opt.execute.compare.plays import Place, Play, places, plays
+from pats_opt.execute.compare.pairing import BatchKey, ExecutedBatch, by_place, executed_batches
 from pats_opt.execute.compare.recalibrate import recalibrated
+from pats_opt.execute.compare.sentences import run_notes, schedule_notes
 from pats_opt.execute.compare.timeline import (
     completions_s,
     measured,
@@ -37,12 +31,53 @@ from pats_opt.execute.compare.timeline import (
 from pats_opt.execute.record import Execution
 from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.loss import LossTerms
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
+from pats_opt.tables import ScheduleTable, measure
+from pats_opt.tables.statistics import quantile, ratio
+from pats_opt.tables.timed_batch import TimedBatch
+
+#: Metrics of the service that are compared.
+SERVICE = (
+    "served",
+    "batches",
+    "mean_batch",
+    "switches",
+    "latency_mean_s",
+    "latency_p50_s",
+    "latency_p95_s",
+    "latency_p99_s",
+    "latency_max_s",
+    "wait_mean_s",
+    "wait_p95_s",
+    "wait_max_s",
+)
+
+
+class Tables(NamedTuple):
+    """The tables that are compared: the schedule on the grid, before rounding, and as it ran."""
+
+    grid: ScheduleTable
+    exact: ScheduleTable
+    ran: ScheduleTable
+
+    def compared(
+        self, name: str, value: Callable[[ScheduleTable], Any], *, promised: bool, comparable: bool
+    ) -> ComparedFigure:
+        """Return a figure of all three.
+
+        Args:
+            name: Its name.
+            value: The figure of a table.
+            promised: Whether the instance predicts it.
+            comparable: Whether measured and predicted are of the same requests.
+        """
+        predicted, exact = (value(t) if promised else None for t in (self.grid, self.exact))
+        return figure(name, predicted, exact, value(self.ran), comparable=comparable)
 
 
 def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Comparison:
-    """An execution against the schedule that was run, or that a live run's policy simulates to.
+    """Compare an execution with its schedule, or with what a live run's policy simulates to.
 
     Args:
         problem: The instance on the grid.
@@ -53,181 +88,225 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Compa
         InputError: The three do not belong together.
     """
     verdict = check(problem, schedule)
-    planned = places(schedule, verdict.replayed)
-    played = plays(problem, execution, None if execution.live else planned)
+    planned = by_place(schedule, verdict.replayed)
+    executed = executed_batches(problem, execution, None if execution.live else planned)
     grid = on_grid(problem, planned)
-    ran, factors = measured(problem, execution, played, grid)
-    sides = _Sides(
-        problem=problem,
-        execution=execution,
-        schedule=schedule,
-        terms=verdict.terms,
-        replayed=verdict.replayed,
-        played=played,
-        grid=grid,
-        exact=unrounded(problem, grid),
-        ran=ran,
-        gaps=_gaps(problem, execution, played, planned),
-    )
-    found = constants(problem, execution, played)
+    ran, factors = measured(problem, execution, executed, grid)
+    exact = unrounded(problem, grid)
+    tables = Tables(*(ScheduleTable.from_execution(problem, some) for some in (grid, exact, ran)))
+    missing = _missing(problem, execution, executed, planned)
+    slotted = problem.site.clock.slotted
+    found = constants(problem, execution, executed)
     return Comparison(
         live=execution.live,
-        slotted=sides.slotted,
+        slotted=slotted,
         retimed=needs_retiming(execution),
-        complete=sides.gaps.none,
-        gaps=sides.gaps,
-        totals=tuple(_totals(sides)),
-        loss=tuple(_loss(sides)),
-        service=tuple(_service(sides)),
-        batches=tuple(_rows(sides)),
+        complete=missing.none,
+        gaps=missing,
+        totals=(
+            *_times(tables, missing, slotted),
+            _memory(problem, verdict.replayed, executed, missing),
+        ),
+        loss=tuple(_loss(tables, verdict.terms, execution, schedule, missing)),
+        service=tuple(_service(tables, missing, slotted)),
+        batches=tuple(_rows(problem, execution, executed, grid, ran)),
         constants=found,
-        recalibrated=recalibrated(problem, played, found),
-        differences=None if sides.slotted else differences(problem, grid, ran),
-        composition=composition(grid, ran) if execution.live else None,
+        recalibrated=recalibrated(problem, executed, found),
+        differences=None if slotted else _differences(tables),
+        composition=_composition(grid, ran) if execution.live else None,
         predicted=tuple(grid),
         measured=tuple(ran),
         notes=(
-            *schedule_notes(len(verdict.violations), sides.gaps),
-            *run_notes(problem, execution, played, factors),
+            *schedule_notes(len(verdict.violations), missing),
+            *run_notes(problem, execution, executed, factors),
         ),
     )
 
 
-class _Sides(Struct, frozen=True, kw_only=True):
-    """What is compared: the schedule on the grid, before rounding, and as it ran."""
+def figure(
+    name: str,
+    predicted: float | None,
+    exact: float | None,
+    measured: float | None,
+    *,
+    comparable: bool,
+) -> ComparedFigure:
+    """Return a figure with its ratios, which are left out where it does not compare."""
+    return ComparedFigure(
+        name=name,
+        predicted=predicted,
+        unrounded=exact,
+        measured=measured,
+        ratio=ratio(predicted, measured) if comparable else None,
+        unrounded_ratio=ratio(exact, measured) if comparable else None,
+    )
 
-    problem: Problem
-    execution: Execution
-    schedule: Schedule
-    terms: LossTerms
-    replayed: Sequence[ReplayedBatch]
-    played: Sequence[Play]
-    grid: Sequence[TimedBatch]
-    exact: Sequence[TimedBatch]
-    ran: Sequence[TimedBatch]
-    gaps: Gaps
 
-    @property
-    def slotted(self) -> bool:
-        """Whether no seconds are predicted."""
-        return self.problem.site.clock.slotted
-
-
-def _gaps(
+def _missing(
     problem: Problem,
     execution: Execution,
-    played: Sequence[Play],
-    planned: Mapping[Place, ReplayedBatch],
-) -> Gaps:
+    executed: Sequence[ExecutedBatch],
+    planned: Mapping[BatchKey, ReplayedBatch],
+) -> MissingRequests:
     # What failed in one batch of a live run may have been made in another.
-    made = {job.id for play in played for job, _, done in play.members if done is not None}
-    tried = {job.id: job for play in played for job in play.failed}
+    made = {job.id for batch in executed for job, _, done in batch.members if done is not None}
+    tried = {job.id: job for batch in executed for job in batch.failed}
     failed = [job for job in tried.values() if job.id not in made]
     rejected = {*execution.rejected}
-    dealt = {job.id for play in played for job, _, _ in play.members} | {
+    dealt = {job.id for batch in executed for job, _, _ in batch.members} | {
         job.id for job in problem.jobs if job.id in rejected and job.reject_loss is not None
     }
-    return Gaps(
+    return MissingRequests(
         failed=tuple([job.id for job in failed]),
         charged=sum(job.reject_loss is not None for job in failed),
         missing=tuple([job.id for job in problem.jobs if job.id not in dealt]),
-        unrun=0 if execution.live else len(planned) - len(played),
+        unrun=0 if execution.live else len(planned) - len(executed),
     )
 
 
-def _totals(sides: _Sides) -> Iterator[Figure]:
-    """Times, which a slotted instance does not predict, and memory."""
-    whole = not (sides.gaps.unrun or sides.gaps.missing)
-    sums: tuple[tuple[str, Callable[[Sequence[TimedBatch]], float]], ...] = (
-        ("makespan_s", makespan_s),
-        ("serving_s", _serving_s),
-        ("switching_s", _switching_s),
-    )
-    for name, of in sums:
-        predicted = None if sides.slotted else of(sides.grid)
-        exact = None if sides.slotted else of(sides.exact)
-        yield figure(name, predicted, exact, of(sides.ran), comparable=whole)
-    needed = max(
-        [
-            peak_gib(sides.problem, b.resident, [job.demand[0] for job, _, _ in b.members])
-            for b in sides.replayed
-        ],
-        default=None,
-    )
-    peaks = [p.run.peak_gib for p in sides.played if p.run.peak_gib is not None]
-    yield figure("peak_memory_gib", needed, needed, max(peaks, default=None), comparable=whole)
+def _times(tables: Tables, missing: MissingRequests, slotted: bool) -> Iterator[ComparedFigure]:
+    """Times, which a slotted instance does not predict."""
+    whole = not (missing.unrun or missing.missing)
+    times: dict[str, Callable[[ScheduleTable], float]] = {
+        "makespan_s": attrgetter("makespan"),
+        "serving_s": lambda t: math.fsum(t.batches.end - t.batches.start),
+        "switching_s": lambda t: math.fsum(t.batches.switch_s),
+    }
+    for name, value in times.items():
+        yield tables.compared(name, value, promised=not slotted, comparable=whole)
 
 
-def _serving_s(batches: Iterable[TimedBatch]) -> float:
-    return math.fsum([b.end_s - b.start_s for b in batches])
+def _memory(
+    problem: Problem,
+    replayed: Iterable[ReplayedBatch],
+    executed: Iterable[ExecutedBatch],
+    missing: MissingRequests,
+) -> ComparedFigure:
+    predicted = [peak_gib(problem, b.resident, [job for job, _, _ in b.members]) for b in replayed]
+    peaks = [batch.run.peak_gib for batch in executed if batch.run.peak_gib is not None]
+    needed, whole = max(predicted, default=None), not (missing.unrun or missing.missing)
+    return figure("peak_memory_gib", needed, needed, max(peaks, default=None), comparable=whole)
 
 
-def _switching_s(batches: Iterable[TimedBatch]) -> float:
-    return math.fsum([b.paid_s for b in batches])
-
-
-def peak_gib(problem: Problem, resident: Iterable[int], demands: Iterable[int]) -> float:
-    """Memory at a batch's start, as rule 3 adds it up."""
+def peak_gib(problem: Problem, resident: Adapters, jobs: Iterable[Job]) -> float:
+    """Return the memory in use at a batch's start, as rule 3 adds it up."""
     vram = problem.site.adapter_vram
-    return (problem.site.base_vram + sum(vram[a] for a in resident) + sum(demands)) / 1e9
+    used = sum(vram[a] for a in resident) + sum(job.demand[0] for job in jobs)
+    return (problem.site.base_vram + used) / 1e9
 
 
-def _loss(sides: _Sides) -> Iterator[Figure]:
+def _loss(
+    tables: Tables,
+    predicted: LossTerms,
+    execution: Execution,
+    schedule: Schedule,
+    missing: MissingRequests,
+) -> Iterator[ComparedFigure]:
     """The terms, and the loss."""
-    jobs, gaps = sides.problem.jobs, sides.gaps
-    charged = {*gaps.failed, *sides.execution.rejected}
-    dropped = {*sides.schedule.rejected}
-    all_terms = (
-        sides.terms,
-        loss_terms(sides.problem, sides.exact, [job for job in jobs if job.id in dropped]),
-        loss_terms(sides.problem, sides.ran, [job for job in jobs if job.id in charged]),
-    )
-    for name in LossTerms.__struct_fields__:
-        predicted, exact, ran = (getattr(terms, name) for terms in all_terms)
-        yield figure(name, predicted, exact, ran, comparable=gaps.none)
-    predicted, exact, ran = (terms.total for terms in all_terms)
-    yield figure("loss", predicted, exact, ran, comparable=gaps.none)
+    jobs = tables.grid.problem.jobs
+    charged, dropped = {*missing.failed, *execution.rejected}, {*schedule.rejected}
+    exact = tables.exact.loss_terms([job for job in jobs if job.id in dropped])
+    ran = tables.ran.loss_terms([job for job in jobs if job.id in charged])
+    for name, field in (*((n, n) for n in LossTerms.__struct_fields__), ("loss", "total")):
+        values = (getattr(terms, field) for terms in (predicted, exact, ran))
+        yield figure(name, *values, comparable=missing.none)
 
 
-def _service(sides: _Sides) -> Iterator[Figure]:
+def _service(tables: Tables, missing: MissingRequests, slotted: bool) -> Iterator[ComparedFigure]:
     """Latencies, waits and batches; a slotted instance predicts no seconds."""
-    gaps = sides.gaps
-    whole = not (gaps.unrun or gaps.missing or gaps.failed)
-    services = [service(sides.problem, side) for side in (sides.grid, sides.exact, sides.ran)]
-    for name in services[0].__struct_fields__:
-        predicted, exact, ran = (getattr(found, name) for found in services)
-        if name.endswith("_s") and sides.slotted:
-            predicted = exact = None
-        yield figure(name, predicted, exact, ran, comparable=whole)
+    whole = not (missing.unrun or missing.missing or missing.failed)
+    grid, exact, ran = (
+        # Activations are left out of the switches: a run need not have them where a plan has.
+        {**structs.asdict(measure(table)), "switches": sum(map(bool, table.batches.load))}
+        for table in tables
+    )
+    for name in SERVICE:
+        promised = not (slotted and name.endswith("_s"))
+        yield figure(
+            name,
+            grid[name] if promised else None,
+            exact[name] if promised else None,
+            ran[name],
+            comparable=whole,
+        )
 
 
-def _rows(sides: _Sides) -> Iterator[BatchRow]:
+def _rows(
+    problem: Problem,
+    execution: Execution,
+    executed: Sequence[ExecutedBatch],
+    grid: Sequence[TimedBatch],
+    ran: Sequence[TimedBatch],
+) -> Iterator[BatchRow]:
     """The batches that were run, each against what the constants say of its composition."""
-    problem, clock = sides.problem, sides.problem.site.clock
-    paired = not sides.execution.live and not sides.slotted
-    ends = {(b.gpu, b.index): b.end_s for b in sides.grid} if paired else {}
-    for play, timed in zip(sides.played, sides.ran, strict=True):
-        run, known = play.run, bool(play.members) and not sides.slotted
-        exact = max(completions_s(clock, play.steps).values()) if known else None
-        switch = None if sides.slotted else play.switch.seconds
+    clock, slotted = problem.site.clock, problem.site.clock.slotted
+    paired = not execution.live and not slotted
+    ends = {(b.gpu, b.index): b.end_s for b in grid} if paired else {}
+    for batch, timed in zip(executed, ran, strict=True):
+        run, known = batch.run, bool(batch.members) and not slotted
+        exact = max(completions_s(clock, batch.steps).values()) if known else None
+        switch = None if slotted else batch.switch.seconds
         yield BatchRow(
             gpu=timed.gpu,
             index=run.index,
-            members=len(play.members),
-            failed=len(play.failed),
+            members=len(batch.members),
+            failed=len(batch.failed),
             splits=run.splits,
             resumed=run.resumed,
             switch_predicted_s=switch,
-            switch_s=play.paid_s,
-            switch_ratio=None if run.resumed else ratio(switch, play.paid_s),
-            batch_predicted_s=clock.ends(play.steps)[1] * problem.site.tick_s if known else None,
+            switch_s=batch.paid_s,
+            switch_ratio=None if run.resumed else ratio(switch, batch.paid_s),
+            batch_predicted_s=clock.ends(batch.steps)[1] * problem.site.tick_s if known else None,
             batch_unrounded_s=exact,
-            batch_s=play.batch_s,
-            batch_ratio=None if run.resumed else ratio(exact, play.batch_s),
+            batch_s=batch.batch_s,
+            batch_ratio=None if run.resumed else ratio(exact, batch.batch_s),
             end_predicted_s=ends.get((timed.gpu, timed.index)),
             end_s=timed.end_s,
             peak_predicted_gib=peak_gib(
-                problem, play.resident, [job.demand[0] for job, _, _ in play.members]
+                problem, batch.resident, [job for job, _, _ in batch.members]
             ),
             peak_gib=run.peak_gib,
         )
+
+
+def _differences(tables: Tables) -> LatencyDifferences | None:
+    """Measured less predicted latency of each request that both serve."""
+    import numpy as np
+
+    expected = _latencies(tables.grid)
+    both = [(j, s) for j, s in _latencies(tables.ran).items() if j in expected]
+    rising = np.sort(np.array([s - expected[j] for j, s in both], dtype=float))
+    if not len(rising):
+        return None
+    shares = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+    return LatencyDifferences(
+        count=len(rising),
+        mean_s=float(rising.mean()),
+        **{f"{name}_s": quantile(rising, q) or 0.0 for name, q in shares.items()},
+    )
+
+
+def _latencies(table: ScheduleTable) -> dict[int, float]:
+    """Seconds by job."""
+    return dict(zip(table.requests.job.tolist(), table.latency_s.tolist(), strict=True))
+
+
+def _composition(
+    predicted: Sequence[TimedBatch], measured: Sequence[TimedBatch]
+) -> BatchComposition:
+    """How alike two sets of batches are."""
+    simulated = {_members(batch) for batch in predicted}
+    options = {m.id: m.option for batch in predicted for m in batch.members}
+    run = {m.id: m.option for batch in measured for m in batch.members}
+    both = options.keys() & run.keys()
+    return BatchComposition(
+        simulated=len(predicted),
+        live=len(measured),
+        same=sum(_members(batch) in simulated for batch in measured),
+        same_options=sum(options[name] == run[name] for name in both),
+        both=len(both),
+    )
+
+
+def _members(batch: TimedBatch) -> frozenset[tuple[str, int]]:
+    return frozenset([(m.id, m.option) for m in batch.members])

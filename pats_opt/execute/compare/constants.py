@@ -7,40 +7,41 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pats_opt.execute.compare.document import (
-    Constants,
-    Line,
-    Overheads,
+    LineFit,
+    MeasuredConstants,
+    OverheadTimes,
     SizeTimes,
     StepOverhead,
     SwitchTimes,
-    Times,
-    ratio,
+    TimesBySize,
 )
-from pats_opt.execute.compare.plays import Play
+from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.record import Execution, Phase, Span
 from pats_opt.model.problem import Problem
 from pats_opt.tables.line_fit import fit_line
-from pats_opt.tables.statistics import quantile
+from pats_opt.tables.statistics import quantile, ratio
 
 #: Values by n.
 BySize = Mapping[int, Sequence[float]]
 
 
-def constants(problem: Problem, execution: Execution, played: Sequence[Play]) -> Constants:
+def constants(
+    problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
+) -> MeasuredConstants:
     """The constants that an execution measured, each beside what the instance says."""
     clock = problem.site.clock
-    whole = [play for play in played if play.whole]
-    steps = [s for play in whole for s in play.run.spans if s.phase is Phase.STEP]
+    whole = [batch for batch in executed if batch.whole]
+    steps = [s for batch in whole for s in batch.run.spans if s.phase is Phase.STEP]
 
     def step_s(n: int) -> float | None:
         known = not clock.slotted and (clock.largest is None or n <= clock.largest)
         return clock.step_s(n) if known else None
 
-    return Constants(
+    return MeasuredConstants(
         batches=len(whole),
         steps=times(grouped((s.n, s.seconds) for s in steps), step_s),
         step_overhead=_step_overhead(steps),
-        switching=tuple(_switching(problem, played)),
+        switching=tuple(_switching(problem, executed)),
         overheads=_overheads(problem, whole),
         priming_s=math.fsum([s.seconds for gpu in execution.gpus for s in gpu.primed]),
     )
@@ -54,7 +55,7 @@ def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
     return dict(sorted(found.items()))
 
 
-def times(values: BySize, predicted: Callable[[int], float | None]) -> Times:
+def times(values: BySize, predicted: Callable[[int], float | None]) -> TimesBySize:
     """Medians, quartiles and the line of some seconds by n."""
     import numpy as np
 
@@ -71,10 +72,10 @@ def times(values: BySize, predicted: Callable[[int], float | None]) -> Times:
                 predicted_s=predicted(n),
             )
         )
-    return Times(sizes=tuple(sizes), line=line(sizes))
+    return TimesBySize(sizes=tuple(sizes), line=line(sizes))
 
 
-def line(sizes: Sequence[SizeTimes]) -> Line | None:
+def line(sizes: Sequence[SizeTimes]) -> LineFit | None:
     """The line through the medians, each weighing its count; None through fewer than two.
 
     Medians, because the first step on a device may take a hundred times a later one.
@@ -89,7 +90,7 @@ def line(sizes: Sequence[SizeTimes]) -> Line | None:
     base, slope, bounded = fit_line(n, y, weight)
     missed = np.average((y - base - slope * n) ** 2, weights=weight)
     spread = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
-    return Line(
+    return LineFit(
         base=base,
         per_sample=slope,
         r2=float(1 - missed / spread) if spread > 0 else None,
@@ -112,16 +113,16 @@ def _step_overhead(steps: Sequence[Span]) -> StepOverhead | None:
     )
 
 
-def _switching(problem: Problem, played: Sequence[Play]) -> Iterable[SwitchTimes]:
+def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[SwitchTimes]:
     """The kinds of switching seen, loads after activations."""
     site = problem.site
     seen: dict[str, list[tuple[Span, float | None]]] = defaultdict(list)
-    for play in played:
-        for span in () if play.run.resumed else play.paid:
+    for batch in executed:
+        for span in () if batch.run.resumed else batch.paid:
             expected = (
                 site.activate_s
                 if span.phase is Phase.ACTIVATE
-                else math.fsum([site.load_seconds(a, play.before) for a in loaded(problem, span)])
+                else math.fsum([site.load_seconds(a, batch.before) for a in loaded(problem, span)])
             )
             seen[_kind(span)].append((span, None if site.clock.slotted else expected))
     for kind, spans in sorted(seen.items()):
@@ -161,7 +162,7 @@ def _kind_times(kind: str, spans: Sequence[tuple[Span, float | None]]) -> Switch
     )
 
 
-def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
+def _overheads(problem: Problem, whole: Sequence[ExecutedBatch]) -> OverheadTimes:
     """Seconds of each batch beside its steps, by its size."""
     clock = problem.site.clock
 
@@ -171,8 +172,8 @@ def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
     def nothing(_: int) -> None:
         return None
 
-    def of(phases: tuple[Phase, ...], play: Play) -> float:
-        return math.fsum([s.seconds for s in play.run.spans if s.phase in phases])
+    def of(phases: tuple[Phase, ...], batch: ExecutedBatch) -> float:
+        return math.fsum([s.seconds for s in batch.run.spans if s.phase in phases])
 
     def by_size(*phases: Phase) -> dict[int, list[float]]:
         seen = [p for p in whole if any(s.phase in phases for s in p.run.spans)]
@@ -180,7 +181,7 @@ def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
 
     stepped = [p for p in whole if any(s.phase is Phase.STEP for s in p.run.spans)]
     beyond = grouped((len(p.members), _beside_steps_s(p)) for p in stepped)
-    return Overheads(
+    return OverheadTimes(
         encode=times(by_size(Phase.ENCODE), nothing),
         decode=times(by_size(Phase.DECODE), nothing),
         save=times(by_size(Phase.SAVE), nothing),
@@ -189,12 +190,12 @@ def _overheads(problem: Problem, whole: Sequence[Play]) -> Overheads:
     )
 
 
-def _beside_steps_s(play: Play) -> float:
+def _beside_steps_s(batch: ExecutedBatch) -> float:
     """Seconds of a batch in which no step and no activation was under way."""
-    run = play.run
+    run = batch.run
     known = [
         s.seconds
         for s in run.spans
         if s.phase is Phase.STEP or (s.phase is Phase.ACTIVATE and s.start_s >= run.start_s)
     ]
-    return max(0.0, play.batch_s - math.fsum(known))
+    return max(0.0, batch.batch_s - math.fsum(known))

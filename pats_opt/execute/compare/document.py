@@ -1,7 +1,7 @@
-"""What a comparison says, as plain data that goes into JSON.
+"""Documents of a comparison, as plain data that goes into JSON.
 
-All times are seconds on the schedule's clock. A ratio is measured by predicted: 1 where both are 0,
-None where only the prediction is 0 or one of the two is not known.
+All times are seconds on the schedule's clock. A ratio is measured by predicted (see
+:func:`pats_opt.tables.statistics.ratio`).
 """
 
 from __future__ import annotations
@@ -10,49 +10,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-
-class TimedMember(Struct, frozen=True, kw_only=True):
-    """One request of a batch on a clock; ``completion_s`` is None where it has no image."""
-
-    id: str
-    option: int
-    completion_s: float | None
+from pats_opt.tables.timed_batch import TimedBatch
 
 
-class TimedBatch(Struct, frozen=True, kw_only=True):
-    """One batch on a clock, with the switch before it.
-
-    Attributes:
-        gpu: Id of its GPU.
-        index: Its place in the GPU's list of batches.
-        adapters: Ids of the adapters that its members use.
-        load: Ids of the adapters that its switch loads.
-        paid_s: Seconds of loading and activation, which the loss prices.
-        switch_start_s: When its switch begins; the switch ends at ``switch_end_s``, which may be
-            well before the batch starts.
-        start_s: When its members begin.
-        end_s: When the GPU is done with it.
-        estimated: Whether its duration is not its own (see :mod:`timeline`).
-    """
-
-    gpu: str
-    index: int
-    adapters: tuple[str, ...]
-    load: tuple[str, ...] = ()
-    paid_s: float = 0.0
-    switch_start_s: float
-    switch_end_s: float
-    start_s: float
-    end_s: float
-    members: tuple[TimedMember, ...]
-    estimated: bool = False
-
-
-class Figure(Struct, frozen=True, kw_only=True):
+class ComparedFigure(Struct, frozen=True, kw_only=True):
     """One figure, predicted and measured.
 
     Attributes:
-        name: What it is, as :func:`pats_opt.wording.words` reads it.
+        name: Its name: of a term of the loss, or of :data:`pats_opt.tables.METRICS`.
         predicted: On the tick grid, as the checker has it.
         unrounded: Predicted for the same batches, with durations not rounded up to ticks.
         measured: As it was.
@@ -111,7 +76,7 @@ class BatchRow(Struct, frozen=True, kw_only=True):
     peak_gib: float | None
 
 
-class Line(Struct, frozen=True, kw_only=True):
+class LineFit(Struct, frozen=True, kw_only=True):
     """``base + per_sample * n``, fitted by least squares to the median at each n.
 
     Each median weighs as many measurements as it stands for. Neither figure is below 0: an instance
@@ -152,11 +117,11 @@ class SizeTimes(Struct, frozen=True, kw_only=True):
     predicted_s: float | None = None
 
 
-class Times(Struct, frozen=True, kw_only=True):
+class TimesBySize(Struct, frozen=True, kw_only=True):
     """Seconds by n, and the line through them; None where only one n was measured."""
 
     sizes: tuple[SizeTimes, ...]
-    line: Line | None
+    line: LineFit | None
 
 
 class SwitchTimes(Struct, frozen=True, kw_only=True):
@@ -191,7 +156,7 @@ class StepOverhead(Struct, frozen=True, kw_only=True):
     p95_s: float
 
 
-class Overheads(Struct, frozen=True, kw_only=True):
+class OverheadTimes(Struct, frozen=True, kw_only=True):
     """Seconds a batch spends beside its steps, each by the batch's size n.
 
     Attributes:
@@ -203,14 +168,14 @@ class Overheads(Struct, frozen=True, kw_only=True):
             out): by it the constants predict batch seconds.
     """
 
-    encode: Times
-    decode: Times
-    save: Times
-    all: Times
-    gpu: Times
+    encode: TimesBySize
+    decode: TimesBySize
+    save: TimesBySize
+    all: TimesBySize
+    gpu: TimesBySize
 
 
-class Constants(Struct, frozen=True, kw_only=True):
+class MeasuredConstants(Struct, frozen=True, kw_only=True):
     """The constants of the cost model, as measured.
 
     Attributes:
@@ -223,14 +188,14 @@ class Constants(Struct, frozen=True, kw_only=True):
     """
 
     batches: int
-    steps: Times
+    steps: TimesBySize
     step_overhead: StepOverhead | None
     switching: tuple[SwitchTimes, ...]
-    overheads: Overheads
+    overheads: OverheadTimes
     priming_s: float
 
 
-class Accuracy(Struct, frozen=True, kw_only=True):
+class PredictionAccuracy(Struct, frozen=True, kw_only=True):
     """Mean absolute error of batch seconds, over the batches run whole, with no failure.
 
     Attributes:
@@ -260,10 +225,10 @@ class Recalibrated(Struct, frozen=True, kw_only=True):
 
     text: str
     remarks: tuple[str, ...]
-    accuracy: Accuracy
+    accuracy: PredictionAccuracy
 
 
-class Differences(Struct, frozen=True, kw_only=True):
+class LatencyDifferences(Struct, frozen=True, kw_only=True):
     """Measured less predicted latency, over the requests that both serve; quantiles by name."""
 
     count: int
@@ -277,7 +242,7 @@ class Differences(Struct, frozen=True, kw_only=True):
     max_s: float
 
 
-class Composition(Struct, frozen=True, kw_only=True):
+class BatchComposition(Struct, frozen=True, kw_only=True):
     """How alike the batches of a live run are to the simulated ones.
 
     Attributes:
@@ -295,7 +260,7 @@ class Composition(Struct, frozen=True, kw_only=True):
     both: int
 
 
-class Gaps(Struct, frozen=True, kw_only=True):
+class MissingRequests(Struct, frozen=True, kw_only=True):
     """What keeps a measured loss from being one of all requests.
 
     Attributes:
@@ -345,24 +310,15 @@ class Comparison(Struct, frozen=True, kw_only=True):
     slotted: bool
     retimed: bool
     complete: bool
-    gaps: Gaps
-    totals: tuple[Figure, ...]
-    loss: tuple[Figure, ...]
-    service: tuple[Figure, ...]
+    gaps: MissingRequests
+    totals: tuple[ComparedFigure, ...]
+    loss: tuple[ComparedFigure, ...]
+    service: tuple[ComparedFigure, ...]
     batches: tuple[BatchRow, ...]
-    constants: Constants
+    constants: MeasuredConstants
     recalibrated: Recalibrated | None
-    differences: Differences | None
-    composition: Composition | None
+    differences: LatencyDifferences | None
+    composition: BatchComposition | None
     predicted: tuple[TimedBatch, ...]
     measured: tuple[TimedBatch, ...]
     notes: tuple[str, ...]
-
-
-def ratio(predicted: float | None, measured: float | None) -> float | None:
-    """Measured by predicted: 1 where both are 0, None where that is no number."""
-    if predicted is None or measured is None:
-        return None
-    if predicted == 0:
-        return 1.0 if measured == 0 else None
-    return measured / predicted

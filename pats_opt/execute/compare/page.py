@@ -10,21 +10,20 @@ from msgspec import Struct
 from pats_opt import __version__
 from pats_opt.execute.compare.document import (
     BatchRow,
+    ComparedFigure,
     Comparison,
-    Figure,
-    Line,
+    LineFit,
     SizeTimes,
-    Times,
-    ratio,
+    TimesBySize,
 )
-from pats_opt.execute.compare.notes import counted
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
 from pats_opt.model.files import StrPath, write_bytes
 from pats_opt.model.problem import Problem
+from pats_opt.tables.statistics import ratio
 from pats_opt.views.page import environment
-from pats_opt.wording import number, words
+from pats_opt.wording import counted, number, words
 
 #: Batches that a page lists; of more, those farthest from their prediction.
 MOST_BATCHES = 200
@@ -125,7 +124,7 @@ def failures(comparison: Comparison, execution: Execution) -> list[tuple[str, st
     return [(name, reasons.get(name, "")) for name in comparison.gaps.failed]
 
 
-def _told(figures: tuple[Figure, ...]) -> list[Figure]:
+def _told(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
     """The figures that are known or not 0 anywhere."""
     return [f for f in figures if any((f.predicted, f.unrounded, f.measured))]
 
@@ -134,10 +133,10 @@ class _Part(Struct, frozen=True):
     """A line of the table of overheads."""
 
     name: str
-    times: Times
+    times: TimesBySize
 
     @property
-    def line(self) -> Line | None:
+    def line(self) -> LineFit | None:
         """The line fitted."""
         return self.times.line
 

@@ -1,16 +1,25 @@
-"""The pictures of a comparison: inline SVG."""
+"""Pictures of a comparison, as inline SVG."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pats_opt.execute.compare.document import Comparison, TimedBatch, Times
-from pats_opt.execute.compare.timeline import jobs_by_id
-from pats_opt.model.problem import Job, Problem
+from pats_opt.execute.compare.document import Comparison, TimesBySize
+from pats_opt.model.problem import Problem
+from pats_opt.tables import ScheduleTable
+from pats_opt.tables.timed_batch import TimedBatch
 from pats_opt.views import style
-from pats_opt.views.gantt import MOST_BATCHES, adapter_keys
+from pats_opt.views.chart import LANE
+from pats_opt.views.gantt import (
+    ABOVE,
+    MOST_BATCHES,
+    LaneBoxes,
+    adapter_keys,
+    add_bars,
+    add_switches,
+)
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -18,10 +27,8 @@ if TYPE_CHECKING:
 
 PREDICTED, MEASURED = style.BASE_COLOURS[1], style.BASE_COLOURS[0]
 
-LANE = 0.84  #: height of a GPU's two lanes together, of 1
 
-
-class Picture(NamedTuple):
+class InlinePicture(NamedTuple):
     """A picture with its heading and the sentence below it; ``name`` says which it is."""
 
     name: str
@@ -31,8 +38,8 @@ class Picture(NamedTuple):
     wide: bool = False
 
 
-def pictures(comparison: Comparison, problem: Problem) -> Iterator[Picture]:
-    """The pictures that there are figures for."""
+def pictures(comparison: Comparison, problem: Problem) -> Iterator[InlinePicture]:
+    """Yield the pictures that there are figures for."""
     with style.drawing():
         if comparison.measured:
             yield _gantt(comparison, problem)
@@ -44,7 +51,7 @@ def pictures(comparison: Comparison, problem: Problem) -> Iterator[Picture]:
             yield _latencies(comparison)
 
 
-def _gantt(comparison: Comparison, problem: Problem) -> Picture:
+def _gantt(comparison: Comparison, problem: Problem) -> InlinePicture:
     """Each GPU with two lanes on one time axis."""
     gpus = [gpu.id for gpu in problem.site.gpus]
     drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(gpus)))
@@ -57,7 +64,7 @@ def _gantt(comparison: Comparison, problem: Problem) -> Picture:
         else f"Each GPU twice: {'simulated' if comparison.live else 'predicted'} above, as it was "
         "below"
     )
-    return Picture(
+    return InlinePicture(
         "lanes",
         "As predicted and as it was",
         style.svg(drawn, "lanes", "Batches of each GPU over time, predicted and measured", titles),
@@ -72,95 +79,63 @@ def _gantt(comparison: Comparison, problem: Problem) -> Picture:
 def gantt(
     ax: Axes, problem: Problem, predicted: Sequence[TimedBatch], measured: Sequence[TimedBatch]
 ) -> dict[str, str]:
-    """Draw the lanes; returns the tooltip of each bar by its gid."""
-    gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
-    jobs, colours = jobs_by_id(problem), style.adapter_colours(problem)
-    raster = max(len(predicted), len(measured)) > MOST_BATCHES
+    """Draw the lanes; return the tooltip of each bar by its gid."""
+    import numpy as np
+    from matplotlib.patches import Rectangle
+
     sides = [("predicted", predicted), ("measured", measured)]
     shown = [(name, batches) for name, batches in sides if batches or name == "measured"]
+    raster = max(len(predicted), len(measured)) > MOST_BATCHES
     height, titles, ticks = LANE / len(shown), dict[str, str](), list[tuple[float, str]]()
     for lane, (name, batches) in enumerate(shown):
-        for gpu, y in gpus.items():
-            ticks.append((y + (lane + 0.5) * height, f"{label(gpu, 16)} {name}"))
-        drawn = _Lane(ax, height, raster)
-        for number, batch in enumerate(batches):
-            colour = colours.get(_adapter(jobs, batch), style.OTHER)
-            gid = f"{name}-{number}"
-            drawn.add(batch, gpus[batch.gpu] + lane * height, colour, gid)
-            titles[gid] = "\n".join(_told(name, batch))
-        drawn.finish()
+        for gpu in problem.site.gpus:
+            ticks.append((gpu.index + (lane + 0.5) * height, f"{label(gpu.id, 16)} {name}"))
+        rows = ScheduleTable.from_execution(problem, batches).batches
+        top = rows.gpu.astype(np.float64) + lane * height
+        colours = _colours(problem, batches)
+        if raster:
+            boxes = LaneBoxes(rows.start, rows.end, top, top + height)
+            for colour in dict.fromkeys(colours):
+                mine = boxes.where(np.array([other == colour for other in colours]))
+                add_bars(ax, mine, colour, raster=True)
+        for k, batch in enumerate(batches if not raster else ()):
+            gid = f"{name}-{k}"
+            titles[gid] = "\n".join(_tooltip(name, batch))
+            ax.add_patch(
+                Rectangle(
+                    (batch.start_s, top[k]),
+                    batch.end_s - batch.start_s,
+                    height,
+                    facecolor=colours[k],
+                    edgecolor="white",
+                    linewidth=0.6,
+                    alpha=0.45 if batch.estimated else 1.0,
+                    gid=gid,
+                )
+            )
+        switches = LaneBoxes(rows.switch_start, rows.switch_end, top, top + height)
+        add_switches(ax, switches.where(rows.switch_end > rows.switch_start), raster=raster)
     ax.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
-    ax.set_ylim(max(1, len(gpus)), -0.08)
+    ax.set_ylim(max(1, len(problem.site.gpus)), -0.08)
     ax.set_xlim(0, max([b.end_s for b in (*predicted, *measured)], default=0.0) * 1.01 or 1.0)
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
     ax.set_xlabel("seconds")
-    _legend(ax, problem)
-    return {} if raster else titles
+    handles, labels = adapter_keys(problem)
+    above = {**ABOVE, "loc": "lower left", "bbox_to_anchor": (0, 1)}
+    style.legend(ax, handles, labels, ncols=min(8, len(labels)), **above)
+    return titles
 
 
-class _Lane:
-    """Bars and switches of one side, drawn together."""
-
-    def __init__(self, ax: Axes, height: float, raster: bool) -> None:
-        self.ax, self.height, self.raster = ax, height, raster
-        self.bars: dict[str, list[list[tuple[float, float]]]] = {}
-        self.switches: list[list[tuple[float, float]]] = []
-
-    def add(self, batch: TimedBatch, y: float, colour: str, gid: str) -> None:
-        """A batch whose lane begins at ``y``."""
-        from matplotlib.patches import Rectangle
-
-        if batch.switch_end_s > batch.switch_start_s:
-            self.switches.append(_corners(batch.switch_start_s, batch.switch_end_s, y, self.height))
-        if self.raster:
-            corners = _corners(batch.start_s, batch.end_s, y, self.height)
-            self.bars.setdefault(colour, []).append(corners)
-            return
-        self.ax.add_patch(
-            Rectangle(
-                (batch.start_s, y),
-                batch.end_s - batch.start_s,
-                self.height,
-                facecolor=colour,
-                edgecolor="white",
-                linewidth=0.6,
-                alpha=0.45 if batch.estimated else 1.0,
-                gid=gid,
-            )
-        )
-
-    def finish(self) -> None:
-        """Put what was collected on the axes."""
-        from matplotlib.collections import PolyCollection
-
-        for colour, corners in self.bars.items():
-            self.ax.add_collection(
-                PolyCollection(corners, facecolors=colour, linewidths=0, rasterized=True)
-            )
-        self.ax.add_collection(
-            PolyCollection(
-                self.switches,
-                facecolors=style.OTHER if self.raster else "white",
-                edgecolors=style.FAINT,
-                linewidths=0 if self.raster else 0.6,
-                hatch=None if self.raster else "//////",
-                rasterized=self.raster,
-            )
-        )
+def _colours(problem: Problem, batches: Iterable[TimedBatch]) -> list[str]:
+    """The colour of the adapter that most members of each batch use; grey of a batch of nobody."""
+    known = style.adapter_colours(problem)
+    adapter = {job.id: job.adapter for job in problem.jobs}
+    used = (Counter(adapter[m.id] for m in batch.members).most_common(1) for batch in batches)
+    return [known[most[0][0]] if most else style.OTHER for most in used]
 
 
-def _corners(start: float, end: float, y: float, height: float) -> list[tuple[float, float]]:
-    return [(start, y), (end, y), (end, y + height), (start, y + height)]
-
-
-def _adapter(jobs: Mapping[str, Job], batch: TimedBatch) -> int:
-    """The adapter that most members use; -1 of a batch of nobody."""
-    used = Counter(jobs[member.id].adapter for member in batch.members)
-    return used.most_common(1)[0][0] if used else -1
-
-
-def _told(side: str, batch: TimedBatch) -> Iterator[str]:
+def _tooltip(side: str, batch: TimedBatch) -> Iterator[str]:
     yield (
         f"{batch.gpu}, batch {batch.index}, {side}: {batch.start_s:.4g} s to {batch.end_s:.4g} s"
         + (" (estimated)" if batch.estimated else "")
@@ -170,26 +145,11 @@ def _told(side: str, batch: TimedBatch) -> Iterator[str]:
     yield f"{len(batch.members)} members, {', '.join(batch.adapters)}"
 
 
-def _legend(ax: Axes, problem: Problem) -> None:
-    handles, labels = adapter_keys(problem)
-    style.legend(
-        ax,
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=min(8, len(labels)),
-        fontsize=8,
-        handlelength=1.2,
-        columnspacing=1.0,
-    )
-
-
-def _steps(comparison: Comparison) -> Picture:
+def _steps(comparison: Comparison) -> InlinePicture:
     """Step time by batch size."""
     drawn = style.figure(6.6, 3.6)
     step_times(drawn.add_subplot(), comparison.constants.steps)
-    return Picture(
+    return InlinePicture(
         "steps",
         "Seconds a step",
         style.svg(drawn, "steps", "Milliseconds a denoising step by active batch size"),
@@ -197,7 +157,7 @@ def _steps(comparison: Comparison) -> Picture:
     )
 
 
-def step_times(ax: Axes, steps: Times) -> None:
+def step_times(ax: Axes, steps: TimesBySize) -> None:
     """Draw medians with quartiles, the line through them, and the instance's step time."""
     from matplotlib.ticker import MaxNLocator
 
@@ -230,7 +190,7 @@ def step_times(ax: Axes, steps: Times) -> None:
     style.legend(ax, handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _batches(comparison: Comparison) -> Picture:
+def _batches(comparison: Comparison) -> InlinePicture:
     """Batch seconds, measured over predicted."""
     known = [
         (row.batch_unrounded_s, row.batch_s)
@@ -255,7 +215,7 @@ def _batches(comparison: Comparison) -> Picture:
     ax.set_xlabel("predicted, s (before rounding to ticks)")
     ax.set_ylabel("measured, s")
     ax.grid(True)
-    return Picture(
+    return InlinePicture(
         "batches",
         "Seconds a batch",
         style.svg(drawn, "batches", "Measured over predicted seconds of each batch"),
@@ -263,7 +223,7 @@ def _batches(comparison: Comparison) -> Picture:
     )
 
 
-def _latencies(comparison: Comparison) -> Picture:
+def _latencies(comparison: Comparison) -> InlinePicture:
     """How far latencies are off."""
     expected = {m.id: m.completion_s or 0.0 for b in comparison.predicted for m in b.members}
     # Both count from the same arrival, so completions differ as latencies do.
@@ -289,7 +249,7 @@ def _latencies(comparison: Comparison) -> Picture:
     ax.set_ylabel("share of requests, %")
     ax.set_ylim(0, 104)
     ax.grid(True)
-    return Picture(
+    return InlinePicture(
         "latencies",
         "How far latencies are off",
         style.svg(drawn, "latencies", "Share of requests by measured less predicted latency"),

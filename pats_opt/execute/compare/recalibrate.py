@@ -12,9 +12,13 @@ import msgspec
 from msgspec.structs import replace
 
 from pats_opt.execute.compare.constants import loaded
-from pats_opt.execute.compare.document import Accuracy, Constants, Recalibrated, Times
-from pats_opt.execute.compare.notes import counted
-from pats_opt.execute.compare.plays import Play
+from pats_opt.execute.compare.document import (
+    MeasuredConstants,
+    PredictionAccuracy,
+    Recalibrated,
+    TimesBySize,
+)
+from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.compare.timeline import completions_s
 from pats_opt.execute.record import Phase
 from pats_opt.model.instance import (
@@ -28,10 +32,11 @@ from pats_opt.model.instance import (
 )
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import BatchClock
+from pats_opt.wording import counted
 
 
 def recalibrated(
-    problem: Problem, played: Sequence[Play], measured: Constants
+    problem: Problem, executed: Sequence[ExecutedBatch], measured: MeasuredConstants
 ) -> Recalibrated | None:
     """The instance's constants with those measured in their place; None where no step was."""
     if not measured.steps.sizes:
@@ -43,17 +48,17 @@ def recalibrated(
             step_s=_step_s(problem, measured.steps, remarks),
             overhead_s=_overhead_s(problem, measured.overheads.gpu, remarks),
         ),
-        **_switching(problem, played, remarks),
+        **_switching(problem, executed, remarks),
     )
     fragment = {name: getattr(instance, name) for name in ("service", "switching", "adapters")}
     return Recalibrated(
         text=msgspec.json.format(msgspec.json.encode(fragment), indent=1).decode(),
         remarks=tuple(remarks),
-        accuracy=_accuracy(problem, instance, played),
+        accuracy=_accuracy(problem, instance, executed),
     )
 
 
-def _step_s(problem: Problem, steps: Times, remarks: list[str]) -> StepTime:
+def _step_s(problem: Problem, steps: TimesBySize, remarks: list[str]) -> StepTime:
     """The step time in the instance's form; a slotted instance's, which has none, as a line."""
     clock, form = problem.site.clock, problem.instance.service.step_s
     if clock.slotted:
@@ -82,7 +87,7 @@ def _step_s(problem: Problem, steps: Times, remarks: list[str]) -> StepTime:
     return StepTime(base=_short(only.median_s), per_sample=0.0)
 
 
-def _table(table: Sequence[float], steps: Times, remarks: list[str]) -> tuple[float, ...]:
+def _table(table: Sequence[float], steps: TimesBySize, remarks: list[str]) -> tuple[float, ...]:
     """The table with the medians measured; sizes in between by the line, or in proportion."""
     known = {size.n: size.median_s for size in steps.sizes}
     missing = [n for n in range(1, len(table) + 1) if n not in known]
@@ -102,7 +107,7 @@ def _table(table: Sequence[float], steps: Times, remarks: list[str]) -> tuple[fl
     )
 
 
-def _overhead_s(problem: Problem, beside: Times, remarks: list[str]) -> float | Overhead:
+def _overhead_s(problem: Problem, beside: TimesBySize, remarks: list[str]) -> float | Overhead:
     """What a batch takes beside its steps; saving is left out, as no batch waits for it."""
     if beside.line is not None:
         _say_bounded(beside, "overhead", remarks)
@@ -121,25 +126,27 @@ def _overhead_s(problem: Problem, beside: Times, remarks: list[str]) -> float | 
     return _short(only.median_s)
 
 
-def _say_bounded(found: Times, name: str, remarks: list[str]) -> None:
+def _say_bounded(found: TimesBySize, name: str, remarks: list[str]) -> None:
     if found.line is not None and found.line.bounded:
         remarks.append(f"The best line of the {name} had a figure below 0; it was held at 0.")
 
 
-def _switching(problem: Problem, played: Sequence[Play], remarks: list[str]) -> dict[str, Any]:
+def _switching(
+    problem: Problem, executed: Sequence[ExecutedBatch], remarks: list[str]
+) -> dict[str, Any]:
     """``switching`` and ``adapters`` with measured seconds."""
     instance, site = problem.instance, problem.site
     activations: list[float] = []
     loads: dict[str, list[float]] = defaultdict(list)
     pairs: dict[tuple[str | None, str], list[float]] = defaultdict(list)
-    for play in (p for p in played if not p.run.resumed):
-        source = next(iter(play.before), None)
+    for batch in (p for p in executed if not p.run.resumed):
+        source = next(iter(batch.before), None)
         before = None if source is None else site.adapter_ids[source]
-        for name, seconds in _loads(problem, play):
+        for name, seconds in _loads(problem, batch):
             loads[name].append(seconds)
             pairs[before, name].append(seconds)
-        if not any(span.phase is Phase.LOAD for span in play.paid):
-            activations += [span.seconds for span in play.paid]
+        if not any(span.phase is Phase.LOAD for span in batch.paid):
+            activations += [span.seconds for span in batch.paid]
     if not activations:
         remarks.append("No activation without a load was measured: activate_s is the instance's.")
     adapters = tuple(_adapters(instance.adapters, loads, remarks))
@@ -152,15 +159,15 @@ def _switching(problem: Problem, played: Sequence[Play], remarks: list[str]) -> 
     return {"switching": switching, "adapters": adapters}
 
 
-def _loads(problem: Problem, play: Play) -> Iterator[tuple[str, float]]:
+def _loads(problem: Problem, batch: ExecutedBatch) -> Iterator[tuple[str, float]]:
     """What each adapter took to load before a batch.
 
     By rule 4 a switch that loads pays no activation, so that of such a batch is in its loads. It
     is shared out evenly among them, as is a span of several adapters.
     """
-    spans = [span for span in play.paid if span.phase is Phase.LOAD]
+    spans = [span for span in batch.paid if span.phase is Phase.LOAD]
     named = [(problem.site.adapter_ids[a], s) for s in spans for a in loaded(problem, s)]
-    activation_s = play.paid_s - sum([span.seconds for span in spans])
+    activation_s = batch.paid_s - sum([span.seconds for span in spans])
     for name, span in named:
         yield name, span.seconds / len(loaded(problem, span)) + activation_s / len(named)
 
@@ -205,9 +212,11 @@ def _pairs(
     )
 
 
-def _accuracy(problem: Problem, instance: Instance, played: Sequence[Play]) -> Accuracy:
+def _accuracy(
+    problem: Problem, instance: Instance, executed: Sequence[ExecutedBatch]
+) -> PredictionAccuracy:
     """How far predicted batch seconds are from those measured, with the old and new constants."""
-    whole = [play for play in played if play.whole]
+    whole = [batch for batch in executed if batch.whole]
     slotted = isinstance(problem.instance.service, SlotService)
     new = BatchClock(instance)
 
@@ -216,13 +225,13 @@ def _accuracy(problem: Problem, instance: Instance, played: Sequence[Play]) -> A
         return math.fsum(missed) / len(missed)
 
     def length_s(clock: BatchClock) -> Iterable[float]:
-        return (max(completions_s(clock, play.steps).values()) for play in whole)
+        return (max(completions_s(clock, batch.steps).values()) for batch in whole)
 
     site = problem.site
-    ticks = (site.clock.ends(play.steps)[1] * site.tick_s for play in whole)
-    return Accuracy(
+    ticks = (site.clock.ends(batch.steps)[1] * site.tick_s for batch in whole)
+    return PredictionAccuracy(
         batches=len(whole),
-        mean_s=math.fsum([play.batch_s for play in whole]) / len(whole),
+        mean_s=math.fsum([batch.batch_s for batch in whole]) / len(whole),
         grid_s=None if slotted else error_s(ticks),
         before_s=None if slotted else error_s(length_s(site.clock)),
         after_s=error_s(length_s(new)),

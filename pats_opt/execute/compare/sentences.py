@@ -1,22 +1,31 @@
-"""A comparison in sentences, the main result first; computed from it and from nothing else."""
+"""A comparison in sentences, the main result first, and the notes that a reader needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
-from pats_opt.execute.compare.document import Comparison, Figure, Line, Times
-from pats_opt.execute.compare.notes import counted
-from pats_opt.wording import number, percent
+from pats_opt.execute.compare.document import (
+    ComparedFigure,
+    Comparison,
+    LineFit,
+    MissingRequests,
+    TimesBySize,
+)
+from pats_opt.execute.compare.pairing import ExecutedBatch
+from pats_opt.execute.compare.timeline import DurationFactors, needs_retiming
+from pats_opt.execute.record import Execution, Phase
+from pats_opt.model.problem import Problem
+from pats_opt.wording import counted, number, percent
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What the comparison says, compact enough for a terminal."""
+    """Return the results and the notes, compact enough for a terminal."""
     return [*results(comparison), *comparison.notes]
 
 
 def results(comparison: Comparison) -> list[str]:
-    """The same without the notes."""
+    """Return the results without the notes."""
     return [
         *_loss(comparison),
         *_times(comparison),
@@ -27,13 +36,13 @@ def results(comparison: Comparison) -> list[str]:
     ]
 
 
-def named(figures: tuple[Figure, ...], name: str) -> Figure:
+def named(figures: tuple[ComparedFigure, ...], name: str) -> ComparedFigure:
     """The figure of this name."""
     return next(figure for figure in figures if figure.name == name)
 
 
 def promised(comparison: Comparison) -> str:
-    """What the prediction is called."""
+    """Name of the prediction."""
     return "simulated" if comparison.live else "predicted"
 
 
@@ -42,23 +51,23 @@ def _loss(comparison: Comparison) -> Iterator[str]:
     if not comparison.measured:
         yield f"Nothing was run; the predicted loss is {number(loss.predicted)}."
         return
-    told = f"The loss was {number(loss.measured)}, {promised(comparison)} {number(loss.predicted)}"
+    text = f"The loss was {number(loss.measured)}, {promised(comparison)} {number(loss.predicted)}"
     if not comparison.complete:
-        yield f"{told}, but not every request counts in it."
+        yield f"{text}, but not every request counts in it."
         return
     assert loss.measured is not None
     assert loss.predicted is not None
     assert loss.unrounded is not None
     difference = loss.measured - loss.predicted
     if loss.ratio is not None and difference:
-        told += f" ({change(loss.ratio)})"
+        text += f" ({change(loss.ratio)})"
     rounding = loss.unrounded - loss.predicted
     if rounding:
-        told += (
+        text += (
             f": {signed(rounding)} because durations are not rounded up to ticks, "
             f"{signed(difference - rounding)} because they were not what the constants say"
         )
-    yield f"{told}."
+    yield f"{text}."
 
 
 def _times(comparison: Comparison) -> Iterator[str]:
@@ -112,7 +121,7 @@ def _constants(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _fitted(times: Times) -> str:
+def _fitted(times: TimesBySize) -> str:
     """The line, or the one figure, with what the instance says where most was measured."""
     most = max(times.sizes, key=lambda size: size.count)
     known = f"; the instance says {milli(most.predicted_s)}" if most.predicted_s is not None else ""
@@ -127,7 +136,7 @@ def _fitted(times: Times) -> str:
     )
 
 
-def fit_text(line: Line) -> str:
+def fit_text(line: LineFit) -> str:
     """How well a line fits."""
     if line.bounded:
         return f"the best line falls below 0 and was held there; {_r2(line)}"
@@ -136,14 +145,14 @@ def fit_text(line: Line) -> str:
     return _r2(line)
 
 
-def _r2(line: Line) -> str:
+def _r2(line: LineFit) -> str:
     if line.r2 is None:
         return f"level over {line.sizes} sizes"
     share = "> 0.999" if line.r2 > 0.999 else number(line.r2, 3)
     return f"R² {share} over {line.sizes} sizes"
 
 
-def line_text(line: Line) -> str:
+def line_text(line: LineFit) -> str:
     """A line as it is read."""
     return f"{milli(line.base)} + {milli(line.per_sample)} * n"
 
@@ -198,3 +207,108 @@ def signed(value: float) -> str:
 def milli(seconds: float) -> str:
     """Seconds in the unit that reads best."""
     return f"{number(1000 * seconds, 3)} ms" if seconds < 1 else f"{number(seconds, 3)} s"
+
+
+def schedule_notes(broken: int, gaps: MissingRequests) -> Iterator[str]:
+    """Yield notes on violated rules and on requests that were not executed."""
+    if broken:
+        yield f"The schedule breaks {counted(broken, 'rule')}; 'check' lists them."
+    yield from _missing_notes(gaps)
+
+
+def run_notes(
+    problem: Problem,
+    execution: Execution,
+    executed: Sequence[ExecutedBatch],
+    factors: DurationFactors,
+) -> Iterator[str]:
+    """Yield notes on the run."""
+    yield from _clock(execution)
+    yield from _partial(executed, factors)
+    yield from _meaning(problem, execution, executed)
+
+
+def _missing_notes(gaps: MissingRequests) -> Iterator[str]:
+    if gaps.failed:
+        text = f"{counted(len(gaps.failed), 'request')} failed"
+        if gaps.charged:
+            text += f"; {gaps.charged} may be rejected and are charged that loss"
+        if gaps.charged < len(gaps.failed):
+            text += (
+                f"; {len(gaps.failed) - gaps.charged} had to be served, so the measured loss lacks "
+                "them"
+            )
+        yield f"{text}."
+    if gaps.missing:
+        yield (
+            f"{counted(len(gaps.missing), 'request')} neither ran nor may be left out: the "
+            "measured loss lacks them and totals are not compared."
+        )
+    if gaps.unrun:
+        yield f"{counted(gaps.unrun, 'batch', 'batches')} of the schedule did not run."
+
+
+def _clock(execution: Execution) -> Iterator[str]:
+    if needs_retiming(execution):
+        why = f"in {execution.sittings} sittings" if execution.sittings > 1 else "without waiting"
+        yield (
+            f"It ran {why}, so measured durations are put on the schedule's clock: each switch and "
+            "batch begins when the schedule says, or when its GPU is free if that is later."
+        )
+    if execution.live:
+        yield (
+            "The policy decided while it ran. Predicted is what the same policy does in the "
+            "simulator; each batch that ran is held against the constants for its own members."
+        )
+        if execution.sittings > 1:
+            yield f"It ran in {execution.sittings} sittings; its clock stood still between them."
+
+
+def _partial(executed: Sequence[ExecutedBatch], factors: DurationFactors) -> Iterator[str]:
+    resumed = sum(batch.run.resumed for batch in executed)
+    if resumed:
+        yield (
+            f"{counted(resumed, 'batch was', 'batches were')} resumed after an interruption: left "
+            "out of fits and of batch-by-batch ratios. On the timeline such a batch takes its "
+            f"prediction times {number(factors.batch, 3)} (its switch times "
+            f"{number(factors.switch, 3)}), which is what the whole batches took by theirs."
+        )
+    split = sum(bool(batch.run.splits) for batch in executed)
+    if split:
+        yield (
+            f"Memory ran out in {counted(split, 'batch', 'batches')}, which went on in parts; left "
+            "out of fits."
+        )
+    failing = sum(bool(batch.failed) for batch in executed)
+    if failing:
+        yield f"{counted(failing, 'batch', 'batches')} with a failed request left out of fits."
+
+
+def _meaning(
+    problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
+) -> Iterator[str]:
+    if problem.site.clock.slotted:
+        yield (
+            "The instance is of the slotted model, which predicts no seconds and counts latency to "
+            "a batch's start; the measured loss counts it to the image."
+        )
+    if execution.model.shrink > 1:
+        yield (
+            f"Widths and heights were divided by {execution.model.shrink}: the times are not those "
+            "of the instance's sizes."
+        )
+    sizes = {
+        (r.width, r.height)
+        for batch in executed
+        for r in (problem.instance.requests[job.position] for job, _, _ in batch.members)
+    }
+    if len(sizes) > 1:
+        yield f"Images of {len(sizes)} sizes; step times by batch size mix them."
+    if executed and all(batch.run.peak_gib is None for batch in executed):
+        yield "The device does not tell how much memory was in use."
+    elif executed:
+        yield "Measured memory is what was allocated, without the driver's own share."
+    if any(s.phase is Phase.SAVE for batch in executed for s in batch.run.spans):
+        yield (
+            "Images are saved beside the GPU's work: latencies count saving, batch seconds do not."
+        )

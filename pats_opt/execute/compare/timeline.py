@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pats_opt.execute.compare.document import TimedBatch, TimedMember
-from pats_opt.execute.compare.plays import Place, Play
+from pats_opt.execute.compare.pairing import BatchKey, ExecutedBatch
 from pats_opt.execute.record import Execution, Pace
 from pats_opt.model.checker import ReplayedBatch
 from pats_opt.model.problem import Job, Problem, ids
 from pats_opt.model.timing import BatchClock, shape_of
+from pats_opt.tables.timed_batch import TimedBatch, TimedMember
 
 
 def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
@@ -35,7 +35,7 @@ def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
     return dict(zip([count for count, _ in shape], clock.completions_s(shape), strict=True))
 
 
-def on_grid(problem: Problem, planned: Mapping[Place, ReplayedBatch]) -> list[TimedBatch]:
+def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list[TimedBatch]:
     """The schedule as the checker replays it, its ticks in seconds."""
     site = problem.site
     return [
@@ -149,7 +149,7 @@ def needs_retiming(execution: Execution) -> bool:
     return not execution.live and (execution.pace is Pace.FAST or execution.sittings > 1)
 
 
-class Factors(NamedTuple):
+class DurationFactors(NamedTuple):
     """Measured by predicted seconds of the whole batches, and of their switches."""
 
     batch: float = 1.0
@@ -157,14 +157,17 @@ class Factors(NamedTuple):
 
 
 def measured(
-    problem: Problem, execution: Execution, played: Sequence[Play], grid: Sequence[TimedBatch]
-) -> tuple[list[TimedBatch], Factors]:
+    problem: Problem,
+    execution: Execution,
+    executed: Sequence[ExecutedBatch],
+    grid: Sequence[TimedBatch],
+) -> tuple[list[TimedBatch], DurationFactors]:
     """The batches as they ran, on the schedule's clock.
 
     Args:
         problem: The instance on the grid.
         execution: What was run.
-        played: Its batches.
+        executed: Its batches.
         grid: Those of its schedule; used only where :func:`needs_retiming` says so.
 
     Returns:
@@ -172,19 +175,19 @@ def measured(
     """
     # With nothing to wait for, all before a batch's start is its switch.
     unpaced = execution.pace is Pace.FAST and not execution.live
-    ran = [_as_run(problem, play, unpaced) for play in played]
+    ran = [_as_run(problem, batch, unpaced) for batch in executed]
     if not needs_retiming(execution):
-        return ran, Factors()
+        return ran, DurationFactors()
     plan = {(batch.gpu, batch.index): batch for batch in grid}
-    jobs, factors = jobs_by_id(problem), _factors(problem, played)
+    jobs, factors = jobs_by_id(problem), _factors(problem, executed)
     whole = [
         replace(
             predicted(problem, jobs, _with_images(plan[b.gpu, b.index], b), *factors),
             estimated=True,
         )
-        if play.run.resumed
+        if batch.run.resumed
         else b
-        for play, b in zip(played, ran, strict=True)
+        for batch, b in zip(executed, ran, strict=True)
     ]
     return retimed(grid, whole), factors
 
@@ -195,30 +198,30 @@ def _with_images(planned: TimedBatch, ran: TimedBatch) -> TimedBatch:
     return replace(planned, members=tuple([m for m in planned.members if m.id in made]))
 
 
-def _factors(problem: Problem, played: Sequence[Play]) -> Factors:
+def _factors(problem: Problem, executed: Sequence[ExecutedBatch]) -> DurationFactors:
     """1 where nothing tells."""
     if problem.site.clock.slotted:
-        return Factors()
-    whole = [play for play in played if play.whole]
+        return DurationFactors()
+    whole = [batch for batch in executed if batch.whole]
     batch = math.fsum([max(completions_s(problem.site.clock, p.steps).values()) for p in whole])
     switch = math.fsum([p.switch.seconds for p in whole])
-    return Factors(
+    return DurationFactors(
         math.fsum([p.batch_s for p in whole]) / batch if batch else 1.0,
         math.fsum([p.paid_s for p in whole]) / switch if switch else 1.0,
     )
 
 
-def _as_run(problem: Problem, play: Play, unpaced: bool) -> TimedBatch:
+def _as_run(problem: Problem, batch: ExecutedBatch, unpaced: bool) -> TimedBatch:
     """A batch on the clock of the run."""
-    site, run = problem.site, play.run
-    ends = [s.start_s + s.seconds for s in play.paid if s.start_s < run.start_s]
+    site, run = problem.site, batch.run
+    ends = [s.start_s + s.seconds for s in batch.paid if s.start_s < run.start_s]
     switched = run.start_s if unpaced else min(run.start_s, max([run.switch_start_s, *ends]))
     return TimedBatch(
-        gpu=site.gpus[play.gpu].id,
+        gpu=site.gpus[batch.gpu].id,
         index=run.index,
-        adapters=ids(site, play.active),
+        adapters=ids(site, batch.active),
         load=run.load,
-        paid_s=play.paid_s,
+        paid_s=batch.paid_s,
         switch_start_s=run.switch_start_s,
         switch_end_s=switched,
         start_s=run.start_s,
@@ -226,7 +229,7 @@ def _as_run(problem: Problem, play: Play, unpaced: bool) -> TimedBatch:
         members=tuple(
             [
                 TimedMember(id=job.id, option=option, completion_s=done)
-                for job, option, done in play.members
+                for job, option, done in batch.members
             ]
         ),
     )

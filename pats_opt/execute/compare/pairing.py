@@ -1,4 +1,4 @@
-"""An execution read against its instance: each batch with its jobs, residents and switch."""
+"""Pair the batches of an execution with the instance and with the schedule that was run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pats_opt.model.problem import Adapters, Job, Problem, Switch
 from pats_opt.model.schedule import Schedule
 
 #: A batch: the id of its GPU and its place in the GPU's list.
-Place = tuple[str, int]
+BatchKey = tuple[str, int]
 
-#: What the loss prices as switching.
+#: Phases that the loss prices as switching.
 PAID = (Phase.LOAD, Phase.ACTIVATE)
 
 
-class Play(Struct, frozen=True, kw_only=True):
-    """One batch that was run, in the problem's terms.
+class ExecutedBatch(Struct, frozen=True, kw_only=True):
+    """One batch that was run, in the terms of the instance.
 
     Attributes:
         gpu: Index of its GPU.
-        run: What was recorded of it.
+        run: Its record.
         members: Its jobs, each with its option and when its image was there (None: there is none).
             A batch that was cut short may lack those that it did not come to.
         before: Residents before its switch.
         resident: Residents while it ran.
         active: Adapters that its members use.
-        switch: What rule 4 says of its switch.
+        switch: Its switch by rule 4.
     """
 
     gpu: int
@@ -73,9 +73,11 @@ class Play(Struct, frozen=True, kw_only=True):
         return self.run.end_s - self.run.start_s
 
 
-def places(schedule: Schedule, replayed: Sequence[ReplayedBatch]) -> dict[Place, ReplayedBatch]:
-    """The replayed batches by their places in the file."""
-    found: dict[Place, ReplayedBatch] = {}
+def by_place(
+    schedule: Schedule, replayed: Sequence[ReplayedBatch]
+) -> dict[BatchKey, ReplayedBatch]:
+    """Return the replayed batches by GPU and place in the file."""
+    found: dict[BatchKey, ReplayedBatch] = {}
     batches = iter(replayed)
     for plan in schedule.gpus:
         # The checker goes by start, and the file need not.
@@ -85,10 +87,10 @@ def places(schedule: Schedule, replayed: Sequence[ReplayedBatch]) -> dict[Place,
     return found
 
 
-def plays(
-    problem: Problem, execution: Execution, planned: Mapping[Place, ReplayedBatch] | None
-) -> list[Play]:
-    """The batches of an execution, GPU by GPU, in the order they ran.
+def executed_batches(
+    problem: Problem, execution: Execution, planned: Mapping[BatchKey, ReplayedBatch] | None
+) -> list[ExecutedBatch]:
+    """Return the batches of an execution, GPU by GPU, in the order they ran.
 
     Args:
         problem: The instance on the grid.
@@ -107,7 +109,7 @@ def plays(
         )
     reader = _Reader(problem, planned)
     gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
-    found: list[Play] = []
+    found: list[ExecutedBatch] = []
     for g, ran in enumerate(execution.gpus):
         index = gpus.pop(ran.id, None)
         if index is None:
@@ -117,11 +119,11 @@ def plays(
 
 
 class _Reader:
-    def __init__(self, problem: Problem, planned: Mapping[Place, ReplayedBatch] | None) -> None:
+    def __init__(self, problem: Problem, planned: Mapping[BatchKey, ReplayedBatch] | None) -> None:
         self.problem, self.planned = problem, planned
         self.jobs = {job.id: job for job in problem.jobs}
 
-    def gpu(self, gpu: int, ran: GpuRun) -> Iterator[Play]:
+    def gpu(self, gpu: int, ran: GpuRun) -> Iterator[ExecutedBatch]:
         """The batches of one GPU, with its residents kept track of."""
         site, resident = self.problem.site, self.problem.site.gpus[gpu].resident
         previous: Adapters | None = None
@@ -141,7 +143,7 @@ class _Reader:
             active = frozenset([job.adapter for job, _, _ in members])
             if self.planned is None:
                 switch = site.switch(before, after, active, previous)
-            yield Play(
+            yield ExecutedBatch(
                 gpu=gpu,
                 run=run,
                 members=tuple(members),
