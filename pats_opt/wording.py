@@ -53,14 +53,6 @@ def figure(value: float | str | None) -> str:
     return str(value) if isinstance(value, int) else number(value, 5)
 
 
-def words(name: str) -> str:
-    """A field's name in words, its unit behind a comma: ``latency_p95_s`` is ``latency p95, s``."""
-    for suffix, unit in (("_per_s", " per s"), ("_s", ", s"), ("_gib", ", GiB")):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix).replace("_", " ").replace("vram", "VRAM") + unit
-    return name.replace("_", " ")
-
-
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A count and its noun: ``1 batch``, ``3 batches``.
 

@@ -21,9 +21,10 @@ from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, resu
 from pats_opt.execute.record import Execution
 from pats_opt.model.files import StrPath, write_bytes
 from pats_opt.model.problem import Problem
+from pats_opt.tables import METRICS
 from pats_opt.tables.statistics import ratio
 from pats_opt.views.page import environment
-from pats_opt.wording import counted, number, words
+from pats_opt.wording import counted, number
 
 #: Batches that a page lists; of more, those farthest from their prediction.
 MOST_BATCHES = 200
@@ -31,14 +32,13 @@ MOST_BATCHES = 200
 #: Failed requests that a page lists.
 MOST_FAILURES = 50
 
-#: Names that their figure's own does not make plain.
+#: Names of terms of the loss, and of metrics whose own is not plain beside them.
 NAMES = {
     "quality": "loss by quality",
     "latency": "loss by latency",
     "late": "loss by late requests",
     "switching": "loss by switching",
     "rejection": "loss by rejections",
-    "peak_memory_gib": "peak memory, GiB",
     "serving_s": "serving, s (all GPUs)",
     "switching_s": "switching, s (all GPUs)",
     "switches": "switches that load",
@@ -68,11 +68,11 @@ def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
             sentences=results(comparison),
             pictures={picture.name: picture for picture in pictures(comparison, problem)},
             figures=[
-                ("Time and memory", _told(comparison.totals)),
-                ("Loss", _told(comparison.loss)),
-                ("Service", _told(comparison.service)),
+                ("Time and memory", _known(comparison.totals)),
+                ("Loss", _known(comparison.loss)),
+                ("Service", _known(comparison.service)),
             ],
-            name=lambda f: NAMES.get(f.name, words(f.name)),
+            name=_heading,
             batches=shown,
             more_batches=len(comparison.batches) - len(shown),
             marks=marks,
@@ -104,13 +104,13 @@ def listed(comparison: Comparison) -> list[BatchRow]:
 
 
 def marks(row: BatchRow) -> str:
-    """What is special about a batch, in words."""
-    told = [
+    """Remarks on a batch."""
+    found = [
         f"{row.failed} failed" if row.failed else "",
         f"out of memory {counted(row.splits, 'time')}" if row.splits else "",
         "resumed" if row.resumed else "",
     ]
-    return ", ".join(filter(None, told))
+    return ", ".join(filter(None, found))
 
 
 def failures(comparison: Comparison, execution: Execution) -> list[tuple[str, str]]:
@@ -124,12 +124,17 @@ def failures(comparison: Comparison, execution: Execution) -> list[tuple[str, st
     return [(name, reasons.get(name, "")) for name in comparison.gaps.failed]
 
 
-def _told(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
+def _heading(figure: ComparedFigure) -> str:
+    known = NAMES.get(figure.name)
+    return METRICS[figure.name].heading if known is None else known
+
+
+def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
     """The figures that are known or not 0 anywhere."""
     return [f for f in figures if any((f.predicted, f.unrounded, f.measured))]
 
 
-class _Part(Struct, frozen=True):
+class _OverheadRow(Struct, frozen=True):
     """A line of the table of overheads."""
 
     name: str
@@ -151,7 +156,7 @@ class _Part(Struct, frozen=True):
         return max(self.times.sizes, key=lambda size: size.count)
 
 
-def _overheads(comparison: Comparison) -> Iterator[_Part]:
+def _overheads(comparison: Comparison) -> Iterator[_OverheadRow]:
     overheads = comparison.constants.overheads
     for name, times in (
         ("encode", overheads.encode),
@@ -161,11 +166,11 @@ def _overheads(comparison: Comparison) -> Iterator[_Part]:
         ("all of a batch but its steps", overheads.gpu),
     ):
         if times.sizes:
-            yield _Part(name, times)
+            yield _OverheadRow(name, times)
 
 
 def _run(execution: Execution) -> Iterator[tuple[str, Any]]:
-    """What was run, on what."""
+    """Facts of the run."""
     model = execution.model
     devices = dict.fromkeys(gpu.device for gpu in execution.gpus)
     yield "device", ", ".join(devices) or "none"
