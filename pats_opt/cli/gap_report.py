@@ -175,6 +175,21 @@ def _drawn(name: str) -> str:
     return f"drawn {label(name, 60)}"
 
 
+#: The keys of a run in the summary, and the columns that they are of.
+_RUN = {
+    "instance": "label",
+    "class": "class",
+    "latency_price": "latency_price_per_s",
+    "solver": "solver",
+    "end": "verdict",
+    "loss": "loss",
+    "bound": "bound",
+    "gap": "gap_best_bound",
+    "optimum_gap": "gap_optimum",
+    "proven": "proven",
+}
+
+
 def _summary(report: Report) -> dict[str, Any]:
     """The report as one JSON object."""
     import msgspec
@@ -189,21 +204,8 @@ def _summary(report: Report) -> dict[str, Any]:
         "totals": msgspec.to_builtins(table.totals),
         "duels": msgspec.to_builtins(table.duels),
         "runs": [
-            {
-                "instance": case.label,
-                "class": case.instance.group,
-                "latency_price": case.instance.latency_price
-                if case.latency_price is None
-                else case.latency_price,
-                "solver": row.solver.spec,
-                "end": row.verdict,
-                "loss": row.loss,
-                "bound": row.record.bound if row.record else None,
-                "gap": row.gap,
-                "optimum_gap": row.optimum_gap,
-                "proven": row.proven,
-            }
-            for case, row in table.rows
+            {key: row[name] for key, name in _RUN.items()}
+            for row in table.runs.iter_rows(named=True)
         ],
     }
 

@@ -1,22 +1,41 @@
-"""From records to the report's table: what each run is worth once all runs are known.
+"""From records to the report's table: a row for each run, with its worth among all runs.
 
-A run's gap is taken against the best bound that any run proved for its instance, its excess against
-the optimum that any run proved. Nothing is dropped: a run without a schedule counts as a gap of
-100 % and as its whole time limit; only refusals and instances that are proven infeasible stay out
-of means.
+A run's gap is taken to the best bound that any run proved for its instance, its excess to the
+optimum that any run proved. Nothing is dropped: a run without a schedule counts as a gap of 100 %
+and as its whole time limit; only refusals and instances that are proven infeasible stay out of
+means.
+
+A *case* is an instance at one latency price: its own, or one of a sweep. The columns of
+:attr:`Table.runs` that are not those of ``runs.csv`` (see :data:`pats_opt.report.pages.CSV`):
+
+======================== ===========================================================================
+case, label              number of the case; the instance's name, made unique where two share it
+swept, own_price         whether the price is one of a sweep; the instance's own price
+key                      key of the run's record, whether or not it is there
+verdict, message         how the run ended, in a word or two; its error
+proven, claim            whether it proved its schedule optimal; the bound that it claims
+counts                   whether it enters means: it was done, not refused, and not of an infeasible
+                         instance
+best, infeasible         lowest loss of any run of the case; whether a run proved that there is none
+seconds, charged_s       time of the run; the same with failures at their time limit or more
+loss_without_latency     loss without its latency term
+======================== ===========================================================================
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
+import polars as pl
 from msgspec import Struct
 
 from pats_opt.core.solver import Kind
 from pats_opt.model.checker import TOLERANCE
-from pats_opt.model.loss import gap
+from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import SolutionStatus, StopReason
 from pats_opt.runs.record import FAILURES, InstanceInfo, Record, RunOutcome, SolverInfo, Task
 from pats_opt.runs.statistics import (
@@ -26,104 +45,47 @@ from pats_opt.runs.statistics import (
     PairwiseComparison,
     Spread,
     compare_pairs,
-    ratio,
     shifted_geometric_interval,
     shifted_geometric_mean,
     spread,
 )
+from pats_opt.solving.budget_curve import without_latency
+from pats_opt.tables import Metrics
+
+#: The outcome of a run that has no record.
+NOT_RUN = "not run"
+
+#: Whether a run has a schedule.
+SCHEDULED = pl.col("loss").is_not_null()
+
+_LIMITS = (StopReason.TIME_LIMIT, StopReason.MEMORY_LIMIT, StopReason.INTERRUPTED)
 
 
-class Row(Struct, frozen=True, kw_only=True):
-    """One run in the table.
-
-    Attributes:
-        solver: The solver.
-        record: What it left, or None where it has not been run.
-        gap: To the best bound of the instance, as PROBLEM.md section 6 defines it; 1 for a failure;
-            None where there is no bound, or the run was refused or not done.
-        optimum_gap: The same to the proven optimum, where it is proven.
-        excess: loss / optimum - 1, where it is proven.
-        bound_excess: loss / best bound - 1, where there is a bound: at least the true excess.
-    """
-
-    solver: SolverInfo
-    record: Record | None
-    gap: float | None = None
-    optimum_gap: float | None = None
-    excess: float | None = None
-    bound_excess: float | None = None
-
-    @property
-    def loss(self) -> float | None:
-        """The loss, or None."""
-        return self.record.loss if self.record else None
-
-    @property
-    def proven(self) -> bool:
-        """Whether the run itself proved its schedule optimal."""
-        status = self.record.status if self.record else None
-        return status is not None and status.point is SolutionStatus.OPTIMAL
-
-    @property
-    def counts(self) -> bool:
-        """Whether the run enters means: it was done and not refused."""
-        return self.record is not None and self.record.end not in (
-            RunOutcome.NOT_APPLICABLE,
-            RunOutcome.INFEASIBLE,
-        )
-
-    @property
-    def verdict(self) -> str:
-        """How the run ended, in a word or two."""
-        record = self.record
-        if record is None:
-            return "not run"
-        if record.status is not None and record.end is RunOutcome.SOLVED:
-            return "optimal" if self.proven else str(record.status.stop)
-        return str(record.end)
-
-
-class Case(Struct, frozen=True, kw_only=True):
-    """One instance with all its runs.
+class DecisionTimes(Struct, frozen=True):
+    """Seconds that a policy's decisions took in one run; None where the run does not tell.
 
     Attributes:
-        instance: The instance.
-        label: Its name, told apart where two share it.
-        bound: Best bound any run proved, or None.
-        optimum: The proven optimum, or None.
-        best: Lowest loss of any run, or None.
-        infeasible: Whether a run proved that there is no schedule.
-        rows: Its runs, in the solvers' order.
-        latency_price: The price per second of a sweep that the runs and their figures are at; None
-            for the instance's own.
+        decisions: Number of decisions.
+        decision_s: Seconds of all decisions.
+        decision_mean_s: Mean seconds of a decision; then the median and the 99 % quantile.
+        longest_decision_s: Seconds of the slowest decision.
     """
 
-    instance: InstanceInfo
-    label: str
-    bound: float | None
-    optimum: float | None
-    best: float | None
-    infeasible: bool
-    rows: tuple[Row, ...]
-    latency_price: float | None = None
-
-    @property
-    def price(self) -> float | None:
-        """The latency price per second that the runs are at."""
-        return self.instance.latency_price if self.latency_price is None else self.latency_price
-
-    def row(self, spec: str) -> Row | None:
-        """The run of a solver, by its spec."""
-        return next((row for row in self.rows if row.solver.spec == spec), None)
+    decisions: int | None = None
+    decision_s: float | None = None
+    decision_mean_s: float | None = None
+    decision_p50_s: float | None = None
+    decision_p99_s: float | None = None
+    longest_decision_s: float | None = None
 
 
-class Total(Struct, frozen=True, kw_only=True):
+class SolverTotal(Struct, frozen=True, kw_only=True):
     """A solver over the instances of a class.
 
     Attributes:
         group: The class; empty for all of them.
         solver: The solver.
-        runs: Runs asked for.
+        runs: Runs of the report.
         proven: Runs that proved their schedule optimal.
         stopped: Runs with a schedule that stopped at a limit.
         ends: How many runs ended in each way; ``not run`` for those not done.
@@ -147,225 +109,295 @@ class Total(Struct, frozen=True, kw_only=True):
     time_s: float | None
 
 
-class Table(Struct, frozen=True, kw_only=True):
+class Table(NamedTuple):
     """The whole report as data.
 
     Attributes:
-        solvers: The solvers, in the order asked for.
-        cases: The instances with their runs.
+        solvers: The solvers, in the order of the configuration.
+        runs: A row for each run (see the module), those of a sweep last.
+        records: The records by their keys.
         totals: Over all classes where there are several, then per class and solver.
-        duels: Online policies head to head.
-        contradictions: Runs whose claims cannot both be true: a bug in a solver.
-        sweeps: The instances again, at each other latency price of the sweep.
+        duels: Each pair of online policies.
+        contradictions: Claims of runs that cannot all be true: a bug in a solver.
     """
 
     solvers: tuple[SolverInfo, ...]
-    cases: tuple[Case, ...]
-    totals: tuple[Total, ...]
+    runs: pl.DataFrame
+    records: dict[str, Record]
+    totals: tuple[SolverTotal, ...]
     duels: tuple[PairwiseComparison, ...]
     contradictions: tuple[str, ...]
-    sweeps: tuple[Case, ...] = ()
 
     @property
-    def rows(self) -> Iterator[tuple[Case, Row]]:
-        """Every run with its case, those of the sweep last."""
-        return ((case, row) for case in (*self.cases, *self.sweeps) for row in case.rows)
+    def own(self) -> pl.DataFrame:
+        """The runs at their instances' own latency prices."""
+        return self.runs.filter(~pl.col("swept"))
 
 
 def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
     """The table of a report's runs; those without a record are shown as not run."""
     done = {record.config.key: record for record in records}
     solvers = tuple({t.config.solver.spec: t.config.solver for t in tasks}.values())
-    instances = list({t.config.instance.sha256: t.config.instance for t in tasks}.values())
-    names = Counter(instance.name for instance in instances)
-    runs: dict[tuple[str, float | None], list[tuple[SolverInfo, Record | None]]] = {}
-    for task in tasks:
-        run = (task.config.solver, done.get(task.config.key))
-        at = (task.config.instance.sha256, task.config.latency_price)
-        runs.setdefault(at, []).append(run)
-    by_digest = {instance.sha256: instance for instance in instances}
-    found = [
-        _case(by_digest[sha256], _label(by_digest[sha256], names), made, price)
-        for (sha256, price), made in runs.items()
-    ]
-    cases = tuple(case for case in found if case.latency_price is None)
+    runs = pl.DataFrame(_rows(tasks, done), schema=_SCHEMA, orient="row")
+    runs = _with_worth(runs.sort("swept", "case", maintain_order=True))
+    own = runs.filter(~pl.col("swept"))
     return Table(
         solvers=solvers,
-        cases=cases,
-        totals=tuple(_totals(cases, solvers)),
-        duels=tuple(_duels(cases, solvers)),
-        contradictions=tuple(text for case in found for text in _contradictions(case)),
-        sweeps=tuple(case for case in found if case.latency_price is not None),
+        runs=runs,
+        records=done,
+        totals=tuple(_totals(own, solvers)),
+        duels=tuple(_comparisons(own, solvers)),
+        contradictions=tuple(_contradictions(runs)),
     )
 
 
-def scheduled(row: Row) -> bool:
-    """Whether a run has a schedule."""
-    return row.loss is not None
+def by_solver(table: Table, runs: pl.DataFrame) -> Iterator[tuple[SolverInfo, pl.DataFrame]]:
+    """The runs of each solver that has any, in the solvers' order."""
+    parts = runs.partition_by("solver", as_dict=True)
+    return ((s, parts[s.spec,]) for s in table.solvers if (s.spec,) in parts)
 
 
-def shared(
-    cases: Sequence[Case],
-    solvers: Sequence[SolverInfo],
-    good: Callable[[Row], bool] = scheduled,
-) -> tuple[list[Case], list[SolverInfo]]:
-    """Instances and solvers that can be compared: each of these has a good run of each of those.
+def shared(runs: pl.DataFrame, good: pl.Expr = SCHEDULED) -> pl.DataFrame:
+    """The good runs of solvers and cases that can be compared: each has one with each other.
 
-    Solvers with a good run of less than half of the instances are left out.
-
-    Args:
-        cases: The instances.
-        solvers: The solvers.
-        good: Which runs are; those with a schedule.
+    Solvers with a good run of less than half of the cases are left out.
     """
-
-    def has(case: Case, solver: SolverInfo) -> bool:
-        row = case.row(solver.spec)
-        return row is not None and good(row)
-
-    kept = [s for s in solvers if 2 * sum(has(case, s) for case in cases) >= len(cases)]
-    return [case for case in cases if all(has(case, s) for s in kept)], kept
+    kept = runs.filter(good)
+    cases = runs["case"].n_unique()
+    kept = kept.filter(2 * pl.len().over("solver") >= cases)
+    return kept.filter(pl.len().over("case") == kept["solver"].n_unique())
 
 
-def _label(instance: InstanceInfo, names: Counter[str]) -> str:
-    """An instance's name, told apart where two share it."""
-    alone = names[instance.name] == 1
-    return instance.name if alone else f"{instance.name} ({instance.sha256[:6]})"
+def ratio(loss: pl.Expr, reference: pl.Expr) -> pl.Expr:
+    """``loss / reference`` as in :func:`pats_opt.runs.statistics.ratio`; null without either."""
+    at_zero = pl.when(loss <= TOLERANCE).then(1.0).when(loss.is_not_null()).then(float("inf"))
+    return pl.when(reference > 0).then(loss / reference).when(reference <= 0).then(at_zero)
 
 
-def _case(
-    instance: InstanceInfo,
-    label: str,
-    runs: Sequence[tuple[SolverInfo, Record | None]],
-    latency_price: float | None,
-) -> Case:
-    records = [record for _, record in runs if record is not None]
-    bound = max((b for r in records if (b := _bound(r)) is not None), default=None)
-    best = min((r.loss for r in records if r.loss is not None), default=None)
-    proven = [r.loss for r in records if r.status and r.status.point is SolutionStatus.OPTIMAL]
-    optimum = min((loss for loss in proven if loss is not None), default=None)
-    infeasible = any(r.end is RunOutcome.INFEASIBLE for r in records)
-    return Case(
-        instance=instance,
-        label=label,
-        bound=bound,
-        optimum=optimum,
-        best=best,
-        infeasible=infeasible,
-        rows=tuple(_row(solver, record, bound, optimum, infeasible) for solver, record in runs),
-        latency_price=latency_price,
+def decision_times(record: Record | None) -> DecisionTimes:
+    """The times that a run tells in its details."""
+    details = record.details if record else {}
+    known: dict[str, Any] = {
+        name: details[name]
+        for name in DecisionTimes.__struct_fields__
+        if isinstance(details.get(name), int | float)
+    }
+    if known.get("decisions") and "decision_s" in known:
+        known["decision_mean_s"] = known["decision_s"] / known["decisions"]
+    return DecisionTimes(**known)
+
+
+def _columns(kind: type[Struct], prefix: str = "") -> dict[str, Any]:
+    """The fields of a struct as columns: name to type."""
+    hints = get_type_hints(kind)
+    types = {
+        name: next(t for t in get_args(hint) if t is not type(None))
+        if isinstance(hint, UnionType)
+        else hint
+        for name, hint in hints.items()
+        if name in kind.__struct_fields__
+    }
+    return {f"{prefix}{name}": found for name, found in types.items()}
+
+
+TERMS, METRICS, DECISIONS = (
+    _columns(LossTerms, "loss_"),
+    _columns(Metrics),
+    _columns(DecisionTimes),
+)
+
+_SCHEMA: dict[str, Any] = {
+    "instance": str,
+    "sha256": str,
+    "class": str,
+    "requests": int,
+    "adapters": int,
+    "gpus": int,
+    "solver": str,
+    "kind": str,
+    "time_limit_s": float,
+    "seed": int,
+    "latency_price_per_s": float,
+    "end": str,
+    "stop": str,
+    "point": str,
+    "loss": float,
+    "bound": float,
+    "utility": float,
+    "runtime_s": float,
+    "wall_s": float,
+    **TERMS,
+    **METRICS,
+    **DECISIONS,
+    "started": str,
+    "schedule": str,
+    "error": str,
+    "case": int,
+    "label": str,
+    "swept": bool,
+    "own_price": float,
+    "key": str,
+    "verdict": str,
+    "message": str,
+    "seconds": float,
+    "loss_without_latency": float,
+}
+
+
+def _rows(tasks: Sequence[Task], done: dict[str, Record]) -> list[tuple[object, ...]]:
+    instances = {t.config.instance.sha256: t.config.instance for t in tasks}
+    names = Counter(instance.name for instance in instances.values())
+    cases: dict[tuple[str, float | None], int] = {}
+    rows = []
+    for task in tasks:
+        config = task.config
+        instance = instances[config.instance.sha256]
+        alone = names[instance.name] == 1
+        label = instance.name if alone else f"{instance.name} ({instance.sha256[:6]})"
+        price = config.latency_price
+        case = cases.setdefault((instance.sha256, price), len(cases))
+        place = (case, label, price is not None, instance.latency_price, config.key)
+        record = done.get(config.key)
+        rows.append((*_run(instance, task, record), *place, *_ending(record)))
+    return rows
+
+
+def _run(instance: InstanceInfo, task: Task, record: Record | None) -> tuple[object, ...]:
+    """The columns of a run that are in ``runs.csv``, but for its worth."""
+    config = task.config
+    swept = config.latency_price is not None
+    status = record.status if record else None
+    error = record.error if record else None
+    return (
+        *(instance.name, instance.sha256, instance.group),
+        *(instance.requests, instance.adapters, instance.gpus),
+        *(config.solver.spec, config.solver.kind),
+        *((config.time_limit, config.seed) if record else (None, None)),
+        config.latency_price if swept else instance.latency_price,
+        str(record.end) if record else NOT_RUN,
+        *((str(status.stop), str(status.point)) if status else (None, None)),
+        *_fields(record, "loss", "bound", "utility", "runtime_s", "wall_s"),
+        *_fields(record.terms if record else None, *LossTerms.__struct_fields__),
+        *_fields(record.metrics if record else None, *METRICS),
+        *_fields(decision_times(record), *DECISIONS),
+        *_fields(record, "started", "schedule"),
+        f"{error.type}: {error.message}" if error else None,
     )
 
 
-def _bound(record: Record) -> float | None:
-    """What a run proved: its bound, or the loss of a schedule it proved optimal."""
-    proven = record.status is not None and record.status.point is SolutionStatus.OPTIMAL
-    return record.loss if record.bound is None and proven else record.bound
+def _ending(record: Record | None) -> tuple[str, str | None, float | None, float | None]:
+    """Verdict, message, seconds, and loss without latency."""
+    if record is None:
+        return NOT_RUN, None, None, None
+    verdict = str(record.end)
+    if record.status is not None and record.end is RunOutcome.SOLVED:
+        optimal = record.status.point is SolutionStatus.OPTIMAL
+        verdict = "optimal" if optimal else str(record.status.stop)
+    other = None if record.terms is None else without_latency(record.terms)
+    return verdict, record.error.message if record.error else None, record.seconds, other
 
 
-def _row(
-    solver: SolverInfo,
-    record: Record | None,
-    bound: float | None,
-    optimum: float | None,
-    infeasible: bool,
-) -> Row:
-    if record is None or infeasible or record.end is RunOutcome.NOT_APPLICABLE:
-        return Row(solver=solver, record=record)
-    loss = record.loss
-    if loss is None:
-        return Row(
-            solver=solver,
-            record=record,
-            gap=1.0,
-            optimum_gap=None if optimum is None else 1.0,
+def _fields(values: object, *names: str) -> list[Any]:
+    """The fields of a struct in order, empty for None."""
+    return [None if values is None else getattr(values, name) for name in names]
+
+
+def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
+    """Add each run's worth among the runs of its case."""
+    loss, optimum, bound = pl.col("loss"), pl.col("optimum"), pl.col("best_bound")
+    end = pl.col("end")
+    proven = (pl.col("point") == SolutionStatus.OPTIMAL).fill_null(value=False)
+    runs = runs.with_columns(
+        proven=proven,
+        claim=pl.coalesce("bound", pl.when(proven).then("loss")),
+        infeasible=(end == RunOutcome.INFEASIBLE).any().over("case"),
+    )
+    refused = end.is_in([NOT_RUN, RunOutcome.NOT_APPLICABLE, RunOutcome.INFEASIBLE])
+    limit = pl.when(end.is_in(list(FAILURES))).then("time_limit_s")
+    runs = runs.with_columns(
+        best_bound=pl.col("claim").max().over("case"),
+        optimum=loss.filter("proven").min().over("case"),
+        best=loss.min().over("case"),
+        counts=~refused & ~pl.col("infeasible"),
+        charged_s=pl.max_horizontal("seconds", limit),
+    )
+
+    def gap(to: pl.Expr) -> pl.Expr:
+        return pl.when(to.is_not_null()).then(
+            pl.when(loss <= 0).then(0.0).otherwise((loss - to) / loss).clip(0.0)
         )
-    return Row(
-        solver=solver,
-        record=record,
-        gap=gap(loss, bound),
-        optimum_gap=gap(loss, optimum),
-        excess=None if optimum is None else max(0.0, ratio(loss, optimum) - 1),
-        bound_excess=None if bound is None else max(0.0, ratio(loss, bound) - 1),
+
+    worth = {
+        "gap_best_bound": pl.when(loss.is_null()).then(1.0).otherwise(gap(bound)),
+        "gap_optimum": pl.when(loss.is_null() & optimum.is_not_null())
+        .then(1.0)
+        .otherwise(gap(optimum)),
+        "loss_above_optimum": (ratio(loss, optimum) - 1).clip(0.0),
+        "loss_above_best_bound": (ratio(loss, bound) - 1).clip(0.0),
+    }
+    return runs.with_columns(
+        pl.when("counts").then(value).alias(name) for name, value in worth.items()
     )
 
 
-def _totals(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[Total]:
-    groups = list(dict.fromkeys(case.instance.group for case in cases))
-    for group in ["", *groups] if len(groups) > 1 else groups:
-        members = [case for case in cases if group in ("", case.instance.group)]
-        for solver in solvers:
-            rows = [(c, row) for c in members if (row := c.row(solver.spec)) is not None]
-            yield _total(group, solver, rows)
+def _totals(own: pl.DataFrame, solvers: Sequence[SolverInfo]) -> Iterable[SolverTotal]:
+    by_spec = {solver.spec: solver for solver in solvers}
+    if own["class"].n_unique() > 1:
+        own = pl.concat([own.with_columns(pl.lit("").alias("class")), own])
+    for row in (
+        own.group_by("class", "solver", maintain_order=True)
+        .agg(
+            "end",
+            runs=pl.len(),
+            proven=pl.col("proven").sum(),
+            stopped=(SCHEDULED & pl.col("stop").is_in(list(_LIMITS))).sum(),
+            gaps=pl.col("gap_best_bound").drop_nulls(),
+            excesses=pl.col("loss_above_optimum").drop_nulls(),
+            seconds=pl.col("charged_s").filter("counts"),
+        )
+        .iter_rows(named=True)
+    ):
+        yield SolverTotal(
+            group=row["class"],
+            solver=by_spec[row["solver"]],
+            **{name: row[name] for name in ("runs", "proven", "stopped")},
+            ends=dict(Counter(row["end"])),
+            gap=shifted_geometric_mean(row["gaps"], GAP_SHIFT),
+            gap_interval=shifted_geometric_interval(row["gaps"], GAP_SHIFT),
+            gaps=len(row["gaps"]),
+            excess=spread(row["excesses"]),
+            time_s=shifted_geometric_mean(row["seconds"], TIME_SHIFT_S),
+        )
 
 
-def _total(group: str, solver: SolverInfo, rows: Sequence[tuple[Case, Row]]) -> Total:
-    counting = [row for case, row in rows if row.counts and not case.infeasible]
-    gaps = [row.gap for row in counting if row.gap is not None]
-    return Total(
-        group=group,
-        solver=solver,
-        runs=len(rows),
-        proven=sum(row.proven for _, row in rows),
-        stopped=sum(_stopped(row) for _, row in rows),
-        ends=dict(Counter(str(row.record.end) if row.record else "not run" for _, row in rows)),
-        gap=shifted_geometric_mean(gaps, GAP_SHIFT),
-        gap_interval=shifted_geometric_interval(gaps, GAP_SHIFT),
-        gaps=len(gaps),
-        excess=spread([row.excess for row in counting if row.excess is not None]),
-        time_s=shifted_geometric_mean([_seconds(row) for row in counting], TIME_SHIFT_S),
-    )
-
-
-def _stopped(row: Row) -> bool:
-    """Whether a run has a schedule that a limit kept from being better or proven."""
-    status = row.record.status if row.record else None
-    limits = (StopReason.TIME_LIMIT, StopReason.MEMORY_LIMIT, StopReason.INTERRUPTED)
-    return row.loss is not None and status is not None and status.stop in limits
-
-
-def _seconds(row: Row) -> float:
-    """Seconds of a run; of a failure at least its time limit."""
-    record = row.record
-    assert record is not None
-    failed = record.end in FAILURES
-    return max(record.seconds, record.config.time_limit) if failed else record.seconds
-
-
-def _duels(cases: Sequence[Case], solvers: Sequence[SolverInfo]) -> Iterable[PairwiseComparison]:
+def _comparisons(own: pl.DataFrame, solvers: Sequence[SolverInfo]) -> Iterable[PairwiseComparison]:
+    losses = own.filter("counts").select("case", "solver", "loss")
     online = [solver.spec for solver in solvers if solver.kind == Kind.ONLINE]
-    for first, second in combinations(online, 2):
-        pairs = [
-            (one.loss, other.loss)
-            for case in cases
-            if not case.infeasible
-            and (one := case.row(first)) is not None
-            and (other := case.row(second)) is not None
-            and one.counts
-            and other.counts
-        ]
-        if pairs:
-            yield compare_pairs((first, second), pairs)
+    for pair in combinations(online, 2):
+        one, other = (losses.filter(pl.col("solver") == spec) for spec in pair)
+        both = one.join(other, on="case").select("loss", "loss_right").rows()
+        if both:
+            yield compare_pairs(pair, both)
 
 
-def _contradictions(case: Case) -> Iterable[str]:
-    """Claims about one instance that cannot all hold."""
-    label = case.label
-    if case.latency_price is not None:
-        label += f" at latency price {case.latency_price:g}"
-    bounds = [(_bound(row.record), row) for row in case.rows if row.record]
-    losses = [(row.loss, row) for row in case.rows if row.loss is not None]
-    for bound, by in bounds:
-        for loss, of in losses:
-            if bound is not None and bound > loss + TOLERANCE * max(1.0, abs(loss)):
+def _contradictions(runs: pl.DataFrame) -> Iterable[str]:
+    """Claims about one case that cannot all hold."""
+    for case in runs.partition_by("case"):
+        first = case.row(0, named=True)
+        name = first["label"]
+        if first["swept"]:
+            name += f" at latency price {first['latency_price_per_s']:g}"
+        losses = case.filter(SCHEDULED).select("solver", "loss").rows()
+        for by, bound in case.drop_nulls("claim").select("solver", "claim").rows():
+            for of, loss in losses:
+                if bound > loss + TOLERANCE * max(1.0, abs(loss)):
+                    yield (
+                        f"{name}: {by} claims the bound {bound:.6g}, "
+                        f"but {of} has a valid schedule of loss {loss:.6g}"
+                    )
+        if losses:
+            for by in case.filter(pl.col("end") == RunOutcome.INFEASIBLE)["solver"]:
                 yield (
-                    f"{label}: {by.solver.spec} claims the bound {bound:.6g}, "
-                    f"but {of.solver.spec} has a valid schedule of loss {loss:.6g}"
-                )
-    for _, of in losses[:1]:
-        for row in case.rows:
-            if row.record and row.record.end is RunOutcome.INFEASIBLE:
-                yield (
-                    f"{label}: {row.solver.spec} claims that no schedule exists, "
-                    f"but {of.solver.spec} has a valid one"
+                    f"{name}: {by} claims that no schedule exists, "
+                    f"but {losses[0][0]} has a valid one"
                 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import json
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.report.anytime import Line
-from pats_opt.report.collect import Case, Row, Table, Total
-from pats_opt.report.service import deciding
-from pats_opt.report.summary import spread_text
-from pats_opt.report.tradeoff import Step
+from pats_opt.report.collect import NOT_RUN, SolverTotal, Table
+from pats_opt.report.service import Row
 from pats_opt.runs.record import RunOutcome
-from pats_opt.runs.statistics import ROUGH_BELOW
-from pats_opt.wording import milliseconds, number, percent
+from pats_opt.runs.statistics import ROUGH_BELOW, Spread
+from pats_opt.tables.metrics import METRICS
+from pats_opt.wording import DASH, milliseconds, number, percent
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 class Column(NamedTuple):
@@ -20,37 +23,42 @@ class Column(NamedTuple):
 
     Attributes:
         heading: Its heading.
-        text: The text of a row's cell.
-        value: What a row is sorted by; None for a column of words.
+        value: The value of a row.
+        show: The text of a value; ``str`` makes a column of words, sorted as such.
+        choices: The choices of columns of the table of all runs which show it.
     """
 
     heading: str
-    text: Callable[[Any], str]
-    value: Callable[[Any], float | None] | None = None
+    value: Callable[[Any], Any]
+    show: Callable[[Any], str] = number
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_words(self) -> bool:
+        """Whether its values are words."""
+        return self.show is str
+
+    def text(self, row: Any) -> str:
+        """The cell of a row."""
+        return self.show(self.value(row))
+
+    def order(self, row: Any) -> str:
+        """The figure that a row is sorted by; empty where there is none."""
+        value = self.value(row)
+        return "" if value is None else f"{value:.9g}"
 
 
-def figure(
-    heading: str,
-    value: Callable[[Any], float | None],
-    show: Callable[[float | None], str] = number,
-) -> Column:
-    """A column of figures, sorted by what they are and not by how they are shown."""
-    return Column(heading, lambda row: show(value(row)), value)
+def column(heading: str, name: str, show: Callable[[Any], str] = number) -> Column:
+    """A column of a field."""
+    return Column(heading, itemgetter(name), show)
 
 
-def metric(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
-    """A column that shows one of the metrics."""
-
-    def value(row: Row) -> float | None:
-        metrics = row.record.metrics if row.record else None
-        return None if metrics is None else getattr(metrics, name)
-
-    return figure(heading, value, show)
-
-
-def recorded(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
-    """A column that shows a figure of the record."""
-    return figure(heading, lambda row: getattr(row.record, name) if row.record else None, show)
+def metric(name: str, heading: str = "") -> Column:
+    """A column of a metric, formatted and by default named as everywhere."""
+    spec = METRICS[name]
+    if spec.unit == "%":
+        return column(heading or spec.label, name, percent)
+    return column(heading or f"{spec.label} {spec.unit}".rstrip(), name)
 
 
 def _five(value: float | None) -> str:
@@ -60,7 +68,7 @@ def _five(value: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     """Seconds to a hundredth."""
-    return number(None) if value is None else f"{value:.2f}"
+    return DASH if value is None else f"{value:.2f}"
 
 
 def _ms(seconds: float | None) -> str:
@@ -68,237 +76,248 @@ def _ms(seconds: float | None) -> str:
     return milliseconds(seconds, 3)
 
 
+def spread_text(values: Spread | None) -> str:
+    """The median, with the smallest and largest where they differ."""
+    if values is None:
+        return DASH
+    if values.low == values.high:
+        return percent(values.median)
+    return f"{percent(values.median)} (median; {percent(values.low)} to {percent(values.high)})"
+
+
 #: What each run achieved.
 RESULTS = (
-    Column("end", lambda row: row.verdict),
-    figure("loss", lambda row: row.loss, _five),
-    recorded("bound", "bound", _five),
-    figure("gap to best bound", lambda row: row.gap, percent),
-    figure("gap to optimum", lambda row: row.optimum_gap, percent),
-    figure("loss above optimum", lambda row: row.excess, percent),
-    recorded("utility", "utility"),
-    recorded("seconds", "seconds", seconds),
+    column("end", "verdict", str),
+    column("loss", "loss", _five),
+    column("bound", "bound", _five),
+    column("gap to best bound", "gap_best_bound", percent),
+    column("gap to optimum", "gap_optimum", percent),
+    column("loss above optimum", "loss_above_optimum", percent),
+    column("utility", "utility"),
+    column("seconds", "seconds", seconds),
 )
 
 #: What is known of an instance.
 INSTANCES = (
-    figure("requests", lambda case: case.instance.requests),
-    figure("adapters", lambda case: case.instance.adapters),
-    figure("GPUs", lambda case: case.instance.gpus),
-    figure("best bound", lambda case: case.bound, _five),
-    figure("best loss", lambda case: case.best, _five),
-    figure("optimum", lambda case: case.optimum, _five),
+    column("requests", "requests"),
+    column("adapters", "adapters"),
+    column("GPUs", "gpus"),
+    column("best bound", "best_bound", _five),
+    column("best loss", "best", _five),
+    column("optimum", "optimum", _five),
 )
 
 #: How each run's schedule serves.
 SERVICE = (
-    metric("latency mean s", "latency_mean_s"),
-    metric("p50", "latency_p50_s"),
-    metric("p95", "latency_p95_s"),
-    metric("p99", "latency_p99_s"),
-    metric("max", "latency_max_s"),
-    metric("wait mean s", "wait_mean_s"),
-    metric("p99", "wait_p99_s"),
-    metric("max", "wait_max_s"),
-    metric("switches", "switches"),
-    metric("switching s", "switching_s"),
-    metric("cache hits", "hit_share", percent),
-    metric("GPU busy", "busy_share", percent),
-    metric("switching", "switching_share", percent),
-    metric("requests/s", "throughput_per_s"),
-    metric("Jain", "jain"),
-    metric("worst adapter p95 s", "worst_adapter_p95_s"),
-    metric("VRAM peak GiB", "vram_peak_gib"),
-    metric("late", "deadline_misses"),
-    metric("rejected", "rejected"),
-    metric("steps saved", "steps_saved_share", percent),
-    figure("decision p99 ms", lambda row: deciding(row.record).decision_p99_s, _ms),
+    metric("latency_mean_s"),
+    metric("latency_p50_s", "p50"),
+    metric("latency_p95_s", "p95"),
+    metric("latency_p99_s", "p99"),
+    metric("latency_max_s", "max"),
+    metric("wait_mean_s"),
+    metric("wait_p99_s", "p99"),
+    metric("wait_max_s", "max"),
+    metric("switches"),
+    metric("switching_s"),
+    metric("hit_share", "cache hits"),
+    metric("busy_share", "GPU busy"),
+    metric("switching_share", "switching"),
+    metric("throughput_per_s", "requests/s"),
+    metric("jain", "Jain"),
+    metric("worst_adapter_p95_s"),
+    metric("vram_peak_gib"),
+    metric("deadline_misses", "late"),
+    metric("rejected"),
+    metric("steps_saved_share", "steps saved"),
+    column("decision p99 ms", "decision_p99_s", _ms),
+)
+
+#: How each solver serves, means over instances.
+MEANS = (
+    metric("busy_share", "GPU serving"),
+    metric("switching_share", "switching"),
+    metric("idle_share", "idle"),
+    metric("serving_of_used"),
+    metric("throughput_per_s", "requests/s"),
+    metric("steps_per_s", "steps/s"),
+    metric("loads"),
+    metric("hit_share", "cache hits"),
+    metric("latency_mean_s"),
+    metric("wait_mean_s"),
+    metric("wait_p99_s", "p99"),
+    metric("wait_max_s", "worst"),
+    metric("queue_mean", "queue"),
+    metric("jain", "Jain"),
+    metric("worst_adapter_p95_s"),
+    column("decision mean ms", "decision_mean_s", _ms),
+    column("p99", "decision_p99_s", _ms),
+)
+
+#: How long each policy lets requests wait.
+WAITING = (
+    column("bound s", "bound_s"),
+    column("instances", "instances"),
+    metric("wait_mean_s"),
+    metric("wait_p99_s", "p99"),
+    column("worst on any", "worst_s"),
+    column("beyond the bound", "starved"),
+    metric("jain", "Jain"),
+    column("worst without bound", "worst_without_s"),
+    column("loss the bound costs", "cost", spread_text),
+)
+
+#: What a sweep's run achieved at its latency price.
+TRADEOFF = (
+    column("latency price", "latency_price_per_s"),
+    metric("latency_mean_s"),
+    metric("latency_p95_s", "p95"),
+    column("loss without latency", "loss_without_latency", _five),
+    column("quality", "loss_quality"),
+    column("switching", "loss_switching"),
+    column("late", "loss_late"),
+    column("rejection", "loss_rejection"),
+    column("gap at this price", "gap_best_bound", percent),
+    column("end", "verdict", str),
 )
 
 
-class Entry(NamedTuple):
-    """A run in the table of all runs."""
-
-    case: Case
-    row: Row
+def _three(value: float | None) -> str:
+    return number(value, 3)
 
 
-def _of_case(column: Column) -> Column:
-    """A column about an instance, for entries."""
-    value = column.value
-    return Column(
-        column.heading,
-        lambda entry: column.text(entry.case),
-        None if value is None else lambda entry: value(entry.case),
-    )
+#: How soon each solver has good schedules and bounds.
+ANYTIME = (
+    column("primal integral s", "primal_integral_s", _three),
+    column("primal gap at the end", "primal_final", percent),
+    column("dual integral s", "dual_integral_s", _three),
+    column("dual gap at the end", "dual_final", percent),
+)
+
+#: Outcomes that the table of totals always shows; others where they occur.
+ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
 
 
-def _of_row(column: Column) -> Column:
-    """A column about a run, for entries."""
-    value = column.value
-    return Column(
-        column.heading,
-        lambda entry: column.text(entry.row),
-        None if value is None else lambda entry: value(entry.row),
-    )
+def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
+    """The table by class and solver; outcomes that no run had are left out but for the failures."""
+
+    def ended(end: str) -> Column:
+        return Column(end, lambda row: row["ends"].get(end, 0), str)
+
+    found = {end for total in totals for end in total.ends}
+    shown = [str(e) for e in RunOutcome if e is not RunOutcome.SOLVED and e in found | ALWAYS]
+    return [
+        column("runs", "runs", str),
+        column("proven optimal", "proven", str),
+        column("stopped at a limit", "stopped", str),
+        *(ended(end) for end in [*shown, *({NOT_RUN} & found)]),
+        Column("gap to best bound", lambda t: _over(t["gap"], t["gaps"], t["runs"]), str),
+        Column("95 % interval", _interval, str),
+        Column("loss above optimum, median", _median, str),
+        column("seconds", "time_s", seconds),
+    ]
 
 
-class RunColumn(NamedTuple):
-    """A column of the table of all runs, and the choices of columns that show it."""
+def _interval(total: Row) -> str:
+    """The interval of a class's mean gap; rough where it is of few instances."""
+    if total["gap_interval"] is None:
+        return DASH
+    low, high = map(percent, total["gap_interval"])
+    return f"{low} to {high}{' (rough)' if total['gaps'] < ROUGH_BELOW else ''}"
 
-    column: Column
-    choices: frozenset[str]
 
+def _median(total: Row) -> str:
+    excess = total["excess"]
+    return _over(excess.median, excess.count, total["runs"]) if excess else DASH
+
+
+def _over(share: float | None, count: int, of: int) -> str:
+    """A mean, with how many runs it is over where that is not all of them."""
+    return percent(share) if count in {0, of} else f"{percent(share)} (of {count})"
+
+
+# -- the table of all runs -------------------------------------------------------------------------
 
 #: Choices of columns of the table of all runs; the first is shown at first.
 CHOICES = ("results", "service", "everything")
 
 
-def run_columns(table: Table) -> list[RunColumn]:
+def run_columns(table: Table) -> list[Column]:
     """The columns of the table of all runs, behind instance, class and solver."""
-    always, results, service, rest = (frozenset((*shown, "everything")) for shown in (
-        ("results", "service"), ("results",), ("service",), ()
-    ))  # fmt: skip
-    short = {"latency mean s": always, "p95": always, "switches": always}
-    second = {"gap to optimum": rest, "utility": rest}
+    always, results, service, rest = CHOICES, ("results", "everything"), CHOICES[1:], CHOICES[2:]
+    short = {"latency mean s", "p95", "switches"}
+    second = {"gap to optimum", "utility"}
     named = {"gap to best bound": "gap", "loss above optimum": "above optimum"}
-    price = figure("latency price", lambda case: case.price)
+    swept = table.runs["swept"].any()
     return [
-        *([RunColumn(_of_case(price), always)] if table.sweeps else ()),
-        RunColumn(_of_row(Column("kind", lambda row: row.solver.kind)), results),
+        *([column("latency price", "latency_price_per_s")._replace(choices=always)] * swept),
+        column("kind", "kind", str)._replace(choices=results),
         *(
-            RunColumn(
-                _of_row(c._replace(heading=named.get(c.heading, c.heading))),
-                second.get(c.heading, results),
+            c._replace(
+                heading=named.get(c.heading, c.heading),
+                choices=rest if c.heading in second else results,
             )
             for c in RESULTS
         ),
-        *(RunColumn(_of_row(c), short.get(c.heading, service)) for c in SERVICE),
-        *(RunColumn(_of_case(c), rest) for c in INSTANCES),
+        *(c._replace(choices=always if c.heading in short else service) for c in SERVICE),
+        *(c._replace(choices=rest) for c in INSTANCES),
     ]
 
 
-def mean(heading: str, name: str, show: Callable[[float | None], str] = number) -> Column:
-    """A column that shows the mean of one of the metrics over instances."""
-    return Column(heading, lambda service: show(service.means[name]))
+class RunTable(NamedTuple):
+    """The table of all runs: plain HTML that DataTables lets people sort and filter.
+
+    DataTables (https://datatables.net, MIT) comes with the package itables; its script and style
+    stand in the page itself, so that it works without a network. Without scripts all rows and
+    columns show.
+
+    Attributes:
+        columns: The columns behind instance, class and solver.
+        choices: Choices of columns, the first shown at first.
+        rows: The runs, each with the ``link`` to its picture or None.
+        filters: The values by which rows can be chosen, by the column.
+    """
+
+    columns: list[Column]
+    choices: tuple[str, ...]
+    rows: list[Row]
+    filters: dict[str, list[str]]
+
+    @property
+    def linked(self) -> bool:
+        """Whether any run has a picture to link to."""
+        return any(row["link"] for row in self.rows)
+
+    @property
+    def script(self) -> Markup:
+        """DataTables' module as a JSON string that can stand in a page."""
+        return _markup(json.dumps(_bundled("js")).replace("<", "\\u003c"))
+
+    @property
+    def style(self) -> Markup:
+        """Its style."""
+        return _markup(_bundled("css").replace("</", "<\\/"))
 
 
-#: How each solver serves, over instances.
-MEANS = (
-    mean("GPU serving", "busy_share", percent),
-    mean("switching", "switching_share", percent),
-    mean("idle", "idle_share", percent),
-    mean("serving of used", "serving_of_used", percent),
-    mean("requests/s", "throughput_per_s"),
-    mean("steps/s", "steps_per_s"),
-    mean("loads", "loads"),
-    mean("cache hits", "hit_share", percent),
-    mean("latency mean s", "latency_mean_s"),
-    mean("wait mean s", "wait_mean_s"),
-    mean("p99", "wait_p99_s"),
-    mean("worst", "wait_max_s"),
-    mean("queue", "queue_mean"),
-    mean("Jain", "jain"),
-    mean("worst adapter p95 s", "worst_adapter_p95_s"),
-    mean("decision mean ms", "decision_mean_s", _ms),
-    mean("p99", "decision_p99_s", _ms),
-)
-
-#: How long each policy lets requests wait.
-WAITING = (
-    Column("bound s", lambda starvation: number(starvation.bound_s)),
-    Column("instances", lambda starvation: str(starvation.runs)),
-    Column("wait mean s", lambda starvation: number(starvation.wait_mean_s)),
-    Column("p99", lambda starvation: number(starvation.wait_p99_s)),
-    Column("worst on any", lambda starvation: number(starvation.worst_s)),
-    Column("beyond the bound", lambda starvation: number(starvation.starved)),
-    Column("Jain", lambda starvation: number(starvation.jain)),
-    Column("worst without bound", lambda starvation: number(starvation.worst_without_s)),
-    Column("loss the bound costs", lambda s: spread_text(s.cost) if s.cost else percent(None)),
-)
+def run_table(table: Table, links: Mapping[str, str]) -> RunTable | None:
+    """The table of all runs, with links to their pictures; None where there are no runs."""
+    rows = [{**row, "link": links.get(row["key"])} for row in table.runs.iter_rows(named=True)]
+    if not rows:
+        return None
+    filters = {
+        name: table.runs[column].unique(maintain_order=True).to_list()
+        for name, column in (("class", "class"), ("solver", "solver"), ("end", "verdict"))
+    }
+    return RunTable(run_columns(table), CHOICES, rows, filters)
 
 
-def term(heading: str, name: str) -> Column:
-    """A column that shows one term of the loss at a latency price."""
+def _bundled(suffix: str) -> str:
+    """A file of DataTables as itables brings it."""
+    from importlib.resources import files
 
-    def text(step: Step) -> str:
-        terms = step.row.record.terms if step.row.record else None
-        return number(None if terms is None else getattr(terms, name))
-
-    return Column(heading, text)
+    return (files("itables") / "html" / f"dt_bundle.{suffix}").read_text(encoding="utf-8")
 
 
-#: What a sweep's run achieved at its latency price.
-TRADEOFF = (
-    Column("latency price", lambda step: number(step.price)),
-    Column("latency mean s", lambda step: number(step.metric("latency_mean_s"))),
-    Column("p95", lambda step: number(step.metric("latency_p95_s"))),
-    Column("loss without latency", lambda step: number(step.other, 5)),
-    term("quality", "quality"),
-    term("switching", "switching"),
-    term("late", "late"),
-    term("rejection", "rejection"),
-    Column("gap at this price", lambda step: percent(step.row.gap)),
-    Column("end", lambda step: step.row.verdict),
-)
+def _markup(text: str) -> Markup:
+    from markupsafe import Markup
 
-
-#: How soon each solver has good schedules and bounds.
-ANYTIME = (
-    Column("primal integral s", lambda pair: number(_side(pair[0], "integral_s"), 3)),
-    Column("primal gap at the end", lambda pair: percent(_side(pair[0], "final"))),
-    Column("dual integral s", lambda pair: number(_side(pair[1], "integral_s"), 3)),
-    Column("dual gap at the end", lambda pair: percent(_side(pair[1], "final"))),
-)
-
-
-def _side(line: Line | None, name: str) -> float | None:
-    return None if line is None else getattr(line, name)
-
-
-#: Ends that the table of totals always tells; it tells others where they occur.
-ALWAYS = (RunOutcome.FAILED, RunOutcome.TIMED_OUT)
-
-
-def totals_columns(totals: Sequence[Total]) -> list[Column]:
-    """The table by class and solver; ends that no run had are left out but for the failures."""
-
-    def ended(end: str) -> Column:
-        return Column(end, lambda total: str(total.ends.get(end, 0)))
-
-    seen = {end for total in totals for end in total.ends}
-    told = [
-        str(end)
-        for end in RunOutcome
-        if end is not RunOutcome.SOLVED and (end in seen or end in ALWAYS)
-    ]
-    return [
-        Column("runs", lambda total: str(total.runs)),
-        Column("proven optimal", lambda total: str(total.proven)),
-        Column("stopped at a limit", lambda total: str(total.stopped)),
-        *(ended(end) for end in [*told, *(["not run"] if "not run" in seen else [])]),
-        Column("gap to best bound", lambda t: _over(percent(t.gap), t.gaps, t.runs)),
-        Column("95 % interval", interval),
-        Column(
-            "loss above optimum, median",
-            lambda t: (
-                _over(percent(t.excess.median), t.excess.count, t.runs)
-                if t.excess
-                else percent(None)
-            ),
-        ),
-        Column("seconds", lambda total: seconds(total.time_s)),
-    ]
-
-
-def interval(total: Total) -> str:
-    """The interval of a class's mean gap; rough where it is of few instances."""
-    if total.gap_interval is None:
-        return percent(None)
-    low, high = map(percent, total.gap_interval)
-    return f"{low} to {high}{' (rough)' if total.gaps < ROUGH_BELOW else ''}"
-
-
-def _over(text: str, count: int, of: int) -> str:
-    """A mean, with how many runs it is over where that is not all of them."""
-    return text if count in (0, of) else f"{text} (of {count})"
+    return Markup(text)  # noqa: S704 (a library's own file)

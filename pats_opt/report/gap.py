@@ -46,7 +46,7 @@ class Report(Struct, frozen=True, kw_only=True):
         totals = [total for total in self.table.totals if total.group == group]
         return piece(
             chips=[("bad", f"{self.missing} not run")] if self.missing else [],
-            heading=f"Gap report over {counted(len(self.table.cases), 'instance')}",
+            heading=f"Gap report over {counted(self.table.own['case'].n_unique(), 'instance')}",
             notes=self.sentences,
             head=["solver", "runs", "proven", "mean gap", "mean seconds"] if totals else [],
             rows=[

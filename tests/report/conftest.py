@@ -34,7 +34,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports written by this process are without figures, which take seconds to draw."""
-    monkeypatch.setattr("pats_opt.report.figures.pictures", lambda _: {})
+    monkeypatch.setattr("pats_opt.report.pages.figures", lambda _: {})
 
 
 @pytest.fixture

@@ -7,9 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.model.schedule import StopReason
-from pats_opt.report.anytime import anytime, known_gap
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.steps import drawable, integral, mean_steps, value
+from pats_opt.report.curves import (
+    drawable,
+    gaps_over_time,
+    integral,
+    known_gap,
+    mean_steps,
+    value,
+)
 from pats_opt.runs.record import Record, RunOutcome
 from tests.report.examples import instance, record, solver, tasks_of
 
@@ -47,7 +53,7 @@ def test_gap_to_the_best_known(known: float | None, best: float, gap: float) -> 
 
 def test_integrals_of_one_run() -> None:
     """1 s at 1, 1 s at 1 - 4/8, 2 s at 1 - 4/5, then nothing; the dual: 2 s at 1, 2 s at 1/2."""
-    found = anytime(table_of([record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE)]))
+    found = gaps_over_time(table_of([record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE)]))
     assert found is not None
     assert found.limit_s == 10.0
     (primal,), (dual,) = found.primal.lines, found.dual.lines
@@ -67,7 +73,7 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
         record(TWO, SEARCH, 4.0, trace=[(5, None, 4)]),
         record(TWO, PATS, 6.0, trace=[(0.1, None, 6)]),
     ]
-    found = anytime(table_of(runs))
+    found = gaps_over_time(table_of(runs))
     assert found is not None
     assert [line.solver.spec for line in found.primal.lines] == ["milp", "search"]
     assert found.solvers == [MILP, SEARCH]
@@ -77,7 +83,7 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
     assert search.integral_s == pytest.approx((1 + 9 * 0.2 + 5) / 2)
     assert [milp.final, search.final] == pytest.approx([0.5, 0.1])
     old = record(TWO, SEARCH, 4.0)
-    found = anytime(table_of([*runs[:4], old, runs[5]]))
+    found = gaps_over_time(table_of([*runs[:4], old, runs[5]]))
     assert found is not None
     assert found.primal.instances == 1
     assert found.primal.line("search") is not None
@@ -85,8 +91,8 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
 
 
 def test_nothing_without_traces() -> None:
-    assert anytime(table_of([record(ONE, MILP, 4.0), record(ONE, PATS, 5.0)])) is None
-    assert anytime(table_of([])) is None
+    assert gaps_over_time(table_of([record(ONE, MILP, 4.0), record(ONE, PATS, 5.0)])) is None
+    assert gaps_over_time(table_of([])) is None
 
 
 Steps = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1)), max_size=8).map(sorted)

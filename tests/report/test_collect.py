@@ -22,21 +22,20 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
         record(ONE, EXACT, 8.0, 2.0, StopReason.TIME_LIMIT),
         record(ONE, solver("other", "bound"), None, 4.0, end=RunOutcome.NO_SCHEDULE),
     ]
-    (case,) = collect(tasks_of(runs), runs).cases
-    assert (case.bound, case.optimum, case.best) == (4.0, None, 8.0)
-    assert case.rows[0].gap == 0.5
-    assert case.rows[0].optimum_gap is None
-    assert case.rows[0].bound_excess == 1.0
+    row = collect(tasks_of(runs), runs).runs.row(0, named=True)
+    assert (row["best_bound"], row["optimum"], row["best"]) == (4.0, None, 8.0)
+    assert row["gap_best_bound"] == 0.5
+    assert row["gap_optimum"] is None
+    assert row["loss_above_best_bound"] == 1.0
 
 
 def test_optimum_is_whatever_run_proved_it() -> None:
     runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL)]
-    (case,) = collect(tasks_of(runs), runs).cases
-    assert case.optimum == 4.0
-    assert case.rows[0].optimum_gap == pytest.approx(0.2)
-    assert case.rows[0].excess == pytest.approx(0.25)
-    assert case.rows[0].gap == pytest.approx(0.2)
-    assert case.rows[1].excess == 0.0
+    found = collect(tasks_of(runs), runs).runs
+    assert found["optimum"].to_list() == [4.0, 4.0]
+    assert found["gap_optimum"][0] == pytest.approx(0.2)
+    assert found["loss_above_optimum"].to_list() == [pytest.approx(0.25), 0.0]
+    assert found["gap_best_bound"][0] == pytest.approx(0.2)
 
 
 def test_failures_count_and_refusals_do_not() -> None:
@@ -60,7 +59,7 @@ def test_failures_count_and_refusals_do_not() -> None:
 def test_a_run_that_is_missing_is_shown_as_not_run() -> None:
     runs = [record(ONE, PATS, 4.0), record(ONE, FIFO, 5.0)]
     table = collect(tasks_of(runs), runs[:1])
-    assert [row.verdict for row in table.cases[0].rows] == ["complete", "not run"]
+    assert table.runs["verdict"].to_list() == ["complete", "not run"]
     assert table.totals[1].ends == {"not run": 1}
     assert any("1 not run" in text for text in sentences(table))
 
@@ -73,7 +72,7 @@ def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
         record(TWO, PATS, 6.0),
     ]
     table = collect(tasks_of(runs), runs)
-    assert table.cases[0].infeasible
+    assert table.runs["infeasible"].to_list() == [True, True, False, False]
     exact, pats = table.totals
     assert (exact.runs, exact.gaps, pats.gaps) == (2, 1, 1)
     assert "1 instance proven infeasible." in sentences(table)
@@ -90,8 +89,11 @@ def test_instances_of_one_name_are_told_apart() -> None:
     """Two different instances may have one name; each has its own line."""
     first, second = instance("same", sha256="a" * 64), instance("same", sha256="b" * 64)
     runs = [record(first, PATS, 4.0), record(second, PATS, 8.0)]
-    labels = [case.label for case in collect(tasks_of(runs), runs).cases]
-    assert labels == ["same (aaaaaa)", "same (bbbbbb)"]
+    found = collect(tasks_of(runs), runs).runs
+    assert found["label"].to_list() == [
+        "same (aaaaaa)",
+        "same (bbbbbb)",
+    ]
 
 
 @pytest.mark.parametrize(

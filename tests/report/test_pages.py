@@ -13,8 +13,8 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report import pages
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import Config
-from pats_opt.report.figures import pictures
-from pats_opt.report.figures.looks import legend_above
+from pats_opt.report.figures import figures
+from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.views import style
 from tests.report.examples import instance, record, solver, tasks_of
@@ -182,7 +182,7 @@ def test_failures_alike_are_told_once(tmp_path: Path) -> None:
     ]
     runs.append(record(cases[0], solver("pats", "online"), end=RunOutcome.FAILED, error="lacks"))
     table = table_of(runs)
-    assert [f.labels for f in pages.failures_alike(table)] == [list("abcde"), ["a"]]
+    assert [row["labels"] for row in pages.failures_alike(table)] == [list("abcde"), ["a"]]
     pages.write_pages(table, CONFIG, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
     assert "dp on a, b, c and 2 more: not applicable: lacks" in page.text
@@ -191,12 +191,12 @@ def test_failures_alike_are_told_once(tmp_path: Path) -> None:
 
 def test_pictures_of_what_the_runs_tell() -> None:
     """Every picture there are numbers for, none else; what is rough or left out is said."""
-    drawn = pictures(table_of(fixed()))
+    drawn = figures(table_of(fixed()))
     assert list(drawn) == ["intervals", "profile", "anytime", "latency", "instances", "terms"]
     assert "fewer than 8 instances" in drawn["intervals"].caption
     assert "the primal gap over the 2 instances" in drawn["anytime"].caption
     assert "up to the time limit of 10 s" in drawn["anytime"].caption
-    assert pictures(table_of([])) == {}
+    assert figures(table_of([])) == {}
 
 
 def test_legends_take_the_columns_that_fit() -> None:

@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.latency import latencies
-from pats_opt.report.profiles import loss_profiles, time_profiles
+from pats_opt.report.curves import latencies, loss_profiles, time_profiles
 from pats_opt.runs.record import Record, RunOutcome
 from tests.report.examples import METRICS, instance, record, solver, tasks_of
 

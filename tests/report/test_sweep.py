@@ -15,7 +15,7 @@ from pats_opt import check, read_instance, read_schedule
 from pats_opt.cli import run
 from pats_opt.report.collect import collect
 from pats_opt.report.config import Config, sweep, tasks
-from pats_opt.report.tradeoff import tradeoffs
+from pats_opt.report.service import tradeoffs
 from tests.report.examples import instance, record, solver, tasks_of
 
 Capture = pytest.CaptureFixture[str]
@@ -106,8 +106,11 @@ def test_figures_at_another_price_stay_apart() -> None:
     records = [*own, *at_ten]
     table = collect(tasks_of(records), records)
     assert table.contradictions == ()
-    assert [case.bound for case in table.cases] == [4.0]
-    assert [case.bound for case in table.sweeps] == [40.0]
+    assert table.own["best_bound"].to_list() == [4.0, 4.0]
+    assert table.runs.filter("swept")["best_bound"].to_list() == [40.0, 40.0]
     assert table.totals == collect(tasks_of(own), own).totals
     (tradeoff,) = tradeoffs(table)
-    assert [step.row.loss for step in tradeoff.line("fifo")] == [5.0, 50.0]
+    assert tradeoff.select("solver", "loss").rows() == [
+        *(("dp", 4.0), ("dp", 40.0)),
+        *(("fifo", 5.0), ("fifo", 50.0)),
+    ]

@@ -1,34 +1,34 @@
-"""The report's pictures: inline SVG made of the table, one module a picture.
+"""The report's figures: inline SVG made of the table.
 
-Each module has a function that draws into given axes, for notebooks and papers, and one that makes
-the report's picture of it, or None where the table lacks the numbers.
+Each figure has a function that draws into given axes, for notebooks and papers, and one that makes
+the report's figure of it, or None where the table lacks the numbers.
 """
 
 from __future__ import annotations
 
 from pats_opt.report.collect import Table
-from pats_opt.report.figures import anytime, instances, intervals, latency, profile, terms, tradeoff
-from pats_opt.report.figures.looks import Picture, looks
+from pats_opt.report.figures import comparisons, curves
+from pats_opt.report.figures.solver_style import ReportFigure, solver_styles
 from pats_opt.views import style
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["ReportFigure", "figures"]
 
-#: What makes each picture, by its name.
+#: The maker of each figure, by its name.
 MAKERS = {
-    "intervals": intervals.picture,
-    "profile": profile.picture,
-    "times": profile.times_picture,
-    "anytime": anytime.picture,
-    "latency": latency.picture,
-    "instances": instances.picture,
-    "terms": terms.picture,
-    "tradeoff": tradeoff.picture,
+    "intervals": comparisons.intervals_figure,
+    "profile": curves.losses_figure,
+    "times": curves.times_figure,
+    "anytime": curves.gaps_figure,
+    "latency": curves.latency_figure,
+    "instances": comparisons.instances_figure,
+    "terms": comparisons.terms_figure,
+    "tradeoff": curves.tradeoff_figure,
 }
 
 
-def pictures(table: Table) -> dict[str, Picture]:
-    """The pictures that the table has the numbers for, by name."""
-    shown = looks(table.solvers)
+def figures(table: Table) -> dict[str, ReportFigure]:
+    """The figures that the table has the numbers for, by name."""
+    styles = solver_styles(table.solvers)
     with style.drawing():
-        made = {name: make(table, shown) for name, make in MAKERS.items()}
-    return {name: picture for name, picture in made.items() if picture is not None}
+        made = {name: make(table, styles) for name, make in MAKERS.items()}
+    return {name: figure for name, figure in made.items() if figure is not None}

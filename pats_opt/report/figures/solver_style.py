@@ -1,4 +1,4 @@
-"""What the report's pictures share: how each solver looks, legends, and a picture's caption."""
+"""Parts that the report's figures share: the style of each solver, legends, axes, captions."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ LETTERS_PER_INCH, HANDLE_LETTERS = 14, 7
 ROW_INCHES = 0.18
 
 
-class Look(NamedTuple):
-    """How a solver looks in every picture; no two of the first 24 look alike."""
+class SolverStyle(NamedTuple):
+    """Colour, marker and dash of a solver in every figure; the first 24 all differ."""
 
     colour: str
     marker: str
     dash: str
 
 
-#: Looks by spec.
-Looks = Mapping[str, Look]
+#: Styles by spec.
+SolverStyles = Mapping[str, SolverStyle]
 
 
-class Picture(Struct, frozen=True, kw_only=True):
-    """A picture with its heading and the sentences below it.
+class ReportFigure(Struct, frozen=True, kw_only=True):
+    """A figure with its heading and the sentences below it.
 
     Attributes:
         title: The heading.
-        svg: The picture.
+        svg: The figure.
         caption: What is shown, over how much, and how to read it.
     """
 
@@ -57,10 +57,12 @@ class Picture(Struct, frozen=True, kw_only=True):
     caption: str
 
 
-def looks(solvers: Sequence[SolverInfo]) -> Looks:
-    """A look for each solver, by its place."""
+def solver_styles(solvers: Sequence[SolverInfo]) -> SolverStyles:
+    """A style for each solver, by its place."""
     return {
-        solver.spec: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % 4])
+        solver.spec: SolverStyle(
+            COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
+        )
         for i, solver in enumerate(solvers)
     }
 
@@ -96,8 +98,3 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def plural(count: int, of: str = "instance") -> str:
-    """A count with what it is of."""
-    return f"{count} {of}{'' if count == 1 else 's'}"

@@ -1,0 +1,262 @@
+"""Comparisons of solvers as curves: performance profiles, gaps over time, latencies.
+
+*Performance profile* (E. D. Dolan and J. J. Moré, "Benchmarking optimization software with
+performance profiles", Mathematical Programming 91, 2002): on each instance a solver's ratio is its
+figure over the lowest of all solvers compared, its profile the share of all instances on which the
+ratio is at most tau. An instance on which it has no figure never counts, whatever tau.
+
+*Primal gap* (T. Berthold, "Measuring the impact of primal heuristics", Operations Research Letters
+41, 2013): the gap of a loss to the best known one, 1 as long as there is none. The dual gap is the
+same of a bound. A primal integral is the primal gap summed over the seconds of the time limit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import polars as pl
+from msgspec import Struct
+
+from pats_opt.core.solver import Kind
+from pats_opt.report.collect import NOT_RUN, Table, by_solver, ratio, shared
+from pats_opt.runs.record import FAILURES, Record, SolverInfo
+from pats_opt.runs.trace import Moment
+
+#: The primal and the dual gap as long as nothing is known.
+UNKNOWN_GAP = 1.0
+
+#: A step function: from each x on, until the next, it has this y; x rises.
+Steps = Sequence[tuple[float, float]]
+
+
+class PerformanceProfile(Struct, frozen=True, kw_only=True):
+    """The performance profile of one solver.
+
+    Attributes:
+        solver: The solver.
+        ratios: Its ratios to the best, rising, one of each instance that it has a figure for.
+        instances: How many instances are compared.
+    """
+
+    solver: SolverInfo
+    ratios: tuple[float, ...]
+    instances: int
+
+    def share(self, tau: float) -> float:
+        """The share of the instances on which the ratio is at most ``tau``."""
+        return bisect_right(self.ratios, tau) / self.instances
+
+
+class GapCurve(Struct, frozen=True, kw_only=True):
+    """The gap of a solver over time, mean over instances.
+
+    Attributes:
+        solver: The solver.
+        curve: Its mean gap from each second on; :data:`UNKNOWN_GAP` before the first.
+        integral_s: The gap integrated over the time limit, mean over the instances, seconds.
+        final: The mean gap at the time limit.
+    """
+
+    solver: SolverInfo
+    curve: Steps
+    integral_s: float
+    final: float
+
+
+class GapCurves(Struct, frozen=True, kw_only=True):
+    """The primal or the dual gaps of all solvers that have any.
+
+    Attributes:
+        instances: Over how many the means are: those that all these solvers were run on.
+        lines: A curve for each solver.
+    """
+
+    instances: int
+    lines: tuple[GapCurve, ...]
+
+    def line(self, spec: str) -> GapCurve | None:
+        """A solver's curve, by its spec."""
+        return next((line for line in self.lines if line.solver.spec == spec), None)
+
+
+class GapsOverTime(Struct, frozen=True, kw_only=True):
+    """Gaps over time of the solvers that use their time.
+
+    Attributes:
+        limit_s: The time limit, up to which is integrated.
+        primal: Gaps of the losses.
+        dual: Gaps of the bounds.
+    """
+
+    limit_s: float
+    primal: GapCurves
+    dual: GapCurves
+
+    @property
+    def solvers(self) -> list[SolverInfo]:
+        """The solvers that have any gap."""
+        both = [line.solver for side in (self.primal, self.dual) for line in side.lines]
+        return list({solver.spec: solver for solver in both}.values())
+
+
+class LatencyCurve(Struct, frozen=True, kw_only=True):
+    """The latencies of a solver's requests, mean over instances.
+
+    Attributes:
+        solver: The solver.
+        curve: From each latency on (seconds), the share of all requests that are served within it;
+            it ends below 1 where requests are rejected.
+    """
+
+    solver: SolverInfo
+    curve: Steps
+
+
+def loss_profiles(table: Table) -> list[PerformanceProfile]:
+    """The profiles of the losses; a run that was refused or failed never counts."""
+    return _profiles(table, pl.col("loss"))
+
+
+def time_profiles(table: Table) -> list[PerformanceProfile]:
+    """The profiles of the seconds to a proven optimum; empty unless two exact solvers have any."""
+    exact = (pl.col("kind") == Kind.EXACT) & pl.col("proven")
+    seconds = pl.col("seconds").clip(1e-6)  # a tick of the clock at least
+    found = _profiles(table, pl.when(exact).then(seconds))
+    return found if len(found) > 1 else []
+
+
+def _profiles(table: Table, figure: pl.Expr) -> list[PerformanceProfile]:
+    """The profiles of the solvers that have a figure at all, over the instances all were run on."""
+    all_done = (pl.col("end") != NOT_RUN).all().over("case")
+    runs = table.own.filter(pl.col("best").is_not_null() & ~pl.col("infeasible") & all_done)
+    best = figure.min().over("case")
+    rated = runs.with_columns(ratio=ratio(figure, best)).drop_nulls("ratio")
+    return [
+        PerformanceProfile(
+            solver=solver,
+            ratios=tuple(part["ratio"].sort()),
+            instances=runs["case"].n_unique(),
+        )
+        for solver, part in by_solver(table, rated)
+    ]
+
+
+def gaps_over_time(table: Table) -> GapsOverTime | None:
+    """The gaps of the table's runs over time; None where no record has a trace.
+
+    A run that failed has a gap of 1 throughout. Online policies decide as time goes by in the
+    instance, not on the clock, and are not shown.
+    """
+    limit_s = max((r.config.time_limit for r in table.records.values()), default=0.0)
+    primal = _gap_curves(table, lambda moment: moment.loss, limit_s)
+    dual = _gap_curves(table, lambda moment: moment.bound, limit_s)
+    if not primal.lines and not dual.lines:
+        return None
+    return GapsOverTime(limit_s=limit_s, primal=primal, dual=dual)
+
+
+def _gap_curves(table: Table, known: Callable[[Moment], float | None], limit_s: float) -> GapCurves:
+    """The mean gaps over the instances that all solvers with such values were run on."""
+    timed = table.own.filter(pl.col("kind") != Kind.ONLINE)
+    having = {
+        solver.spec
+        for solver, runs in by_solver(table, timed)
+        if any(known(moment) is not None for r in _records(table, runs) for moment in r.trace)
+    }
+    rated = timed.filter(
+        pl.col("best").is_not_null() & ~pl.col("infeasible") & pl.col("solver").is_in(list(having))
+    )
+    traced = [key for key, record in table.records.items() if record.trace]
+    both = shared(rated, pl.col("key").is_in(traced) | pl.col("end").is_in(list(FAILURES)))
+    lines = []
+    for solver, runs in by_solver(table, both):
+        traces = (table.records[key].trace for key in runs["key"])
+        curve = mean_steps(
+            [
+                [(moment.seconds, known_gap(known(moment), best)) for moment in trace]
+                for trace, best in zip(traces, runs["best"], strict=True)
+            ],
+            UNKNOWN_GAP,
+        )
+        lines.append(
+            GapCurve(
+                solver=solver,
+                curve=curve,
+                integral_s=integral(curve, UNKNOWN_GAP, limit_s),
+                final=value(curve, UNKNOWN_GAP, limit_s),
+            )
+        )
+    return GapCurves(instances=both["case"].n_unique(), lines=tuple(lines))
+
+
+def known_gap(value: float | None, best: float) -> float:
+    """Berthold's gap of a loss or a bound to the best known loss, from 0 to 1."""
+    if value is None or value * best < 0:
+        return UNKNOWN_GAP
+    largest = max(abs(value), abs(best))
+    return abs(value - best) / largest if largest > 0 else 0.0
+
+
+def latencies(table: Table) -> tuple[int, list[LatencyCurve]]:
+    """The solvers' latency distributions, and over how many instances they are means.
+
+    Each instance counts alike, however many requests it has.
+    """
+    having = [key for key, record in table.records.items() if record.latencies]
+    runs = shared(table.own, pl.col("key").is_in(having))
+    return runs["case"].n_unique(), [
+        LatencyCurve(
+            solver=solver, curve=mean_steps([_served(r) for r in _records(table, part)], 0.0)
+        )
+        for solver, part in by_solver(table, runs)
+    ]
+
+
+def _served(record: Record) -> list[tuple[float, float]]:
+    """The share of a run's requests served within each of the kept latencies."""
+    metrics = record.metrics
+    share = 1.0 if metrics is None else metrics.served / (metrics.served + metrics.rejected)
+    return [(seconds, share * part) for part, seconds in record.latencies]
+
+
+def _records(table: Table, runs: pl.DataFrame) -> Iterator[Record]:
+    return (table.records[key] for key in runs["key"] if key in table.records)
+
+
+def mean_steps(functions: Sequence[Steps], start: float) -> list[tuple[float, float]]:
+    """The mean of some step functions, each of value ``start`` ahead of its first step."""
+    if not functions:
+        return []
+    changes = [
+        (x, y - before)
+        for steps in functions
+        for (_, before), (x, y) in pairwise([(0.0, start), *steps])
+    ]
+    mean: dict[float, float] = {}
+    total = start * len(functions)
+    for x, change in sorted(changes):
+        total += change
+        mean[x] = round(total / len(functions), 12) + 0.0  # no -0 of rounding
+    return list(mean.items())
+
+
+def integral(steps: Steps, start: float, until: float) -> float:
+    """The area below a step function from 0 to ``until``."""
+    known = [(0.0, start), *((x, y) for x, y in steps if x < until)]
+    ends = [x for x, _ in known[1:]] + [until]
+    return sum(y * (end - x) for (x, y), end in zip(known, ends, strict=True))
+
+
+def value(steps: Steps, start: float, at: float) -> float:
+    """The value of a step function at ``at``."""
+    return next((y for x, y in reversed(steps) if x <= at), start)
+
+
+def drawable(steps: Steps, most: int = 400) -> list[tuple[float, float]]:
+    """At most so many of the steps, evenly spread over them, both ends included."""
+    if len(steps) <= most:
+        return list(steps)
+    last = len(steps) - 1
+    return [steps[k * last // (most - 1)] for k in range(most)]
