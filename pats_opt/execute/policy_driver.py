@@ -1,7 +1,7 @@
-"""Drives workers by a policy, live: requests arrive in real time, GPUs are done when they are done.
+"""Live run of a policy: requests arrive in real time, GPUs are done when their workers say so.
 
-The policy is asked as in the simulator, by the same code, and its answers are verified by the same
-rules. The tick is the one that the run's clock is in. What differs:
+The policy's run is the simulator's (:mod:`pats_opt.simulate.policy_run`), on another clock and
+other GPUs. The tick is the one that the run's clock is in. Three things differ:
 
 - A GPU is idle once its worker has said so. Until then its ``free_at`` is the predicted end, or
   the next tick where that has passed.
@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
-from heapq import heappop
 from typing import Any
 
 from msgspec.structs import replace
+from typing_extensions import override
 
-from pats_opt.core.policy import GpuState, Policy, State
+from pats_opt.core.policy import GpuState, Policy
 from pats_opt.core.registry import parameters
 from pats_opt.execute.drivers import Outset
 from pats_opt.execute.orders import Translator
@@ -31,9 +31,10 @@ from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order, Shape
 from pats_opt.execute.worker import Idle
-from pats_opt.model.problem import Adapters, Job, Problem, ids
+from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import SolverRef
-from pats_opt.simulate.engine import PolicyRun, Simulation
+from pats_opt.simulate.gpus import Clock, Gpus
+from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, start
 from pats_opt.solving.solve import prepare, runnable
 
 #: Seconds to wait where nothing but a worker can bring the next event.
@@ -60,7 +61,6 @@ class PolicyDriver:
         self, problem: Problem, policy: Policy, seed: int, before: Execution | None = None
     ) -> None:
         self._problem, self._policy, self._seed = problem, policy, seed
-        self._live: LiveRun | None = None
         self.maker = SolverRef(name=policy.name, params=parameters(policy), seed=seed)
         self.key = {
             "policy": policy.name,
@@ -79,27 +79,23 @@ class PolicyDriver:
         self, translator: Translator, made: Set[str], past: Sequence[GpuRun]
     ) -> list[Outset]:
         """Every GPU may be given any request that has no image yet."""
-        left = tuple(sorted(self.wanted - made))
+        self._left = left = self.wanted - made
+        names = tuple(sorted(left))
         residents = [self._resident(translator, gpu, run) for gpu, run in enumerate(past)]
         if left:
             prepare(runnable(self._policy), self._problem)  # not on the run's time
-            self._live = LiveRun(
-                self._problem,
-                self._policy,
-                self._seed,
-                translator,
-                made=self._problem_ids - self.wanted | made,
-                residents=residents,
-                numbers=[1 + max((b.index for b in run.batches), default=-1) for run in past],
-            )
+            self._jobs = [job for job in servable(self._problem) if job.id in left]
+            self._decide = start(self._policy, self._problem.site, self._seed)
+            self._translator, self._residents = translator, residents
+            self._numbers = [1 + max((b.index for b in run.batches), default=-1) for run in past]
         return [
             Outset(
                 needed=bool(left),
                 resident=translator.adapters(ids(self._problem.site, held)),
                 slots=self._slots(translator),
-                requests=left,
-                prime=tuple(translator.could_skip(left)),
-                warm=self._shapes(translator, left),
+                requests=names,
+                prime=tuple(translator.could_skip(names)),
+                warm=self._shapes(translator, names),
             )
             for held in residents
         ]
@@ -139,9 +135,13 @@ class PolicyDriver:
 
     def drive(self, supervisor: Supervisor) -> None:
         """Ask the policy until nobody is left to serve."""
-        assert self._live is not None
-        done = self._live.run_on(supervisor)
-        self.rejected += tuple(job.id for job in self._live.unserved())
+        problem, name = self._problem, self._policy.name
+        gpus = LiveGpus(problem, supervisor, self._translator, self._residents, self._numbers)
+        clock = LiveClock(supervisor, gpus, problem.site.tick_s)
+        run = PolicyRun(problem.site, self._jobs, name, self._decide, clock=clock, gpus=gpus)
+        done = run.run()
+        unserved = self._left - {problem.jobs[j].id for j in gpus.served}
+        self.rejected += tuple(job.id for job in problem.jobs if job.id in unserved)
         self.wanted -= set(self.rejected)
         self.notes["policy"] = _decisions(done)
 
@@ -166,147 +166,111 @@ def _decisions(done: Simulation) -> dict[str, Any]:
     }
 
 
-class LiveRun(PolicyRun):
-    """A policy's run whose time passes by itself and whose GPUs are workers.
+class LiveClock(Clock):
+    """The clock of a run, which passes by itself; waiting on it hears the workers.
+
+    Args:
+        supervisor: The workers.
+        gpus: The GPUs that they work for.
+        tick_s: Seconds per tick.
+    """
+
+    def __init__(self, supervisor: Supervisor, gpus: LiveGpus, tick_s: float) -> None:
+        self._supervisor, self._gpus, self._tick_s = supervisor, gpus, tick_s
+
+    @override
+    def wait(self, due: int | None) -> int | None:
+        while True:
+            while self._poll_worker(0.0):
+                pass
+            known = [tick for tick in (due, self._gpus.next_end) if tick is not None]
+            if not known and not self._gpus.busy:
+                return None
+            second = self._supervisor.clock()
+            tick = max(0, math.floor(second / self._tick_s + 1e-9))
+            if known and min(known) <= tick:
+                return tick
+            left = min(known) * self._tick_s - second if known else LONG_S
+            self._poll_worker(min(max(left, 0.0), LONG_S))
+
+    def _poll_worker(self, timeout_s: float) -> bool:
+        """Take a message of a worker; whether there was one in time."""
+        found = self._supervisor.listen(timeout_s)
+        if found is not None and isinstance(found[1], Idle):
+            self._gpus.end(found[0])
+        return found is not None
+
+
+class LiveGpus(Gpus):
+    """GPUs that are done when their workers say so.
 
     Args:
         problem: The instance on the grid.
-        policy: The policy.
-        seed: Seed of its random choices.
+        supervisor: The workers.
         translator: Of the instance.
-        made: Requests that are not to be served any more.
         residents: Adapters that each GPU holds.
         numbers: Index of each GPU's next batch.
+
+    Attributes:
+        served: Jobs that were given to a worker.
     """
 
     def __init__(
         self,
         problem: Problem,
-        policy: Policy,
-        seed: int,
+        supervisor: Supervisor,
         translator: Translator,
-        *,
-        made: Set[str],
         residents: Sequence[Adapters],
         numbers: Sequence[int],
     ) -> None:
-        super().__init__(problem, policy, seed)
-        self._jobs, self._translator, self._numbers = problem.jobs, translator, list(numbers)
-        self._done = {job.index for job in problem.jobs if job.id in made}
-        self._busy: dict[int, int] = {}  # GPU -> the tick at which it is predicted to be done
-        self._earliest: dict[int, int] = {}  # GPU -> the tick from which it may be idle
-        self._ended: dict[int, int] = {}  # the same, of those that have said that they are
-        self.to_come = [job for job in self.to_come if job.index not in self._done]
-        self.left = len(self.to_come)
-        self.gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
+        self.served: set[int] = set()
+        self._problem, self._supervisor, self._translator = problem, supervisor, translator
+        self._numbers = list(numbers)
+        self._gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
+        self._earliest: dict[int, int] = {}  # busy GPU -> the tick from which it may be idle
+        self._ended: dict[int, int] = {}  # the same, of those whose workers are done
 
-    def run_on(self, supervisor: Supervisor) -> Simulation:
-        """Run it to its end on these workers."""
-        self._supervisor = supervisor
-        return self.run()
+    @property
+    def busy(self) -> bool:
+        """Whether any GPU is busy."""
+        return bool(self._earliest)
 
-    def unserved(self) -> list[Job]:
-        """Jobs that nobody serves."""
-        return [job for job in self._jobs if job.index not in self._done]
+    @property
+    def next_end(self) -> int | None:
+        """The tick at which the next GPU becomes idle whose worker is done."""
+        return min(self._ended.values(), default=None)
 
-    def advance(self) -> State | None:
-        """Wait for the next event; None where there is none to come."""
-        while True:
-            while self._hear(0.0):
-                pass
-            self.tick = self._tick_now()
-            arrived = self._arrive()
-            timers, withdrawn = self._ring()
-            idle = self._rest()
-            # What arrives too late to be served (in a resumed run) is not shown at all.
-            withdrawn = [job for job in withdrawn if job not in arrived]
-            arrived = [job for job in arrived if job.index in self.waiting]
-            if arrived or timers or withdrawn or idle:
-                self._show()
-                return State(self.tick, self.seen, tuple(arrived), tuple(withdrawn), self.shown)
-            if not self.left:
-                return None
-            if not (self.to_come or self.ticks or self._busy):
-                self.finish()
-                return None
-            self._hear(self._seconds_to_next())
+    def end(self, gpu: int) -> None:
+        """Note that a worker is done."""
+        self._ended[gpu] = self._earliest[gpu]
 
-    def _hear(self, timeout_s: float) -> bool:
-        """Hear a worker out; whether one had something to say."""
-        found = self._supervisor.listen(timeout_s)
-        if found is not None and isinstance(found[1], Idle):
-            self._ended[found[0]] = self._earliest[found[0]]
-        return found is not None
-
-    def _rest(self) -> list[int]:
-        """GPUs that are idle from now on."""
-        idle = [g for g, tick in self._ended.items() if tick <= self.tick]
+    @override
+    def ended(self, tick: int) -> int:
+        idle = [g for g, idle_from in self._ended.items() if idle_from <= tick]
         for g in idle:
-            del self._ended[g], self._busy[g]
-        self.events += len(idle)
-        return idle
+            del self._ended[g], self._earliest[g]
+            self._gpus[g] = replace(self._gpus[g], free_at=min(self._gpus[g].free_at, tick))
+        return len(idle)
 
-    def _tick_now(self) -> int:
-        return max(0, math.floor(self._supervisor.clock() / self.site.tick_s + 1e-9))
-
-    def _seconds_to_next(self) -> float:
-        """Seconds to what is known to come: an arrival, a timer, a withdrawal, the next tick."""
-        ticks = [job.arrival for job in self.to_come[-1:]] + self.ticks[:1]
-        ticks += self._ended.values()
-        if not ticks:
-            return LONG_S
-        left = min(ticks) * self.site.tick_s - self._supervisor.clock()
-        return min(max(left, 0.0), LONG_S)
-
-    def _arrive(self) -> list[Job]:
-        """Let in what has arrived."""
-        arrived: list[Job] = []
-        while self.to_come and self.to_come[-1].arrival <= self.tick:
-            job = self.to_come.pop()
-            arrived.append(job)
-            self.waiting[job.index] = job
-            if self.site.horizon is not None:
-                self.expect_expiry(job, self.site.horizon)
-        self.events += len(arrived)
-        return arrived
-
-    def _ring(self) -> tuple[int, list[Job]]:
-        """Timers that have gone off, and jobs that can no longer end in time."""
-        timers, withdrawn = 0, list[Job]()
-        while self.ticks and self.ticks[0] <= self.tick:
-            tick = heappop(self.ticks)
-            self.events += 1
-            if tick in self.expiring:
-                withdrawn += self.withdraw(tick)
-            else:
-                timers += 1
-        return timers, withdrawn
-
-    def _show(self) -> None:
-        """Bring the GPUs up to the tick, as the policy sees them."""
-        for g, gpu in enumerate(self.gpus):
-            if g in self._busy:
-                free_at = max(self._busy[g], self.tick + 1)
-            else:
-                free_at = min(gpu.free_at, self.tick)
-            self.gpus[g] = replace(gpu, free_at=free_at)
-        self.shown = tuple(self.gpus)
-
-    def occupy(self, gpu: GpuState, members: tuple[tuple[int, int], ...]) -> None:
-        """Give a GPU's worker its order; nobody knows when it will be done."""
-        g, names = gpu.index, self.site.adapter_ids
-        before = self.gpus[g].resident
-        self._supervisor.send(
-            g,
-            Order(
-                index=self._numbers[g],
-                load=self._translator.adapters(names[a] for a in sorted(gpu.resident - before)),
-                evict=self._translator.adapters(names[a] for a in sorted(before - gpu.resident)),
-                members=tuple(self._translator.member(self._jobs[j].id, o) for j, o in members),
-            ),
+    @override
+    def states(self, tick: int) -> Sequence[GpuState]:
+        return tuple(
+            replace(gpu, free_at=max(gpu.free_at, tick + 1)) if g in self._earliest else gpu
+            for g, gpu in enumerate(self._gpus)
         )
+
+    @override
+    def occupy(self, gpu: GpuState, tick: int, members: tuple[tuple[int, int], ...]) -> None:
+        g, jobs, names = gpu.index, self._problem.jobs, self._problem.site.adapter_ids
+        before = self._gpus[g].resident
+        order = Order(
+            index=self._numbers[g],
+            load=self._translator.adapters(names[a] for a in sorted(gpu.resident - before)),
+            evict=self._translator.adapters(names[a] for a in sorted(before - gpu.resident)),
+            members=tuple(self._translator.member(jobs[j].id, o) for j, o in members),
+        )
+        self._supervisor.send(g, order)
         self._numbers[g] += bool(members)
-        self._done.update(j for j, _ in members)
-        self._busy[g] = gpu.free_at
-        self._earliest[g] = self.tick + bool(members)
-        self.gpus[g] = replace(gpu, free_at=max(gpu.free_at, self.tick + 1))
+        self.served.update(j for j, _ in members)
+        self._earliest[g] = tick + bool(members)
+        self._gpus[g] = gpu

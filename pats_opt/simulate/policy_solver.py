@@ -10,7 +10,7 @@ from pats_opt.core.policy import Policy
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_opt.simulate.engine import PolicyRun
+from pats_opt.simulate.policy_run import simulated
 
 
 class PolicySolver(msgspec.Struct, frozen=True):
@@ -41,14 +41,14 @@ class PolicySolver(msgspec.Struct, frozen=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The plan of one simulation; none where a limit comes first, as a part is no schedule."""
-        going = PolicyRun(problem, self.policy, run.seed)
+        going = simulated(problem, self.policy, run.seed)
         total = max(1, going.left)
 
-        def look() -> StopReason | None:
+        def stop() -> StopReason | None:
             run.phase(self.policy.name, 1 - going.left / total)
             return run.stop()
 
-        done = going.run(look)
+        done = going.run(stop)
         details = {
             "events": done.events,
             "decisions": done.decisions,

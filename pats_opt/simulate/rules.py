@@ -90,17 +90,22 @@ def admit_timer(state: State, action: WakeAt) -> int:
     """
     tick = action.tick
     if type(tick) is not int:
-        raise BrokenRuleError(f"section 7: a timer for tick {told(tick)}, which is no integer")
+        raise BrokenRuleError(
+            f"section 7: a timer for tick {short_repr(tick)}, which is no integer"
+        )
     if tick <= state.tick:
-        raise BrokenRuleError(f"section 7: a timer for tick {told(tick)} is not in the future")
+        raise BrokenRuleError(
+            f"section 7: a timer for tick {short_repr(tick)} is not in the future"
+        )
     if tick > LAST_TICK:
         raise BrokenRuleError(
-            f"section 7: a timer for tick {told(tick)} is past the last that a schedule can state"
+            f"section 7: a timer for tick {short_repr(tick)} is past the last that a schedule can "
+            "state"
         )
     return tick
 
 
-def told(thing: object) -> str:
+def short_repr(thing: object) -> str:
     """Anything a policy may hand out, in a few words, even where its ``repr`` is long or fails."""
     try:
         return one_line(_repr.repr(thing))
@@ -127,7 +132,7 @@ def _name(site: Site, gpu: GpuState) -> str:
 
 def _idle_gpu(site: Site, state: State, index: int) -> GpuState:
     if type(index) is not int or not 0 <= index < len(site.gpus):
-        raise BrokenRuleError(f"section 7: there is no GPU {told(index)}")
+        raise BrokenRuleError(f"section 7: there is no GPU {short_repr(index)}")
     gpu = state.gpus[index]
     if gpu.free_at > state.tick:
         raise BrokenRuleError(f"rule 6: {_name(site, gpu)} is busy to tick {gpu.free_at}")
@@ -137,7 +142,7 @@ def _idle_gpu(site: Site, state: State, index: int) -> GpuState:
 def _members(state: State, action: Start) -> tuple[list[Job], list[int]]:
     """The jobs of a batch and their step counts; they wait, and each is there once."""
     if type(action.members) is not tuple:
-        raise BrokenRuleError(f"section 7: members {told(action.members)} are no tuple")
+        raise BrokenRuleError(f"section 7: members {short_repr(action.members)} are no tuple")
     waiting, jobs, steps = state.waiting, [], []
     for member in action.members:
         if (
@@ -147,14 +152,15 @@ def _members(state: State, action: Start) -> tuple[list[Job], list[int]]:
             or type(member[1]) is not int
         ):
             raise BrokenRuleError(
-                f"section 7: member {told(member)} is no tuple of two integers, job and option"
+                f"section 7: member {short_repr(member)} is no tuple of two integers, job and "
+                "option"
             )
         index, option = member
         job = waiting.get(index)
         if job is None:
-            raise BrokenRuleError(f"rule 1: job {told(index)} does not wait")
+            raise BrokenRuleError(f"rule 1: job {short_repr(index)} does not wait")
         if not 0 <= option < len(job.options):
-            raise BrokenRuleError(f"section 7: {job.id!r} has no option {told(option)}")
+            raise BrokenRuleError(f"section 7: {job.id!r} has no option {short_repr(option)}")
         jobs.append(job)
         steps.append(job.options[option].steps)
     if len(jobs) > 1 and len({job.index for job in jobs}) < len(jobs):
@@ -167,10 +173,10 @@ def _residents(site: Site, gpu: GpuState, adapters: Adapters) -> Adapters:
     if adapters is gpu.resident:
         return adapters
     if type(adapters) is not frozenset:
-        raise BrokenRuleError(f"section 7: residents {told(adapters)} are no frozenset")
+        raise BrokenRuleError(f"section 7: residents {short_repr(adapters)} are no frozenset")
     for a in adapters:
         if type(a) is not int or not 0 <= a < len(site.adapter_ids):
-            raise BrokenRuleError(f"rule 2: there is no adapter {told(a)}")
+            raise BrokenRuleError(f"rule 2: there is no adapter {short_repr(a)}")
     return gpu.resident if adapters == gpu.resident else adapters
 
 

@@ -11,7 +11,7 @@ from pats_opt.core.solver import Run
 from pats_opt.errors import InfeasibleError, NoScheduleError
 from pats_opt.model.plan import PlannedBatch
 from pats_opt.model.schedule import StopReason
-from pats_opt.simulate import PolicySolver, engine, simulate
+from pats_opt.simulate import PolicySolver, policy_run, simulate
 from tests.simulate.scripted import Scripted, alone, problem_of, scheduled
 from tests.support.zoo import adapter, document, gpu, request
 
@@ -234,7 +234,7 @@ def test_no_requests_no_questions() -> None:
 
 def test_broken_off_there_is_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part of a simulation is not a schedule."""
-    monkeypatch.setattr(engine, "SECONDS_PER_LOOK", 0.0)
+    monkeypatch.setattr(policy_run, "SECONDS_PER_CHECK", 0.0)
     problem = problem_of(document(*(request(f"r{i}", arrival_s=float(i)) for i in range(200))))
     asked = iter(range(1000))
     done = simulate(
@@ -262,7 +262,7 @@ def test_a_limit_that_has_passed_asks_nothing() -> None:
 def test_decision_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred decisions of 1 to 100 s: their sum, median, 99 % point and longest."""
     clock = [0.0]
-    monkeypatch.setattr(engine, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(policy_run, "perf_counter", lambda: clock[0])
 
     def decide(state: State) -> list[Action]:
         clock[0] += 1 + state.tick * 37 % 100  # 37 and 100 have no common factor

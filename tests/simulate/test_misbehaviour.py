@@ -18,7 +18,7 @@ from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import SolverError
 from pats_opt.model.problem import Site
 from pats_opt.model.schedule import SolutionStatus, Status, StopReason
-from pats_opt.simulate import engine, simulate
+from pats_opt.simulate import policy_run, simulate
 from pats_opt.simulate.rules import BrokenRuleError
 from pats_opt.solving.solve import solve
 from tests.simulate.scripted import Scripted, alone, problem_of
@@ -283,7 +283,7 @@ def test_an_answer_without_end() -> None:
 
 def test_a_finite_list_of_too_many_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound holds for a list as well, and what it allows goes through."""
-    monkeypatch.setattr(engine, "MOST_ACTIONS", 3)
+    monkeypatch.setattr(policy_run, "MOST_ACTIONS", 3)
     assert "over 3 actions in an answer" in stopped(lambda s: [WakeAt(s.tick + 1)] * 4)
     problem = problem_of(document(request("r0")))
     policy = Scripted(lambda s: alone(s) if s.tick else (WakeAt(9) for _ in range(3)))
@@ -340,7 +340,7 @@ def test_ctrl_c_in_a_policy_is_the_users() -> None:
             return decide
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SECONDS_PER_LOOK", 0.0)
+        patch.setattr(policy_run, "SECONDS_PER_CHECK", 0.0)
         result = solve(problem, Stuck(1))
     assert result.status == Status(stop=StopReason.INTERRUPTED, point=SolutionStatus.NONE)
     assert result.details["decisions"] == 1
@@ -357,14 +357,14 @@ def test_waiting_for_ever() -> None:
 
 def test_timers_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setting timers and never acting is no waiting either."""
-    monkeypatch.setattr(engine, "MOST_IDLE_TIMERS", 50)
+    monkeypatch.setattr(policy_run, "MOST_IDLE_TIMERS", 50)
     message = stopped(lambda s: [WakeAt(s.tick + 1)], problem_of(document(request("r0"))))
     assert "at tick 51: sets timers but did not act at 51 of them in a row; 1 waiting" in message
 
 
 def test_timers_for_ever_with_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ticking through a gap that has no end in sight is bounded as well."""
-    monkeypatch.setattr(engine, "MOST_TIMERS", 50)
+    monkeypatch.setattr(policy_run, "MOST_TIMERS", 50)
     problem = problem_of(document(request("r0"), request("r1", arrival_s=1e9)))
     message = stopped(lambda s: [*alone(s), WakeAt(s.tick + 1)], problem)
     assert "at tick 51: sets timers but did not act at 51 of them in a row; none wait" in message
@@ -372,7 +372,7 @@ def test_timers_for_ever_with_nobody_waiting(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_timers_for_ever_beside_a_busy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """And so is ticking through a batch."""
-    monkeypatch.setattr(engine, "MOST_TIMERS", 50)
+    monkeypatch.setattr(policy_run, "MOST_TIMERS", 50)
     problem = problem_of(document(request("r0", steps=1000), request("r1")))
     message = stopped(lambda s: [*alone(s), WakeAt(s.tick + 1)], problem)
     assert "at tick 51: sets timers but did not act at 51 of them in a row; 1 wait" in message
@@ -381,7 +381,7 @@ def test_timers_for_ever_beside_a_busy_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 def test_timers_at_which_a_policy_thinks_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow decisions are bounded by their time in all, long before they are many."""
     clock = [0.0]
-    monkeypatch.setattr(engine, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(policy_run, "perf_counter", lambda: clock[0])
 
     def decide(state: State) -> list[Action]:
         clock[0] += 25.0
@@ -396,7 +396,7 @@ def test_timers_at_which_a_policy_thinks_for_long(monkeypatch: pytest.MonkeyPatc
 
 def test_an_arrival_ends_a_row_of_timers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy may wait for company for as long as requests come, ticking all the while."""
-    monkeypatch.setattr(engine, "MOST_IDLE_TIMERS", 50)
+    monkeypatch.setattr(policy_run, "MOST_IDLE_TIMERS", 50)
     late = [request(f"r{i}", arrival_s=50.0 * i, demand={"vram_gib": 0.1}) for i in range(4)]
     problem = problem_of(document(*late))
     together = [Start(0, tuple((i, 0) for i in range(4)), A)]
@@ -407,7 +407,7 @@ def test_an_arrival_ends_a_row_of_timers(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_timers_beside_a_busy_gpu_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy may look at the clock as often as it likes while there is nothing it can do."""
-    monkeypatch.setattr(engine, "MOST_IDLE_TIMERS", 50)
+    monkeypatch.setattr(policy_run, "MOST_IDLE_TIMERS", 50)
     problem = problem_of(document(request("r0", steps=200), request("r1", steps=2)))
     policy = Scripted(lambda s: [*alone(s), WakeAt(s.tick + 1)])
     assert simulate(problem, policy).plan is not None

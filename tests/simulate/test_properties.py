@@ -21,7 +21,7 @@ from pats_opt.model.plan import schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef
 from pats_opt.model.timing import to_ticks
-from pats_opt.simulate import engine, simulate
+from pats_opt.simulate import policy_run, simulate
 from pats_opt.simulate.rules import BrokenRuleError, admit_start, admit_switch
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers, other_future
@@ -79,7 +79,7 @@ def test_whatever_the_rules_admit_is_a_valid_schedule(seed: int, tight: bool) ->
     """What the simulator lets through, the independent checker finds valid, prefetches too."""
     problem = Problem(random_instance(seed, requests=(1, 8), tight=tight))
     try:
-        with mock.patch.object(engine, "MOST_IDLE_TIMERS", 100):
+        with mock.patch.object(policy_run, "MOST_IDLE_TIMERS", 100):
             done = simulate(problem, Scripted(rambling(problem, seed)))
     except NoScheduleError:
         return
