@@ -1,4 +1,4 @@
-"""The command line: one module a command, imported when it is run, so that ``--help`` is quick."""
+"""Command line. Each command is a module that is imported when it runs: ``--help`` stays fast."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pats_opt import __version__
 from pats_opt.cli.lazy import LazyGroup
 from pats_opt.errors import PatsError
 
-#: Set by a shell that asks what a word could be completed to, as click defines it.
+#: Set by a shell that wants completions, as click defines it.
 COMPLETING = "_PATS_OPT_COMPLETE"
 
 #: Command -> (module below this package, one-line help), in the order ``--help`` lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "solve": ("solve", "Solve an instance with any exact method, heuristic or online policy."),
-    "check": ("check", "Check a schedule: every violation, each loss term, the loss."),
-    "generate": ("generate", "Generate seeded instances and whole suites."),
+    "solve": ("solve", "Solve an instance with an exact method, a heuristic or a policy."),
+    "check": ("check", "Check a schedule and list every violation and each loss term."),
+    "generate": ("generate", "Generate instances and suites from a seed."),
     "import": ("importing", "Import request logs and classic benchmarks as instances."),
-    "simulate": ("simulate", "Run an online policy through the event simulator."),
-    "gap-report": ("gap_report", "Compare offline optima and bounds with online policies."),
-    "tune": ("tune", "Search a policy's parameters, judged on instances kept apart."),
-    "export": ("export", "Turn a schedule back into bins, a tour, a production plan, a graph."),
-    "execute": ("execute", "Run a schedule or a policy for real, on a GPU or the CPU."),
+    "simulate": ("simulate", "Simulate an online policy and measure it."),
+    "gap-report": ("gap_report", "Compare online policies with offline optima and bounds."),
+    "tune": ("tune", "Search the parameters of a policy and test them on other instances."),
+    "export": ("export", "Convert a schedule to bins, a tour, a production plan or a graph."),
+    "execute": ("execute", "Run a schedule or a policy on real devices: GPUs or the CPU."),
     "profile": ("profile", "Measure step time, memory and switching on this device."),
-    "show": ("show", "Draw a schedule to zoom and point at, or two side by side."),
-    "solvers": ("solvers", "List every solver and policy with what it can do, or tell of one."),
+    "show": ("show", "Draw a schedule as an interactive page, or two side by side."),
+    "solvers": ("solvers", "List the solvers and policies, or describe one."),
     "schema": ("schema", "Print the JSON Schema of instances or schedules."),
-    "completion": ("completion", "Print the script that completes commands in your shell."),
+    "completion": ("completing", "Print the completion script for your shell."),
 }
 
 
 class Commands(LazyGroup):
-    """The commands of :data:`COMMANDS`."""
+    """Group of the commands in :data:`COMMANDS`."""
 
     table: ClassVar = {
         name: (f"pats_opt.cli.{module}:command", text) for name, (module, text) in COMMANDS.items()
@@ -45,22 +45,24 @@ class Commands(LazyGroup):
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pats-opt")
-@click.option("-v", "--verbose", count=True, help="Tell more on standard error (-vv: debug).")
+@click.option(
+    "-v", "--verbose", count=True, help="Log progress to standard error (-vv: debug messages)."
+)
 def group(verbose: int) -> None:
     """Schedule multi-LoRA diffusion serving: exact optima, bounds and online policies."""
     set_verbosity(verbose)
 
 
 def set_verbosity(verbose: int) -> None:
-    """Send the package's log to standard error: warnings, with 1 progress, with 2 all."""
+    """Log to standard error: warnings at verbosity 0, progress at 1, everything at 2."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(
-        level=level, format="%(levelname)s %(name)s: %(message)s", handlers=[_ToStderr()]
+        level=level, format="%(levelname)s %(name)s: %(message)s", handlers=[StderrHandler()]
     )
 
 
-class _ToStderr(logging.Handler):
-    """Writes to what standard error is now: above the live lines, while there are some."""
+class StderrHandler(logging.Handler):
+    """Log handler that looks standard error up for each record, so that live lines stay below."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as one line."""
@@ -96,7 +98,7 @@ def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 4)
     except MemoryError:
-        return _fail("out of memory; try a coarser tick_s, a smaller instance or 'cpsat'", 4)
+        return _fail("out of memory; try a larger tick_s, a smaller instance or 'cpsat'", 4)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -104,7 +106,9 @@ def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).exception("bug")
         return _fail(
-            f"this is a bug in pats-opt ({type(error).__name__}: {error}); -vv shows where", 1
+            f"this is a bug in pats-opt ({type(error).__name__}: {error}); "
+            "'pats-opt -vv ...' shows the traceback",
+            1,
         )
     return status if isinstance(status, int) else 0
 

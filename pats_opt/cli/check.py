@@ -1,4 +1,4 @@
-"""``pats-opt check``: the independent checker on a schedule file."""
+"""``pats-opt check``: run the independent checker on a schedule file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @common.json_option
 @click.pass_context
 def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> None:
-    """Check SCHEDULE against INSTANCE: every violation, each loss term, the loss.
+    """Check SCHEDULE against INSTANCE. Print every violation, each loss term and the loss.
 
-    Exit status 0: valid; 3: not valid.
+    The exit status is 0 if the schedule is valid, and 3 if it is not.
     """
     import msgspec
 
@@ -50,7 +50,7 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
 
 
 def _print(verdict: Verdict, terms: dict[str, float]) -> None:
-    """The verdict for people, on standard output."""
+    """Print the verdict as text."""
     facts = []
     for v in verdict.violations:
         rule = f"rule {v.rule}" if v.rule else "file"
@@ -62,4 +62,4 @@ def _print(verdict: Verdict, terms: dict[str, float]) -> None:
         facts.append(Fact("terms", "", drawn=lambda: shares(terms, "{:.9g}".format)))
     else:
         facts += [Fact(f"  {name}", f"{value:.9g}") for name, value in terms.items()]
-    print_facts(facts, 13)
+    print_facts(facts)

@@ -1,4 +1,4 @@
-"""Options and output that several commands share."""
+"""Options, argument types and output that several commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FilePath(click.Path):
-    """A path as given; the readers say in one line what is wrong with it."""
+    """Path argument. The reader of the file reports in one line what is wrong with it."""
 
     def __init__(self) -> None:
         super().__init__(path_type=str)
@@ -23,7 +23,7 @@ class FilePath(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """Files with the suffix that the parameter takes, and folders."""
+        """Return folders, and files with the suffix that the parameter takes."""
         suffixes = completing.SUFFIXES.get(param.name or "")
         if suffixes is None or incomplete.startswith("~"):
             return super().shell_complete(ctx, param, incomplete)  # all files, as the shell does
@@ -33,31 +33,6 @@ class FilePath(click.Path):
 FILE = FilePath()
 
 
-def json_option(command: F) -> F:
-    """``--json``: one JSON object on standard output and nothing else."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object only.")(
-        command
-    )
-
-
-def seed_option(command: F) -> F:
-    """``--seed``: of every random choice."""
-    return click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
-    )(command)
-
-
-def jobs_option(command: F) -> F:
-    """``--jobs``: threads or processes."""
-    return click.option(
-        "--jobs",
-        type=click.IntRange(1),
-        default=1,
-        show_default=True,
-        help="Processes (gap-report) or threads (solver cpsat).",
-    )(command)
-
-
 def finite(ctx: click.Context, option: click.Parameter, seconds: float | None) -> float | None:
     """Refuse ``nan`` and ``inf`` as a number of seconds."""
     if seconds is not None and not math.isfinite(seconds):
@@ -65,44 +40,103 @@ def finite(ctx: click.Context, option: click.Parameter, seconds: float | None) -
     return seconds
 
 
-def time_limit_option(command: F) -> F:
-    """``--time-limit``: seconds."""
-    return click.option(
-        "--time-limit",
-        type=click.FloatRange(0, min_open=True),
-        metavar="S",
-        callback=finite,
-        help="Seconds; then the best found so far is returned.",
-    )(command)
+def pairs(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Parse a repeatable ``key=value`` option."""
+    found = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{value!r}: write it as {option.metavar}", ctx, option)
+        found[key] = text
+    return found
 
 
-def param_option(command: F) -> F:
-    """``--param key=value``: parameters of a solver or policy, as often as needed."""
+def parsed(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return a callback that parses an option's text with ``read``, which raises ValueError.
 
-    def parse(
-        ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
-    ) -> dict[str, str]:
-        found = {}
-        for value in values:
-            key, equals, text = value.partition("=")
-            if not equals:
-                raise click.BadParameter(f"{value!r}: write it as key=value", ctx, option)
-            found[key] = text
-        return found
+    The error shows the option's metavar as the form to write it in.
+    """
 
-    return click.option(
-        "--param",
-        "params",
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=parse,
-        shell_complete=completing.params,
-        help="A parameter of the solver or policy; may be repeated.",
-    )(command)
+    def parse(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return None
+        try:
+            return read(text)
+        except ValueError:
+            message = f"{text!r}: write it as {option.metavar}"
+            raise click.BadParameter(message, ctx, option) from None
+
+    return parse
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object only.")
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
+)
+
+time_limit_option = click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    callback=finite,
+    help="Stop after S seconds with the best result so far.",
+)
+
+param_option = click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=pairs,
+    shell_complete=completing.params,
+    help="Parameter of the solver or policy; repeatable.",
+)
+
+model_option = click.option(
+    "--model",
+    default="tiny",
+    show_default=True,
+    metavar="MODEL",
+    help="tiny or sdxl-random (both with random weights), a diffusers folder, a .safetensors file, "
+    "or a hub id.",
+)
+
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision. auto: bfloat16 on a GPU, float32 on the CPU.",
+)
+
+shrink_option = click.option(
+    "--shrink",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Divide widths and heights by N, to multiples of 8 and at least 64 pixels.  "
+    "[default: 16 for tiny, 1 otherwise]",
+)
+
+guidance_option = click.option(
+    "--guidance",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    metavar="X",
+    help="Classifier-free guidance scale; none at 1 or below.",
+)
+
+memory_option = click.option(
+    "--memory",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GIB",
+    help="Use at most GIB of a GPU's memory, like a smaller GPU.",
+)
 
 
 def print_json(document: object) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object on standard output."""
     import msgspec
 
     click.echo(msgspec.json.encode(document).decode())

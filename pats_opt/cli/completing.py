@@ -1,24 +1,30 @@
-"""What a word on the command line can be completed to, for bash, zsh and fish.
+"""Shell completion for bash, zsh and fish, and ``pats-opt completion``, which prints the script.
 
-The scripts and the protocol are click's. Bash is told more than click tells it: it splits words at
-``:`` and ``=``, which stand inside a solver's name with its parameters.
+Scripts and protocol are click's, except that bash also gets file names and words with ``:`` or
+``=``, such as ``pats:gamma=0.5``.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, ClassVar
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+)
+
+from pats_opt.cli import COMPLETING
+
+SHELLS = ("bash", "zsh", "fish")
 
 Items = list[CompletionItem[str]]
 
-#: Suffixes of the files that a parameter of this name takes; others take any file.
+#: Suffixes of the files that the parameter of a command takes; others take any file.
 SUFFIXES = {
     "instance": (".json",),
     "instances": (".json",),
@@ -28,12 +34,14 @@ SUFFIXES = {
     "run_file": (".toml",),
 }
 
-#: Where bash splits words, though a solver's name with its parameters is one.
+#: Characters at which bash splits words, although they occur inside solver specifications.
 BREAKS = (":", "=")
 
 
 def paths(incomplete: str, suffixes: tuple[str, ...]) -> Items:
-    """Folders, and files with one of these suffixes, whose paths begin with ``incomplete``."""
+    """Return the folders, and the files with these suffixes, that match ``incomplete``."""
+    from pathlib import Path
+
     head, name = os.path.split(incomplete)
     try:
         there = sorted(Path(head or ".").iterdir())
@@ -50,11 +58,11 @@ def paths(incomplete: str, suffixes: tuple[str, ...]) -> Items:
     return found
 
 
-def specs(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:  # noqa: ARG001
-    """Solvers and policies; behind ``name:`` its parameters, and behind ``key=`` their values."""
+def specs(_ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:
+    """Return solvers and policies; after ``name:`` its parameters, after ``key=`` their values."""
     name, colon, _ = incomplete.partition(":")
     if not colon:
-        return _starting(incomplete, _names(option))
+        return _matching(incomplete, _names(option))
     head, _, last = incomplete.rpartition(":")
     used = {setting.partition("=")[0] for setting in head.split(":")[1:]}
     return [
@@ -65,7 +73,7 @@ def specs(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items
 
 
 def spec_list(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:
-    """Solvers and policies by commas."""
+    """Return solvers and policies for a comma-separated list."""
     head, comma, last = incomplete.rpartition(",")
     return [
         CompletionItem(f"{head}{comma}{item.value}", help=item.help)
@@ -73,14 +81,14 @@ def spec_list(ctx: click.Context, option: click.Parameter, incomplete: str) -> I
     ]
 
 
-def params(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:  # noqa: ARG001
-    """``KEY=VALUE`` of the solver or policy that the command line names."""
+def params(ctx: click.Context, _option: click.Parameter, incomplete: str) -> Items:
+    """Return ``KEY=VALUE`` for the solver or policy on the command line."""
     spec = ctx.params.get("solver") or ctx.params.get("policy") or ""
     return settings(_fields(spec.partition(":")[0]), incomplete)
 
 
 def settings(fields: Iterable[Any], incomplete: str) -> Items:
-    """``key=``, or ``key=value`` of a key whose values can be listed."""
+    """Return ``key=``, or ``key=value`` if the values can be enumerated."""
     from pats_opt.cli.describing import choices
 
     key, equals, value = incomplete.partition("=")
@@ -90,23 +98,28 @@ def settings(fields: Iterable[Any], incomplete: str) -> Items:
     return [CompletionItem(f"{key}={one}") for one in known if one.startswith(value)]
 
 
-def suites(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:  # noqa: ARG001
-    """Suites of the package, and TOML files."""
+def suites(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> Items:
+    """Return the built-in suites, and TOML files."""
+    import tomllib
+    from importlib.resources import files
+
     document = tomllib.loads((files("pats_opt") / "data" / "suites.toml").read_text("utf-8"))
     named = {name: str(suite.get("about", "")) for name, suite in document.items()}
-    return [*_starting(incomplete, named), *paths(incomplete, (".toml",))]
+    return [*_matching(incomplete, named), *paths(incomplete, (".toml",))]
 
 
-def profiles(ctx: click.Context, option: click.Parameter, incomplete: str) -> Items:  # noqa: ARG001
-    """Profiles of the package, and TOML files."""
+def profiles(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> Items:
+    """Return the built-in profiles, and TOML files."""
+    from importlib.resources import files
+
     folder = files("pats_opt") / "data" / "profiles"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
-    found = _starting(incomplete, [name.removesuffix(".toml") for name in names])
+    found = _matching(incomplete, [name.removesuffix(".toml") for name in names])
     return [*found, *paths(incomplete, (".toml",))]
 
 
 def _fields(name: str) -> tuple[Any, ...]:
-    """The parameters of a solver or policy; none of one that is not there or cannot be imported."""
+    """Return the parameters of a solver or policy; none if it is unknown or fails to import."""
     from pats_opt.cli.describing import fields
     from pats_opt.core import registry
     from pats_opt.errors import InputError
@@ -118,7 +131,7 @@ def _fields(name: str) -> tuple[Any, ...]:
 
 
 def _names(option: click.Parameter) -> Iterator[str]:
-    """Every solver and policy; for an option that is named after policies, only those."""
+    """Yield every solver and policy; for ``--policy`` only the policies."""
     from pats_opt.core import registry
 
     for name in registry.names():
@@ -127,14 +140,14 @@ def _names(option: click.Parameter) -> Iterator[str]:
             yield name
 
 
-def _starting(incomplete: str, names: Iterable[str]) -> Items:
-    """The names that begin so; with their help where ``names`` is a mapping."""
-    told = names if isinstance(names, dict) else {}
-    return [CompletionItem(n, help=told.get(n)) for n in names if n.startswith(incomplete)]
+def _matching(incomplete: str, names: Iterable[str]) -> Items:
+    """Return the names that match, with their help if ``names`` is a mapping."""
+    texts = names if isinstance(names, dict) else {}
+    return [CompletionItem(n, help=texts.get(n)) for n in names if n.startswith(incomplete)]
 
 
 class Bash(BashComplete):
-    """Bash, with words that hold ``:`` and ``=``, file names, and no blank after ``key=``."""
+    """Completion for bash: words with ``:`` and ``=``, file names, no space after ``key=``."""
 
     name: ClassVar[str] = "bash"
     source_template: ClassVar[str] = r"""%(complete_func)s() {
@@ -167,15 +180,15 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._typed_before = ""  # of the word, what bash takes for other words
+        self._typed_before = ""  # the part of the word that bash takes for other words
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words, those put together again that were split at ``:`` or ``=``."""
+        """Return the words, rejoined where bash has split them, and the last one."""
         words = click.shell_completion.split_arg_string(os.environ["COMP_WORDS"])
         here = int(os.environ["COMP_CWORD"])
         before, last = words[1:here], words[here] if here < len(words) else ""
         joined: list[str] = []
-        glued = False  # whether the next word belongs to the one before
+        glued = False  # whether the next word belongs to the previous one
         for word in [*before, last]:
             if joined and (glued or word in BREAKS):
                 joined[-1] += word
@@ -188,7 +201,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return joined, incomplete
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """Kind and value; bash keeps what it has split off, so that is left out."""
+        """Return kind and value, without the part that bash has split off."""
         kind = "path" if item.path else item.type
         return f"{kind},{item.value.removeprefix(self._typed_before)}"
 
@@ -196,3 +209,22 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 def register() -> None:
     """Make click use :class:`Bash`."""
     add_completion_class(Bash)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the script that completes commands, options, solvers and files in SHELL.
+
+    \b
+    Install it once, then open a new shell:
+      bash  pats-opt completion bash >> ~/.bashrc
+      zsh   pats-opt completion zsh >> ~/.zshrc       (below the line with compinit)
+      fish  pats-opt completion fish > ~/.config/fish/completions/pats-opt.fish
+    """  # noqa: D301
+    register()
+    made = get_completion_class(shell)
+    assert made is not None
+    root = ctx.find_root()
+    click.echo(made(root.command, {}, root.info_name or "pats-opt", COMPLETING).source())

@@ -1,4 +1,4 @@
-"""Solvers and policies in words: what they do, their parameters, ranges and meaning."""
+"""Descriptions of solvers and policies: their documentation, and their parameters with ranges."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from msgspec import inspect as types
 from pats_opt.core.registry import word
 
 
-class Parameter(NamedTuple):
-    """A parameter in words."""
+class ParameterHelp(NamedTuple):
+    """Parameter as ``pats-opt solvers NAME`` prints it."""
 
     name: str
     default: str
@@ -20,45 +20,39 @@ class Parameter(NamedTuple):
     meaning: str
 
 
-def about(made: type) -> tuple[str, str]:
-    """The first sentence of a class's documentation, and the rest up to its parameters."""
-    text = plain(inspect.getdoc(made) or "")
-    first, _, rest = text.partition("\n")
-    return first, re.split(r"^(?:Args|Attributes|Raises):$", rest, flags=re.MULTILINE)[0].strip()
+def documentation(made: type) -> tuple[str, str]:
+    """Return the first line of a class's docstring, and its text up to the first section."""
+    doc = _parsed(inspect.getdoc(made))
+    return plain(doc.short_description or ""), plain(doc.long_description or "")
 
 
-def paragraphs(text: str) -> str:
-    """A documentation's text with each paragraph on one line, its indented blocks as they are."""
-    parts = []
-    for part in text.split("\n\n"):
-        lines = part.splitlines()
-        prose = not any(line.startswith(" ") for line in lines)
-        parts.append(" ".join(lines) if prose else part)
-    return "\n\n".join(parts)
+def parameters(made: type, defaults: dict[str, Any]) -> list[ParameterHelp]:
+    """Return the help of each parameter of a solver or policy, in order.
 
-
-def fields(made: type) -> tuple[Any, ...]:
-    """The fields of a struct that are parameters."""
-    info: Any = types.type_info(made)
-    found: tuple[Any, ...] = info.fields
-    return found
-
-
-def parameters(made: type, defaults: dict[str, Any]) -> list[Parameter]:
-    """The parameters of a solver or policy, in their order."""
-    meanings: dict[str, str] = {}
-    for base in reversed(made.__mro__):
-        meanings |= _meanings(base.__dict__.get("__doc__") or "")
+    The meaning of a parameter is the text of its class's docstring, or of the base class's.
+    """
+    meanings = {
+        param.arg_name: plain(" ".join((param.description or "").split()))
+        for base in reversed(made.__mro__)
+        for param in _parsed(base.__dict__.get("__doc__")).params
+    }
     return [
-        Parameter(
+        ParameterHelp(
             field.name, word(defaults[field.name]), values(field.type), meanings.get(field.name, "")
         )
         for field in fields(made)
     ]
 
 
+def fields(made: type) -> tuple[Any, ...]:
+    """Return the msgspec fields of a struct, which are the parameters of a solver."""
+    info: Any = types.type_info(made)
+    found: tuple[Any, ...] = info.fields
+    return found
+
+
 def values(kind: types.Type) -> str:
-    """What a parameter may be, in words."""
+    """Return the values that a parameter may have, such as ``number >= 0`` or ``lru | lfu``."""
     match kind:
         case types.UnionType():
             return " or ".join(values(one) for one in kind.types)
@@ -73,7 +67,7 @@ def values(kind: types.Type) -> str:
 
 
 def choices(kind: types.Type) -> list[str]:
-    """The values of a parameter, where they can be listed."""
+    """Return the values of a parameter that can be enumerated."""
     found: list[object] = []
     match kind:
         case types.UnionType():
@@ -91,8 +85,12 @@ def choices(kind: types.Type) -> list[str]:
     return [word(value) for value in found]
 
 
+def plain(text: str) -> str:
+    """Return a docstring's text without its markup."""
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "").replace("::\n", ":\n")
+
+
 def _range(kind: types.IntType | types.FloatType) -> str:
-    """Numbers between two ends, as far as they are given."""
     name = "integer" if isinstance(kind, types.IntType) else "number"
     ends = ((">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt))
     limits = ", ".join(
@@ -101,26 +99,7 @@ def _range(kind: types.IntType | types.FloatType) -> str:
     return f"{name} {limits}".rstrip()
 
 
-def _meanings(doc: str) -> dict[str, str]:
-    """What a docstring's section on arguments or attributes says of each."""
-    lines = iter(inspect.cleandoc(doc).splitlines())
-    found: dict[str, str] = {}
-    for line in lines:
-        if line in ("Args:", "Attributes:"):
-            break
-    name = ""
-    for line in lines:
-        if line and not line.startswith(" "):
-            break  # the next section
-        begun = re.match(r" {4}(\w+): (.*)", line)
-        if begun:
-            name = begun[1]
-            found[name] = begun[2]
-        elif name and line.strip():
-            found[name] += f" {line.strip()}"
-    return {name: plain(text) for name, text in found.items()}
+def _parsed(doc: str | None) -> Any:
+    from docstring_parser import DocstringStyle, parse
 
-
-def plain(text: str) -> str:
-    """A docstring's text without its marks."""
-    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "").replace("::\n", ":\n")
+    return parse(doc or "", style=DocstringStyle.GOOGLE)

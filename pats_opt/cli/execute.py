@@ -1,4 +1,4 @@
-"""``pats-opt execute``: a schedule, or a policy live, on real devices."""
+"""``pats-opt execute``: run a schedule, or a policy live, on real devices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common, completing, model_options, terminal
+from pats_opt.cli import common, completing, terminal
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import Comparison
@@ -22,58 +22,58 @@ if TYPE_CHECKING:
 
 @click.command("execute")
 @click.argument("file", metavar="SCHEDULE|INSTANCE", type=common.FILE)
-@click.option("--instance", type=common.FILE, help="The instance that SCHEDULE was made for.")
+@click.option("--instance", type=common.FILE, help="Instance of SCHEDULE.")
 @click.option(
     "--policy",
     shell_complete=completing.specs,
-    help="Run INSTANCE live with this policy, such as pats:gamma=0.5.",
+    help="Policy to run INSTANCE with, live; for example pats:gamma=0.5.",
 )
 @common.param_option
 @common.seed_option
-@model_options.model
+@common.model_option
 @click.option(
     "--adapters",
     type=common.FILE,
-    help="Folder of LoRA files <adapter id>.safetensors.  [default: random ones, if MODEL is too]",
+    help="Folder of LoRA files <adapter id>.safetensors.  [default: random, if the model is]",
 )
 @click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda (the first GPU to the first of the instance, and so on), or a list such "
-    "as cuda:1,cuda:0.",
+    help="auto, cpu, cuda (the GPUs in order), or a list such as cuda:1,cuda:0 with a device for "
+    "each GPU of the instance.",
 )
-@model_options.dtype
+@common.dtype_option
 @click.option(
     "--pace",
     type=click.Choice(["schedule", "fast"]),
-    help="Keep the schedule's times, or its order only.  [default: fast; live: schedule]",
+    help="Keep the schedule's times, or only its order (fast).  [default: fast; live: schedule]",
 )
 @click.option(
     "--load-from",
     type=click.Choice(["host", "disk"]),
     default="host",
     show_default=True,
-    help="Load adapters from a copy in host memory, or from their files each time.",
+    help="Load adapters from host memory, or from their files each time.",
 )
-@model_options.shrink
-@model_options.guidance
+@common.shrink_option
+@common.guidance_option
 @click.option(
     "--graphs/--no-graphs",
     default=True,
-    help="On a GPU, run the UNet through CUDA graphs: the same images, sooner.  [default: graphs]",
+    help="Run the UNet through CUDA graphs on a GPU: same images, less time.  [default: graphs]",
 )
-@model_options.memory
+@common.memory_option
 @click.option(
     "--engine",
     type=click.Choice(["thread", "process", "ray"]),
-    help="Where the workers run, one for each GPU; with ray on any machine that sees DIR and the "
-    "files under the same paths.  [default: thread for one GPU, process for more]",
+    help="Where the workers run, one per GPU. ray: on any machine that sees the files and DIR at "
+    "the same path.  [default: thread for one GPU, process for more]",
 )
 @click.option(
-    "-o", "--output", type=common.FILE, required=True, help="Folder for all that is made."
+    "-o", "--output", type=common.FILE, required=True, metavar="DIR", help="Output folder."
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in DIR: make what is missing.")
+@click.option("--resume", is_flag=True, help="Continue the run in DIR: make the missing images.")
 @common.json_option
 def command(
     file: str,
@@ -86,12 +86,13 @@ def command(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Run SCHEDULE on real devices: one PNG file a request, and all that it took.
+    """Run SCHEDULE on real devices. Each request gives a PNG file.
 
-    With --policy, INSTANCE is run live: requests arrive in real time, and the policy decides as it
-    does in 'simulate'. The folder gets images/, execution.json, trace.json (for ui.perfetto.dev)
-    and report.html, predicted against measured. A run that was stopped, or killed, goes on where it
-    was with --resume and the same options; failed requests are tried again.
+    With --policy, INSTANCE runs live: its requests arrive in real time, and the policy decides as
+    in 'simulate'. The folder DIR gets images/, execution.json, trace.json (open it at
+    ui.perfetto.dev) and report.html, which compares predicted with measured times. To continue a
+    run that was stopped or killed, repeat its options with --resume. Failed requests are tried
+    again.
     """
     from pats_opt.execute.engine import require
     from pats_opt.execute.run import execute
@@ -100,7 +101,7 @@ def command(
 
     if (instance is None) == (policy is None):
         raise click.UsageError(
-            "name either a schedule and its --instance, or an instance and a --policy"
+            "give either a schedule and its --instance, or an instance and a --policy"
         )
     require()
     problem = Problem(read_instance(file if instance is None else instance))
@@ -111,10 +112,10 @@ def command(
         driver, schedule = _live(problem, policy, params, seed, Path(output) if resume else None)
     else:
         if params:
-            raise click.UsageError("--param is for a --policy")
+            raise click.UsageError("--param needs a --policy")
         document = read_schedule(file)
         driver, schedule = _scheduled(problem, document, options, file), lambda: document
-    with _Bar(quiet=as_json) as bar:
+    with ImageProgress(quiet=as_json) as bar:
         outcome = execute(
             problem, driver, options, output, resume=resume, begun=bar.begun, saved=bar.saved
         )
@@ -128,14 +129,14 @@ def command(
 
 
 def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options:
-    """What to run with, where it was left open as well."""
+    """Return the options of the run, with defaults for those that were not given."""
     from pats_opt.execute.options import TINY_SHRINK, Options, devices, dtype_of
     from pats_opt.execute.record import Pace, Tier
     from pats_opt.execute.workers import CrewKind
     from pats_opt.runs.record import cores
 
     if live and chosen["pace"] == "fast":
-        raise click.UsageError("a policy runs in real time: --pace fast is for schedules")
+        raise click.UsageError("a policy runs in real time: --pace fast works for schedules only")
     gpus = len(problem.site.gpus)
     crew = CrewKind(chosen["engine"] or ("thread" if gpus == 1 else "process"))
     if crew is CrewKind.RAY:
@@ -156,7 +157,7 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
         memory_gib=chosen["memory"],
         graphs=chosen["graphs"],
         crew=crew,
-        # The tiny model is no faster on more threads, and far slower where others want the cores.
+        # More threads do not help the tiny model, and slow it down a lot on a busy machine.
         threads=(1 if chosen["model"] == "tiny" else max(1, cores() // gpus))
         if "cpu" in named
         else None,
@@ -176,7 +177,7 @@ def _scheduled(problem: Problem, schedule: Schedule, options: Options, file: str
 def _live(
     problem: Problem, spec: str, params: dict[str, str], seed: int, resumed: Path | None
 ) -> tuple[Driver, Callable[[], Schedule]]:
-    """A policy, and how to find the schedule that it makes in the simulator."""
+    """Return the driver of a policy, and a function that simulates it for comparison."""
     from pats_opt.cli.simulate import named_policy
     from pats_opt.execute.policy_driver import PolicyDriver
     from pats_opt.execute.run import earlier
@@ -190,7 +191,7 @@ def _live(
 def _compare(
     problem: Problem, outcome: Outcome, schedule: Callable[[], Schedule], folder: Path
 ) -> Comparison | None:
-    """Predicted against measured, with its page; None where nothing was made."""
+    """Compare predicted with measured times, and write the page; None without any image."""
     from pats_opt.errors import InputError, PatsError
     from pats_opt.execute.compare import compare
     from pats_opt.execute.compare.page import write_page
@@ -201,20 +202,20 @@ def _compare(
         return None
     try:
         predicted = schedule()
-    except PatsError as error:  # what the policy did live, it may fail to do in the simulator
+    except PatsError as error:  # a policy that worked live may fail in the simulator
         click.echo(f"no comparison: {error}", err=True)
         return None
     comparison = compare(problem, outcome.execution, predicted)
     try:
         write_page(comparison, outcome.execution, problem, folder / REPORT)
     except InputError:
-        if outcome.error is None:  # else the full disk has been told
+        if outcome.error is None:  # otherwise the run's error, such as a full disk, is reported
             raise
     return comparison
 
 
 def _summary(outcome: Outcome, comparison: Comparison | None, folder: Path) -> dict[str, Any]:
-    """The outcome as one JSON object."""
+    """Return the outcome as one JSON object."""
     import msgspec
 
     from pats_opt.execute.compare import sentences
@@ -239,7 +240,7 @@ def _summary(outcome: Outcome, comparison: Comparison | None, folder: Path) -> d
 
 
 def _lines(outcome: Outcome, comparison: Comparison | None, folder: Path) -> list[str]:
-    """The outcome for people."""
+    """Return the outcome as lines of text."""
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences
     from pats_opt.execute.gather import images
@@ -255,19 +256,19 @@ def _lines(outcome: Outcome, comparison: Comparison | None, folder: Path) -> lis
 
 
 def _failed(outcome: Outcome) -> dict[str, str]:
-    """Requests without an image, with the reason."""
+    """Return the requests without an image, each with its error."""
     members = [m for _, batch in outcome.execution.batches() for m in batch.members]
     made = {m.id for m in members if m.image}
     return {m.id: m.error for m in members if m.error is not None and m.id not in made}
 
 
 def _seconds(outcome: Outcome) -> float:
-    """The run's clock at the end of the last batch."""
+    """Return the time of the run at the end of the last batch."""
     return max((batch.end_s for _, batch in outcome.execution.batches()), default=0.0)
 
 
-class _Bar:
-    """Progress on a terminal, once it is known how many images there are to make."""
+class ImageProgress:
+    """Progress bar that starts once the number of images to make is known."""
 
     def __init__(self, *, quiet: bool) -> None:
         from contextlib import ExitStack
@@ -275,23 +276,23 @@ class _Bar:
         self._quiet, self._stack, self._failed = quiet, ExitStack(), 0
         self._done: Callable[[Saved], None] = lambda _: None
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> ImageProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def begun(self, total: int) -> None:
-        """Begin the bar."""
+        """Start the bar."""
         self._done = self._stack.enter_context(
-            terminal.progress(total, self._told, quiet=self._quiet)
+            terminal.progress(total, self._status, quiet=self._quiet)
         )
 
     def saved(self, saved: Saved) -> None:
-        """Advance it."""
+        """Advance the bar by one image."""
         self._done(saved)
 
-    def _told(self, saved: Saved) -> str:
+    def _status(self, saved: Saved) -> str:
         from pats_opt.wording import label
 
         self._failed += saved.member.error is not None

@@ -1,4 +1,4 @@
-"""``pats-opt export``: a schedule in the terms of the format its instance was imported from."""
+"""``pats-opt export``: a schedule in the format that its instance was imported from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pats_opt.exporters import FORMATS
 
 @click.command(
     "export",
-    help="Turn SCHEDULE back into FORMAT, once it has passed the checker.\n\n\b\n"
+    help="Check SCHEDULE and convert it to FORMAT.\n\n\b\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in FORMATS.items())
     + "\n\n\b\n  pats-opt export tsplib gr17-schedule.json --instance gr17.json -o gr17.tour",
 )
 @click.argument("format", type=click.Choice(list(FORMATS)))
 @click.argument("schedule", type=common.FILE)
-@click.option("--instance", type=common.FILE, required=True, help="The schedule's instance.")
-@click.option("-o", "--output", type=common.FILE, help="Write to this file [standard output].")
+@click.option("--instance", type=common.FILE, required=True, help="Instance of SCHEDULE.")
+@click.option("-o", "--output", type=common.FILE, help="Output file.  [default: standard output]")
 @common.json_option
 def command(format: str, schedule: str, instance: str, output: str | None, as_json: bool) -> None:  # noqa: A002
-    """Export a schedule."""
+    """Check a schedule and convert it."""
     from pats_opt.errors import InputError
     from pats_opt.exporters import checked, export
     from pats_opt.model.files import read_instance, read_schedule, write_bytes

@@ -1,4 +1,4 @@
-"""``pats-opt generate``: seeded instances and whole suites."""
+"""``pats-opt generate``: instances and suites from a seed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pats_opt.errors import InputError
 
 
 @click.command("generate")
-@click.option("-o", "--output", type=FILE, help="Instance file, or folder with --suite.")
+@click.option("-o", "--output", type=FILE, help="Instance file to write; with --suite, a folder.")
 @click.option(
     "--suite",
     metavar="NAME",
     shell_complete=completing.suites,
-    help="Write the instances of a suite (name, or TOML file) to the folder -o.",
+    help="Generate a whole suite, given by its name or a TOML file, into the folder -o.",
 )
-@click.option("--list", "list_only", is_flag=True, help="List suites and profiles.")
-@click.option("--name", metavar="TEXT", help="The instance's name.")
+@click.option("--list", "list_only", is_flag=True, help="List the suites and profiles.")
+@click.option("--name", metavar="TEXT", help="Name of the instance.")
 @seed_option
 @recipe_options(*WORKLOAD, *POPULARITY, *SITE)
 @click.pass_context
@@ -36,7 +36,7 @@ def command(
     config: str | None,
     **options: Any,
 ) -> None:
-    """Generate an instance, or a named suite of them. The same seed gives the same bytes.
+    """Generate an instance, or a suite of instances. The same seed gives the same bytes.
 
     \b
       pats-opt generate --requests 40 --adapters 4 --profile a100-40g --seed 1 -o a.json
@@ -46,7 +46,7 @@ def command(
         _list()
         return
     if output is None:
-        raise InputError("nowhere to write to", hint="add -o FILE, or -o FOLDER with --suite")
+        raise InputError("no output is given", hint="add -o FILE, or -o FOLDER with --suite")
     if suite is None:
         from pats_opt.generate import generate
         from pats_opt.model.files import write_instance
@@ -71,7 +71,7 @@ def command(
 
 
 def _list() -> None:
-    """Suites and profiles, one a line."""
+    """Print suites and profiles, one per line."""
     from pats_opt.generate import profile
     from pats_opt.generate.suites import recipes, suites
 

@@ -1,38 +1,35 @@
-"""``pats-opt import trace``: a request log as an instance."""
+"""``pats-opt import trace``: import a request log as an instance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from pats_opt.cli.common import FILE, seed_option
+from pats_opt.cli.common import FILE, F, seed_option
 from pats_opt.cli.recipe import POPULARITY, SITE, Setting, mix, recipe_from, recipe_options
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-#: Field of ``LogColumns`` -> help; each is an option that names a column.
+#: Field of ``LogColumns`` -> help. Each is an option that names a column.
 COLUMNS = {
     "time": "Arrival time.",
-    "adapter": "Adapter id, ids joined by --separator, or a list; empty for none.",
+    "adapter": "Adapter id, several ids joined by --separator, or a list; empty for none.",
     "base_model": "Base model (checkpoint).",
     "steps": "Full step count.",
-    "images": "Images asked for.",
-    "prompt": "Prompt; its complexity is estimated from it.",
+    "images": "Number of images.",
+    "prompt": "Prompt. Its complexity is estimated.",
     "negative_prompt": "Negative prompt.",
-    "prompt_length": "Length of the prompt, where there is no prompt.",
-    "complexity": "Complexity, 0 to 1.",
-    "deadline": "Deadline, seconds from arrival.",
-    "width": "Width, pixels.",
-    "height": "Height, pixels.",
+    "prompt_length": "Length of the prompt, if the log has no prompts.",
+    "complexity": "Complexity, from 0 to 1.",
+    "deadline": "Deadline, in seconds from arrival.",
+    "width": "Width in pixels.",
+    "height": "Height in pixels.",
     "weight": "Weight in the loss.",
     "id": "Request id.",
 }
 
 
 def column_options(command: F) -> F:
-    """An option for each column of the mapping."""
+    """Add an option for each column of the mapping."""
     for field, text in reversed(COLUMNS.items()):
         command = click.option(
             f"--{field.replace('_', '-')}",
@@ -52,7 +49,7 @@ def column_options(command: F) -> F:
     "--as",
     "kind",
     type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
-    help="Format, where the name does not tell.",
+    help="Format of the log.  [default: by the file's suffix]",
 )
 @click.option(
     "--time-format",
@@ -61,29 +58,36 @@ def column_options(command: F) -> F:
     show_default=True,
     help="s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
 )
-@click.option("--from", "since", metavar="TIME", help="First time taken, as the log writes it.")
-@click.option("--to", "until", metavar="TIME", help="Last time taken.")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="At most N rows, the earliest.")
 @click.option(
-    "--where", multiple=True, metavar="COLUMN=VALUE", help="Keep such rows (also !=); repeatable."
+    "--from", "since", metavar="TIME", help="Start of the time window, written as in the log."
+)
+@click.option("--to", "until", metavar="TIME", help="End of the time window, inclusive.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Take at most the first N rows.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Keep matching rows (also !=); repeatable.",
 )
 @click.option(
     "--speed",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Arrivals come this many times faster.",
+    help="Factor by which arrivals are sped up.",
 )
-@click.option("--lora-only", is_flag=True, help="Leave out requests without adapter.")
+@click.option("--lora-only", is_flag=True, help="Skip requests without an adapter.")
 @click.option(
     "--family",
     type=click.Choice(["set", "base+set", "first", "column"]),
     default="set",
     show_default=True,
-    help="What is switched: the adapter set, that with the base model, the first adapter, "
-    "or the column as it is.",
+    help="Unit of switching: the set of adapters, the same with the base model, the first adapter, "
+    "or the column's text.",
 )
-@click.option("--separator", default=";", show_default=True, help="What joins adapters in a cell.")
+@click.option(
+    "--separator", default=";", show_default=True, help="Separator of the adapters in a cell."
+)
 @click.option(
     "--length-unit",
     type=click.Choice(["characters", "tokens", "words"]),
@@ -92,13 +96,13 @@ def column_options(command: F) -> F:
     help="Unit of --prompt-length.",
 )
 @click.option(
-    "--estimator", metavar="MODULE:FUNCTION", help="Complexity of a prompt, in place of our own."
+    "--estimator", metavar="MODULE:FUNCTION", help="Function that estimates a prompt's complexity."
 )
-@click.option("--name", metavar="TEXT", help="The instance's name [the file's].")
+@click.option("--name", metavar="TEXT", help="Name of the instance.  [default: the file's]")
 @seed_option
 @recipe_options(
     Setting(
-        "--full", "steps.full", "Full step counts where the log has none [60].", "N:SHARE,...", mix
+        "--full", "steps.full", "Full step counts, if the log has none [60].", "N:SHARE,...", mix
     ),
     *POPULARITY,
     *SITE,
@@ -114,7 +118,8 @@ def command(
 ) -> None:
     """Import a request log (CSV, JSON lines or Parquet, plain or gzip) as an instance.
 
-    Say which columns mean what; all that the log does not tell is set as in 'generate' or drawn.
+    Name the columns of the log with the options below. Everything else is set, or drawn at random,
+    as in 'generate'.
 
     \b
       pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \\
@@ -142,7 +147,7 @@ def command(
         f"{len(instance.adapters)} adapters, {imported.span_s:.0f} s"
         + ("" if imported.load is None else f", load {imported.load:.2f}")
         + (
-            " (below 0.7 queues hardly form; --speed makes them)"
+            " (queues hardly form below 0.7; increase it with --speed)"
             if imported.load is not None and imported.load < 0.7
             else ""
         ),

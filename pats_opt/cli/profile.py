@@ -1,4 +1,4 @@
-"""``pats-opt profile``: what steps, memory and switching take on this device."""
+"""``pats-opt profile``: measure step time, memory and switching on this device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli import common, model_options, terminal
+from pats_opt.cli import common, terminal
 from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
@@ -16,39 +16,24 @@ if TYPE_CHECKING:
     from pats_opt.profiling.run import ProfilingJob
 
 
-def _listed(read: Any) -> Any:
-    """A callback that reads an option's text, and says how to write it where that fails."""
-
-    def parse(ctx: click.Context, option: click.Parameter, text: str) -> Any:
-        try:
-            found = read(text)
-        except ValueError:
-            found = None
-        if not found:
-            raise click.BadParameter(f"{text!r}: write it as {option.metavar}", ctx, option)
-        return found
-
-    return parse
-
-
 def _batch_sizes(text: str) -> tuple[int, ...]:
-    """Batch sizes, rising, with 1 among them."""
-    found = {1, *steps(text)}
-    if min(found) < 1:
-        raise ValueError(text)
-    return tuple(sorted(found))
+    """Parse batch sizes, sorted. 1 is always among them."""
+    return _positive({1, *steps(text)})
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    """Step counts, rising."""
-    found = sorted(set(steps(text)))
-    if found and found[0] < 1:
-        raise ValueError(text)
-    return tuple(found)
+def _step_counts(text: str) -> tuple[int, ...]:
+    """Parse step counts, sorted."""
+    return _positive(set(steps(text)))
+
+
+def _positive(counts: set[int]) -> tuple[int, ...]:
+    if not counts or min(counts) < 1:
+        raise ValueError(counts)
+    return tuple(sorted(counts))
 
 
 def _pixels(text: str) -> tuple[tuple[int, int], ...]:
-    """Widths and heights, each once, in the order given."""
+    """Parse widths and heights, without duplicates, in the order given."""
     found = dict.fromkeys((size["width"], size["height"]) for size in sizes(text))
     if min(min(size) for size in found) < 1:
         raise ValueError(text)
@@ -56,22 +41,27 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
 
 
 @click.command("profile")
-@model_options.model
+@common.model_option
 @click.option(
-    "--adapters", type=common.FILE, metavar="DIR", help="Folder of LoRA files [random ones]."
+    "--adapters",
+    type=common.FILE,
+    metavar="DIR",
+    help="Folder of LoRA files.  [default: random weights]",
 )
 @click.option(
-    "--rank", type=click.IntRange(1, 512), help="Rank of random adapters [4 for tiny, else 16]."
+    "--rank",
+    type=click.IntRange(1, 512),
+    help="Rank of random adapters.  [default: 4 for tiny, 16 otherwise]",
 )
 @click.option("--device", default="auto", show_default=True, help="Torch device.")
-@model_options.dtype
+@common.dtype_option
 @click.option(
     "--batches",
     default="1,2,4,8",
     show_default=True,
     metavar="N,...",
-    callback=_listed(_batch_sizes),
-    help="Batch sizes to time.",
+    callback=common.parsed(_batch_sizes),
+    help="Batch sizes to measure.",
 )
 @click.option(
     "--sizes",
@@ -79,8 +69,8 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     default="1024x1024,768x768,512x512",
     show_default=True,
     metavar="WxH,...",
-    callback=_listed(_pixels),
-    help="Image sizes; times are measured at the first.",
+    callback=common.parsed(_pixels),
+    help="Image sizes. Times are measured at the first one.",
 )
 @click.option(
     "--steps",
@@ -88,74 +78,76 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     type=click.IntRange(1),
     default=12,
     show_default=True,
-    help="Steps of a batch that is timed.",
+    help="Steps per measured batch.",
 )
 @click.option(
     "--repeats",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Times each batch and switch is measured.",
+    help="Measurements per batch and switch.",
 )
 @click.option(
     "--max-batch",
     type=click.IntRange(1),
     default=32,
     show_default=True,
-    help="Largest batch tried for its memory.",
+    help="Largest batch size in the measurement of memory.",
 )
-@model_options.memory
+@common.memory_option
 @click.option(
     "--memory-from",
     metavar="PROFILE",
-    help="Where the device does not tell its memory: the profile whose figures stand in.",
+    help="Profile to take memory figures from, if the device does not report its memory.",
 )
-@model_options.shrink
-@model_options.guidance
-@click.option("--quality", is_flag=True, help="Also compare images by step count; needs --prompts.")
+@common.shrink_option
+@common.guidance_option
+@click.option(
+    "--quality", is_flag=True, help="Also measure quality by step count; needs --prompts."
+)
 @click.option(
     "--prompts",
     type=common.FILE,
     metavar="FILE",
-    help="Prompts: one a line, or CSV, TSV or JSON lines with 'prompt' and maybe 'complexity'.",
+    help="Prompts: one per line, or CSV, TSV or JSON lines with 'prompt' and maybe 'complexity'.",
 )
 @click.option(
     "--quality-steps",
     default="5,10,15,20,25,30,35,40,45,50,55",
     show_default=True,
     metavar="N,...",
-    callback=_listed(_counts),
-    help="Step counts to compare with the full one.",
+    callback=common.parsed(_step_counts),
+    help="Step counts to compare with --full.",
 )
 @click.option(
-    "--full", type=click.IntRange(2), default=60, show_default=True, help="The full step count."
+    "--full", type=click.IntRange(2), default=60, show_default=True, help="Full step count."
 )
 @click.option(
     "--images",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Images of a prompt, with seeds 0, 1, ...",
+    help="Images per prompt, with seeds 0, 1, ...",
 )
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     type=click.Choice(METRICS),
-    help="What to compare with; may be repeated [the best there is].",
+    help="Distance between images; repeatable.  [default: the best one installed]",
 )
 @click.option(
     "--lpips-weights",
     type=common.FILE,
     metavar="FILE",
-    help="AlexNet's weights for LPIPS [torch's folder of checkpoints].",
+    help="AlexNet weights for LPIPS.  [default: from torch's checkpoint folder]",
 )
 @click.option(
     "--refit",
     "refit_table",
     type=common.FILE,
     metavar="TABLE",
-    help="Measure nothing; fit the quality model to this table and write it to -o.",
+    help="Measure nothing; fit the quality model to TABLE and write it to -o.",
 )
 @click.option(
     "--converged",
@@ -163,35 +155,35 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     default=0.97,
     show_default=True,
     metavar="Q",
-    help="With --refit: the quality that counts as converged.",
+    help="With --refit: quality that counts as converged.",
 )
 @common.time_limit_option
 @common.seed_option
-@click.option("--name", metavar="TEXT", help="The profile's name [that of its file].")
+@click.option("--name", metavar="TEXT", help="Name of the profile.  [default: the file's]")
 @common.json_option
 @click.option(
     "-o",
     "--output",
     type=common.FILE,
     metavar="PROFILE",
-    help="The profile's TOML file, or a folder for it.",
+    help="TOML file to write, or a folder for it.",
 )
 def command(
     refit_table: str | None, converged: float, output: str | None, as_json: bool, **chosen: Any
 ) -> None:
-    """Measure step time, memory and switching here, as a profile for generate and import.
+    """Measure step time, memory and switching. Write a profile for 'generate' and 'import'.
 
     \b
       pats-opt profile -o out/tiny.toml
       pats-opt -v profile --model sdxl-random -o out/gpu.toml
       pats-opt generate --profile out/gpu.toml -o instance.json
 
-    Beside the profile are the measurements (the same name, .json) and switching_cost.csv. Every
-    part is kept as soon as it is measured: the same command goes on from there.
+    The measurements go next to the profile (the same name, .json), with switching_cost.csv. Every
+    part is saved as soon as it is measured: to continue, repeat the command.
 
-    With --quality, images of every prompt at every step count are compared with those of the full
-    count; sdxl_step_quality_METRIC.csv and quality.toml go to generate's --quality-table and
-    --config.
+    With --quality, the images of every prompt at every step count are compared with those of the
+    full count. Give the resulting sdxl_step_quality_METRIC.csv to 'generate' as --quality-table,
+    and quality.toml as --config.
     """  # noqa: D301
     from pats_opt.errors import InputError
 
@@ -199,7 +191,7 @@ def command(
         _refit(refit_table, converged, output, as_json)
         return
     if output is None:
-        raise InputError("nowhere to write to", hint="add -o PROFILE.toml, or -o FOLDER")
+        raise InputError("no output is given", hint="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import open_engine
     from pats_opt.profiling.run import document, lines, run
 
@@ -219,10 +211,10 @@ def command(
 
 
 def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
-    """What to measure, where it was left open as well.
+    """Return the measuring job, with defaults for the options that were not given.
 
     Raises:
-        InputError: Options that do not go together.
+        InputError: Two options contradict each other.
     """
     from pats_opt.errors import InputError
     from pats_opt.execute.engine import default_device
@@ -233,7 +225,7 @@ def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
 
     if chosen["rank"] is not None and chosen["adapters"] is not None:
         raise InputError(
-            "--rank is for random adapters", hint="leave out one of --adapters, --rank"
+            "--rank applies to random adapters only", hint="leave out --adapters or --rank"
         )
     named, model = Path(output), chosen["model"]
     path = named if named.suffix == ".toml" and not named.is_dir() else named / "profile.toml"
@@ -265,17 +257,17 @@ def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
 
 
 def _threads(model: str) -> int:
-    """CPU threads, as many as ``execute`` takes for one GPU."""
+    """Return the number of CPU threads, as ``execute`` uses for one GPU."""
     from pats_opt.runs.record import cores
 
     return 1 if model == "tiny" else cores()
 
 
 def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
-    """The plan, with the images to compare where that is asked for.
+    """Return the plan, with the images to compare if quality is measured.
 
     Raises:
-        InputError: There are no prompts, or no metric can be used.
+        InputError: There are no prompts, or no metric is available.
     """
     from msgspec.structs import replace
 
@@ -287,13 +279,14 @@ def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
     prompts, metrics, weights = chosen["prompts"], chosen["metrics"], chosen["lpips_weights"]
     if not chosen["quality"]:
         if prompts is not None or metrics:
-            raise InputError("--prompts and --metric need --quality", hint="add it")
+            raise InputError("--prompts and --metric need --quality", hint="add --quality")
         return plan
     if prompts is None:
         raise InputError("--quality needs prompts", hint="add --prompts FILE")
     if (model := chosen["model"]) in BUILT_IN:
-        told = f"{model} has random weights: its quality says nothing of a real model"
-        click.echo(told, err=True)
+        click.echo(
+            f"{model} has random weights: its quality means nothing for a real model", err=True
+        )
     full = chosen["full"]
     asked = QualityPlan(
         prompts=read_prompts(prompts),
@@ -307,7 +300,7 @@ def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
 
 
 def _refit(table: str, converged: float, output: str | None, as_json: bool) -> None:
-    """Fit the quality model to a table, tell how well, and write it."""
+    """Fit the quality model to a table, print the fit, and write the model."""
     from pats_opt.model.files import write_bytes
     from pats_opt.profiling.refit import as_recipe, fit_document, fit_lines, refit
 

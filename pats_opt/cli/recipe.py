@@ -1,20 +1,18 @@
-"""Options that ``generate`` and ``import`` share: each sets one field of the recipe.
+"""Options of ``generate`` and ``import``, each of which sets one field of the recipe.
 
-``--config FILE.toml`` sets any field; an option on the command line wins over it.
+``--config FILE.toml`` sets any field. Options on the command line override it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from pats_opt.cli import completing
-from pats_opt.cli.common import FILE
-
-F = TypeVar("F", bound=Callable[..., Any])
+from pats_opt.cli.common import FILE, F, parsed
 
 #: Prefix of the option values in a command's keyword arguments.
 PREFIX = "recipe__"
@@ -22,7 +20,15 @@ PREFIX = "recipe__"
 
 @dataclass(frozen=True)
 class Setting:
-    """An option and the field it sets; ``parse`` turns its text into the field's value."""
+    """Option that sets a field of the recipe.
+
+    Attributes:
+        flag: The option.
+        field: Path of the field, such as ``arrivals.load``.
+        text: Help, with the default in brackets.
+        metavar: Form of the value in help and errors.
+        parse: Function from the text to the field's value.
+    """
 
     flag: str
     field: str
@@ -31,13 +37,8 @@ class Setting:
     parse: Callable[[str], Any] = str
 
 
-def whole(text: str) -> int:
-    """A whole number."""
-    return int(text)
-
-
 def mix(text: str) -> dict[str, Any]:
-    """``1:0.6,4:0.4`` or ``1,4`` as a mix."""
+    """Parse ``1:0.6,4:0.4`` or ``1,4`` as values with shares."""
     parts = [part.partition(":") for part in text.split(",")]
     values = [float(value) for value, _, _ in parts]
     if not any(colon for _, colon, _ in parts):
@@ -46,12 +47,12 @@ def mix(text: str) -> dict[str, Any]:
 
 
 def steps(text: str) -> list[int]:
-    """``20,40`` as a list; nothing as none."""
+    """Parse ``20,40`` as a list; empty text as none."""
     return [int(part) for part in text.split(",") if part.strip()]
 
 
 def sizes(text: str) -> list[dict[str, Any]]:
-    """``1024x1024:0.7,512x512:0.3`` as image sizes with shares."""
+    """Parse ``1024x1024:0.7,512x512:0.3`` as image sizes with shares."""
     found = []
     for part in text.split(","):
         size, _, share = part.partition(":")
@@ -61,13 +62,13 @@ def sizes(text: str) -> list[dict[str, Any]]:
 
 
 def numbers(text: str) -> list[float]:
-    """``40,24`` as a list of numbers."""
+    """Parse ``40,24`` as a list of numbers."""
     return [float(part) for part in text.split(",")]
 
 
-#: What is drawn where it is not read from a log.
+#: Settings of the workload, for ``generate`` only: ``import`` reads it from a log.
 WORKLOAD = (
-    Setting("--requests", "requests", "Number of requests [20].", "N", whole),
+    Setting("--requests", "requests", "Number of requests [20].", "N", int),
     Setting(
         "--arrivals", "arrivals.process", "poisson, bursty, regular or at-once [poisson].", "P"
     ),
@@ -75,71 +76,80 @@ WORKLOAD = (
     Setting(
         "--load",
         "arrivals.load",
-        "Offered GPU time / GPU time, in full-step batches of 4 with a switch each [1].",
+        "Offered load: GPU time of full-step batches of 4, each with a switch, per GPU time [1].",
         "X",
         float,
     ),
-    Setting("--rate", "arrivals.rate_per_s", "Requests a second, in place of --load.", "X", float),
+    Setting("--rate", "arrivals.rate_per_s", "Requests per second; replaces --load.", "X", float),
     Setting(
         "--complexity", "complexity.levels", "Prompt complexities [0.2,0.8].", "C:SHARE,...", mix
     ),
     Setting("--steps", "steps.full", "Full step counts [60].", "N:SHARE,...", mix),
-    Setting("--images", "images.count", "Images a request [1].", "N:SHARE,...", mix),
+    Setting("--images", "images.count", "Images per request [1].", "N:SHARE,...", mix),
 )
 
-#: Adapter popularity, drawn by ``generate``, and by ``import`` where the log has no adapters.
+#: Popularity of adapters, for ``generate``, and for ``import`` if the log names no adapters.
 POPULARITY = (
-    Setting("--adapters", "popularity.adapters", "Adapters to draw from [4].", "N", whole),
-    Setting("--zipf", "popularity.zipf", "Exponent of their popularity [0.8].", "X", float),
+    Setting("--adapters", "popularity.adapters", "Number of adapters [4].", "N", int),
+    Setting("--zipf", "popularity.zipf", "Zipf exponent of their popularity [0.8].", "X", float),
     Setting(
         "--base-share",
         "popularity.base_share",
-        "Share of requests without adapter [0].",
+        "Share of requests without an adapter [0].",
         "X",
         float,
     ),
 )
 
-#: All that no log says.
+#: Settings that no log has: devices, prices and limits.
 SITE = (
     Setting(
         "--profile", "service.profile", "Service profile: a name or a TOML file [documents].", "P"
     ),
-    Setting("--service", "service.kind", "steps, or slot: a batch takes one tick [steps].", "KIND"),
-    Setting("--tick", "service.tick_s", "Seconds a tick [the profile's].", "S", float),
-    Setting("--gpus", "gpus.count", "Number of GPUs [1].", "N", whole),
     Setting(
-        "--vram", "gpus.vram_gib", "GiB of each GPU, in turn [the profile's].", "G,...", numbers
+        "--service", "service.kind", "steps, or slot: each batch takes one tick [steps].", "KIND"
     ),
-    Setting("--batch", "gpus.batch", "Largest batch [the profile's].", "N", whole),
+    Setting("--tick", "service.tick_s", "Seconds per tick [of the profile].", "S", float),
+    Setting("--gpus", "gpus.count", "Number of GPUs [1].", "N", int),
     Setting(
-        "--resident", "gpus.resident", "none or popular: adapters at the start [none].", "WHICH"
+        "--vram", "gpus.vram_gib", "GiB of memory of each GPU [of the profile].", "G,...", numbers
     ),
-    Setting("--max-resident", "switching.max_resident", "Adapters a GPU holds [1].", "N", whole),
+    Setting("--batch", "gpus.batch", "Largest batch size [of the profile].", "N", int),
     Setting(
-        "--max-per-batch", "switching.max_per_batch", "Adapters a batch mixes [1].", "N", whole
+        "--resident", "gpus.resident", "Adapters loaded at time 0: none or popular [none].", "WHICH"
     ),
+    Setting("--max-resident", "switching.max_resident", "Adapters a GPU can hold [1].", "N", int),
+    Setting("--max-per-batch", "switching.max_per_batch", "Adapters per batch [1].", "N", int),
     Setting(
         "--activate",
         "switching.activate_s",
-        "Seconds between resident adapters [the profile's].",
+        "Seconds to activate a resident adapter [of the profile].",
         "S",
         float,
     ),
-    Setting("--tier", "switching.tier", "Where adapters are loaded from [the profile's].", "TIER"),
     Setting(
-        "--switch-price", "switching.price_per_s", "Loss a second of switching [0.5].", "X", float
+        "--tier",
+        "switching.tier",
+        "Storage that adapters are loaded from [of the profile].",
+        "TIER",
+    ),
+    Setting(
+        "--switch-price", "switching.price_per_s", "Loss per second of switching [0.5].", "X", float
     ),
     Setting(
         "--latency-price",
         "terms.latency_price_per_s",
-        "Loss a second of latency [0.05].",
+        "Loss per second of latency [0.05].",
         "X",
         float,
     ),
-    Setting("--late-price", "terms.late_price", "Loss of a missed deadline [0].", "X", float),
+    Setting("--late-price", "terms.late_price", "Loss per missed deadline [0].", "X", float),
     Setting(
-        "--deadline-share", "terms.deadline_share", "Share of requests with one [0].", "X", float
+        "--deadline-share",
+        "terms.deadline_share",
+        "Share of requests with a deadline [0].",
+        "X",
+        float,
     ),
     Setting("--reject-share", "terms.reject_share", "Share that may be rejected [0].", "X", float),
     Setting("--pruned", "steps.pruned", "Step counts below the full one [20].", "N,...", steps),
@@ -147,14 +157,13 @@ SITE = (
     Setting(
         "--image-mode",
         "images.mode",
-        "A request of n images becomes: split, share, stack or one [split].",
+        "Treatment of requests for several images: split, share, stack or one [split].",
         "MODE",
     ),
     Setting(
         "--quality-table", "quality.table", "CSV: steps, complexity, quality or lpips.", "FILE"
     ),
 )
-
 
 SETTINGS = (*WORKLOAD, *POPULARITY, *SITE)
 
@@ -169,37 +178,21 @@ def recipe_options(*settings: Setting) -> Callable[[F], F]:
                 PREFIX + setting.field.replace(".", "__"),
                 metavar=setting.metavar,
                 help=setting.text,
-                callback=_parser(setting),
+                callback=parsed(setting.parse),
                 shell_complete=completing.profiles if setting.flag == "--profile" else None,
             )(command)
         return click.option(
-            "--config", type=FILE, metavar="FILE", help="TOML file with any field of the recipe."
+            "--config", type=FILE, metavar="FILE", help="TOML file with fields of the recipe."
         )(command)
 
     return decorate
 
 
-def _parser(setting: Setting) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    def parse(ctx: click.Context, option: click.Parameter, value: str | None) -> Any:
-        if value is None:
-            return None
-        try:
-            return setting.parse(value)
-        except ValueError:
-            raise click.BadParameter(
-                f"{value!r}: write it as {setting.metavar}", ctx, option
-            ) from None
-
-    return parse
-
-
-def recipe_from(
-    config: str | None, options: dict[str, Any], defaults: Iterable[dict[str, Any]] = ()
-) -> Any:
-    """The recipe of a command: ``defaults``, then the file, then the options.
+def recipe_from(config: str | None, options: dict[str, Any]) -> Any:
+    """Return the recipe of a command: its file, overridden by its options.
 
     Raises:
-        InputError: for an unknown key or a value out of range.
+        InputError: A key is unknown or a value out of range.
     """
     from pats_opt.errors import InputError
     from pats_opt.generate.config import as_table, read_toml
@@ -207,11 +200,9 @@ def recipe_from(
     from pats_opt.generate.suites import overlay
 
     document: dict[str, Any] = {}
-    for default in defaults:
-        document = overlay(document, default)
     if config is not None:
-        document = overlay(document, read_toml(config))
-        as_table(document, Recipe, config)  # so that the message names the file
+        document = read_toml(config)
+        as_table(document, Recipe, config)  # so that an error names the file
     flags: dict[str, str] = {}
     for key, value in options.items():
         if value is None or not key.startswith(PREFIX):

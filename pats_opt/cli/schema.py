@@ -1,4 +1,4 @@
-"""``pats-opt schema``: the JSON Schema of the documents."""
+"""``pats-opt schema``: JSON Schema of instances and schedules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 @click.command("schema")
 @click.argument("kind", type=click.Choice(["instance", "schedule"]), default="instance")
 def command(kind: Literal["instance", "schedule"]) -> None:
-    """Print the JSON Schema of instances (the default) or schedules."""
+    """Print the JSON Schema of instances (default) or of schedules."""
     import json
 
     from pats_opt.model.schema import json_schema

@@ -1,16 +1,26 @@
-"""``pats-opt solve``: one instance, any solver, a checked schedule."""
+"""``pats-opt solve``: solve an instance with any solver, and check the schedule."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pats_opt.cli import common, completing
-from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table, shares
+from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table
 
-#: Backends that --backend names; it is short for ``--param backend=...``.
+if TYPE_CHECKING:
+    from pats_opt.solving.result import Budget, BudgetPoint, Result
+
+#: Backends of ``--backend``, which is short for ``--param backend=...``.
 BACKENDS = ("highs", "scip", "cbc")
+
+#: Metrics that are printed; ``simulate`` prints all.
+METRICS = ("served", "latency, s", "switches")
+
+#: Loss terms in the table of a trade-off curve.
+TERMS = ("quality", "late", "switching", "rejection")
 
 
 @click.command("solve")
@@ -20,28 +30,34 @@ BACKENDS = ("highs", "scip", "cbc")
     default="auto",
     show_default=True,
     shell_complete=completing.specs,
-    help="A name from 'pats-opt solvers'.",
+    help="A solver or policy from 'pats-opt solvers', such as milp:backend=scip.",
 )
-@click.option("--backend", type=click.Choice(BACKENDS), help="MILP backend of the solver 'milp'.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Backend of the solver 'milp'.")
 @common.param_option
 @common.time_limit_option
 @common.seed_option
-@common.jobs_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads, for solvers that use them.",
+)
 @click.option(
     "--latency-budget",
     "budget_s",
     type=click.FloatRange(0, 1e9, min_open=True),
     metavar="S",
     callback=common.finite,
-    help="Find the latency price lambda that keeps the latency within this, in seconds.",
+    help="Limit the latency to S seconds: find the latency price lambda that achieves it.",
 )
 @click.option(
     "--latency-measure",
     "measure",
     type=click.Choice(("mean", "p95")),
-    help="What the latency budget limits.  [default: mean]",
+    help="Latency figure that the budget limits.  [default: mean]",
 )
-@click.option("-o", "--output", type=common.FILE, help="Write the schedule to this file.")
+@click.option("-o", "--output", type=common.FILE, help="Schedule file to write.")
 @common.json_option
 def command(
     instance: str,
@@ -58,8 +74,8 @@ def command(
 ) -> None:
     """Solve INSTANCE and check the schedule.
 
-    Ctrl-C or the time limit return the best schedule and bound found so far. With a latency budget
-    the instance's own latency price is only where the search for the right one begins.
+    Ctrl-C and the time limit end the run with the best schedule and bound so far. With a latency
+    budget, the search for the latency price begins at the price of the instance.
     """
     from pats_opt.core import registry
     from pats_opt.errors import InfeasibleError
@@ -79,29 +95,20 @@ def command(
         refuse_unwritable(output)
     try:
         with Watch(time_limit, quiet=as_json) as watch:
-            result = (
-                solve(
-                    document,
-                    chosen,
-                    time_limit=time_limit,
-                    seed=seed,
-                    jobs=jobs,
-                    progress=watch.found,
-                    phase=watch.phase,
+            limits: dict[str, Any] = {
+                "time_limit": time_limit,
+                "seed": seed,
+                "jobs": jobs,
+                "progress": watch.found,
+                "phase": watch.phase,
+            }
+            result: Result
+            if budget_s is None:
+                result = solve(document, chosen, **limits)
+            else:
+                result = solve_within(
+                    document, budget_s, chosen, measure=measure or "mean", **limits
                 )
-                if budget_s is None
-                else solve_within(
-                    document,
-                    budget_s,
-                    chosen,
-                    measure=measure or "mean",
-                    time_limit=time_limit,
-                    seed=seed,
-                    jobs=jobs,
-                    progress=watch.found,
-                    phase=watch.phase,
-                )
-            )
     except InfeasibleError as error:
         raise InfeasibleError(f"{instance}: {error}") from None
     if as_json:
@@ -112,95 +119,57 @@ def command(
     if output is not None:
         write_schedule(result.schedule, output)
     if not as_json:
-        _print(result.summary(), output)
+        _print(result, output)
 
 
-#: Columns of the names in a result.
-WIDTH = 11
+def _print(result: Result, output: str | None) -> None:
+    """Print the result as text."""
+    from pats_opt.cli.facts import loss_facts, metric_facts
+    from pats_opt.solving.result import BudgetResult
 
-
-def _print(summary: dict[str, Any], output: str | None) -> None:
-    """The result for people, on standard output."""
-    status, metrics = summary["status"], summary["metrics"]
-    bound, gap, terms = summary["bound"], summary["gap"], summary["terms"]
-    proven = status["point"] == "optimal"
+    run = f"{result.solver}, stopped: {result.status.stop}, {result.runtime_s:.2f} s"
+    metrics = [fact for group in metric_facts(result).values() for fact in group]
     facts = [
-        Fact(
-            "solver",
-            f"{summary['solver']}, stopped: {status['stop']}, {summary['runtime_s']:.2f} s",
-        ),
-        Fact("schedule", status["point"], "bold green" if proven else "bold yellow"),
-        Fact("loss", f"{summary['loss']:.6g}", "bold"),
-        Fact(
-            "bound",
-            "none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %",
-            "" if bound is None else "bold",
-        ),
-        Fact("utility", f"{summary['utility']:.6g}"),
-        Fact(
-            "terms",
-            ", ".join(f"{k} {v:.4g}" for k, v in terms.items()),
-            drawn=lambda: shares(terms, "{:.4g}".format),
-        ),
-        Fact(
-            "served",
-            f"{metrics['served']} in {metrics['batches']} batches, rejected {metrics['rejected']}",
-        ),
+        Fact("solver", run),
+        *loss_facts(result),
+        *(fact for fact in metrics if fact.name in METRICS),
     ]
-    if metrics["served"]:
-        facts.append(
-            Fact(
-                "latency",
-                f"mean {metrics['latency_mean_s']:.2f} s, p95 {metrics['latency_p95_s']:.2f} s, "
-                f"max {metrics['latency_max_s']:.2f} s",
-            )
-        )
-    facts.append(
-        Fact("switching", f"{metrics['switches']} switches, {metrics['switching_s']:.2f} s")
-    )
     written = [] if output is None else [Fact("written", output)]
-    if "budget" in summary:
-        print_facts([*facts, *_budget_facts(summary["budget"])], WIDTH)
-        _print_curve(summary["budget"]["curve"])
-        facts = []
-    if facts or written:
-        print_facts([*facts, *written], WIDTH)
+    if not isinstance(result, BudgetResult):
+        print_facts([*facts, *written])
+        return
+    print_facts([*facts, *_budget_facts(result.budget), *written])
+    _print_curve(result.budget.curve)
 
 
-def _budget_facts(budget: dict[str, Any]) -> list[Fact]:
-    """What a latency budget costs."""
-    reached, bound, gap = budget["reached_s"], budget["bound"], budget["gap"]
-    return [
-        Fact(
-            "budget",
-            f"{budget['measure']} latency {budget['budget_s']:g} s, reached "
-            + ("- (nobody is served)" if reached is None else f"{reached:.2f} s"),
-        ),
-        Fact("lambda", "none" if budget["lambda"] is None else f"{budget['lambda']:.6g}", "bold"),
-        Fact(
-            "other loss",
-            f"{budget['loss_without_latency']:.6g} without latency, bound "
-            + ("none" if bound is None else f"{bound:.6g}, gap {100 * gap:.2f} %"),
-        ),
+def _budget_facts(budget: Budget) -> Iterator[Fact]:
+    """Yield the latency reached and the price of the budget."""
+    from pats_opt.cli.facts import bound_fact
+    from pats_opt.wording import number
+
+    reached = "no request served" if budget.reached_s is None else f"{number(budget.reached_s)} s"
+    limit = f"{budget.measure} latency {budget.budget_s:g} s"
+    yield Fact("budget", f"{limit}, reached {reached}")
+    yield Fact("lambda", number(budget.price, 6), "bold")
+    yield Fact("other loss", f"{number(budget.loss, 6)} without latency")
+    yield bound_fact("its bound", budget.bound, budget.gap)
+
+
+def _print_curve(curve: Sequence[BudgetPoint]) -> None:
+    """Print the trade-off curve as a table."""
+    from pats_opt.wording import number
+
+    rows = [
+        [
+            "*" if point.chosen else "",
+            "latency alone" if point.price is None else number(point.price, 5),
+            *map(number, (point.latency_mean_s, point.latency_p95_s)),
+            number(point.other, 5),
+            *(number(getattr(point, name), 5) for name in TERMS),
+            "yes" if point.proven else "no",
+        ]
+        for point in curve
     ]
-
-
-def _print_curve(curve: list[dict[str, Any]]) -> None:
-    """The trade-off curve as a table."""
-    names = ("loss_without_latency", "quality", "late", "switching", "rejection")
-    rows = []
-    for point in curve:
-        seconds = (point["latency_mean_s"], point["latency_p95_s"])
-        rows.append(
-            [
-                "*" if point["chosen"] else "",
-                "latency alone" if point["lambda"] is None else f"{point['lambda']:.5g}",
-                *("-" if value is None else f"{value:.2f}" for value in seconds),
-                *(f"{point[name]:.5g}" for name in names),
-                "yes" if point["proven"] else "no",
-            ]
-        )
     click.echo("curve (* is this schedule)")
-    head = ["", "lambda", "mean s", "p95 s", "other loss", *names[1:], "proven"]
-    chosen = next((i for i, point in enumerate(curve) if point["chosen"]), None)
-    print_table(head, rows, bold=chosen)
+    head = ["", "lambda", "mean s", "p95 s", "other loss", *TERMS, "proven"]
+    print_table(head, rows, bold=[i for i, point in enumerate(curve) if point.chosen])

@@ -1,4 +1,4 @@
-"""``pats-opt solvers``: what there is to choose from."""
+"""``pats-opt solvers``: list the solvers and policies, or describe one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from pats_opt.cli import common, completing
-from pats_opt.cli.terminal import Fact, console, print_facts, styled
+from pats_opt.cli.terminal import Fact, console, print_facts, print_table, styled
 
-#: What a kind of solver promises, in the order the kinds are listed.
+#: Kinds of solvers and their results, in the order of listing.
 KINDS = {
-    "exact": "proves its optimum, given time",
+    "exact": "proves an optimum, given time",
     "bound": "proves a lower bound",
-    "heuristic": "gives a schedule, offline",
-    "online": "a policy: gives a schedule without seeing the future",
+    "heuristic": "finds a schedule, offline",
+    "online": "a policy: decides without knowing the future",
 }
 
 
@@ -22,9 +22,9 @@ KINDS = {
 @click.argument("name", required=False, shell_complete=completing.specs)
 @common.json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List every solver and policy with what it can do.
+    """List the solvers and policies with their abilities.
 
-    With NAME, tell all of one: how it works, its parameters, their defaults and ranges.
+    With NAME, describe one: how it works, and its parameters with defaults and ranges.
     """
     from pats_opt.core import registry
 
@@ -43,10 +43,10 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """One solver or policy, ready for JSON.
+    """Return the entry of a solver or policy, ready for JSON.
 
     Raises:
-        InputError: for an unknown name, naming the nearest ones.
+        InputError: The name is unknown; the message has the nearest ones.
     """
     import inspect
 
@@ -72,108 +72,66 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _print_all(listed: list[dict[str, Any]]) -> None:
-    """A line for each, grouped by kind: a table on a terminal, plain columns in a pipe."""
-    rank = list(KINDS)
-    listed = sorted(listed, key=lambda entry: rank.index(entry["kind"]))
-    rows = [(entry, _row(entry)) for entry in listed]
-    head = ("name", "kind", "bound", "start", "summary")
-    if not styled():
-        widths = [max(len(row[i]) for row in (head, *(r for _, r in rows))) for i in range(4)]
-        for row in (head, *(row for _, row in rows)):
-            click.echo("  ".join([*map(str.ljust, row[:4], widths), row[4]]))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="cyan")
-    table.add_column("", no_wrap=True)
-    table.add_column("bound", justify="center")
-    table.add_column("start", justify="center")
-    table.add_column("what it does")
-    kind = ""
-    for entry, (name, _, bound, start, _) in rows:
-        if entry["kind"] != kind:
-            if kind:
-                table.add_row()
-            kind = entry["kind"]
-            table.add_row(Text(kind, style="bold"), "", "", Text(KINDS[kind], style="italic"))
-        text = Text(_summary(entry))
-        if entry["capabilities"]["lacks"]:
-            text.append(f"\nlacks {', '.join(entry['capabilities']['lacks'])}", style="yellow")
-        table.add_row(Text(f"  {name}", style="green"), _mark(bound), _mark(start), text)
-    out = console()
-    out.print(table)
-    out.print(
-        "\nbound: gives a proven lower bound; start: improves a schedule it is given."
-        "\n'pats-opt solvers NAME' tells all of one, with its parameters."
-    )
-
-
-def _mark(word: str) -> str:
-    return "\N{CHECK MARK}" if word == "yes" else "\N{MIDDLE DOT}"
-
-
-def _row(entry: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    can = entry["capabilities"]
-    lacks = f"; lacks {', '.join(can['lacks'])}" if can["lacks"] else ""
-    return (
-        entry["name"],
-        entry["kind"],
-        "yes" if can["bound"] else "no",
-        "yes" if can["warm_start"] else "no",
-        _summary(entry).removesuffix("." if lacks else "") + lacks,
-    )
-
-
-def _summary(entry: dict[str, Any]) -> str:
+def _print_all(entries: list[dict[str, Any]]) -> None:
+    """Print a line per solver, sorted by kind."""
     from pats_opt.cli.describing import plain
 
-    return plain(entry["summary"])
+    rows: list[tuple[str, ...]] = []
+    bold: list[int] = []
+    for kind, promise in KINDS.items():
+        if styled():
+            bold.append(len(rows))
+            rows.append((kind, "", "", promise))
+        for entry in entries:
+            can, summary = entry["capabilities"], plain(entry["summary"])
+            if can["lacks"]:
+                summary = f"{summary.removesuffix('.')}; lacks {', '.join(can['lacks'])}"
+            flags = ("yes" if can[key] else "no" for key in ("bound", "warm_start"))
+            if entry["kind"] == kind:
+                rows.append((entry["name"], *(() if styled() else (kind,)), *flags, summary))
+    if not styled():
+        print_table(("name", "kind", "bound", "start", "summary"), rows, left=5)
+        return
+    print_table(("", "bound", "start", "summary"), rows, left=4, bold=bold)
+    click.echo(
+        "\nbound: proves a lower bound; start: can improve a given schedule."
+        "\n'pats-opt solvers NAME' describes one, with its parameters."
+    )
 
 
 def _print_one(entry: dict[str, Any]) -> None:
-    """All of one: what it is, what it can do, its parameters."""
-    from pats_opt.cli.describing import about, paragraphs, parameters
+    """Print the description of a solver, its abilities and its parameters."""
+    from pats_opt.cli.describing import ParameterHelp, documentation, parameters
     from pats_opt.core import registry
 
     made, can = registry.load(entry["name"]), entry["capabilities"]
-    first, rest = about(made)
+    summary, description = documentation(made)
     facts = [
         Fact("kind", f"{entry['kind']}: {KINDS[entry['kind']]}"),
-        Fact("bound", "gives a proven lower bound" if can["bound"] else "gives none"),
-        Fact("start", "improves a schedule it is given" if can["warm_start"] else "needs none"),
-        Fact(
-            "handles",
-            ", ".join(can["features"]) if can["lacks"] else "every feature of the problem",
-        ),
+        Fact("bound", "proves a lower bound" if can["bound"] else "none"),
+        Fact("start", "can improve a given schedule" if can["warm_start"] else "not used"),
+        Fact("handles", ", ".join(can["features"]) if can["lacks"] else "every feature"),
     ]
     if can["lacks"]:
         facts.append(Fact("lacks", ", ".join(can["lacks"]), "yellow"))
     if can["packages"]:
         facts.append(Fact("needs", ", ".join(can["packages"])))
-    print_facts(facts, 10, f"{entry['name']}: {first}")
-    out = console()
-    if rest:
-        out.print(f"\n{paragraphs(rest) if styled() else rest}", soft_wrap=not styled())
-    told = parameters(made, entry["params"])
-    if not told:
-        return
-    key, default = told[0].name, told[0].default
-    out.print(
-        f"\nparameters, given as {entry['name']}:{key}={default} or with --param {key}={default}\n"
-    )
-    head = ("name", "default", "values", "meaning")
-    if not styled():
-        widths = [max(map(len, column)) for column in zip(head, *told, strict=True)]
-        for row in (head, *told):
-            click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
-        return
-    from rich.table import Table
+    print_facts(facts, f"{entry['name']}: {summary}")
+    if description:
+        click.echo(f"\n{_folded(description) if styled() else description}")
+    listed = parameters(made, entry["params"])
+    if listed:
+        example = f"{listed[0].name}={listed[0].default}"
+        click.echo(f"\nparameters, set with {entry['name']}:{example} or --param {example}\n")
+        print_table(ParameterHelp._fields, listed, left=4)
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
-    for title in head:
-        table.add_column(title, no_wrap=title in ("name", "default"), overflow="fold")
-    for parameter in told:
-        table.add_row(*parameter)
-    out.print(table)
+
+def _folded(text: str) -> str:
+    """Return text with its paragraphs folded to the terminal, and indented blocks as they are."""
+    from textwrap import fill
+
+    width = console().width
+    return "\n\n".join(
+        part if any(line.startswith(" ") for line in part.splitlines()) else fill(part, width)
+        for part in text.split("\n\n")
+    )

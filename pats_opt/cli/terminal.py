@@ -1,7 +1,7 @@
-"""What a terminal is shown and a pipe is not: colours, live progress, tables that fit.
+"""Terminal output: colours, tables that fit, live progress. Pipes and files get plain lines.
 
-Standard output that is no terminal gets plain lines, standard error that is none gets no progress.
-``NO_COLOR`` takes the colours away, ``TERM=dumb`` all control codes.
+Without a terminal on standard error there is no progress. ``NO_COLOR`` switches colours off, and
+``TERM=dumb`` all control codes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Columns where the output is no terminal, so that a file's lines are never folded.
+#: Columns of rich's console without a terminal, so that lines are never folded.
 PLAIN_WIDTH = 240
 
-#: Seconds after which getting ready is taken for compiling.
+#: Seconds of preparation after which kernels are assumed to be compiling.
 COMPILING_S = 2.0
 
-#: Columns of a bar at most.
+#: Largest width of a bar, in columns.
 BAR = 36
 
 
 class Fact(NamedTuple):
-    """A line of a result: what it is, its value, and how a terminal shows it.
+    """Line of a result: a name and a value.
 
-    ``drawn`` makes what a terminal shows instead of the text.
+    ``drawn`` makes the value on a terminal, instead of ``text`` in ``style``.
     """
 
     name: str
@@ -46,14 +46,13 @@ class Fact(NamedTuple):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Rich's console of standard output or standard error; all it prints is text, not markup."""
+    """Return rich's console of standard output or standard error, without markup."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    shown = stream.isatty() and not _dumb()
     return Console(
         stderr=stderr,
-        force_terminal=shown,  # whatever FORCE_COLOR says: a pipe is a pipe
+        force_terminal=_capable(stream.isatty()),  # a pipe is a pipe, whatever FORCE_COLOR says
         highlight=False,
         markup=False,
         emoji=False,
@@ -61,29 +60,24 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
-def _dumb() -> bool:
-    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-
-
 def styled() -> bool:
-    """Whether standard output is a terminal that can show more than plain lines."""
-    return sys.stdout.isatty() and not _dumb()
+    """Return whether standard output is a terminal that shows more than plain lines."""
+    return _capable(sys.stdout.isatty())
 
 
 def watched(*, quiet: bool) -> bool:
-    """Whether somebody watches standard error."""
-    return not quiet and sys.stderr.isatty() and not _dumb()
+    """Return whether standard error is a terminal that shows progress."""
+    return not quiet and _capable(sys.stderr.isatty())
 
 
-def print_facts(facts: Sequence[Fact], width: int, heading: str = "") -> None:
-    """Print lines of names and values; on a terminal long ones are folded below their value.
+def _capable(is_terminal: bool) -> bool:
+    return is_terminal and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
-    Args:
-        facts: The lines.
-        width: Columns of the names, the blank behind them included.
-        heading: A line before them; they are indented then.
-    """
+
+def print_facts(facts: Sequence[Fact], heading: str = "") -> None:
+    """Print names and values in two columns, indented below a heading if there is one."""
     indent = "  " if heading else ""
+    width = max((len(fact.name) for fact in facts), default=0) + 2
     if not styled():
         lines = [heading] if heading else []
         lines += [f"{indent}{fact.name:<{width}}{fact.text}" for fact in facts]
@@ -106,7 +100,7 @@ def print_facts(facts: Sequence[Fact], width: int, heading: str = "") -> None:
 
 
 def shares(values: Mapping[str, float], written: Callable[[float], str]) -> ConsoleRenderable:
-    """Values that add up to a whole, each with its share as a bar."""
+    """Return the parts of a whole as a table, with a bar for the share of each."""
     from rich.bar import Bar
     from rich.table import Table
 
@@ -125,45 +119,70 @@ def shares(values: Mapping[str, float], written: Callable[[float], str]) -> Cons
     return table
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, bold: int | None) -> None:
-    """Print a table of figures: right-aligned, no frame; the row ``bold`` stands out."""
+def print_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 0, bold: Collection[int] = ()
+) -> None:
+    """Print a table without a frame.
+
+    Args:
+        head: Headings of the columns.
+        rows: Their cells.
+        left: Number of columns, from the left, that hold text. The others are right-aligned.
+        bold: Rows that a terminal shows in bold.
+    """
     if not styled():
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        widths = column_widths(head, rows)
         for row in (head, *rows):
-            click.echo("  ".join(map(str.rjust, row, widths)))
+            cells = (
+                cell.ljust(width) if i < left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            click.echo("  ".join(cells).rstrip())
         return
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="cyan")
-    for name in head:
-        table.add_column(name, justify="right")
+    for i, name in enumerate(head):
+        is_text = i < left
+        table.add_column(
+            name,
+            justify="left" if is_text else "right",
+            no_wrap=i < left - 2 or not is_text,
+            overflow="fold",
+        )
     for i, row in enumerate(rows):
-        table.add_row(*row, style="bold" if i == bold else "")
+        table.add_row(*row, style="bold" if i in bold else "")
     console().print(table)
 
 
-class Watch:
-    """Two live lines on a terminal's standard error while something is solved; else nothing.
+def column_widths(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of each column of a table, in characters."""
+    return [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
-    They tell who is at work, the time and the time limit, the best loss, the bound, the gap between
-    them and how often a better schedule was found. They are gone once it is done.
+
+class Watch:
+    """Two live lines on standard error during a solve, if it is a terminal.
+
+    They show the solver at work, the time and its limit, the best loss, the bound, the gap and the
+    number of improvements. They are removed at the end.
 
     Args:
-        limit: Seconds it may take, or None.
-        quiet: Whether there are none on a terminal either.
+        limit: Time limit in seconds, or None.
+        quiet: Whether to show nothing on a terminal either.
 
     Attributes:
-        bound: The best bound so far, or None; and ``loss`` the best loss.
-        better: How often a loss was better than the best before.
+        bound: Best bound so far, or None.
+        loss: Best loss so far, or None.
+        improvements: Number of losses that improved on the best before.
     """
 
     def __init__(self, limit: float | None, *, quiet: bool) -> None:
         self._limit, self._shown = limit, watched(quiet=quiet)
-        self._who, self._ready = "", False
+        self._name, self._ready = "", False
         self._share: float | None = None
         self.bound: float | None = None
         self.loss: float | None = None
-        self.better = 0
+        self.improvements = 0
         self._began = self._found = time.monotonic()
         self._live: Live | None = None
 
@@ -193,21 +212,21 @@ class Watch:
             self._live.stop()
 
     def found(self, bound: float | None, loss: float | None) -> None:
-        """Take a bound or a loss; what is worse than before is no news."""
+        """Record a bound and a loss, if they are better than before."""
         if bound is not None and (self.bound is None or bound > self.bound):
             self.bound = bound
         if loss is not None and (self.loss is None or loss < self.loss):
-            self.better += self.loss is not None
+            self.improvements += self.loss is not None
             self.loss, self._found = loss, time.monotonic()
 
-    def phase(self, who: str, share: float | None) -> None:
-        """Take who is at work, and how much of it is done."""
+    def phase(self, name: str, share: float | None) -> None:
+        """Record the solver at work, and the share of its work that is done."""
         from pats_opt.solving.solve import PREPARING
 
-        ready = who != PREPARING
+        ready = name != PREPARING
         if ready and not self._ready:
-            self._began = time.monotonic()  # the clock of the run starts after getting ready
-        self._who, self._share, self._ready = who, share, ready
+            self._began = time.monotonic()  # the run's clock starts after the preparation
+        self._name, self._share, self._ready = name, share, ready
 
     def _lines(self) -> ConsoleRenderable:
         from rich.console import Group
@@ -220,15 +239,15 @@ class Watch:
         now = time.monotonic()
         spent = now - self._began
         if self._ready:
-            who = label(self._who, 36)
+            name = label(self._name, 36)
         elif spent > COMPILING_S:
-            who = "compiling kernels (first use on this machine)"
+            name = "compiling kernels (first use on this machine)"
         else:
-            who = "getting ready"
+            name = "preparing"
         first = Table.grid(padding=(0, 1))
         cells: list[ConsoleRenderable] = [
             self._spinner,
-            Text(f"{who:<14}", style="bold", no_wrap=True),
+            Text(f"{name:<14}", style="bold", no_wrap=True),
         ]
         done = self._done(spent)
         if done is not None:
@@ -241,13 +260,13 @@ class Watch:
         return Group(first, self._figures(now))
 
     def _done(self, spent: float) -> float | None:
-        """How much is done, of the work where somebody can tell, else of the time limit."""
+        """Return the share of the work that is done if known, otherwise of the time limit."""
         if not self._ready or self._share is not None:
             return self._share
         return None if self._limit is None else min(1.0, spent / self._limit)
 
     def _figures(self, now: float) -> ConsoleRenderable:
-        """The second line."""
+        """Return the second line: loss, bound and gap."""
         from rich.text import Text
 
         from pats_opt.model.loss import gap
@@ -261,13 +280,13 @@ class Watch:
             ("gap", number(None) if share is None else f"{100 * share:.2f} %"),
         ):
             line.append(f"{name} ", style="cyan").append(f"{value:<9} ", style="bold")
-        if self.better:
-            line.append(f"{self.better} better, last {_clock(now - self._found)} ago")
+        if self.improvements:
+            line.append(f"{self.improvements} improved, last {_clock(now - self._found)} ago")
         return line
 
 
 def _clock(seconds: float) -> str:
-    """Seconds in short: ``1.2 s``, ``12 s``, ``3:05``, ``1:02:03``."""
+    """Format seconds as ``1.2 s``, ``12 s``, ``3:05`` or ``1:02:03``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds)} s"
     minutes, rest = divmod(int(seconds), 60)
@@ -276,16 +295,18 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def progress(total: int, told: Callable[[T], str], *, quiet: bool) -> Iterator[Callable[[T], None]]:
-    """A bar on a terminal's standard error; else nothing.
+def progress(
+    total: int, status: Callable[[T], str], *, quiet: bool
+) -> Iterator[Callable[[T], None]]:
+    """Show a progress bar on standard error, if it is a terminal.
 
     Args:
-        total: How many are to be done.
-        told: What the bar says once one is done.
-        quiet: Whether there is none on a terminal either.
+        total: Number of items.
+        status: Function from a finished item to the text beside the bar.
+        quiet: Whether to show nothing on a terminal either.
 
     Yields:
-        What to call with each that is done.
+        The function to call with each finished item.
     """
     if not watched(quiet=quiet):
         yield lambda _: None
@@ -314,5 +335,5 @@ def progress(total: int, told: Callable[[T], str], *, quiet: bool) -> Iterator[C
         transient=True,
     )
     with bar:
-        task = bar.add_task("", total=total, last="getting ready")
-        yield lambda done: bar.update(task, advance=1, last=told(done))
+        task = bar.add_task("", total=total, last="preparing")
+        yield lambda done: bar.update(task, advance=1, last=status(done))

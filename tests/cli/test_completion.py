@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pats_opt.cli import COMMANDS, COMPLETING, run
+from pats_opt.cli.importing import FORMATS
 from pats_opt.core.registry import names
 from pats_opt.generate import profile
 from pats_opt.generate.suites import suites
-from pats_opt.importers import FORMATS
 
 Capture = pytest.CaptureFixture[str]
 

@@ -141,7 +141,7 @@ def test_import_says_when_no_queue_will_form(
 ) -> None:
     args = ["import", "trace", log, "--time", "when", "--speed", "0.01", "-o", str(tmp_path / "x")]
     assert run(args) == 0
-    assert "--speed makes them" in capsys.readouterr().err
+    assert "increase it with --speed" in capsys.readouterr().err
 
 
 def test_import_names_the_nearest_format(capsys: pytest.CaptureFixture[str]) -> None:

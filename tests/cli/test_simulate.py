@@ -69,7 +69,8 @@ def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert lines[0] == "fifo (eviction=lru, max_wait_s=None, adaptive_wait=False, option=best, " \
         "threshold=0.5)"  # fmt: skip
     assert told["loss"] == "5"
-    assert told["served"] == "2, rejected 0, late 0"
+    assert told["served"] == "2 in 1 batch, 0 rejected, 0 late"
+    assert told["terms"] == "quality 0, latency 5, late 0, switching 0, rejection 0"
     assert told["latency, s"] == "mean 2.5, p50 1, p95 4, p99 4, max 4"
     assert told["wait, s"] == "mean 0, p95 0, p99 0, max 0 (request r0)"
     assert told["time"] == "100 % serving, 0 % switching, 0 % idle, of 4 s"
@@ -77,7 +78,7 @@ def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert told["worst"] == "a: p95 4 s"
     assert told["decisions"].startswith("1 in ")
     assert "starved" not in told
-    for name in ("quality", "latency", "late", "switching", "rejection", "Jain's index", "queue"):
+    for name in ("utility", "quality", "Jain's index", "queue"):
         assert name in told
     head, line = lines[-3].split(), lines[-2].split()
     assert head[:2] == ["adapter", "requests"]
@@ -105,7 +106,7 @@ def test_a_narrow_terminal_and_many_adapters(
     assert "\x1b[31m" not in shown.raw
     told = " ".join(shown.text.split())
     assert "not shown here, but with --json: 10 more adapters; " in told
-    assert told.endswith("; batches; batch size; rejected")
+    assert told.endswith("; batches; mean batch; rejected")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_table(instance: str, capsys: Capture) -> None:
     args = ["solve", instance, "--latency-budget", "2.5", "--latency-measure", "p95"]
     assert run([*args, "--solver", "dp"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "budget     p95 latency 2.5 s, reached 2.00 s" in lines
+    assert "budget      p95 latency 2.5 s, reached 2 s" in lines
     head = next(i for i, line in enumerate(lines) if line.startswith("curve"))
     marked = [line for line in lines[head + 2 :] if line.startswith("*")]
     assert len(marked) == 1

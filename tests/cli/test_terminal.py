@@ -128,7 +128,7 @@ def test_watch_keeps_the_best() -> None:
         watch.phase("exact", None)
         for bound, loss in ((None, 5.0), (1.0, 4.0), (0.5, 4.5), (2.0, None), (None, 3.0)):
             watch.found(bound, loss)
-    assert (watch.loss, watch.bound, watch.better) == (3.0, 2.0, 2)
+    assert (watch.loss, watch.bound, watch.improvements) == (3.0, 2.0, 2)
 
 
 def test_the_table_of_solvers_fits(capsys: Capture) -> None:
