@@ -46,6 +46,7 @@ VARIANTS = (
     "edd:option=pruned:eviction=lfu",
     "mdd:option=most:max_wait_s=2:adaptive_wait=true",
     "atcs:k1=0.5:k2=0.1:option=priced:eviction=cost",
+    "price-index:forecast=2:memory=3:max_wait_s=6",
     "credits:call=1:keep=0",
     "credits:call=2.5:keep=1:option=fewest:max_wait_s=2",
 )

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
-from pats_opt.core.policy import Start, WakeAt
+from pats_opt.core.policy import Start
 from pats_opt.core.registry import make
 from pats_opt.generate import Recipe, generate
 from pats_opt.generate.recipe import Arrivals
 from pats_opt.generate.suites import instances
 from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
-from pats_opt.simulate import simulate
+from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve
-from pats_opt.testing.policies import PolicyConformance, answers
-from pats_solvers.online.price_index import PriceIndex
-from pats_solvers.online.pricing.forecast import Forecast
-from pats_solvers.online.pricing.tables import JobTable, fleet_of
-from tests.support import scale
+from pats_opt.testing.instances import random_instance
+from pats_opt.testing.policies import answers
+from pats_solvers.online.dispatch.context import RunSetup
+from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
+from pats_solvers.online.price_index import PlannedOptions, PriceIndexRun
+from pats_solvers.online.pricing import best_size
 
 INDEX = "price-index:forecast=0"
-
-
-class TestPlayedOn(PolicyConformance):
-    """The suite where futures are played; the index alone is among the built-in policies'."""
-
-    seeds = scale.seeds(15)
-
-    def make(self) -> PriceIndex:
-        """The policy."""
-        return PriceIndex(futures=5, patience=1.0, max_wait_s=6.0)
 
 
 def request(name: str, adapter: str, arrival: float = 0.0, **more: Any) -> dict[str, Any]:
@@ -133,51 +124,30 @@ def test_residents_that_leave_no_room_go() -> None:
     switching = {"max_resident": 3, "max_per_batch": 1, "activate_s": 0.5, "price_per_s": 0.1}
     large = request("a", "a", demand={"vram_gib": 4.0})
     made = document(large, adapters=adapters, gpus=gpus, switching=switching)
-    for spec in (INDEX, "price-index:futures=8"):
-        found = solve(made, spec)
-        assert found.metrics is not None
-        assert found.metrics.served == 1
+    found = solve(made, INDEX)
+    assert found.metrics is not None
+    assert found.metrics.served == 1
 
 
-def test_waiting_ends() -> None:
-    """An idle GPU waits for companions no longer than a few gaps between arrivals."""
-    gpus = [{"id": "g", "capacity": {"vram_gib": 4.0}, "resident": ["a"]}]
-    dear = {"max_resident": 1, "price_per_s": 50.0}
-    made = document(
-        *[request(f"a{i}", "a", 2.0 * i) for i in range(6)],
-        request("b", "b", 10.0, weight=1e-6),
-        gpus=gpus,
-        switching=dear,
-    )
-    told = answers(made, PriceIndex(futures=24, patience=2.0))
-    assert any(isinstance(action, WakeAt) for _, actions in told for action in actions)
-    starts = [tick for tick, actions in told if any(isinstance(a, Start) for a in actions)]
-    assert max(starts) <= 30
+def test_batches_are_of_the_best_size() -> None:
+    """Of five, two pairs and one save 10, a three and a pair 9, all at once 8."""
+    assert best_size([0.0, 0.0, 5.0, 4.0, 4.0, 8.0], 5) == 2
+    assert best_size([0.0, 0.0, 5.0, 9.0], 6) == 3
+    assert best_size([0.0, -1.0], 3) == 1
+    assert best_size([0.0], 3) == 0
 
 
-def test_draws_depend_on_the_seed_and_the_tick_alone() -> None:
-    """The same run again gives the same plan, with however many other runs between."""
-    made = next(iter(instances("bursty")))
-    plans = [simulate(Problem(made), PriceIndex(futures=8), seed=s).plan for s in (3, 4, 3)]
-    assert plans[0] == plans[2]
-
-
-def test_forecast_comes_after_now_and_ends() -> None:
-    """Sampled jobs arrive after now, in order, like past ones; after a long silence few come."""
-    problem = Problem(next(iter(instances("documents-medium"))))
-    fleet, table = fleet_of(problem.site), JobTable(problem.site)
-    for job in problem.jobs[:20]:
-        table.add(job)
-    forecast = Forecast(problem.site, fleet, table, 1, ahead=8, memory=10, ending=1.0)
-    last = problem.jobs[19].arrival
-    soon = forecast.draw(last, 200)
-    assert (soon.arrival > last).all()
-    assert (np.diff(soon.arrival, axis=1) >= 0).all()
-    assert ((soon.src >= 10) & (soon.src < 20)).all()
-    late = forecast.draw(last + round(5 * forecast.gap(last)), 200)
-    assert late.count.mean() < soon.count.mean() / 2
-    endless = Forecast(problem.site, fleet, table, 1, ahead=8, memory=10, ending=0.0)
-    assert (endless.draw(last, 5).count == 8).all()
+def test_no_batch_is_quicker_than_the_quickest() -> None:
+    """What few batches are tried by: ticks per member of every batch that a queue can make."""
+    for seed in range(60):
+        site = Problem(random_instance(seed, requests=(1, 4))).site
+        setup = RunSetup(site, PlannedOptions(site), LeastRecentlyUsed(site))
+        run, rng = PriceIndexRun(setup, PlannedOptions(site), memory=1), random.Random(seed)
+        most = min(4, site.clock.largest or 4)
+        for _ in range(10):
+            steps = [rng.randint(1, 60) for _ in range(rng.randint(1, most))]
+            ticks, size = run.quickest(min(steps), most)
+            assert ticks / size <= site.clock.duration(shape_of(steps)) / len(steps)
 
 
 @pytest.mark.parametrize("suite", ["documents-small", "a100-small", "bursty", "a100-medium"])
@@ -201,5 +171,4 @@ def test_the_order_of_options_does_not_matter() -> None:
             msgspec.structs.replace(r, options=r.options[::-1]) for r in rising.requests
         ),
     )
-    for spec in (INDEX, "price-index:futures=4"):
-        assert solve(rising, spec).loss == pytest.approx(solve(falling, spec).loss)
+    assert solve(rising, INDEX).loss == pytest.approx(solve(falling, INDEX).loss)

@@ -2,174 +2,256 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
-import numpy as np
 from msgspec import Meta
 from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
-from pats_opt.model.problem import Job, Problem, Site
+from pats_opt.model.problem import Job, Site
+from pats_opt.model.timing import to_ticks
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.options import Chooser, fewest_steps, priced, service_s
-from pats_solvers.online.pricing.forecast import Forecast
-from pats_solvers.online.pricing.scene import Machines, mark_of, urgencies
-from pats_solvers.online.pricing.search import decide
-from pats_solvers.online.pricing.tables import JobTable, fleet_of
+from pats_solvers.online.dispatch.options import Chooser, priced
+from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
+
+#: Mean gaps between arrivals after which an idle GPU is asked again about requests that must be
+#: served and that it has left waiting.
+PATIENCE = 3.0
 
 
-class _Planned:
-    """Options of the planned batch."""
+class PlannedOptions:
+    """Options of the planned batch; for other jobs the one that costs least alone.
+
+    Attributes:
+        option: Option of each planned job, by its index.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self.options: dict[int, int] = {}
+        self.option: dict[int, int] = {}
 
     def __call__(self, job: Job) -> int:
-        found = self.options.get(job.index)
+        """Return the option of a job."""
+        found = self.option.get(job.index)
         return priced(self._site, job) if found is None else found
 
 
-#: Adapters whose batches are tried; prices at which they are made, relative to the present one.
-ADAPTERS, FACTORS = 4, np.array((1.0, 0.25, 4.0))
-
-#: Waits that are tried, in ticks; the first is until something happens.
-WAITS = np.array((2**60, 1, 2, 4, 8), np.int64)
-
-#: Waiting requests above which fewer futures are played, and fewest of them.
-MANY, FEW = 25, 3
-
-
 class PriceIndexRun(RunContext):
-    """Price index at work on one site."""
+    """The waiting jobs with their prices, past arrivals, and the planned batch.
 
-    def __init__(self, policy: PriceIndex, setup: RunSetup, plan: _Planned) -> None:
+    Attributes:
+        jobs: The waiting jobs, priced.
+        pricing: Makes batches.
+        plan: Options of the planned batch.
+        recent: Residents of each GPU, the last used first.
+        members: The planned batch; empty where none is.
+        wake_at: When to decide again about jobs that were left waiting.
+    """
+
+    def __init__(self, setup: RunSetup, plan: PlannedOptions, memory: int) -> None:
         super().__init__(setup)
-        self.waiting.followers.append(self)
-        self._policy, self._plan = policy, plan
-        self._fleet = fleet_of(setup.site)
-        self._table = JobTable(setup.site)
-        self._forecast = Forecast(
-            setup.site,
-            self._fleet,
-            self._table,
-            setup.seed,
-            ahead=policy.ahead,
-            memory=policy.memory,
-            ending=policy.ending,
-        )
-        self._number = np.full(len(setup.site.adapter_ids), -1, np.int64)
-        gpus = len(setup.site.gpus)
-        self._machines = Machines(
-            np.zeros(gpus, np.int64),
-            np.full((gpus, self._fleet.max_resident), -1, np.int64),
-            np.zeros(gpus, np.int64),
-        )
-        for gpu in setup.site.gpus:
-            self._hold(gpu.index, sorted(gpu.resident))
-        self._idle_since: dict[int, int] = {}
-        self._members: list[Job] = []
-        self.until: int | None = None
+        self.jobs = JobTable(self.site)
+        self.waiting.followers.append(self.jobs)
+        self.pricing = BatchPricing(self.site)
+        self.plan = plan
+        self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
+        self.members: list[Choice] = []
+        self.wake_at: int | None = None
+        self._arrivals: deque[tuple[int, int]] = deque(maxlen=memory)  # tick and fewest steps
+        self._price, self._count = 0.0, 0
+        self._least, self._most = self.waiting.least, 1
+        self._quickest: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def add(self, job: Job) -> None:
-        """A job has arrived and waits."""
-        self._table.add(job)
+    @property
+    def mean_price(self) -> float:
+        """Loss per tick of one job's latency, the mean of all so far."""
+        return self._price / self._count
 
-    def remove(self, job: Job) -> None:
-        """A job waits no longer."""
-        self._table.forget(job.index)
+    def arrived(self, job: Job) -> None:
+        """Count an arrival."""
+        priced = self.jobs.priced[job.index]
+        self._arrivals.append((job.arrival, priced.steps))
+        self._price += priced.price
+        self._count += 1
 
-    def lead(self, idle: Sequence[GpuState], tick: int) -> Leader | None:
-        """The first GPU that had better start a batch than wait, and the batch's first."""
-        self.until = None
-        for gpu in idle:
-            members = self._decide(gpu, tick)
-            if members:
-                self._members = [job for job, _ in members]
-                self._plan.options = {job.index: option for job, option in members}
-                return gpu, members[0][0]
-        return None
+    def gap_ticks(self) -> float:
+        """Mean ticks between arrivals; the first ones have a job's own service added."""
+        known, clock = len(self._arrivals), self.site.clock
+        steps = sum([steps for _, steps in self._arrivals]) / known
+        service_s = clock.overhead_s(1) + steps * clock.step_s(1)
+        service = max(1.0, service_s / self.site.tick_s) / len(self.site.gpus)
+        return max(1e-9, (self.tick - self._arrivals[0][0] + service) / known)
 
-    def fill(self, batch: BatchBuilder) -> None:
-        """Add the members of the batch that was planned."""
-        if self._members and batch.jobs[0] is self._members[0]:
-            for job in self._members[1:]:
-                batch.add(job, self.option(job))
-            self.add_other_adapters(batch)
-        else:  # somebody who has waited too long leads
-            self.add_same_adapter(batch)
-            self.add_other_adapters(batch)
-        self._members, self._plan.options = [], {}
-
-    def served(self, batch: BatchBuilder) -> None:
-        """Note what the GPU does from now on."""
-        g = batch.gpu.index
-        self._idle_since.pop(g, None)
-        self._machines.free[g] = batch.start_tick + batch.ticks
-        active = batch.active
-        held = [int(a) for a in self._machines.resident[g] if a in batch.resident - active]
-        fresh = sorted(batch.resident - active - set(held))
-        self._hold(g, [*sorted(active), *held, *fresh])
-        self._machines.active[g] = mark_of(active)
-
-    def _hold(self, gpu: int, adapters: Sequence[int]) -> None:
-        line = self._machines.resident[gpu]
-        line[:] = -1
-        line[: len(adapters)] = adapters
-
-    def _arriving(self, gpu: GpuState, jobs: Sequence[Job], tick: int) -> float:
-        """Arrivals to expect while the backlog is served, one after another at fewest steps."""
-        site = self.site
+    def expected_arrivals(self, gpu: GpuState, jobs: Sequence[Job]) -> float:
+        """Arrivals while ``jobs`` are served, one after another with their fewest steps."""
+        site, priced = self.site, self.jobs.priced
         loads = {job.adapter for job in jobs} - gpu.resident
-        seconds = sum([service_s(site, job, fewest_steps(job)) for job in jobs])
+        seconds = sum([priced[job.index].service_s for job in jobs])
         seconds += sum([site.load_s[a] for a in sorted(loads)])
-        return seconds / site.tick_s / len(site.gpus) / self._forecast.gap(tick)
+        return seconds / site.tick_s / len(site.gpus) / self.gap_ticks()
 
-    def _decide(self, gpu: GpuState, tick: int) -> list[tuple[Job, int]]:
-        policy, rows = self._policy, self._table.rows
-        jobs = list(self.waiting.in_order(gpu.index))
-        if not jobs:
-            return []
-        waiting = np.array([self._table.row(job.index) for job in jobs], np.int64)
-        forecast = policy.forecast * self._table.mean_price * self._arriving(gpu, jobs, tick)
-        total = (float(rows.jobs["price"][waiting].sum()) + forecast) / len(self.site.gpus)
-        key = urgencies(self._fleet, rows, waiting, tick, total)
-        order = np.argsort(-key, kind="stable")
-        must = any(job.reject_loss is None for job in jobs)
-        patience = max(1, int(policy.patience * self._forecast.gap(tick)))
-        waits = WAITS
-        if tick - self._idle_since.setdefault(gpu.index, tick) >= patience:
-            waits = WAITS[:0] if must else WAITS[:1]
-        futures = min(policy.futures, max(FEW, policy.futures * MANY // len(jobs)))
-        m, until, batch = decide(
-            self._fleet,
-            rows,
-            waiting[order],
-            self._machines,
-            gpu.index,
-            tick,
-            forecast,
-            self._table.largest(self._fleet),
-            self._number,
-            *self._forecast.draw(tick, futures),
-            ADAPTERS,
-            FACTORS,
-            waits,
-            policy.caution,
-        )
-        if m == 0:
-            if must or until < WAITS[0]:
-                wake = min(int(until), tick + patience)
-                self.until = wake if self.until is None else min(self.until, wake)
-            return []
-        return [(jobs[order[e]], int(o)) for e, o in batch[:m]]
+    def switch_ticks(self, seconds: float) -> int:
+        """Ticks of a switch of so many seconds."""
+        return 0 if self.site.clock.slotted else to_ticks(seconds, self.site.tick_s)
+
+    def most_members(self) -> int:
+        """Largest number of members of any batch of the jobs so far."""
+        if self.waiting.least != self._least:
+            self._least, self._most = self.waiting.least, self._most_of_least()
+        return self._most
+
+    def _most_of_least(self) -> int:
+        largest = self.site.clock.largest
+        most = MOST_MEMBERS if largest is None else min(MOST_MEMBERS, largest)
+        return max(1, *[min([most, *self._fitting(gpu.index)]) for gpu in self.site.gpus])
+
+    def _fitting(self, gpu: int) -> list[int]:
+        """Number of the least demands that fit each limited resource of a GPU."""
+        room = self.site.room(gpu, frozenset())
+        return [
+            there // need
+            for there, need in zip(room, self.waiting.least or (), strict=True)
+            if there is not None and need > 0
+        ]
+
+    def quickest(self, steps: int, most: int) -> tuple[int, int]:
+        """Return ticks and members of the quickest batch per member.
+
+        No batch of at most ``most`` members that run ``steps`` at least takes less per member.
+        """
+        if (steps, most) not in self._quickest:
+            duration = self.site.clock.duration
+            batches = [(duration(((steps, k),)), k) for k in range(1, most + 1)]
+            self._quickest[steps, most] = min(batches, key=lambda batch: batch[0] / batch[1])
+        return self._quickest[steps, most]
+
+
+class Backlog:
+    """The waiting jobs that an idle GPU can serve, at the price of its time.
+
+    Args:
+        run: The run.
+        gpu: The GPU.
+        jobs: The jobs, one at least.
+        forecast: Share of the arrivals meanwhile that a delay holds up besides them.
+
+    Attributes:
+        price: Loss for each tick of the GPU's time.
+        queues: The jobs by adapter, the most urgent first.
+    """
+
+    def __init__(
+        self, run: PriceIndexRun, gpu: GpuState, jobs: Sequence[Job], forecast: float
+    ) -> None:
+        self._run, self._gpu, self._site = run, gpu, run.site
+        gpus, priced = len(run.site.gpus), run.jobs.priced
+        arriving = forecast * run.mean_price * run.expected_arrivals(gpu, jobs)
+        waiting = sum([priced[job.index].price for job in jobs])
+        urgent = run.jobs.by_urgency(jobs, run.tick, (waiting + arriving) / gpus)
+        self.price = sum([job.price for job in urgent], arriving) / gpus
+        self.queues: dict[int, list[PricedJob]] = {}
+        for job in urgent:
+            self.queues.setdefault(job.adapter, []).append(job)
+        self._prices = {a: sum([job.price for job in queue]) for a, queue in self.queues.items()}
+        self._most = run.most_members()
+        self._back = self._back_ticks()
+
+    def best_batch(self) -> list[Choice]:
+        """Return the batch of the adapter with the highest index; empty where none is worth it.
+
+        Ties go to the adapter of the most urgent job. Adapters are tried from the highest bound on
+        their index on, so that few batches are made.
+        """
+        best, members = (math.inf, 0), list[Choice]()
+        for bound, place, adapter in self._ranked():
+            if (bound, place) > best:
+                break
+            batch, ticks = self.batch(adapter)
+            if batch:
+                rank = -self.index(adapter, ticks, len(batch)), place
+                if rank < best:
+                    best, members = rank, batch
+        return members
+
+    def _ranked(self) -> list[tuple[float, int, int]]:
+        """Adapters from the highest bound on, each with its bound, negative, and its place."""
+        return sorted((-self.bound(a), place, a) for place, a in enumerate(self.queues))
+
+    def index(self, adapter: int, ticks: int, size: int) -> float:
+        """Return Smith's ratio of a run through an adapter's queue.
+
+        That is the loss per tick of those served, for each tick of GPU time: the switch there, the
+        batches, and the switch back to what is left behind. The price of a switch counts as the GPU
+        time that it is worth.
+
+        Args:
+            adapter: The adapter.
+            ticks: Ticks of a batch.
+            size: Its members.
+        """
+        queue, switch_s = self.queues[adapter], self._run.switching_s(adapter, self._gpu)
+        took = self._run.switch_ticks(switch_s) + self._worth_ticks(switch_s)
+        took += ticks * len(queue) / size
+        if switch_s > 0.0:
+            took += self._back
+        return self._prices[adapter] / max(took, 1e-9)
+
+    def bound(self, adapter: int) -> float:
+        """Return an upper bound on the index: with the quickest batches there could be."""
+        queue = self.queues[adapter]
+        steps = min([job.steps for job in queue])
+        return self.index(adapter, *self._run.quickest(steps, min(self._most, len(queue))))
+
+    def batch(self, adapter: int) -> tuple[list[Choice], int]:
+        """Return the batch that an adapter would make, and its ticks.
+
+        Empty where none fits, or where serving it gains less over rejection than its switch costs.
+        """
+        run, queue, price = self._run, self.queues[adapter], self.price
+        switch_s = run.switching_s(adapter, self._gpu)
+        waits = run.switch_ticks(switch_s)
+        for room in self._rooms(adapter):
+            members = run.pricing.select(queue, room, run.tick + waits, price, self._most)
+            if members:
+                break
+        else:
+            return [], 0
+        loss, ticks = run.pricing.improve(members, run.jobs.priced, run.tick + waits, price)
+        others = max(0.0, price - sum([c.price for c in members]))
+        gain = sum([c.reject for c in members]) - loss - others * ticks
+        if gain < switch_s * self._site.switch_price_per_s + others * waits:
+            return [], 0
+        return members, ticks
+
+    def _worth_ticks(self, seconds: float) -> float:
+        """Ticks of GPU time that the price of so many seconds of switching is worth."""
+        return seconds * self._site.switch_price_per_s / self.price if self.price > 0.0 else 0.0
+
+    def _back_ticks(self) -> float:
+        """Ticks to load the adapter used last again, if it must go and leaves requests behind."""
+        site, recent = self._site, self._run.recent[self._gpu.index]
+        full = len(recent) == min(site.max_resident, len(site.adapter_ids))
+        if not full or recent[0] not in self.queues:
+            return 0.0
+        seconds = site.load_s[recent[0]]
+        return self._run.switch_ticks(seconds) + self._worth_ticks(seconds)
+
+    def _rooms(self, adapter: int) -> Iterator[tuple[int | None, ...]]:
+        """What a batch of one adapter may use: beside other residents, or else without them."""
+        site, gpu = self._site, self._gpu.index
+        others = [a for a in self._run.recent[gpu] if a != adapter]
+        yield site.room(gpu, frozenset((adapter, *others[: site.max_resident - 1])))
+        if site.max_resident > 1:
+            yield site.room(gpu, frozenset((adapter,)))
 
 
 class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
-    """Choose who is served, with how many steps and beside whom, at the price of GPU time.
+    """Choose what is served, with how many steps and beside what, at the price of GPU time.
 
     A second of a GPU's time delays all that wait for it, so it is worth their latency price: the
     sum of weight x latency price over the waiting requests, and over ``forecast`` of those that
@@ -183,16 +265,12 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
       none do, batches are full where step time is constant and small where it grows with the
       batch. A request is left out where it would cost more than its rejection.
     - Each adapter's index is Smith's ratio of a run through its whole queue: loss a tick of those
-      served, for a tick of GPU time. Going there takes the switch, and the one back to whoever is
+      served, for a tick of GPU time. Going there takes the switch, and the one back to what is
       left behind, with the GPU time that their price is worth. An idle GPU starts the batch of the
       adapter with the highest index. Deadlines raise a request's ratio as they come near (apparent
       tardiness cost).
 
-    With ``futures`` the index is a start only: the batches of the best four adapters, made at three
-    prices, their halves, their leaders alone, and waiting are played on to the end, the index
-    deciding, in so many sampled futures, and the one that loses least is chosen. Where many wait
-    fewer futures are played. Rule and play: this project's, after Smith (1956), Sidney (1975) and
-    rollout (Bertsekas, Tsitsiklis, Wu 1997).
+    Rule: this project's, after Smith (1956) and Sidney (1975).
 
     The GPUs that are idle are asked in their order. Batches with several adapters take along
     requests of other residents, with their best options alone. Ties go to the earlier request.
@@ -200,52 +278,60 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
     Args:
         forecast: Share of the arrivals expected while the backlog is served that a delay is
             thought to hold up besides those that wait.
-        futures: Futures that are drawn for a decision; 0: the index decides.
-        ahead: Most arrivals of a future.
-        memory: Arrivals that futures are drawn from.
-        ending: How soon arrivals are thought to end; 0: never.
-        caution: Standard errors by which another start must be better than the index's.
-        patience: Mean gaps between arrivals that a GPU may be left idle while requests wait.
+        memory: Arrivals that the mean gap is taken over.
     """
 
     name: ClassVar[str] = "price-index"
 
     forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 4.0]})] = 0.5
-    futures: Annotated[int, Meta(ge=0, le=1000)] = 0
-    ahead: Annotated[int, Meta(ge=1, le=1000)] = 8
     memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
-    ending: Annotated[float, Meta(ge=0, le=1e6)] = 10.0
-    caution: Annotated[float, Meta(ge=0, le=100)] = 0.5
-    patience: Annotated[float, Meta(ge=0, le=1e6)] = 3.0
 
-    def prepare(self, _: Problem | None = None) -> None:
-        """Compile, so that no run's clock pays for it."""
-        from pats_opt.simulate import simulate
-        from pats_solvers.common.compiled import small_problem
-
-        simulate(small_problem(), PriceIndex())
-
+    @override
     def chooser(self, site: Site) -> Chooser:
-        """The option that was planned for a job; for others the one that is best alone."""
-        return _Planned(site)
+        return PlannedOptions(site)
 
     @override
     def new_run(self, setup: RunSetup) -> PriceIndexRun:
-        assert isinstance(setup.option, _Planned)
-        return PriceIndexRun(self, setup, setup.option)
+        assert isinstance(setup.option, PlannedOptions)
+        return PriceIndexRun(setup, setup.option, self.memory)
+
+    @override
+    def arrived(self, run: PriceIndexRun, job: Job) -> None:
+        run.arrived(job)
 
     @override
     def select_leader(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> Leader | None:
-        return run.lead(idle, run.tick)
+        run.wake_at = None
+        for gpu in idle:
+            jobs = list(run.waiting.in_order(gpu.index))
+            if not jobs:
+                continue
+            run.members = Backlog(run, gpu, jobs, self.forecast).best_batch()
+            if run.members:
+                run.plan.option = {c.job.index: c.option for c in run.members}
+                return gpu, run.members[0].job
+            if any(job.reject_loss is None for job in jobs):
+                wake = run.tick + max(1, int(PATIENCE * run.gap_ticks()))
+                run.wake_at = min(wake, run.wake_at or wake)
+        return None
 
     @override
     def fill_batch(self, run: PriceIndexRun, batch: BatchBuilder) -> None:
-        run.fill(batch)
+        if run.members and batch.jobs[0] is run.members[0].job:
+            for c in run.members[1:]:
+                batch.add(c.job, c.option)
+            run.add_other_adapters(batch)
+        else:  # a request that has waited too long leads
+            super().fill_batch(run, batch)
+        run.members, run.plan.option = [], {}
 
     @override
     def served(self, run: PriceIndexRun, batch: BatchBuilder) -> None:
-        run.served(batch)
+        gpu, active = batch.gpu.index, batch.active
+        idle = batch.resident - active
+        held = [a for a in run.recent[gpu] if a in idle]
+        run.recent[gpu] = [*sorted(active), *held, *sorted(idle.difference(held))]
 
     @override
     def wake(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> int | None:
-        return run.until
+        return run.wake_at

@@ -1,0 +1,335 @@
+"""A batch at a price of GPU time: which requests of one adapter join it, and with which options.
+
+A second of a GPU's time delays all that wait. So a batch costs what its members lose by being
+served in it, and the price of the ticks that it takes for everything else that waits.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort_right
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from pats_opt.model.problem import Job, Site
+from pats_solvers.online.dispatch.options import fewest_steps, service_s
+
+Floats = NDArray[np.float64]
+
+#: Members above which no batch is made.
+MOST_MEMBERS = 64
+
+#: Waiting jobs, in largest batches, up to which a queue's length matters to the size of a batch.
+FAR = 4
+
+#: Stands for a deadline that is never missed, and for a horizon that never comes.
+NEVER = 2**60
+
+BY_STEPS = attrgetter("steps")
+
+
+class Choice(Struct, frozen=True, gc=False):
+    """A job with one of its options.
+
+    Attributes:
+        job: The job.
+        option: The option.
+        steps: Its steps.
+        ticks: Ticks that the job takes with it, alone.
+        quality_loss: Loss of quality.
+        arrival: Tick at which the job arrived.
+        deadline: Largest latency in ticks that is not late.
+        price: Loss per tick of the job's latency.
+        late: Loss where it is late.
+        reject: Loss where it is rejected; infinite where it must be served.
+    """
+
+    job: Job
+    option: int
+    steps: int
+    ticks: int
+    quality_loss: float
+    arrival: int
+    deadline: int
+    price: float
+    late: float
+    reject: float
+
+
+class PricedJob(Struct, frozen=True, gc=False):
+    """A job with each of its options.
+
+    Attributes:
+        job: The job.
+        choices: Its options.
+        adapter: Its adapter.
+        price: Loss per tick of its latency.
+        steps: The fewest steps among its options.
+        service_s: Seconds that it takes alone with the fewest steps.
+    """
+
+    job: Job
+    choices: tuple[Choice, ...]
+    adapter: int
+    price: float
+    steps: int
+    service_s: float
+
+
+def priced_job(site: Site, job: Job) -> PricedJob:
+    """Return the job with each of its options."""
+    price = site.latency_price_per_s * job.weight * site.tick_s
+    choices = [
+        Choice(
+            job,
+            o,
+            option.steps,
+            site.clock.duration(((option.steps, 1),)),
+            option.quality_loss,
+            job.arrival,
+            NEVER if job.deadline is None else job.deadline,
+            price,
+            0.0 if job.deadline is None else site.late_price * job.weight,
+            math.inf if job.reject_loss is None else job.reject_loss,
+        )
+        for o, option in enumerate(job.options)
+    ]
+    fewest = fewest_steps(job)
+    return PricedJob(
+        job,
+        tuple(choices),
+        job.adapter,
+        price,
+        job.options[fewest].steps,
+        service_s(site, job, fewest),
+    )
+
+
+class JobTable:
+    """The waiting jobs, priced, and in columns for their urgencies."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._row: dict[int, int] = {}  # by index of each waiting job
+        self._free: list[int] = []
+        self._job: Floats = np.zeros((4, 64))  # arrival, deadline, price, late
+        self._quality_loss: Floats = np.full((64, 2), np.inf)  # by option
+        self._ticks: Floats = np.ones((64, 2))
+        self.priced: dict[int, PricedJob] = {}
+
+    def add(self, job: Job) -> None:
+        """Add a job that has arrived."""
+        priced = self.priced[job.index] = priced_job(self._site, job)
+        row = self._row[job.index] = self._free.pop() if self._free else len(self._row)
+        while row >= len(self._ticks) or len(priced.choices) > self._ticks.shape[1]:
+            self._grow(axis=0 if row >= len(self._ticks) else 1)
+        c = priced.choices[0]
+        self._job[:, row] = c.arrival, c.deadline, c.price, c.late
+        self._quality_loss[row] = np.inf
+        for o, c in enumerate(priced.choices):
+            self._quality_loss[row, o], self._ticks[row, o] = c.quality_loss, c.ticks
+
+    def remove(self, job: Job) -> None:
+        """Remove a job that is served or withdrawn."""
+        del self.priced[job.index]
+        self._free.append(self._row.pop(job.index))
+
+    def _grow(self, axis: int) -> None:
+        self._quality_loss = np.concatenate((self._quality_loss,) * 2, axis)
+        self._ticks = np.concatenate((self._ticks,) * 2, axis)
+        if axis == 0:
+            self._job = np.concatenate((self._job,) * 2, axis=1)
+        else:
+            self._quality_loss[:, self._quality_loss.shape[1] // 2 :] = np.inf
+
+    def by_urgency(self, jobs: Sequence[Job], now: int, price: float) -> list[PricedJob]:
+        """Sort jobs by the loss per tick of waiting for each tick of service, the highest first.
+
+        That is Smith's ratio of the option that costs least alone at ``price`` per tick. A deadline
+        that can still be met counts as in apparent tardiness cost: the more, the nearer it is.
+        """
+        rows = [self._row[job.index] for job in jobs]
+        arrival, deadline, slope, late = self._job[:, rows]
+        ticks = self._ticks[rows]
+        latency = now + (0.0 if self._site.clock.slotted else ticks) - arrival[:, None]
+        cost = self._quality_loss[rows] + slope[:, None] * latency + price * ticks
+        if late.any():
+            cost += np.where(latency > deadline[:, None], late[:, None], 0.0)
+        took = ticks[np.arange(len(rows)), cost.argmin(axis=1)]
+        if late.any():
+            slack = arrival + deadline - now - took
+            nearness = np.exp(-np.maximum(slack, 0.0) / (2.0 * took))
+            slope = slope + np.where(slack >= 0.0, late / took * nearness, 0.0)
+        order = np.argsort(-slope / np.maximum(1.0, took), kind="stable")
+        return [self.priced[jobs[i].index] for i in order.tolist()]
+
+
+class BatchPricing:
+    """Makes batches of one adapter's queue at a price of GPU time.
+
+    Members are in order of rising steps.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._ends = site.clock.ends
+        self._slotted = site.clock.slotted
+        self._horizon = NEVER if site.horizon is None else site.horizon
+
+    def loss_and_ticks(self, members: Sequence[Choice], start: int) -> tuple[float, int]:
+        """Return what the members lose in a batch that starts at ``start``, and its ticks."""
+        ends, ticks = self._ends(tuple([c.steps for c in members]))
+        loss = 0.0
+        for c in members:
+            latency = start + ends[c.steps] - c.arrival
+            loss += c.quality_loss + c.price * latency
+            if latency > c.deadline:
+                loss += c.late
+        return loss, ticks
+
+    def loss_alone(self, c: Choice, start: int) -> float:
+        """Return what a job loses that is served alone from ``start`` on."""
+        latency = start + (0 if self._slotted else c.ticks) - c.arrival
+        loss = c.quality_loss + c.price * latency
+        return loss + c.late if latency > c.deadline else loss
+
+    def select(
+        self,
+        queue: Sequence[PricedJob],
+        room: Sequence[int | None],
+        start: int,
+        price: float,
+        most: int,
+    ) -> list[Choice]:
+        """Return a batch of the first of ``queue`` that fit, of the best size.
+
+        Each joins with the option that costs least: the loss of the members, and ``price`` for
+        every tick that all others wait. One that would cost more than its rejection does not. The
+        size is the one with which the whole queue, in batches of that size, saves most against
+        serving one after another. Growing one by one would be no guide, as on the grid a second
+        member may save nothing and a third a tick.
+
+        Args:
+            queue: Waiting jobs of one adapter, the most urgent first.
+            room: What there is of each resource; None where it is unlimited.
+            start: The tick at which the batch starts.
+            price: Loss of a tick's delay of all that wait, those of the batch included.
+            most: Largest number of members.
+        """
+        members, joined, free = list[Choice](), list[Choice](), list(room)
+        loss, ticks, rest = 0.0, 0, price
+        apart_loss, apart_ticks = 0.0, 0
+        saves, waiting = [0.0], 0
+        for each in queue:
+            waiting += 1
+            if len(joined) >= most:
+                if waiting >= FAR * most:
+                    break
+                continue
+            job, after = each.job, max(0.0, rest - each.price)
+            if not fits(job, free):
+                continue
+            found = self._best_joining(members, each.choices, start, after)
+            if found is None:
+                continue
+            cost, choice, with_loss, with_ticks = found
+            if cost - loss - after * ticks > choice.reject:
+                continue
+            insort_right(members, choice, key=BY_STEPS)
+            joined.append(choice)
+            rest, loss, ticks = after, with_loss, with_ticks
+            then = start + apart_ticks
+            alone = min(each.choices, key=lambda c: self.loss_alone(c, then) + after * c.ticks)
+            apart_loss, apart_ticks = (
+                apart_loss + self.loss_alone(alone, then),
+                apart_ticks + alone.ticks,
+            )
+            saves.append(apart_loss + rest * apart_ticks - loss - rest * ticks)
+            free = [
+                None if there is None else there - need
+                for need, there in zip(job.demand, free, strict=True)
+            ]
+        size = best_size(saves, waiting)
+        return members if size == len(joined) else sorted(joined[:size], key=BY_STEPS)
+
+    def _best_joining(
+        self, members: Sequence[Choice], choices: Sequence[Choice], start: int, price: float
+    ) -> tuple[float, Choice, float, int] | None:
+        """Return the cost of the batch with the best of ``choices``, that, the loss and the ticks.
+
+        None where none ends by the horizon.
+        """
+        best = None
+        for choice in choices:
+            joined = list(members)
+            insort_right(joined, choice, key=BY_STEPS)
+            loss, ticks = self.loss_and_ticks(joined, start)
+            cost = loss + price * ticks
+            if start + ticks <= self._horizon and (best is None or cost < best[0]):
+                best = cost, choice, loss, ticks
+        return best
+
+    def improve(
+        self, members: list[Choice], jobs: Mapping[int, PricedJob], start: int, price: float
+    ) -> tuple[float, int]:
+        """Choose each member's option anew, the others' given; return the loss and the ticks.
+
+        Args:
+            members: The batch; changed in place.
+            jobs: The members' jobs, by index.
+            start: The tick at which the batch starts.
+            price: Loss of a tick's delay of all that wait, those of the batch included.
+        """
+        rest = price
+        for c in members:
+            rest -= c.price
+        rest = max(0.0, rest)
+        loss, ticks = self.loss_and_ticks(members, start)
+        i = 0
+        for _ in range(2 * len(members)):
+            if i >= len(members):
+                break
+            before = members[i]
+            choices = jobs[before.job.index].choices
+            if len(choices) == 1:
+                i += 1
+                continue
+            del members[i]
+            others = tuple([c for c in choices if c is not before])
+            found = self._best_joining(members, others, start, rest)
+            if found is None or found[0] >= loss + rest * ticks - 1e-9:
+                insort_right(members, before, key=BY_STEPS)
+                i += 1
+                continue
+            _, choice, loss, ticks = found
+            insort_right(members, choice, key=BY_STEPS)
+            if choice.steps <= before.steps:  # else another member is at this place now
+                i += 1
+        return loss, ticks
+
+
+def best_size(saves: Sequence[float], waiting: int) -> int:
+    """Return the size with which a queue, in batches of that size, saves most.
+
+    Args:
+        saves: What a batch of each size saves, from 0 on.
+        waiting: Length of the queue.
+    """
+    most = len(saves) - 1
+    size, saved = most, float("-inf")
+    for k in range(most, 0, -1):
+        total = (waiting // k) * saves[k] + saves[min(waiting % k, most)]
+        if total > saved + 1e-12:
+            size, saved = k, total
+    return size
+
+
+def fits(job: Job, room: Sequence[int | None]) -> bool:
+    """Whether there is room for the demand of ``job``."""
+    for need, free in zip(job.demand, room, strict=True):  # a plain loop is the fastest
+        if free is not None and need > free:
+            return False
+    return True
