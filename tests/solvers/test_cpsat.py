@@ -26,10 +26,9 @@ from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
 from pats_solvers.cpsat import CpSat
 from pats_solvers.cpsat.durations import Durations
-from pats_solvers.cpsat.hint import add_hint
 from pats_solvers.cpsat.layout import interchangeable, normal, timed
-from pats_solvers.cpsat.model import Model
-from pats_solvers.cpsat.scaling import Losses, Units
+from pats_solvers.cpsat.model import PositionsModel
+from pats_solvers.cpsat.scaling import IntegerLosses, IntegerTicks
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request
@@ -56,7 +55,7 @@ def large(requests: int = 25) -> Problem:
 @given(parts=st.lists(DECIMAL, min_size=1, max_size=4), tick_s=st.sampled_from([0.1, 0.6, 1.2]))
 def test_decimal_durations_are_the_clocks_own(parts: list[float], tick_s: float) -> None:
     """The integer ceil of a sum of decimal parts is the clock's, also right on a tick."""
-    units = Units.over([p / tick_s for p in parts], len(parts), sum(parts) / tick_s)
+    units = IntegerTicks.over([p / tick_s for p in parts], len(parts), sum(parts) / tick_s)
     assume(units.slack == 0)
     ticks = units.up(sum(units.part(p / tick_s) for p in parts))
     assert ticks == to_ticks(sum(parts), tick_s)
@@ -67,7 +66,7 @@ def test_measured_durations_are_never_longer_than_the_clocks(
     parts: list[float], tick_s: float
 ) -> None:
     """Parts that are no decimals may be rounded, but only down, and by less than a tick."""
-    units = Units.over([p / tick_s for p in parts], len(parts), sum(parts) / tick_s)
+    units = IntegerTicks.over([p / tick_s for p in parts], len(parts), sum(parts) / tick_s)
     ticks = units.up(sum(units.part(p / tick_s) for p in parts) - units.slack)
     assert to_ticks(sum(parts), tick_s) - 1 <= ticks <= to_ticks(sum(parts), tick_s)
 
@@ -81,7 +80,7 @@ def test_measured_durations_are_never_longer_than_the_clocks(
 )
 def test_rounded_losses_bound_the_true_ones(terms: list[tuple[float, int]]) -> None:
     """The unscaled integer loss, less the excess, is at most the true loss."""
-    losses = Losses.of([c for c, _ in terms], [most for _, most in terms])
+    losses = IntegerLosses.of([c for c, _ in terms], [most for _, most in terms])
     rounded = sum(i * most for i, (_, most) in zip(losses.coefficients, terms, strict=True))
     true = sum(Fraction(c) * most for c, most in terms)
     assert losses.bound(rounded) <= true * (1 + Fraction(1, 10**12))
@@ -89,7 +88,7 @@ def test_rounded_losses_bound_the_true_ones(terms: list[tuple[float, int]]) -> N
 
 def test_decimal_losses_are_kept_exactly() -> None:
     """Where cents are enough, cents are what CP-SAT gets."""
-    losses = Losses.of([0.06, 0.03, 1.16], [100, 1, 1])
+    losses = IntegerLosses.of([0.06, 0.03, 1.16], [100, 1, 1])
     assert (losses.scale, losses.coefficients) == (100, (6, 3, 116))
     assert losses.excess < 1e-12
 
@@ -120,7 +119,7 @@ def test_normal_plans_lose_no_more() -> None:
         problem, start = started(random_instance(seed, requests=(2, 6)))
         if start is None:
             continue
-        plan = timed(problem, normal(problem, start[0], Model(problem, None).kept))
+        plan = timed(problem, normal(problem, start[0], PositionsModel(problem).variables.kept))
         loss = valid_loss(problem, plan)
         assert loss is not None
         assert loss <= start[1] + TOLERANCE
@@ -145,8 +144,8 @@ def test_hints_are_complete_solutions() -> None:
         problem, start = started(random_instance(seed, requests=(2, 5)))
         if start is None:
             continue
-        model = Model(problem, start[1])
-        add_hint(model, start[0])
+        model = PositionsModel(problem, start[1])
+        model.hint(start[0])
         hint = model.cp.proto.solution_hint
         assert sorted(hint.vars) == list(range(len(model.cp.proto.variables)))
         solver = cp_model.CpSolver()

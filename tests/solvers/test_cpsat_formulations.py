@@ -24,7 +24,7 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers.cpsat import CpSat, leads
 from pats_solvers.cpsat.fill import best_fit, fill_bins, quick_bins
-from pats_solvers.cpsat.formulations import FORMULATIONS, chosen
+from pats_solvers.cpsat.solver import FORMULATIONS, select
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.classics import fewest_bins, random_matrix
@@ -131,8 +131,8 @@ def test_hints_are_complete_solutions(name: str) -> None:
         formulation = FORMULATIONS[name]
         if start is None or formulation.unfit(problem) is not None:
             continue
-        model = formulation.build(problem, start[1], lambda: None)
-        formulation.hint(model, start[0])
+        model = formulation(problem, start[1])
+        model.hint(start[0])
         hint = model.cp.proto.solution_hint
         open_ = {i for i, v in enumerate(model.cp.proto.variables) if len(set(v.domain)) > 1}
         assert set(hint.vars) >= open_, seed
@@ -150,7 +150,7 @@ def test_the_most_special_model_is_taken() -> None:
     tsp = Problem(tsp_instance(Tsp("x", False, (1, 2, 3), ((0, 1, 2), (3, 0, 4), (5, 6, 0)))))
     waiting = Problem(replace(tsp.instance, latency_price_per_s=1.0))
     plain = Problem(random_instance(1, {Feature.GPUS}, requests=(3, 3)))
-    assert [chosen(p) for p in (bins, tsp, waiting, plain)] == [
+    assert [select(p, "auto").name for p in (bins, tsp, waiting, plain)] == [
         "packing", "circuit", "circuit", "positions",
     ]  # fmt: skip
     assert [leads(p) for p in (bins, tsp, waiting, plain)] == [True, True, False, False]

@@ -1,6 +1,5 @@
-"""The ``cpsat`` solver: every feature of the problem, on models that ticks do not enlarge."""
+"""Solver ``cpsat``: every feature of the problem, on models that ticks do not enlarge."""
 
-from pats_solvers.cpsat.formulations import leads
-from pats_solvers.cpsat.solver import CpSat
+from pats_solvers.cpsat.solver import CpSat, build, leads
 
-__all__ = ["CpSat", "leads"]
+__all__ = ["CpSat", "build", "leads"]

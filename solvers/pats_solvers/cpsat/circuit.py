@@ -11,61 +11,43 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+from typing_extensions import override
 
 from pats_opt.model.loss import is_late, switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Adapters, Job, Problem, Switch
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.common.windows import latest_completions
-from pats_solvers.cpsat.build import Builder, Var
-from pats_solvers.cpsat.layout import Batch, interchangeable, normal, timed
+from pats_solvers.cpsat.base import CpSatModel, Var
+from pats_solvers.cpsat.layout import OrderedBatch, interchangeable, normal, timed
 
 #: Where the circuit comes from and goes to; job j is node j + 1.
 DEPOT = 0
 
 
-def unfit(problem: Problem) -> str | None:
-    """Why the model cannot state a problem, or None."""
-    site = problem.site
-    if len(site.gpus) != 1:
-        return "several GPUs"
-    if site.max_resident > 1:
-        return "max_resident above 1"
-    return None if largest_batch(problem, 0) <= 1 else "batches of several requests"
-
-
-def arcs(problem: Problem) -> int:
-    """How many arcs the model has at most: what its size grows with."""
-    return (len(problem.jobs) + 1) ** 2
-
-
-class Circuit(Builder):
+class CircuitModel(CpSatModel):
     """A problem as a CP-SAT circuit.
 
     Attributes:
         arc: Whether job j comes right after job i; None is tick 0 as ``i``, the end as ``j``.
         x: Whether job j is served with option o.
         start: Start tick per job (anything where the job is rejected).
-        exact: Whether durations are the clock's own: they always are.
     """
 
-    exact = True
+    name: ClassVar[str] = "circuit"
+    bytes_per_size: ClassVar[int] = 8_000
+    linearization: ClassVar[int] = 2
 
+    @override
     def __init__(
-        self, problem: Problem, known_loss: float | None, stop: Callable[[], object]
+        self,
+        problem: Problem,
+        known_loss: float | None = None,
+        stop: Callable[[], object] = lambda: None,
     ) -> None:
-        """Build the model of the schedules of at most ``known_loss``.
-
-        Args:
-            problem: What to solve.
-            known_loss: Loss of a schedule, or None.
-            stop: Asked now and then; building ends where it answers anything.
-
-        Raises:
-            BuildingStopped: ``stop`` answered.
-        """
-        super().__init__(stop)
-        self.problem = problem
+        super().__init__(problem, known_loss, stop)
         self.latest = latest_completions(problem, known_loss)
         self.x: dict[tuple[int, int], Var] = {}
         self.arc: dict[tuple[int | None, int | None], Var] = {}
@@ -76,12 +58,28 @@ class Circuit(Builder):
             self._job(job)
         self._first_come_first_served()
         self._circuit()
-        self.minimise()
+        self._minimise()
+
+    @classmethod
+    @override
+    def unfit(cls, problem: Problem) -> str | None:
+        site = problem.site
+        if len(site.gpus) != 1:
+            return "several GPUs"
+        if site.max_resident > 1:
+            return "max_resident above 1"
+        return None if largest_batch(problem, 0) <= 1 else "batches of several requests"
+
+    @classmethod
+    @override
+    def size(cls, problem: Problem) -> int:
+        """Upper bound on the number of arcs."""
+        return (len(problem.jobs) + 1) ** 2
 
     # -- jobs ------------------------------------------------------------------------------------
 
     def _offset(self, job: Job, option: int) -> int:
-        """Ticks from the start to the completion of a job alone."""
+        """Return the ticks from the start to the completion of a job alone."""
         return self.problem.site.clock.completions(((job.options[option].steps, 1),))[0]
 
     def _duration(self, job: Job, option: int) -> int:
@@ -99,13 +97,13 @@ class Circuit(Builder):
             and job.arrival + (offset := self._offset(job, o)) <= latest
         }
         for o in offsets:
-            self.x[j, o] = self.flag()
-            self.pay(job.options[o].quality_loss, self.x[j, o])
+            self.x[j, o] = self._flag()
+            self._pay(job.options[o].quality_loss, self.x[j, o])
         choices = [self.x[j, o] for o in offsets]
         if job.reject_loss is not None:
-            self.rejected[j] = self.flag()
+            self.rejected[j] = self._flag()
             choices.append(self.rejected[j])
-            self.pay(job.reject_loss, self.rejected[j])
+            self._pay(job.reject_loss, self.rejected[j])
         cp.add_exactly_one(choices)
         starts = {o: (self.latest[j][o] or 0) - offset for o, offset in offsets.items()}
         last = max(starts.values(), default=job.arrival)
@@ -128,11 +126,11 @@ class Circuit(Builder):
         if rejected is not None:
             # Pinning the start makes the latency 0 and the start no choice.
             cp.add(self.start[job.index] == job.arrival).only_enforce_if(rejected)
-        self.pay(site.latency_price_per_s * job.weight * site.tick_s, delay, longest)
+        self._pay(site.latency_price_per_s * job.weight * site.tick_s, delay, longest)
         if job.deadline is not None and site.late_price * job.weight > 0:
-            self.late[job.index] = late = self.flag()
+            self.late[job.index] = late = self._flag()
             cp.add(delay <= job.deadline).only_enforce_if(late.negated())
-            self.pay(site.late_price * job.weight, late)
+            self._pay(site.late_price * job.weight, late)
 
     def _first_come_first_served(self) -> None:
         """Of two interchangeable jobs the one that arrives first starts first (see layout)."""
@@ -157,14 +155,14 @@ class Circuit(Builder):
         return self.problem.site.switch(resident, own, own, None if before is None else resident)
 
     def _followers(self) -> Iterator[tuple[Job | None, Job]]:
-        """Which job may come right after which (None: first), first come first served."""
+        """Yield which job may come right after which (None: first), first come first served."""
         passed = {
             (j, i)
             for group in interchangeable(self.problem)
             for i, j in itertools.combinations(group, 2)
         }
         for job in self.problem.jobs:
-            self.go_on()
+            self._go_on()
             yield None, job
             for before in self.problem.jobs:
                 if before is not job and (before.index, job.index) not in passed:
@@ -183,14 +181,14 @@ class Circuit(Builder):
         ]
         for before, job in self._followers():
             switch = self._switch(before, job)
-            taken = self.flag()
+            taken = self._flag()
             self.arc[None if before is None else before.index, job.index] = taken
             free = 0 if before is None else ends[before.index]
             cp.add(self.start[job.index] >= free + switch.ticks).only_enforce_if(taken)
-            self.pay(switching_loss(site, switch.seconds), taken)
+            self._pay(switching_loss(site, switch.seconds), taken)
         for i in (None, *range(len(jobs))):
             if i is not None or len(self.rejected) == len(jobs):
-                self.arc[i, None] = self.flag()
+                self.arc[i, None] = self._flag()
         edges = [
             (DEPOT if i is None else i + 1, DEPOT if j is None else j + 1, taken)
             for (i, j), taken in self.arc.items()
@@ -199,17 +197,18 @@ class Circuit(Builder):
 
     # -- plans -----------------------------------------------------------------------------------
 
+    @override
     def plan(self, value: Callable[[Var], int]) -> Plan:
-        """The plan of a solution's values."""
         option = {j: o for (j, o), v in self.x.items() if value(v)}
         after = {i: j for (i, j), v in self.arc.items() if value(v)}
         batches, j = [], after[None]
         while j is not None:
             adapter = self.problem.jobs[j].adapter
-            batches.append(Batch(((j, option[j]),), frozenset((adapter,))))
+            batches.append(OrderedBatch(((j, option[j]),), frozenset((adapter,))))
             j = after[j]
         return timed(self.problem, [batches])
 
+    @override
     def hint(self, plan: Plan) -> None:
         """Hint ``plan``, first come first served and timed early, for every variable."""
         everything = frozenset(range(len(self.problem.site.adapter_ids)))

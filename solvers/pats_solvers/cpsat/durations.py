@@ -14,11 +14,11 @@ from functools import cached_property
 
 from pats_opt.model.problem import Problem
 from pats_solvers.common.bounds import largest_batch
-from pats_solvers.cpsat.scaling import Units
+from pats_solvers.cpsat.scaling import IntegerTicks
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
+class AffinePart:
     """A part that grows evenly with the members: ``base`` once, ``each`` per member, in units."""
 
     base: int
@@ -26,7 +26,7 @@ class Affine:
 
 
 class Durations:
-    """What a batch takes at each level.
+    """Durations of batches, by level.
 
     Attributes:
         levels: Step counts in rising order.
@@ -54,7 +54,7 @@ class Durations:
             [gap * clock.step_s(n) + (clock.overhead_s(n) if i == 0 else 0.0) for n in sizes]
             for i, gap in enumerate(gaps)
         ]
-        self.units = Units.over(
+        self.units = IntegerTicks.over(
             (s / tick_s for row in seconds for s in row),
             len(self.levels),
             sum(max(row) for row in seconds) / tick_s,
@@ -63,18 +63,18 @@ class Durations:
 
     @property
     def exact(self) -> bool:
-        """Whether the integers give the clock's very ticks (else: never more than the clock's)."""
+        """Whether the integers give the clock's ticks; else they never give more."""
         return self.fixed is not None or self.units.slack == 0
 
-    def affine(self, level: int) -> Affine | None:
-        """The level's part as a straight line over 1, 2, ... members, where it is one."""
+    def affine(self, level: int) -> AffinePart | None:
+        """Return the level's part as a straight line over 1, 2, ... members, where it is one."""
         row = self.parts[level]
         each = row[2] - row[1] if len(row) > 2 else 0
         straight = all(b - a == each for a, b in itertools.pairwise(row[1:]))
-        return Affine(row[1] - each, each) if straight else None
+        return AffinePart(row[1] - each, each) if straight else None
 
     def longest(self, level: int) -> int:
-        """Ticks by which any batch has finished this level."""
+        """Upper bound on the ticks by which a batch has finished this level."""
         if self.fixed is not None:
             return self.fixed[level]
         units = sum(max(row) for row in self.parts[: level + 1])
@@ -82,7 +82,7 @@ class Durations:
 
     @cached_property
     def shortest(self) -> tuple[int, ...]:
-        """Ticks that a member at each level is in its batch at least."""
+        """Lower bounds on the ticks that a member at each level is in its batch."""
         if self.fixed is not None:
             return self.fixed
         total, least = 0, []
@@ -92,9 +92,9 @@ class Durations:
         return tuple(least)
 
 
-def load_units(problem: Problem, seconds: Sequence[float]) -> Units:
-    """Units in which sums of these loading times round up as the clock rounds them."""
+def load_units(problem: Problem, seconds: Sequence[float]) -> IntegerTicks:
+    """Return units in which sums of these loading times round up as the clock rounds them."""
     site = problem.site
     each = [s / site.tick_s for s in seconds]
     most = min(len(each), site.max_resident)
-    return Units.over(each, most, sum(sorted(each)[-most:]) if most else 0.0)
+    return IntegerTicks.over(each, most, sum(sorted(each)[-most:]) if most else 0.0)

@@ -1,4 +1,4 @@
-"""Good packings at once: two rules that complement each other.
+"""Heuristics for bin packing: two rules that complement each other.
 
 - Minimum bin slack with the largest item fixed (Fleszar and Hindi, Computers & Operations
   Research 29, 2002): the largest item left opens a bin, and the subset of the others that fills it
@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 def quick_bins(
     counts: Mapping[int, int], capacity: int, stop: Callable[[], object] = lambda: None
 ) -> list[list[int]]:
-    """The fewer bins of both rules (arguments as in :func:`fill_bins`)."""
+    """Return the fewer bins of both rules (arguments as in :func:`fill_bins`)."""
     fitted = best_fit(counts, capacity)
     filled = fill_bins(counts, capacity, stop)
     return fitted if filled is None or len(fitted) <= len(filled) else filled
 
 
 def best_fit(counts: Mapping[int, int], capacity: int) -> list[list[int]]:
-    """All items in bins, largest first, each where it leaves the least room."""
+    """Pack all items, largest first, each where it leaves the least room."""
     bins: list[list[int]] = []
     room: list[int] = []
     for size, count in sorted(counts.items(), reverse=True):
@@ -39,7 +39,7 @@ def best_fit(counts: Mapping[int, int], capacity: int) -> list[list[int]]:
 def fill_bins(
     counts: Mapping[int, int], capacity: int, stop: Callable[[], object] = lambda: None
 ) -> list[list[int]] | None:
-    """All items in bins, each as full as it can be around the largest item left.
+    """Pack all items, each bin as full as it can be around the largest item left.
 
     Args:
         counts: How many items there are of each size, above 0 and at most ``capacity``.
@@ -64,7 +64,7 @@ def fill_bins(
 
 
 def best_subset(counts: Mapping[int, int], room: int) -> list[int]:
-    """Sizes whose sum is as large as it can be within ``room``, large sizes preferred."""
+    """Return sizes whose sum is as large as it can be within ``room``, large sizes preferred."""
     came: dict[int, tuple[int, int]] = {0: (0, 0)}  # sum -> (sum before, size added)
     for size, count in counts.items():
         front = list(came)

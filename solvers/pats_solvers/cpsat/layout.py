@@ -15,20 +15,20 @@ from pats_opt.model.problem import Adapters, Job, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch whose start is still to be derived: members ``(job, option)`` and residents."""
+class OrderedBatch:
+    """A batch that has no start yet: members ``(job, option)`` and residents."""
 
     members: tuple[tuple[int, int], ...]
     resident: Adapters
 
 
-def timed(problem: Problem, gpus: Sequence[Sequence[Batch]]) -> Plan:
-    """The plan that starts every batch as early as arrivals and switches allow."""
+def timed(problem: Problem, gpus: Sequence[Sequence[OrderedBatch]]) -> Plan:
+    """Return the plan that starts every batch as early as arrivals and switches allow."""
     return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(gpus)))
 
 
 def identical_gpus(problem: Problem) -> list[list[int]]:
-    """GPUs that can swap all they do: equal capacity and equal residents at tick 0."""
+    """Return groups of GPUs with equal capacity and residents: they can swap all their batches."""
     alike: dict[Hashable, list[int]] = {}
     for gpu in problem.site.gpus:
         alike.setdefault((gpu.capacity, gpu.resident), []).append(gpu.index)
@@ -36,7 +36,7 @@ def identical_gpus(problem: Problem) -> list[list[int]]:
 
 
 def interchangeable(problem: Problem) -> list[list[int]]:
-    """Jobs, by arrival, that can be served first come first served at no loss; groups of 2 or more.
+    """Return groups of 2 or more jobs that can be served first come first served at no loss.
 
     Jobs alike in adapter, demand, options and weight can trade batches as long as each has arrived.
     Take the served jobs of a group in order of arrival, and their places (batch and option) in
@@ -55,10 +55,11 @@ def interchangeable(problem: Problem) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[Batch]]:
-    """The plan's batches in the model's order; residents outside ``kept`` (per GPU) are dropped."""
+def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[OrderedBatch]]:
+    """Return a plan's batches in the model's order, without residents not ``kept`` (per GPU)."""
     gpus = [
-        [Batch(b.members, b.resident & kept[g]) for b in gpu] for g, gpu in enumerate(plan.gpus)
+        [OrderedBatch(b.members, b.resident & kept[g]) for b in gpu]
+        for g, gpu in enumerate(plan.gpus)
     ]
     gpus = _first_come_first_served(problem, plan, gpus)
     for group in identical_gpus(problem):
@@ -69,18 +70,18 @@ def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[
 
 
 def by_steps(job: Job) -> list[int]:
-    """The job's options by step count."""
+    """Return the job's options by step count."""
     return sorted(range(len(job.options)), key=lambda o: (job.options[o].steps, o))
 
 
-def _first_job(batches: list[Batch]) -> tuple[bool, int]:
+def _first_job(batches: list[OrderedBatch]) -> tuple[bool, int]:
     jobs = [j for batch in batches for j, _ in batch.members]
     return (not jobs, min(jobs, default=0))
 
 
 def _first_come_first_served(
-    problem: Problem, plan: Plan, gpus: list[list[Batch]]
-) -> list[list[Batch]]:
+    problem: Problem, plan: Plan, gpus: list[list[OrderedBatch]]
+) -> list[list[OrderedBatch]]:
     jobs = problem.jobs
     place = {
         j: (batch.start, jobs[j].options[o].steps, g, b, o)
@@ -95,7 +96,7 @@ def _first_come_first_served(
             takes[(*place[former][2:4], former)] = j
     return [
         [
-            Batch(
+            OrderedBatch(
                 tuple((takes.get((g, b, j), j), o) for j, o in batch.members),
                 batch.resident,
             )

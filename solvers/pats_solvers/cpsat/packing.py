@@ -14,21 +14,24 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
+
+from typing_extensions import override
 
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Job, Problem
 from pats_solvers.common.bounds import largest_batch
-from pats_solvers.cpsat.build import Builder, Var
+from pats_solvers.cpsat.base import CpSatModel, Var
 from pats_solvers.cpsat.fill import quick_bins
-from pats_solvers.cpsat.layout import Batch, timed
+from pats_solvers.cpsat.layout import OrderedBatch, timed
 
 #: Arcs beyond which the model is not built: finely measured sizes give too many amounts.
 MOST_ARCS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
+class BinPackingProblem:
     """A problem as bin packing.
 
     Attributes:
@@ -44,14 +47,8 @@ class Bins:
     arcs: tuple[tuple[int, int], ...]
 
 
-def unfit(problem: Problem) -> str | None:
-    """Why the model cannot state a problem, or None."""
-    found = bins_of(problem)
-    return found if isinstance(found, str) else None
-
-
-def bins_of(problem: Problem) -> Bins | str:
-    """The problem as bin packing, or why it is none."""
+def bins_of(problem: Problem) -> BinPackingProblem | str:
+    """Return the problem as bin packing, or why it is none."""
     times = _batch_ticks(problem)
     obstacle = _more_than_packing(problem, times)
     if obstacle is not None:
@@ -76,11 +73,11 @@ def bins_of(problem: Problem) -> Bins | str:
     if problem.site.horizon is not None:
         left = problem.site.horizon - _first_load(problem)[0]
         count = min(count, max(0, left // times.pop()))
-    return Bins(count, capacity // unit, tuple(sizes), flow)
+    return BinPackingProblem(count, capacity // unit, tuple(sizes), flow)
 
 
 def _more_than_packing(problem: Problem, times: set[int]) -> str | None:
-    """What else than packing counts in a problem whose batches take these ticks, or None."""
+    """Return what else than packing counts where batches take these ticks, or None."""
     site, jobs = problem.site, problem.jobs
     obstacles = {
         "several GPUs": len(site.gpus) != 1,
@@ -95,17 +92,11 @@ def _more_than_packing(problem: Problem, times: set[int]) -> str | None:
 
 
 def _batch_ticks(problem: Problem) -> set[int]:
-    """The ticks that batches take."""
+    """Return the different durations of batches."""
     most = max([1, *(largest_batch(problem, gpu.index) for gpu in problem.site.gpus)])
     clock = problem.site.clock
     steps = {o.steps for job in problem.jobs for o in job.options}
     return {clock.duration(((s, n),)) for s in steps for n in range(1, most + 1)}
-
-
-def arcs(problem: Problem) -> int:
-    """How many arcs the model has: what its size grows with."""
-    found = bins_of(problem)
-    return 0 if isinstance(found, str) else len(found.arcs)
 
 
 def _minds_waiting(problem: Problem, job: Job) -> bool:
@@ -115,14 +106,14 @@ def _minds_waiting(problem: Problem, job: Job) -> bool:
 
 
 def _first_load(problem: Problem) -> tuple[int, float]:
-    """Ticks and loss of making the adapter resident."""
+    """Return ticks and loss of making the adapter resident."""
     own = frozenset((problem.jobs[0].adapter,))
     switch = problem.site.switch(problem.site.gpus[0].resident, own, own, None)
     return switch.ticks, switching_loss(problem.site, switch.seconds)
 
 
 def _arcs(sizes: list[int], capacity: int) -> tuple[tuple[int, int], ...] | None:
-    """The arcs of all packings by falling size, None where they are too many."""
+    """Return the arcs of all packings by falling size, None where they are too many."""
     reached: set[int] = {0}
     found: list[tuple[int, int]] = []
     for size, copies in sorted(Counter(sizes).items(), reverse=True):
@@ -140,61 +131,27 @@ def _arcs(sizes: list[int], capacity: int) -> tuple[tuple[int, int], ...] | None
     return tuple(found)
 
 
-def quick_plan(problem: Problem, stop: Callable[[], object]) -> Plan | None:
-    """A good plan at once, or None: the jobs that must be served, then others as they fit.
+class PackingModel(CpSatModel):
+    """A problem as an arc flow for CP-SAT. Jobs of equal size and rejection loss are a class."""
 
-    Args:
-        problem: What to solve; :func:`unfit` finds nothing wrong with it.
-        stop: Asked now and then; then the plan is what is at hand.
-    """
-    bins = bins_of(problem)
-    assert isinstance(bins, Bins)
-    must: dict[int, list[Job]] = defaultdict(list)
-    may: list[Job] = []
-    for job in problem.jobs:
-        if job.reject_loss is None:
-            must[bins.sizes[job.index]].append(job)
-        else:
-            may.append(job)
-    if any(size > bins.capacity for size in must):
-        return None
-    counts = {size: len(jobs) for size, jobs in must.items()}
-    filled = quick_bins(counts, bins.capacity, stop)
-    if len(filled) > bins.count:
-        return None
-    packed = [[must[size].pop() for size in sizes] for sizes in filled]
-    packed += [[] for _ in range(bins.count - len(packed))]
-    room = [bins.capacity - sum(bins.sizes[job.index] for job in jobs) for jobs in packed]
-    for job in sorted(may, key=lambda job: (-(job.reject_loss or 0.0), job.index)):
-        size = bins.sizes[job.index]
-        fits = [i for i, free in enumerate(room) if size <= free]
-        if fits:
-            best = min(fits, key=room.__getitem__)
-            room[best] -= size
-            packed[best].append(job)
-    return timed(problem, [[_batch(jobs) for jobs in packed if jobs]])
+    name: ClassVar[str] = "packing"
+    bytes_per_size: ClassVar[int] = 5_000
+    linearization: ClassVar[int] = 2
+    probing: ClassVar[int] = 0
 
-
-class Packing(Builder):
-    """A problem as an arc flow for CP-SAT. Jobs of equal size and rejection loss are a class.
-
-    Attributes:
-        exact: Whether durations are the clock's own: they always are.
-    """
-
-    exact = True
-
+    @override
     def __init__(
         self,
         problem: Problem,
-        known_loss: float | None,  # noqa: ARG002
-        stop: Callable[[], object],
+        known_loss: float | None = None,
+        stop: Callable[[], object] = lambda: None,
     ) -> None:
-        """Build the model; a known loss cuts nothing off that the LP would not see."""
-        super().__init__(stop)
+        super().__init__(
+            problem, known_loss, stop
+        )  # a known loss cuts off nothing that the LP keeps
         found = bins_of(problem)
-        assert isinstance(found, Bins)
-        self.problem, self.bins = problem, found
+        assert isinstance(found, BinPackingProblem)
+        self.bins = found
         self.classes: dict[tuple[int, float | None], list[Job]] = defaultdict(list)
         for job in problem.jobs:
             self.classes[found.sizes[job.index], job.reject_loss].append(job)
@@ -203,15 +160,59 @@ class Packing(Builder):
             for key, jobs in self.classes.items()
         }
         for (_, loss), rejected in self.rejected.items():
-            self.pay(loss or 0.0, rejected, len(problem.jobs))
+            self._pay(loss or 0.0, rejected, len(problem.jobs))
         self.flow = {arc: self._count() for arc in found.arcs}
         self.waste: dict[int, Var] = {}
         self._conserve()
         self._serve()
-        self.minimise()
+        self._minimise()
+
+    @classmethod
+    @override
+    def unfit(cls, problem: Problem) -> str | None:
+        found = bins_of(problem)
+        return found if isinstance(found, str) else None
+
+    @classmethod
+    @override
+    def size(cls, problem: Problem) -> int:
+        """Return the number of arcs."""
+        found = bins_of(problem)
+        return 0 if isinstance(found, str) else len(found.arcs)
+
+    @classmethod
+    @override
+    def quick_plan(cls, problem: Problem, stop: Callable[[], object]) -> Plan | None:
+        """Return a good plan at once, or None: the jobs that must be served, others as they fit."""
+        bins = bins_of(problem)
+        assert isinstance(bins, BinPackingProblem)
+        must: dict[int, list[Job]] = defaultdict(list)
+        may: list[Job] = []
+        for job in problem.jobs:
+            if job.reject_loss is None:
+                must[bins.sizes[job.index]].append(job)
+            else:
+                may.append(job)
+        if any(size > bins.capacity for size in must):
+            return None
+        counts = {size: len(jobs) for size, jobs in must.items()}
+        filled = quick_bins(counts, bins.capacity, stop)
+        if len(filled) > bins.count:
+            return None
+        packed = [[must[size].pop() for size in sizes] for sizes in filled]
+        packed += [[] for _ in range(bins.count - len(packed))]
+        room = [bins.capacity - sum(bins.sizes[job.index] for job in jobs) for jobs in packed]
+        for job in sorted(may, key=lambda job: (-(job.reject_loss or 0.0), job.index)):
+            size = bins.sizes[job.index]
+            fits = [i for i, free in enumerate(room) if size <= free]
+            if fits:
+                best = min(fits, key=room.__getitem__)
+                room[best] -= size
+                packed[best].append(job)
+        return timed(problem, [[_batch(jobs) for jobs in packed if jobs]])
 
     def _count(self) -> Var:
-        self.go_on()
+        self._go_on()
         return self.cp.new_int_var(0, self.bins.count, "")
 
     def _conserve(self) -> None:
@@ -228,9 +229,9 @@ class Packing(Builder):
         self.cp.add(sum(self.waste.values()) == used)
         self.used = used
         _, first_load = _first_load(self.problem)
-        self.anything = self.flag()  # is served: then the adapter is loaded
+        self.anything = self._flag()  # is served: then the adapter is loaded
         self.cp.add(used <= self.bins.count * self.anything)
-        self.pay(first_load, self.anything)
+        self._pay(first_load, self.anything)
 
     def _serve(self) -> None:
         """Of each size, as many are packed as are not rejected."""
@@ -242,14 +243,15 @@ class Packing(Builder):
             wanted[key[0]] += len(jobs) - self.rejected[key]
         for size, count in wanted.items():
             self.cp.add(sum(packed[size]) == count)
-        # The flow implies it; told outright it gives the search a bound before the LP does.
+        # The flow implies it; stated alone it gives the search a bound before the LP does.
         volume = sum(size * count for size, count in wanted.items())
         self.cp.add(volume <= self.bins.capacity * self.used)
 
     # -- plans -----------------------------------------------------------------------------------
 
+    @override
     def plan(self, value: Callable[[Var], int]) -> Plan:
-        """The plan of a solution's values: the flow, bin by bin."""
+        """Return the plan of a solution's values: the flow, bin by bin."""
         flow = {arc: int(value(v)) for arc, v in self.flow.items()}
         ends = {u: int(value(v)) for u, v in self.waste.items()}
         out = defaultdict(list)
@@ -270,8 +272,9 @@ class Packing(Builder):
             batches.append(_batch(members))
         return timed(self.problem, [batches])
 
+    @override
     def hint(self, plan: Plan) -> None:
-        """Hint the flow of ``plan``, and with it every variable."""
+        """Hint the flow of a plan, and with it every variable."""
         flow: Counter[tuple[int, int]] = Counter()
         ends: Counter[int] = Counter()
         served = set()
@@ -292,11 +295,11 @@ class Packing(Builder):
             self.cp.add_hint(v, sum(job.index not in served for job in self.classes[key]))
 
 
-def _batch(jobs: list[Job]) -> Batch:
-    """A batch of these jobs, each with its option of least loss (all take equally long)."""
+def _batch(jobs: list[Job]) -> OrderedBatch:
+    """Return a batch of jobs, each with its option of least loss (all take equally long)."""
 
     def best(job: Job) -> int:
         return min(range(len(job.options)), key=lambda o: job.options[o].quality_loss)
 
     members = tuple((job.index, best(job)) for job in jobs)
-    return Batch(members, frozenset((jobs[0].adapter,)))
+    return OrderedBatch(members, frozenset((jobs[0].adapter,)))

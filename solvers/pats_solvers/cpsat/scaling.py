@@ -1,10 +1,10 @@
-"""Whole numbers for CP-SAT: durations and losses as integers, with what rounding can do made known.
+"""Durations and losses as integers for CP-SAT, with bounds on the error of rounding.
 
 Durations: the clock's ``ceil(seconds / tick_s - 1e-9)`` becomes ``unit * ticks >= parts - slack``
 over integers. Where the parts are decimal fractions with a small common denominator this is the
-very same ceil; elsewhere it never asks for more ticks than the clock does. Losses: coefficients are
-rounded to ``1 / scale``; :attr:`Losses.excess` is the most that rounding adds to a schedule's loss.
-So in every case CP-SAT's bound, unscaled, less the excess, is below the true optimum.
+same ceil; elsewhere it never asks for more ticks than the clock does. Losses: coefficients are
+rounded to ``1 / scale``; :attr:`IntegerLosses.excess` is the most that rounding adds to the loss of
+a schedule. So in every case CP-SAT's bound, unscaled, less the excess, is below the true optimum.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLOCK_SLACK = 1e-9
 
 
 def common_denominator(values: Iterable[float], error: float) -> int | None:
-    """The least common denominator of values that are fractions to within ``error``, if small."""
+    """Return the least common denominator of fractions to within ``error``, None if large."""
     denominator = 1
     for value in values:
         near = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
@@ -38,7 +38,7 @@ def common_denominator(values: Iterable[float], error: float) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class IntegerTicks:
     """Durations as integers: ``unit * ticks >= sum(parts) - slack``, parts by :meth:`part`.
 
     Attributes:
@@ -50,8 +50,8 @@ class Units:
     slack: int
 
     @classmethod
-    def over(cls, parts: Iterable[float], terms: int, longest: float) -> Units:
-        """The unit for sums of at most ``terms`` of these parts (in ticks) up to ``longest`` ticks.
+    def over(cls, parts: Iterable[float], terms: int, longest: float) -> IntegerTicks:
+        """Return the unit for sums of at most ``terms`` parts, in ticks, up to ``longest`` ticks.
 
         A sum of exact parts is a whole number of units, and a unit is far above the clock's slack,
         so rounding up in units and the clock's ceil agree.
@@ -64,17 +64,17 @@ class Units:
         return cls(unit, math.ceil(CLOCK_SLACK * unit) + terms + 1)
 
     def up(self, units: int) -> int:
-        """Whole ticks that cover so many units (0 for none or fewer)."""
+        """Return the whole ticks that cover so many units (0 for none or fewer)."""
         return max(0, -(-units // self.unit))
 
     def part(self, ticks: float) -> int:
-        """One part of a duration in units: exact, or rounded down."""
+        """Return one part of a duration in units: exact, or rounded down."""
         units = ticks * self.unit
         return round(units) if self.slack == 0 else math.floor(units)
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
+class IntegerLosses:
     """Loss coefficients as integers.
 
     Attributes:
@@ -88,7 +88,7 @@ class Losses:
     excess: float
 
     @classmethod
-    def of(cls, coefficients: Sequence[float], largest: Sequence[int]) -> Losses:
+    def of(cls, coefficients: Sequence[float], largest: Sequence[int]) -> IntegerLosses:
         """Scale coefficients of variables that run from 0 to ``largest``."""
         total = math.fsum(c * most for c, most in zip(coefficients, largest, strict=True))
         scale = common_denominator(coefficients, 1e-12)
@@ -104,5 +104,5 @@ class Losses:
         return cls(whole, scale, excess / scale)
 
     def bound(self, objective: float) -> float:
-        """A lower bound on the loss from one on the integer objective."""
+        """Lower bound on the loss, from one on the integer objective."""
         return max(0.0, objective / self.scale - self.excess)

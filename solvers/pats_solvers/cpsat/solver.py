@@ -1,4 +1,4 @@
-"""The ``cpsat`` solver: builds the model, watches the native search, reads the plan back."""
+"""Solver ``cpsat``: model, native search, plan."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
-from pats_solvers.cpsat.build import BuildingStopped
-from pats_solvers.cpsat.formulations import FORMULATIONS, CpModel, chosen
+from pats_solvers.cpsat.base import BuildingStopped, CpSatModel
+from pats_solvers.cpsat.circuit import CircuitModel
+from pats_solvers.cpsat.model import PositionsModel
+from pats_solvers.cpsat.packing import PackingModel
+
+FormulationName = Literal["auto", "positions", "circuit", "packing"]
+
+#: By name, the most special first.
+FORMULATIONS: dict[str, type[CpSatModel]] = {
+    model.name: model for model in (PackingModel, CircuitModel, PositionsModel)
+}
 
 #: Seconds between looks at the interrupt flag while the native search runs.
 POLL_S = 0.05
@@ -41,7 +50,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
         bound=True, warm_start=True, packages=("ortools",)
     )
 
-    formulation: Literal["auto", "positions", "circuit", "packing"] = "auto"
+    formulation: FormulationName = "auto"
     memory_gib: Annotated[float, Meta(gt=0)] = 4.0
     linearization: Annotated[int, Meta(ge=0, le=2)] | None = None
 
@@ -55,19 +64,13 @@ class CpSat(Struct, frozen=True, kw_only=True):
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
-        name = chosen(problem) if self.formulation == "auto" else self.formulation
-        formulation = FORMULATIONS[name]
-        if (why := formulation.unfit(problem)) is not None:
-            raise CapabilityError(
-                f"formulation {name!r} of solver 'cpsat' cannot handle {why}",
-                hint="use formulation=auto",
-            )
+        formulation = select(problem, self.formulation)
         size = formulation.size(problem)
         estimate = size * formulation.bytes_per_size * (1 + run.jobs) / 2**30
         if estimate > self.memory_gib:
             raise InputError(
-                f"cpsat's {name} model of size {size} would take about {estimate:.1f} GiB, "
-                f"limit {self.memory_gib:g}",
+                f"cpsat's {formulation.name} model of size {size} would take about "
+                f"{estimate:.1f} GiB, limit {self.memory_gib:g}",
                 hint="raise memory_gib, split the instance, or use a policy",
             )
         incumbent = Incumbent(problem, run, combinatorial_bound(problem))
@@ -75,28 +78,73 @@ class CpSat(Struct, frozen=True, kw_only=True):
         if quick is not None:
             incumbent.offer(quick)
         try:
-            model = formulation.build(problem, incumbent.known_loss, run.stop)
+            model = formulation(problem, incumbent.known_loss, run.stop)
         except BuildingStopped:
             return incumbent.outcome(run.stop() or StopReason.TIME_LIMIT)
         if incumbent.plan is not None:
-            formulation.hint(model, incumbent.plan)
+            model.hint(incumbent.plan)
         if run.stop():
             return incumbent.outcome()
-        search = _Search(incumbent, model, {"formulation": name})
-        level = formulation.linearization if self.linearization is None else self.linearization
+        search = NativeSearch(incumbent, model)
+        level = model.linearization if self.linearization is None else self.linearization
         search.native.parameters.linearization_level = level
-        search.native.parameters.cp_model_probing_level = formulation.probing
+        search.native.parameters.cp_model_probing_level = model.probing
         return search.outcome()
 
 
-class _Search:
-    """One native search, and what comes of it."""
+def build(
+    problem: Problem, formulation: FormulationName = "auto", known_loss: float | None = None
+) -> CpSatModel:
+    """Return a problem's model: ``cp`` is the native one, to which you can add constraints.
 
-    def __init__(self, incumbent: Incumbent, model: CpModel, details: dict[str, Any]) -> None:
+    Args:
+        problem: The problem.
+        formulation: Name of the model.
+        known_loss: Loss of a schedule; the model then holds only those that are no worse.
+    """
+    return select(problem, formulation)(problem, known_loss)
+
+
+def select(problem: Problem, formulation: FormulationName) -> type[CpSatModel]:
+    """Return a model by name; ``auto`` is the most special one that can state the problem.
+
+    Raises:
+        CapabilityError: It cannot state the problem.
+    """
+    if formulation == "auto":
+        return next(model for model in FORMULATIONS.values() if model.unfit(problem) is None)
+    model = FORMULATIONS[formulation]
+    if (why := model.unfit(problem)) is not None:
+        raise CapabilityError(
+            f"formulation {formulation!r} of solver 'cpsat' cannot handle {why}",
+            hint="use formulation=auto",
+        )
+    return model
+
+
+def leads(problem: Problem) -> bool:
+    """Return whether CP-SAT proves optima of a problem where other methods do not.
+
+    That is so where it is a packing, and where it is a sequence in which only switching costs.
+    Where waiting costs, the circuit's bound is poor.
+    """
+    name = select(problem, "auto").name
+    site = problem.site
+    waiting = site.latency_price_per_s > 0 or site.late_price > 0
+    return name == "packing" or (name == "circuit" and not waiting)
+
+
+class NativeSearch:
+    """A search of CP-SAT, and its outcome.
+
+    Attributes:
+        native: The ``CpSolver``.
+    """
+
+    def __init__(self, incumbent: Incumbent, model: CpSatModel) -> None:
         from ortools.sat.python import cp_model
 
-        self.incumbent, self.run = incumbent, incumbent.run
-        self.model, self.details = model, details
+        self.incumbent, self.run, self.model = incumbent, incumbent.run, model
         self.cp: Any = cp_model
         self.native: Any = cp_model.CpSolver()
         self.failure: BaseException | None = None
@@ -109,7 +157,7 @@ class _Search:
         parameters.presolve_inclusion_work_limit = 0
 
     def outcome(self) -> Outcome:
-        """Search, then the best plan, the bound, and an honest word on why it stopped."""
+        """Search, and return the best plan, the bound, and why it stopped."""
         incumbent, cp = self.incumbent, self.cp
         status = self._search()
         if status == cp.MODEL_INVALID:
@@ -166,14 +214,14 @@ class _Search:
     def _callback(self) -> Any:
         search = self
 
-        class Report(self.cp.CpSolverSolutionCallback):  # type: ignore[name-defined, misc]
-            """Tells the caller about every better solution."""
+        class SolutionCallback(self.cp.CpSolverSolutionCallback):  # type: ignore[name-defined, misc]
+            """Reports every better solution."""
 
             def on_solution_callback(self) -> None:
                 loss = self.objective_value / search.model.losses.scale
                 search.incumbent.report(loss=loss)
 
-        return Report()
+        return SolutionCallback()
 
     def _on_bound(self, objective: float) -> None:
         if math.isfinite(objective):
@@ -182,7 +230,7 @@ class _Search:
     def _details(self, status: str) -> dict[str, Any]:
         proto = self.model.cp.proto
         return {
-            **self.details,
+            "formulation": self.model.name,
             "status": status,
             "variables": len(proto.variables),
             "constraints": len(proto.constraints),

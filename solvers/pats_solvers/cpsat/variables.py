@@ -1,0 +1,265 @@
+"""Variables of the model of positions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pats_opt.model.problem import Adapters, Job, Problem
+from pats_solvers.common.windows import latest_completions
+from pats_solvers.cpsat.base import Var
+from pats_solvers.cpsat.durations import Durations, load_units
+from pats_solvers.cpsat.layout import by_steps
+from pats_solvers.cpsat.scaling import IntegerTicks
+
+
+class Position:
+    """Variables of one position; those that a problem has no use for stay empty.
+
+    Attributes:
+        gpu: The GPU.
+        before: The position before it, or None.
+        x: Whether job j runs here with option o, by (j, o).
+        used: Whether any job does.
+        active: Whether a member uses an adapter.
+        resident: Whether an adapter is resident.
+        load: Whether an adapter is loaded.
+        enter: Transitions from one adapter to another, where pairs count.
+        loads: Whether any adapter is loaded, where activation counts.
+        activate: Whether nothing is loaded, but the batch before used other adapters.
+        switch_parts: What the switch may do: seconds and variable.
+        switch: Ticks of the switch.
+        switch_ticks: ``switch`` where it is a variable, whose units are ``switch_units``.
+        reach: Whether a member has step level i or above.
+        size: Members at each level, as flags by number, where their time is no straight line.
+        finish: Ticks until each level is done, where they depend on the members.
+        start: Start tick; an empty position starts when its GPU is free.
+        end: End tick.
+    """
+
+    def __init__(self, gpu: int, before: Position | None) -> None:
+        self.gpu, self.before = gpu, before
+        self.x: dict[tuple[int, int], Var] = {}
+        self.used: Var = None
+        self.active: dict[int, Var] = {}
+        self.resident: dict[int, Var] = {}
+        self.load: dict[int, Var] = {}
+        self.enter: dict[tuple[int | None, int], Var] = {}
+        self.loads: Var = None
+        self.activate: Var = None
+        self.switch_parts: list[tuple[float, Var]] = []
+        self.switch: Var = 0
+        self.switch_ticks: Var = None
+        self.switch_units: IntegerTicks | None = None
+        self.reach: list[Var] = []
+        self.size: list[dict[int, Var]] = []
+        self.finish: list[Var] = []
+        self.start: Var = None
+        self.end: Var = None
+
+
+class PositionVariables:
+    """Variables of all positions and jobs.
+
+    Attributes:
+        problem: The problem.
+        durations: Batch durations as integers.
+        latest: The last completion per job and option, None where the option is of no use.
+        hosts: The GPUs that can serve each job.
+        kept: Adapters that are worth holding, per GPU.
+        rows: Positions per GPU.
+        rejected: Per job that may be.
+        delay: Per job, ticks from arrival to completion; 0 where it is rejected.
+        late: Per job with a priced deadline.
+        from_on: Per job and GPU, whether it is served at a position, or with an option, or later.
+        flags: Variables that are true exactly if one of some others is, with those others, and
+            whether at most one of these is.
+        exact: Whether durations are the clock's in every case.
+    """
+
+    def __init__(
+        self, cp: Any, problem: Problem, known_loss: float | None, go_on: Callable[[], None]
+    ) -> None:
+        self.problem, self.durations = problem, Durations(problem)
+        self.exact = self.durations.exact
+        self.latest = latest_completions(problem, known_loss)
+        self.hosts = [frozenset(problem.hosts(job)) for job in problem.jobs]
+        self.kept = [self._kept(gpu.index) for gpu in problem.site.gpus]
+        self.flags: list[tuple[Var, list[Var], bool]] = []
+        self._cp, self._go_on = cp, go_on
+        self._last_tick = max((t for row in self.latest for t in row if t is not None), default=0)
+        self.rows = [self._row(gpu.index) for gpu in problem.site.gpus]
+        self.rejected: dict[int, Var] = {}
+        self.delay: list[Var] = []
+        self.late: dict[int, Var] = {}
+        self.from_on: dict[tuple[int, int], list[Var]] = {}
+        for job in problem.jobs:
+            go_on()
+            self._job(job)
+
+    def places(self, job: Job) -> list[tuple[int, Position, Var]]:
+        """Return every option and position of a job, with the variable for both."""
+        options = range(len(job.options))
+        found = ((o, p, p.x.get((job.index, o))) for row in self.rows for p in row for o in options)
+        return [(o, p, v) for o, p, v in found if v is not None]
+
+    def shortest(self, job: Job, option: int) -> int:
+        """Lower bound on the ticks from a batch's start to the job's completion."""
+        return self.durations.shortest[self.durations.rank[job.options[option].steps]]
+
+    def longest_delay(self, job: Job) -> int:
+        """Upper bound on the ticks from a job's arrival to its completion."""
+        return max([0, *(t - job.arrival for t in self.latest[job.index] if t is not None)])
+
+    def is_late_priced(self, job: Job) -> bool:
+        """Return whether a job has a deadline with a price."""
+        return job.deadline is not None and self.problem.site.late_price * job.weight > 0
+
+    def _kept(self, gpu: int) -> Adapters:
+        """Return adapters with requests for this GPU, and those loaded faster than activated.
+
+        Loading an adapter that nobody needs is of use only where it spares an activation (rule 4).
+        """
+        site = self.problem.site
+        kept = {job.adapter for job in self.problem.jobs if gpu in self.hosts[job.index]}
+        if site.max_resident > 1:
+            kept |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
+        return frozenset(kept)
+
+    # -- positions -------------------------------------------------------------------------------
+
+    def _row(self, gpu: int) -> list[Position]:
+        jobs = [job for job in self.problem.jobs if gpu in self.hosts[job.index]]
+        slotted = self.problem.site.clock.slotted
+        least = 1 if slotted else min(self.durations.shortest, default=1)
+        row: list[Position] = []
+        for b in range(len(jobs)):
+            self._go_on()
+            p = Position(gpu, row[-1] if row else None)
+            # b batches come before it, each of which takes the least duration.
+            p.x = {
+                (job.index, o): self._flag()
+                for job in jobs
+                for o, latest in enumerate(self.latest[job.index])
+                if latest is not None
+                and max(b * least, job.arrival) + self.shortest(job, o) <= latest
+            }
+            if not p.x:
+                break
+            self._adapters(p)
+            if self.problem.site.max_resident == 1:
+                self._switch_to_one(p)
+            else:
+                self._switch_to_several(p)
+            p.start = self._cp.new_int_var(0, self._last_tick + 1, "")
+            p.end = p.start + self._duration(p)
+            row.append(p)
+        return row
+
+    def _adapters(self, p: Position) -> None:
+        """Adapters that are used, resident and loaded."""
+        site, jobs = self.problem.site, self.problem.jobs
+        p.used = self._any_of(list(p.x.values()))
+        for a, users in sorted(grouped((jobs[j].adapter, v) for (j, _), v in p.x.items()).items()):
+            p.active[a] = self._any_of(users)
+        if site.max_resident == 1:
+            p.resident = p.active
+        else:
+            p.resident = {a: self._flag() for a in sorted(self.kept[p.gpu])}
+        if site.pairs:
+            sources: Iterable[int | None] = (next(iter(site.gpus[p.gpu].resident), None),)
+            if p.before is not None:
+                sources = p.before.active
+            p.enter = {(s, a): self._flag() for s in sources for a in p.active}
+        else:
+            p.load = {a: self._flag() for a in p.resident}
+
+    def _switch_to_one(self, p: Position) -> None:
+        """Rule 4 with one resident adapter: ticks are a sum over loads or transitions."""
+        nothing: Adapters = frozenset()
+        entries = [(nothing, a, v) for a, v in p.load.items()]
+        entries += [
+            (nothing if s is None else frozenset((s,)), a, v) for (s, a), v in p.enter.items()
+        ]
+        for held, a, v in entries:
+            after = frozenset((a,))
+            change = self.problem.site.switch(held, after, after, None)
+            p.switch += change.ticks * v
+            p.switch_parts.append((change.seconds, v))
+
+    def _switch_to_several(self, p: Position) -> None:
+        """Rule 4 with several residents: ticks are the ceil of a sum, so a variable."""
+        site = self.problem.site
+        p.switch_parts = [(site.load_s[a], v) for a, v in p.load.items()]
+        if p.before is not None and site.activate_s > 0:
+            p.loads, p.activate = self._any_of(list(p.load.values())), self._flag()
+            p.switch_parts.append((site.activate_s, p.activate))
+        if site.clock.slotted:
+            return
+        units = load_units(self.problem, [seconds for seconds, _ in p.switch_parts])
+        self.exact &= units.slack == 0
+        ticks = sorted(units.up(units.part(s / site.tick_s)) for s, _ in p.switch_parts)
+        longest = sum(ticks[-site.max_resident :])
+        if longest > 0:
+            p.switch = p.switch_ticks = self._cp.new_int_var(0, longest, "")
+            p.switch_units = units
+
+    def _duration(self, p: Position) -> Var:
+        """Return the ticks of the batch, 0 where there is none (rule 5)."""
+        if self.problem.site.clock.slotted:
+            return p.used
+        d, jobs = self.durations, self.problem.jobs
+        at = grouped((d.rank[jobs[j].options[o].steps], v) for (j, o), v in p.x.items())
+        p.reach = [p.used]
+        for i in range(1, len(d.levels)):
+            p.reach.append(self._any_of([v for level, vs in at.items() if level >= i for v in vs]))
+        if d.fixed is not None:
+            rises = [t - s for s, t in itertools.pairwise((0, *d.fixed))]
+            return sum(rise * reach for rise, reach in zip(rises, p.reach, strict=True))
+        most = min(d.most, len({j for j, _ in p.x}))
+        for i in range(len(d.levels)):
+            sizes = range(0 if d.affine(i) is not None else most + 1)
+            p.size.append({n: self._flag() for n in sizes})
+            p.finish.append(self._cp.new_int_var(0, d.longest(i), ""))
+        return p.finish[-1]
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def _job(self, job: Job) -> None:
+        if job.reject_loss is not None:
+            self.rejected[job.index] = self._flag()
+        self.delay.append(self._cp.new_int_var(0, self.longest_delay(job), ""))
+        for gpu in sorted(self.hosts[job.index]):
+            keys = [(job.index, o) for o in by_steps(job)]
+            places = [p.x.get(key) for p in self.rows[gpu] for key in keys]
+            self.from_on[job.index, gpu] = self._from_on(places)
+        if self.is_late_priced(job):
+            self.late[job.index] = self._flag()
+
+    def _from_on(self, places: Sequence[Var | None]) -> list[Var]:
+        """Return, per place in order (None: not possible), whether it is that one or later."""
+        flags: list[Var] = []
+        after: list[Var] = []
+        for place in reversed(places):
+            if place is not None:
+                after = [self._any_of([*after, place], exclusive=True)]
+            flags.append(after[0] if after else 0)
+        return flags[::-1]
+
+    def _flag(self) -> Var:
+        return self._cp.new_bool_var("")
+
+    def _any_of(self, members: list[Var], exclusive: bool = False) -> Var:
+        """Return a flag that is true exactly if a member is (at most one is, if exclusive)."""
+        flag = self._flag()
+        self.flags.append((flag, members, exclusive))
+        return flag
+
+
+def grouped(pairs: Iterable[tuple[int, Var]]) -> dict[int, list[Var]]:
+    """Return the values by key."""
+    groups: dict[int, list[Var]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
