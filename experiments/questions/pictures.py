@@ -33,7 +33,7 @@ def lines(
 
     def draw() -> str:
         names = list(dict.fromkeys(label for series in panels.values() for label in series))
-        with style.look(name):
+        with style.drawing(name):
             drawn = style.figure(0.6 + 3.2 * len(panels), 3.4 + 0.2 * ((len(names) + 3) // 4))
             axes = drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0]
             shown: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def dots(
         names = list(dict.fromkeys(series for panel in panels.values() for series in panel))
         labels = [row for panel in panels.values() for rows in panel.values() for row in rows]
         labels = list(dict.fromkeys(labels))
-        with style.look(name):
+        with style.drawing(name):
             drawn = style.figure(2.2 + 2.6 * len(panels), 1.3 + 0.28 * len(labels))
             axes = drawn.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
             shown: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from experiments.questions.pictures import dots
 from experiments.questions.reading import Case, groups, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
-from experiments.questions.words import FUTURES, Answer, clear, interval, listed, more, table
+from experiments.questions.words import Answer, clear, interval, listed, more, table
 
 EXPERIMENT = "routing"
 BLIND = "exhaustive:route=longest"
@@ -21,7 +21,6 @@ ROUTES = {
     "cost-aware (root)": "cost-aware:power=0.5",
     "family-index": "family-index",
     "price-index": "price-index",
-    "price-index, futures": "price-index:futures=24",
 }
 WEIGHING = ("cost-aware", "cost-aware (root)")
 KNOWN = "best known"
@@ -65,7 +64,7 @@ def answer() -> Answer:
         ],
         ran=f"{was_run(cases)}, six adapters, batches of up to four, one option a request, no "
         "price on switching itself; `(root)`: the square root of the cost; `best known` is the "
-        f"lowest loss of any run, that of `auto` included; {FUTURES}",
+        "lowest loss of any run, that of `auto` included",
         not_shown=(
             "costs that the policy does not know: the instance states them, and `cost-aware` only "
             "averages what it measures",

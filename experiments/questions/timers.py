@@ -8,7 +8,7 @@ from typing import NamedTuple
 from experiments.questions.pictures import lines
 from experiments.questions.reading import Case, groups, number, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
-from experiments.questions.words import FUTURES, Answer, clear, code, interval, more, plain, table
+from experiments.questions.words import Answer, clear, code, interval, more, plain, table
 
 EXPERIMENT = "timers"
 EVENTS = "drain-first:max_wait_s=null"
@@ -21,11 +21,7 @@ TIMERS = {
     "2 C": "patient:max_wait_s=null:patience=2:likely=0",
     "0.5 C if likely": "patient:max_wait_s=null:patience=0.5:likely=0.5",
 }
-OTHERS = {
-    "price-index": "price-index",
-    "price-index, futures": "price-index:futures=24",
-    "price-index, futures, no waiting": "price-index:futures=24:patience=0",
-}
+OTHERS = {"price-index": "price-index"}
 POLICIES = {**TIMERS, **OTHERS}
 
 
@@ -97,7 +93,7 @@ def answer() -> Answer:
         ran=f"{was_run(cases)}, four adapters, Poisson arrivals, batches of one, one option a "
         "request, no price on switching itself and no bound on waiting; C is the time to load the "
         "adapter again; a timer `if likely` is set where an arrival before its end has a chance "
-        f"of one half or more; {FUTURES}",
+        "of one half or more",
         not_shown=(
             "arrivals that come in sessions, where an empty queue tells that its session goes on",
             "batches above one",

@@ -9,7 +9,6 @@ from experiments.questions.pictures import lines
 from experiments.questions.reading import Case, groups, number, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean_ratio
 from experiments.questions.words import (
-    FUTURES,
     Answer,
     clear,
     code,
@@ -34,7 +33,6 @@ POLICIES = {
     "family-index": "family-index",
     "patient": "patient:max_wait_s=null",
     "price-index": "price-index",
-    "price-index, futures": "price-index:futures=24",
 }
 ASKED = "amortized"
 
@@ -81,7 +79,7 @@ def answer() -> Answer:
         ],
         ran=f"{was_run(cases)}, Poisson and bursty arrivals (coefficient of variation 3), one "
         "option a request, no price on switching itself, so that only latency counts; the optimum "
-        f"is proven on all of them; {FUTURES}",
+        "is proven on all of them",
         not_shown=(
             "what an online policy could reach at best: the optimum knows every arrival to come",
             "requests of unequal weight or length, where leaving a queue before it is empty may "

@@ -40,10 +40,6 @@ class Answer:
     not_shown: Sequence[str]
 
 
-#: What the page says of the variant of ``price-index`` that looks ahead.
-FUTURES = "`futures`: every decision is played on in 24 sampled futures"
-
-
 def ratio(value: float) -> str:
     """A ratio: two decimals, fewer where it is large."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
