@@ -13,8 +13,8 @@ import click
 from pats_opt.cli import common, completing, terminal
 
 if TYPE_CHECKING:
-    from pats_opt.tuning.plan import Plan
-    from pats_opt.tuning.search import Trial
+    from pats_opt.tuning.plan import TunePlan
+    from pats_opt.tuning.trials import Trial
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def command(
     if importlib.util.find_spec("optuna") is None:
         raise InputError("'tune' needs the package optuna", hint="pip install 'pats-opt[tune]'")
     from pats_opt.tuning import pages
-    from pats_opt.tuning.plan import Config
+    from pats_opt.tuning.plan import TuneConfig
     from pats_opt.tuning.tune import prepare, resumed, tune
 
     if resume and output is None:
@@ -129,7 +129,7 @@ def command(
             chosen = {"instances": (), "suites": (), **chosen}
         config = resumed(folder, chosen)
     else:
-        config = Config(**chosen)
+        config = TuneConfig(**chosen)
     plan = prepare(config, folder, resume=resume)
     _report_unsearched(plan)
     with terminal.progress(plan.config.trials, _status(), quiet=as_json) as done:
@@ -155,7 +155,7 @@ def _new_folder() -> Path:
     return Path("out") / f"tune-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
-def _report_unsearched(plan: Plan) -> None:
+def _report_unsearched(plan: TunePlan) -> None:
     """Name the parameters that are not searched because they have no range."""
     if plan.target.left:
         click.echo(
@@ -167,7 +167,7 @@ def _report_unsearched(plan: Plan) -> None:
 
 def _status() -> Callable[[Trial], str]:
     """Return the function that gives the bar's text after each trial."""
-    from pats_opt.tuning.search import best
+    from pats_opt.tuning.trials import best
 
     trials: list[Trial] = []
 

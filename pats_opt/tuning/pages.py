@@ -1,4 +1,4 @@
-"""What a search leaves to read: ``trials.csv``, ``report.md`` and the lines on the terminal."""
+"""The pages of a search: ``trials.csv``, ``report.md`` and the lines on the terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import math
 from collections.abc import Sequence
 
 from pats_opt.core.registry import word
-from pats_opt.tuning.plan import Plan
-from pats_opt.tuning.search import Trial
-from pats_opt.tuning.verdict import Comparison, TuneResult
+from pats_opt.tuning.plan import TunePlan
+from pats_opt.tuning.trials import Trial
+from pats_opt.tuning.verdict import TuneComparison, TuneResult
 
-#: Trials that the report lists.
+#: Number of trials in the report.
 TOP = 10
 
 
-def trials_csv(plan: Plan, trials: Sequence[Trial]) -> str:
-    """One line a trial: how it ended, its ratio to the defaults, its parameters."""
+def trials_csv(plan: TunePlan, trials: Sequence[Trial]) -> str:
+    """Make a table with a line per trial: its end, its ratio to the defaults, its parameters."""
     names = [dimension.name for dimension in plan.target.space]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -38,8 +38,8 @@ def trials_csv(plan: Plan, trials: Sequence[Trial]) -> str:
     return text.getvalue()
 
 
-def lines(plan: Plan, result: TuneResult) -> list[str]:
-    """The result for the terminal."""
+def lines(plan: TunePlan, result: TuneResult) -> list[str]:
+    """Make the lines of the terminal."""
     rows = [["", "instances", "default", "best", "change", "95 % interval", "better/same/worse"]]
     sides = [("train", result.train), ("test", result.test)]
     rows += [[name, *_cells(side)] for name, side in sides]
@@ -64,8 +64,8 @@ def lines(plan: Plan, result: TuneResult) -> list[str]:
     ]
 
 
-def report(plan: Plan, trials: Sequence[Trial], result: TuneResult) -> str:
-    """The page ``report.md``."""
+def report(plan: TunePlan, trials: Sequence[Trial], result: TuneResult) -> str:
+    """Make the page ``report.md``."""
     config = plan.config
     if config.test or config.test_suites:
         sides = "The test instances were named apart from the train instances."
@@ -122,7 +122,7 @@ def report(plan: Plan, trials: Sequence[Trial], result: TuneResult) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _best_trials(plan: Plan, trials: Sequence[Trial]) -> str:
+def _best_trials(plan: TunePlan, trials: Sequence[Trial]) -> str:
     names = [d.name for d in plan.target.space]
     ranked = sorted(trials, key=lambda trial: (trial.value, trial.number))[:TOP]
     rows = [
@@ -145,7 +145,7 @@ def _ends(result: TuneResult) -> str:
     return f"{result.trials['finished']} trials{missing}: {ends}"
 
 
-def _cells(side: Comparison) -> list[str]:
+def _cells(side: TuneComparison) -> list[str]:
     interval = side.interval
     return [
         str(side.instances),

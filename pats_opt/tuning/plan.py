@@ -1,15 +1,15 @@
-"""All that decides a search, settled before it begins and kept in ``config.json``.
+"""The plan of a search: everything that decides its result, kept in ``config.json``.
 
-A search that is resumed is planned again from the same options; where the plan differs in anything
-that decides the result, going on is refused.
+A resumed search is planned again from the same options. It is refused if the two plans differ in
+anything that decides the result.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -20,11 +20,12 @@ from pats_opt.errors import CapabilityError, InfeasibleError, InputError
 from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
 from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
+from pats_opt.runs.folder import RunFolder
 from pats_opt.solving.solve import refuse_unservable, runnable
+from pats_opt.tuning.instances import TuneInstance, instances_of, split, without
 from pats_opt.tuning.space import Target, target
-from pats_opt.tuning.split import Case, apart, cases, split
 
-#: The files of a search, in its folder.
+#: File names of a search, in its folder.
 CONFIG, JOURNAL, TRIALS, RESULT, REPORT = (
     "config.json",
     "journal.log",
@@ -34,23 +35,23 @@ CONFIG, JOURNAL, TRIALS, RESULT, REPORT = (
 )
 
 
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TuneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a search.
 
     Attributes:
-        policy: Spec of what is tuned; parameters in it are held fixed.
+        policy: Spec of the policy or solver; parameters in it are held fixed.
         instances: Instance files, or folders whose ``*.json`` are instances.
         suites: Names of generated suites.
-        test: Files or folders of test instances; with none here or in ``test_suites`` the
-            instances are split.
+        test: Files or folders of test instances; without these and ``test_suites`` the instances
+            are split.
         test_suites: Suites of test instances.
         test_share: Share of the instances that a split keeps for the test.
         fix: Parameters held at a value.
-        only: The parameters searched; none: all that can be.
+        only: Searched parameters; none for all.
         ranges: Parameter -> ``low:high[:log]``.
-        trials: How many parameter settings are tried, the defaults first.
-        seed: Of the split, the sampler, the runs and the confidence interval.
-        time_limit: Seconds a run is given; needed where it is no online policy.
+        trials: Number of parameter settings, the defaults included.
+        seed: Seed of the split, the sampler, the runs and the confidence interval.
+        time_limit: Seconds per run; required unless an online policy is tuned.
         prune: Whether a trial that is surely worse than the best is ended early.
     """
 
@@ -69,32 +70,32 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prune: bool = True
 
 
-class Plan(Struct, frozen=True, kw_only=True, tag="pats-opt/tune", tag_field="format"):
-    """A search, settled: what is tuned, over which space, on which instances.
+class TunePlan(Struct, frozen=True, kw_only=True, tag="pats-opt/tune", tag_field="format"):
+    """The plan of a search: policy, search space and instances.
 
     Attributes:
-        config: The options it was made from.
+        config: Its options.
         target: The policy and its search space.
-        train: Instances that the trials run on.
+        train: Instances of the trials.
         test: Instances that only the defaults and the best parameters run on, at the end.
         software: Version of pats-opt.
     """
 
     version: Literal[1] = 1
-    config: Config
+    config: TuneConfig
     target: Target
-    train: tuple[Case, ...]
-    test: tuple[Case, ...]
+    train: tuple[TuneInstance, ...]
+    test: tuple[TuneInstance, ...]
     software: str = __version__
 
-    def decisive(self) -> dict[str, Any]:
-        """What has to be the same for trials to belong together, by the name users know."""
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the result, by the name that users know."""
         return {
             "policy": self.target.name,
-            "parameters": self.target.default,
-            "space": self.target.space,
-            "train instances": [case.sha256 for case in self.train],
-            "test instances": [case.sha256 for case in self.test],
+            "set of parameters": self.target.default,
+            "search space": self.target.space,
+            "set of train instances": [one.sha256 for one in self.train],
+            "set of test instances": [one.sha256 for one in self.test],
             "seed": self.config.seed,
             "time limit": self.config.time_limit,
             "pruning": self.config.prune,
@@ -102,11 +103,11 @@ class Plan(Struct, frozen=True, kw_only=True, tag="pats-opt/tune", tag_field="fo
         }
 
 
-def make_plan(config: Config, folder: Path) -> Plan:
-    """Settle a search; suites are written below ``folder``.
+def make_plan(config: TuneConfig, folder: Path) -> TunePlan:
+    """Plan a search; suites are written below ``folder``.
 
     Raises:
-        InputError: for anything that cannot be run, before anything is.
+        InputError: for anything that cannot be run.
         InfeasibleError: an instance has no schedule at all.
     """
     if not config.policy:
@@ -121,7 +122,7 @@ def make_plan(config: Config, folder: Path) -> Plan:
             hint="add --time-limit S",
         )
 
-    def look(instance: Instance, file: str) -> None:
+    def validate(instance: Instance, file: str) -> None:
         problem = Problem(instance)
         try:
             require(solver, problem)
@@ -131,28 +132,24 @@ def make_plan(config: Config, folder: Path) -> Plan:
         except InfeasibleError as error:
             raise InfeasibleError(f"{file}: {error}") from None
 
-    train, test = _sides(config, folder, look)
-    return Plan(config=config, target=found, train=tuple(train), test=tuple(test))
+    train = instances_of(config.instances, config.suites, folder, validate)
+    if config.test or config.test_suites:
+        test = instances_of(config.test, config.test_suites, folder, validate)
+        train = without(train, test)
+    else:
+        train, test = split(train, config.test_share, config.seed)
+    return TunePlan(config=config, target=found, train=tuple(train), test=tuple(test))
 
 
-def _sides(
-    config: Config, folder: Path, look: Callable[[Instance, str], None]
-) -> tuple[list[Case], list[Case]]:
-    named = cases(config.instances, config.suites, folder, look)
-    if not (config.test or config.test_suites):
-        return split(named, config.test_share, config.seed)
-    test = cases(config.test, config.test_suites, folder, look)
-    return apart(named, test), test
-
-
-def begin(plan: Plan, folder: Path) -> None:
+def begin(plan: TunePlan, folder: Path) -> None:
     """Keep a plan in its folder.
 
     Raises:
         InputError: the folder holds a search already, or cannot be written.
     """
     refuse_begun(folder)
-    write_bytes(folder / CONFIG, encode(_moved(plan, lambda path: _relative(path, folder))))
+    kept = _with_paths(plan, lambda path: Path(os.path.relpath(path, folder)).as_posix())
+    write_bytes(folder / CONFIG, encode(kept))
 
 
 def refuse_begun(folder: Path) -> None:
@@ -165,8 +162,8 @@ def refuse_begun(folder: Path) -> None:
         )
 
 
-def saved(folder: Path) -> Plan:
-    """The plan kept in a folder, its files found from here.
+def saved(folder: Path) -> TunePlan:
+    """Read the plan kept in a folder.
 
     Raises:
         InputError: there is none, or it is no plan.
@@ -179,40 +176,32 @@ def saved(folder: Path) -> Plan:
             hint="name the folder of one, or leave out --resume",
         )
     try:
-        plan: Plan = convert(parse_json(read_bytes(path)), Plan)
+        plan: TunePlan = convert(parse_json(read_bytes(path)), TunePlan)
     except InputError as error:
         raise error.in_file(str(path)) from None
-    return _moved(plan, lambda file: str(folder / file))
+    return _with_paths(plan, lambda file: str(folder / file))
 
 
-def refuse_other(plan: Plan, kept: Plan, folder: Path) -> None:
-    """Refuse to go on with a search under another plan; more trials are no other plan."""
-    old = kept.decisive()
-    other = [name for name, value in plan.decisive().items() if value != old[name]]
-    if other:
-        raise InputError(
-            f"this search was begun with other {', '.join(other)}",
-            file=str(folder),
-            hint="resume it with --resume -o alone, or begin a new one in another folder",
-        )
-
-
-def _moved(plan: Plan, move: Callable[[str], str]) -> Plan:
-    """The plan with its paths counted from elsewhere."""
-
-    def all_of(paths: Sequence[str]) -> tuple[str, ...]:
-        return tuple(move(path) for path in paths)
-
-    def moved(side: Sequence[Case]) -> tuple[Case, ...]:
-        return tuple(msgspec.structs.replace(case, file=move(case.file)) for case in side)
-
-    config = msgspec.structs.replace(
-        plan.config, instances=all_of(plan.config.instances), test=all_of(plan.config.test)
-    )
-    return msgspec.structs.replace(
-        plan, config=config, train=moved(plan.train), test=moved(plan.test)
+def refuse_other(plan: TunePlan, kept: TunePlan, folder: Path) -> None:
+    """Refuse to resume a search under another plan; the number of trials may change."""
+    RunFolder(folder, "search").refuse_other(
+        kept.identity(),
+        plan.identity(),
+        "resume it with --resume -o alone, or begin a new one in another folder",
     )
 
 
-def _relative(path: str, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
+def _with_paths(plan: TunePlan, changed: Callable[[str], str]) -> TunePlan:
+    """Return the plan with every path changed."""
+    replace = msgspec.structs.replace
+    config = replace(
+        plan.config,
+        instances=tuple(map(changed, plan.config.instances)),
+        test=tuple(map(changed, plan.config.test)),
+    )
+    return replace(
+        plan,
+        config=config,
+        train=tuple(replace(one, file=changed(one.file)) for one in plan.train),
+        test=tuple(replace(one, file=changed(one.file)) for one in plan.test),
+    )

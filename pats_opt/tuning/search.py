@@ -1,96 +1,46 @@
-"""The trials: Optuna proposes parameters, the train instances judge them.
+"""The search: Optuna proposes parameters, which are rated on the train instances.
 
 A trial's objective is the mean over the train instances of ``log(loss / the defaults' loss)``: the
-logarithm of the geometric mean ratio, so that no instance rules by the size of its loss. The
+logarithm of the geometric mean ratio, so that the size of an instance's loss has no influence. The
 defaults are trial 0, at 0. A parameter setting that fails on an instance is the worst there is.
 
-Every trial's sampler is seeded by the search's seed and the trial's number, and its choices depend
-on nothing else but the finished trials before it. So a search that is killed and resumed finds what
-an undisturbed one finds.
+Every trial's sampler is seeded by the search's seed and the trial's number, and depends otherwise
+only on the finished trials before it. So a search that is killed and resumed finds the same.
 
-A trial that is surely worse than the best so far is ended early (:mod:`pats_opt.tuning.prune`).
-Each trial meets the instances in an order of its own, so that none rules which are ended.
+A trial that is surely worse than the best so far is ended early (:mod:`pats_opt.tuning.trials`).
+Each trial has its own random order of the instances, so that no instance decides which are ended.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import optuna
-from msgspec import Struct
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from typing_extensions import override
 
-from pats_opt.runs.statistics import ratio
-from pats_opt.tuning.draws import WORD, distributions, drawn, holds, quiet, suggested
-from pats_opt.tuning.measure import Crew
-from pats_opt.tuning.plan import JOURNAL, Plan
-from pats_opt.tuning.prune import surely_worse
+from pats_opt.tuning.optuna_space import CHOICE, distributions_of, draws_of, quiet, suggest
+from pats_opt.tuning.plan import JOURNAL, TunePlan
+from pats_opt.tuning.runner import TrialRunner
+from pats_opt.tuning.trials import Trial, TrialState, best, log_ratio, surely_worse
 
-#: A ratio of losses counts as at least and at most this, as one of them may be 0.
-LEAST_RATIO, MOST_RATIO = 1e-6, 1e6
-
-#: Fewer trials than this say nothing about the importance of parameters.
+#: Least trials for the importances of parameters.
 IMPORTANCE_TRIALS = 20
 
 #: Keys in Optuna's journal.
 STUDY, ATTRIBUTE = "tune", "trial"
 
 
-class End(StrEnum):
-    """How a trial ended."""
-
-    COMPLETE = "complete"  #: every train instance was run
-    PRUNED = "pruned"  #: ended early, surely worse than the best
-    FAILED = "failed"  #: no schedule on some instance
-
-
-class Trial(Struct, frozen=True, kw_only=True):
-    """One parameter setting on the train instances.
-
-    Attributes:
-        number: 0 for the defaults, then in the order of trying.
-        params: The parameters that are searched, with their values.
-        end: How it ended.
-        value: Mean of ``log(loss / the defaults' loss)``; infinite where it failed. Of a pruned
-            trial an estimate: the value of the trial that was best then, plus the mean difference
-            to it on the instances that were run.
-        losses: By train instance; None where it was not run or there is no schedule.
-        runs: How many runs it took; 0 where an earlier trial had the same parameters.
-        seconds: Of all its runs together.
-        error: The first failure, or None.
-    """
-
-    number: int
-    params: dict[str, Any]
-    end: End
-    value: float
-    losses: list[float | None]
-    runs: int
-    seconds: float
-    error: str | None = None
-
-
-def log_ratio(loss: float, reference: float) -> float:
-    """``log(loss / reference)``, kept finite where one of them is 0; 0 where both are."""
-    return math.log(min(max(ratio(loss, reference), LEAST_RATIO), MOST_RATIO))
-
-
-def best(trials: Sequence[Trial]) -> Trial:
-    """The best complete trial; of equals the first, so that the defaults win a tie."""
-    return min((t for t in trials if t.end is End.COMPLETE), key=lambda t: (t.value, t.number))
-
-
 class Search:
-    """A search at work: its trials so far, in the journal of its folder."""
+    """A search and its finished trials, kept in the journal of its folder."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: TunePlan, folder: Path) -> None:
         self._plan = plan
         self._space = plan.target.space
         journal = str(folder / JOURNAL)
@@ -98,7 +48,7 @@ class Search:
             self._study = optuna.create_study(
                 study_name=STUDY,
                 storage=optuna.storages.JournalStorage(
-                    JournalFileBackend(journal, lock_obj=_OurFolder(journal))
+                    JournalFileBackend(journal, lock_obj=_NoLock(journal))
                 ),
                 direction="minimize",
                 load_if_exists=True,
@@ -106,7 +56,7 @@ class Search:
         self.trials: list[Trial] = []
         for frozen in self._study.get_trials(deepcopy=False):
             known = frozen.user_attrs.get(ATTRIBUTE)
-            if not frozen.state.is_finished():  # under way, or all but told, when it was killed
+            if not frozen.state.is_finished():  # cut short, or not reported, by a kill
                 if known is None:
                     self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
                 else:
@@ -116,22 +66,27 @@ class Search:
         #: Train instances that count: those on which the defaults have a schedule.
         self.counted = self._counted()
 
-    def run(self, crew: Crew, stopped: Callable[[], bool], done: Callable[[Trial], None]) -> None:
-        """Do the trials that are missing; ``done`` is called after each.
+    def run(
+        self,
+        runner: TrialRunner,
+        interrupted: Callable[[], bool],
+        done: Callable[[Trial], None],
+    ) -> None:
+        """Run the missing trials; ``done`` is called after each.
 
         Raises:
-            Stopped: the user wants to stop; finished trials stay.
+            SearchInterruptedError: ``interrupted()`` is true; finished trials stay.
             InputError: an instance's file is gone or has changed.
         """
         if not self.trials:
-            done(self._defaults(crew, stopped))
+            done(self._defaults(runner, interrupted))
         while self.counted and len(self.trials) < self._plan.config.trials:
-            done(self._next(crew, stopped))
+            done(self._next(runner, interrupted))
 
     def importances(self) -> dict[str, float]:
-        """Share of each parameter in how good a trial is (PED-ANOVA); empty after few trials.
+        """Importance of each parameter, as a share (PED-ANOVA); empty after few trials.
 
-        A parameter that not every trial draws as a number (it may be a word) is rated by its word.
+        A parameter with choices beside its numbers is rated by its choice.
         """
         sampled = [
             frozen
@@ -146,7 +101,7 @@ class Search:
             found = get_param_importances(copy, evaluator=PedAnovaImportanceEvaluator())
         shares: dict[str, float] = {}
         for key, value in found.items():
-            name = key.removesuffix(WORD)
+            name = key.removesuffix(CHOICE)
             shares[name] = shares.get(name, 0.0) + value
         return shares if sum(shares.values()) > 0 else {}
 
@@ -154,34 +109,34 @@ class Search:
         losses = self.trials[0].losses if self.trials else []
         return [i for i, loss in enumerate(losses) if loss is not None]
 
-    def _defaults(self, crew: Crew, stopped: Callable[[], bool]) -> Trial:
-        """Trial 0: what all others are held against. Its failures leave their instance out."""
+    def _defaults(self, runner: TrialRunner, interrupted: Callable[[], bool]) -> Trial:
+        """Run trial 0, the reference of all others; an instance on which it fails is left out."""
         plan, seconds = self._plan, 0.0
         params = {d.name: plan.target.default[d.name] for d in self._space}
         losses: list[float | None] = []
         errors = []
-        for case, found in zip(plan.train, crew.run(params, plan.train, stopped), strict=True):
+        for one, found in zip(plan.train, runner.run(params, plan.train, interrupted), strict=True):
             losses.append(found.loss)
             seconds += found.seconds
             if found.error is not None:
-                errors.append(f"{case.name}: {found.error}")
+                errors.append(f"{one.name}: {found.error}")
         trial = Trial(
             number=0,
             params=params,
-            end=End.COMPLETE,
+            end=TrialState.COMPLETE,
             value=0.0,
             losses=losses,
             runs=len(losses),
             seconds=seconds,
             error=errors[0] if errors else None,
         )
-        inside = [d for d in self._space if holds(d, params[d.name])]
+        inside = [d for d in self._space if params[d.name] in d]
         self._study.add_trial(
             optuna.create_trial(
                 value=0.0,
-                params={k: v for d in inside for k, v in drawn(d, params[d.name]).items()},
+                params={k: v for d in inside for k, v in draws_of(d, params[d.name]).items()},
                 distributions={
-                    k: v for d in inside for k, v in distributions(d, params[d.name]).items()
+                    k: v for d in inside for k, v in distributions_of(d, params[d.name]).items()
                 },
                 user_attrs={ATTRIBUTE: msgspec.to_builtins(trial)},
             )
@@ -190,55 +145,59 @@ class Search:
         self.counted = self._counted()
         return trial
 
-    def _next(self, crew: Crew, stopped: Callable[[], bool]) -> Trial:
+    def _next(self, runner: TrialRunner, interrupted: Callable[[], bool]) -> Trial:
         number = len(self.trials)
         self._study.sampler = optuna.samplers.TPESampler(seed=self._seed(number))
-        asked = self._study.ask()
-        params = {d.name: suggested(asked, d) for d in self._space}
+        proposal = self._study.ask()
+        params = {d.name: suggest(proposal, d) for d in self._space}
         same = next((t for t in self.trials if t.params == params), None)
         try:
             trial = (
-                self._tried(number, params, crew, stopped)
+                self._tried(number, params, runner, interrupted)
                 if same is None
                 else msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
             )
         except BaseException:
-            self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            self._study.tell(proposal, state=optuna.trial.TrialState.FAIL)
             raise
-        asked.set_user_attr(ATTRIBUTE, msgspec.to_builtins(trial))
-        self._study.tell(asked, trial.value)
+        proposal.set_user_attr(ATTRIBUTE, msgspec.to_builtins(trial))
+        self._study.tell(proposal, trial.value)
         self.trials.append(trial)
         return trial
 
     def _tried(
-        self, number: int, params: dict[str, Any], crew: Crew, stopped: Callable[[], bool]
+        self,
+        number: int,
+        params: dict[str, Any],
+        runner: TrialRunner,
+        interrupted: Callable[[], bool],
     ) -> Trial:
-        """Run new parameters on the train instances, in an order of the trial's own."""
+        """Run new parameters on the train instances, in the trial's own order."""
         rng = np.random.default_rng([self._plan.config.seed, number])
         order = [self.counted[i] for i in rng.permutation(len(self.counted))]
         losses: list[float | None] = [None] * len(self._plan.train)
         rival = best(self.trials)
         logs: list[float] = []
-        rivals: list[float] = []  # what the best so far gave on the same instances
-        end, error, seconds = End.COMPLETE, None, 0.0
-        results = crew.run(params, [self._plan.train[i] for i in order], stopped)
+        rivals: list[float] = []  # the best so far on the same instances
+        end, error, seconds = TrialState.COMPLETE, None, 0.0
+        results = runner.run(params, [self._plan.train[i] for i in order], interrupted)
         for i, found in zip(order, results, strict=False):
             seconds += found.seconds
             if found.loss is None:
-                end, error = End.FAILED, f"{self._plan.train[i].name}: {found.error}"
+                end, error = TrialState.FAILED, f"{self._plan.train[i].name}: {found.error}"
                 break
             losses[i] = found.loss
             logs.append(self._log_ratio(i, found.loss))
             rivals.append(self._log_ratio(i, rival.losses[i]))
             last = len(logs) == len(order)
             if self._plan.config.prune and not last and surely_worse(logs, rivals):
-                end = End.PRUNED
+                end = TrialState.PRUNED
                 break
         results.close()
         value = math.inf
-        if end is End.COMPLETE:
+        if end is TrialState.COMPLETE:
             value = math.fsum(logs) / len(logs)
-        elif end is End.PRUNED:
+        elif end is TrialState.PRUNED:
             value = rival.value + (math.fsum(logs) - math.fsum(rivals)) / len(logs)
         return Trial(
             number=number,
@@ -246,13 +205,13 @@ class Search:
             end=end,
             value=value,
             losses=losses,
-            runs=len(logs) + (end is End.FAILED),
+            runs=len(logs) + (end is TrialState.FAILED),
             seconds=seconds,
             error=error,
         )
 
-    def _log_ratio(self, place: int, loss: float | None) -> float:
-        before = self.trials[0].losses[place]
+    def _log_ratio(self, index: int, loss: float | None) -> float:
+        before = self.trials[0].losses[index]
         assert before is not None, "only instances that count are run"
         assert loss is not None, "a complete trial has a loss on each of them"
         return log_ratio(loss, before)
@@ -262,12 +221,13 @@ class Search:
         return int(sequence.generate_state(1)[0])
 
 
-class _OurFolder(JournalFileOpenLock):
-    """No lock of its own: the search holds its folder, and a kill leaves no lock behind."""
+class _NoLock(JournalFileOpenLock):
+    """No lock: the search locks its folder, and a kill leaves no lock file behind."""
 
+    @override
     def acquire(self) -> bool:
-        """Held already."""
         return True
 
+    @override
     def release(self) -> None:
-        """The search goes on holding the folder."""
+        return None

@@ -1,13 +1,13 @@
-"""The search space of a policy or solver, read off its own parameters.
+"""The search space of a policy or solver, derived from the types of its parameters.
 
-A parameter's type says what it can be: a ``Literal``, a ``bool`` or ``None`` are choices, a number
-has a range. The range to search is often narrower than what is allowed, so a field may state it::
+A ``Literal``, a ``bool`` or ``None`` is a choice, a number has a range. The range worth searching
+is often narrower than the allowed one, so a field may state it::
 
     gamma: Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.001, 10], "log": True})] = 0.1
 
-This is the one place for it. Without it the allowed range is searched where it is finite and at
-most :data:`PLAIN_SPAN` wide; else a tenth to ten times the default, evenly in the logarithm, within
-what is allowed. A number with neither (a default of 0 or None and no end) is left as it is.
+Without it the allowed range is searched if it is finite and at most :data:`PLAIN_SPAN` wide; else a
+tenth to ten times the default, evenly in the logarithm, within the allowed range. A number with
+neither (a default of 0 or None and no end) keeps its default.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pats_opt.core.solver import Solver
 from pats_opt.errors import InputError
 from pats_opt.nearest import nearest
 
-#: An allowed range up to this wide is searched evenly from end to end.
+#: Widest allowed range that is searched evenly from end to end.
 PLAIN_SPAN = 1000
 
-#: Else the default is divided and multiplied by this.
+#: Factor around the default, for wider ranges.
 AROUND = 10
 
-#: A range whose end is excluded begins this share of its width inside.
+#: Distance from an excluded end, as a share of the width.
 INSIDE = 0.001
 
-#: Numbers are rounded to so many significant digits before they are tried.
+#: Significant digits of the numbers that are tried.
 DIGITS = 4
 
 
-class Numbers(Struct, frozen=True, kw_only=True):
+class NumberRange(Struct, frozen=True, kw_only=True):
     """A range of numbers, ends included; ``log``: evenly in the logarithm."""
 
     low: float
@@ -48,7 +48,7 @@ class Numbers(Struct, frozen=True, kw_only=True):
     log: bool = False
 
     def rounded(self, value: float) -> float:
-        """``value`` with :data:`DIGITS` significant digits, within the range."""
+        """Round to :data:`DIGITS` significant digits, within the range."""
         if self.whole:
             return int(value)
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
@@ -62,11 +62,18 @@ class Numbers(Struct, frozen=True, kw_only=True):
 
 
 class Dimension(Struct, frozen=True, kw_only=True):
-    """One parameter that is searched: one of ``choices``, or one of ``numbers``, or either."""
+    """One searched parameter: one of ``choices``, or one of ``numbers``, or either."""
 
     name: str
     choices: tuple[str | int | float | bool | None, ...] = ()
-    numbers: Numbers | None = None
+    numbers: NumberRange | None = None
+
+    def __contains__(self, value: object) -> bool:
+        return self.has_choice(value) or (self.numbers is not None and value in self.numbers)
+
+    def has_choice(self, value: object) -> bool:
+        """Whether a value is one of the choices; ``True`` is not 1."""
+        return any(value == c and type(value) is type(c) for c in self.choices)
 
     def __str__(self) -> str:
         parts = [word(choice) for choice in self.choices]
@@ -74,14 +81,14 @@ class Dimension(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """What is tuned.
+    """A policy or solver to tune, and its search space.
 
     Attributes:
-        name: Of the policy or solver.
+        name: Name of the policy or solver.
         fixed: Parameters held at a value, as they were given.
         default: Every parameter before tuning: the defaults, and the fixed ones.
-        space: The parameters that are searched.
-        left: Parameters that could be searched, were their range known.
+        space: The searched parameters.
+        left: Numbers that are not searched because they have no range.
     """
 
     name: str
@@ -91,15 +98,15 @@ class Target(Struct, frozen=True, kw_only=True):
     left: tuple[str, ...]
 
     def make(self, params: Mapping[str, Any]) -> Solver | Policy:
-        """The policy or solver with these parameters in the place of the defaults.
+        """Make the policy or solver with these parameters in place of the defaults.
 
         Raises:
-            InputError: it refuses them.
+            InputError: it does not accept them.
         """
         return registry.make(self.name, **{**self.fixed, **params})
 
     def spec(self, params: Mapping[str, Any]) -> str:
-        """The shortest spec that makes it: ``name:key=value`` for what is not its default."""
+        """Return the shortest spec: ``name:key=value`` for each value that is not the default."""
         wanted = registry.parameters(self.make(params))
         plain = registry.parameters(registry.make(self.name))
         changed = [f"{k}={word(v)}" for k, v in wanted.items() if v != plain.get(k)]
@@ -112,12 +119,12 @@ def target(
     only: Iterable[str] = (),
     ranges: Mapping[str, str] | None = None,
 ) -> Target:
-    """What is tuned, from a spec ``name:key=value`` and what the user says of its parameters.
+    """Derive the target of a search from a spec ``name:key=value`` and the user's options.
 
     Args:
         spec: Name of a policy or solver; parameters in it are held fixed.
-        fix: More parameters that are held fixed.
-        only: Search these alone; none: all that can be.
+        fix: Further parameters to hold fixed.
+        only: Parameters to search; none for all.
         ranges: Parameter -> ``low:high`` or ``low:high:log``, the numbers to search.
 
     Raises:
@@ -145,10 +152,10 @@ def target(
         found = _dimension(key, kind, default[key], given.get(key))
         if found is not None:
             space.append(found)
-        elif key in only or key in given or _numbers_in(kind):
+        elif key in only or key in given or _is_numeric(kind):
             left.append(key)
     result = Target(name=name, fixed=fixed, default=default, space=tuple(space), left=tuple(left))
-    _refuse_unfit(result, only, given)
+    _refuse_empty(result, only, given)
     return result
 
 
@@ -158,8 +165,8 @@ def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:
         raise InputError(f"{policy!r} has no parameter {key!r}", hint=hint)
 
 
-def _refuse_unfit(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
-    """Refuse a range that the policy would not take, a parameter without one, an empty space."""
+def _refuse_empty(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
+    """Refuse a range that the policy does not accept, a missing range, or an empty space."""
     for dimension in found.space:
         if dimension.name in given and dimension.numbers is not None:
             for end in (dimension.numbers.low, dimension.numbers.high):
@@ -179,13 +186,13 @@ def _refuse_unfit(found: Target, only: tuple[str, ...], given: Mapping[str, str]
 
 
 def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) -> Dimension | None:
-    """How a parameter is searched, or None where it is not."""
+    """Return the dimension of a parameter; None where it cannot be searched."""
     leaves, hint = _leaves(kind)
     numeric = [leaf for leaf in leaves if isinstance(leaf, inspect.FloatType | inspect.IntType)]
-    words = [_words(leaf) for leaf in leaves if leaf not in numeric]
-    if None in words:
-        return None  # text, tables: nothing that could be searched
-    choices = tuple(choice for found in words if found is not None for choice in found)
+    values = [_values(leaf) for leaf in leaves if leaf not in numeric]
+    if None in values:
+        return None  # text and tables cannot be searched
+    choices = tuple(choice for found in values if found is not None for choice in found)
     if not numeric:
         if given is not None:
             raise InputError(
@@ -197,8 +204,8 @@ def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) ->
     return None if numbers is None else Dimension(name=key, choices=choices, numbers=numbers)
 
 
-def _words(leaf: inspect.Type) -> tuple[Any, ...] | None:
-    """The values of a type that has but a few, or None."""
+def _values(leaf: inspect.Type) -> tuple[Any, ...] | None:
+    """Return the values of a type that has few, or None."""
     if isinstance(leaf, inspect.BoolType):
         return (False, True)
     if isinstance(leaf, inspect.NoneType):
@@ -212,19 +219,19 @@ def _numbers(
     default: Any,
     hint: Mapping[str, Any],
     given: str | None,
-) -> Numbers | None:
-    """The numbers to search: as the user says, as the field says, or derived; None: unknown."""
+) -> NumberRange | None:
+    """Return the range given by the user or the field, else a derived one; None: unknown."""
     whole = isinstance(number, inspect.IntType)
     if given is not None:
         return _given(key, given, whole)
     if "search" in hint:
         low, high = hint["search"]
-        return Numbers(low=low, high=high, whole=whole, log=bool(hint.get("log", False)))
+        return NumberRange(low=low, high=high, whole=whole, log=bool(hint.get("log", False)))
     return _derived(number, default, whole)
 
 
 def _leaves(kind: inspect.Type) -> tuple[list[inspect.Type], dict[str, Any]]:
-    """The alternatives of a type, and the hint beside it or one of them."""
+    """Return the alternatives of a type, and the hint of the type or of one of them."""
     if isinstance(kind, inspect.Metadata):
         leaves, inner = _leaves(kind.type)
         return leaves, {**inner, **(kind.extra or {})}
@@ -237,32 +244,32 @@ def _leaves(kind: inspect.Type) -> tuple[list[inspect.Type], dict[str, Any]]:
     return [kind], {}
 
 
-def _numbers_in(kind: inspect.Type) -> bool:
+def _is_numeric(kind: inspect.Type) -> bool:
     return any(isinstance(leaf, inspect.FloatType | inspect.IntType) for leaf in _leaves(kind)[0])
 
 
 def _derived(
     number: inspect.FloatType | inspect.IntType, default: Any, whole: bool
-) -> Numbers | None:
-    """The range to search where the field does not state one; see the module's docstring."""
+) -> NumberRange | None:
+    """Derive a range that the field does not state; see the module's docstring."""
     low = _end(number.ge, number.gt, 1 if whole else 0)
     high = _end(number.le, number.lt, -1 if whole else 0)
     if math.isfinite(low) and math.isfinite(high) and 0 < high - low <= PLAIN_SPAN:
         inset = 0.0 if whole else INSIDE * (high - low)
         low += inset if number.gt is not None else 0.0
         high -= inset if number.lt is not None else 0.0
-        return Numbers(low=low, high=high, whole=whole)
+        return NumberRange(low=low, high=high, whole=whole)
     if not isinstance(default, int | float) or isinstance(default, bool) or default <= 0:
         return None
     bottom = max(default / AROUND, low if math.isfinite(low) else 0.0)
     top = min(default * AROUND, high)
     if whole:
         bottom, top = max(1, math.ceil(bottom)), math.floor(top)
-    return Numbers(low=bottom, high=top, whole=whole, log=True) if 0 < bottom < top else None
+    return NumberRange(low=bottom, high=top, whole=whole, log=True) if 0 < bottom < top else None
 
 
 def _end(included: float | None, excluded: float | None, step: int) -> float:
-    """An end of the allowed range; infinite where there is none."""
+    """Return an end of the allowed range; NaN where there is none."""
     if included is not None:
         return included
     if excluded is not None:
@@ -270,8 +277,8 @@ def _end(included: float | None, excluded: float | None, step: int) -> float:
     return math.nan
 
 
-def _given(key: str, text: str, whole: bool) -> Numbers:
-    """The range that the user wrote: ``low:high`` or ``low:high:log``."""
+def _given(key: str, text: str, whole: bool) -> NumberRange:
+    """Read the user's range: ``low:high`` or ``low:high:log``."""
     low_text, _, rest = text.partition(":")
     high_text, colon, scale = rest.partition(":")
     try:
@@ -294,4 +301,4 @@ def _given(key: str, text: str, whole: bool) -> Numbers:
             f"range {text!r} of {key!r}: {problem}",
             hint=f"write {kind}{key}=LOW:HIGH or {key}=LOW:HIGH:log",
         )
-    return Numbers(low=low, high=high, whole=whole, log=bool(scale))
+    return NumberRange(low=low, high=high, whole=whole, log=bool(scale))

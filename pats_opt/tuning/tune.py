@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from pats_opt.core.solver import Run
 from pats_opt.errors import InputError, NoScheduleError
 from pats_opt.model.files import encode, write_bytes
+from pats_opt.runs.folder import RunFolder
+from pats_opt.solving.interrupt import interruptible
+from pats_opt.tuning import pages
 from pats_opt.tuning import plan as plans
-from pats_opt.tuning.plan import Config, Plan
+from pats_opt.tuning.plan import TuneConfig, TunePlan
+from pats_opt.tuning.runner import SearchInterruptedError, TrialRunner
+from pats_opt.tuning.trials import Trial, best
+from pats_opt.tuning.verdict import TuneResult, result_of
 
-if TYPE_CHECKING:
-    from pats_opt.tuning.search import Search, Trial
-    from pats_opt.tuning.verdict import TuneResult
 
-
-def prepare(config: Config, folder: Path, *, resume: bool = False) -> Plan:
-    """Settle a search in its folder, before anything is run.
+def prepare(config: TuneConfig, folder: Path, *, resume: bool = False) -> TunePlan:
+    """Plan a search and keep the plan in its folder, before anything is run.
 
     Args:
-        config: The options; what a resumed search was begun with counts where they are left out
-            (see :func:`resumed`).
-        folder: Where its files go.
-        resume: Go on with the search in that folder.
+        config: The options; for a resumed search see :func:`resumed`.
+        folder: Folder of its files.
+        resume: Whether to go on with the search in that folder.
 
     Raises:
-        InputError: for anything in the options that cannot be run, a package that is missing, a
-            folder that holds a search (none, where resumed), or one of another plan.
+        InputError: options that cannot be run, a missing package, a folder that holds a search, or
+            (resumed) none or one of another plan.
         InfeasibleError: an instance has no schedule at all.
     """
     if find_spec("optuna") is None:
@@ -48,102 +49,62 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> Plan:
 
 
 def tune(
-    plan: Plan,
+    plan: TunePlan,
     folder: Path,
     *,
     jobs: int = 1,
     done: Callable[[Trial], None] = lambda _: None,
 ) -> TuneResult:
-    """Do the trials that are missing, then the test; write ``trials.csv``, the report and result.
+    """Run the missing trials, then the test; write ``trials.csv``, the report and the result.
 
     Ctrl-C ends the trials, and the test follows with the best so far; a second one stops at once.
     Either way every finished trial is in the journal.
 
     Args:
         plan: From :func:`prepare`.
-        folder: Where its files lie.
-        jobs: Processes; their number does not change what is found, unless runs are cut off by
-            their time limit.
-        done: Called with each finished trial, those of an earlier run first.
+        folder: Folder of its files.
+        jobs: Processes; their number does not change the result, unless a time limit ends runs.
+        done: Called with each finished trial, those of an earlier session first.
 
     Raises:
         NoScheduleError: the defaults have no schedule on any train instance, or the search was
-            stopped before they were through.
-        InputError: an instance's file is gone or has changed, or another search holds the folder.
+            interrupted before they were run on all.
+        InputError: an instance's file is gone or has changed, or another search uses the folder.
     """
-    from pats_opt.core.solver import Run
-    from pats_opt.solving.interrupt import interruptible
-    from pats_opt.tuning.measure import Crew, Stopped
-    from pats_opt.tuning.search import Search, best
-    from pats_opt.tuning.verdict import result_of
+    from pats_opt.tuning.search import Search  # Optuna comes with an SQL toolkit
 
-    run = Run()
-    with _held(folder), interruptible(run), Crew(plan, jobs) as crew:
+    run, locked = Run(), RunFolder(folder, "search").locked()
+    with locked, interruptible(run), TrialRunner(plan, jobs) as runner:
         search = Search(plan, folder)
         for trial in search.trials:
             done(trial)
-        try:
-            search.run(crew, run.interrupted.is_set, done)
-        except Stopped:
-            _refuse_nothing(search)
-        _refuse_nothing(search)
-        chosen = best(search.trials)
-        settings = [search.trials[0].params]
-        if chosen.number:
-            settings.append(chosen.params)
-        losses = [
-            [found.loss for found in crew.run(params, plan.test, lambda: False)]
-            for params in settings
-        ]
-        result = result_of(plan, search.trials, (losses[0], losses[-1]), search.importances())
-        _write(plan, folder, search.trials, result)
+        with suppress(SearchInterruptedError):
+            search.run(runner, run.interrupted.is_set, done)
+        trials = search.trials
+        if not trials:
+            raise NoScheduleError(
+                "interrupted before the defaults were run on every train instance"
+            )
+        if not search.counted:
+            raise NoScheduleError(
+                "the defaults have no schedule on any train instance "
+                f"({trials[0].error}); hold other parameters with --fix"
+            )
+        chosen = best(trials)
+        settings = [trials[0].params, *([chosen.params] if chosen.number else [])]
+        losses = [[found.loss for found in runner.run(one, plan.test)] for one in settings]
+        result = result_of(plan, trials, (losses[0], losses[-1]), search.importances())
+        write_bytes(folder / plans.TRIALS, pages.trials_csv(plan, trials).encode())
+        write_bytes(folder / plans.REPORT, pages.report(plan, trials, result).encode())
+        write_bytes(folder / plans.RESULT, encode(result))
     return result
 
 
-def _refuse_nothing(search: Search) -> None:
-    """Refuse to go on without a trial to compare with."""
-    if not search.trials:
-        raise NoScheduleError("interrupted before the defaults were run on every train instance")
-    if not search.counted:
-        raise NoScheduleError(
-            "the defaults have no schedule on any train instance "
-            f"({search.trials[0].error}); hold other parameters with --fix"
-        )
-
-
-def _write(plan: Plan, folder: Path, trials: list[Trial], result: TuneResult) -> None:
-    from pats_opt.tuning import pages
-
-    write_bytes(folder / plans.TRIALS, pages.trials_csv(plan, trials).encode())
-    write_bytes(folder / plans.REPORT, pages.report(plan, trials, result).encode())
-    write_bytes(folder / plans.RESULT, encode(result))
-
-
-def resumed(folder: Path, given: dict[str, object]) -> Config:
-    """The options a search was begun with, under those given now.
+def resumed(folder: Path, given: dict[str, object]) -> TuneConfig:
+    """Return the options that a search was begun with, replaced by those given now.
 
     Raises:
         InputError: there is no search in the folder.
     """
     kept = plans.saved(folder).config
     return msgspec.structs.replace(kept, **given)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that no two searches write one journal; a kill lets go of it."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    with (folder / plans.CONFIG).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                "another search is at work in this folder",
-                file=str(folder),
-                hint="wait for it, or name another with -o",
-            ) from None
-        yield

@@ -1,7 +1,7 @@
-"""What a search found: the best parameters against the defaults, on the test instances above all.
+"""The result of a search: the best parameters against the defaults, train and test apart.
 
-The train instances chose the best parameters, so their figures flatter it; only the test instances
-judge. The confidence interval is a bootstrap over the instances, paired: each instance gives one
+The best parameters were chosen on the train instances, so only the test instances judge them. The
+confidence interval is a paired bootstrap over the instances: each instance gives one
 ``log(loss / the defaults' loss)``.
 """
 
@@ -10,26 +10,27 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, Literal
 
 from msgspec import Struct, structs
 
 from pats_opt.runs.statistics import ROUGH_BELOW, Interval, compare_pairs, mean_interval
-from pats_opt.tuning.plan import Plan
-from pats_opt.tuning.search import End, Trial, best, log_ratio
-from pats_opt.tuning.split import Case
+from pats_opt.tuning.instances import TuneInstance
+from pats_opt.tuning.plan import TunePlan
+from pats_opt.tuning.trials import Trial, TrialState, best, log_ratio
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
-    """The best parameters against the defaults on one side's instances.
+class TuneComparison(Struct, frozen=True, kw_only=True):
+    """The best parameters against the defaults on the train or the test instances.
 
     Attributes:
-        instances: On which both have a schedule; the figures are over these.
+        instances: Number of instances on which both have a schedule; the figures are over these.
         default_loss: Mean loss of the defaults; None without instances.
         best_loss: Mean loss of the best parameters.
         ratio: Geometric mean of best loss / defaults' loss.
         interval: Confidence interval of the ratio, or None with fewer than two instances.
-        wins: Instances on which the best has the lower loss, one that only it can serve included.
+        wins: Instances on which the best has the lower loss, or only the best has a schedule.
         ties: Instances on which they are equal, or neither has a schedule.
         losses: The rest.
         only_default: Instances on which only the defaults have a schedule.
@@ -47,26 +48,26 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class TuneResult(Struct, frozen=True, kw_only=True, tag="pats-opt/tune-result", tag_field="format"):
-    """The outcome of a search, free of times: the same search gives the same bytes.
+    """The result of a search, without times: the same search gives the same bytes.
 
     Attributes:
-        policy: Name of what was tuned.
+        policy: Name of the tuned policy or solver.
         default_spec: Spec of the defaults, the fixed parameters among them.
         spec: Spec of the best parameters, ready for ``solve --solver`` or ``simulate --policy``.
         default_params: The searched parameters at their defaults.
         best_params: The searched parameters at their best.
         best_trial: Number of the best trial; 0: the defaults themselves.
-        trials: How many trials are finished, and how they ended.
+        trials: Number of finished trials, and by their end.
         runs: Runs on train instances in all.
         interrupted: Whether trials are missing.
-        helped: Whether the test instances show that tuning lowers the loss: the whole interval is
-            below 1, and every instance that the defaults can serve is served. None: too few
+        helped: Whether tuning lowers the loss of the test instances: the whole interval is below 1,
+            and every instance that the defaults can serve is served. None with too few
             instances to say.
-        verdict: The same in a sentence.
-        train: On the train instances, which chose the best.
-        test: On the test instances, which judge.
+        verdict: A sentence that says so.
+        train: Comparison on the train instances.
+        test: Comparison on the test instances.
         classes: Test comparison by class.
-        importances: Share of each parameter in how good a trial is; empty where unknown.
+        importances: Importance of each parameter, as a share; empty where unknown.
         left_out: Train instances on which the defaults have no schedule, with the reason.
     """
 
@@ -82,30 +83,30 @@ class TuneResult(Struct, frozen=True, kw_only=True, tag="pats-opt/tune-result", 
     interrupted: bool
     helped: bool | None
     verdict: str
-    train: Comparison
-    test: Comparison
-    classes: dict[str, Comparison]
+    train: TuneComparison
+    test: TuneComparison
+    classes: dict[str, TuneComparison]
     importances: dict[str, float]
     left_out: list[str]
 
 
-#: Losses by instance, in the order of a side's cases.
+#: Losses by instance, in the order of the train or test instances.
 Losses = Sequence[float | None]
 
 
 def result_of(
-    plan: Plan,
+    plan: TunePlan,
     trials: Sequence[Trial],
     tested: tuple[Losses, Losses],
     importances: dict[str, float],
 ) -> TuneResult:
-    """Put a search's result together.
+    """Make the result of a search.
 
     Args:
-        plan: The search.
+        plan: Its plan.
         trials: Its trials, the defaults first.
         tested: Losses of the defaults and of the best parameters on the test instances.
-        importances: Of the parameters.
+        importances: Importances of the parameters.
     """
     first, chosen = trials[0], best(trials)
     ends = Counter(trial.end.value for trial in trials)
@@ -118,7 +119,7 @@ def result_of(
         default_params=first.params,
         best_params=chosen.params,
         best_trial=chosen.number,
-        trials={"finished": len(trials), **{end.value: ends[end.value] for end in End}},
+        trials={"finished": len(trials), **{end.value: ends[end.value] for end in TrialState}},
         runs=sum(trial.runs for trial in trials),
         interrupted=len(trials) < plan.config.trials,
         helped=helped,
@@ -128,40 +129,40 @@ def result_of(
         classes=by_class(plan.test, tested, plan.config.seed),
         importances=importances,
         left_out=[
-            case.name for case, loss in zip(plan.train, first.losses, strict=True) if loss is None
+            one.name for one, loss in zip(plan.train, first.losses, strict=True) if loss is None
         ],
     )
 
 
-def compare(default: Losses, chosen: Losses, seed: int) -> Comparison:
-    """Two parameter settings on the same instances."""
+def compare(default: Losses, chosen: Losses, seed: int) -> TuneComparison:
+    """Compare two parameter settings on the same instances."""
     pairs = list(zip(default, chosen, strict=True))
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     logs = [log_ratio(b, a) for a, b in both]
-    fight = compare_pairs(("best", "default"), [(b, a) for a, b in pairs])
-    return Comparison(
+    pairwise = compare_pairs(("best", "default"), [(b, a) for a, b in pairs])
+    return TuneComparison(
         instances=len(both),
-        default_loss=_mean([a for a, _ in both]),
-        best_loss=_mean([b for _, b in both]),
+        default_loss=fmean(a for a, _ in both) if both else None,
+        best_loss=fmean(b for _, b in both) if both else None,
         ratio=math.exp(math.fsum(logs) / len(logs)) if logs else None,
         interval=interval(logs, seed),
-        wins=fight.wins,
-        ties=fight.ties,
-        losses=fight.losses,
+        wins=pairwise.wins,
+        ties=pairwise.ties,
+        losses=pairwise.losses,
         only_default=sum(a is not None and b is None for a, b in pairs),
     )
 
 
 def by_class(
-    cases: Sequence[Case], tested: tuple[Losses, Losses], seed: int
-) -> dict[str, Comparison]:
-    """The comparison within each class; empty where there is but one.
+    instances: Sequence[TuneInstance], tested: tuple[Losses, Losses], seed: int
+) -> dict[str, TuneComparison]:
+    """Compare within each class; empty where there is only one.
 
-    A class of few instances has no interval: it would be read as more than it is.
+    A class of few instances has no interval, since it would be too rough.
     """
     groups: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
-    for case, *pair in zip(cases, *tested, strict=True):
-        groups[case.group].append((pair[0], pair[1]))
+    for one, *pair in zip(instances, *tested, strict=True):
+        groups[one.group].append((pair[0], pair[1]))
     if len(groups) < 2:
         return {}
     found = {
@@ -182,8 +183,8 @@ def interval(logs: Sequence[float], seed: int) -> Interval | None:
     return None if found is None else (math.exp(found[0]), math.exp(found[1]))
 
 
-def judge(test: Comparison, best_trial: int, trials: int) -> tuple[bool | None, str]:
-    """Whether tuning helped on the test instances, and the sentence that says so."""
+def judge(test: TuneComparison, best_trial: int, trials: int) -> tuple[bool | None, str]:
+    """Judge whether tuning helped on the test instances; return that and a sentence."""
     if best_trial == 0:
         return False, f"Tuning did not help: the defaults are the best of {trials} trials on train."
     if test.only_default:
@@ -198,10 +199,10 @@ def judge(test: Comparison, best_trial: int, trials: int) -> tuple[bool | None, 
         return None, f"Nothing can be said of one test instance ({change})."
     low, high = test.interval
     rough = f", rough with {test.instances} instances" if test.instances < ROUGH_BELOW else ""
-    told = f"{change} (95 % confidence interval {_percent(low)} to {_percent(high)}{rough})"
+    text = f"{change} (95 % confidence interval {_percent(low)} to {_percent(high)}{rough})"
     if low <= 1 <= high:
-        return False, f"Tuning is not shown to help: {told}."
-    return high < 1, f"Tuning {'helped' if high < 1 else 'made it worse'}: {told}."
+        return False, f"Tuning is not shown to help: {text}."
+    return high < 1, f"Tuning {'helped' if high < 1 else 'made it worse'}: {text}."
 
 
 def _change(ratio: float) -> str:
@@ -212,7 +213,3 @@ def _change(ratio: float) -> str:
 
 def _percent(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.3g} %"
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None

@@ -11,8 +11,10 @@ import pytest
 from msgspec import structs, to_builtins
 
 from pats_opt.errors import CapabilityError, InputError, NoScheduleError
-from pats_opt.tuning.plan import JOURNAL, RESULT, Config, Plan
-from pats_opt.tuning.search import End, Search, Trial, best, log_ratio
+from pats_opt.runs.folder import RunFolder
+from pats_opt.tuning.plan import JOURNAL, RESULT, TuneConfig, TunePlan
+from pats_opt.tuning.search import Search
+from pats_opt.tuning.trials import Trial, TrialState, best, log_ratio
 from pats_opt.tuning.tune import prepare, tune
 from pats_opt.tuning.verdict import TuneResult
 from tests.tuning import stubs
@@ -34,10 +36,10 @@ def no_suicide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def searched(
     folder: Path, instances: str, jobs: int = 1, resume: bool = False, **options: Any
-) -> tuple[TuneResult, list[Trial], Plan]:
+) -> tuple[TuneResult, list[Trial], TunePlan]:
     """A search of ``dial`` over ``x``, unless told otherwise."""
     given = {"policy": "dial", "instances": (instances,), "only": ("x",), "trials": 12, **options}
-    plan = prepare(Config(**given), folder, resume=resume)
+    plan = prepare(TuneConfig(**given), folder, resume=resume)
     trials: list[Trial] = []
     return tune(plan, folder, jobs=jobs, done=trials.append), trials, plan
 
@@ -62,7 +64,7 @@ def test_trial_0_is_the_defaults(tmp_path: Path, instances: str) -> None:
     """They come first, with ratio 1, even outside the range that is searched."""
     result, trials, _ = searched(tmp_path / "out", instances, ranges={"x": "0.6:0.8"}, trials=8)
     assert trials[0].params == {"x": 0.5}
-    assert (trials[0].value, trials[0].end) == (0.0, End.COMPLETE)
+    assert (trials[0].value, trials[0].end) == (0.0, TrialState.COMPLETE)
     assert all(0.6 <= trial.params["x"] <= 0.8 for trial in trials[1:])
     assert (result.best_trial, result.helped) == (0, False)
     assert result.verdict == "Tuning did not help: the defaults are the best of 8 trials on train."
@@ -76,7 +78,7 @@ def test_value_is_the_geometric_mean_ratio(tmp_path: Path, instances: str) -> No
     for trial in trials:
         pairs = zip(trial.losses, trials[0].losses, strict=True)
         ratios = [a / b for a, b in pairs if a is not None and b is not None]
-        if trial.end is End.COMPLETE:
+        if trial.end is TrialState.COMPLETE:
             assert math.exp(trial.value) == pytest.approx(math.prod(ratios) ** (1 / len(ratios)))
 
 
@@ -86,9 +88,11 @@ def test_only_bad_trials_are_pruned(tmp_path: Path, instances: str) -> None:
     full, everything, _ = searched(tmp_path / "full", instances, trials=16, prune=False)
     assert pruned.trials["pruned"] > 0 == full.trials["pruned"]
     assert pruned.runs < full.runs
-    assert {t.end for t in everything} <= {End.COMPLETE, End.FAILED}
+    assert {t.end for t in everything} <= {TrialState.COMPLETE, TrialState.FAILED}
     for trial in trials:
-        assert trial.end is not End.PRUNED or trial.value > best(trials[: trial.number]).value
+        assert (
+            trial.end is not TrialState.PRUNED or trial.value > best(trials[: trial.number]).value
+        )
     assert abs(pruned.best_params["x"] - BEST) < 0.05
     assert abs(full.best_params["x"] - BEST) < 0.05
 
@@ -137,7 +141,7 @@ def test_a_trial_that_was_only_not_told_is_kept(tmp_path: Path, instances: str) 
     search = Search(plan, out)
     asked = search._study.ask()
     asked.suggest_float("x", 0, 1)
-    last = structs.replace(trials[-1], number=3, value=math.inf, end=End.FAILED)
+    last = structs.replace(trials[-1], number=3, value=math.inf, end=TrialState.FAILED)
     asked.set_user_attr("trial", to_builtins(last))
     for _ in range(2):
         again = Search(plan, out)
@@ -156,7 +160,7 @@ def test_a_failing_trial_is_the_worst(tmp_path: Path, instances: str) -> None:
     }
     for trouble, reason in reasons.items():
         first, *again = (t for t in trials if t.params["trouble"] == trouble)
-        assert (first.end, first.value, first.runs) == (End.FAILED, math.inf, 1)
+        assert (first.end, first.value, first.runs) == (TrialState.FAILED, math.inf, 1)
         assert reason in str(first.error)
         assert not any(t.runs for t in again)
     assert result.best_params == {"trouble": "none"}
@@ -212,13 +216,13 @@ def test_explicit_test_instances(tmp_path: Path, instances: str) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"seed": 3}, "seed"),
-        ({"only": ("trouble",)}, "space"),
-        ({"ranges": {"x": "0:0.5"}}, "space"),
-        ({"policy": "dial:option=1"}, "parameters"),
-        ({"test_share": 0.5}, "train instances, test instances"),
-        ({"prune": False}, "pruning"),
-        ({"time_limit": 5.0}, "time limit"),
+        ({"seed": 3}, "seed 0, not 3"),
+        ({"only": ("trouble",)}, "another search space"),
+        ({"ranges": {"x": "0:0.5"}}, "another search space"),
+        ({"policy": "dial:option=1"}, "another set of parameters"),
+        ({"test_share": 0.5}, "another set of train instances; another set of test instances"),
+        ({"prune": False}, "pruning True, not False"),
+        ({"time_limit": 5.0}, "time limit none, not 5.0"),
     ],
 )
 def test_another_search_is_not_resumed(
@@ -228,7 +232,7 @@ def test_another_search_is_not_resumed(
     out = tmp_path / "out"
     searched(out, instances, trials=1)
     before = (out / JOURNAL).read_bytes()
-    with pytest.raises(InputError, match="begun with other") as caught:
+    with pytest.raises(InputError, match="holds another search") as caught:
         searched(out, instances, resume=True, **change)
     assert told in str(caught.value)
     assert (out / JOURNAL).read_bytes() == before
@@ -236,7 +240,7 @@ def test_another_search_is_not_resumed(
 
 def test_a_changed_instance_stops_the_search(tmp_path: Path, instances: str) -> None:
     """A file that changes while the search runs would be compared with another's loss."""
-    given = Config(policy="dial", instances=(instances,), only=("x",), trials=3)
+    given = TuneConfig(policy="dial", instances=(instances,), only=("x",), trials=3)
     plan = prepare(given, tmp_path / "out")
     write(Path(plan.train[0].file), requests=7, name="changed")
     with pytest.raises(InputError, match="has changed since the search began"):
@@ -245,15 +249,15 @@ def test_a_changed_instance_stops_the_search(tmp_path: Path, instances: str) -> 
 
 def test_one_search_a_folder(tmp_path: Path, instances: str) -> None:
     """A folder that holds a search is neither overwritten nor used by two at once."""
-    fcntl = pytest.importorskip("fcntl")
     out = tmp_path / "out"
     _, _, plan = searched(out, instances, trials=1)
     with pytest.raises(InputError, match="holds a search already; add --resume"):
         searched(out, instances)
-    with (out / "config.json").open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another search is at work"):
-            tune(plan, out)
+    with (
+        RunFolder(out).locked(),
+        pytest.raises(InputError, match="another search is using this folder"),
+    ):
+        tune(plan, out)
     assert tune(plan, out).trials["finished"] == 1
 
 
@@ -269,7 +273,7 @@ def test_refused_before_anything_runs(tmp_path: Path, instances: str) -> None:
     with pytest.raises(InputError, match="no policy is named"):
         searched(tmp_path / "c", instances, policy="")
     with pytest.raises(InputError, match="no instances are named"):
-        prepare(Config(policy="dial"), tmp_path / "d")
+        prepare(TuneConfig(policy="dial"), tmp_path / "d")
     assert not list(tmp_path.glob("[abcd]/journal.log"))
 
 

@@ -16,7 +16,7 @@ from pats_opt.core.registry import word
 from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Site
-from pats_opt.tuning.space import Dimension, Numbers, Target, target
+from pats_opt.tuning.space import Dimension, NumberRange, Target, target
 
 Hinted = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [0.1, 10], "log": True})]
 
@@ -58,18 +58,18 @@ def rich(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_kind() -> None:
     """Each kind of parameter gives its dimension; what has no range is named."""
     found = target("rich")
-    hinted = Numbers(low=0.1, high=10, log=True)
+    hinted = NumberRange(low=0.1, high=10, log=True)
     assert {d.name: (d.choices, d.numbers) for d in found.space} == {
-        "share": ((), Numbers(low=0, high=1)),
-        "open_share": ((), Numbers(low=0.001, high=0.999)),
+        "share": ((), NumberRange(low=0, high=1)),
+        "open_share": ((), NumberRange(low=0.001, high=0.999)),
         "hinted": ((), hinted),
         "bound": ((None,), hinted),
         "mixed": (("auto", "off", None), hinted),
         "rule": (("a", "b"), None),
         "flag": ((False, True), None),
-        "count": ((), Numbers(low=1, high=40, whole=True, log=True)),
-        "few": ((), Numbers(low=1, high=9, whole=True)),
-        "price": ((), Numbers(low=0.2, high=20, log=True)),
+        "count": ((), NumberRange(low=1, high=40, whole=True, log=True)),
+        "few": ((), NumberRange(low=1, high=9, whole=True)),
+        "price": ((), NumberRange(low=0.2, high=20, log=True)),
     }
     assert found.left == ("zero", "unknown")
     assert found.default["bound"] is None
@@ -173,7 +173,7 @@ def test_spec_is_ready_to_paste(params: dict[str, Any]) -> None:
 @given(st.floats(1e-3, 1e3), st.floats(0, 1))
 def test_rounded(low: float, share: float) -> None:
     """Four digits, never outside the range."""
-    numbers = Numbers(low=low, high=3 * low)
+    numbers = NumberRange(low=low, high=3 * low)
     value = low * (1 + 2 * share)
     rounded = numbers.rounded(value)
     assert rounded in numbers
@@ -181,6 +181,6 @@ def test_rounded(low: float, share: float) -> None:
 
 
 def test_dimension_in_words() -> None:
-    assert str(Dimension(name="x", choices=(None, True), numbers=Numbers(low=1, high=2))) == (
+    assert str(Dimension(name="x", choices=(None, True), numbers=NumberRange(low=1, high=2))) == (
         "null, true, 1 to 2"
     )

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.errors import InputError
-from pats_opt.tuning.split import Case, apart, cases, split
+from pats_opt.tuning.instances import TuneInstance, instances_of, split, without
 from tests.tuning.conftest import write
 
 
-def case(number: int, group: str = "g") -> Case:
-    return Case(name=f"n{number}", group=group, sha256=f"{number:064x}", file=f"{number}.json")
+def case(number: int, group: str = "g") -> TuneInstance:
+    return TuneInstance(
+        name=f"n{number}", group=group, sha256=f"{number:064x}", file=f"{number}.json"
+    )
 
 
 groups = st.lists(st.sampled_from("abc"), min_size=2, max_size=40)
@@ -58,17 +60,17 @@ def test_too_few(count: int) -> None:
 
 def test_apart() -> None:
     """What is named for the test is no train instance; nothing left is refused."""
-    assert apart([case(1), case(2)], [case(2), case(3)]) == [case(1)]
+    assert without([case(1), case(2)], [case(2), case(3)]) == [case(1)]
     for train, test in (([case(1)], [case(1)]), ([], [case(1)]), ([case(1)], [])):
         with pytest.raises(InputError, match="is a test instance as well"):
-            apart(train, test)
+            without(train, test)
 
 
 def test_the_same_instance_counts_once(tmp_path: Path, instances: str) -> None:
     """Given as a file and in a folder, or under another file's name, an instance is one."""
     twin = tmp_path / "twin.json"
     twin.write_bytes((Path(instances) / "small" / "small-0.json").read_bytes())
-    found = cases([instances, str(twin), instances], ["demo"], tmp_path)
+    found = instances_of([instances, str(twin), instances], ["demo"], tmp_path)
     assert len(found) == 10 + 9
     assert {c.group for c in found} >= {"small", "large", "demo-a100"}
     assert (tmp_path / "instances" / "demo" / "demo-a100-s0.json").is_file()
@@ -78,4 +80,4 @@ def test_an_instance_with_its_own_class(tmp_path: Path) -> None:
     """``extra.class`` is the class, else the folder's name."""
     path = write(tmp_path / "folder" / "one.json", extra={"class": "own"})
     other = write(tmp_path / "folder" / "two.json", requests=5)
-    assert {c.group for c in cases([path, other], [], tmp_path)} == {"own", "folder"}
+    assert {c.group for c in instances_of([path, other], [], tmp_path)} == {"own", "folder"}

@@ -1,8 +1,9 @@
 """Train and test instances, kept apart.
 
-The split is by class, so that each side has its share of every class, and by the instances' digests
-and the seed alone: the order or the names of files cannot matter. The same instance, by its digest,
-is never on both sides: given twice it counts once, and named for the test it is no train instance.
+The split is by class, so that each side has its share of every class. It depends on the instances'
+digests and the seed alone, not on the order or the names of files. The same instance, by its
+digest, is never on both sides: given twice it counts once, and a test instance is no train
+instance.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.runs.instances import instance_files
 
 
-class Case(Struct, frozen=True, kw_only=True):
-    """One instance: its name, class, digest and file."""
+class TuneInstance(Struct, frozen=True, kw_only=True):
+    """An instance of a search: its name, class, digest and file."""
 
     name: str
     group: str
@@ -28,36 +29,38 @@ class Case(Struct, frozen=True, kw_only=True):
     file: str
 
 
-def cases(
+def instances_of(
     paths: Sequence[str],
     suites: Sequence[str],
     folder: Path,
-    look: Callable[[Instance, str], None] = lambda *_: None,
-) -> list[Case]:
-    """The instances of files, folders and suites, each once; suites are written below ``folder``.
+    validate: Callable[[Instance, str], None] = lambda *_: None,
+) -> list[TuneInstance]:
+    """Read the instances of files, folders and suites, each once.
 
     Args:
         paths: Files, or folders whose ``*.json`` are instances.
         suites: Names of generated suites.
-        folder: The search's folder.
-        look: Called with each instance and its file while it is at hand, to refuse it.
+        folder: The search's folder, below which suites are written.
+        validate: Called with each instance and its file; raises to refuse it.
 
     Raises:
         InputError: for a file that is no instance, or a name that is no suite.
     """
-    found: dict[str, Case] = {}
+    found: dict[str, TuneInstance] = {}
     for source in instance_files(paths, suites, folder):
         instance, file = source.instance, str(source.file)
         if instance.sha256 not in found:
-            look(instance, file)
-            found[instance.sha256] = Case(
+            validate(instance, file)
+            found[instance.sha256] = TuneInstance(
                 name=instance.name, group=source.group, sha256=instance.sha256, file=file
             )
-    return sorted(found.values(), key=lambda case: (case.group, case.name, case.sha256))
+    return sorted(found.values(), key=lambda one: (one.group, one.name, one.sha256))
 
 
-def split(all_cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
-    """Train and test instances: ``share`` of each class for the test, drawn by ``seed``.
+def split(
+    instances: Sequence[TuneInstance], share: float, seed: int
+) -> tuple[list[TuneInstance], list[TuneInstance]]:
+    """Split instances into train and test: ``share`` of each class for the test, drawn by ``seed``.
 
     At least one instance is on each side. Where a class's share is no whole number, the classes
     with the largest fractions give one more (ties: in the order of their names).
@@ -65,15 +68,15 @@ def split(all_cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case
     Raises:
         InputError: there are fewer than two instances.
     """
-    if len(all_cases) < 2:
+    if len(instances) < 2:
         raise InputError(
-            f"{len(all_cases)} instance cannot be split into train and test",
+            f"{len(instances)} instance cannot be split into train and test",
             hint="name at least two different ones, or test instances of their own",
         )
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case in sorted(all_cases, key=lambda case: (case.group, case.sha256)):
-        groups[case.group].append(case)
-    wanted = min(max(round(share * len(all_cases)), 1), len(all_cases) - 1)
+    groups: dict[str, list[TuneInstance]] = defaultdict(list)
+    for one in sorted(instances, key=lambda one: (one.group, one.sha256)):
+        groups[one.group].append(one)
+    wanted = min(max(round(share * len(instances)), 1), len(instances) - 1)
     counts = {group: int(share * len(members)) for group, members in groups.items()}
     fractions = sorted(groups, key=lambda group: counts[group] - share * len(groups[group]))
     for group in fractions:
@@ -85,19 +88,19 @@ def split(all_cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case
         drawn = rng.permutation(len(members))[: counts[group]]
         test.update(members[i].sha256 for i in drawn)
     return (
-        [case for case in all_cases if case.sha256 not in test],
-        [case for case in all_cases if case.sha256 in test],
+        [one for one in instances if one.sha256 not in test],
+        [one for one in instances if one.sha256 in test],
     )
 
 
-def apart(train: Sequence[Case], test: Sequence[Case]) -> list[Case]:
-    """The train instances that are not among the test instances.
+def without(train: Sequence[TuneInstance], test: Sequence[TuneInstance]) -> list[TuneInstance]:
+    """Return the train instances that are not among the test instances.
 
     Raises:
         InputError: none is left, or there is no test instance.
     """
-    named = {case.sha256 for case in test}
-    left = [case for case in train if case.sha256 not in named]
+    digests = {one.sha256 for one in test}
+    left = [one for one in train if one.sha256 not in digests]
     if not left or not test:
         raise InputError(
             "every train instance is a test instance as well",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pats_opt.tuning import prune
-from pats_opt.tuning.prune import signed_rank_p, surely_worse
+from pats_opt.tuning import trials
+from pats_opt.tuning.trials import signed_rank_p, surely_worse
 
 #: Few values, so that zeros and ties are frequent.
 few = st.lists(st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0]), max_size=9)
@@ -47,7 +47,7 @@ def test_many_instances(monkeypatch: pytest.MonkeyPatch) -> None:
         differences = list(np.round(draws.normal(shift, 1, size=60), 1))
         approximate = signed_rank_p(differences)
         with monkeypatch.context() as patch:
-            patch.setattr(prune, "EXACT", 60)
+            patch.setattr(trials, "EXACT", 60)
             assert approximate == pytest.approx(signed_rank_p(differences), abs=0.002)
     assert signed_rank_p([1.0] * 1000) == pytest.approx(0.0, abs=1e-12)
 
