@@ -13,7 +13,7 @@ from pats_opt.cli import common, completing, terminal
 from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
-    from pats_opt.report.config import Config
+    from pats_opt.report.config import ReportConfig
     from pats_opt.report.gap import Report
     from pats_opt.runs.record import Record
 
@@ -109,7 +109,7 @@ def command(
     config = _config(run_file, folder if resume else None, given)
     to_do = prepare(config, folder, resume=resume)
     with ExitStack() as bar:
-        done = bar.enter_context(terminal.progress(len(to_do), _told(), quiet=as_json))
+        done = bar.enter_context(terminal.progress(len(to_do), _progress_line(), quiet=as_json))
 
         def watch(total: int) -> AbstractContextManager[Callable[[str], None]]:
             bar.close()  # the runs are over
@@ -133,11 +133,11 @@ def _new_folder() -> Path:
     return Path("out") / f"gap-report-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
-def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> Config:
+def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> ReportConfig:
     """The run file, or what the resumed folder was begun with, under what the command line says."""
     import msgspec
 
-    from pats_opt.report.config import DEFAULT_SUITE, Config, read_config, saved_config
+    from pats_opt.report.config import DEFAULT_SUITE, ReportConfig, read_config, saved_config
 
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     named = "instances" in chosen or "suites" in chosen
@@ -146,30 +146,30 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
     elif resumed is not None and (saved := saved_config(resumed)) is not None:
         base = saved
     else:
-        base = Config() if named else Config(suites=(DEFAULT_SUITE,))
+        base = ReportConfig() if named else ReportConfig(suites=(DEFAULT_SUITE,))
     if named:  # the command line's instances and suites replace the file's, both of them
         chosen = {"instances": (), "suites": (), **chosen}
     return msgspec.structs.replace(base, **chosen)
 
 
-def _told() -> Callable[[Record], str]:
-    """What the bar says after each run."""
+def _progress_line() -> Callable[[Record], str]:
+    """The text of the bar after each run."""
     from pats_opt.runs.record import FAILURES
     from pats_opt.wording import label
 
     failed = 0
 
-    def told(record: Record) -> str:
+    def line(record: Record) -> str:
         nonlocal failed
         failed += record.end in FAILURES
         last = f"{label(record.config.solver.spec)} on {label(record.config.instance.name)}"
         return f"{failed} failed; {last}" if failed else last
 
-    return told
+    return line
 
 
 def _drawn(name: str) -> str:
-    """What the bar says after each picture."""
+    """The text of the bar after each picture."""
     from pats_opt.wording import label
 
     return f"drawn {label(name, 60)}"
@@ -211,12 +211,13 @@ def _summary(report: Report) -> dict[str, Any]:
 
 
 def _judge(report: Report) -> None:
-    """The exit status, once the report is written: interrupted, or a solver's claim disproved."""
+    """Raise where the report was interrupted, or a solver's claim is disproved."""
     from pats_opt.errors import NoScheduleError, SolverError
+    from pats_opt.wording import counted
 
     if report.missing:
         raise NoScheduleError(
-            f"interrupted with {report.missing} {'run' if report.missing == 1 else 'runs'} to go; "
+            f"interrupted with {counted(report.missing, 'run')} to go; "
             f"'pats-opt gap-report --resume -o "
             f"{report.folder}' does them"
         )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.report.collect import NOT_RUN, SolverTotal, Table
+from pats_opt.report.collect import SolverTotal, Table
+from pats_opt.report.frame import NOT_RUN
 from pats_opt.report.service import Row
 from pats_opt.runs.record import RunOutcome
 from pats_opt.runs.statistics import ROUGH_BELOW, Spread
@@ -85,7 +86,7 @@ def spread_text(values: Spread | None) -> str:
     return f"{percent(values.median)} (median; {percent(values.low)} to {percent(values.high)})"
 
 
-#: What each run achieved.
+#: Results of each run.
 RESULTS = (
     column("end", "verdict", str),
     column("loss", "loss", _five),
@@ -97,7 +98,7 @@ RESULTS = (
     column("seconds", "seconds", seconds),
 )
 
-#: What is known of an instance.
+#: Properties of an instance.
 INSTANCES = (
     column("requests", "requests"),
     column("adapters", "adapters"),
@@ -107,7 +108,7 @@ INSTANCES = (
     column("optimum", "optimum", _five),
 )
 
-#: How each run's schedule serves.
+#: Service of each run's schedule.
 SERVICE = (
     metric("latency_mean_s"),
     metric("latency_p50_s", "p50"),
@@ -132,7 +133,7 @@ SERVICE = (
     column("decision p99 ms", "decision_p99_s", _ms),
 )
 
-#: How each solver serves, means over instances.
+#: Service of each solver, means over instances.
 MEANS = (
     metric("busy_share", "GPU serving"),
     metric("switching_share", "switching"),
@@ -153,7 +154,7 @@ MEANS = (
     column("p99", "decision_p99_s", _ms),
 )
 
-#: How long each policy lets requests wait.
+#: Waiting under each policy.
 WAITING = (
     column("bound s", "bound_s"),
     column("instances", "instances"),
@@ -166,7 +167,7 @@ WAITING = (
     column("loss the bound costs", "cost", spread_text),
 )
 
-#: What a sweep's run achieved at its latency price.
+#: Results of a sweep's run at its latency price.
 TRADEOFF = (
     column("latency price", "latency_price_per_s"),
     metric("latency_mean_s"),
@@ -185,7 +186,7 @@ def _three(value: float | None) -> str:
     return number(value, 3)
 
 
-#: How soon each solver has good schedules and bounds.
+#: Gaps over time of each solver.
 ANYTIME = (
     column("primal integral s", "primal_integral_s", _three),
     column("primal gap at the end", "primal_final", percent),

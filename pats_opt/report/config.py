@@ -1,4 +1,4 @@
-"""What a report runs: options of the command line, or a TOML file with the same keys.
+"""Configuration of a report: options of the command line, or a TOML file with the same keys.
 
 A run file such as ``experiments/first/config.toml``::
 
@@ -39,7 +39,7 @@ from pats_opt.model.instance import Instance, Price, digest
 from pats_opt.runs.instances import instance_files
 from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 
-#: What a report without arguments compares.
+#: The suite and the solvers of a report without arguments.
 DEFAULT_SUITE = "demo"
 DEFAULT_SOLVERS = ("auto", "price-index", "pats", "fifo")
 
@@ -52,7 +52,7 @@ SWEEP_AROUND = 0.05
 Limit = Annotated[float, Meta(gt=0, le=1e7)]
 
 
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A report's configuration.
 
     Attributes:
@@ -79,7 +79,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pictures: bool = True
 
 
-def read_config(path: StrPath) -> Config:
+def read_config(path: StrPath) -> ReportConfig:
     """Read a run file; its relative paths count from its folder.
 
     Raises:
@@ -87,13 +87,13 @@ def read_config(path: StrPath) -> Config:
     """
     document = read_toml(path)
     try:
-        config: Config = convert(document, Config)
+        config: ReportConfig = convert(document, ReportConfig)
     except InputError as error:
         raise error.in_file(str(path)) from None
     return _moved(config, Path(path).parent)
 
 
-def save_config(config: Config, folder: Path) -> None:
+def save_config(config: ReportConfig, folder: Path) -> None:
     """Keep a report's configuration in its folder, with paths that count from there."""
 
     def relative(path: str) -> str:
@@ -102,23 +102,23 @@ def save_config(config: Config, folder: Path) -> None:
     write_bytes(folder / "config.json", encode(_with_paths(config, relative)))
 
 
-def saved_config(folder: Path) -> Config | None:
+def saved_config(folder: Path) -> ReportConfig | None:
     """The configuration kept in a report's folder, or None where there is none."""
     path = folder / "config.json"
     if not path.is_file():
         return None
     try:
-        config: Config = convert(parse_json(read_bytes(path)), Config)
+        config: ReportConfig = convert(parse_json(read_bytes(path)), ReportConfig)
     except InputError as error:
         raise error.in_file(str(path)) from None
     return _moved(config, folder)
 
 
-def _moved(config: Config, folder: Path) -> Config:
+def _moved(config: ReportConfig, folder: Path) -> ReportConfig:
     return _with_paths(config, lambda path: str(folder / path))
 
 
-def _with_paths(config: Config, changed: Callable[[str], str]) -> Config:
+def _with_paths(config: ReportConfig, changed: Callable[[str], str]) -> ReportConfig:
     """The configuration with every path in it changed; names of suites are none."""
     return msgspec.structs.replace(
         config,
@@ -139,7 +139,7 @@ def solver_info(spec: str) -> SolverInfo:
     )
 
 
-def sweep(config: Config, instance: Instance) -> list[float]:
+def sweep(config: ReportConfig, instance: Instance) -> list[float]:
     """The latency prices besides its own that an instance is run at, rising."""
     own = instance.latency_price_per_s
     prices = config.latency_sweep
@@ -149,8 +149,8 @@ def sweep(config: Config, instance: Instance) -> list[float]:
     return sorted({price for price in prices if price != own})
 
 
-def tasks(config: Config, folder: Path) -> list[Task]:
-    """Every run of a report, instance by instance; the same run asked for twice is done once.
+def tasks(config: ReportConfig, folder: Path) -> list[Task]:
+    """Every run of a report, instance by instance; equal runs are done once.
 
     Raises:
         InputError: for anything in the configuration that cannot be run, before anything is.

@@ -20,9 +20,9 @@ import polars as pl
 from msgspec import Struct
 
 from pats_opt.core.solver import Kind
-from pats_opt.report.collect import NOT_RUN, Table, by_solver, ratio, shared
-from pats_opt.runs.record import FAILURES, Record, SolverInfo
-from pats_opt.runs.trace import Moment
+from pats_opt.report.collect import Table
+from pats_opt.report.frame import NOT_RUN, by_solver, ratio, shared
+from pats_opt.runs.record import FAILURES, Moment, Record, SolverInfo
 
 #: The primal and the dual gap as long as nothing is known.
 UNKNOWN_GAP = 1.0
@@ -139,7 +139,7 @@ def _profiles(table: Table, figure: pl.Expr) -> list[PerformanceProfile]:
             ratios=tuple(part["ratio"].sort()),
             instances=runs["case"].n_unique(),
         )
-        for solver, part in by_solver(table, rated)
+        for solver, part in by_solver(table.solvers, rated)
     ]
 
 
@@ -162,7 +162,7 @@ def _gap_curves(table: Table, known: Callable[[Moment], float | None], limit_s: 
     timed = table.own.filter(pl.col("kind") != Kind.ONLINE)
     having = {
         solver.spec
-        for solver, runs in by_solver(table, timed)
+        for solver, runs in by_solver(table.solvers, timed)
         if any(known(moment) is not None for r in _records(table, runs) for moment in r.trace)
     }
     rated = timed.filter(
@@ -171,7 +171,7 @@ def _gap_curves(table: Table, known: Callable[[Moment], float | None], limit_s: 
     traced = [key for key, record in table.records.items() if record.trace]
     both = shared(rated, pl.col("key").is_in(traced) | pl.col("end").is_in(list(FAILURES)))
     lines = []
-    for solver, runs in by_solver(table, both):
+    for solver, runs in by_solver(table.solvers, both):
         traces = (table.records[key].trace for key in runs["key"])
         curve = mean_steps(
             [
@@ -210,7 +210,7 @@ def latencies(table: Table) -> tuple[int, list[LatencyCurve]]:
         LatencyCurve(
             solver=solver, curve=mean_steps([_served(r) for r in _records(table, part)], 0.0)
         )
-        for solver, part in by_solver(table, runs)
+        for solver, part in by_solver(table.solvers, runs)
     ]
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.config import Config, save_config, tasks
+from pats_opt.report.config import ReportConfig, save_config, tasks
 from pats_opt.report.pages import write_pages
 from pats_opt.report.pictures import Watch, draw_pictures, unwatched
 from pats_opt.runs.folder import RunFolder
@@ -28,7 +28,7 @@ class Report(Struct, frozen=True, kw_only=True):
     Attributes:
         folder: Where it is.
         table: Its numbers.
-        sentences: What they say.
+        sentences: Its summary.
         missing: Runs that were not done, because it was interrupted.
         undrawn: Schedules without a picture, and why, a line each.
     """
@@ -40,7 +40,7 @@ class Report(Struct, frozen=True, kw_only=True):
     undrawn: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        """What its numbers say, a row for each solver, and where the page is."""
+        """The summary, a row for each solver, and where the page is."""
         groups = {total.group for total in self.table.totals}
         group = "" if "" in groups else next(iter(groups), "")
         totals = [total for total in self.table.totals if total.group == group]
@@ -63,12 +63,12 @@ class Report(Struct, frozen=True, kw_only=True):
         )
 
 
-def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]:
+def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list[Task]:
     """Check everything that can be checked before the first run, and make the folder.
 
     Args:
-        config: What to run.
-        folder: Where to; new or empty unless it is resumed.
+        config: The configuration.
+        folder: The report's folder; new or empty unless it is resumed.
         resume: Whether finished runs in the folder are kept.
 
     Raises:
@@ -86,7 +86,7 @@ def prepare(config: Config, folder: Path, *, resume: bool = False) -> list[Task]
 
 
 def gap_report(
-    config: Config,
+    config: ReportConfig,
     folder: Path,
     to_do: Sequence[Task],
     *,
@@ -97,12 +97,12 @@ def gap_report(
     """Run what has no record yet, draw the schedules, and write the pages over all of it.
 
     Args:
-        config: What was asked for.
+        config: The configuration.
         folder: The prepared folder.
         to_do: The runs that :func:`prepare` found.
         jobs: Worker processes at a time.
         done: Called with each record: those that were there already, then each new one.
-        watch: Told how many schedules are drawn, and each as it is done.
+        watch: Watches the drawing (see :func:`draw_pictures`).
 
     Ctrl-C ends the runs in progress, or the drawing; the report is then of what is finished.
     """

@@ -16,10 +16,11 @@ from msgspec.structs import asdict
 from pats_opt import __version__
 from pats_opt.model.files import write_bytes
 from pats_opt.report import columns
-from pats_opt.report.collect import DECISIONS, METRICS, TERMS, Table
-from pats_opt.report.config import Config
+from pats_opt.report.collect import Table
+from pats_opt.report.config import ReportConfig
 from pats_opt.report.curves import GapsOverTime, gaps_over_time
 from pats_opt.report.figures import figures
+from pats_opt.report.frame import DECISIONS, METRICS, TERMS
 from pats_opt.report.pictures import links
 from pats_opt.report.service import Row, services, starvations, tradeoffs
 from pats_opt.report.summary import sentences
@@ -40,7 +41,7 @@ CSV = (
 )
 
 
-def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
+def write_pages(table: Table, config: ReportConfig, folder: Path) -> list[str]:
     """Write the three files into a folder; returns the summary's sentences.
 
     The page links to the pictures of schedules that are in the folder.
@@ -54,8 +55,8 @@ def write_pages(table: Table, config: Config, folder: Path) -> list[str]:
     write_bytes(folder / "runs.csv", runs_csv(table).encode("utf-8", "backslashreplace"))
     write_bytes(folder / "report.md", markdown.encode("utf-8", "backslashreplace"))
     write_bytes(folder / "report.html", html.encode("utf-8"))
-    told: list[str] = context["sentences"]
-    return told
+    summary: list[str] = context["sentences"]
+    return summary
 
 
 def runs_csv(table: Table) -> str:
@@ -67,8 +68,8 @@ def runs_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def _context(table: Table, config: Config) -> dict[str, Any]:
-    """What both templates show, as plain names and texts."""
+def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
+    """The names and texts of both templates."""
     records = table.records.values()
     compared, served = services(table)
     over_time, swept = gaps_over_time(table), tradeoffs(table)

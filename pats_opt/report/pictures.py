@@ -27,7 +27,7 @@ Watch = Callable[[int], AbstractContextManager[Callable[[str], None]]]
 FEW = 4
 
 
-class Sketch(NamedTuple):
+class PictureTask(NamedTuple):
     """A picture to draw: its schedule and its instance, and the page to write."""
 
     schedule: Path
@@ -58,17 +58,17 @@ def draw_pictures(
         folder: The report's folder.
         records: The runs.
         jobs: Processes at a time.
-        watch: Told how many there are, and each as it is done.
+        watch: Called with how many there are; what it gives is called with each that is done.
 
     Returns:
-        What could not be drawn, a line each: a picture that fails harms nothing else.
+        A line for each picture that could not be drawn: it harms nothing else.
 
     Raises:
         KeyboardInterrupt: after the processes have ended; what is drawn stays.
     """
     from pats_opt.views.assets import script_name, write_assets
 
-    to_do = list(_sketches(folder, records))
+    to_do = list(_to_draw(folder, records))
     if not to_do:
         return []
     home = folder / "pictures"
@@ -79,7 +79,7 @@ def draw_pictures(
         return [problem for problem in _drawn(to_do, jobs, done) if problem]
 
 
-def _sketches(folder: Path, records: Iterable[Record]) -> Iterator[Sketch]:
+def _to_draw(folder: Path, records: Iterable[Record]) -> Iterator[PictureTask]:
     """The pictures that are missing or older than their schedules."""
     for record in records:
         if record.schedule is None:
@@ -87,7 +87,7 @@ def _sketches(folder: Path, records: Iterable[Record]) -> Iterator[Sketch]:
         page = folder / "pictures" / f"{record.config.key}.html"
         schedule = folder / record.schedule
         if not _current(page, schedule):
-            yield Sketch(schedule, folder / record.config.instance.file, page)
+            yield PictureTask(schedule, folder / record.config.instance.file, page)
 
 
 def _current(page: Path, schedule: Path) -> bool:
@@ -97,37 +97,37 @@ def _current(page: Path, schedule: Path) -> bool:
         return False
 
 
-def _drawn(to_do: Sequence[Sketch], jobs: int, done: Callable[[str], None]) -> Iterator[str]:
+def _drawn(to_do: Sequence[PictureTask], jobs: int, done: Callable[[str], None]) -> Iterator[str]:
     """The problem of each picture, empty where there is none, as they come."""
     processes = min(jobs, len(to_do) // FEW)
     if processes < 2:
-        for sketch in to_do:
-            yield draw(sketch)
-            done(sketch.page.stem)
+        for task in to_do:
+            yield draw(task)
+            done(task.page.stem)
         return
     with WorkerPool(processes) as pool:
-        futures = {pool.submit(draw, sketch): sketch for sketch in to_do}
+        futures = {pool.submit(draw, task): task for task in to_do}
         for future in as_completed(futures):
-            sketch = futures[future]
+            task = futures[future]
             try:
                 yield future.result()
             except WorkerError as error:
-                yield _problem(sketch, error)
-            done(sketch.page.stem)
+                yield _problem(task, error)
+            done(task.page.stem)
 
 
-def draw(sketch: Sketch) -> str:
+def draw(task: PictureTask) -> str:
     """Draw one picture; returns what went wrong in one line, empty where nothing did."""
     from pats_opt.model.files import read_instance, read_schedule
     from pats_opt.views.html import show
 
     try:
-        instance, schedule = read_instance(sketch.instance), read_schedule(sketch.schedule)
-        show(instance, schedule, sketch.page, assets=".")
+        instance, schedule = read_instance(task.instance), read_schedule(task.schedule)
+        show(instance, schedule, task.page, assets=".")
     except Exception as error:  # a picture is an extra: the report goes on without it
-        return _problem(sketch, error)
+        return _problem(task, error)
     return ""
 
 
-def _problem(sketch: Sketch, error: BaseException) -> str:
-    return one_line(f"no picture of {sketch.schedule.name}: {error or type(error).__name__}")
+def _problem(task: PictureTask, error: BaseException) -> str:
+    return one_line(f"no picture of {task.schedule.name}: {error or type(error).__name__}")

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from pats_opt.core.solver import Kind
-from pats_opt.report.collect import DECISIONS, METRICS, SCHEDULED, Table, by_solver, shared
-from pats_opt.report.collect import ratio as ratio_of
+from pats_opt.report.collect import Table
+from pats_opt.report.frame import DECISIONS, METRICS, SCHEDULED, by_solver, shared
+from pats_opt.report.frame import ratio as ratio_of
 from pats_opt.runs.record import SolverInfo
 from pats_opt.runs.statistics import spread
 from pats_opt.tables import bound_on_waiting
@@ -41,7 +42,7 @@ def starvations(table: Table) -> list[Row]:
         loss / loss without the bound - 1 (``cost``).
     """
     runs = table.own.filter((pl.col("kind") == Kind.ONLINE) & SCHEDULED)
-    policies = list(by_solver(table, runs))
+    policies = list(by_solver(table.solvers, runs))
     return [_starvation(solver, part, policies) for solver, part in policies]
 
 

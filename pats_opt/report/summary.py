@@ -8,8 +8,9 @@ import polars as pl
 
 from pats_opt.core.solver import Kind
 from pats_opt.model.schedule import StopReason
-from pats_opt.report.collect import NOT_RUN, Table, by_solver
+from pats_opt.report.collect import Table
 from pats_opt.report.columns import spread_text
+from pats_opt.report.frame import NOT_RUN, by_solver
 from pats_opt.report.service import starvations
 from pats_opt.runs.record import FAILURES, RunOutcome, SolverInfo
 from pats_opt.runs.statistics import Spread, spread
@@ -23,7 +24,7 @@ def sentences(table: Table) -> list[str]:
         return ["There are no instances."]
     headline = list(_headline(table, own))
     counting = own.filter("counts")
-    found = {solver.spec: runs for solver, runs in by_solver(table, counting)}
+    found = {solver.spec: runs for solver, runs in by_solver(table.solvers, counting)}
     parts = [(s, found.get(s.spec, counting.clear())) for s in table.solvers]
     proofs = [_proofs(s, runs) for s, runs in parts if s.kind in {Kind.EXACT, Kind.BOUND}]
     losses = [_loss(s, runs) for s, runs in parts if s.kind == Kind.ONLINE]
@@ -44,7 +45,7 @@ def _headline(table: Table, own: pl.DataFrame) -> Iterator[str]:
     instances = proven["case"].n_unique()
     excesses = proven.filter(pl.col("kind") == Kind.ONLINE).drop_nulls("loss_above_optimum")
     medians = {}
-    for solver, runs in by_solver(table, excesses):
+    for solver, runs in by_solver(table.solvers, excesses):
         found = spread(runs["loss_above_optimum"].to_list())
         if found is not None and found.count == instances:  # else it failed where others did not
             medians[solver.spec] = found.median
@@ -109,15 +110,15 @@ def _incomplete(table: Table, own: pl.DataFrame) -> Iterator[str]:
     """Runs without a schedule by their outcome, and instances without any."""
     runs = table.runs
     ends = dict(runs.group_by("end").len().rows())
-    told = [f"{ends[end]} {end}" for end in RunOutcome if end in FAILURES and end in ends]
+    parts = [f"{ends[end]} {end}" for end in RunOutcome if end in FAILURES and end in ends]
     if refused := ends.get(RunOutcome.NOT_APPLICABLE):
-        told.append(f"{refused} not applicable (the solver lacks a feature)")
+        parts.append(f"{refused} not applicable (the solver lacks a feature)")
     if missing := ends.get(NOT_RUN):
-        told.append(f"{missing} not run")
+        parts.append(f"{missing} not run")
     if limited := (runs["verdict"] == StopReason.TIME_LIMIT).sum():
-        told.append(f"{limited} stopped at the time limit with a schedule")
-    if told:
-        yield f"Of {counted(len(runs), 'run')}: {', '.join(told)}."
+        parts.append(f"{limited} stopped at the time limit with a schedule")
+    if parts:
+        yield f"Of {counted(len(runs), 'run')}: {', '.join(parts)}."
     if infeasible := own.filter("infeasible")["case"].n_unique():
         yield f"{_instances(infeasible)} proven infeasible."
 

@@ -22,7 +22,7 @@ class RunFolder:
 
     Args:
         path: The folder; it is made when it is locked.
-        noun: What the folder holds, for messages.
+        noun: Name of its content in messages: ``run``, ``report``, ``search``.
     """
 
     def __init__(self, path: StrPath, noun: str = "run") -> None:
@@ -64,7 +64,7 @@ class RunFolder:
         Args:
             kept: The identity that the folder was begun with: what decides the results, by name.
             now: The identity of this run.
-            hint: What to do about it.
+            hint: Advice at the end of the message.
 
         Raises:
             InputError: The two differ; it names each difference.

@@ -70,8 +70,8 @@ class WorkerPool:
     def __init__(self, jobs: int, *, fresh: bool = False) -> None:
         self._fresh = fresh
         self._threads = ThreadPoolExecutor(jobs)
-        self._idle: list[_Worker] = []
-        self._alive: set[_Worker] = set()
+        self._idle: list[_WorkerProcess] = []
+        self._alive: set[_WorkerProcess] = set()
         self._lock = threading.Lock()
         self._over = False
 
@@ -127,23 +127,23 @@ class WorkerPool:
             raise value
         return value
 
-    def _worker(self) -> _Worker:
+    def _worker(self) -> _WorkerProcess:
         with self._lock:
             if self._over:
                 raise CancelledError
             if self._idle:
                 return self._idle.pop()
-            worker = _Worker()
+            worker = _WorkerProcess()
             self._alive.add(worker)
             return worker
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: _WorkerProcess) -> None:
         worker.close()
         with self._lock:
             self._alive.discard(worker)
 
 
-class _Worker:
+class _WorkerProcess:
     """One process, in a group of its own, with pipes for calls and answers."""
 
     def __init__(self) -> None:

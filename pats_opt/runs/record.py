@@ -1,4 +1,4 @@
-"""One run, one JSON file: what was asked, where, and what came out.
+"""Records of runs: one JSON file each, with the configuration, the machine and the results.
 
 ``FOLDER/runs/<key>.json`` holds a :class:`Record`; ``FOLDER/schedules/<key>.json`` its schedule.
 The key is made of readable names and the digest of everything that decides the result, so a record
@@ -27,7 +27,6 @@ from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_
 from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import Status
-from pats_opt.runs.trace import Moment
 from pats_opt.tables import Metrics
 from pats_opt.tables.latencies import Quantile
 
@@ -42,12 +41,12 @@ class RunOutcome(StrEnum):
     NO_SCHEDULE = "no schedule"  #: stopped without a schedule; it may still give a bound
     INFEASIBLE = "infeasible"  #: proven: no schedule exists
     NOT_APPLICABLE = "not applicable"  #: the solver lacks a feature and refused
-    FAILED = "failed"  #: an error, told in ``error``
+    FAILED = "failed"  #: an error, see ``error``
     CRASHED = "crashed"  #: its process died, of a signal or for want of memory
     TIMED_OUT = "timed out"  #: still busy after the time limit and the grace, and killed
 
 
-#: Ends that count against a solver: it was asked for a schedule and gave none.
+#: Outcomes that count against a solver: it should have found a schedule and did not.
 FAILURES = frozenset(
     {RunOutcome.NO_SCHEDULE, RunOutcome.FAILED, RunOutcome.CRASHED, RunOutcome.TIMED_OUT}
 )
@@ -78,7 +77,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
 
 
 class SolverInfo(Struct, frozen=True, kw_only=True):
-    """A solver of a report: as asked for (``spec``), and what the registry makes of that."""
+    """A solver of a report: its spec, and the name, kind and parameters that the registry makes."""
 
     spec: str
     name: str
@@ -90,8 +89,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Everything that decides the result of one run.
 
     Attributes:
-        instance: What is solved.
-        solver: By what.
+        instance: The instance.
+        solver: The solver.
         time_limit: Seconds the solver is given.
         seed: Of every random choice.
         version: Of pats-opt.
@@ -130,11 +129,25 @@ class RunError(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Moment(Struct, frozen=True, array_like=True):
+    """The best bound and loss of a run from some moment on.
+
+    Attributes:
+        seconds: Since the solver's clock began.
+        bound: The best bound so far, or None.
+        loss: The lowest loss so far, or None.
+    """
+
+    seconds: float
+    bound: float | None
+    loss: float | None
+
+
 class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="format"):
     """One finished run, whatever its end. Losses and figures are the checker's, not the solver's.
 
     Attributes:
-        config: What was asked.
+        config: The configuration.
         versions: Of Python and the packages.
         machine: Platform, processor and cores.
         end: How it ended.
@@ -148,9 +161,9 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         utility: The documents' utility, or None.
         terms: The loss term by term, or None.
         metrics: Latency, switching and use of the GPUs, or None.
-        details: What else the solver tells.
+        details: Further figures of the solver.
         schedule: The schedule's file, relative to the report's folder, or None.
-        trace: What the run knew when; empty in records of versions that did not keep it.
+        trace: Bounds and losses over time; empty in records of versions that did not keep them.
         latencies: Shares of the requests served and the seconds within which so many are done (see
             :func:`pats_opt.tables.latency_quantiles`); empty without a schedule, and likewise.
     """
@@ -177,7 +190,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
 
     @property
     def seconds(self) -> float:
-        """What the run took: the solver's own time where it is known, else the process's."""
+        """Duration of the run: the solver's own time where it is known, else the process's."""
         return self.wall_s if self.runtime_s is None else self.runtime_s
 
 
@@ -245,7 +258,7 @@ def cores() -> int:
 
 
 def _cpu() -> str:
-    """The processor's model, where the platform tells it."""
+    """The processor's model where it is known, else its architecture."""
     if sys.platform == "linux":
         try:
             text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

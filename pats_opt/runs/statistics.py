@@ -22,7 +22,7 @@ LEVEL, DRAWS = 0.95, 10_000
 #: So many of the draws are made at once, to bound memory.
 BLOCK = 100
 
-#: With fewer values than this an interval is rough, and whoever shows it says so.
+#: With fewer values than this an interval is shown as rough.
 ROUGH_BELOW = 8
 
 #: Its lower end and its upper end.
@@ -39,7 +39,7 @@ class Spread(Struct, frozen=True):
 
 
 class PairwiseComparison(Struct, frozen=True, kw_only=True):
-    """Two solvers on the same instances: who has the lower loss, and by how much.
+    """Two solvers on the same instances: which has the lower loss, and by how much.
 
     Attributes:
         first: Label of the one.

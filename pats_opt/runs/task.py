@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.problem import Problem
 from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError
 from pats_opt.runs.record import (
+    Moment,
     Record,
     RunConfig,
     RunError,
@@ -27,12 +30,14 @@ from pats_opt.runs.record import (
     versions,
     write_record,
 )
-from pats_opt.runs.trace import Moment, Recorder
 from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
 from pats_opt.tables import ScheduleTable, latency_quantiles
 from pats_opt.tables.latencies import Quantile
+
+#: Points that a record keeps; of more, every so many'th. The first and the last always stay.
+MOST_POINTS = 200
 
 
 def perform_all(
@@ -108,7 +113,7 @@ def perform(task: Task) -> Record:
 
 
 class Solved(NamedTuple):
-    """What a run gave: its result, what it knew when, and how latencies are distributed."""
+    """Result of a run, its bounds and losses over time, and its distribution of latencies."""
 
     result: Result
     trace: tuple[Moment, ...]
@@ -189,3 +194,61 @@ def _failure(error: Exception) -> RunError:
         message=one_line(str(error)) or type(error).__name__,
         detail="\n".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames),
     )
+
+
+class Recorder:
+    """Progress trace of a run: each call that improves the bound or the loss is a point.
+
+    Its clock begins when it is made. Solvers may call it from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._points: list[Moment] = []
+
+    def __call__(self, bound: float | None, loss: float | None) -> None:
+        """Record the progress that a solver reports."""
+        self._add(time.monotonic() - self._began, bound, loss)
+
+    def finish(self, seconds: float, bound: float | None, loss: float | None) -> tuple[Moment, ...]:
+        """All points, thinned, with the run's result as the last.
+
+        Args:
+            seconds: Duration of the run; no point is later.
+            bound: Its bound, or None.
+            loss: The checker's loss of its schedule, or None.
+        """
+        self._add(seconds, bound, loss)
+        with self._lock:
+            points = [
+                Moment(round(min(p.seconds, seconds), 6), p.bound, p.loss) for p in self._points
+            ]
+        return tuple(thinned(points))
+
+    def _add(self, seconds: float, bound: float | None, loss: float | None) -> None:
+        with self._lock:
+            last = self._points[-1] if self._points else Moment(0.0, None, None)
+            best = Moment(
+                seconds,
+                max(_known(last.bound, bound), default=None),
+                min(_known(last.loss, loss), default=None),
+            )
+            if (best.bound, best.loss) != (last.bound, last.loss):
+                self._points.append(best)
+
+
+def _known(*values: float | None) -> list[float]:
+    """The values that say something: an infinite bound is none."""
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def thinned(points: Sequence[Moment]) -> list[Moment]:
+    """At most :data:`MOST_POINTS` of the points, evenly spread over them, both ends included.
+
+    Leaving a point out shows an improvement later than it was made, never earlier.
+    """
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    last = len(points) - 1
+    return [points[k * last // (MOST_POINTS - 1)] for k in range(MOST_POINTS)]

@@ -14,7 +14,7 @@ from pats_opt.model.checker import check
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.report.collect import collect
-from pats_opt.report.config import Config
+from pats_opt.report.config import ReportConfig
 from pats_opt.report.pages import write_pages
 from pats_opt.runs.record import InstanceInfo, SolverInfo
 from pats_opt.solving.solve import solve
@@ -52,7 +52,7 @@ def report_page(folder: Path) -> Path:
     )
     policy = SolverInfo(spec=f"pats:note={EVIL}", name="pats", kind="online", params={"note": EVIL})
     runs = [record(info, policy, 2.0), record(info, solver("milp", "exact"), error=EVIL)]
-    write_pages(collect(tasks_of(runs), runs), Config(title=EVIL), folder)
+    write_pages(collect(tasks_of(runs), runs), ReportConfig(title=EVIL), folder)
     return folder / "report.html"
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from pats_opt.model.files import encode
 from pats_opt.model.schedule import StopReason
-from pats_opt.report.config import Config, tasks
+from pats_opt.report.config import ReportConfig, tasks
 from pats_opt.report.gap import gap_report
 from pats_opt.report.pages import write_pages
 from pats_opt.runs.record import Record, RunOutcome
@@ -175,7 +175,7 @@ def test_a_run_links_to_its_picture(page: Page, tmp_path: Path) -> None:
     """From the table to the schedule's page, which draws itself with the script beside it."""
     path = tmp_path / "one.json"
     path.write_bytes(encode(document("one")))
-    config = Config(instances=(str(path),), solvers=("fifo",))
+    config = ReportConfig(instances=(str(path),), solvers=("fifo",))
     folder = tmp_path / "out"
     to_do = tasks(config, folder)
     for task in to_do:

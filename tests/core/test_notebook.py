@@ -20,7 +20,7 @@ import pats_opt
 from pats_opt.errors import InputError
 from pats_opt.model.files import parse_instance
 from pats_opt.model.instance import Instance
-from pats_opt.report.config import Config
+from pats_opt.report.config import ReportConfig
 from pats_opt.report.gap import gap_report, prepare
 from pats_opt.views import notebook
 from tests.support.zoo import adapter, document, gpu, request
@@ -166,7 +166,7 @@ def test_a_report_shows_its_sentences(instance: Instance, tmp_path: Path) -> Non
     """What the numbers say, and a row for each solver."""
     path = tmp_path / "instance.json"
     pats_opt.write_instance(instance, path)
-    config = Config(instances=(str(path),), solvers=("fifo", "dp"))
+    config = ReportConfig(instances=(str(path),), solvers=("fifo", "dp"))
     folder = tmp_path / "report"
     report = gap_report(config, folder, prepare(config, folder))
     page = Page(displayed(report)["text/html"])

@@ -10,6 +10,7 @@ from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import SolutionStatus, Status, StopReason
 from pats_opt.runs.record import (
     InstanceInfo,
+    Moment,
     Record,
     RunConfig,
     RunError,
@@ -17,7 +18,6 @@ from pats_opt.runs.record import (
     SolverInfo,
     Task,
 )
-from pats_opt.runs.trace import Moment
 from pats_opt.tables import Metrics
 
 Document = dict[str, Any]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.report.config import Config, tasks
+from pats_opt.report.config import ReportConfig, tasks
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
 
@@ -298,5 +298,5 @@ def test_class_of_an_instance(
     tmp_path: Path, write: Callable[..., str], extra: dict[str, Any], group: str
 ) -> None:
     path = write("folder/one.json", extra=extra)
-    (task,) = tasks(Config(instances=(path,), solvers=("steady",)), tmp_path / "out")
+    (task,) = tasks(ReportConfig(instances=(path,), solvers=("steady",)), tmp_path / "out")
     assert task.config.instance.group == group

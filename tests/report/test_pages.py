@@ -12,7 +12,7 @@ import pytest
 from pats_opt.model.schedule import StopReason
 from pats_opt.report import pages
 from pats_opt.report.collect import Table, collect
-from pats_opt.report.config import Config
+from pats_opt.report.config import ReportConfig
 from pats_opt.report.figures import figures
 from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
@@ -20,7 +20,7 @@ from pats_opt.views import style
 from tests.report.examples import instance, record, solver, tasks_of
 
 GOLDEN = Path(__file__).with_name("golden.md")
-CONFIG = Config(title="Fixed runs", time_limit=10.0)
+CONFIG = ReportConfig(title="Fixed runs", time_limit=10.0)
 EVIL = '"><script>alert(1)</script>|`*x*`\n<!-- http://example.org -->&amp;$\\x$_'
 
 

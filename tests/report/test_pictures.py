@@ -11,7 +11,7 @@ import pytest
 
 from pats_opt.cli import run
 from pats_opt.report import pictures
-from pats_opt.report.config import Config, saved_config, tasks
+from pats_opt.report.config import ReportConfig, saved_config, tasks
 from pats_opt.report.gap import gap_report, prepare
 from pats_opt.report.pictures import draw_pictures, links
 from pats_opt.runs.record import Record
@@ -26,7 +26,7 @@ SPECS = ("steady", "steady:option=1", "bad")
 @pytest.fixture
 def done(tmp_path: Path, write: Callable[..., str]) -> list[Record]:
     """Two runs with a schedule and one without, in the folder ``out``."""
-    config = Config(instances=(write(),), solvers=SPECS)
+    config = ReportConfig(instances=(write(),), solvers=SPECS)
     return [perform(task) for task in tasks(config, tmp_path / "out")]
 
 
@@ -82,7 +82,7 @@ def test_an_interrupt_keeps_what_is_drawn(
 ) -> None:
     """The report is written with the pictures that are there; resuming draws the rest."""
     out = tmp_path / "out"
-    config = Config(instances=(write(),), solvers=SPECS[:2])
+    config = ReportConfig(instances=(write(),), solvers=SPECS[:2])
     to_do = prepare(config, out)
 
     @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pats_opt.report.collect import DecisionTimes, Table, collect, decision_times
+from pats_opt.report.collect import Table, collect
+from pats_opt.report.frame import DecisionTimes, decision_times
 from pats_opt.report.service import services, starvations
 from pats_opt.report.summary import sentences
 from pats_opt.runs.record import Record, RunOutcome

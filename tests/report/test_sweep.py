@@ -14,7 +14,7 @@ import pytest
 from pats_opt import check, read_instance, read_schedule
 from pats_opt.cli import run
 from pats_opt.report.collect import collect
-from pats_opt.report.config import Config, sweep, tasks
+from pats_opt.report.config import ReportConfig, sweep, tasks
 from pats_opt.report.service import tradeoffs
 from tests.report.examples import instance, record, solver, tasks_of
 
@@ -65,7 +65,7 @@ def test_sweep_from_end_to_end(tmp_path: Path, write: Callable[..., str], capsys
 def test_own_price_has_the_key_it_always_had(write: Callable[..., str], tmp_path: Path) -> None:
     """A sweep adds runs; it changes no other, and no two share a key."""
     path = write("one.json")
-    plain = Config(instances=(path,), solvers=("fifo",))
+    plain = ReportConfig(instances=(path,), solvers=("fifo",))
     swept = msgspec.structs.replace(plain, latency_sweep=(0.05, 1.0, 2.0))
     (own,) = tasks(plain, tmp_path)
     first, *others = tasks(swept, tmp_path)
@@ -76,7 +76,7 @@ def test_own_price_has_the_key_it_always_had(write: Callable[..., str], tmp_path
 
 def test_automatic_prices_go_around_the_instances_own(write: Callable[..., str]) -> None:
     """Rising, on both sides, without its own; around a default where its own is 0."""
-    config = Config(latency_sweep="auto")
+    config = ReportConfig(latency_sweep="auto")
     priced, free = (
         read_instance(write(f"{price}.json", latency_price_per_s=price)) for price in (0.2, 0.0)
     )
@@ -85,7 +85,7 @@ def test_automatic_prices_go_around_the_instances_own(write: Callable[..., str])
     assert found[0] < 0.2 < found[-1]
     assert 0.2 not in found
     assert 0.05 in sweep(config, free)
-    assert sweep(Config(), priced) == []
+    assert sweep(ReportConfig(), priced) == []
 
 
 @pytest.mark.parametrize("text", ["", "a", "0.1,x", "-1", "nan", "inf", "0.1;0.2"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pats_opt.model.schedule import SolutionStatus
-from pats_opt.report.config import Config, tasks
+from pats_opt.report.config import ReportConfig, tasks
 from pats_opt.runs.record import Record, RunOutcome, read_record
 from pats_opt.runs.task import perform, perform_all
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("stubs")
 PATIENCE_S = 60.0
 
 
-def run(folder: Path, config: Config, grace_s: float = PATIENCE_S) -> list[Record]:
+def run(folder: Path, config: ReportConfig, grace_s: float = PATIENCE_S) -> list[Record]:
     """Run a configuration, and read back what it left."""
     found = tasks(config, folder)
     perform_all(found, 2, grace_s)
@@ -41,7 +41,7 @@ def test_every_end_is_recorded(
     tmp_path: Path, write: Callable[..., str], spec: str, end: RunOutcome, message: str
 ) -> None:
     """Inside the worker, in this process."""
-    (task,) = tasks(Config(instances=(write(),), solvers=(spec,)), tmp_path / "out")
+    (task,) = tasks(ReportConfig(instances=(write(),), solvers=(spec,)), tmp_path / "out")
     record = perform(task)
     assert record == read_record(tmp_path / "out", task.config)
     assert record.end is end
@@ -52,7 +52,7 @@ def test_every_end_is_recorded(
 def test_a_record_holds_what_is_needed_to_judge_it(
     tmp_path: Path, write: Callable[..., str]
 ) -> None:
-    config = Config(
+    config = ReportConfig(
         instances=(write(requests=4),), solvers=("proud:option=1",), time_limit=60.0, seed=7
     )
     (record,) = run(tmp_path / "out", config)
@@ -72,7 +72,7 @@ def test_a_record_holds_what_is_needed_to_judge_it(
 def test_crashes_harm_nobody_else(tmp_path: Path, write: Callable[..., str]) -> None:
     """Two runs die, one of them by a signal; the others are done all the same."""
     specs = ("bad:how=kill", "steady", "bad:how=exit", "steady:option=1")
-    records = run(tmp_path / "out", Config(instances=(write(),), solvers=specs))
+    records = run(tmp_path / "out", ReportConfig(instances=(write(),), solvers=specs))
     assert [r.end for r in records] == [
         RunOutcome.CRASHED,
         RunOutcome.SOLVED,
@@ -89,7 +89,7 @@ def test_crashes_harm_nobody_else(tmp_path: Path, write: Callable[..., str]) -> 
 
 def test_a_run_that_never_ends_is_killed(tmp_path: Path, write: Callable[..., str]) -> None:
     """It counts as timed out, not as a crash."""
-    config = Config(instances=(write(),), solvers=("bad:how=hang",), time_limit=0.5)
+    config = ReportConfig(instances=(write(),), solvers=("bad:how=hang",), time_limit=0.5)
     (record,) = run(tmp_path / "out", config, grace_s=0.5)
     assert record.end is RunOutcome.TIMED_OUT
     assert record.error is not None
@@ -99,7 +99,7 @@ def test_a_run_that_never_ends_is_killed(tmp_path: Path, write: Callable[..., st
 def test_an_instance_that_changes_meanwhile_is_not_mistaken(
     tmp_path: Path, write: Callable[..., str]
 ) -> None:
-    (task,) = tasks(Config(instances=(write(),), solvers=("steady",)), tmp_path / "out")
+    (task,) = tasks(ReportConfig(instances=(write(),), solvers=("steady",)), tmp_path / "out")
     write(requests=5)
     record = perform(task)
     assert record.end is RunOutcome.FAILED

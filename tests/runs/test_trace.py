@@ -11,10 +11,9 @@ import pytest
 
 from pats_opt.model.files import read_instance
 from pats_opt.model.problem import Problem
-from pats_opt.report.config import Config, tasks
-from pats_opt.runs.record import read_record, record_path, write_record
-from pats_opt.runs.task import perform
-from pats_opt.runs.trace import MOST_POINTS, Moment, Recorder, thinned
+from pats_opt.report.config import ReportConfig, tasks
+from pats_opt.runs.record import Moment, read_record, record_path, write_record
+from pats_opt.runs.task import MOST_POINTS, Recorder, perform, thinned
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable, latency_quantiles, measure
 from tests.report.examples import instance, record, solver
@@ -52,7 +51,7 @@ def test_many_points_are_thinned() -> None:
 def test_a_worker_keeps_trace_and_latencies(tmp_path: Path, write: Callable[..., str]) -> None:
     """Its record ends the trace with its loss and bound, and its quantiles are the metrics'."""
     out = tmp_path / "out"
-    (task,) = tasks(Config(instances=(write(requests=5),), solvers=("proud",)), out)
+    (task,) = tasks(ReportConfig(instances=(write(requests=5),), solvers=("proud",)), out)
     made = perform(task)
     assert made == read_record(out, task.config)
     last = made.trace[-1]

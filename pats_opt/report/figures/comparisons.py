@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pats_opt.report.collect import TERMS, SolverTotal, Table, by_solver, shared
+from pats_opt.report.collect import SolverTotal, Table
 from pats_opt.report.figures.solver_style import ReportFigure, SolverStyles, legend_above
+from pats_opt.report.frame import TERMS, by_solver, shared
 from pats_opt.runs.statistics import DRAWS, GAP_SHIFT, ROUGH_BELOW
 from pats_opt.views import style
 from pats_opt.wording import counted, label, percent
@@ -140,7 +141,7 @@ def instances(
     for low, high, y in cases.select("low", "high", "y").iter_rows():
         ax.plot([low, high], [y, y], color=style.GRID, linewidth=3, zorder=1)
     dots, names = [], []
-    for solver, part in by_solver(table, runs.drop_nulls("ratio")):
+    for solver, part in by_solver(table.solvers, runs.drop_nulls("ratio")):
         dots.append(
             ax.scatter(
                 part["ratio"].to_list(),
@@ -186,7 +187,9 @@ def terms(ax: Axes, table: Table, runs: pl.DataFrame) -> tuple[list[BarContainer
     """Draw a bar for each solver, stacked by loss term; returns the terms' bars and names."""
     shares = runs.with_columns(pl.col(*TERMS) / pl.col("best"))
     names = [name for name in TERMS if (shares[name] > 0).any()]
-    means = {s.spec: part.select(names).mean().row(0) for s, part in by_solver(table, shares)}
+    means = {
+        s.spec: part.select(names).mean().row(0) for s, part in by_solver(table.solvers, shares)
+    }
     left, bars = [0.0] * len(means), []
     by_term = zip(*means.values(), strict=True)
     for widths, colour in zip(by_term, style.palette(len(names)), strict=True):

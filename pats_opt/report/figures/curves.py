@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pats_opt.report.collect import Table, by_solver
+from pats_opt.report.collect import Table
 from pats_opt.report.curves import (
     UNKNOWN_GAP,
     GapCurves,
@@ -28,6 +28,7 @@ from pats_opt.report.figures.solver_style import (
     log_axis,
     nested_widths,
 )
+from pats_opt.report.frame import by_solver
 from pats_opt.report.service import tradeoffs
 from pats_opt.views import style
 from pats_opt.wording import counted, label
@@ -248,7 +249,7 @@ def tradeoff_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
             ax.set_xlabel(title)
         panels[0].set_title(label(runs["label"][0], 40))
         panels[0].set_ylabel("loss without latency")
-    specs = [solver.spec for solver, _ in by_solver(table, pl.concat(shown))]
+    specs = [solver.spec for solver, _ in by_solver(table.solvers, pl.concat(shown))]
     handles = [
         axes[0][0].plot([], [], color=styles[s].colour, marker=styles[s].marker, linewidth=1.6)[0]
         for s in specs
@@ -273,7 +274,7 @@ def tradeoff(ax: Axes, table: Table, runs: pl.DataFrame, name: str, styles: Solv
         name: The metric of latency.
         styles: The solvers' styles.
     """
-    for solver, part in by_solver(table, runs):
+    for solver, part in by_solver(table.solvers, runs):
         served = part.drop_nulls(name)
         ax.plot(
             served[name].to_list(),

@@ -49,7 +49,7 @@ class ReportFigure(Struct, frozen=True, kw_only=True):
     Attributes:
         title: The heading.
         svg: The figure.
-        caption: What is shown, over how much, and how to read it.
+        caption: Its content, the instances that it is over, and how to read it.
     """
 
     title: str
