@@ -19,8 +19,8 @@ from pats_opt.model.files import write_bytes
 from pats_opt.model.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
 from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
-from pats_opt.views.chart import Chart
 from pats_opt.views.gantt import gantt
+from pats_opt.views.view import Chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import click
 from pats_opt.cli import common, completing, terminal
 
 if TYPE_CHECKING:
-    from pats_opt.execute.compare import Comparison
+    from pats_opt.execute.compare import ExecutionComparison
     from pats_opt.execute.drivers import Driver
     from pats_opt.execute.options import Options
     from pats_opt.execute.run import Outcome
@@ -190,7 +190,7 @@ def _live(
 
 def _compare(
     problem: Problem, outcome: Outcome, schedule: Callable[[], Schedule], folder: Path
-) -> Comparison | None:
+) -> ExecutionComparison | None:
     """Compare predicted with measured times, and write the page; None without any image."""
     from pats_opt.errors import InputError, PatsError
     from pats_opt.execute.compare import compare
@@ -214,7 +214,7 @@ def _compare(
     return comparison
 
 
-def _summary(outcome: Outcome, comparison: Comparison | None, folder: Path) -> dict[str, Any]:
+def _summary(outcome: Outcome, comparison: ExecutionComparison | None, folder: Path) -> dict[str, Any]:
     """Return the outcome as one JSON object."""
     import msgspec
 
@@ -239,7 +239,7 @@ def _summary(outcome: Outcome, comparison: Comparison | None, folder: Path) -> d
     }
 
 
-def _lines(outcome: Outcome, comparison: Comparison | None, folder: Path) -> list[str]:
+def _lines(outcome: Outcome, comparison: ExecutionComparison | None, folder: Path) -> list[str]:
     """Return the outcome as lines of text."""
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences

@@ -14,7 +14,7 @@ from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, round_up
 from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.profiling.measurements import MeasuredBatch, MeasuredSwitch, Measurements
 from pats_opt.profiling.plan import WARM_STEPS
-from pats_opt.tables.line_fit import LineFit, fit_line
+from pats_opt.tables.statistics import LineFit, fit_line
 
 #: Largest relative error of a line over the step times; beyond it they become a table.
 AFFINE = 0.05

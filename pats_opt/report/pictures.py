@@ -66,7 +66,7 @@ def draw_pictures(
     Raises:
         KeyboardInterrupt: after the processes have ended; what is drawn stays.
     """
-    from pats_opt.views.assets import script_name, write_assets
+    from pats_opt.views.page import script_name, write_assets
 
     to_do = list(_to_draw(folder, records))
     if not to_do:

@@ -28,7 +28,7 @@ from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import Status
 from pats_opt.tables import Metrics
-from pats_opt.tables.latencies import Quantile
+from pats_opt.tables.metrics import Quantile
 
 #: Packages whose versions a record names, where they are installed.
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")

@@ -34,7 +34,7 @@ from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
 from pats_opt.tables import ScheduleTable, latency_quantiles
-from pats_opt.tables.latencies import Quantile
+from pats_opt.tables.metrics import Quantile
 
 #: Points that a record keeps; of more, every so many'th. The first and the last always stay.
 MOST_POINTS = 200

@@ -1,15 +1,21 @@
 """Tables and metrics of a schedule: latency, switching, utilisation, fairness.
 
-:mod:`schedule_table` has the one table that everything is computed from. :mod:`metrics` has the
-figures of a whole schedule, and in :data:`METRICS` their names and units; :mod:`adapters` a table
-by adapter, :mod:`queue` the requests that wait over time, :mod:`latencies` the distribution of
-latencies. Quantiles and Jain's index are in :mod:`statistics`.
+:mod:`schedule_table` has the one table that everything is computed from; :mod:`metrics` the figures
+of a whole schedule, and in :data:`METRICS` their names and units; :mod:`adapters` a table by
+adapter, :mod:`queue` the requests that wait over time. Quantiles, Jain's index and line fits are in
+:mod:`statistics`.
 """
 
 from pats_opt.tables.adapters import AdapterMetrics, adapter_table
-from pats_opt.tables.latencies import latency_quantiles
-from pats_opt.tables.metrics import METRICS, Metrics, MetricSpec, bound_on_waiting, measure
-from pats_opt.tables.queue import Queue, queue_series, queue_steps
+from pats_opt.tables.metrics import (
+    METRICS,
+    Metrics,
+    MetricSpec,
+    bound_on_waiting,
+    latency_quantiles,
+    measure,
+)
+from pats_opt.tables.queue import QueueSeries, queue_series, queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
 
 __all__ = [
@@ -17,7 +23,7 @@ __all__ = [
     "AdapterMetrics",
     "MetricSpec",
     "Metrics",
-    "Queue",
+    "QueueSeries",
     "ScheduleTable",
     "adapter_table",
     "bound_on_waiting",

@@ -177,6 +177,13 @@ class Metrics(Struct, frozen=True, kw_only=True):
     quality_mean: float | None
 
 
+#: Shares at which the distribution is kept: every 2 %, and more of the slowest.
+SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
+
+#: A share of the requests served, and the seconds within which so many of them are done.
+Quantile = tuple[float, float]
+
+
 def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
     """Return a policy's hard bound on waiting in seconds, from its parameters; None without one."""
     bound = params.get("max_wait_s")
@@ -205,6 +212,19 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
         **_use(table),
         **_fairness(table),
     )
+
+
+def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
+    """Return the latency quantiles of a schedule, rising; empty where nobody is served.
+
+    The first is the smallest latency (share 0), the last the largest. A quantile is the smallest
+    value that at least this share of the requests does not exceed.
+    """
+    import numpy as np
+
+    rising = np.sort(table.latency_s)
+    found = ((share, quantile(rising, share)) for share in SHARES)
+    return tuple((share, seconds) for share, seconds in found if seconds is not None)
 
 
 def _latency(table: ScheduleTable) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BUCKETS = 200
 
 
-class Queue(Struct, frozen=True, kw_only=True):
+class QueueSeries(Struct, frozen=True, kw_only=True):
     """Requests that wait, from tick 0 to the last batch's end.
 
     Attributes:
@@ -39,7 +39,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     bucket_max: tuple[int, ...]
 
 
-def queue_series(table: ScheduleTable, buckets: int = BUCKETS) -> Queue:
+def queue_series(table: ScheduleTable, buckets: int = BUCKETS) -> QueueSeries:
     """Return the queue of a schedule, in at most this many buckets of a tick or more each."""
     import numpy as np
 
@@ -47,7 +47,7 @@ def queue_series(table: ScheduleTable, buckets: int = BUCKETS) -> Queue:
     span, unit_s = table.makespan, table.unit_s
     count = min(buckets, round(span * unit_s / table.problem.site.tick_s))
     if count == 0:
-        return Queue(span_s=0.0, mean=0.0, max=0, bucket_s=0.0, bucket_mean=(), bucket_max=())
+        return QueueSeries(span_s=0.0, mean=0.0, max=0, bucket_s=0.0, bucket_mean=(), bucket_max=())
     edges = np.linspace(0.0, span, count + 1)
     area = np.concatenate(([0.0], np.cumsum(levels[:-1] * np.diff(times))))  # up to each step
     # Nothing waits after the last step, so the area stays as it is from there on.
@@ -57,7 +57,7 @@ def queue_series(table: ScheduleTable, buckets: int = BUCKETS) -> Queue:
     last = np.searchsorted(times, edges[1:], "left")
     ranges = np.column_stack((first, last)).ravel()
     tops = np.maximum.reduceat(np.append(levels, 0), ranges)[::2]
-    return Queue(
+    return QueueSeries(
         span_s=span * unit_s,
         mean=float(area[-1]) / span,
         max=int(levels.max()),

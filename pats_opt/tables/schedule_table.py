@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestColumns:
+class RequestTable:
     """One entry per served request, in the order of the batches; times on the table's clock.
 
     Attributes:
         job: Index of the request.
         option: Index of the option that it is run with.
-        batch: Row of its batch in :class:`BatchColumns`.
+        batch: Row of its batch in :class:`BatchTable`.
         adapter: Index of its adapter.
         arrival: Its arrival on the tick grid.
         start: Start of its batch.
@@ -49,7 +49,7 @@ class RequestColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchColumns:
+class BatchTable:
     """One entry per batch; times on the table's clock.
 
     Attributes:
@@ -78,7 +78,7 @@ class BatchColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchColumns:
+class SwitchTable:
     """One entry per switch that loads, evicts or costs time, by start; times on the table's clock.
 
     Attributes:
@@ -115,7 +115,7 @@ class RequestLosses(NamedTuple):
 
 @dataclass(frozen=True)
 class ScheduleTable:
-    """What a schedule does.
+    """Columns of a schedule per served request, per batch and per switch.
 
     Attributes:
         problem: The instance on the grid.
@@ -127,8 +127,8 @@ class ScheduleTable:
 
     problem: Problem
     unit_s: float
-    requests: RequestColumns
-    batches: BatchColumns
+    requests: RequestTable
+    batches: BatchTable
 
     @classmethod
     def from_replay(cls, problem: Problem, replayed: Sequence[ReplayedBatch]) -> ScheduleTable:
@@ -139,34 +139,29 @@ class ScheduleTable:
             replayed: The batches in their order (see :func:`pats_opt.model.checker.check`); of a
                 schedule that breaks rules, those that can be read.
         """
-        import numpy as np
-
         members = list(chain.from_iterable([b.members for b in replayed]))
         switch_start = _floats([b.batch.switch_start for b in replayed])
-        deadlines = [math.inf if j.deadline is None else j.deadline for j in problem.jobs]
-        job = _ints([job.index for job, _, _ in members])
-        arrival = _floats([j.arrival for j in problem.jobs])[job]
-        completion = _floats([completion for _, _, completion in members])
+        batches = BatchTable(
+            gpu=_ints([b.gpu for b in replayed]),
+            size=_ints([len(b.members) for b in replayed]),
+            switch_start=switch_start,
+            switch_end=switch_start + _floats([b.switch.ticks for b in replayed]),
+            start=_floats([b.batch.start for b in replayed]),
+            end=_floats([b.end for b in replayed]),
+            switch_s=_floats([b.switch.seconds for b in replayed]),
+            load=[b.switch.load for b in replayed],
+            evict=[b.switch.evict for b in replayed],
+            resident=[b.resident for b in replayed],
+        )
         return cls._joined(
             problem,
             problem.site.tick_s,
-            BatchColumns(
-                gpu=_ints([b.gpu for b in replayed]),
-                size=_ints([len(b.members) for b in replayed]),
-                switch_start=switch_start,
-                switch_end=switch_start + _floats([b.switch.ticks for b in replayed]),
-                start=_floats([b.batch.start for b in replayed]),
-                end=_floats([b.end for b in replayed]),
-                switch_s=_floats([b.switch.seconds for b in replayed]),
-                load=[b.switch.load for b in replayed],
-                evict=[b.switch.evict for b in replayed],
-                resident=[b.resident for b in replayed],
-            ),
-            job=job,
+            batches,
+            job=_ints([job.index for job, _, _ in members]),
             option=_ints([option for _, option, _ in members]),
-            arrival=arrival,
-            completion=completion,
-            late=completion - arrival > np.array(deadlines, dtype=np.float64)[job],
+            arrivals=_floats([job.arrival for job in problem.jobs]),
+            completion=_floats([completion for _, _, completion in members]),
+            deadlines=[job.deadline for job in problem.jobs],
         )
 
     @classmethod
@@ -177,52 +172,64 @@ class ScheduleTable:
             problem: The instance on the grid.
             batches: The batches; of their members, those with a completion are served.
         """
-        import numpy as np
-
         site, index = problem.site, problem.job_index()
-        gpus = {gpu.id: gpu.index for gpu in site.gpus}
+        gpus, adapters = {gpu.id: gpu.index for gpu in site.gpus}, site.adapter_index
         done = [[m for m in b.members if m.completion_s is not None] for b in batches]
         members = list(chain.from_iterable(done))
         deadlines = [r.deadline_s for r in problem.instance.requests]
-        limits = [math.inf if (d := deadlines[j.position]) is None else d for j in problem.jobs]
-        job = _ints([index[m.id] for m in members])
-        arrival = (_floats([j.arrival for j in problem.jobs]) * site.tick_s)[job]
-        completion = _floats([m.completion_s for m in members])
         nothing: list[Adapters] = [frozenset()] * len(batches)
+        columns = BatchTable(
+            gpu=_ints([gpus[b.gpu] for b in batches]),
+            size=_ints([len(some) for some in done]),
+            switch_start=_floats([b.switch_start_s for b in batches]),
+            switch_end=_floats([b.switch_end_s for b in batches]),
+            start=_floats([b.start_s for b in batches]),
+            end=_floats([b.end_s for b in batches]),
+            switch_s=_floats([b.paid_s for b in batches]),
+            load=[frozenset([adapters[a] for a in b.load if a in adapters]) for b in batches],
+            evict=nothing,
+            resident=nothing,
+        )
         return cls._joined(
             problem,
             1.0,
-            BatchColumns(
-                gpu=_ints([gpus[b.gpu] for b in batches]),
-                size=_ints([len(some) for some in done]),
-                switch_start=_floats([b.switch_start_s for b in batches]),
-                switch_end=_floats([b.switch_end_s for b in batches]),
-                start=_floats([b.start_s for b in batches]),
-                end=_floats([b.end_s for b in batches]),
-                switch_s=_floats([b.paid_s for b in batches]),
-                load=[frozenset([site.adapter_index[a] for a in b.load]) for b in batches],
-                evict=nothing,
-                resident=nothing,
-            ),
-            job=job,
+            columns,
+            job=_ints([index[m.id] for m in members]),
             option=_ints([m.option for m in members]),
-            arrival=arrival,
-            completion=completion,
-            # The slack is the grid's.
-            late=completion - arrival > np.array(limits, dtype=float)[job] + 1e-9 * site.tick_s,
+            arrivals=_floats([job.arrival for job in problem.jobs]) * site.tick_s,
+            completion=_floats([m.completion_s for m in members]),
+            deadlines=[deadlines[job.position] for job in problem.jobs],
+            slack=1e-9 * site.tick_s,  # that of the grid
         )
 
     @classmethod
     def _joined(
-        cls, problem: Problem, unit_s: float, batches: BatchColumns, *, job: Ints, **columns: Any
+        cls,
+        problem: Problem,
+        unit_s: float,
+        batches: BatchTable,
+        *,
+        job: Ints,
+        option: Ints,
+        arrivals: Floats,
+        completion: Floats,
+        deadlines: Sequence[float | None],
+        slack: float = 0.0,
     ) -> ScheduleTable:
-        """Give each request the columns that follow from its batch and its job."""
+        """Give each request what follows from its batch, and from its job (``arrivals`` ...)."""
         import numpy as np
 
-        batch = np.repeat(np.arange(len(batches.size)), batches.size)
-        adapter = _ints([j.adapter for j in problem.jobs])[job]
-        requests = RequestColumns(
-            job=job, batch=batch, adapter=adapter, start=batches.start[batch], **columns
+        batch, arrival = np.repeat(np.arange(len(batches.size)), batches.size), arrivals[job]
+        allowed = _floats([math.inf if limit is None else limit for limit in deadlines])[job]
+        requests = RequestTable(
+            job=job,
+            option=option,
+            batch=batch,
+            adapter=_ints([j.adapter for j in problem.jobs])[job],
+            arrival=arrival,
+            start=batches.start[batch],
+            completion=completion,
+            late=completion - arrival > allowed + slack,
         )
         return cls(problem, unit_s, requests, batches)
 
@@ -236,34 +243,23 @@ class ScheduleTable:
         row[order] = np.arange(len(order))
         batch = row[requests.batch]
         members = np.argsort(batch, kind="stable")
-        moved = {name: getattr(requests, name)[members] for name in RequestColumns.__slots__}
+        moved = {name: getattr(requests, name)[members] for name in RequestTable.__slots__}
         return ScheduleTable(
             self.problem,
             self.unit_s,
-            RequestColumns(**moved | {"batch": batch[members]}),
-            BatchColumns(**_rows(batches, BatchColumns.__slots__, order)),
+            RequestTable(**moved | {"batch": batch[members]}),
+            BatchTable(**_rows(batches, BatchTable.__slots__, order)),
         )
 
     def in_seconds(self) -> ScheduleTable:
         """Return the same table with a clock in seconds."""
         requests, batches = self.requests, self.batches
+        times = ("switch_start", "switch_end", "start", "end")
         return ScheduleTable(
             self.problem,
             1.0,
-            replace(
-                requests,
-                **{
-                    name: getattr(requests, name) * self.unit_s
-                    for name in ("arrival", "start", "completion")
-                },
-            ),
-            replace(
-                batches,
-                **{
-                    name: getattr(batches, name) * self.unit_s
-                    for name in ("switch_start", "switch_end", "start", "end")
-                },
-            ),
+            replace(requests, **_scaled(requests, ("arrival", "start", "completion"), self.unit_s)),
+            replace(batches, **_scaled(batches, times, self.unit_s)),
         )
 
     @property
@@ -289,7 +285,7 @@ class ScheduleTable:
 
     @cached_property
     def loaded(self) -> Flags:
-        """Whether the switch right before its batch loads a request's adapter."""
+        """True of a request whose adapter is loaded by the switch right before its batch."""
         import numpy as np
 
         many = len(self.problem.site.adapter_ids)
@@ -313,7 +309,7 @@ class ScheduleTable:
         return found
 
     @cached_property
-    def switches(self) -> SwitchColumns:
+    def switches(self) -> SwitchTable:
         """The switches."""
         import numpy as np
 
@@ -324,7 +320,7 @@ class ScheduleTable:
         start = np.where(taken > 0, batches.switch_start, batches.start)[rows]
         order = np.argsort(start, kind="stable")
         rows, start = rows[order], start[order]
-        return SwitchColumns(
+        return SwitchTable(
             batch=rows,
             start=start,
             end=start + taken[rows],
@@ -371,6 +367,10 @@ def _rows(columns: Any, names: Iterable[str], rows: Ints) -> dict[str, Any]:
         column = getattr(columns, name)
         found[name] = [column[k] for k in places] if isinstance(column, list) else column[rows]
     return found
+
+
+def _scaled(columns: Any, names: Iterable[str], factor: float) -> dict[str, Any]:
+    return {name: getattr(columns, name) * factor for name in names}
 
 
 def _floats(values: Sequence[Any]) -> Floats:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pats_opt.tables import METRICS, Metrics, ScheduleTable
-from pats_opt.views.chart import Chart
-from pats_opt.views.view import ScheduleView
+from pats_opt.views.view import Chart, ScheduleView
 from pats_opt.wording import DASH, figure, label, number, percent
 
 #: Requests that a page lists as those that differ most.

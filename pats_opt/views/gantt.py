@@ -1,6 +1,6 @@
 """Still pictures of a schedule: Gantt chart, memory, queue and prices, each on a given ``ax``.
 
-The x axis is in seconds. Everything comes from :class:`pats_opt.views.chart.Chart` and so from what
+The x axis is in seconds. Everything comes from :class:`pats_opt.views.view.Chart` and so from what
 the checker replays: a picture shows what the rules make of a schedule, not what its file says.
 """
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
-from pats_opt.views.chart import LANE, Chart, NamedChart
 from pats_opt.views.lines import (
     DASHES,
     StepLine,
@@ -20,6 +19,7 @@ from pats_opt.views.lines import (
     price_lines,
     until,
 )
+from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:

@@ -20,13 +20,11 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table
 from pats_opt.views import compare, style, text
-from pats_opt.views.assets import script, script_url
-from pats_opt.views.chart import NamedChart
 from pats_opt.views.gantt import draw_all, tooltips
 from pats_opt.views.interactive import figure_json
 from pats_opt.views.lines import memory_lines
-from pats_opt.views.page import environment
-from pats_opt.views.view import ScheduleView
+from pats_opt.views.page import environment, script, script_url
+from pats_opt.views.view import NamedChart, ScheduleView
 from pats_opt.wording import figure, label, percent
 
 #: Kinds of files that a picture is written as.

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
-from pats_opt.views.chart import LANE, Chart, NamedChart
 from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines
 from pats_opt.views.panels import LanePanel, Panel, lanes, line_panel, tooltip
 from pats_opt.views.style import BASE_COLOURS
+from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _end(chart: Chart) -> float:
 
 
 def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
-    """What is called how, and which labels are white."""
+    """Labels of GPUs and adapters, and the colour of text on each adapter's bars."""
     return {
         "gpus": [label(gpu.id) for gpu in problem.site.gpus],
         "adapters": [label(name) for name in problem.site.adapter_ids],
@@ -90,7 +90,7 @@ def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
 
 
 def _chart(one: NamedChart, side: LanePanel) -> dict[str, Any]:
-    """What the page's script reads of one schedule: whole columns, and where their slices go."""
+    """Input of the page's script for one schedule: whole columns, and where their slices go."""
     columns = {
         "members": _members(one.chart),
         "batches": _batches(one.chart),
@@ -172,7 +172,7 @@ def _switches(chart: Chart) -> dict[str, Any]:
 def _memory(
     one: NamedChart, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> Panel:
-    """GiB in use on each GPU, and what it has."""
+    """GiB in use on each GPU, and its capacity."""
     gpus = one.chart.problem.site.gpus
     lines = memory_lines(one.chart)
     capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
@@ -214,17 +214,9 @@ def _queue(
         pixel = arrivals[-1] / MOST_BARS
         far = np.unique(np.floor(arrivals / pixel)) * pixel
     source = ColumnDataSource({"x": far})
-    made.add_glyph(
-        source,
-        Segment(
-            x0="x",
-            y0=value(-0.85 * strip),
-            x1="x",
-            y1=value(-0.25 * strip),
-            line_color=style.FAINT,
-            line_alpha=0.6,
-        ),
-    )
+    low, high = value(-0.85 * strip), value(-0.25 * strip)
+    tick = Segment(x0="x", y0=low, x1="x", y1=high, line_color=style.FAINT, line_alpha=0.6)
+    made.add_glyph(source, tick)
     given_up = [(one, job) for one in shown for job in one.chart.rejected]
     if given_up:
         site = problem.site
@@ -237,21 +229,15 @@ def _queue(
                 "by": [one.name for one, _ in given_up],
             }
         )
-        cross = Scatter(
-            x="x",
-            y=value(-0.55 * strip),
-            marker="x",
-            size=8,
-            line_color="#A33100",
-            line_width=2,
-        )
+        at, red = value(-0.55 * strip), "#A33100"
+        cross = Scatter(x="x", y=at, marker="x", size=8, line_color=red, line_width=2)
         marks = made.add_glyph(crosses, cross)
-        rows = [("rejected", "@id"), ("adapter", "@name"), ("arrives", "@x{0,0.[00]} s"),
-                ("loss", "@loss{0,0.[0000]}")]  # fmt: skip
+        rows = {"rejected": "@id", "adapter": "@name", "arrives": "@x{0,0.[00]} s",
+                "loss": "@loss{0,0.[0000]}"}  # fmt: skip
         made.add_tools(
             HoverTool(
                 renderers=[marks],
-                tooltips=tooltip([*rows, ("by", "@by")] if len(shown) > 1 else rows),
+                tooltips=tooltip(rows | {"by": "@by"} if len(shown) > 1 else rows),
                 limit=3,
                 visible=False,
             )
@@ -262,7 +248,7 @@ def _queue(
 def _prices(
     shown: Sequence[NamedChart], seconds: Range1d, data: list[dict[str, Any]], end: float
 ) -> Iterable[Panel]:
-    """What a second of GPU time is worth, where a solver said so."""
+    """Price of a second of GPU time, where a solver has it."""
     if lines := list(price_lines(shown)):
         yield line_panel(
             "Price of GPU time, loss per second", seconds, lines, data,

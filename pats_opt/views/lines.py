@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pats_opt.views import style
-from pats_opt.views.chart import Chart, NamedChart, StepSeries
+from pats_opt.views.view import Chart, NamedChart, StepSeries
 from pats_opt.wording import label
 
 #: GPUs whose memory has a line each; with more only the fullest at any time is shown.

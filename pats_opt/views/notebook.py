@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from pats_opt.views.chart import Chart
+    from pats_opt.views.view import Chart
 
 #: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
 MOST_VECTOR = 400
@@ -167,7 +167,7 @@ def _chart(
     problem: Problem, replayed: Sequence[ReplayedBatch], schedule: Schedule | None = None
 ) -> Chart:
     from pats_opt.tables import ScheduleTable
-    from pats_opt.views.chart import Chart
+    from pats_opt.views.view import Chart
 
     return Chart.of(ScheduleTable.from_replay(problem, replayed), schedule)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pats_opt.views.chart import LANE, Chart
 from pats_opt.views.style import MOST_APART
+from pats_opt.views.view import LANE, Chart
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats, Ints

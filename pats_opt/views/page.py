@@ -1,4 +1,4 @@
-"""Templates of all pages: one file, nothing fetched, text from files escaped.
+"""Templates of all pages, and the script of interactive ones: inside a page, or beside many.
 
 A page is a template that extends ``page.html.j2``. Values are escaped by default, markup says so in
 the code that made it; Markdown escapes with :func:`cell`.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pats_opt.errors import one_line
+from pats_opt.model.files import StrPath, write_bytes
 from pats_opt.wording import milliseconds, number, percent
 
 if TYPE_CHECKING:
@@ -43,3 +46,34 @@ def cell(text: object) -> str:
     """Escape text for a cell of a Markdown table: one line, nothing marked up."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", one_line(str(text)))
     return escaped.replace("://", r"\://")  # else taken for a link
+
+
+def script() -> str:
+    """Return Bokeh's script, for the space between ``<script>`` and ``</script>``."""
+    from bokeh.resources import Resources
+
+    raw = Resources(mode="inline", components=["bokeh"], log_level="warn", minified=True).js_raw
+    return "\n".join(raw).replace("</script", "<\\/script")
+
+
+def script_name() -> str:
+    """Name of the script's file, with its version."""
+    from bokeh import __version__
+
+    return f"bokeh-{__version__}.min.js"
+
+
+def script_url(assets: str) -> str:
+    """Address of the script for a page, from the folder of assets as the page sees it."""
+    return quote(f"{assets.rstrip('/')}/{script_name()}", safe="/.")
+
+
+def write_assets(folder: StrPath) -> Path:
+    """Write the script into a folder, for the pages that are written with ``assets``.
+
+    Returns:
+        The file.
+    """
+    path = Path(folder) / script_name()
+    write_bytes(path, script().encode())
+    return path

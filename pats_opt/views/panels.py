@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.views.chart import LANE, Chart, NamedChart
 from pats_opt.views.lines import StepLine, thinned, until
 from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
+from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -41,37 +41,33 @@ VIEW = {
     "wait": "left right y",
 }
 
-MEMBER_TOOLTIP = [
-    ("request", "@id"),
-    ("adapter", "@name"),
-    ("runs", "@ran"),
-    ("arrives", "@waited"),
-    ("starts", "@began"),
-    ("done", "@ended"),
-    ("deadline", "@deadline"),
-    ("loss", "@loss"),
-    ("prompt", "@prompt"),
-]
-BATCH_TOOLTIP = [
-    ("batch of", "@size"),
-    ("adapter", "@name"),
-    ("GPU", "@gpu"),
-    ("starts", "@began"),
-    ("ends", "@ended"),
-]
-SWITCH_TOOLTIP = [
-    ("switch on", "@gpu"),
-    ("loads", "@load"),
-    ("evicts", "@evict"),
-    ("pays", "@paid"),
-    ("starts", "@began"),
-]
-SHARE_TOOLTIP = [
-    ("GPU", "@gpu"),
-    ("time goes to", "@what"),
-    ("share", "@share{0 %}"),
-    ("from", "@from"),
-]
+#: Rows of tooltips: names and fields.
+MEMBER_TOOLTIP = {
+    "request": "@id", "adapter": "@name", "runs": "@ran", "arrives": "@waited",
+    "starts": "@began", "done": "@ended", "deadline": "@deadline", "loss": "@loss",
+    "prompt": "@prompt",
+}  # fmt: skip
+BATCH_TOOLTIP = {
+    "batch of": "@size", "adapter": "@name", "GPU": "@gpu", "starts": "@began", "ends": "@ended",
+}  # fmt: skip
+SWITCH_TOOLTIP = {
+    "switch on": "@gpu", "loads": "@load", "evicts": "@evict", "pays": "@paid", "starts": "@began",
+}  # fmt: skip
+SHARE_TOOLTIP = {
+    "GPU": "@gpu", "time goes to": "@what", "share": "@share{0 %}", "from": "@from",
+}  # fmt: skip
+
+BOX: dict[str, Any] = {side: side for side in ("left", "right", "top", "bottom")}
+
+HATCHED: dict[str, Any] = {
+    "fill_color": "white",
+    "line_color": FAINT,
+    "line_width": 0.7,
+    "hatch_pattern": "right_diagonal_line",
+    "hatch_color": FAINT,
+    "hatch_scale": 7,
+    "hatch_weight": 1,
+}
 
 #: Shows the wait of the member that the pointer is on: a line from its arrival to its start.
 WAIT = """
@@ -99,7 +95,7 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
     """An empty panel over time; it can be zoomed and moved along its time axis only.
 
     Args:
-        title: What stands above it, as plain text.
+        title: Its title, as plain text.
         seconds: The range that all panels share.
         height: Its height in pixels.
     """
@@ -144,8 +140,7 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     )
     from bokeh.transform import transform
 
-    chart = shown.chart
-    gpus = chart.problem.site.gpus
+    chart, gpus = shown.chart, shown.chart.problem.site.gpus
     made = panel(shown.title, seconds, _height(chart))
     edge = (1 - LANE) / 2
     made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
@@ -153,41 +148,22 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     views = {kind: ColumnDataSource({k: [] for k in VIEW[kind].split()}) for kind in VIEW}
     palette = [*colours, OTHER]  # the last for a batch of nobody, in an invalid schedule
     mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
-    fill = transform("adapter", mapper)
-    box: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
+    bar: dict[str, Any] = {"fill_color": transform("adapter", mapper), "line_color": "white"}
+    line: dict[str, Any] = {"line_color": INK, "line_width": 2}
+    text: dict[str, Any] = {"text_font_size": "11px", "text_baseline": "middle", "x_offset": 3}
     far = _far(made, chart, colours)
     # Glyphs are added as they are: the figure's own methods make three more of each, which
     # nothing here uses, and take most of the time that a page takes to write.
-    blocks = made.add_glyph(
-        views["batches"], Quad(**box, fill_color=fill, line_color="white", line_width=0.5)
-    )
-    members = made.add_glyph(
-        views["members"], Quad(**box, fill_color=fill, line_color="white", line_width=0.7)
-    )
-    frames = made.add_glyph(views["batches"], Quad(**box, fill_color=None, line_color=FAINT))
-    switches = made.add_glyph(views["switches"], Quad(**box, **_hatched()))
-    sudden = made.add_glyph(
-        views["sudden"],
-        Segment(x0="x", y0="top", x1="x", y1="bottom", line_color=INK, line_width=2),
-    )
-    made.add_glyph(
-        views["labels"],
-        Text(
-            x="x",
-            y="y",
-            text="text",
-            text_color="colour",
-            text_font_size="11px",
-            text_baseline="middle",
-            x_offset=3,
-        ),
-    )
-    line: dict[str, Any] = {"line_color": INK, "line_width": 2}
+    blocks = made.add_glyph(views["batches"], Quad(**BOX, **bar, line_width=0.5))
+    members = made.add_glyph(views["members"], Quad(**BOX, **bar, line_width=0.7))
+    frames = made.add_glyph(views["batches"], Quad(**BOX, fill_color=None, line_color=FAINT))
+    switches = made.add_glyph(views["switches"], Quad(**BOX, **HATCHED))
+    upright = Segment(x0="x", y0="top", x1="x", y1="bottom", **line)
+    sudden = made.add_glyph(views["sudden"], upright)
+    made.add_glyph(views["labels"], Text(x="x", y="y", text="text", text_color="colour", **text))
     made.add_glyph(views["wait"], Segment(x0="left", y0="y", x1="right", y1="y", **line))
-    made.add_glyph(
-        views["wait"],
-        Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line),
-    )
+    dot = Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line)
+    made.add_glyph(views["wait"], dot)
     _hover(made, [members], MEMBER_TOOLTIP, members=views["members"], wait=views["wait"])
     _hover(made, [blocks], BATCH_TOOLTIP)
     _hover(made, [switches, sudden], SWITCH_TOOLTIP)
@@ -219,60 +195,35 @@ def _ticks(made: Panel, chart: Chart) -> None:
     made.ygrid.grid_line_color = None
 
 
-def _hatched() -> dict[str, Any]:
-    """How a switch looks."""
-    return {
-        "fill_color": "white",
-        "line_color": FAINT,
-        "line_width": 0.7,
-        "hatch_pattern": "right_diagonal_line",
-        "hatch_color": FAINT,
-        "hatch_scale": 7,
-        "hatch_weight": 1,
-    }
-
-
 def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
     """The shares of each bin of time, adapters in their colours and switches hatched."""
     from bokeh.models import ColumnDataSource, Quad
 
     site, shares = chart.problem.site, time_shares(chart)
     names = {SWITCHING: "switching", OTHERS: "other adapters"}
-    texts = [names.get(a) or label(site.adapter_ids[a]) for a in shares.adapter.tolist()]
-    colour = [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()]
-    switching = shares.adapter == SWITCHING
-    made_of = []
-    for chosen, looks in ((~switching, {"fill_color": "colour", "line_color": None}),
-                          (switching, _hatched() | {"line_color": None})):  # fmt: skip
-        some = [k for k, yes in enumerate(chosen.tolist()) if yes]
+    numbers = {name: getattr(shares, name) for name in (*BOX, "share")}
+    texts = {
+        "colour": [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()],
+        "what": [names.get(a) or label(site.adapter_ids[a]) for a in shares.adapter.tolist()],
+        "gpu": [label(site.gpus[g].id) for g in shares.gpu.tolist()],
+        "from": [f"{a:.6g} s to {b:.6g} s" for a, b in zip(shares.left, shares.right, strict=True)],
+    }
+    switching, renderers = shares.adapter == SWITCHING, []
+    for some, style in ((~switching, {"fill_color": "colour"}), (switching, HATCHED)):
+        rows = some.nonzero()[0].tolist()
         source = ColumnDataSource(
-            {
-                "left": shares.left[chosen],
-                "right": shares.right[chosen],
-                "top": shares.top[chosen],
-                "bottom": shares.bottom[chosen],
-                "share": shares.share[chosen],
-                "colour": [colour[k] for k in some],
-                "what": [texts[k] for k in some],
-                "gpu": [label(site.gpus[g].id) for g in shares.gpu[chosen].tolist()],
-                "from": [
-                    f"{a:.6g} s to {b:.6g} s"
-                    for a, b in zip(shares.left[chosen], shares.right[chosen], strict=True)
-                ],
-            }
+            {name: values[some] for name, values in numbers.items()}
+            | {name: [values[k] for k in rows] for name, values in texts.items()}
         )
-        made_of.append(
-            made.add_glyph(
-                source, Quad(left="left", right="right", top="top", bottom="bottom", **looks)
-            )
-        )
-    return made_of
+        glyph = Quad(**BOX, **style | {"line_color": None})
+        renderers.append(made.add_glyph(source, glyph))
+    return renderers
 
 
 def _hover(
     made: Panel,
     renderers: list[Renderer],
-    rows: list[tuple[str, str]],
+    rows: Mapping[str, str],
     **shown: ColumnDataSource,
 ) -> None:
     """A tooltip at the pointer, with a callback where it shows something in ``shown``."""
@@ -290,12 +241,12 @@ def _hover(
     )
 
 
-def tooltip(rows: list[tuple[str, str]]) -> str:
+def tooltip(rows: Mapping[str, str]) -> str:
     """A tooltip's rows. Bokeh escapes what it puts in place of the fields."""
     head = f"color:{FAINT};font-weight:400;text-align:right;padding-right:.6em;white-space:nowrap"
     lines = "".join(
         f'<tr style="vertical-align:top"><th style="{head}">{name}</th><td>{field}</td></tr>'
-        for name, field in rows
+        for name, field in rows.items()
     )
     body = f"color:{INK};font-size:12px;max-width:19rem;overflow-wrap:anywhere"
     return f'<table style="{body}">{lines}</table>'
@@ -316,12 +267,12 @@ def line_panel(
     """Step functions over time.
 
     Args:
-        title: What stands above the panel.
+        title: Its title.
         seconds: The range that all panels share.
-        lines: What is drawn.
+        lines: The lines.
         data: Takes each line whole, with its source, for the page's script; what a source holds
             at first is the line seen from far away.
-        unit: What stands behind a level in a tooltip.
+        unit: Unit of a level in a tooltip.
         end: The second up to which the last level of a line is drawn.
         levels: Dashed levels across the panel, such as capacities.
         filled: Whether the area below the lines is filled.
@@ -338,46 +289,26 @@ def line_panel(
         far = thinned(whole)
         source = ColumnDataSource({"x": far.x, "y": far.y})
         if filled:
+            below: dict[str, Any] = {"fill_color": line.colour, "fill_alpha": 0.25}
             made.add_glyph(
-                source,
-                VAreaStep(
-                    x="x",
-                    y1=value(0),
-                    y2="y",
-                    step_mode="after",
-                    fill_color=line.colour,
-                    fill_alpha=0.25,
-                ),
+                source, VAreaStep(x="x", y1=value(0), y2="y", step_mode="after", **below)
             )
-        drawn.append(
-            made.add_glyph(
-                source,
-                Step(
-                    x="x",
-                    y="y",
-                    mode="after",
-                    line_color=line.colour,
-                    line_dash=line.dash,
-                    line_width=1.5 if len(whole.x) < DENSE else 0.8,
-                ),
-                name=line.name,
-            )
-        )
+        width = 1.5 if len(whole.x) < DENSE else 0.8
+        look: dict[str, Any] = {"line_color": line.colour, "line_dash": line.dash}
+        step = Step(x="x", y="y", mode="after", line_width=width, **look)
+        drawn.append(made.add_glyph(source, step, name=line.name))
         data.append({"x": whole.x, "y": whole.y, "source": source,
                      "far": {"x": far.x, "y": far.y}})  # fmt: skip
     tops = [float(line.series.y.max()) for line in lines if len(line.series.y)]
-    for level in levels:
-        made.hspan(level, line_dash="dashed", line_color=INK)
-        tops.append(level)
+    for height in levels:
+        made.hspan(height, line_dash="dashed", line_color=INK)
+        tops.append(height)
     made.y_range.start, made.y_range.end = 0, (max(tops, default=0) or 1.0) * 1.1
     made.yaxis.ticker.desired_num_ticks = 3
     made.yaxis.ticker.min_interval = least
     if len(lines) <= MOST_READ:
-        rows = [
-            ("line", "$name"),
-            ("level", f"@y{{0,0.[0000]}} {unit}"),
-            ("from", "@x{0,0.[00]} s"),
-        ]
+        level = f"@y{{0,0.[0000]}} {unit}"
+        rows = {"line": "$name", "level": level, "from": "@x{0,0.[00]} s"}
         made.add_tools(
             HoverTool(
                 renderers=drawn,

@@ -10,8 +10,7 @@ from pats_opt.model.loss import LossTerms, gap
 from pats_opt.model.schedule import Schedule, SolutionStatus
 from pats_opt.tables import Metrics
 from pats_opt.views import style
-from pats_opt.views.chart import Chart
-from pats_opt.views.view import ScheduleView
+from pats_opt.views.view import Chart, ScheduleView
 from pats_opt.wording import counted, figure, label, number, percent
 
 if TYPE_CHECKING:

@@ -1,16 +1,252 @@
-"""A checked schedule with its table, metrics and chart, each computed on first use."""
+"""A checked schedule with its metrics and drawing data, which all pictures and pages read.
+
+Times are seconds. Lanes count from 0 downwards, one per GPU; the ``top`` of a bar is therefore
+below its ``bottom`` as a number.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
+from pats_opt.core.prices import prices_of
 from pats_opt.model.checker import Verdict, check
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
-from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure
-from pats_opt.views.chart import Chart
+from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure, queue_steps
 from pats_opt.wording import counted, label
+
+if TYPE_CHECKING:
+    from pats_opt.tables.statistics import Floats, Ints
+
+LANE = 0.84  #: height of a GPU's lane, of 1
+
+
+class StepSeries(NamedTuple):
+    """A step function: the level ``y[k]`` holds from ``x[k]`` seconds on, the last one for ever."""
+
+    x: Floats
+    y: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBars:
+    """One bar per served request, by start.
+
+    Attributes:
+        gpu: Index of its GPU.
+        end: Right end: its own completion, or the end of the slot where the model is slotted.
+        bottom: Lower edge; the longest request of a batch lies lowest.
+        top: Upper edge.
+    """
+
+    gpu: Ints
+    end: Floats
+    bottom: Floats
+    top: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBars:
+    """One block per batch, by start.
+
+    Attributes:
+        end: Right end: when its last member ends.
+        top: Upper edge; a block is as high as it has members.
+        bottom: Lower edge.
+        first: When its switch starts, or it does where there is none.
+    """
+
+    end: Floats
+    top: Floats
+    bottom: Floats
+    first: Floats
+
+
+class GpuPrices(NamedTuple):
+    """Price of holding one of these GPUs, and of a place in its cache, as loss per second."""
+
+    gpus: tuple[str, ...]
+    hold: StepSeries
+    keep: StepSeries | None
+
+
+class RequestLoss(NamedTuple):
+    """Loss of one request, by term."""
+
+    job: Job
+    quality: float
+    latency: float
+    late: float
+    rejection: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything that is drawn of one schedule.
+
+    Attributes:
+        table: What the schedule does, batches by start.
+        schedule: The schedule, where its prices and rejected requests are drawn too.
+    """
+
+    table: ScheduleTable
+    schedule: Schedule | None = None
+
+    @classmethod
+    def of(cls, table: ScheduleTable, schedule: Schedule | None = None) -> Chart:
+        """Return the chart of a table, whatever the order of its batches."""
+        return cls(table.by_start(), schedule)
+
+    @property
+    def problem(self) -> Problem:
+        """The instance on the grid."""
+        return self.table.problem
+
+    @cached_property
+    def seconds(self) -> ScheduleTable:
+        """The table with its times in seconds."""
+        return self.table.in_seconds()
+
+    @property
+    def end(self) -> float:
+        """Seconds to the last batch's end."""
+        return self.seconds.makespan
+
+    @cached_property
+    def requests(self) -> RequestBars:
+        """The bars of the requests."""
+        import numpy as np
+
+        requests, batches = self.seconds.requests, self.seconds.batches
+        batch, gpu = requests.batch, batches.gpu[requests.batch]
+        # Within a batch the longest lies lowest: rank 0.
+        order = np.lexsort((-requests.completion, batch))
+        rank = np.empty(len(batch), dtype=np.int64)
+        rank[order] = np.arange(len(batch)) - (np.cumsum(batches.size) - batches.size)[batch[order]]
+        height = self._heights[gpu]
+        bottom = gpu + LANE - rank * height
+        slotted = self.problem.site.clock.slotted
+        end = batches.end[batch] if slotted else requests.completion
+        return RequestBars(gpu=gpu, end=end, bottom=bottom, top=bottom - height)
+
+    @cached_property
+    def batches(self) -> BatchBars:
+        """The blocks of the batches."""
+        import numpy as np
+
+        batches = self.seconds.batches
+        bottom = batches.gpu.astype(np.float64) + LANE
+        return BatchBars(
+            end=np.maximum(batches.end, batches.start),
+            top=bottom - batches.size * self._heights[batches.gpu],
+            bottom=bottom,
+            first=np.minimum(batches.switch_start, batches.start),
+        )
+
+    @cached_property
+    def _heights(self) -> Floats:
+        """Height of a request's bar on each GPU: its largest batch fills the lane."""
+        import numpy as np
+
+        largest = np.ones(len(self.problem.site.gpus))
+        np.maximum.at(largest, self.table.batches.gpu, self.table.batches.size)
+        return LANE / largest
+
+    @cached_property
+    def queue(self) -> StepSeries:
+        """Requests that wait."""
+        times, levels = queue_steps(self.table)
+        return StepSeries(times * self.table.unit_s, levels.astype(float))
+
+    @cached_property
+    def memory(self) -> tuple[StepSeries, ...]:
+        """GiB in use on each GPU."""
+        return tuple(self._memory(gpu.index, gpu.resident) for gpu in self.problem.site.gpus)
+
+    def _memory(self, gpu: int, resident: Adapters) -> StepSeries:
+        """GiB in use: residents from a switch's start on, members from their start to their end."""
+        import numpy as np
+
+        site, batches, requests = self.problem.site, self.table.batches, self.table.requests
+
+        def held(adapters: Adapters) -> int:
+            return site.base_vram + sum(site.adapter_vram[a] for a in adapters)
+
+        known = {some: held(some) for some in set(batches.resident)}  # few sets recur
+        mine = np.flatnonzero(batches.gpu == gpu)
+        base = np.array([known[batches.resident[k]] for k in mine.tolist()], dtype=np.int64)
+        inside = np.flatnonzero(batches.gpu[requests.batch] == gpu)
+        inside = inside[np.lexsort((requests.completion[inside], requests.batch[inside]))]
+        batch = np.searchsorted(mine, requests.batch[inside])
+        demand = np.array([self.problem.jobs[j].demand[0] for j in requests.job[inside].tolist()])
+        freed = np.cumsum(demand, dtype=np.int64)
+        full = np.zeros(len(mine) + 1, dtype=np.int64)  # demand of all batches before each
+        np.add.at(full[1:], batch, demand.astype(np.int64))
+        full = np.cumsum(full)
+        end = batches.end[requests.batch] if site.clock.slotted else requests.completion
+        own = np.arange(len(mine))
+        time = np.concatenate(([0.0], batches.switch_start[mine], batches.start[mine], end[inside]))
+        level = np.concatenate(
+            ([held(resident)], base, base + np.diff(full), (base + full[1:])[batch] - freed)
+        )
+        order = np.lexsort((np.concatenate(([-1], own, own, batch)), time))
+        time, level = time[order], level[order]
+        last = np.append(time[1:] != time[:-1], [True])  # what is changed last at a time holds
+        return StepSeries(time[last] * self.table.unit_s, level[last] / 1e9)
+
+    @cached_property
+    def prices(self) -> tuple[GpuPrices, ...]:
+        """Prices of GPU time per kind of GPU; none where the schedule carries none."""
+        import numpy as np
+
+        prices = None if self.schedule is None else prices_of(self.schedule)
+        if prices is None:
+            return ()
+
+        def series(values: tuple[float, ...]) -> StepSeries:
+            """Loss per second; free after the end."""
+            starts = np.arange(len(values) + 1, dtype=np.float64) * prices.tick_s
+            return StepSeries(starts, np.array([*values, 0.0]) / self.problem.site.tick_s)
+
+        return tuple(
+            GpuPrices(kind.gpus, series(kind.hold), series(kind.keep) if kind.keep else None)
+            for kind in prices.gpus
+        )
+
+    @cached_property
+    def rejected(self) -> tuple[Job, ...]:
+        """Requests that the schedule rejects."""
+        names = () if self.schedule is None else self.schedule.rejected
+        known = self.problem.job_index()
+        return tuple(self.problem.jobs[known[name]] for name in names if name in known)
+
+    def losses(self) -> list[RequestLoss]:
+        """Return the losses of the served and the rejected requests, the largest first."""
+        terms = self.table.losses
+        columns = (*(column.tolist() for column in terms), terms.total.tolist())
+        served = [
+            RequestLoss(job, quality, latency, late, 0.0, total)
+            for job, quality, latency, late, total in zip(self.table.jobs, *columns, strict=True)
+        ]
+        given_up = ((job, job.reject_loss or 0.0) for job in self.rejected)
+        lost = [*served, *(RequestLoss(job, 0.0, 0.0, 0.0, loss, loss) for job, loss in given_up)]
+        return sorted(lost, key=lambda one: (-one.total, one.job.index))
+
+
+class NamedChart(NamedTuple):
+    """A chart in a picture: its name, where there are several, and the title above its lanes."""
+
+    name: str
+    chart: Chart
+    title: str = ""
+
+    @property
+    def letter(self) -> str:
+        """A or B."""
+        return self.name.partition(":")[0]
 
 
 @dataclass(frozen=True)

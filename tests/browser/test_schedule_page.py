@@ -15,8 +15,8 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
-from pats_opt.views.assets import write_assets
 from pats_opt.views.html import show, show_both
+from pats_opt.views.page import write_assets
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request

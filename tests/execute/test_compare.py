@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from pats_opt.core.solver import Feature
 from pats_opt.errors import InputError
-from pats_opt.execute.compare import Comparison, compare, sentences, write_page
-from pats_opt.execute.compare.document import BatchRow, ComparedFigure, LineFit
+from pats_opt.execute.compare import ExecutionComparison, compare, sentences, write_page
+from pats_opt.execute.compare.document import BatchRow, ComparedFigure, TimesLine
 from pats_opt.execute.compare.page import MOST_BATCHES, listed, page
 from pats_opt.execute.compare.sentences import fit_text
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace, Tier
@@ -77,7 +77,7 @@ def run_of(
     return executed(problem, schedule, device, **others), schedule
 
 
-def named(comparison: Comparison) -> dict[str, ComparedFigure]:
+def named(comparison: ExecutionComparison) -> dict[str, ComparedFigure]:
     return {f.name: f for f in (*comparison.totals, *comparison.service, *comparison.loss)}
 
 
@@ -94,7 +94,7 @@ def test_every_instance_and_run_has_a_comparison_a_page_and_sentences(
     problem = Problem(random_instance(seed))
     run, schedule = run_of(problem, pace=pace, seed=seed)
     found = compare(problem, run, schedule)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Comparison) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=ExecutionComparison) == found
     assert all("\n" not in s and "None" not in s and "nan" not in s for s in sentences(found))
     if seed % 10 == 0:  # pages take longer
         assert "script" not in parsed(page(found, run, problem)).found
@@ -501,16 +501,16 @@ def test_the_sentences_say_what_the_figures_are() -> None:
 @pytest.mark.parametrize(
     ("fitted", "says"),
     [
-        (LineFit(base=1, per_sample=1, r2=1.0, rms_s=0, sizes=2), "through two sizes"),
-        (LineFit(base=1, per_sample=1, r2=0.99999, rms_s=0, sizes=3), "R² > 0.999 over 3 sizes"),
-        (LineFit(base=1, per_sample=0, r2=None, rms_s=0, sizes=3), "level over 3 sizes"),
+        (TimesLine(base=1, per_sample=1, r2=1.0, rms_s=0, sizes=2), "through two sizes"),
+        (TimesLine(base=1, per_sample=1, r2=0.99999, rms_s=0, sizes=3), "R² > 0.999 over 3 sizes"),
+        (TimesLine(base=1, per_sample=0, r2=None, rms_s=0, sizes=3), "level over 3 sizes"),
         (
-            LineFit(base=0, per_sample=1, r2=0.5, rms_s=0, sizes=2, bounded=True),
+            TimesLine(base=0, per_sample=1, r2=0.5, rms_s=0, sizes=2, bounded=True),
             "was held there; R² 0.5",
         ),
     ],
 )
-def test_how_well_a_line_fits_is_said_honestly(fitted: LineFit, says: str) -> None:
+def test_how_well_a_line_fits_is_said_honestly(fitted: TimesLine, says: str) -> None:
     assert says in fit_text(fitted)
 
 

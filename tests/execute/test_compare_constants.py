@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pats_opt.execute.compare import compare
 from pats_opt.execute.compare.constants import grouped, line, times
-from pats_opt.execute.compare.document import Comparison, LineFit, TimesBySize
+from pats_opt.execute.compare.document import ExecutionComparison, TimesBySize, TimesLine
 from pats_opt.execute.record import Execution, Phase, Span, Tier
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
@@ -71,17 +71,17 @@ def batches_of(*sizes: int, **others: Any) -> tuple[Problem, Schedule]:
     return problem, schedule_of(problem, plan_of([planned]), SolverRef(name="by-hand"))
 
 
-def compared(device: Device, *sizes: int, seed: int = 0, **others: Any) -> Comparison:
+def compared(device: Device, *sizes: int, seed: int = 0, **others: Any) -> ExecutionComparison:
     problem, schedule = batches_of(*sizes, **others)
     return compare(problem, executed(problem, schedule, device, seed=seed), schedule)
 
 
-def fitted(found: TimesBySize) -> LineFit:
+def fitted(found: TimesBySize) -> TimesLine:
     assert found.line is not None
     return found.line
 
 
-def fragment(comparison: Comparison) -> dict[str, Any]:
+def fragment(comparison: ExecutionComparison) -> dict[str, Any]:
     assert comparison.recalibrated is not None
     parsed: dict[str, Any] = json.loads(comparison.recalibrated.text)
     return parsed

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pats_opt.execute.compare import compare
 from pats_opt.execute.compare.comparing import SERVICE
-from pats_opt.execute.compare.document import ComparedFigure, Comparison
+from pats_opt.execute.compare.document import ComparedFigure, ExecutionComparison
 from pats_opt.execute.compare.pairing import by_place
 from pats_opt.execute.compare.timeline import on_grid
 from pats_opt.execute.record import BatchRun, Execution, GpuRun, MemberRun, Pace
@@ -42,7 +42,7 @@ def one_by_one(problem: Problem, starts: tuple[int, ...]) -> Schedule:
     return schedule_of(problem, plan_of([batches, *empty]), SolverRef(name="by-hand"))
 
 
-def figures(comparison: Comparison) -> dict[str, ComparedFigure]:
+def figures(comparison: ExecutionComparison) -> dict[str, ComparedFigure]:
     return {f.name: f for f in (*comparison.totals, *comparison.service, *comparison.loss)}
 
 

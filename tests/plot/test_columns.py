@@ -19,10 +19,10 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable
-from pats_opt.views.chart import LANE, Chart, StepSeries
 from pats_opt.views.lines import thinned, until
 from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import MOST_APART
+from pats_opt.views.view import LANE, Chart, StepSeries
 from tests.support.strategies import documents
 from tests.support.zoo import ZOO, Json, Solved, adapter, document, gpu, request
 

@@ -27,11 +27,10 @@ from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status,
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
-from pats_opt.views.chart import Chart, NamedChart
 from pats_opt.views.gantt import MOST_BATCHES, draw_all, gantt, memory, queue, tooltips
 from pats_opt.views.html import comparison_page, schedule_page, show
 from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
-from pats_opt.views.view import ScheduleView
+from pats_opt.views.view import Chart, NamedChart, ScheduleView
 from pats_opt.wording import DASH, figure
 from tests.support.markup import EVIL, marked
 from tests.support.zoo import (

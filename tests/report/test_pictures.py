@@ -16,7 +16,7 @@ from pats_opt.report.gap import gap_report, prepare
 from pats_opt.report.pictures import draw_pictures, links
 from pats_opt.runs.record import Record
 from pats_opt.runs.task import perform
-from pats_opt.views.assets import script_name
+from pats_opt.views.page import script_name
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
 

@@ -5,8 +5,8 @@ Nothing here needs the model or its packages: an ``execution.json`` is enough.
 """
 
 from pats_opt.execute.compare.comparing import compare
-from pats_opt.execute.compare.document import Comparison
+from pats_opt.execute.compare.document import ExecutionComparison
 from pats_opt.execute.compare.page import write_page
 from pats_opt.execute.compare.sentences import sentences
 
-__all__ = ["Comparison", "compare", "sentences", "write_page"]
+__all__ = ["ExecutionComparison", "compare", "sentences", "write_page"]

@@ -14,7 +14,7 @@ from pats_opt.execute.compare.document import (
     BatchComposition,
     BatchRow,
     ComparedFigure,
-    Comparison,
+    ExecutionComparison,
     LatencyDifferences,
     MissingRequests,
 )
@@ -54,7 +54,7 @@ SERVICE = (
 )
 
 
-class Tables(NamedTuple):
+class ComparedTables(NamedTuple):
     """The tables that are compared: the schedule on the grid, before rounding, and as it ran."""
 
     grid: ScheduleTable
@@ -76,7 +76,7 @@ class Tables(NamedTuple):
         return figure(name, predicted, exact, value(self.ran), comparable=comparable)
 
 
-def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Comparison:
+def compare(problem: Problem, execution: Execution, schedule: Schedule) -> ExecutionComparison:
     """Compare an execution with its schedule, or with what a live run's policy simulates to.
 
     Args:
@@ -93,11 +93,13 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Compa
     grid = on_grid(problem, planned)
     ran, factors = measured(problem, execution, executed, grid)
     exact = unrounded(problem, grid)
-    tables = Tables(*(ScheduleTable.from_execution(problem, some) for some in (grid, exact, ran)))
+    tables = ComparedTables(
+        *(ScheduleTable.from_execution(problem, some) for some in (grid, exact, ran))
+    )
     missing = _missing(problem, execution, executed, planned)
     slotted = problem.site.clock.slotted
     found = constants(problem, execution, executed)
-    return Comparison(
+    return ExecutionComparison(
         live=execution.live,
         slotted=slotted,
         retimed=needs_retiming(execution),
@@ -164,7 +166,9 @@ def _missing(
     )
 
 
-def _times(tables: Tables, missing: MissingRequests, slotted: bool) -> Iterator[ComparedFigure]:
+def _times(
+    tables: ComparedTables, missing: MissingRequests, slotted: bool
+) -> Iterator[ComparedFigure]:
     """Times, which a slotted instance does not predict."""
     whole = not (missing.unrun or missing.missing)
     times: dict[str, Callable[[ScheduleTable], float]] = {
@@ -196,7 +200,7 @@ def peak_gib(problem: Problem, resident: Adapters, jobs: Iterable[Job]) -> float
 
 
 def _loss(
-    tables: Tables,
+    tables: ComparedTables,
     predicted: LossTerms,
     execution: Execution,
     schedule: Schedule,
@@ -212,7 +216,9 @@ def _loss(
         yield figure(name, *values, comparable=missing.none)
 
 
-def _service(tables: Tables, missing: MissingRequests, slotted: bool) -> Iterator[ComparedFigure]:
+def _service(
+    tables: ComparedTables, missing: MissingRequests, slotted: bool
+) -> Iterator[ComparedFigure]:
     """Latencies, waits and batches; a slotted instance predicts no seconds."""
     whole = not (missing.unrun or missing.missing or missing.failed)
     grid, exact, ran = (
@@ -269,7 +275,7 @@ def _rows(
         )
 
 
-def _differences(tables: Tables) -> LatencyDifferences | None:
+def _differences(tables: ComparedTables) -> LatencyDifferences | None:
     """Measured less predicted latency of each request that both serve."""
     import numpy as np
 

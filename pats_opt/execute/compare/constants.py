@@ -7,19 +7,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pats_opt.execute.compare.document import (
-    LineFit,
     MeasuredConstants,
     OverheadTimes,
     SizeTimes,
     StepOverhead,
     SwitchTimes,
     TimesBySize,
+    TimesLine,
 )
 from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.record import Execution, Phase, Span
 from pats_opt.model.problem import Problem
-from pats_opt.tables.line_fit import fit_line
-from pats_opt.tables.statistics import quantile, ratio
+from pats_opt.tables.statistics import fit_line, quantile, ratio
 
 #: Values by n.
 BySize = Mapping[int, Sequence[float]]
@@ -75,7 +74,7 @@ def times(values: BySize, predicted: Callable[[int], float | None]) -> TimesBySi
     return TimesBySize(sizes=tuple(sizes), line=line(sizes))
 
 
-def line(sizes: Sequence[SizeTimes]) -> LineFit | None:
+def line(sizes: Sequence[SizeTimes]) -> TimesLine | None:
     """The line through the medians, each weighing its count; None through fewer than two.
 
     Medians, because the first step on a device may take a hundred times a later one.
@@ -90,7 +89,7 @@ def line(sizes: Sequence[SizeTimes]) -> LineFit | None:
     base, slope, bounded = fit_line(n, y, weight)
     missed = np.average((y - base - slope * n) ** 2, weights=weight)
     spread = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
-    return LineFit(
+    return TimesLine(
         base=base,
         per_sample=slope,
         r2=float(1 - missed / spread) if spread > 0 else None,

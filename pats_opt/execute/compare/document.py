@@ -76,7 +76,7 @@ class BatchRow(Struct, frozen=True, kw_only=True):
     peak_gib: float | None
 
 
-class LineFit(Struct, frozen=True, kw_only=True):
+class TimesLine(Struct, frozen=True, kw_only=True):
     """``base + per_sample * n``, fitted by least squares to the median at each n.
 
     Each median weighs as many measurements as it stands for. Neither figure is below 0: an instance
@@ -121,7 +121,7 @@ class TimesBySize(Struct, frozen=True, kw_only=True):
     """Seconds by n, and the line through them; None where only one n was measured."""
 
     sizes: tuple[SizeTimes, ...]
-    line: LineFit | None
+    line: TimesLine | None
 
 
 class SwitchTimes(Struct, frozen=True, kw_only=True):
@@ -281,7 +281,7 @@ class MissingRequests(Struct, frozen=True, kw_only=True):
         return len(self.failed) == self.charged and not self.missing
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
+class ExecutionComparison(Struct, frozen=True, kw_only=True):
     """Predicted against measured.
 
     Attributes:

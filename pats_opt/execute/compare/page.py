@@ -11,10 +11,10 @@ from pats_opt import __version__
 from pats_opt.execute.compare.document import (
     BatchRow,
     ComparedFigure,
-    Comparison,
-    LineFit,
+    ExecutionComparison,
     SizeTimes,
     TimesBySize,
+    TimesLine,
 )
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
@@ -46,7 +46,7 @@ NAMES = {
 
 
 def write_page(
-    comparison: Comparison, execution: Execution, problem: Problem, path: StrPath
+    comparison: ExecutionComparison, execution: Execution, problem: Problem, path: StrPath
 ) -> None:
     """Write the page.
 
@@ -56,7 +56,7 @@ def write_page(
     write_bytes(path, page(comparison, execution, problem).encode("utf-8", "backslashreplace"))
 
 
-def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
+def page(comparison: ExecutionComparison, execution: Execution, problem: Problem) -> str:
     """The page: one file, nothing fetched, no script."""
     shown, failed = listed(comparison), failures(comparison, execution)
     return (
@@ -90,7 +90,7 @@ def page(comparison: Comparison, execution: Execution, problem: Problem) -> str:
     )
 
 
-def listed(comparison: Comparison) -> list[BatchRow]:
+def listed(comparison: ExecutionComparison) -> list[BatchRow]:
     """The batches that the page lists, in their order."""
     rows = comparison.batches
     if len(rows) <= MOST_BATCHES:
@@ -113,7 +113,7 @@ def marks(row: BatchRow) -> str:
     return ", ".join(filter(None, found))
 
 
-def failures(comparison: Comparison, execution: Execution) -> list[tuple[str, str]]:
+def failures(comparison: ExecutionComparison, execution: Execution) -> list[tuple[str, str]]:
     """Requests without an image, with the reason."""
     reasons = {
         member.id: member.error or ""
@@ -141,7 +141,7 @@ class _OverheadRow(Struct, frozen=True):
     times: TimesBySize
 
     @property
-    def line(self) -> LineFit | None:
+    def line(self) -> TimesLine | None:
         """The line fitted."""
         return self.times.line
 
@@ -156,7 +156,7 @@ class _OverheadRow(Struct, frozen=True):
         return max(self.times.sizes, key=lambda size: size.count)
 
 
-def _overheads(comparison: Comparison) -> Iterator[_OverheadRow]:
+def _overheads(comparison: ExecutionComparison) -> Iterator[_OverheadRow]:
     overheads = comparison.constants.overheads
     for name, times in (
         ("encode", overheads.encode),

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pats_opt.execute.compare.document import Comparison, TimesBySize
+from pats_opt.execute.compare.document import ExecutionComparison, TimesBySize
 from pats_opt.model.problem import Problem
 from pats_opt.tables import ScheduleTable
 from pats_opt.tables.timed_batch import TimedBatch
 from pats_opt.views import style
-from pats_opt.views.chart import LANE
 from pats_opt.views.gantt import (
     ABOVE,
     MOST_BATCHES,
@@ -20,6 +19,7 @@ from pats_opt.views.gantt import (
     add_bars,
     add_switches,
 )
+from pats_opt.views.view import LANE
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class InlinePicture(NamedTuple):
     wide: bool = False
 
 
-def pictures(comparison: Comparison, problem: Problem) -> Iterator[InlinePicture]:
+def pictures(comparison: ExecutionComparison, problem: Problem) -> Iterator[InlinePicture]:
     """Yield the pictures that there are figures for."""
     with style.drawing():
         if comparison.measured:
@@ -51,7 +51,7 @@ def pictures(comparison: Comparison, problem: Problem) -> Iterator[InlinePicture
             yield _latencies(comparison)
 
 
-def _gantt(comparison: Comparison, problem: Problem) -> InlinePicture:
+def _gantt(comparison: ExecutionComparison, problem: Problem) -> InlinePicture:
     """Each GPU with two lanes on one time axis."""
     gpus = [gpu.id for gpu in problem.site.gpus]
     drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(gpus)))
@@ -145,7 +145,7 @@ def _tooltip(side: str, batch: TimedBatch) -> Iterator[str]:
     yield f"{len(batch.members)} members, {', '.join(batch.adapters)}"
 
 
-def _steps(comparison: Comparison) -> InlinePicture:
+def _steps(comparison: ExecutionComparison) -> InlinePicture:
     """Step time by batch size."""
     drawn = style.figure(6.6, 3.6)
     step_times(drawn.add_subplot(), comparison.constants.steps)
@@ -190,7 +190,7 @@ def step_times(ax: Axes, steps: TimesBySize) -> None:
     style.legend(ax, handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _batches(comparison: Comparison) -> InlinePicture:
+def _batches(comparison: ExecutionComparison) -> InlinePicture:
     """Batch seconds, measured over predicted."""
     known = [
         (row.batch_unrounded_s, row.batch_s)
@@ -223,7 +223,7 @@ def _batches(comparison: Comparison) -> InlinePicture:
     )
 
 
-def _latencies(comparison: Comparison) -> InlinePicture:
+def _latencies(comparison: ExecutionComparison) -> InlinePicture:
     """How far latencies are off."""
     expected = {m.id: m.completion_s or 0.0 for b in comparison.predicted for m in b.members}
     # Both count from the same arrival, so completions differ as latencies do.

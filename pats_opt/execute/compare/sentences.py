@@ -7,10 +7,10 @@ from statistics import median
 
 from pats_opt.execute.compare.document import (
     ComparedFigure,
-    Comparison,
-    LineFit,
+    ExecutionComparison,
     MissingRequests,
     TimesBySize,
+    TimesLine,
 )
 from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.compare.timeline import DurationFactors, needs_retiming
@@ -19,12 +19,12 @@ from pats_opt.model.problem import Problem
 from pats_opt.wording import counted, number, percent
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def sentences(comparison: ExecutionComparison) -> list[str]:
     """Return the results and the notes, compact enough for a terminal."""
     return [*results(comparison), *comparison.notes]
 
 
-def results(comparison: Comparison) -> list[str]:
+def results(comparison: ExecutionComparison) -> list[str]:
     """Return the results without the notes."""
     return [
         *_loss(comparison),
@@ -41,12 +41,12 @@ def named(figures: tuple[ComparedFigure, ...], name: str) -> ComparedFigure:
     return next(figure for figure in figures if figure.name == name)
 
 
-def promised(comparison: Comparison) -> str:
+def promised(comparison: ExecutionComparison) -> str:
     """Name of the prediction."""
     return "simulated" if comparison.live else "predicted"
 
 
-def _loss(comparison: Comparison) -> Iterator[str]:
+def _loss(comparison: ExecutionComparison) -> Iterator[str]:
     loss = named(comparison.loss, "loss")
     if not comparison.measured:
         yield f"Nothing was run; the predicted loss is {number(loss.predicted)}."
@@ -70,7 +70,7 @@ def _loss(comparison: Comparison) -> Iterator[str]:
     yield f"{text}."
 
 
-def _times(comparison: Comparison) -> Iterator[str]:
+def _times(comparison: ExecutionComparison) -> Iterator[str]:
     if not comparison.measured:
         return
     side, parts = promised(comparison), []
@@ -92,7 +92,7 @@ def _times(comparison: Comparison) -> Iterator[str]:
     yield f"{', '.join(parts)}."
 
 
-def _batches(comparison: Comparison) -> Iterator[str]:
+def _batches(comparison: ExecutionComparison) -> Iterator[str]:
     ratios = [row.batch_ratio for row in comparison.batches if row.batch_ratio is not None]
     if ratios:
         yield (
@@ -102,7 +102,7 @@ def _batches(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _constants(comparison: Comparison) -> Iterator[str]:
+def _constants(comparison: ExecutionComparison) -> Iterator[str]:
     steps = comparison.constants.steps
     if steps.sizes:
         yield f"A step takes {_fitted(steps)}."
@@ -136,7 +136,7 @@ def _fitted(times: TimesBySize) -> str:
     )
 
 
-def fit_text(line: LineFit) -> str:
+def fit_text(line: TimesLine) -> str:
     """How well a line fits."""
     if line.bounded:
         return f"the best line falls below 0 and was held there; {_r2(line)}"
@@ -145,19 +145,19 @@ def fit_text(line: LineFit) -> str:
     return _r2(line)
 
 
-def _r2(line: LineFit) -> str:
+def _r2(line: TimesLine) -> str:
     if line.r2 is None:
         return f"level over {line.sizes} sizes"
     share = "> 0.999" if line.r2 > 0.999 else number(line.r2, 3)
     return f"R² {share} over {line.sizes} sizes"
 
 
-def line_text(line: LineFit) -> str:
+def line_text(line: TimesLine) -> str:
     """A line as it is read."""
     return f"{milli(line.base)} + {milli(line.per_sample)} * n"
 
 
-def accuracy_sentence(comparison: Comparison) -> Iterator[str]:
+def accuracy_sentence(comparison: ExecutionComparison) -> Iterator[str]:
     """How well the constants predict, old and new; nothing where none were measured."""
     if comparison.recalibrated is None:
         return
@@ -177,7 +177,7 @@ def accuracy_sentence(comparison: Comparison) -> Iterator[str]:
     )
 
 
-def _live(comparison: Comparison) -> Iterator[str]:
+def _live(comparison: ExecutionComparison) -> Iterator[str]:
     alike, apart = comparison.composition, comparison.differences
     if alike is not None:
         yield (
