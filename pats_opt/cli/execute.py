@@ -214,7 +214,9 @@ def _compare(
     return comparison
 
 
-def _summary(outcome: Outcome, comparison: ExecutionComparison | None, folder: Path) -> dict[str, Any]:
+def _summary(
+    outcome: Outcome, comparison: ExecutionComparison | None, folder: Path
+) -> dict[str, Any]:
     """Return the outcome as one JSON object."""
     import msgspec
 
