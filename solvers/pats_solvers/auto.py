@@ -1,4 +1,4 @@
-"""The default solver: CP-SAT where it states the problem best, and ``exact``."""
+"""Solver ``auto``, the default: CP-SAT where it states the problem best, and ``exact``."""
 
 from __future__ import annotations
 

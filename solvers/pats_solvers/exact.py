@@ -1,8 +1,9 @@
-"""The ``exact`` solver: prices close the gap from below, a search over schedules from above.
+"""Solver ``exact``: prices close the gap from below, a search over schedules from above.
 
 For one GPU with one resident adapter this is :mod:`pats_solvers.dp`: a search over batch
 sequences whose bound is the Lagrangian one. Otherwise the Lagrangian bound and a local search at
-its prices come first, and CP-SAT and the MILP go on from their schedule.
+its prices come first, and CP-SAT and the MILP go on from their schedule; with few requests CP-SAT
+comes before all others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pats_solvers.portfolio import Portfolio
 #: Seconds that stages are shares of where there is no time limit.
 UNLIMITED_S = 100.0
 
+#: Requests up to which CP-SAT nearly always proves the optimum at once, sooner than prices do.
+FEW_REQUESTS = 5
+
 #: Possible starts (request, option, tick) beyond which the MILP's size is not even worked out.
 MOST_STARTS = 3_000_000
 
@@ -30,7 +34,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         memory_gib: Memory in GiB; a model that would take more is left out.
         bounding: Share of the time limit for prices and local search, where the search over
             sequences does not apply.
-        opening: Share of the time limit for CP-SAT's first stage after that.
+        opening: Share of the time limit for CP-SAT's first stage: after that, or before it where
+            there are few requests.
     """
 
     name: ClassVar[str] = "exact"
@@ -44,12 +49,13 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
     def prepare(self, problem: Problem | None = None) -> None:
-        """Compile the kernels."""
+        """Compile the kernels of the stages that are likely to run."""
         from pats_solvers.dp import Dp
         from pats_solvers.primal_dual import Lagrangian
 
-        Dp().prepare()
-        if problem is None or not features(problem) <= Dp.capabilities.features:
+        if problem is None or _dp_applies(problem):
+            Dp().prepare()
+        if problem is None or not (_dp_applies(problem) or self._cpsat_first(problem)):
             Lagrangian().prepare()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
@@ -65,15 +71,17 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from pats_solvers.milp import Milp
         from pats_solvers.primal_dual import Lagrangian
 
-        whole = portfolio.run.time_limit or UNLIMITED_S
+        problem, whole = portfolio.problem, portfolio.run.time_limit or UNLIMITED_S
         half, all_ = self.memory_gib / 2, self.memory_gib
-        stages: list[tuple[Solver, float | None]] = []
-        if features(portfolio.problem) <= Dp.capabilities.features:
-            stages.append((Dp(memory_gib=half), None))
-        else:
-            stages.append((Lagrangian(memory_gib=half), self.bounding * whole))
         cpsat, milp = CpSat(memory_gib=all_), Milp(memory_gib=all_)
-        stages += [(cpsat, self.opening * whole), (milp, None), (cpsat, None)]
+        opening = cpsat, self.opening * whole
+        bounding = Lagrangian(memory_gib=half), self.bounding * whole
+        stages: list[tuple[Solver, float | None]] = [bounding, opening]
+        if _dp_applies(problem):
+            stages = [(Dp(memory_gib=half), None), opening]
+        elif self._cpsat_first(problem):
+            stages = [opening, bounding]
+        stages += [(milp, None), (cpsat, None)]
         for solver, seconds in stages:
             if portfolio.over():
                 break
@@ -84,9 +92,18 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             else:
                 portfolio.run_stage(solver, seconds)
 
+    def _cpsat_first(self, problem: Problem) -> bool:
+        return self.opening > 0 and len(problem.jobs) <= FEW_REQUESTS
+
+
+def _dp_applies(problem: Problem) -> bool:
+    from pats_solvers.dp import Dp
+
+    return features(problem) <= Dp.capabilities.features
+
 
 def _possible_starts(portfolio: Portfolio) -> int:
-    """Starts that the best loss leaves; a time-indexed model grows with them."""
+    """Return the starts that the best loss leaves; a time-indexed model grows with them."""
     latest = latest_completions(portfolio.problem, portfolio.incumbent.known_loss)
     return sum(
         max(0, tick - job.arrival)

@@ -1,4 +1,4 @@
-"""``auto`` and ``exact``: which solvers get a turn, and what comes back where none does."""
+"""``auto`` and ``exact``: the stages that run, and what comes back where none does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(outcome_details: dict[str, list[dict[str, str]]]) -> list[str]:
-    """Solvers that had a turn, in order."""
+    """Solvers that had a stage, in order."""
     return [turn["solver"] for turn in outcome_details["turns"] if "refused" not in turn]
 
 
@@ -77,7 +77,7 @@ def test_falls_back_where_one_refuses(
 
 
 def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The MILP starts from the best so far once CP-SAT's first turn is over."""
+    """The MILP starts from the best so far once CP-SAT's first stage is over."""
     without_prices(monkeypatch)
     monkeypatch.setattr(CpSat, "solve", give_up)
     result = solve(random_instance(1, requests=(3, 4)), Exact(), time_limit=60)
@@ -86,7 +86,7 @@ def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.Monkey
 
 
 def test_the_search_goes_first() -> None:
-    """Where it applies, it proves the optimum and nobody else has a turn."""
+    """Where it applies, it proves the optimum and no other has a stage."""
     result = solve(generate(Recipe(requests=8), seed=3), "auto", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details) == ["dp"]
@@ -98,6 +98,16 @@ def test_prices_go_first_on_several_gpus() -> None:
     result = solve(generate(recipe, seed=3), "exact", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details)[0] == "lagrangian"
+
+
+def test_cpsat_goes_first_on_few_requests() -> None:
+    """It proves a few requests on two GPUs before any price has settled; unless it has no share."""
+    instance = generate(Recipe(requests=4, gpus=Gpus(count=2)), seed=3)
+    quick, priced = (solve(instance, Exact(opening=share), time_limit=60) for share in (0.2, 0.0))
+    assert names(quick.details) == ["cpsat"]
+    assert names(priced.details)[0] == "lagrangian"
+    assert quick.loss == priced.loss
+    assert quick.status.stop is priced.status.stop is StopReason.OPTIMAL
 
 
 def test_too_large_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +129,7 @@ def test_too_large_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_milp_is_not_sized_up_beyond_its_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A span of too many ticks is told as such, without writing the model down to count it."""
+    """A span of too many ticks is refused as such, without writing the model down to count it."""
     without_prices(monkeypatch)
     monkeypatch.setattr(exact, "MOST_STARTS", 0)
     monkeypatch.setattr(CpSat, "solve", refuse)
@@ -139,7 +149,7 @@ def test_time_limit() -> None:
 
 
 def test_interrupt() -> None:
-    """An interrupt ends the turn it meets and all that would follow."""
+    """An interrupt ends the stage it meets and all that would follow."""
     problem = Problem(generate(Recipe(requests=600), seed=1))
     prepare(Auto())
     run = Run(start=warm_start(problem, Run(), None))
@@ -150,7 +160,7 @@ def test_interrupt() -> None:
     assert len(outcome.details["turns"]) == 1
 
 
-def test_bounds_of_all_turns_hold() -> None:
+def test_bounds_of_all_stages_hold() -> None:
     """The bound of a stopped run is at most the optimum, and progress never lowers it."""
     for seed in scale.seeds(20):
         instance = random_instance(seed, requests=(3, 5))
