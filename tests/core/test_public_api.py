@@ -13,7 +13,19 @@ import pytest
 import pats_opt
 from tests.support.zoo import early_leaving
 
-HEAVY = {"ortools", "pulp", "polars", "matplotlib", "networkx", "rich", "jinja2", "numpy"}
+HEAVY = {
+    "bokeh",
+    "jinja2",
+    "matplotlib",
+    "networkx",
+    "numba",
+    "numpy",
+    "ortools",
+    "polars",
+    "pulp",
+    "rich",
+    "torch",
+}
 
 
 def test_exported_names() -> None:
@@ -55,10 +67,39 @@ def test_the_main_job_in_five_lines(tmp_path: Path) -> None:
 )
 def test_imports_stay_light(statement: str) -> None:
     """Reading, checking and ``--help`` import no heavy package."""
+    assert not _imported(statement) & HEAVY
+
+
+def _imported(statement: str) -> set[str]:
+    """Return the packages that a new process has imported after a statement."""
     code = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules = {name.partition(".")[0] for name in json.loads(done.stderr)}
-    assert not modules & HEAVY
+    return {name.partition(".")[0] for name in json.loads(done.stderr)}
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("check {instance} {schedule}", set()),
+        ("solve --help", set()),
+        ("solve {instance} --solver fifo", {"numpy"}),
+        ("simulate {instance} --policy pats", {"numpy"}),
+        ("solve {instance} --solver dp", {"numpy", "numba"}),
+        ("solve {instance} --solver cpsat", {"numpy", "ortools"}),
+        ("solve {instance} --solver milp", {"numpy", "ortools"}),
+    ],
+)
+def test_a_command_imports_only_the_packages_it_needs(
+    command: str, needed: set[str], tmp_path: Path
+) -> None:
+    """A solver's packages are imported when it is chosen; rich only for a terminal."""
+    instance, schedule = tmp_path / "instance.json", tmp_path / "schedule.json"
+    instance.write_text(json.dumps(early_leaving().document))
+    result = pats_opt.solve(pats_opt.read_instance(instance), "fifo")
+    pats_opt.write_schedule(result.schedule, schedule)
+    arguments = command.format(instance=instance, schedule=schedule).split()
+    statement = f"from pats_opt.cli import run; assert run({arguments!r}) == 0"
+    assert _imported(statement) & HEAVY == needed
 
 
 def test_every_module_imports() -> None:
