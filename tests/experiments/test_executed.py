@@ -57,6 +57,8 @@ def test_predicted_and_measured() -> None:
     assert f"predicted as {loss.predicted:.2f} and measured as {loss.measured:.2f};" in README
     assert f"after {makespan.measured:.1f} s of {makespan.predicted:.1f} s" in README
     assert f"schedule of {len(problem.jobs)} requests" in README
+    assert loss.measured is not None
+    assert loss.predicted is not None
     assert f"differ by {100 * abs(loss.measured / loss.predicted - 1):.0f} %" in RESULTS
 
 
