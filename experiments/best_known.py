@@ -31,7 +31,7 @@ PROVEN = 1e-6
 
 
 class Known(Struct, frozen=True):
-    """What is known of one instance; ``solver`` found the loss, ``bounder`` the bound."""
+    """Best known loss and bound of an instance; ``solver`` found the one, ``bounder`` the other."""
 
     suite: str
     instance: str

@@ -53,11 +53,11 @@ def read(path: Path) -> list[Row]:
 
 
 def by_profile(rows: Iterable[Row]) -> dict[str, Runs]:
-    """Runs by the service profile that the name of the class or instance tells."""
+    """Runs by the service profile in the name of their class or instance."""
     found: dict[str, Runs] = {}
     for row in rows:
-        told = f"{row['class']} {row['instance']}"
-        profile = next((p for p in ("production", "a100", "documents") if p in told), "other")
+        text = f"{row['class']} {row['instance']}"
+        profile = next((p for p in ("production", "a100", "documents") if p in text), "other")
         found.setdefault(profile, {}).setdefault(row["instance"], {})[row["solver"]] = row
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "documents"))
 

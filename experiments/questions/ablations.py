@@ -90,27 +90,27 @@ def short(found: Found) -> str:
     """The factors in the order of what they earn."""
     means = {n: [f.mean for _, f in pooled(found, f"without {n}")] for n in REMOVED}
     order = sorted(means, key=lambda n: -max(means[n]))
-    told = [
+    phrases = [
         f"{code(name)} ({more(min(means[name]))} to {more(max(means[name]))})"
         if more(min(means[name])) != more(max(means[name]))
         else f"{code(name)} ({more(means[name][0])})"
         for name in order
     ]
-    return f"By the loss without it, from class to class: {listed(told)}."
+    return f"By the loss without it, from class to class: {listed(phrases)}."
 
 
 def factor(found: Found, name: str) -> str:
-    """What one factor earns."""
+    """Gain of one factor."""
     signs = {title: clear(f) for title, f in pooled(found, f"without {name}")}
     parts = []
     for sign, verb in ((1, "lowers the loss"), (-1, "raises it")):
-        told = [
+        phrases = [
             f"{title} (without it {more(found[title][f'without {name}'].mean)})"
             for title, s in signs.items()
             if s == sign
         ]
-        if told:
-            parts.append(f"{verb} on {listed(told)}")
+        if phrases:
+            parts.append(f"{verb} on {listed(phrases)}")
     nothing = [title for title, sign in signs.items() if sign == 0]
     if nothing:
         parts.append(f"makes no difference that shows on {listed(nothing)}")
@@ -118,26 +118,26 @@ def factor(found: Found, name: str) -> str:
 
 
 def tail(cases: Sequence[Case]) -> str:
-    """What waiting in the score does to the longest latencies."""
-    told = []
+    """Effect of waiting in the score on the longest latencies."""
+    phrases = []
     for name, spec in {"gamma 0": REMOVED["waiting (gamma 0)"], **GAMMA}.items():
         found = (case.ratio(spec, DEFAULT, "latency_p99_s") for case in cases)
-        told.append(f"{name} {interval(mean_ratio([x for x in found if x is not None]))}")
+        phrases.append(f"{name} {interval(mean_ratio([x for x in found if x is not None]))}")
     return (
         "The 99th percentile of latency, which waiting in the score is there for, over that at the "
-        f"default gamma 0.1: {listed(told)}."
+        f"default gamma 0.1: {listed(phrases)}."
     )
 
 
 def knob(found: Found, what: str, default: str, names: Sequence[str]) -> str:
     """Where another constant is better than the default."""
-    told = []
+    phrases = []
     for title, row in found.items():
         best = min(names, key=lambda name: row[name].mean)
         if clear(row[best]) < 0:
-            told.append(f"{title} ({best}: {more(row[best].mean)})")
-    if not told:
+            phrases.append(f"{title} ({best}: {more(row[best].mean)})")
+    if not phrases:
         return (
             f"No other value of {what} that was tried is clearly better than the default {default}."
         )
-    return f"Another value of {what} than the default {default} is better on {listed(told)}."
+    return f"Another value of {what} than the default {default} is better on {listed(phrases)}."

@@ -100,16 +100,16 @@ def compared(cases: Sequence[Case]) -> Found:
 
 def short(found: Found) -> str:
     """What the largest batch earns the optimum, by profile."""
-    told = []
+    texts = []
     for profile, title in PROFILES.items():
         parts = [
             f"{more(by_batch[max(by_batch)].mean)} loss at load {plain(load)}"
             for (p, load), rows in found.items()
             if p == profile and (by_batch := rows["optimum"])
         ]
-        told.append(f"at the {title} the optimum has {' and '.join(parts)}")
+        texts.append(f"at the {title} the optimum has {' and '.join(parts)}")
     largest = max(b for rows in found.values() for by in rows.values() for b in by)
-    return f"With batches of up to {largest} in place of one: {'; '.join(told)}."
+    return f"With batches of up to {largest} in place of one: {'; '.join(texts)}."
 
 
 def sentence(place: tuple[str, float], rows: dict[str, dict[int, Interval]]) -> str:
@@ -123,10 +123,10 @@ def sentence(place: tuple[str, float], rows: dict[str, dict[int, Interval]]) -> 
             if by_batch[size].mean < EARNS * by_batch[before].mean:
                 enough = size
         last = by_batch[sizes[-1]]
-        told = (
+        texts = (
             f"{more(last.mean)} (no more gain beyond {enough})" if clear(last) else "no clear gain"
         )
-        parts.append(f"{code(name)} {told}")
+        parts.append(f"{code(name)} {texts}")
     return f"{profile.capitalize()} profile, load {plain(load)}: {'; '.join(parts)}."
 
 

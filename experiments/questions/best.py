@@ -69,14 +69,14 @@ def ranked(cases: Sequence[Case]) -> dict[str, Interval]:
 def short(order: dict[str, Interval]) -> str:
     """Who is first, with its defaults and over all."""
     plainly = [spec for spec in order if ":" not in spec]
-    told = [f"{code(spec)} {more(order[spec].mean)} than the optimum" for spec in plainly[:3]]
+    texts = [f"{code(spec)} {more(order[spec].mean)} than the optimum" for spec in plainly[:3]]
     best = next(iter(order))
     beyond = (
         ""
         if best == plainly[0]
         else f"; with other step rules {code(best)} {more(order[best].mean)}"
     )
-    return f"With their defaults, by the mean: {listed(told)}{beyond}."
+    return f"With their defaults, by the mean: {listed(texts)}{beyond}."
 
 
 def sentence(title: str, cases: Sequence[Case]) -> str:
@@ -96,18 +96,18 @@ def sentence(title: str, cases: Sequence[Case]) -> str:
 
 def steps(order: dict[str, Interval]) -> str:
     """What the step rule is worth to an order rule."""
-    told = []
+    texts = []
     for spec, found in order.items():
         name, _, rule = spec.partition(":option=")
         if rule and name in order:
             change = more(found.mean / order[name].mean)
-            told.append(f"{code(spec)} has {change} loss than {code(name)}")
-    return f"How many steps a request gets weighs as much as the order: {listed(told)}."
+            texts.append(f"{code(spec)} has {change} loss than {code(name)}")
+    return f"How many steps a request gets weighs as much as the order: {listed(texts)}."
 
 
 def where(cases: Sequence[Case], order: dict[str, Interval]) -> str:
     """On which classes another policy has the lower mean."""
-    told = []
+    texts = []
     for group in groups(cases):
         mine = of(cases, group)
         means = {
@@ -118,10 +118,10 @@ def where(cases: Sequence[Case], order: dict[str, Interval]) -> str:
         best = min(means, key=lambda spec: means[spec].mean)
         if means[best].mean < 1.0:
             sure = "" if clear(means[best]) else ", not clearly"
-            told.append(f"{group} ({code(best)} {more(means[best].mean)}{sure})")
-    if not told:
+            texts.append(f"{group} ({code(best)} {more(means[best].mean)}{sure})")
+    if not texts:
         return f"No class has a policy of lower mean loss than {code(OURS)}."
-    return f"Classes on which another policy has the lower mean loss: {'; '.join(told)}."
+    return f"Classes on which another policy has the lower mean loss: {'; '.join(texts)}."
 
 
 def why(cases: Sequence[Case]) -> str:
@@ -131,10 +131,10 @@ def why(cases: Sequence[Case]) -> str:
         for t, name in TERMS.items()
     }
     total = sum(excess.values())
-    told = [f"{name} {100 * share / total:.0f} %" for name, share in excess.items()]
+    texts = [f"{name} {100 * share / total:.0f} %" for name, share in excess.items()]
     switches = [fmean(case.figure(s, "switches") or 0.0 for case in cases) for s in (OURS, OPTIMUM)]
     return (
-        f"The excess of {code(OURS)} over the optimum is made of {listed(told)}: it switches "
+        f"The excess of {code(OURS)} over the optimum is made of {listed(texts)}: it switches "
         f"{plain(round(switches[0], 1))} times an instance where the optimum, which knows who "
         f"comes next, switches {plain(round(switches[1], 1))} times."
     )

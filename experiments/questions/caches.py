@@ -152,12 +152,14 @@ def leading(found: Found) -> dict[str, dict[int, Kept]]:
 
 def short(found: Found) -> str:
     """Switching removed, by size."""
-    told = []
+    texts = []
     for k in sizes(found)[1:]:
         means = [by_k[k].switching.mean for by_k in leading(found).values()]
         low, high = 100 * (1 - max(means)), 100 * (1 - min(means))
-        told.append(f"{k} adapters remove {low:.0f} to {high:.0f} %")
-    return f"Of the seconds of switching with one adapter, {listed(told)}, depending on the policy."
+        texts.append(f"{k} adapters remove {low:.0f} to {high:.0f} %")
+    return (
+        f"Of the seconds of switching with one adapter, {listed(texts)}, depending on the policy."
+    )
 
 
 def first_loads(cases: Sequence[Case]) -> str:
@@ -168,9 +170,9 @@ def first_loads(cases: Sequence[Case]) -> str:
         rows = [case for case in of(cases, "cache-1") if spec in case.rows]
         if eviction == USUAL and rows:
             shares[policy] = mean([c.adapters / float(c.rows[spec]["switches"]) for c in rows]).mean
-    told = listed(f"{100 * share:.0f} % with {code(policy)}" for policy, share in shares.items())
+    texts = listed(f"{100 * share:.0f} % with {code(policy)}" for policy, share in shares.items())
     return (
-        f"No cache removes an adapter's first load. With one adapter resident that is {told} of "
+        f"No cache removes an adapter's first load. With one adapter resident that is {texts} of "
         f"the switches, so a cache saves most with {code(min(shares, key=shares.__getitem__))} and "
         f"least with {code(max(shares, key=shares.__getitem__))}."
     )
@@ -178,20 +180,20 @@ def first_loads(cases: Sequence[Case]) -> str:
 
 def losses(found: Found) -> str:
     """What that does to the loss."""
-    told = []
+    texts = []
     for policy, by_k in leading(found).items():
         parts = [
             f"{more(kept.loss.mean) if clear(kept.loss) else 'not clearly different'} at {k}"
             for k, kept in by_k.items()
             if k > 1
         ]
-        told.append(f"{code(policy)} {listed(parts)}")
-    return f"Loss, against the same policy with one adapter: {'; '.join(told)}."
+        texts.append(f"{code(policy)} {listed(parts)}")
+    return f"Loss, against the same policy with one adapter: {'; '.join(texts)}."
 
 
 def evictions(found: Found) -> str:
     """Which eviction switches least, at each size, and what hindsight would save."""
-    told = []
+    texts = []
     for policy in leading(found):
         mine = {e: by_k for (p, e), by_k in found.items() if p == policy}
         online = [eviction for eviction in mine if eviction != YARDSTICK]
@@ -206,11 +208,11 @@ def evictions(found: Found) -> str:
         which = {e: [str(k) for k in best if best[k] == e] for e in dict.fromkeys(best.values())}
         names = listed(f"{eviction} at {listed(ks)}" for eviction, ks in which.items())
         gain = "" if set(which) == {USUAL} else f"at most {more(min(gains))} than {USUAL}; "
-        told.append(
+        texts.append(
             f"with {code(policy)} {names} ({gain}if chosen in hindsight {more(max(left))} to "
             f"{more(min(left))})"
         )
-    return f"The eviction with the least switching is {'; '.join(told)}."
+    return f"The eviction with the least switching is {'; '.join(texts)}."
 
 
 def order(cases: Sequence[Case], found: Found) -> str:

@@ -12,7 +12,7 @@ from pats_opt.wording import label
 
 MARKERS = "osD^vP*X<>hd"
 
-#: Ticks between powers of ten that a logarithmic axis tells.
+#: Ticks between powers of ten that a logarithmic axis labels.
 TOLD = (0.2, 0.3, 0.5, 0.7, 1.5, 2.0, 3.0, 5.0)
 
 #: A series' points: place on the axis, and the mean there with its interval.

@@ -136,18 +136,18 @@ def short(equal: Mapping[str, Scores], agree: Mapping[str, stability.Agreements]
 
 def leaders(equal: Mapping[str, Scores]) -> str:
     """The best three of each source, at the same rule for steps."""
-    told = [
+    best = [
         f"{SOURCES[source]}: "
         + listed(f"{code(name)} {interval(rows[name])}" for name in in_order(rows)[:3])
         for source, rows in equal.items()
     ]
     return (
-        f"Best at the same rule for steps, loss over the instance's best policy: {'; '.join(told)}."
+        f"Best at the same rule for steps, loss over the instance's best policy: {'; '.join(best)}."
     )
 
 
 def alike(equal: Mapping[str, Scores]) -> str:
-    """How many policies cannot be told from their neighbour in the ranking of the log."""
+    """Number of policies that cannot be told from their neighbour in the ranking of the log."""
     rows = [equal["trace"][name] for name in in_order(equal["trace"])]
     pairs = list(pairwise(rows))
     overlap = sum(a.high >= b.low for a, b in pairs)
@@ -161,11 +161,13 @@ def movers(equal: Mapping[str, Scores]) -> str:
     """The policies whose place differs most."""
     log, plain = in_order(equal["trace"]), in_order(equal["plain"])
     most = sorted(log, key=lambda name: -abs(plain.index(name) - log.index(name)))[:3]
-    told = [
+    texts = [
         f"{code(name)} ({log.index(name) + 1} on the log, {plain.index(name) + 1} plain)"
         for name in most
     ]
-    return f"Places that differ most between the log and plain generated instances: {listed(told)}."
+    return (
+        f"Places that differ most between the log and plain generated instances: {listed(texts)}."
+    )
 
 
 def own_steps(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> str:
@@ -186,16 +188,16 @@ def own_steps(equal: Mapping[str, Scores], default: Mapping[str, Scores]) -> str
 
 def without_steps(fewest: Mapping[str, Scores]) -> str:
     """What is left between policies where none can gain by its choice of steps."""
-    told = []
+    texts = []
     for source, rows in fewest.items():
         order = in_order(rows)
         rivals = [name for name in order if name != OWN]
-        told.append(
+        texts.append(
             f"on {SOURCES[source]} {code(OWN)}, which chooses steps itself, is on place "
             f"{order.index(OWN) + 1} of {len(order)} and loses "
             f"{more(rows[OWN].mean / rows[rivals[0]].mean)} than {code(rivals[0])}"
         )
-    return f"With the fewest steps for every request: {'; '.join(told)}."
+    return f"With the fewest steps for every request: {'; '.join(texts)}."
 
 
 def ranked(

@@ -95,31 +95,31 @@ def short(found: dict[str, dict[str, Interval]]) -> str:
         ]
     if not helps and not harms:
         return "No difference shows between weighing it and going to the longest queue."
-    told = [f"it lowers the loss for switches of {listed(helps)}"] if helps else []
-    told += [f"it raises it for {listed(harms)}"] if harms else []
+    phrases = [f"it lowers the loss for switches of {listed(helps)}"] if helps else []
+    phrases += [f"it raises it for {listed(harms)}"] if harms else []
     same = [name for name in map(CLASSES.__getitem__, found) if name not in gains]
-    told += [f"no gain shows for {listed(same)}"] if helps and same else []
-    return f"{'Yes, where costs differ enough' if helps else 'No'}: {'; '.join(told)}."
+    phrases += [f"no gain shows for {listed(same)}"] if helps and same else []
+    return f"{'Yes, where costs differ enough' if helps else 'No'}: {'; '.join(phrases)}."
 
 
 def cheapest(found: dict[str, dict[str, Interval]]) -> str:
-    """What the cost alone gives."""
+    """Loss of a rule by the cost alone."""
     signs = {group: clear(row["cheapest switch"]) for group, row in found.items()}
     words = {1: "worse", -1: "better", 0: "not clearly different"}
-    told = [
+    phrases = [
         f"{words[sign]} for {listed(CLASSES[g] for g in found if signs[g] == sign)}"
         for sign in (1, -1, 0)
         if sign in signs.values()
     ]
-    return f"The cost alone (cheapest switch first, whatever waits) is {'; '.join(told)}."
+    return f"The cost alone (cheapest switch first, whatever waits) is {'; '.join(phrases)}."
 
 
 def best(found: dict[str, dict[str, Interval]]) -> str:
     """The best policy of each case, and what is left to the best known schedule."""
-    told = []
+    phrases = []
     for group, row in found.items():
         policies = {name: row[name].mean for name in ROUTES if name in row} | {"longest queue": 1.0}
         first = min(policies, key=lambda name: policies[name])
         left = policies[first] / row[KNOWN].mean
-        told.append(f"{CLASSES[group]}: {first}, {more(left)} than the best known schedule")
-    return f"Lowest mean loss by case: {'; '.join(told)}."
+        phrases.append(f"{CLASSES[group]}: {first}, {more(left)} than the best known schedule")
+    return f"Lowest mean loss by case: {'; '.join(phrases)}."

@@ -1,4 +1,4 @@
-"""How many requests settle a ranking: rankings of samples against those of many instances."""
+"""Requests that settle a ranking: rankings of samples against those of many instances."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ APART, RIGHT = 1.05, 0.95
 
 
 class Agreement(NamedTuple):
-    """How the rankings of samples agree with the reference.
+    """Agreement of the rankings of samples with the reference.
 
     Attributes:
         tau: Kendall's tau.
@@ -104,13 +104,13 @@ def cheapest(found: Agreements, *, pairs: bool = False) -> str:
 
 
 def sentence(found: Mapping[str, Agreements]) -> str:
-    """What settles a ranking, by source."""
-    told = []
+    """Samples that settle a ranking, by source."""
+    phrases = []
     for source, by_length in found.items():
         last = max(by_length)
         most = max(by_length[last])
         tau, pairs = by_length[last][most]
-        told.append(
+        phrases.append(
             f"on {source} it takes {cheapest(by_length)} for tau {SETTLED} and "
             f"{cheapest(by_length, pairs=True)} for {100 * RIGHT:.0f} % of the pairs of policies "
             f"that differ by {100 * (APART - 1):.0f} % or more to be in order; {most} x {last} "
@@ -119,7 +119,7 @@ def sentence(found: Mapping[str, Agreements]) -> str:
     return (
         f"Of samples of {listed(map(str, SAMPLES))} instances of {listed(map(str, LENGTHS))} "
         f"requests, against a ranking by the other instances of {listed(map(str, REFERENCE))}: "
-        f"{'; '.join(told)}."
+        f"{'; '.join(phrases)}."
     )
 
 

@@ -107,19 +107,19 @@ def by_switch(cases: Sequence[Case]) -> dict[float, dict[str, Interval]]:
 
 
 def short(found: dict[str, dict[float, dict[str, Interval]]]) -> str:
-    """Whether the rule is enough, and where."""
-    told = []
+    """The ratios at which the rule is enough."""
+    phrases = []
     for title, rows in found.items():
         good = [r for r, row in rows.items() if row[ASKED].mean <= ENOUGH]
         if len(good) == len(rows):
-            told.append(f"yes {title}, within {more(ENOUGH).split(' more')[0]} at every ratio")
+            phrases.append(f"yes {title}, within {more(ENOUGH).split(' more')[0]} at every ratio")
         elif good:
-            told.append(f"{title} only at switch/service {listed(map(plain, good))}")
+            phrases.append(f"{title} only at switch/service {listed(map(plain, good))}")
         else:
-            told.append(f"{title} nowhere")
+            phrases.append(f"{title} nowhere")
     return (
         f"If enough means a mean loss within {100 * (ENOUGH - 1):.0f} % of the optimum: "
-        f"{'; '.join(told)}. {nearest(found)}"
+        f"{'; '.join(phrases)}. {nearest(found)}"
     )
 
 
@@ -137,7 +137,7 @@ def nearest(found: dict[str, dict[float, dict[str, Interval]]]) -> str:
 
 
 def sentence(title: str, rows: dict[float, dict[str, Interval]]) -> str:
-    """How far the rule is from the optimum, and who is nearest."""
+    """Distance of the rule from the optimum, and the policy that is nearest."""
     asked = {r: row[ASKED].mean for r, row in rows.items()}
     worst = max(asked, key=lambda r: asked[r])
     best = min(asked, key=lambda r: asked[r])
@@ -159,17 +159,17 @@ def sentence(title: str, rows: dict[float, dict[str, Interval]]) -> str:
 
 
 def bound(cases: Sequence[Case]) -> str:
-    """What the default bound on waiting costs."""
-    told = []
+    """Cost of the default bound on waiting."""
+    phrases = []
     for r in sorted({number(case.group, "r") for case in cases}):
         mine = [case for case in cases if number(case.group, "r") == r]
         cost = mean_ratio(ratios(mine, "amortized", "amortized:max_wait_s=null"))
         if clear(cost):
-            told.append(f"{more(cost.mean)} at {plain(r)}")
-    if not told:
+            phrases.append(f"{more(cost.mean)} at {plain(r)}")
+    if not phrases:
         return "Its default bound on waiting of 60 s changes nothing that can be told from chance."
     return (
-        f"Its default bound on waiting of 60 s makes it lose {listed(told)}; elsewhere no "
+        f"Its default bound on waiting of 60 s makes it lose {listed(phrases)}; elsewhere no "
         "difference shows."
     )
 

@@ -51,7 +51,7 @@ def interval(found: Interval) -> str:
 
 
 def more(value: float) -> str:
-    """How much a ratio is above or below 1, in words."""
+    """Distance of a ratio from 1, in words."""
     percent = 100 * abs(value - 1)
     if percent < 0.5:
         return "the same"

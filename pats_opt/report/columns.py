@@ -276,17 +276,14 @@ class RunTable(NamedTuple):
         choices: Choices of columns, the first shown at first.
         rows: The runs, each with the ``link`` to its picture or None.
         filters: The values by which rows can be chosen, by the column.
+        linked: Whether any run has a picture to link to.
     """
 
     columns: list[Column]
     choices: tuple[str, ...]
     rows: list[Row]
     filters: dict[str, list[str]]
-
-    @property
-    def linked(self) -> bool:
-        """Whether any run has a picture to link to."""
-        return any(row["link"] for row in self.rows)
+    linked: bool
 
     @property
     def script(self) -> Markup:
@@ -308,7 +305,8 @@ def run_table(table: Table, links: Mapping[str, str]) -> RunTable | None:
         name: table.runs[column].unique(maintain_order=True).to_list()
         for name, column in (("class", "class"), ("solver", "solver"), ("end", "verdict"))
     }
-    return RunTable(run_columns(table), CHOICES, rows, filters)
+    linked = any(row["link"] for row in rows)
+    return RunTable(run_columns(table), CHOICES, rows, filters, linked)
 
 
 def _bundled(suffix: str) -> str:
