@@ -1,6 +1,6 @@
-"""Rich output in notebooks. The drawing code lives in :mod:`pats_opt.views.notebook`.
+"""Rich output in notebooks, which :mod:`pats_opt.views.notebook` draws.
 
-Results, verdicts, reports and instances inherit from :class:`Displayed` and know no more than that.
+Results, verdicts, reports and instances inherit from these classes and import no drawing code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NOTEBOOK = "pats_opt.views.notebook"
 
 
 class Displayed:
-    """Shows itself in a notebook as HTML."""
+    """Base class of objects that a notebook shows as HTML."""
 
     __slots__ = ()
 
@@ -26,16 +26,16 @@ class Displayed:
 
 
 class Drawn(Displayed):
-    """Holds a schedule, whose Gantt chart it draws."""
+    """Base class of objects with a schedule that can be drawn."""
 
     __slots__ = ()
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the schedule's Gantt chart on a matplotlib axes, or on one of a new figure."""
+        """Draw the Gantt chart of the schedule on matplotlib axes, or on those of a new figure."""
         axes: Axes = import_module(_NOTEBOOK).plot(self, ax)
         return axes
 
 
 def show(result: object, path: str | PathLike[str]) -> None:
-    """Write the picture of a result's schedule into a file."""
+    """Write a picture of the schedule of a result to a file."""
     import_module(_NOTEBOOK).show(result, path)

@@ -1,11 +1,11 @@
-"""Every error a user can meet, each with the exit status PROBLEM.md section 8 gives it.
+"""Errors that a user can meet, with their exit statuses (PROBLEM.md section 8).
 
-- PatsError, 1: the base; only a bug leaves it bare
-    - InputError, 2: bad usage or bad input, with file, place and hint in one line
-        - CapabilityError, 2: a solver was asked for what it cannot do
+- PatsError, 1: the base class; only a bug raises it directly
+    - InputError, 2: bad usage or bad input; one line with file, place and hint
+        - CapabilityError, 2: the solver lacks a feature that the instance uses
     - InfeasibleError, 3: proven, no schedule exists
     - NoScheduleError, 4: stopped (time, memory, interrupt, horizon) without a schedule
-    - UnfinishedError, 4: an execution ended before it had made every image
+    - UnfinishedError, 4: an execution ended before every image was made
     - SolverError, 1: a solver or policy returned something that breaks a rule
 """
 
@@ -13,19 +13,23 @@ from __future__ import annotations
 
 
 class PatsError(Exception):
-    """Base of every error raised on purpose; ``exit_code`` is the command line's status."""
+    """Base class of all errors raised on purpose.
+
+    Attributes:
+        exit_code: Exit status of the command line.
+    """
 
     exit_code = 1
 
 
 class InputError(PatsError):
-    """Bad input or usage, told in one line.
+    """Bad input or usage, described in one line.
 
     Args:
-        problem: What is wrong.
-        file: The file it is in, where there is one.
+        problem: Description of the error.
+        file: The file with the error, if there is one.
         place: The place in the file, such as ``requests[3].weight`` or ``line 7``.
-        hint: What to do about it.
+        hint: Remedy.
     """
 
     exit_code = 2
@@ -38,12 +42,12 @@ class InputError(PatsError):
         super().__init__(one_line(f"{where}{problem}" + (f"; {hint}" if hint else "")))
 
     def in_file(self, file: str) -> InputError:
-        """The same error with the file's name, for readers that learn it later."""
+        """Return the same error with the name of the file."""
         return type(self)(self.problem, file=file, place=self.place, hint=self.hint)
 
 
 class CapabilityError(InputError):
-    """A solver was asked for a feature that its capability record lacks."""
+    """The solver lacks a feature that the instance uses."""
 
 
 class InfeasibleError(PatsError):
@@ -59,18 +63,18 @@ class NoScheduleError(PatsError):
 
 
 class UnfinishedError(PatsError):
-    """An execution ended (failed requests, a dead worker, a full disk) before all images were made.
+    """An execution ended before all images were made (failed requests, a dead worker, a full disk).
 
-    What was made is kept, and the run can be resumed.
+    The images made are kept, and the run can be resumed.
     """
 
     exit_code = 4
 
 
 class SolverError(PatsError):
-    """A solver or policy broke a rule of the problem: a bug in it, not in the input."""
+    """A solver or policy broke a rule of the problem. This is a bug in it, not in the input."""
 
 
 def one_line(text: str) -> str:
-    """``text`` with control characters and line breaks escaped, so that it stays one line."""
+    """Escape control characters and line breaks, so that the text stays on one line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Keeping the garbage collector out of the way where millions of objects are made and kept."""
+"""Pausing of the garbage collector while millions of objects are made and kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the collector from walking new objects that are all in use and hold no cycles."""
+    """Pause the garbage collector, for code that makes many objects without reference cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:

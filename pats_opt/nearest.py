@@ -1,20 +1,20 @@
-"""Names near a misspelt one, for the hint of a one-line error."""
+"""Names similar to a misspelt one, for the hints of errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Names that are listed where none is near.
+#: Number of names that are listed if none is similar.
 MOST_LISTED = 12
 
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
-    """At most three known names much like a misspelt one, the nearest first.
+    """Return at most three known names similar to a misspelt one, the most similar first.
 
     Args:
-        name: What was written.
-        known: What could have been written. Capitals make no difference.
-        cutoff: How alike they are at least, as :func:`difflib.get_close_matches` measures it.
+        name: The misspelt name.
+        known: The known names. Case is ignored.
+        cutoff: Least similarity, as :func:`difflib.get_close_matches` measures it.
     """
     import difflib
 
@@ -26,9 +26,9 @@ def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """The names of :func:`near` by commas; where there is none, the known names.
+    """Return the names of :func:`near`, or else the first :data:`MOST_LISTED` known ones.
 
-    Of a long list it gives the first :data:`MOST_LISTED`.
+    They are separated by commas.
     """
     there = list(known)
     if found := near(name, there, cutoff=cutoff):
@@ -38,11 +38,11 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def choose(name: str, known: Iterable[str]) -> str:
-    """The hint of a name that is not there: ``choose one of: ...``."""
+    """Return the hint for an unknown name: ``choose one of: ...``."""
     return f"choose one of: {nearest(name, known)}"
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """``did you mean ...?``, or an empty text where no known name is near."""
+    """Return ``did you mean ...?``, or an empty text if no known name is similar."""
     found = near(name, known)
     return f"did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -1,4 +1,4 @@
-"""Figures and their names in words, for reports, pages and the terminal alike."""
+"""Formatting of numbers and names, for reports, pages and the terminal alike."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from pats_opt.errors import one_line
 
-#: What stands where there is no figure.
+#: Text in place of a missing figure.
 DASH = "\N{EN DASH}"
 
 
 def label(text: str, longest: int = 28) -> str:
-    """Text from a file as a short label: one line, printable, and cut in the middle."""
+    """Shorten text to a printable label on one line, cut in the middle."""
     shown = one_line(text)
     if len(shown) <= longest:
         return shown
@@ -20,7 +20,7 @@ def label(text: str, longest: int = 28) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a short percentage; a dash for None."""
+    """Format a share as a percentage; None as a dash."""
     if share is None:
         return DASH
     if math.isinf(share):
@@ -32,7 +32,7 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure with some significant digits; a dash for None."""
+    """Format a number with some significant digits; None as a dash."""
     if value is None:
         return DASH
     if math.isinf(value):
@@ -42,23 +42,23 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def milliseconds(seconds: float | None, digits: int = 4) -> str:
-    """Seconds as milliseconds; a dash for None."""
+    """Format seconds as milliseconds; None as a dash."""
     return number(None if seconds is None else 1000 * seconds, digits)
 
 
 def figure(value: float | str | None) -> str:
-    """A figure in short: counts in full, ids on one line, a dash for None."""
+    """Format a count in full, a number with five digits, an id as a label, and None as a dash."""
     if isinstance(value, str):
         return label(value)
     return str(value) if isinstance(value, int) else number(value, 5)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count and its noun: ``1 batch``, ``3 batches``.
+    """Format a count with its noun: ``1 batch``, ``3 batches``.
 
     Args:
-        count: How many.
+        count: The count.
         noun: The noun in the singular.
-        plural: Its plural; by default with an ``s``.
+        plural: The plural; by default the noun with an ``s``.
     """
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

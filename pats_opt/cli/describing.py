@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import inspect as types
 
-from pats_opt.core.registry import word
+from pats_opt.core.registry import format_value
 
 
 class ParameterHelp(NamedTuple):
@@ -38,7 +38,10 @@ def parameters(made: type, defaults: dict[str, Any]) -> list[ParameterHelp]:
     }
     return [
         ParameterHelp(
-            field.name, word(defaults[field.name]), values(field.type), meanings.get(field.name, "")
+            field.name,
+            format_value(defaults[field.name]),
+            values(field.type),
+            meanings.get(field.name, ""),
         )
         for field in fields(made)
     ]
@@ -82,7 +85,7 @@ def choices(kind: types.Type) -> list[str]:
             found += [True, False]
         case types.NoneType():
             found.append(None)
-    return [word(value) for value in found]
+    return [format_value(value) for value in found]
 
 
 def plain(text: str) -> str:

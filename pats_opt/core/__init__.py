@@ -1,1 +1,1 @@
-"""What a solver and an online policy are, and the registry that names them all."""
+"""Interfaces of solvers and online policies, and the registry of all of them."""

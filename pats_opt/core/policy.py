@@ -1,4 +1,4 @@
-"""What an online policy is (PROBLEM.md section 7): parameters, and a decision at every event.
+"""Interface of online policies (PROBLEM.md section 7): parameters, and a decision at each event.
 
 One policy object drives the simulator and the live executor. It never sees the future: it knows
 the :class:`~pats_opt.model.problem.Site` from the start, and at each event a :class:`State` with
@@ -50,7 +50,7 @@ class GpuState(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """What a policy sees at an event. It is for reading, and valid during that decision only.
+    """State that a policy sees at an event. It is read-only, and valid during that decision only.
 
     Attributes:
         tick: The current tick.

@@ -1,7 +1,7 @@
-"""GPU-time prices: what a solver that proves bounds tells of the worth of a GPU at each time.
+"""GPU-time prices: the value of a GPU at each time, from a solver that proves bounds.
 
 A result has them under ``details["prices"]``; a schedule keeps them under ``extra["prices"]``, so
-that its picture can show them. ``docs/bounds.md`` tells how to read them.
+that its picture can show them. ``docs/bounds.md`` explains how to read them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of solvers and policies: one name, one place, imported only when asked for.
+"""Registry of solvers and policies. Each is imported only when it is used.
 
 Third parties add theirs under the entry-point group ``pats_opt.solvers``. A solver is named with
 its parameters as ``name:key=value:key=value``, for example ``milp:backend=scip``.
@@ -55,16 +55,16 @@ BUILT_IN: dict[str, str] = {
 
 
 def names() -> list[str]:
-    """Names of all solvers and policies, built-in ones first."""
+    """Return the names of all solvers and policies, built-in ones first."""
     others = sorted(point.name for point in entry_points(group=ENTRY_POINTS))
     return [*BUILT_IN, *(name for name in others if name not in BUILT_IN)]
 
 
 def load(name: str) -> type[Solver] | type[Policy]:
-    """The class registered under ``name``.
+    """Return the class registered under ``name``.
 
     Raises:
-        InputError: naming the nearest names.
+        InputError: The name is unknown; the message has the nearest ones.
     """
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
@@ -76,10 +76,10 @@ def load(name: str) -> type[Solver] | type[Policy]:
 
 
 def make(spec: str, **params: Any) -> Solver | Policy:
-    """A solver or policy from its name, with parameters: ``name:key=value`` and keywords.
+    """Make a solver or policy from its name, with parameters as ``name:key=value`` or keywords.
 
     Raises:
-        InputError: for an unknown name or parameter, or a value out of range.
+        InputError: A name or parameter is unknown, or a value out of range.
     """
     name, *settings = spec.split(":")
     for setting in settings:
@@ -114,25 +114,25 @@ def _no_struct(name: str) -> InputError:
 
 
 def _choices(made: Any, error: str) -> str:
-    """The hint for a parameter's wrong value: what there is to choose from, where that is known."""
+    """Return the hint for a wrong value of a parameter, with the possible values if known."""
     for field in msgspec.inspect.type_info(made).fields:  # type: ignore[attr-defined]
         if f"`$.{field.name}`" in error and isinstance(field.type, msgspec.inspect.LiteralType):
             return f"choose one of: {', '.join(map(str, field.type.values))}"
     return "correct the parameter"
 
 
-def word(value: object) -> str:
-    """A parameter's value as a spec has it, read back as the same value."""
+def format_value(value: object) -> str:
+    """Format the value of a parameter so that a specification reads back the same value."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value) if isinstance(value, float) else str(value)
 
 
 def parameters(thing: Solver | Policy) -> dict[str, Any]:
-    """The parameters of a solver or policy, ready for JSON.
+    """Return the parameters of a solver or policy, ready for JSON.
 
     Raises:
-        InputError: for an object that is no struct, whose parameters nobody can tell.
+        InputError: The object is no struct.
     """
     if not isinstance(thing, msgspec.Struct):
         raise _no_struct(thing.name)

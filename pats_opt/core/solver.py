@@ -1,4 +1,4 @@
-"""What a solver is: a name, a capability record, parameters, and ``solve(problem, run)``.
+"""Interface of solvers: a name, capabilities, parameters, and ``solve(problem, run)``.
 
 A solver is an immutable msgspec struct whose fields are its parameters. It gets a :class:`Run`
 (time limit, seed, warm start, where to report progress) and returns an :class:`Outcome`;
@@ -22,7 +22,7 @@ from pats_opt.model.schedule import StopReason
 
 
 class Kind(StrEnum):
-    """What a solver promises."""
+    """Kind of result that a solver gives."""
 
     EXACT = "exact"  #: proves its optimum, given time
     BOUND = "bound"  #: proves a lower bound; may give a schedule too
@@ -54,7 +54,7 @@ ALL_FEATURES: frozenset[Feature] = frozenset(Feature)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a solver can do. A feature it lacks is refused with its name, never answered wrongly.
+    """Capabilities of a solver. A feature that it lacks is refused by name, never ignored.
 
     Attributes:
         features: Features of the problem it handles.
@@ -71,7 +71,7 @@ class Capabilities:
 
 @dataclass(slots=True)
 class Run:
-    """What a solver is given besides the problem.
+    """Limits and callbacks of one run of a solver.
 
     Attributes:
         time_limit: Seconds from now, or None.
@@ -79,8 +79,8 @@ class Run:
         jobs: Threads or processes it may use.
         start: A valid plan to start from, and its loss, or None.
         progress: Called with (bound, loss), either None while unknown.
-        phase: Called with who is at work, as a turn begins, and the share of it that is done (None
-            where nobody can tell).
+        phase: Called as a phase begins, with its name and the share of it that is done (None if
+            unknown).
         interrupted: Set when the user wants the best so far, now.
     """
 
@@ -108,13 +108,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a solver found.
+    """Outcome of a solver: its best plan and bound, and why it stopped.
 
     Attributes:
         stop: Why it stopped. ``OPTIMAL`` and ``INFEASIBLE`` are claims of proof.
         plan: Its best plan, or None.
         bound: A proven lower bound on every schedule's loss, or None.
-        details: What else is worth telling (model sizes, iterations), ready for JSON.
+        details: Further output, such as model sizes and iterations, ready for JSON.
     """
 
     stop: StopReason

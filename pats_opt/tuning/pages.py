@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from pats_opt.core.registry import word
+from pats_opt.core.registry import format_value
 from pats_opt.tuning.plan import TunePlan
 from pats_opt.tuning.trials import Trial
 from pats_opt.tuning.verdict import TuneComparison, TuneResult
@@ -31,7 +31,7 @@ def trials_csv(plan: TunePlan, trials: Sequence[Trial]) -> str:
                 sum(loss is not None for loss in trial.losses),
                 trial.runs,
                 round(trial.seconds, 6),
-                *(word(trial.params[name]) for name in names),
+                *(format_value(trial.params[name]) for name in names),
                 trial.error or "",
             ]
         )
@@ -49,7 +49,8 @@ def lines(plan: TunePlan, result: TuneResult) -> list[str]:
         for row in rows
     ]
     parameters = [
-        f"{d.name}: {word(result.default_params[d.name])} -> {word(result.best_params[d.name])}"
+        f"{d.name}: {format_value(result.default_params[d.name])} -> "
+        f"{format_value(result.best_params[d.name])}"
         for d in plan.target.space
     ]
     shares = [f"{name} {100 * share:.0f} %" for name, share in result.importances.items()]
@@ -99,8 +100,8 @@ def report(plan: TunePlan, trials: Sequence[Trial], result: TuneResult) -> str:
                 [
                     f"`{d.name}`",
                     str(d),
-                    word(result.default_params[d.name]),
-                    word(result.best_params[d.name]),
+                    format_value(result.default_params[d.name]),
+                    format_value(result.best_params[d.name]),
                     f"{100 * result.importances[d.name]:.0f} %"
                     if d.name in result.importances
                     else "-",
@@ -130,7 +131,7 @@ def _best_trials(plan: TunePlan, trials: Sequence[Trial]) -> str:
             str(trial.number),
             trial.end.value,
             _change(math.exp(trial.value)),
-            *(word(trial.params[name]) for name in names),
+            *(format_value(trial.params[name]) for name in names),
         ]
         for trial in ranked
     ]

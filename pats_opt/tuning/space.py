@@ -21,7 +21,7 @@ from msgspec import Struct, inspect
 
 from pats_opt.core import registry
 from pats_opt.core.policy import Policy
-from pats_opt.core.registry import word
+from pats_opt.core.registry import format_value
 from pats_opt.core.solver import Solver
 from pats_opt.errors import InputError
 from pats_opt.nearest import nearest
@@ -76,7 +76,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
         return any(value == c and type(value) is type(c) for c in self.choices)
 
     def __str__(self) -> str:
-        parts = [word(choice) for choice in self.choices]
+        parts = [format_value(choice) for choice in self.choices]
         return ", ".join([*parts, str(self.numbers)] if self.numbers is not None else parts)
 
 
@@ -109,7 +109,7 @@ class Target(Struct, frozen=True, kw_only=True):
         """Return the shortest spec: ``name:key=value`` for each value that is not the default."""
         wanted = registry.parameters(self.make(params))
         plain = registry.parameters(registry.make(self.name))
-        changed = [f"{k}={word(v)}" for k, v in wanted.items() if v != plain.get(k)]
+        changed = [f"{k}={format_value(v)}" for k, v in wanted.items() if v != plain.get(k)]
         return ":".join([self.name, *changed])
 
 
@@ -196,7 +196,8 @@ def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) ->
     if not numeric:
         if given is not None:
             raise InputError(
-                f"parameter {key!r} is no number but one of {', '.join(map(word, choices))}",
+                f"parameter {key!r} is no number but one of "
+                f"{', '.join(map(format_value, choices))}",
                 hint="leave out its range",
             )
         return Dimension(name=key, choices=choices) if len(choices) > 1 else None

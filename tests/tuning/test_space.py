@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from pats_opt.core import registry
 from pats_opt.core.policy import Decide
-from pats_opt.core.registry import word
+from pats_opt.core.registry import format_value
 from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Site
@@ -124,7 +124,7 @@ def test_refused(arguments: tuple[Any, ...], told: str) -> None:
 def test_nothing_to_search() -> None:
     """A policy whose every parameter is held, or has no range, is refused."""
     held = {
-        d.name: word(registry.parameters(registry.make("rich"))[d.name])
+        d.name: format_value(registry.parameters(registry.make("rich"))[d.name])
         for d in target("rich").space
     }
     with pytest.raises(InputError, match=r"no parameter to search \(--range gives 'zero' one"):
