@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pats_opt.model.problem import Job
@@ -28,20 +28,19 @@ class PositionConstraints:
 
     def add(self) -> None:
         """Add all constraints."""
-        self._flags_follow_their_members()
         for row in self._v.rows:
             for p in row:
-                self._used_positions_first(p)
                 self._members(p)
                 self._adapters(p)
+                self._used_positions_first(p)
                 self._residents(p)
                 self._capacity(p)
                 self._transitions(p) if self._site.pairs else self._loads(p)
                 self._activation(p)
                 self._switch_ticks(p)
+                self._finish(p)
                 self._one_activity_at_a_time(p)
                 self._arrivals(p)
-                self._finish(p)
         for job in self._jobs:
             self._serve_or_reject(job)
             self._delay(job)
@@ -51,8 +50,10 @@ class PositionConstraints:
         for alike in identical_gpus(self._problem):
             self._first_jobs_in_order(alike)
 
-    def _flags_follow_their_members(self) -> None:
-        for flag, members, exclusive in self._v.flags:
+    def _define(self, flags: Iterable[Var]) -> None:
+        """Each flag is true exactly if one of its members is."""
+        for key in flags:
+            flag, members, exclusive = self._v.flags[key.index]
             if exclusive:
                 self._cp.add(sum(members) == flag)
                 continue
@@ -68,9 +69,11 @@ class PositionConstraints:
 
     def _members(self, p: Position) -> None:
         """Each job is at most once a member, and a batch no larger than it can be."""
+        self._define([p.used])
         most = largest_batch(self._problem, p.gpu)
         if most < len({j for j, _ in p.x}):
             self._cp.add(sum(p.x.values()) <= most * p.used)
+        self._define(p.active.values())
         for j, chosen in grouped((j, v) for (j, _), v in p.x.items()).items():
             self._cp.add(sum(chosen) <= p.active[self._jobs[j].adapter])
 
@@ -134,6 +137,7 @@ class PositionConstraints:
         """Rule 4: activation is paid where nothing is loaded and the adapters change."""
         if p.activate is None or p.before is None:
             return
+        self._define([p.loads])
         spared = p.loads + (1 - p.used)
         for a in sorted({*p.active, *p.before.active}):
             now, then = p.active.get(a, 0), p.before.active.get(a, 0)
@@ -165,7 +169,8 @@ class PositionConstraints:
             self._cp.add(p.start >= self._jobs[j].arrival).only_enforce_if(v)
 
     def _finish(self, p: Position) -> None:
-        """Rule 5, where step time or overhead depends on the batch's size."""
+        """Rule 5: which levels are reached, and when, where that depends on the batch's size."""
+        self._define(p.reach[1:])
         d, total = self._durations, 0
         for i, finish in enumerate(p.finish):
             rank = d.rank
@@ -212,6 +217,7 @@ class PositionConstraints:
         delay = self._v.delay[job.index]
         for gpu in sorted(self._v.hosts[job.index]):
             flags = self._v.from_on[job.index, gpu]
+            self._define({f.index: f for f in reversed(flags) if not isinstance(f, int)}.values())
             for b, p in enumerate(self._v.rows[gpu]):
                 flag = flags[b * len(options)]
                 if not isinstance(flag, int):

@@ -36,7 +36,7 @@ class PositionHint:
                 self._set(self._v.rejected[job.index], job.index not in self._done)
             if job.index in self._v.late:
                 self._set(self._v.late[job.index], is_late(job, done))
-        for flag, members, _ in self._v.flags:
+        for flag, members, _ in self._v.flags.values():
             self._set(flag, any(self.values[m.index][1] for m in members))
 
     def _set(self, variable: Var, value: int) -> None:

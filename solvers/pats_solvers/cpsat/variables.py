@@ -73,8 +73,8 @@ class PositionVariables:
         delay: Per job, ticks from arrival to completion; 0 where it is rejected.
         late: Per job with a priced deadline.
         from_on: Per job and GPU, whether it is served at a position, or with an option, or later.
-        flags: Variables that are true exactly if one of some others is, with those others, and
-            whether at most one of these is.
+        flags: Variables that are true exactly if one of some others is, by index: the variable,
+            those others, and whether at most one of these is.
         exact: Whether durations are the clock's in every case.
     """
 
@@ -86,7 +86,7 @@ class PositionVariables:
         self.latest = latest_completions(problem, known_loss)
         self.hosts = [frozenset(problem.hosts(job)) for job in problem.jobs]
         self.kept = [self._kept(gpu.index) for gpu in problem.site.gpus]
-        self.flags: list[tuple[Var, list[Var], bool]] = []
+        self.flags: dict[int, tuple[Var, list[Var], bool]] = {}
         self._cp, self._go_on = cp, go_on
         self._last_tick = max((t for row in self.latest for t in row if t is not None), default=0)
         self.rows = [self._row(gpu.index) for gpu in problem.site.gpus]
@@ -253,7 +253,7 @@ class PositionVariables:
     def _any_of(self, members: list[Var], exclusive: bool = False) -> Var:
         """Return a flag that is true exactly if a member is (at most one is, if exclusive)."""
         flag = self._flag()
-        self.flags.append((flag, members, exclusive))
+        self.flags[flag.index] = flag, members, exclusive
         return flag
 
 
