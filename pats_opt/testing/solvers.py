@@ -28,6 +28,7 @@ from pats_opt.core.registry import parameters
 from pats_opt.core.solver import Capabilities, Feature, Kind, Run, Solver, features, require
 from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError
 from pats_opt.model.checker import TOLERANCE, check
+from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance
 from pats_opt.model.plan import schedule_of
 from pats_opt.model.problem import Problem
@@ -36,19 +37,22 @@ from pats_opt.solving.result import Result
 from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import NEEDS, random_instance
 
+#: Results by suite and instance: several properties are tried on the same instances.
+_RESULTS: dict[tuple[type, bytes], Result] = {}
+
 
 def close(one: float, other: float) -> bool:
-    """Whether two losses are the same within the checker's tolerance."""
+    """Return whether two losses are the same within the checker's tolerance."""
     return abs(one - other) <= TOLERANCE * max(1.0, abs(one), abs(other))
 
 
 def together(wanted: Feature) -> frozenset[Feature]:
-    """The smallest set of features with ``wanted`` in it."""
+    """Return the smallest set of features with ``wanted`` in it."""
     return frozenset((wanted,)) | NEEDS.get(wanted, frozenset())
 
 
 class SolverConformance(ABC):
-    """What every solver and policy has to keep. Override :meth:`make`.
+    """Tests that every solver and policy has to pass. Override :meth:`make`.
 
     Attributes:
         seeds: Random instances tried per property.
@@ -64,16 +68,16 @@ class SolverConformance(ABC):
 
     @abstractmethod
     def make(self) -> Solver | Policy:
-        """The solver or policy under test."""
+        """Return the solver or policy under test."""
 
     def optimum(self, instance: Instance) -> float | None:  # noqa: ARG002
-        """The optimum of a feasible tiny instance, or None where it is not known."""
+        """Return the optimum of a feasible tiny instance, or None where it is not known."""
         return None
 
     # -- helpers -------------------------------------------------------------------------------
 
     def instances(self, *, tight: bool = False) -> Iterator[Instance]:
-        """Random tiny instances that use only what the solver can do."""
+        """Yield random tiny instances that use only what the solver can do."""
         able = runnable(self.make()).capabilities.features
         for seed in self.seeds:
             mixed = random_instance(seed, requests=self.requests, tight=tight)
@@ -85,9 +89,16 @@ class SolverConformance(ABC):
                     len(feature), together(feature), requests=self.requests, tight=tight
                 )
 
-    def solved(self, instance: Instance, seed: int = 0) -> Result:
-        """The result of the solver under test."""
-        return solve(instance, runnable(self.make()), time_limit=self.time_limit, seed=seed)
+    def solved(self, instance: Instance) -> Result:
+        """Return the result of the solver under test; each instance is solved once for a suite."""
+        key = type(self), encode(instance)
+        if key not in _RESULTS:
+            _RESULTS[key] = self.solved_anew(instance)
+        return _RESULTS[key]
+
+    def solved_anew(self, instance: Instance) -> Result:
+        """Solve with the solver under test."""
+        return solve(instance, runnable(self.make()), time_limit=self.time_limit)
 
     # -- the suite -----------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class SolverConformance(ABC):
     def test_same_seed_same_result(self) -> None:
         """The same instance and seed give the same loss, bound and schedule."""
         for instance in list(self.instances())[:5]:
-            one, other = self.solved(instance, seed=3), self.solved(instance, seed=3)
+            one, other = self.solved(instance), self.solved_anew(instance)
             assert (one.loss, one.bound) == (other.loss, other.bound)
             assert one.schedule.gpus == other.schedule.gpus
             assert one.schedule.rejected == other.schedule.rejected
@@ -196,7 +207,7 @@ class SolverConformance(ABC):
         assert result.bound in (None, 0.0)
 
     def test_unservable_request(self) -> None:
-        """A request that must be served and cannot be is told as infeasible."""
+        """A request that must be served and cannot be is reported as infeasible."""
         for seed in self.seeds:
             instance = random_instance(seed, (), requests=self.requests, feasible=False)
             with pytest.raises(InfeasibleError, match="request"):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 
 import pytest
 
@@ -17,10 +16,9 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, StopReason
 from pats_opt.solving.solve import runnable, solve
-from pats_opt.testing.instances import random_instance
-from pats_opt.testing.solvers import close, together
+from pats_opt.testing.solvers import close
 from tests.support import scale
-from tests.support.brute_force import brute_force
+from tests.support.tiny import tiny
 from tests.support.zoo import ZOO, Solved
 
 SOLVERS = (
@@ -48,15 +46,6 @@ SEEDS = len(scale.seeds(10))
 
 #: Far above what any of these takes; only a solver that never ends meets it.
 TIME_LIMIT_S = 120.0
-
-
-@cache
-def tiny(feature: Feature | None, seed: int) -> tuple[Instance, float | None]:
-    """A random instance with ``feature`` (None: a random mix), and its optimum by search."""
-    wanted = None if feature is None else together(feature)
-    tight = seed % 2 == 0
-    instance = random_instance(seed, wanted, requests=(2, 4), tight=tight)
-    return instance, brute_force(json.loads(encode(instance)))
 
 
 def agree(spec: str, instance: Instance, optimum: float | None) -> None:

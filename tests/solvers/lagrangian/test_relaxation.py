@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 from pats_opt.core.solver import Feature
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
-from pats_opt.testing.instances import random_instance
-from pats_opt.testing.solvers import together
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.strategies import documents
+from tests.support.tiny import tiny
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
 
 #: Random instances per feature, and of random mixes of features.
@@ -36,14 +34,6 @@ SEEDS = len(scale.seeds(10))
 TRIALS = 6
 
 Prices = NDArray[np.float64]
-
-
-@cache
-def tiny(feature: Feature | None, seed: int) -> tuple[Problem, float | None]:
-    """A random problem with a feature (None: a random mix), and its optimum by search."""
-    wanted = None if feature is None else together(feature)
-    instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 2 == 0)
-    return Problem(instance), brute_force(json.loads(encode(instance)))
 
 
 def resolutions(problem: Problem, rng: np.random.Generator) -> Relaxation:
@@ -114,7 +104,8 @@ def iterates(relaxation: Relaxation, evaluations: int) -> Iterator[Evaluation]:
 def test_weak_duality(feature: Feature | None) -> None:
     """On random instances of each feature, at any resolution."""
     for seed in range(SEEDS if feature else 5 * SEEDS):
-        try_prices(*tiny(feature, seed), seed)
+        instance, optimum = tiny(feature, seed)
+        try_prices(Problem(instance), optimum, seed)
 
 
 @pytest.mark.parametrize("case", [make() for make in ZOO], ids=[make.__name__ for make in ZOO])
