@@ -1,11 +1,12 @@
-"""Write the tables that the guide holds from the code and the results: ``python docs/tables.py``.
+"""Write the generated tables of the guide: ``python docs/tables.py``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in a page, so that it can be
-read wherever the page is. A test makes each again and compares.
+A page has a table between ``<!-- table: NAME -->`` and ``<!-- end -->``. A test generates each
+again and compares.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from pats_opt.core.solver import ALL_FEATURES, Feature, Kind
 from pats_opt.model.files import write_bytes
 
 HERE = Path(__file__).parent
-EXPERIMENTS = HERE.parent / "experiments"
+ROOT = HERE.parent
+EXPERIMENTS = ROOT / "experiments"
 
 #: Experiments whose policies stand against proven optima -> heading of their column.
 COMPARED = {
@@ -30,7 +32,7 @@ TABLE = re.compile(r"(?<=<!-- table: )([a-z-]+)( -->\n).*?(?=\n<!-- end -->)", r
 
 
 def solvers() -> str:
-    """Every solver that is no policy: what it promises and lacks."""
+    """Every solver that is not a policy, with its abilities."""
     lines = [
         "| name | kind | bound | starts from a schedule | cannot do |",
         "|---|---|---|---|---|",
@@ -46,7 +48,7 @@ def solvers() -> str:
 
 
 def policies() -> str:
-    """Every online policy in its own words."""
+    """Every online policy with the first line of its docstring."""
     lines = ["| name | what it does |", "|---|---|"]
     for name in BUILT_IN:
         made = load(name)
@@ -59,13 +61,13 @@ def policies() -> str:
 
 
 def lacks(features: frozenset[Feature]) -> str:
-    """The features of the problem that are missing."""
+    """The missing features of the problem."""
     return ", ".join(sorted(ALL_FEATURES - features)) or "-"
 
 
 def results() -> str:
-    """What each policy loses against the optimum, as the reports tell it."""
-    told = {name: report(name) for name in COMPARED}
+    """Loss of each policy against the optimum, from the reports."""
+    texts = {name: report(name) for name in COMPARED}
     heads = [
         f"[{heading}](../experiments/{name}/result/report.md)" for name, heading in COMPARED.items()
     ]
@@ -77,14 +79,14 @@ def results() -> str:
                 r"Online (\S+) loses (\S+ %) \(median; (.+?\)) against the proven", text
             )
         }
-        for name, text in told.items()
+        for name, text in texts.items()
     }
     everywhere = [spec for spec in lost["generated"] if all(spec in of for of in lost.values())]
     lines += [
         f"| `{spec}` | {' | '.join(lost[name][spec] for name in COMPARED)} |" for spec in everywhere
     ]
     proofs = (
-        re.search(r"auto proved its schedule optimal on (\d+ of \d+)", x) for x in told.values()
+        re.search(r"auto proved its schedule optimal on (\d+ of \d+)", x) for x in texts.values()
     )
     lines.append(
         f"| optima proven | {' | '.join(found[1] if found else '-' for found in proofs)} |"
@@ -93,7 +95,7 @@ def results() -> str:
 
 
 def names() -> str:
-    """The public names, each with a link to where it is documented."""
+    """The public names, each with a link to its documentation."""
     lines = ["| name | what it is |", "|---|---|"]
     for name in pats_opt.__all__:
         if name.startswith("_"):
@@ -104,6 +106,21 @@ def names() -> str:
     return "\n".join(lines)
 
 
+def packages() -> str:
+    """Every package with the first sentence of its docstring, and its modules."""
+    lines = ["| package | contents | modules |", "|---|---|---|"]
+    for top in (ROOT / "pats_opt", ROOT / "solvers" / "pats_solvers"):
+        for init in sorted(top.rglob("__init__.py")):
+            doc = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            paragraph = " ".join(doc.partition("\n\n")[0].split())
+            text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", paragraph).replace("``", "`")
+            files = sorted(path.stem for path in init.parent.glob("[!_]*.py"))
+            modules = ", ".join(f"`{name}`" for name in files)
+            folder = init.parent.relative_to(ROOT).as_posix()
+            lines.append(f"| `{folder}` | {text.rstrip(':')} | {modules} |")
+    return "\n".join(lines)
+
+
 def report(experiment: str) -> str:
     """The text of an experiment's report."""
     return (EXPERIMENTS / experiment / "result" / "report.md").read_text(encoding="utf-8")
@@ -111,6 +128,7 @@ def report(experiment: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "names": names,
+    "packages": packages,
     "policies": policies,
     "results": results,
     "solvers": solvers,
@@ -118,12 +136,12 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def filled(page: str) -> str:
-    """The text of a page with its tables made anew."""
+    """Return the text of a page with its tables generated again."""
     return TABLE.sub(lambda found: f"{found[1]}{found[2]}\n{TABLES[found[1]]()}\n", page)
 
 
 def main() -> None:
-    """Write every page that has a table."""
+    """Write every page with a table."""
     for path in HERE.rglob("*.md"):
         text = path.read_text(encoding="utf-8")
         if filled(text) != text:

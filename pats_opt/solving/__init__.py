@@ -1,1 +1,1 @@
-"""Problem in, checked schedule out, at a latency price or within a latency budget."""
+"""Solving of instances at a latency price or within a latency budget, with checked results."""

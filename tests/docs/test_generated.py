@@ -60,3 +60,10 @@ def test_tables_are_fresh(page: Path) -> None:
 def test_every_table_is_in_a_page() -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
     assert set(re.findall(r"<!-- table: ([\w-]+) -->", pages)) == set(TABLES["TABLES"])
+
+
+def test_the_page_on_the_code_names_files_that_exist() -> None:
+    text = (DOCS / "inside.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:pats_opt|solvers|tests)/[\w/]+(?:\.py)?)`", text))
+    assert len(named) > 20
+    assert not [path for path in named if not (ROOT / path).exists()]
