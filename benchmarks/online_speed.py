@@ -107,10 +107,10 @@ def instance_of(case: Case) -> Instance:
     come about as fast as they can be served, and all have deadlines.
     """
     from pats_opt.generate import Recipe, generate
-    from pats_opt.generate.recipe import Arrivals, Gpus, Popularity, Terms
+    from pats_opt.generate.recipe import Arrivals, GpuSettings, Popularity, Terms
 
     popularity = Popularity(adapters=200, zipf=0.9, depths=(1, 4, 16), hits=(0.2, 0.4, 0.6))
-    gpus = Gpus(count=case.gpus)
+    gpus = GpuSettings(count=case.gpus)
     if case.crowd:
         terms = Terms(late_price=1.0, deadline_share=1.0)
         swift = Arrivals(process="bursty", load=2.5)

@@ -138,7 +138,7 @@ class ServiceSettings(ConfigTable, frozen=True, kw_only=True):
     overhead_s: NotNegative | Overhead | None = None
 
 
-class Gpus(ConfigTable, frozen=True, kw_only=True):
+class GpuSettings(ConfigTable, frozen=True, kw_only=True):
     """The GPUs.
 
     Attributes:
@@ -217,7 +217,7 @@ class Recipe(ConfigTable, frozen=True, kw_only=True):
     images: ImageCount = ImageCount()
     sizes: Annotated[tuple[ImageSize, ...], Meta(min_length=1)] = (ImageSize(),)
     service: ServiceSettings = ServiceSettings()
-    gpus: Gpus = Gpus()
+    gpus: GpuSettings = GpuSettings()
     switching: AdapterCache = AdapterCache()
     quality: Quality = Quality()
     terms: Terms = Terms()

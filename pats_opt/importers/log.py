@@ -70,7 +70,7 @@ def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat,
     kind = given or SUFFIXES.get(last[-1] if last else "")
     if kind is None:
         raise InputError(
-            "the name does not tell the format",
+            "the name has no known ending",
             file=str(path),
             hint="add --as csv, tsv, jsonl or parquet",
         )
@@ -121,12 +121,12 @@ def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -
             )
 
 
-def has_adapter(table: pl.LazyFrame, column: str | None) -> pl.Expr:
+def has_adapter(table: pl.LazyFrame, column: str) -> pl.Expr:
     """Test whether a cell of adapters, a text or a list, is not empty."""
     import polars as pl
 
-    cell = pl.col(column or "")
-    if isinstance(table.collect_schema()[column or ""], pl.List):
+    cell = pl.col(column)
+    if isinstance(table.collect_schema()[column], pl.List):
         return cell.list.len() > 0
     return cell.cast(pl.String).str.strip_chars().fill_null("") != ""
 

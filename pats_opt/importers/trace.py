@@ -138,7 +138,7 @@ def import_trace(
         raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
     table = scan(path, mapping.format)
     require_columns(table, columns.named(), path)
-    if mapping.lora_only:
+    if mapping.lora_only and columns.adapter is not None:
         table = table.filter(has_adapter(table, columns.adapter))
     found = select(
         table,

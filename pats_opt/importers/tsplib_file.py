@@ -51,42 +51,21 @@ def read_tsplib(path: StrPath) -> Tsp:
 # -- distances -------------------------------------------------------------------------------------
 
 
-def nint(x: float) -> int:
+def _nint(x: float) -> int:
     """TSPLIB's nearest integer."""
     return int(x + 0.5)
 
 
-def _euclidean(a: Point, b: Point) -> float:
-    return math.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)))
+def _euclidean(a: Point, b: Point, scale: float = 1.0) -> float:
+    return math.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) / scale)
 
 
-def euc(a: Point, b: Point) -> float:
-    """EUC_2D, EUC_3D: Euclidean, rounded."""
-    return nint(_euclidean(a, b))
+def _differences(a: Point, b: Point) -> list[float]:
+    return [abs(p - q) for p, q in zip(a, b, strict=True)]
 
 
-def ceil(a: Point, b: Point) -> float:
-    """CEIL_2D: Euclidean, rounded up."""
-    return math.ceil(_euclidean(a, b))
-
-
-def man(a: Point, b: Point) -> float:
-    """MAN_2D, MAN_3D: sum of the differences, rounded."""
-    return nint(sum(abs(p - q) for p, q in zip(a, b, strict=True)))
-
-
-def maximum(a: Point, b: Point) -> float:
-    """MAX_2D, MAX_3D: largest of the rounded differences."""
-    return max(nint(abs(p - q)) for p, q in zip(a, b, strict=True))
-
-
-def att(a: Point, b: Point) -> float:
-    """ATT: pseudo-Euclidean."""
-    return math.ceil(math.sqrt(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) / 10.0))
-
-
-def geo(a: Point, b: Point) -> float:
-    """GEO: kilometres on TSPLIB's idealised Earth, from DDD.MM latitude and longitude."""
+def _geographical(a: Point, b: Point) -> float:
+    """Kilometres on TSPLIB's idealised Earth, from DDD.MM latitude and longitude."""
 
     def radians(x: float) -> float:
         degrees = int(x)
@@ -101,15 +80,15 @@ def geo(a: Point, b: Point) -> float:
 
 #: EDGE_WEIGHT_TYPE -> (coordinates of a node, distance of two).
 METRICS: dict[str, tuple[int, Callable[[Point, Point], float]]] = {
-    "EUC_2D": (2, euc),
-    "EUC_3D": (3, euc),
-    "CEIL_2D": (2, ceil),
-    "MAN_2D": (2, man),
-    "MAN_3D": (3, man),
-    "MAX_2D": (2, maximum),
-    "MAX_3D": (3, maximum),
-    "ATT": (2, att),
-    "GEO": (2, geo),
+    "EUC_2D": (2, lambda a, b: _nint(_euclidean(a, b))),
+    "EUC_3D": (3, lambda a, b: _nint(_euclidean(a, b))),
+    "CEIL_2D": (2, lambda a, b: math.ceil(_euclidean(a, b))),
+    "MAN_2D": (2, lambda a, b: _nint(sum(_differences(a, b)))),
+    "MAN_3D": (3, lambda a, b: _nint(sum(_differences(a, b)))),
+    "MAX_2D": (2, lambda a, b: max(map(_nint, _differences(a, b)))),
+    "MAX_3D": (3, lambda a, b: max(map(_nint, _differences(a, b)))),
+    "ATT": (2, lambda a, b: math.ceil(_euclidean(a, b, scale=10.0))),
+    "GEO": (2, _geographical),
 }
 
 #: EDGE_WEIGHT_FORMAT -> the columns of row i of n that the file lists; by columns the mirror image.

@@ -164,7 +164,7 @@ def _memory(
             per_sample_gib=0.0,
             max_batch=largest,
         ),
-        "not measured, as the device does not tell: the model and its images count 0 GiB, and "
+        "not measured, as the device does not report it: the model and its images count 0 GiB, and "
         f"only the largest batch that was run ({largest}) bounds a batch; adapter_gib is what a "
         "load copied, capacity_gib the machine's memory or the bound that was set",
     )

@@ -1,4 +1,4 @@
-"""Seeded random tiny instances of every feature of PROBLEM.md, to test solvers and policies on."""
+"""Seeded random tiny instances with every feature of PROBLEM.md, for tests of solvers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ADAPTERS_GIB = (0.17, 0.0, 0.5, 1.1)
 WEIGHTS = (1.0, 1.0, 1.0, 2.0, 0.5, 1 / 3, 0.0)
 QUALITIES = (1.0, 0.97, 0.9, 0.8, 0.5, 1 / 3)
 COMPLEXITIES = (None, 0.0, 0.2, 0.5, 0.8, 1.0)
-#: Step counts with a step time, in ticks, that makes batches of one to about four ticks of them.
+#: Step counts and a step time, in ticks, that give batches of one to about four ticks.
 STEPS: tuple[tuple[tuple[int, ...], float], ...] = (
     ((1, 2, 3, 4), 0.5),
     ((1, 2, 3), 1.0),
@@ -56,7 +56,7 @@ PRICES = (0.0, 0.05, 0.1, 1 / 3, 1.0)
 def random_features(
     rng: random.Random, share: float = 0.4, among: frozenset[Feature] = ALL_FEATURES
 ) -> frozenset[Feature]:
-    """Random features of ``among`` that can be together, each drawn with probability ``share``."""
+    """Draw compatible features of ``among``, each with probability ``share``."""
     drawn = {feature for feature in sorted(ALL_FEATURES) if rng.random() < share} & among
     for one, other in CONFLICTS:
         if {one, other} <= drawn:
@@ -72,16 +72,16 @@ def random_instance(
     tight: bool = False,
     feasible: bool = True,
 ) -> Instance:
-    """A tiny random instance: 1-3 adapters, 1-2 GPUs, batches and switches of a few ticks.
+    """Draw a tiny instance: 1-3 adapters, 1-2 GPUs, batches and switches of a few ticks.
 
     Args:
-        seed: The same seed and arguments give the same instance. A generator is drawn from, which
-            lets a property-based test library choose and shrink.
-        features: Exactly the features it uses; None draws a random set.
+        seed: A seed, or a generator to draw from (so that a property-based test library can choose
+            and shrink). The same seed and arguments give the same instance.
+        features: Exactly the features that it uses; None draws a random set.
         requests: Fewest and most requests.
-        tight: Make a hard horizon just long enough to serve one request after another with its
-            quickest option; otherwise it is so long that no policy that keeps serving can miss it.
-        feasible: False makes it infeasible: one request that must be served and cannot be.
+        tight: Whether a hard horizon is just long enough to serve one request after another with
+            its quickest option; otherwise no policy that keeps serving can miss it.
+        feasible: False adds a request that must be served and cannot be.
 
     Raises:
         ValueError: The features cannot be together.
@@ -92,11 +92,11 @@ def random_instance(
         rng, name = random.Random(seed), f"random-{seed}"  # noqa: S311 - reproducible, not secret
     wanted = random_features(rng) if features is None else frozenset(features)
     _refuse_contradictions(wanted)
-    made = _Draw(rng, wanted).instance(name, rng.randint(*requests))
+    made = _InstanceDraw(rng, wanted).instance(name, rng.randint(*requests))
     if Feature.HORIZON in wanted:
         made = msgspec.structs.replace(made, horizon_ticks=_horizon(Problem(made), tight))
     if not feasible:
-        made = _broken(rng, made)
+        made = _infeasible(rng, made)
     validate(made)
     return made
 
@@ -111,7 +111,7 @@ def _refuse_contradictions(wanted: frozenset[Feature]) -> None:
             raise ValueError(f"{one!r} and {other!r} cannot be together")
 
 
-class _Draw:
+class _InstanceDraw:
     """Draws the parts of one instance from one random stream."""
 
     def __init__(self, rng: random.Random, wanted: frozenset[Feature]) -> None:
@@ -194,7 +194,7 @@ class _Draw:
         return tuple(Option(steps=s, quality=q) for s, q in zip(steps, qualities, strict=True))
 
     def _too_large(self, request: Request) -> Request:
-        """A request that fits no GPU, which may be rejected."""
+        """Replace a request by one that fits no GPU and may be rejected."""
         return msgspec.structs.replace(
             request,
             demand={**request.demand, "vram_gib": 500.0},
@@ -222,7 +222,7 @@ class _Draw:
     def _gpus(
         self, base: float, adapters: Sequence[Adapter], requests: Sequence[Request], most: int
     ) -> tuple[Gpu, ...]:
-        """GPUs of which the first holds every request alone; a second one may be smaller."""
+        """Draw GPUs, the first of which holds every request alone; a second one may be smaller."""
         rng, wanted = self.rng, self.wanted
         least = max(a.vram_gib for a in adapters) + max(r.demand["vram_gib"] for r in requests)
         gpus = []
@@ -269,9 +269,9 @@ class _Draw:
 
 
 def _horizon(problem: Problem, tight: bool) -> int:
-    """A horizon that one job after another meets, each with its longest option after any switch.
+    """Horizon that one job after another meets, each with its longest option after any switch.
 
-    A tight one is that of the jobs that must be served, on their first hosts, the quickest way.
+    A tight one suffices for the jobs that must be served, on their first hosts, at their quickest.
     """
     site = problem.site
     resident = [gpu.resident for gpu in site.gpus]
@@ -295,7 +295,7 @@ def _horizon(problem: Problem, tight: bool) -> int:
 
 
 def _longest(problem: Problem, job: Job) -> int:
-    """Ticks that no batch exceeds in which no member runs more steps than ``job`` can."""
+    """Upper bound, in ticks, on any batch whose members run at most the steps of ``job``."""
     site, clock = problem.site, problem.site.clock
     most = clock.largest or len(problem.jobs)
     step_s = max(clock.step_s(n) for n in range(1, most + 1))
@@ -303,8 +303,8 @@ def _longest(problem: Problem, job: Job) -> int:
     return 1 if clock.slotted else to_ticks(clock.overhead_s(most) + steps * step_s, site.tick_s)
 
 
-def _broken(rng: random.Random, made: Instance) -> Instance:
-    """The instance with one request that must be served and cannot be."""
+def _infeasible(rng: random.Random, made: Instance) -> Instance:
+    """Change one request so that it must be served and cannot be."""
     requests = list(made.requests)
     r = rng.randrange(len(requests))
     requests[r] = msgspec.structs.replace(requests[r], reject_loss=None)

@@ -10,7 +10,7 @@ import pytest
 from pats_opt.core.solver import Outcome, Run
 from pats_opt.errors import InputError
 from pats_opt.generate import Recipe, generate
-from pats_opt.generate.recipe import Gpus
+from pats_opt.generate.recipe import GpuSettings
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
@@ -94,7 +94,7 @@ def test_the_search_goes_first() -> None:
 
 def test_prices_go_first_on_several_gpus() -> None:
     """Where bound and local search meet, no model is built."""
-    recipe = Recipe(requests=6, gpus=Gpus(count=2))
+    recipe = Recipe(requests=6, gpus=GpuSettings(count=2))
     result = solve(generate(recipe, seed=3), "exact", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
     assert names(result.details)[0] == "lagrangian"
@@ -102,7 +102,7 @@ def test_prices_go_first_on_several_gpus() -> None:
 
 def test_cpsat_goes_first_on_few_requests() -> None:
     """It proves a few requests on two GPUs before any price has settled; unless it has no share."""
-    instance = generate(Recipe(requests=4, gpus=Gpus(count=2)), seed=3)
+    instance = generate(Recipe(requests=4, gpus=GpuSettings(count=2)), seed=3)
     quick, priced = (solve(instance, Exact(opening=share), time_limit=60) for share in (0.2, 0.0))
     assert names(quick.details) == ["cpsat"]
     assert names(priced.details)[0] == "lagrangian"
