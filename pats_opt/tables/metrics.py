@@ -15,7 +15,7 @@ from pats_opt.wording import figure, percent
 
 
 class MetricSpec(NamedTuple):
-    """Name, unit and direction of a metric; the one place from which tables and pages take them.
+    """Name, unit and direction of a metric, for all tables and pages.
 
     Attributes:
         label: Name without unit.
@@ -29,13 +29,13 @@ class MetricSpec(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Name and unit, as a row or a column is headed; a share carries its sign itself."""
+        """Heading of a row or a column: name and unit; a share carries its sign itself."""
         if self.unit == "per s":
             return f"{self.label} per s"
         return f"{self.label}, {self.unit}" if self.unit not in {"", "%"} else self.label
 
     def text(self, value: float | str | None) -> str:
-        """A value without its unit, a share as a percentage; a dash for None."""
+        """Return a value without its unit, a share as a percentage; a dash for None."""
         if self.unit == "%":
             assert not isinstance(value, str)
             return percent(value)

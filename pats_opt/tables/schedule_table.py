@@ -1,4 +1,4 @@
-"""One table of what a schedule does: columns per served request, per batch and per switch.
+"""Table of a schedule: columns per served request, per batch and per switch.
 
 It is made from a replay (:meth:`ScheduleTable.from_replay`; a simulation's result is replayed too)
 or from an execution (:meth:`ScheduleTable.from_execution`). Metrics, pictures, comparisons and

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def rank(count: int, q: float) -> int:
-    """Place of the ``q`` quantile among ``count`` sorted values.
+    """Return the place of the ``q`` quantile among ``count`` sorted values.
 
     It is the smallest value that at least a share ``q`` of them does not exceed: a value that
     occurred, never one between two. The slack forgives rounding of ``q * count``.
@@ -24,17 +24,17 @@ def rank(count: int, q: float) -> int:
 
 
 def quantile(rising: Floats, q: float) -> float | None:
-    """The ``q`` quantile of values in rising order (see :func:`rank`); None of nothing."""
+    """Return the ``q`` quantile of rising values (see :func:`rank`); None of nothing."""
     return float(rising[rank(len(rising), q)]) if len(rising) else None
 
 
 def mean(values: Floats) -> float | None:
-    """The mean of some values; None of nothing."""
+    """Return the mean of some values; None of nothing."""
     return float(values.mean()) if len(values) else None
 
 
 def ratio(predicted: float | None, measured: float | None) -> float | None:
-    """Measured by predicted: 1 where both are 0, None where that is no number."""
+    """Return measured by predicted: 1 where both are 0, None where that is no number."""
     if predicted is None or measured is None:
         return None
     if predicted == 0:
@@ -43,14 +43,14 @@ def ratio(predicted: float | None, measured: float | None) -> float | None:
 
 
 def group_sums(values: Floats, group: Ints, groups: int) -> Floats:
-    """The sum of the values of each group."""
+    """Return the sum of the values of each group."""
     import numpy as np
 
     return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
 
 
 def group_means(values: Floats, group: Ints, counts: Ints) -> Floats:
-    """The mean of the values of each group; NaN where ``counts`` says that it has none."""
+    """Return the mean of the values of each group; NaN where its count is 0."""
     import numpy as np
 
     means = np.full(len(counts), np.nan)
@@ -59,7 +59,7 @@ def group_means(values: Floats, group: Ints, counts: Ints) -> Floats:
 
 
 def group_quantiles(values: Floats, group: Ints, counts: Ints, *qs: float) -> list[Floats]:
-    """Quantiles of the values of each group (see :func:`rank`), NaN where it has none."""
+    """Return quantiles of the values of each group (see :func:`rank`); NaN where it has none."""
     import numpy as np
 
     rising = values[np.lexsort((values, group))]
@@ -74,7 +74,7 @@ def group_quantiles(values: Floats, group: Ints, counts: Ints, *qs: float) -> li
 
 
 def jain(values: Floats) -> float | None:
-    """Jain's fairness index ``(sum x)^2 / (n * sum x^2)``, in (0, 1]; None of nothing.
+    """Return Jain's fairness index ``(sum x)^2 / (n * sum x^2)``, in (0, 1]; None of nothing.
 
     1 where all n values are alike (all of them 0 included), 1 / n where all but one are 0. After
     Jain, Chiu, Hawe: A quantitative measure of fairness and discrimination for resource allocation

@@ -33,7 +33,7 @@ class RequestOutcome(NamedTuple):
         option: Index of its option.
         start: Second at which its batch starts.
         latency: Seconds from its arrival to its completion.
-        loss: What it loses, served or rejected.
+        loss: Its loss, served or rejected.
         mates: Indices of all requests in its batch.
     """
 
@@ -48,13 +48,13 @@ class ScheduleComparison(NamedTuple):
     """Two schedules side by side.
 
     Attributes:
-        names: What they are called.
+        names: Their names.
         terms: The loss by term, and the loss.
         metrics: Their figures.
         parted: The second at which they first do different things; None where they never do.
         both: Requests that both serve.
         same_mates: Those of them whose batch has the same members in both.
-        changed: Requests with another option, start, completion or fate.
+        changed: Requests with another option, start, completion or outcome.
         requests: The requests whose loss differs most: cells of a table.
     """
 
@@ -69,7 +69,7 @@ class ScheduleComparison(NamedTuple):
 
 
 def names_of(first: ScheduleView, second: ScheduleView) -> tuple[str, str]:
-    """Names of two schedules: A and B, with their solvers."""
+    """Return the names of two schedules: A and B, with their solvers."""
     return (
         f"A: {label(first.schedule.solver.name)}",
         f"B: {label(second.schedule.solver.name)}",
@@ -162,7 +162,7 @@ def _metrics(a: Metrics, b: Metrics) -> Iterator[ComparedValue]:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign; 0 where there is none."""
+    """Return a difference with its sign; 0 where there is none."""
     if abs(value) < SAME:
         return "0"
     text = figure(abs(value))

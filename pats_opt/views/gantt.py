@@ -43,7 +43,7 @@ MOST_LISTED = 12
 #: Adapters that the legend names.
 MOST_KEYS = 14
 
-#: Where a legend stands: above the panel, on the right.
+#: Place of a legend: above the panel, on the right.
 ABOVE: dict[str, Any] = {
     "loc": "lower right",
     "bbox_to_anchor": (1, 1),
@@ -54,12 +54,12 @@ ABOVE: dict[str, Any] = {
 
 
 def draw(chart: Chart, heading: str = "") -> Figure:
-    """All panels of a schedule below each other, on one time axis."""
+    """Draw all panels of a schedule below each other, on one time axis."""
     return draw_all([NamedChart("", chart)], heading)
 
 
 def draw_all(shown: Sequence[NamedChart], heading: str = "") -> Figure:
-    """The panels of one or more schedules of an instance, on one time axis."""
+    """Draw the panels of one or more schedules of an instance, on one time axis."""
     site = shown[0].chart.problem.site
     lanes = max(1, len(site.gpus))
     priced = any(one.chart.prices for one in shown)
@@ -91,13 +91,13 @@ def draw_all(shown: Sequence[NamedChart], heading: str = "") -> Figure:
 
 
 def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
-    """One lane per GPU: batches as stacked requests, each to its own end, and hatched switches.
+    """Draw a lane per GPU: batches as stacked requests, each to its own end, and hatched switches.
 
     Args:
         ax: Where to draw.
         chart: The schedule.
-        name: What it is called, where it is one of several.
-        keys: Whether a legend of the adapters stands above it.
+        name: Its name, where it is one of several.
+        keys: Whether to draw a legend of the adapters above it.
     """
     site, many = chart.problem.site, len(chart.table.batches.size)
     raster = many > MOST_BATCHES
@@ -116,7 +116,7 @@ def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
 
 
 def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
-    """Handles and labels of the adapters' legend, switches last."""
+    """Return handles and labels of the adapters' legend, switches last."""
     from matplotlib.patches import Patch
 
     known = style.adapter_legend(problem, MOST_KEYS)
@@ -233,7 +233,7 @@ def _switches(ax: Axes, chart: Chart, raster: bool) -> None:
 
 
 def _outlines(ax: Axes, chart: Chart) -> None:
-    """A frame around each batch and its switch; its gid is what a tooltip hangs on."""
+    """A frame around each batch and its switch; its tooltip is found by its gid."""
     from matplotlib.patches import Rectangle
 
     bars, gpus = chart.batches, chart.table.batches.gpu
@@ -254,7 +254,7 @@ def _outlines(ax: Axes, chart: Chart) -> None:
 
 
 def tooltips(chart: Chart) -> dict[str, str]:
-    """Description of each batch, by the gid of its frame; nothing where there are too many."""
+    """Return the description of each batch by the gid of its frame; none of very many."""
     batches = chart.seconds.batches
     if len(batches.size) > MOST_BATCHES:
         return {}
@@ -302,7 +302,7 @@ def _member(chart: Chart, place: int) -> str:
 
 
 def memory(ax: Axes, chart: Chart, name: str = "") -> None:
-    """Memory in use on each GPU, and its capacity."""
+    """Draw the memory in use on each GPU, and its capacity."""
     lines = memory_lines(chart)
     drawn: list[Any] = []
     for line in lines:
@@ -327,7 +327,7 @@ def _step(ax: Axes, line: StepLine, end: float) -> list[Any]:
 
 
 def queue(ax: Axes, shown: Sequence[NamedChart]) -> None:
-    """Requests that have arrived and wait to be served (those that are rejected do not)."""
+    """Draw the requests that have arrived and wait to be served; rejected ones do not wait."""
     from matplotlib.ticker import MaxNLocator
 
     drawn: list[Any] = []
@@ -347,7 +347,7 @@ def queue(ax: Axes, shown: Sequence[NamedChart]) -> None:
 
 
 def prices(ax: Axes, shown: Sequence[NamedChart]) -> None:
-    """Price of holding a GPU for a second, from the solver that proved a bound."""
+    """Draw the price of holding a GPU for a second, from the solver that proved a bound."""
     lines = list(price_lines(shown))
     drawn: list[Any] = []
     for line in lines:

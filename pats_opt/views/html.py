@@ -40,7 +40,7 @@ MOST_VIOLATIONS = 50
 def show(
     instance: Instance, schedule: Schedule, path: StrPath, *, assets: str | None = None
 ) -> Verdict:
-    """Draw a schedule, valid or not, into a file; its suffix says as what.
+    """Draw a schedule, valid or not, into a file of the kind that its suffix names.
 
     Args:
         instance: The schedule's instance.
@@ -100,7 +100,7 @@ def write(views: Sequence[ScheduleView], path: StrPath, *, assets: str | None = 
 
 
 def suffix_of(path: StrPath) -> str:
-    """The suffix of a picture's file, in small letters; an :class:`InputError` for any other."""
+    """Return the suffix of a picture's file in small letters; an :class:`InputError` for others."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(

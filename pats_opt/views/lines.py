@@ -29,12 +29,12 @@ class StepLine(NamedTuple):
 
 
 def matplotlib_dash(dash: str) -> str:
-    """One of :data:`DASHES` as matplotlib has it."""
+    """Return matplotlib's name of one of :data:`DASHES`."""
     return {"solid": "-", "dashed": "--", "dotted": ":"}.get(dash, "-.")
 
 
 def memory_lines(chart: Chart) -> list[StepLine]:
-    """GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
+    """Return GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
     gpus = chart.problem.site.gpus
     if len(gpus) > MOST_LINES:
         return [StepLine("the fullest GPU", _fullest(chart.memory), style.BASE_COLOURS[0])]
@@ -54,7 +54,7 @@ def _fullest(memory: Sequence[StepSeries]) -> StepSeries:
 
 
 def price_lines(shown: Sequence[NamedChart]) -> Iterable[StepLine]:
-    """A line for each kind of GPU, and one for a place in its cache where that has a price."""
+    """Yield a line per kind of GPU, and one for a place in its cache where that has a price."""
     prices = [
         (one.name if len(shown) > 1 else "", len(one.chart.prices), price)
         for one in shown
@@ -70,7 +70,7 @@ def price_lines(shown: Sequence[NamedChart]) -> Iterable[StepLine]:
 
 
 def thinned(line: StepSeries, points: int = POINTS) -> StepSeries:
-    """A step function by its first, lowest, highest and last level in each of equal time bins.
+    """Thin a step function to the first, lowest, highest and last level in each of equal bins.
 
     Drawn no wider than a quarter of ``points`` pixels it looks as the whole does (M4: Jugel,
     Jerzak, Hackenbroich and Markl, VLDB 2014).
@@ -90,7 +90,7 @@ def thinned(line: StepSeries, points: int = POINTS) -> StepSeries:
 
 
 def until(line: StepSeries, end: float) -> StepSeries:
-    """A step function whose last level goes on to ``end``."""
+    """Return a step function whose last level goes on to ``end``."""
     import numpy as np
 
     x, y = line

@@ -42,7 +42,7 @@ MOST_LISTED = 10
 
 @singledispatch
 def html(thing: object) -> str:
-    """The HTML representation of a result, a verdict or an instance."""
+    """Return the HTML representation of a result, a verdict or an instance."""
     raise TypeError(f"{type(thing).__name__} has no picture")
 
 
@@ -181,7 +181,7 @@ def _problem(of: Result | Verdict) -> Problem:
 
 
 def _budget(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
-    """Headings and rows of a latency budget's curve, and what was reached; nothing without one."""
+    """Headings and rows of a latency budget's curve, and its outcome; nothing without one."""
     if not isinstance(result, BudgetResult):
         return [], [], []
     budget = result.budget
@@ -219,7 +219,7 @@ def piece(
     drawn: tuple[Problem | None, Sequence[ReplayedBatch], Schedule | None] | None = None,
     **parts: Any,
 ) -> str:
-    """The template, with a picture where there is something to draw."""
+    """Return a filled template, with a picture where there is something to draw."""
     from pats_opt.views.page import environment
 
     name = f"pats-opt-{secrets.token_hex(6)}"

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 BLOCKS = 1600
 FEWEST_BINS, MOST_BINS = 24, 240
 
-#: In place of an adapter's index: a switch, and all adapters beyond those told apart.
+#: In place of an adapter's index: a switch, and all adapters without a colour of their own.
 SWITCHING, OTHERS = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class TimeShares:
-    """One entry a block of the far view; seconds, and heights of the lanes.
+    """One entry per block of the far view; seconds, and heights of the lanes.
 
     Attributes:
         gpu: Index of its GPU.
@@ -48,7 +48,7 @@ class TimeShares:
 
 
 def time_shares(chart: Chart) -> TimeShares:
-    """The far view: in each bin of each GPU the shares of its time, stacked.
+    """Return the far view: in each bin of each GPU the shares of its time, stacked.
 
     Switches lie lowest, then the adapters, in every bin in the same order, then all others as one.
     """
@@ -83,7 +83,7 @@ def time_shares(chart: Chart) -> TimeShares:
 
 
 def _layers(chart: Chart) -> tuple[Ints, Ints]:
-    """What each layer of a stack is, lowest first, and the layer of each adapter."""
+    """Contents of each layer of a stack, lowest first, and the layer of each adapter."""
     import numpy as np
 
     batches, adapters = chart.seconds.batches, len(chart.problem.site.adapter_ids)

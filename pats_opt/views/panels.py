@@ -30,7 +30,7 @@ DENSE = 1000
 #: Lines up to which the pointer reads their levels.
 MOST_READ = 6
 
-#: Columns of what is in view; the page's script fills them.
+#: Columns of the bars in view; the page's script fills them.
 VIEW = {
     "members": "left right top bottom y adapter id name ran waited began ended deadline loss "
     "prompt arrival",
@@ -128,7 +128,7 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
 
 
 def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePanel:
-    """One lane per GPU; the page's script fills in the bars that are in view."""
+    """Return the lanes of all GPUs; the page's script fills in the bars that are in view."""
     from bokeh.models import (
         ColumnDataSource,
         LinearColorMapper,

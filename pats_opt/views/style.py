@@ -1,6 +1,6 @@
 """Style of all pictures, colours of adapters, and figures as SVG that a page can hold.
 
-Colours are Okabe and Ito's palette, told apart by people with any colour vision (M. Okabe, K. Ito,
+Colours are Okabe and Ito's palette, distinct for people with any colour vision (M. Okabe, K. Ito,
 "Color Universal Design", 2008), with paler tints of the same hues after them.
 """
 
@@ -29,7 +29,7 @@ BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 #: Colour of everything that has no colour of its own.
 OTHER = "#B8BCC2"
 
-#: Adapters that an overview tells apart: those served longest over all.
+#: Adapters with a colour of their own in an overview: those served longest over all.
 MOST_APART = 6
 
 #: Adapters that a legend names, those with most requests first.
@@ -166,12 +166,12 @@ def legend(
 
 
 def svg(drawn: Figure, name: str, description: str, titles: Mapping[str, str] | None = None) -> str:
-    """A figure as an SVG element that stands in a page beside others.
+    """Return a figure as an SVG element for a page with others.
 
     Args:
         drawn: The figure.
         name: Prefix of every id in it; unique in the page.
-        description: What it shows, for those who do not see it.
+        description: Text for those who do not see it.
         titles: Tooltip of each element, by its gid.
     """
     with drawing(name):

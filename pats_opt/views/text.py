@@ -98,7 +98,7 @@ def _use(chart: Chart, metrics: Metrics) -> Iterator[str]:
 
 
 def serving_shares(chart: Chart) -> Floats:
-    """Share of the time to the last batch's end that each GPU serves."""
+    """Return the share of the time to the last batch's end that each GPU serves."""
     import numpy as np
 
     batches, gpus = chart.seconds.batches, len(chart.problem.site.gpus)

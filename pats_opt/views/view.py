@@ -85,7 +85,7 @@ class RequestLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that is drawn of one schedule.
+    """Drawing data of one schedule.
 
     Attributes:
         table: What the schedule does, batches by start.
@@ -268,7 +268,7 @@ class ScheduleView:
 
     @cached_property
     def table(self) -> ScheduleTable:
-        """What the schedule does."""
+        """The table of the schedule."""
         return ScheduleTable.from_replay(self.problem, self.verdict.replayed)
 
     @cached_property

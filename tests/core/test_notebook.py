@@ -7,7 +7,6 @@ import pickle
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,45 +22,10 @@ from pats_opt.model.instance import Instance
 from pats_opt.report.config import ReportConfig
 from pats_opt.report.gap import gap_report, prepare
 from pats_opt.views import notebook
+from tests.support.markup import Html
 from tests.support.zoo import adapter, document, gpu, request
 
 MARKUP = '<script>alert("x")</script>&amp;'
-
-VOID = {"img", "br", "hr", "meta"}
-
-
-class Page(HTMLParser):
-    """Reads a piece of HTML: tags, ids and text; a tag that is closed out of turn is an error."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element begins."""
-        self.tags.add(tag)
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element without content."""
-        self.tags.add(tag)
-        self.ids += [value for name, value in attrs if name == "id" and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        """It ends the one that began last."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Text."""
-        self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +56,8 @@ def displayed(thing: object) -> dict[str, Any]:
 def test_a_result_draws_itself(result: pats_opt.Result) -> None:
     """Well-formed HTML with the figures and the schedule as SVG; the text is one short line."""
     shown = displayed(result)
-    page = Page(shown["text/html"])
-    assert {"svg", "table", "dl"} <= page.tags
+    page = Html(shown["text/html"])
+    assert {"svg", "table", "dl"} <= page.tags.keys()
     assert f"{result.loss:.6g}" in page.text
     assert "optimal" in page.text
     svg = re.search(r"<svg .*</svg>", shown["text/html"], re.DOTALL)
@@ -110,7 +74,7 @@ def test_markup_in_a_file_is_text(result: pats_opt.Result, instance: Instance) -
     verdict = pats_opt.check(instance, result.schedule)
     for thing in (result, verdict, instance):
         html = displayed(thing)["text/html"]
-        page = Page(html)
+        page = Html(html)
         assert "script" not in page.tags
         assert "<script" not in html
         assert MARKUP in page.text
@@ -119,7 +83,7 @@ def test_markup_in_a_file_is_text(result: pats_opt.Result, instance: Instance) -
 def test_two_pieces_share_no_id(result: pats_opt.Result) -> None:
     """One result shown twice: no id is there twice, and a reference finds its own piece's."""
     html = [displayed(result)["text/html"] for _ in range(2)]
-    first, second = (Page(piece).ids for piece in html)
+    first, second = (Html(piece).ids for piece in html)
     assert len({*first, *second}) == len(first) + len(second)
     for piece, own in zip(html, (first, second), strict=True):
         used = {a or b for a, b in re.findall(r"""url\(#([^)]+)\)|href="#([^"]+)\"""", piece)}
@@ -130,12 +94,12 @@ def test_two_pieces_share_no_id(result: pats_opt.Result) -> None:
 def test_a_verdict_tells_what_is_wrong(result: pats_opt.Result, instance: Instance) -> None:
     """Valid, or each violation; the schedule is drawn as far as it can be read."""
     good = displayed(pats_opt.check(instance, result.schedule))
-    assert "valid" in Page(good["text/html"]).text
+    assert "valid" in Html(good["text/html"]).text
     assert good["text/plain"] == f"Verdict(valid, loss={result.loss:.6g})"
     wrong = msgspec.structs.replace(result.schedule, gpus=())
     verdict = pats_opt.check(instance, wrong)
     shown = displayed(verdict)
-    assert "neither served nor rejected" in Page(shown["text/html"]).text
+    assert "neither served nor rejected" in Html(shown["text/html"]).text
     assert "not valid" in shown["text/plain"]
     assert "rule 1" in shown["text/plain"]
 
@@ -143,14 +107,14 @@ def test_a_verdict_tells_what_is_wrong(result: pats_opt.Result, instance: Instan
 def test_a_result_without_a_schedule(result: pats_opt.Result) -> None:
     """It has a line and a piece of HTML, and says that there is nothing to draw."""
     none = msgspec.structs.replace(result, loss=None, terms=None, metrics=None, replayed=())
-    assert "svg" not in Page(displayed(none)["text/html"]).tags
+    assert "svg" not in Html(displayed(none)["text/html"]).tags
     with pytest.raises(InputError, match="no schedule"):
         none.plot()
 
 
 def test_a_budget_shows_its_curve(instance: Instance) -> None:
     found = pats_opt.solve_within(instance, 100.0, "dp")
-    page = Page(displayed(found)["text/html"])
+    page = Html(displayed(found)["text/html"])
     assert "budget of 100 s (kept)" in page.text
     assert "lambda" in page.text
     assert repr(found).startswith("BudgetResult(")
@@ -159,7 +123,7 @@ def test_a_budget_shows_its_curve(instance: Instance) -> None:
 def test_an_instance_is_a_line_and_a_table(instance: Instance) -> None:
     shown = displayed(instance)
     assert "3 requests, 1 adapter, 1 GPU" in shown["text/plain"]
-    assert "requests" in Page(shown["text/html"]).text
+    assert "requests" in Html(shown["text/html"]).text
 
 
 def test_a_report_shows_its_sentences(instance: Instance, tmp_path: Path) -> None:
@@ -169,10 +133,10 @@ def test_a_report_shows_its_sentences(instance: Instance, tmp_path: Path) -> Non
     config = ReportConfig(instances=(str(path),), solvers=("fifo", "dp"))
     folder = tmp_path / "report"
     report = gap_report(config, folder, prepare(config, folder))
-    page = Page(displayed(report)["text/html"])
+    page = Html(displayed(report)["text/html"])
     assert all(sentence in page.text for sentence in report.sentences)
     assert "report.html" in page.text
-    assert {"table", "ul"} <= page.tags
+    assert {"table", "ul"} <= page.tags.keys()
 
 
 def test_many_requests_are_an_image(
@@ -180,12 +144,12 @@ def test_many_requests_are_an_image(
 ) -> None:
     """Beyond a size the picture is PNG, and beyond another there is none but a hint."""
     monkeypatch.setattr(notebook, "MOST_VECTOR", 2)
-    page = Page(displayed(result)["text/html"])
+    page = Html(displayed(result)["text/html"])
     assert "img" in page.tags
     assert "svg" not in page.tags
     monkeypatch.setattr(notebook, "MOST_DRAWN", 2)
-    page = Page(displayed(result)["text/html"])
-    assert not {"img", "svg"} & page.tags
+    page = Html(displayed(result)["text/html"])
+    assert not {"img", "svg"} & page.tags.keys()
     assert "result.show" in page.text
 
 
@@ -229,7 +193,7 @@ def test_a_result_survives_pickling(result: pats_opt.Result) -> None:
     """Worker processes may send results; a picture can be drawn of one that was sent."""
     again = pickle.loads(pickle.dumps(result))  # noqa: S301 (our own)
     assert again.summary() == result.summary()
-    assert "svg" in Page(displayed(again)["text/html"]).tags
+    assert "svg" in Html(displayed(again)["text/html"]).tags
 
 
 def test_nothing_is_imported_before_it_is_drawn() -> None:

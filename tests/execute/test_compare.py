@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from pats_opt.solving.solve import solve
 from pats_opt.tables.statistics import ratio
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
+from tests.support.markup import Html
 from tests.support.zoo import adapter, document, gpu, request
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>$x$_&amp;{{ 7 * 7 }}'
@@ -45,25 +45,6 @@ DEVICE = Device(
     noise=0.05,
     peak_gib=lambda n: 5.0 + n,
 )
-
-
-class Tags(HTMLParser):
-    """The tags of a page, with where they lead."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-        self.links: set[str] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep the tag and its links."""
-        self.found.add(tag)
-        self.links |= {v or "" for k, v in attrs if k in ("src", "href")}
-
-    def handle_data(self, data: str) -> None:
-        """Keep the text."""
-        self.text += data
 
 
 def instance(seed: int, requests: int = 20, *features: Feature) -> Instance:
@@ -81,12 +62,6 @@ def named(comparison: ExecutionComparison) -> dict[str, ComparedFigure]:
     return {f.name: f for f in (*comparison.totals, *comparison.service, *comparison.loss)}
 
 
-def parsed(text: str) -> Tags:
-    tags = Tags()
-    tags.feed(text)
-    return tags
-
-
 @given(st.integers(0, 10_000), st.sampled_from(list(Pace)))
 def test_every_instance_and_run_has_a_comparison_a_page_and_sentences(
     seed: int, pace: Pace
@@ -97,7 +72,7 @@ def test_every_instance_and_run_has_a_comparison_a_page_and_sentences(
     assert msgspec.json.decode(msgspec.json.encode(found), type=ExecutionComparison) == found
     assert all("\n" not in s and "None" not in s and "nan" not in s for s in sentences(found))
     if seed % 10 == 0:  # pages take longer
-        assert "script" not in parsed(page(found, run, problem)).found
+        assert "script" not in Html(page(found, run, problem)).tags
 
 
 def test_the_page_stands_alone_and_says_the_result_first(tmp_path: Path) -> None:
@@ -106,9 +81,9 @@ def test_the_page_stands_alone_and_says_the_result_first(tmp_path: Path) -> None
     found = compare(problem, run, schedule)
     write_page(found, run, problem, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
-    tags = parsed(text)
+    tags = Html(text)
     assert text.startswith("<!doctype html>")
-    assert not {"script", "link", "img", "iframe", "object"} & tags.found
+    assert not {"script", "link", "img", "iframe", "object"} & tags.tags.keys()
     assert all(link.startswith("#") for link in tags.links)
     assert "@import" not in text
     assert "url(http" not in text
@@ -156,8 +131,8 @@ def test_texts_from_files_stay_texts() -> None:
     )
     found = compare(made, run, schedule)
     text = page(found, run, made)
-    tags = parsed(text)
-    assert not {"script", "img"} & tags.found
+    tags = Html(text)
+    assert not {"script", "img"} & tags.tags.keys()
     assert "onerror" in tags.text
     assert "{{ 7 * 7 }}" in tags.text
     assert "\x1b" not in text

@@ -1,6 +1,6 @@
-"""Predicted against measured: what a schedule promised, and what running it took.
+"""Comparison of an execution with its prediction: times, loss, service, constants.
 
-:func:`compare` makes the figures, :func:`sentences` says them, :func:`write_page` shows them.
+:func:`compare` makes the document, :func:`sentences` its text, :func:`write_page` its page.
 Nothing here needs the model or its packages: an ``execution.json`` is enough.
 """
 

@@ -1,4 +1,4 @@
-"""Compares an execution with what was predicted of it."""
+"""Comparison of an execution with its prediction."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _loss(
     schedule: Schedule,
     missing: MissingRequests,
 ) -> Iterator[ComparedFigure]:
-    """The terms, and the loss."""
+    """Terms of the loss, and the loss."""
     jobs = tables.grid.problem.jobs
     charged, dropped = {*missing.failed, *execution.rejected}, {*schedule.rejected}
     exact = tables.exact.loss_terms([job for job in jobs if job.id in dropped])
@@ -244,7 +244,7 @@ def _rows(
     grid: Sequence[TimedBatch],
     ran: Sequence[TimedBatch],
 ) -> Iterator[BatchRow]:
-    """The batches that were run, each against what the constants say of its composition."""
+    """Executed batches, each with its prediction by the instance's constants."""
     clock, slotted = problem.site.clock, problem.site.clock.slotted
     paired = not execution.live and not slotted
     ends = {(b.gpu, b.index): b.end_s for b in grid} if paired else {}
@@ -300,7 +300,7 @@ def _latencies(table: ScheduleTable) -> dict[int, float]:
 def _composition(
     predicted: Sequence[TimedBatch], measured: Sequence[TimedBatch]
 ) -> BatchComposition:
-    """How alike two sets of batches are."""
+    """Similarity of two sets of batches."""
     simulated = {_members(batch) for batch in predicted}
     options = {m.id: m.option for batch in predicted for m in batch.members}
     run = {m.id: m.option for batch in measured for m in batch.members}

@@ -1,4 +1,4 @@
-"""The constants of the cost model, fitted to the spans of an execution."""
+"""Constants of the cost model, fitted to the spans of an execution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BySize = Mapping[int, Sequence[float]]
 def constants(
     problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
 ) -> MeasuredConstants:
-    """The constants that an execution measured, each beside what the instance says."""
+    """Return the measured constants of an execution, each beside that of the instance."""
     clock = problem.site.clock
     whole = [batch for batch in executed if batch.whole]
     steps = [s for batch in whole for s in batch.run.spans if s.phase is Phase.STEP]
@@ -47,7 +47,7 @@ def constants(
 
 
 def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
-    """Values by n, n rising."""
+    """Return values by n, n rising."""
     found = defaultdict(list)
     for n, value in pairs:
         found[n].append(value)
@@ -55,7 +55,7 @@ def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
 
 
 def times(values: BySize, predicted: Callable[[int], float | None]) -> TimesBySize:
-    """Medians, quartiles and the line of some seconds by n."""
+    """Return medians and quartiles of seconds by n, and the line through them."""
     import numpy as np
 
     sizes = []
@@ -75,7 +75,7 @@ def times(values: BySize, predicted: Callable[[int], float | None]) -> TimesBySi
 
 
 def line(sizes: Sequence[SizeTimes]) -> TimesLine | None:
-    """The line through the medians, each weighing its count; None through fewer than two.
+    """Return the line through the medians, weighted by count; None through fewer than two.
 
     Medians, because the first step on a device may take a hundred times a later one.
     """
@@ -113,7 +113,7 @@ def _step_overhead(steps: Sequence[Span]) -> StepOverhead | None:
 
 
 def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[SwitchTimes]:
-    """The kinds of switching seen, loads after activations."""
+    """Kinds of switching seen, loads after activations."""
     site = problem.site
     seen: dict[str, list[tuple[Span, float | None]]] = defaultdict(list)
     for batch in executed:
@@ -129,7 +129,7 @@ def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[
 
 
 def loaded(problem: Problem, span: Span) -> list[int]:
-    """Indices of the adapters that a load was for, as far as the instance knows them."""
+    """Return the indices of the adapters of a load, of those that the instance has."""
     index = problem.site.adapter_index
     return [index[name] for name in span.ids if name in index]
 

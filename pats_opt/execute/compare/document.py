@@ -54,7 +54,7 @@ class BatchRow(Struct, frozen=True, kw_only=True):
         end_predicted_s: When the schedule ends it; None in a live run.
         end_s: When it ended.
         peak_predicted_gib: Base model, residents and members.
-        peak_gib: Most device memory allocated; None where the device does not tell.
+        peak_gib: Most device memory allocated; None where the device does not report it.
     """
 
     gpu: str
@@ -79,7 +79,7 @@ class BatchRow(Struct, frozen=True, kw_only=True):
 class TimesLine(Struct, frozen=True, kw_only=True):
     """``base + per_sample * n``, fitted by least squares to the median at each n.
 
-    Each median weighs as many measurements as it stands for. Neither figure is below 0: an instance
+    Each median weighs as many measurements as it is of. Neither figure is below 0: an instance
     could not state it.
 
     Attributes:
@@ -163,7 +163,7 @@ class OverheadTimes(Struct, frozen=True, kw_only=True):
         encode: Prompts to embeddings, initial noise.
         decode: Latents to images.
         save: Images to files; beside the GPU's work.
-        all: The three together, which is what ``overhead_s`` stands for.
+        all: The three together, the instance's ``overhead_s``.
         gpu: What a batch takes beyond its steps, whatever it goes to (saving and activation left
             out): by it the constants predict batch seconds.
     """
@@ -243,7 +243,7 @@ class LatencyDifferences(Struct, frozen=True, kw_only=True):
 
 
 class BatchComposition(Struct, frozen=True, kw_only=True):
-    """How alike the batches of a live run are to the simulated ones.
+    """Similarity of the batches of a live run to the simulated ones.
 
     Attributes:
         simulated: Batches simulated.
@@ -261,7 +261,7 @@ class BatchComposition(Struct, frozen=True, kw_only=True):
 
 
 class MissingRequests(Struct, frozen=True, kw_only=True):
-    """What keeps a measured loss from being one of all requests.
+    """Requests and batches without which a measured loss is not one of all requests.
 
     Attributes:
         failed: Requests without an image, by id; those that may be rejected are charged as such.
@@ -277,12 +277,12 @@ class MissingRequests(Struct, frozen=True, kw_only=True):
 
     @property
     def none(self) -> bool:
-        """Whether the measured loss counts every request."""
+        """True where the measured loss counts every request."""
         return len(self.failed) == self.charged and not self.missing
 
 
 class ExecutionComparison(Struct, frozen=True, kw_only=True):
-    """Predicted against measured.
+    """Comparison of an execution with its prediction.
 
     Attributes:
         live: Whether a policy decided while it ran; then "predicted" is its simulation, and batches

@@ -1,4 +1,4 @@
-"""Writes a comparison as one HTML page that needs nothing else."""
+"""Page of a comparison: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_page(
 
 
 def page(comparison: ExecutionComparison, execution: Execution, problem: Problem) -> str:
-    """The page: one file, nothing fetched, no script."""
+    """Return the page: one file, nothing fetched, no script."""
     shown, failed = listed(comparison), failures(comparison, execution)
     return (
         environment("pats_opt.execute.compare")
@@ -91,7 +91,7 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
 
 
 def listed(comparison: ExecutionComparison) -> list[BatchRow]:
-    """The batches that the page lists, in their order."""
+    """Return the batches that the page lists, in their order."""
     rows = comparison.batches
     if len(rows) <= MOST_BATCHES:
         return list(rows)
@@ -104,7 +104,7 @@ def listed(comparison: ExecutionComparison) -> list[BatchRow]:
 
 
 def marks(row: BatchRow) -> str:
-    """Remarks on a batch."""
+    """Return remarks on a batch."""
     found = [
         f"{row.failed} failed" if row.failed else "",
         f"out of memory {counted(row.splits, 'time')}" if row.splits else "",
@@ -114,7 +114,7 @@ def marks(row: BatchRow) -> str:
 
 
 def failures(comparison: ExecutionComparison, execution: Execution) -> list[tuple[str, str]]:
-    """Requests without an image, with the reason."""
+    """Return the requests without an image, with the reason."""
     reasons = {
         member.id: member.error or ""
         for _, batch in execution.batches()

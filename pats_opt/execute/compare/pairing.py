@@ -53,7 +53,7 @@ class ExecutedBatch(Struct, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> bool:
-        """Whether its times are those of its members: run in one go, none failed, none split."""
+        """True where its times are those of its members: run in one go, none failed or split."""
         run = self.run
         return bool(self.members) and not (run.resumed or run.splits or self.failed)
 
@@ -164,7 +164,7 @@ class _Reader:
         return job, member.option, member.completion_s
 
     def after(self, resident: Adapters, run: BatchRun, place: str) -> Adapters:
-        """The residents after a batch's switch."""
+        """Return the residents after a batch's switch."""
         index = self.problem.site.adapter_index
         for name in (*run.load, *run.evict):
             if name not in index:

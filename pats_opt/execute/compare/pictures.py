@@ -29,7 +29,7 @@ PREDICTED, MEASURED = style.BASE_COLOURS[1], style.BASE_COLOURS[0]
 
 
 class InlinePicture(NamedTuple):
-    """A picture with its heading and the sentence below it; ``name`` says which it is."""
+    """A picture of the page, with its name, heading and caption."""
 
     name: str
     title: str
@@ -224,7 +224,7 @@ def _batches(comparison: ExecutionComparison) -> InlinePicture:
 
 
 def _latencies(comparison: ExecutionComparison) -> InlinePicture:
-    """How far latencies are off."""
+    """Distribution of latency differences."""
     expected = {m.id: m.completion_s or 0.0 for b in comparison.predicted for m in b.members}
     # Both count from the same arrival, so completions differ as latencies do.
     apart = sorted(

@@ -1,4 +1,4 @@
-"""The instance's constants as measured, to paste into it, and how well they predict."""
+"""Measured constants in the form of an instance, and the accuracy of their predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pats_opt.wording import counted
 def recalibrated(
     problem: Problem, executed: Sequence[ExecutedBatch], measured: MeasuredConstants
 ) -> Recalibrated | None:
-    """The instance's constants with those measured in their place; None where no step was."""
+    """Return the instance's constants as measured; None where no step was."""
     if not measured.steps.sizes:
         return None
     remarks: list[str] = []
@@ -108,7 +108,7 @@ def _table(table: Sequence[float], steps: TimesBySize, remarks: list[str]) -> tu
 
 
 def _overhead_s(problem: Problem, beside: TimesBySize, remarks: list[str]) -> float | Overhead:
-    """What a batch takes beside its steps; saving is left out, as no batch waits for it."""
+    """Seconds of a batch beside its steps; saving is left out, as no batch waits for it."""
     if beside.line is not None:
         _say_bounded(beside, "overhead", remarks)
         return Overhead(base=_short(beside.line.base), per_sample=_short(beside.line.per_sample))
@@ -160,7 +160,7 @@ def _switching(
 
 
 def _loads(problem: Problem, batch: ExecutedBatch) -> Iterator[tuple[str, float]]:
-    """What each adapter took to load before a batch.
+    """Seconds that each adapter took to load before a batch.
 
     By rule 4 a switch that loads pays no activation, so that of such a batch is in its loads. It
     is shared out evenly among them, as is a span of several adapters.
@@ -191,8 +191,8 @@ def _adapters(
         else:
             yield adapter
     if other:
-        told = counted(other, "adapter was", "adapters were")
-        remarks.append(f"{told} not loaded: load_s is the median of all loads there.")
+        unseen = counted(other, "adapter was", "adapters were")
+        remarks.append(f"{unseen} not loaded: load_s is the median of all loads there.")
 
 
 def _pairs(
@@ -215,7 +215,7 @@ def _pairs(
 def _accuracy(
     problem: Problem, instance: Instance, executed: Sequence[ExecutedBatch]
 ) -> PredictionAccuracy:
-    """How far predicted batch seconds are from those measured, with the old and new constants."""
+    """Mean error of predicted batch seconds, with the old and the new constants."""
     whole = [batch for batch in executed if batch.whole]
     slotted = isinstance(problem.instance.service, SlotService)
     new = BatchClock(instance)
@@ -239,5 +239,5 @@ def _accuracy(
 
 
 def _short(seconds: float) -> float:
-    """Six digits: more than any measurement has."""
+    """Round to six digits, more than any measurement has."""
     return float(f"{seconds:.6g}")

@@ -37,12 +37,12 @@ def results(comparison: ExecutionComparison) -> list[str]:
 
 
 def named(figures: tuple[ComparedFigure, ...], name: str) -> ComparedFigure:
-    """The figure of this name."""
+    """Return the figure of this name."""
     return next(figure for figure in figures if figure.name == name)
 
 
 def promised(comparison: ExecutionComparison) -> str:
-    """Name of the prediction."""
+    """Return the name of the prediction."""
     return "simulated" if comparison.live else "predicted"
 
 
@@ -137,7 +137,7 @@ def _fitted(times: TimesBySize) -> str:
 
 
 def fit_text(line: TimesLine) -> str:
-    """How well a line fits."""
+    """Return the quality of a line's fit."""
     if line.bounded:
         return f"the best line falls below 0 and was held there; {_r2(line)}"
     if line.sizes == 2:
@@ -153,12 +153,12 @@ def _r2(line: TimesLine) -> str:
 
 
 def line_text(line: TimesLine) -> str:
-    """A line as it is read."""
+    """Return the formula of a line."""
     return f"{milli(line.base)} + {milli(line.per_sample)} * n"
 
 
 def accuracy_sentence(comparison: ExecutionComparison) -> Iterator[str]:
-    """How well the constants predict, old and new; nothing where none were measured."""
+    """Yield the accuracy of the old and new constants; nothing where none were measured."""
     if comparison.recalibrated is None:
         return
     accuracy = comparison.recalibrated.accuracy
@@ -195,17 +195,17 @@ def _live(comparison: ExecutionComparison) -> Iterator[str]:
 
 
 def change(ratio: float) -> str:
-    """A ratio as so much more or less."""
+    """Return a ratio as a percentage more or less."""
     return f"{percent(abs(ratio - 1))} {'more' if ratio >= 1 else 'less'}"
 
 
 def signed(value: float) -> str:
-    """A figure with its sign."""
+    """Return a figure with its sign."""
     return f"{'+' if value >= 0 else '-'}{number(abs(value), 3)}"
 
 
 def milli(seconds: float) -> str:
-    """Seconds in the unit that reads best."""
+    """Return seconds in the unit that reads best."""
     return f"{number(1000 * seconds, 3)} ms" if seconds < 1 else f"{number(seconds, 3)} s"
 
 

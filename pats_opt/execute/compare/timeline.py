@@ -27,7 +27,7 @@ from pats_opt.tables.timed_batch import TimedBatch, TimedMember
 
 
 def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
-    """Rule 5 before rounding: seconds from a batch's start to the end of each step count.
+    """Return rule 5 before rounding: seconds from a batch's start to the end of each step count.
 
     A slotted instance predicts no seconds; do not ask for them.
     """
@@ -36,7 +36,7 @@ def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
 
 
 def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list[TimedBatch]:
-    """The schedule as the checker replays it, its ticks in seconds."""
+    """Return the schedule as the checker replays it, its ticks in seconds."""
     site = problem.site
     return [
         TimedBatch(
@@ -61,13 +61,13 @@ def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list
 
 
 def unrounded(problem: Problem, grid: Sequence[TimedBatch]) -> list[TimedBatch]:
-    """The same batches with durations before rounding; they start no earlier than on the grid."""
+    """Return the batches with durations before rounding; none starts earlier than on the grid."""
     jobs = jobs_by_id(problem)
     return retimed(grid, [predicted(problem, jobs, batch) for batch in grid])
 
 
 def jobs_by_id(problem: Problem) -> dict[str, Job]:
-    """The jobs by request id."""
+    """Return the jobs by request id."""
     return {job.id: job for job in problem.jobs}
 
 
@@ -78,7 +78,7 @@ def predicted(
     factor: float = 1.0,
     switch_factor: float = 1.0,
 ) -> TimedBatch:
-    """A batch with the predicted durations before rounding, from its starts, each times a factor.
+    """Return a batch with the predicted durations before rounding, each times a factor.
 
     Its ``paid_s`` has to be the predicted one. Of a slotted instance, which predicts no durations,
     the batch is left as it is.
@@ -104,7 +104,7 @@ def predicted(
 
 
 def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[TimedBatch]:
-    """Batches as they ran, on the clock of a schedule.
+    """Return batches as they ran, on the clock of a schedule.
 
     Durations are those of ``ran``: of the switch, of the batch, and from the batch's start to each
     completion. On each GPU, in the order of ``ran``, a switch begins at its scheduled start, or
@@ -145,7 +145,7 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
 
 
 def needs_retiming(execution: Execution) -> bool:
-    """Whether an execution's times are not on its schedule's clock."""
+    """Return whether the times of an execution are not on its schedule's clock."""
     return not execution.live and (execution.pace is Pace.FAST or execution.sittings > 1)
 
 
@@ -162,7 +162,7 @@ def measured(
     executed: Sequence[ExecutedBatch],
     grid: Sequence[TimedBatch],
 ) -> tuple[list[TimedBatch], DurationFactors]:
-    """The batches as they ran, on the schedule's clock.
+    """Return the batches as they ran, on the schedule's clock.
 
     Args:
         problem: The instance on the grid.
@@ -199,7 +199,7 @@ def _with_images(planned: TimedBatch, ran: TimedBatch) -> TimedBatch:
 
 
 def _factors(problem: Problem, executed: Sequence[ExecutedBatch]) -> DurationFactors:
-    """1 where nothing tells."""
+    """Factors of an execution; 1 where nothing is known."""
     if problem.site.clock.slotted:
         return DurationFactors()
     whole = [batch for batch in executed if batch.whole]

@@ -6,9 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from pats_opt.views.html import comparison_page, schedule_page, show
 from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
 from pats_opt.views.view import Chart, NamedChart, ScheduleView
 from pats_opt.wording import DASH, figure
-from tests.support.markup import EVIL, marked
+from tests.support.markup import EVIL, Html, marked
 from tests.support.zoo import (
     ZOO,
     Solved,
@@ -43,18 +41,6 @@ from tests.support.zoo import (
     rejecting_is_cheaper,
     two_gpus_take_an_adapter_each,
 )
-
-
-class Tags(HTMLParser):
-    """The tags of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        """Count the tag."""
-        self.found[tag] += 1
 
 
 def document(requests: int, **changes: Any) -> dict[str, Any]:
@@ -182,9 +168,7 @@ def test_text_from_files_stays_text(tmp_path: Path, suffix: str) -> None:
     for instance in (calm, evil):
         schedule = solve(instance, "pats", time_limit=1).schedule
         show(instance, schedule, tmp_path / f"s.{suffix}")
-        page = Tags()
-        page.feed((tmp_path / f"s.{suffix}").read_text())
-        pages.append(page.found)
+        pages.append(Html((tmp_path / f"s.{suffix}").read_text()).tags)
     assert pages[0] == pages[1]
     assert pages[1]["img"] == 0
 
@@ -229,7 +213,7 @@ def test_drawing_leaves_no_trace() -> None:
     """Neither pyplot nor a changed setting stays behind."""
     code = (
         "import sys; from matplotlib import rcParams;"
-        "from tests.plot.test_schedule import chart_of, planned;"
+        "from tests.views.test_schedule import chart_of, planned;"
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
         "from pats_opt.views.gantt import draw;"
