@@ -42,7 +42,7 @@ MILLION = 1_000_000
 #: Waiting requests at which decisions are timed, and how many decisions are.
 CROWD, TIMED = 1000, 300
 #: Promised seconds of a decision with a crowd waiting, and where another is promised.
-DECISION_S, SLOWER = 1e-3, {"price-index": 50e-3}
+DECISION_S, SLOWER = 1e-3, {"price-index": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Timed:
         decide, spent = self.policy.start(site, seed), self.spent
 
         def timed(state: State) -> Iterable[Action]:
-            # The first decision is left out: it queues the whole crowd, and may compile.
+            # The first decision is left out: it queues the whole crowd.
             counts = state.tick > 0 and len(state.waiting) >= CROWD and state.idle
             began = time.process_time()
             actions = list(decide(state))

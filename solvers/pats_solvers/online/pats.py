@@ -13,8 +13,9 @@ from pats_opt.model.problem import Site
 from pats_solvers.online.base import OnlinePolicy, Threshold
 from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunSetup
+from pats_solvers.online.dispatch.kinds import Floats
 from pats_solvers.online.dispatch.options import Chooser, chooser
-from pats_solvers.online.dispatch.scoring import Floats, Queue, ScoringRun
+from pats_solvers.online.dispatch.scoring import Queue, ScoringRun
 
 
 class Pats(OnlinePolicy[ScoringRun], frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from pats_opt.core.policy import GpuState
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunSetup
-from pats_solvers.online.dispatch.scoring import Column, Floats, Queue, ScoringRun
+from pats_solvers.online.dispatch.kinds import Column, Floats
+from pats_solvers.online.dispatch.scoring import Queue, ScoringRun
 
 #: Weight that stands for 0, whose logarithm is none: after all others, and still served.
 WEIGHTLESS = 1e-300

@@ -1,36 +1,22 @@
-"""Ranking every waiting job by a score: the queue as a score sees it, the leader, the followers.
-
-Jobs that differ in nothing a score looks at but their arrival form a *kind*: only the earliest of
-a kind needs a score, so a decision costs the number of kinds that wait, not the number of jobs.
-Scores of one kind must not fall with waiting.
-"""
+"""Ranking every waiting job by a score: the queue as a score sees it, the leader, the followers."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.options import due_after, fewest_steps, service_s, steps_s
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from pats_solvers.online.dispatch.kinds import Column, Floats, Ints, Kinds
 
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf
-
-#: What a score may look at besides adapter, demand and arrival.
-Column = Literal["work_s", "service_s", "due_after", "weight"]
 
 
 class ScoringRun(RunContext):
@@ -92,7 +78,7 @@ class ScoringRun(RunContext):
         """All that could lead a batch on ``gpu``, with the switching that each would pay."""
         kinds, room = self.kinds, list(self.site.room(gpu.index, gpu.resident))
         switch_s = self._switch_s(gpu)[kinds.adapter]
-        queue = Queue(self, slice(0, kinds.rows), gpu, switch_s, room)
+        queue = Queue(self, None, gpu, switch_s, room)
         for index in self.waiting.hidden(gpu.index):
             queue.drop(kinds.row(index))
         return queue
@@ -101,7 +87,7 @@ class ScoringRun(RunContext):
         """All that could follow the leader of ``batch``, its adapters being ready."""
         kinds, gpu = self.kinds, batch.gpu
         chosen = np.logical_or.reduce([kinds.adapter == a for a in adapters])
-        rows = np.flatnonzero(chosen & kinds.hosted[gpu.index])
+        rows = np.flatnonzero(chosen & kinds.hosted(gpu.index))
         queue = Queue(self, rows, gpu, 0.0, batch.free)
         queue.take(int(np.searchsorted(rows, kinds.row(batch.jobs[0].index))))
         return queue
@@ -121,121 +107,15 @@ class ScoringRun(RunContext):
         return seconds
 
 
-class Kinds:
-    """Waiting jobs by kind, one row per kind; the columns describe each kind's earliest job.
-
-    Rows are used again, so some may be free; no GPU hosts these.
-
-    Attributes:
-        rows: Rows in use.
-        heads: The waiting jobs of each row, in order of arrival.
-    """
-
-    def __init__(self, run: RunContext, columns: Sequence[Column]) -> None:
-        self._hosts = run.waiting.hosts
-        self._figures = [figure(column, run) for column in columns]
-        self.columns = {column: i for i, column in enumerate(columns)}
-        self._row_of: dict[Hashable, int] = {}
-        self._kind_of: dict[int, Hashable] = {}  # by index of each waiting job
-        self._free: list[int] = []
-        self._sums, self._seen = [0.0] * len(columns), 0
-        self.rows = 0
-        self.heads: list[deque[Job]] = []
-        size = 64
-        self._adapter: Ints = np.zeros(size, np.int64)
-        self._arrival: Ints = np.zeros(size, np.int64)
-        self._index: Ints = np.zeros(size, np.int64)
-        self._figure: Floats = np.ones((len(columns), size))
-        self._demand: Ints = np.zeros((len(run.site.resources), size), np.int64)
-        self._hosted: Bools = np.zeros((len(run.site.gpus), size), np.bool_)
-        run.waiting.followers.append(self)
-
-    @property
-    def adapter(self) -> Ints:
-        """Adapter of each row."""
-        return self._adapter[: self.rows]
-
-    @property
-    def arrival(self) -> Ints:
-        """Arrival tick of each row's earliest job."""
-        return self._arrival[: self.rows]
-
-    @property
-    def index(self) -> Ints:
-        """Index of each row's earliest job."""
-        return self._index[: self.rows]
-
-    @property
-    def figure(self) -> Floats:
-        """The columns that the score looks at, one per line."""
-        return self._figure[:, : self.rows]
-
-    @property
-    def demand(self) -> Ints:
-        """Demand of each row, one resource per line."""
-        return self._demand[:, : self.rows]
-
-    @property
-    def hosted(self) -> Bools:
-        """Rows that wait and that a GPU can hold, one GPU per line."""
-        return self._hosted[:, : self.rows]
-
-    def mean(self, column: Column) -> float:
-        """Mean of a column over all jobs that have arrived."""
-        return self._sums[self.columns[column]] / self._seen
-
-    def row(self, index: int) -> int:
-        """Row of a waiting job."""
-        return self._row_of[self._kind_of[index]]
-
-    def add(self, job: Job) -> None:
-        """Add a job that has arrived."""
-        figures = tuple([figure(job) for figure in self._figures])
-        self._seen += 1
-        for i, value in enumerate(figures):
-            self._sums[i] += value
-        # Jobs of a kind can also be served until the same tick.
-        kind = job.adapter, job.demand, job.options[fewest_steps(job)].steps, figures
-        row = self._row_of.get(kind)
-        if row is None:
-            row = self._row_of[kind] = self._new_row()
-            self._adapter[row] = job.adapter
-            self._arrival[row] = job.arrival
-            self._index[row] = job.index
-            self._figure[:, row] = figures
-            self._demand[:, row] = job.demand
-            self._hosted[list(self._hosts(job)), row] = True
-        self.heads[row].append(job)
-        self._kind_of[job.index] = kind
-
-    def remove(self, job: Job) -> None:
-        """Remove a job, mostly the earliest of its kind, that is served or withdrawn."""
-        kind = self._kind_of.pop(job.index)
-        row = self._row_of[kind]
-        heads = self.heads[row]
-        heads.remove(job)
-        if heads:
-            self._arrival[row] = heads[0].arrival
-            self._index[row] = heads[0].index
-        else:
-            self._hosted[:, row] = False
-            self._free.append(row)
-            del self._row_of[kind]
-
-    def _new_row(self) -> int:
-        if self._free:
-            return self._free.pop()
-        if self.rows == len(self._adapter):
-            for name in ("_adapter", "_arrival", "_index", "_figure", "_demand", "_hosted"):
-                column = getattr(self, name)
-                setattr(self, name, np.concatenate((column, np.zeros_like(column)), axis=-1))
-        self.heads.append(deque())
-        self.rows += 1
-        return self.rows - 1
-
-
 class Queue:
     """Jobs that could be served next, as a score sees them: one row per kind, its earliest job.
+
+    Args:
+        run: The run.
+        rows: Rows of those that could follow a leader; None for all that could lead.
+        gpu: The GPU that serves them.
+        switch_s: See below.
+        room: See below.
 
     Attributes:
         switch_s: Seconds of switching that each would pay now; 0 for followers.
@@ -246,16 +126,23 @@ class Queue:
     def __init__(
         self,
         run: ScoringRun,
-        rows: Ints | slice,
+        rows: Ints | None,
         gpu: GpuState,
         switch_s: Floats | float,
         room: list[int | None],
     ) -> None:
-        kinds = run.kinds
-        self._run, self._kinds, self._gpu, self._rows = run, kinds, gpu, rows
-        self._arrival: Ints = kinds.arrival[rows]
-        self._index: Ints = kinds.index[rows]
-        self._out: Bools = ~kinds.hosted[gpu.index, rows]
+        self._run, self._kinds, self._rows = run, run.kinds, rows
+        self._tick, self._tick_s = run.tick, run.site.tick_s
+        self._capacity = run.site.gpus[gpu.index].capacity
+        arrival, index, hosted, demand, figure = run.kinds.view(gpu.index)
+        if rows is None:
+            self._arrival, self._index, self._out = arrival, index, ~hosted
+        else:
+            self._arrival, self._index = arrival[rows], index[rows]
+            self._out = np.zeros(len(rows), np.bool_)
+            demand, figure = demand[:, rows], figure[:, rows]
+        self._demand, self._figure = demand, figure
+        self._angles: Angles | None = None
         self._taken: dict[int, int] = {}
         self.switch_s, self.room = switch_s, room
 
@@ -282,15 +169,14 @@ class Queue:
     @property
     def wait_s(self) -> Floats:
         """Seconds since arrival."""
-        ticks: Ints = self._run.tick - self._arrival
-        return ticks * np.float64(self._run.site.tick_s)
+        seconds: Floats = np.multiply(self._tick - self._arrival, self._tick_s)
+        return seconds
 
     @property
     def due_in_s(self) -> Floats:
         """Seconds until the due date, below 0 after it; due at arrival without a deadline."""
-        due: Floats = self._arrival + self._column("due_after")
-        seconds: Floats = (due - self._run.tick) * self._run.site.tick_s
-        return seconds
+        ticks: Floats = self._column("due_after") + (self._arrival - self._tick)
+        return ticks * self._tick_s
 
     @property
     def mean_load_s(self) -> float:
@@ -300,26 +186,16 @@ class Queue:
     @property
     def cosine(self) -> Floats:
         """Cosine between each demand and ``room``, both as shares of the GPU's capacity."""
+        if self._angles is None:  # the demands' part of it does not change
+            self._angles = Angles(self._demand, self._capacity)
         return self._angles.cosine(self.room)
-
-    @cached_property
-    def _angles(self) -> Angles:
-        return Angles(self._demand, self._run.site.gpus[self._gpu.index].capacity)
-
-    @cached_property
-    def _demand(self) -> Ints:
-        return self._kinds.demand[:, self._rows]
-
-    @cached_property
-    def _figure(self) -> Floats:
-        return self._kinds.figure[:, self._rows]
 
     def _column(self, name: Column) -> Floats:
         column: Floats = self._figure[self._kinds.columns[name]]
         return column
 
     def _heads(self, place: int) -> deque[Job]:
-        return self._kinds.heads[place if isinstance(self._rows, slice) else self._rows[place]]
+        return self._kinds.heads[place if self._rows is None else self._rows[place]]
 
     def head(self, place: int) -> Job:
         """Return the earliest job of a row that is not taken."""
@@ -340,15 +216,22 @@ class Queue:
 
     def best(self, scores: Floats) -> int | None:
         """Return the row of the highest score; ties go to the earliest job. None: all are out."""
-        return self._best(np.where(self._out, NEVER, scores))
+        return self._best(self._open(scores))
 
     def best_fitting(self, scores: Floats) -> int | None:
         """Return the best row among those that fit into ``room``."""
-        scores = np.where(self._out, NEVER, scores)
+        scores = self._open(scores)
         for i, room in enumerate(self.room):
             if room is not None:
                 scores[self._demand[i] > room] = NEVER
         return self._best(scores)
+
+    def _open(self, scores: Floats) -> Floats:
+        """The scores of the rows that can be served."""
+        if scores.base is not None:  # a column itself
+            scores = scores.copy()
+        scores[self._out] = NEVER
+        return scores
 
     def _best(self, scores: Floats) -> int | None:
         if not len(scores):
@@ -393,18 +276,6 @@ class Angles:
         dot /= self._length * length
         dot[self._none] = 1.0
         return np.minimum(dot, 1.0, out=dot)
-
-
-def figure(column: Column, run: RunContext) -> Callable[[Job], float]:
-    """Return what gives a job's figure in a column."""
-    site, option = run.site, run.option
-    figures: dict[Column, Callable[[Job], float]] = {
-        "work_s": lambda job: steps_s(site, job, option(job)),
-        "service_s": lambda job: service_s(site, job, option(job)),
-        "due_after": due_after,
-        "weight": lambda job: job.weight,
-    }
-    return figures[column]
 
 
 def mean_load_s(site: Site) -> float:
