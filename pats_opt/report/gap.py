@@ -106,11 +106,11 @@ def gap_report(
 
     Ctrl-C ends the runs in progress, or the drawing; the report is then of what is finished.
     """
-    records: dict[str, Record] = {}
+    found: dict[str, Record] = {}
     undrawn: list[str] = []
 
     def keep(record: Record) -> None:
-        records[record.config.key] = record
+        found[record.config.key] = record
         done(record)
 
     def read(tasks: Sequence[Task]) -> None:
@@ -120,17 +120,18 @@ def gap_report(
 
     with RunFolder(folder, "report").locked():
         read(to_do)
-        missing = [task for task in to_do if task.config.key not in records]
+        missing = [task for task in to_do if task.config.key not in found]
         try:
             for spec in dict.fromkeys(task.config.solver.spec for task in missing):
                 get_ready(runnable(spec))  # here, so that no run pays for it
             perform_all(missing, jobs, config.grace_s, keep)
         except KeyboardInterrupt:  # a run may have left its record just now
-            read([task for task in missing if task.config.key not in records])
+            read([task for task in missing if task.config.key not in found])
+        records = [found[t.config.key] for t in to_do if t.config.key in found]
         if config.pictures and len(records) == len(to_do):
             with suppress(KeyboardInterrupt):
-                undrawn = draw_pictures(folder, records.values(), jobs=jobs, watch=watch)
-        table = collect(to_do, records.values())
+                undrawn = draw_pictures(folder, records, jobs=jobs, watch=watch)
+        table = collect(to_do, records)
         sentences = write_pages(table, config, folder)
     return Report(
         folder=folder,

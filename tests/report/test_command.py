@@ -16,6 +16,7 @@ import pytest
 
 from pats_opt.cli import run
 from pats_opt.report.config import ReportConfig, tasks
+from pats_opt.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
 
@@ -123,6 +124,21 @@ def test_a_folder_in_use_is_refused(
     assert "--resume" in told
     assert len(told.splitlines()) == 1
     assert records(out) == before
+
+
+def test_a_folder_that_another_report_is_using_is_refused(
+    tmp_path: Path, write: Callable[..., str], capsys: Capture
+) -> None:
+    """Neither a new report nor a resumed one writes into it."""
+    out = tmp_path / "out"
+    args = ["gap-report", "--no-pictures", write(), "--solvers", "steady", "-o", str(out)]
+    with RunFolder(out).locked():
+        for resume in ([], ["--resume"]):
+            assert run([*args, *resume]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "another report is using this folder" in line
+    assert not records(out)
+    assert run(args) == 0
 
 
 def test_resume_keeps_what_matches_and_runs_the_rest(
