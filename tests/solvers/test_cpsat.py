@@ -25,10 +25,9 @@ from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
 from pats_solvers.cpsat import CpSat
-from pats_solvers.cpsat.durations import Durations
+from pats_solvers.cpsat.integers import Durations, IntegerLosses, IntegerTicks
 from pats_solvers.cpsat.layout import interchangeable, normal, timed
 from pats_solvers.cpsat.model import PositionsModel
-from pats_solvers.cpsat.scaling import IntegerLosses, IntegerTicks
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request

@@ -1,11 +1,11 @@
-"""Classes of interchangeable jobs, and the moves (batches) over them.
+"""Classes of interchangeable jobs, and the batches over them.
 
 Jobs of one adapter with equal demand, options, weight and rejection differ in nothing but
 arrival, and their latency loss is linear in completion. Serving such a *class* first come, first
 served loses nothing: where a later arrival completes first, the two change places, batch and
 option included, at equal loss. (A priced deadline breaks the linearity, so there only jobs that
-arrive together share a class.) So the jobs served so far are told by a count per class, and a
-batch by how many of each class it takes at each step count.
+arrive together share a class.) So the jobs served so far are a count per class, and a batch is
+how many of each class it takes at each step count.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class JobClass:
     Attributes:
         adapter: Their adapter.
         jobs: The jobs, in the order in which they are served.
-        ways: Options worth taking: the best looking of each step count.
+        ways: Options worth taking: the one of least quality loss of each step count.
         price: Loss per tick of latency of one job.
         reject_loss: Loss of rejecting one, or None.
         late_loss: Loss of one that is late, 0 where nothing is priced.
@@ -52,9 +52,10 @@ class JobClass:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A batch of one adapter: ``takes[q]`` jobs of class q, in ``parts``.
+    """A batch of one adapter, by classes.
 
     Attributes:
+        adapter: The adapter.
         takes: ``(class, jobs taken)``.
         parts: ``(class, option, jobs, ticks to completion)``.
         duration: Ticks until the batch ends.
@@ -66,7 +67,7 @@ class Move:
     duration: int
 
     def fixed(self, kinds: Sequence[JobClass]) -> float:
-        """Loss that does not depend on when it starts, at start tick 0 and without arrivals."""
+        """Return the loss apart from its start: at tick 0 and without arrivals."""
         return math.fsum(
             n * (kinds[q].jobs[0].options[o].quality_loss + kinds[q].price * ticks)
             for q, o, n, ticks in self.parts
@@ -74,7 +75,7 @@ class Move:
 
 
 def classes(problem: Problem) -> list[JobClass]:
-    """The classes of a problem, by adapter and first arrival."""
+    """Return the classes of a problem, by adapter and first arrival."""
     site, found = problem.site, {}  # type: ignore[var-annotated]
     for job in problem.jobs:
         priced = site.late_price > 0 and job.deadline is not None
@@ -112,7 +113,7 @@ def _class(problem: Problem, jobs: list[Job]) -> JobClass:
 
 
 def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -> list[Move]:
-    """Every batch of one adapter that fits ``gpu`` with no other adapter resident.
+    """Return every batch of one adapter that fits ``gpu`` with no other adapter resident.
 
     Raises:
         InputError: There are too many to list.
@@ -134,9 +135,9 @@ def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -
 
 
 def undominated(kinds: Sequence[JobClass], found: Sequence[Move]) -> list[Move]:
-    """Batches by duration, without those that a shorter and cheaper one of the same jobs beats.
+    """Return batches by duration, less those that a shorter and cheaper one of the same jobs beats.
 
-    The GPU may stand idle, or be held idle at the same price, after the shorter one.
+    The GPU may be idle, or be held idle at the same price, after the shorter one.
     """
     by_takes: dict[tuple[tuple[int, int], ...], list[tuple[int, float, Move]]] = {}
     kept: list[Move] = []
@@ -180,7 +181,7 @@ def _move(
 def _fillings(
     kinds: list[JobClass], slots: list[tuple[int, int]], room: list[int | None], largest: int
 ) -> Iterator[tuple[int, ...]]:
-    """Non-empty counts per slot that respect class sizes, resources and the largest batch."""
+    """Yield non-empty counts per slot within class sizes, resources and the largest batch."""
 
     def extend(
         i: int, head: tuple[int, ...], left: int, free: list[int | None], used: int

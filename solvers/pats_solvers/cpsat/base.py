@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
-from pats_solvers.cpsat.scaling import IntegerLosses
+from pats_solvers.cpsat.integers import IntegerLosses
 
 #: A CP-SAT variable, or a linear expression of some.
 Var = Any
@@ -28,7 +28,7 @@ class CpSatModel(ABC):
         linearization: CP-SAT's ``linearization_level`` that suits the model.
         probing: CP-SAT's ``cp_model_probing_level``; on a large flow it costs more than it gives.
         problem: The problem.
-        cp: The native ``CpModel``, to which you can add constraints of your own.
+        cp: The native ``CpModel``, to which you can add constraints.
         losses: The objective's coefficients.
         exact: Whether durations are the clock's in every case.
     """

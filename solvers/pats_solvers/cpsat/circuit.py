@@ -120,7 +120,7 @@ class CircuitModel(CpSatModel):
         self._delay(job, delay, last - job.arrival + max(offsets.values(), default=0))
 
     def _delay(self, job: Job, delay: Var, longest: int) -> None:
-        """What a job pays for its latency; a rejected one has none."""
+        """A job pays for its latency; a rejected one has none."""
         cp, site = self.cp, self.problem.site
         rejected = self.rejected.get(job.index)
         if rejected is not None:

@@ -216,7 +216,7 @@ class PackingModel(CpSatModel):
         return self.cp.new_int_var(0, self.bins.count, "")
 
     def _conserve(self) -> None:
-        """What flows into an amount goes on from it, or is the end of a bin there."""
+        """Flow into an amount goes on from it, or is the end of a bin there."""
         out, into = defaultdict(list), defaultdict(list)
         for (u, size), flow in self.flow.items():
             out[u].append(flow)

@@ -95,7 +95,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
 def build(
     problem: Problem, formulation: FormulationName = "auto", known_loss: float | None = None
 ) -> CpSatModel:
-    """Return a problem's model: ``cp`` is the native one, to which you can add constraints.
+    """Return a problem's model, to whose ``cp`` you can add constraints.
 
     Args:
         problem: The problem.

@@ -9,9 +9,8 @@ from typing import Any
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.cpsat.base import Var
-from pats_solvers.cpsat.durations import Durations, load_units
+from pats_solvers.cpsat.integers import Durations, IntegerTicks, load_units
 from pats_solvers.cpsat.layout import by_steps
-from pats_solvers.cpsat.scaling import IntegerTicks
 
 
 class Position:
@@ -119,7 +118,8 @@ class PositionVariables:
     def _kept(self, gpu: int) -> Adapters:
         """Return adapters with requests for this GPU, and those loaded faster than activated.
 
-        Loading an adapter that nobody needs is of use only where it spares an activation (rule 4).
+        Loading an adapter that no request needs is of use only where it spares an activation
+        (rule 4).
         """
         site = self.problem.site
         kept = {job.adapter for job in self.problem.jobs if gpu in self.hosts[job.index]}

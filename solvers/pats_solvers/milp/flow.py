@@ -64,7 +64,7 @@ class GpuNetwork:
         stay: Flow from free(l, t) to ready(l, t) by adapter, index as ``batches[l].start``.
         idle: Flow from free(s, t) to free(s, t+1) by state, index t.
         leave: Flow from free(s, t) to the tick's hub by state, index t (empty with pairs).
-        switch: Flow into ready by (source, adapter); the hub stands for all sources without pairs.
+        switch: Flow into ready by (source, adapter); without pairs the hub replaces all sources.
     """
 
     def __init__(

@@ -145,7 +145,7 @@ class GpuTimeline:
         served = sorted({job.adapter for f in families for job in f.jobs})
         self.activates = site.activate_s > 0 and len(served) > 1
         held = set(served) | self._gpu.resident
-        if self.activates:  # loading anything, even what nobody requests, saves the activation
+        if self.activates:  # loading anything, even what no request needs, saves the activation
             held |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
         adapters = sorted(held)
         self.batches = tuple(

@@ -131,8 +131,9 @@ def build(
 ) -> tuple[LinearModel, Formulation]:
     """Return the model of a problem, and its columns by meaning.
 
-    ``pats_solvers.milp.backends.highs_scip.mathopt_model`` and ``backends.cbc.pulp_problem`` turn
-    it into a model of these packages, to which you can add constraints of your own.
+    :func:`pats_solvers.milp.backends.mathopt.mathopt_model` and
+    :func:`pats_solvers.milp.backends.cbc.pulp_problem` turn it into a model of these packages, to
+    which you can add constraints.
 
     Args:
         problem: The problem.
