@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pats_opt.execute.compare import ExecutionComparison
     from pats_opt.execute.drivers import Driver
     from pats_opt.execute.options import Options
-    from pats_opt.execute.run import Outcome
+    from pats_opt.execute.run import ExecutionOutcome
     from pats_opt.execute.worker import Saved
     from pats_opt.model.problem import Problem
     from pats_opt.model.schedule import Schedule
@@ -132,18 +132,18 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
     """Return the options of the run, with defaults for those that were not given."""
     from pats_opt.execute.options import TINY_SHRINK, Options, devices, dtype_of
     from pats_opt.execute.record import Pace, Tier
-    from pats_opt.execute.workers import CrewKind
+    from pats_opt.execute.workers import WorkerKind
     from pats_opt.runs.record import cores
 
     if live and chosen["pace"] == "fast":
         raise click.UsageError("a policy runs in real time: --pace fast works for schedules only")
     gpus = len(problem.site.gpus)
-    crew = CrewKind(chosen["engine"] or ("thread" if gpus == 1 else "process"))
-    if crew is CrewKind.RAY:
+    workers = WorkerKind(chosen["engine"] or ("thread" if gpus == 1 else "process"))
+    if workers is WorkerKind.RAY:
         from pats_opt.execute.workers.ray import require
 
         require()
-    named = devices(chosen["device"], gpus, crew)
+    named = devices(chosen["device"], gpus, workers)
     shrink = chosen["shrink"] or (TINY_SHRINK if chosen["model"] == "tiny" else 1)
     return Options(
         model=chosen["model"],
@@ -156,7 +156,7 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
         guidance=chosen["guidance"],
         memory_gib=chosen["memory"],
         graphs=chosen["graphs"],
-        crew=crew,
+        workers=workers,
         # More threads do not help the tiny model, and slow it down a lot on a busy machine.
         threads=(1 if chosen["model"] == "tiny" else max(1, cores() // gpus))
         if "cpu" in named
@@ -166,7 +166,7 @@ def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options
 
 def _scheduled(problem: Problem, schedule: Schedule, options: Options, file: str) -> Driver:
     from pats_opt.errors import InputError
-    from pats_opt.execute.schedule_driver import ScheduleDriver
+    from pats_opt.execute.drivers import ScheduleDriver
 
     try:
         return ScheduleDriver(problem, schedule, options.pace)
@@ -189,13 +189,13 @@ def _live(
 
 
 def _compare(
-    problem: Problem, outcome: Outcome, schedule: Callable[[], Schedule], folder: Path
+    problem: Problem, outcome: ExecutionOutcome, schedule: Callable[[], Schedule], folder: Path
 ) -> ExecutionComparison | None:
     """Compare predicted with measured times, and write the page; None without any image."""
     from pats_opt.errors import InputError, PatsError
     from pats_opt.execute.compare import compare
     from pats_opt.execute.compare.page import write_page
-    from pats_opt.execute.gather import images
+    from pats_opt.execute.journal import images
     from pats_opt.execute.output import REPORT
 
     if not images(outcome.execution.gpus):
@@ -215,13 +215,13 @@ def _compare(
 
 
 def _summary(
-    outcome: Outcome, comparison: ExecutionComparison | None, folder: Path
+    outcome: ExecutionOutcome, comparison: ExecutionComparison | None, folder: Path
 ) -> dict[str, Any]:
     """Return the outcome as one JSON object."""
     import msgspec
 
     from pats_opt.execute.compare import sentences
-    from pats_opt.execute.gather import images
+    from pats_opt.execute.journal import images
 
     done = outcome.execution
     return {
@@ -241,11 +241,13 @@ def _summary(
     }
 
 
-def _lines(outcome: Outcome, comparison: ExecutionComparison | None, folder: Path) -> list[str]:
+def _lines(
+    outcome: ExecutionOutcome, comparison: ExecutionComparison | None, folder: Path
+) -> list[str]:
     """Return the outcome as lines of text."""
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences
-    from pats_opt.execute.gather import images
+    from pats_opt.execute.journal import images
     from pats_opt.execute.output import REPORT
 
     count = len(images(outcome.execution.gpus))
@@ -257,14 +259,14 @@ def _lines(outcome: Outcome, comparison: ExecutionComparison | None, folder: Pat
     return [one_line(line) for line in lines]
 
 
-def _failed(outcome: Outcome) -> dict[str, str]:
+def _failed(outcome: ExecutionOutcome) -> dict[str, str]:
     """Return the requests without an image, each with its error."""
     members = [m for _, batch in outcome.execution.batches() for m in batch.members]
     made = {m.id for m in members if m.image}
     return {m.id: m.error for m in members if m.error is not None and m.id not in made}
 
 
-def _seconds(outcome: Outcome) -> float:
+def _seconds(outcome: ExecutionOutcome) -> float:
     """Return the time of the run at the end of the last batch."""
     return max((batch.end_s for _, batch in outcome.execution.batches()), default=0.0)
 

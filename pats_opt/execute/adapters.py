@@ -7,14 +7,67 @@ needs torch but making random adapters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 
 from pats_opt.errors import InputError
+from pats_opt.execute.options import BUILT_IN, Options
 from pats_opt.model.files import parse_json, read_bytes
+from pats_opt.model.instance import Instance
 
 #: The mapping's file in a folder of adapters.
 MAPPING = "adapters.json"
+
+
+def adapter_files(
+    instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """The file of every adapter that is used, and the adapters that stand for the bare model.
+
+    Args:
+        instance: Whose adapters.
+        options: What to run with.
+        made_up: Gives a folder for random adapters.
+        used: Adapters that may be needed.
+
+    Raises:
+        InputError: An adapter has no file.
+    """
+    ids = [a.id for a in instance.adapters]
+    files: Mapping[str, str] = {}
+    if options.adapters is not None:
+        files = find_adapters(options.adapters, ids)
+    without = bare(instance, files)
+    needed = [name for name in ids if name in used and name not in without]
+    if options.adapters is None and options.model in BUILT_IN:
+        files = make_adapters(options.model, needed, made_up())
+    refuse_missing(needed, files, options.adapters)
+    return {name: str(Path(files[name]).absolute()) for name in needed}, without
+
+
+def bare(instance: Instance, files: Collection[str]) -> frozenset[str]:
+    """Adapters that stand for the bare model: they cost nothing and have no file."""
+    return frozenset(
+        a.id for a in instance.adapters if a.vram_gib == 0 and a.load_s == 0 and a.id not in files
+    )
+
+
+def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str | None) -> None:
+    """Raise where an adapter has no file.
+
+    Raises:
+        InputError: naming the first.
+    """
+    missing = [name for name in adapters if name not in files]
+    if missing:
+        count = f" ({len(missing)} adapters have none)" if len(missing) > 1 else ""
+        raise InputError(
+            f"adapter {missing[0]!r} has no file{count}",
+            file=folder,
+            hint=f"add {missing[0]}.safetensors to the folder, or map it in adapters.json there"
+            if folder
+            else "name the folder of LoRA files with --adapters",
+        )
 
 
 def find_adapters(folder: str | Path, ids: Iterable[str]) -> dict[str, str]:
@@ -84,7 +137,7 @@ def make_adapters(
     from pats_opt.execute.engine import require
 
     require()
-    from pats_opt.execute.engine.random_lora import write_random
+    from pats_opt.execute.engine.lora_file import write_random
 
     root = Path(folder)
     kind = model if rank is None else f"{model}-r{rank}"

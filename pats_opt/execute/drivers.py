@@ -1,4 +1,7 @@
-"""What drives a run: a schedule or a policy, as :mod:`pats_opt.execute.run` sees them."""
+"""Drivers of a run: what gives the workers their orders, and the one that carries out a schedule.
+
+The other one asks a policy (:mod:`pats_opt.execute.policy_driver`).
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ from collections.abc import Sequence, Set
 from typing import Any, Protocol
 
 from msgspec import Struct
+from typing_extensions import override
 
-from pats_opt.execute.orders import Translator
-from pats_opt.execute.record import GpuRun
+from pats_opt.errors import InputError
+from pats_opt.execute.orders import GpuOrders, OrderBuilder, gpu_orders, shapes
+from pats_opt.execute.record import GpuRun, Pace
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Member, Shape
-from pats_opt.model.schedule import SolverRef
+from pats_opt.model.checker import check
+from pats_opt.model.instance import digest
+from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef
 
 
-class Outset(Struct, frozen=True, kw_only=True):
-    """What one GPU's worker starts with.
+class WorkerSetup(Struct, frozen=True, kw_only=True):
+    """Initial state of one GPU's worker.
 
     Attributes:
         needed: Whether it has anything to do; a GPU without gets no worker.
@@ -35,17 +43,17 @@ class Outset(Struct, frozen=True, kw_only=True):
 
 
 class Driver(Protocol):
-    """Says what workers start with, and gives them their orders.
+    """Sets up the workers, and gives them their orders.
 
     Attributes:
         live: Whether a policy decides while it runs.
         maker: The schedule's solver, or the policy.
         sha256: Digest of the schedule; None for a policy.
-        key: What of it decides the images and measures.
+        key: Its part of the run's identity.
         wanted: Requests that are to get an image, as far as that is known.
         rejected: Those that are not served, as far as that is known.
         adapters: Adapters that may be needed.
-        notes: What else the execution's document tells.
+        notes: Further entries of ``execution.json``.
     """
 
     live: bool
@@ -58,13 +66,13 @@ class Driver(Protocol):
     notes: dict[str, Any]
 
     def set_up(
-        self, translator: Translator, made: Set[str], past: Sequence[GpuRun]
-    ) -> list[Outset]:
-        """What each GPU's worker starts with.
+        self, builder: OrderBuilder, made: Set[str], past: Sequence[GpuRun]
+    ) -> list[WorkerSetup]:
+        """Set up each GPU's worker.
 
         Args:
-            translator: Of the instance.
-            made: Requests that have their image from earlier sittings.
+            builder: Of the instance.
+            made: Requests that have their image from earlier sessions.
             past: What each GPU did in them.
         """
         ...
@@ -76,3 +84,73 @@ class Driver(Protocol):
             PatsError: A worker, or the policy, cannot go on.
         """
         ...
+
+
+class ScheduleDriver(Driver):
+    """Carries out a schedule.
+
+    Args:
+        problem: The instance on the grid.
+        schedule: Its schedule.
+        pace: Whether the schedule's times count.
+
+    Raises:
+        InputError: The schedule is of another instance, or not valid.
+    """
+
+    live = False
+
+    def __init__(self, problem: Problem, schedule: Schedule, pace: Pace) -> None:
+        if schedule.status.point is SolutionStatus.NONE:
+            raise InputError("there is no schedule in this file", place="status.point")
+        check(problem, schedule).require_valid()
+        self._schedule, self._pace = schedule, pace
+        self._orders: Sequence[GpuOrders] = ()
+        self.maker: SolverRef = schedule.solver
+        self.sha256: str | None = _digest(schedule)
+        self.key = {"schedule": self.sha256 or ""}
+        self.wanted: Set[str] = {
+            s.id for gpu in schedule.gpus for batch in gpu.batches for s in batch.requests
+        }
+        self.rejected: tuple[str, ...] = schedule.rejected
+        self.adapters: Set[str] = _adapters(problem, schedule)
+        self.notes: dict[str, object] = {}
+
+    @override
+    def set_up(
+        self, builder: OrderBuilder, made: Set[str], past: Sequence[GpuRun]
+    ) -> list[WorkerSetup]:
+        self._orders = gpu_orders(builder, self._schedule, self._pace, made)
+        slots = max([1, *(script.slots for script in self._orders)])
+        return [
+            WorkerSetup(
+                needed=bool(script.orders),
+                resident=script.resident,
+                slots=slots,
+                requests=tuple(m.id for order in script.orders for m in order.members),
+                prime=tuple(m for order in script.orders for m in order.members if m.skip),
+                warm=tuple(sorted({s for o in script.orders for s in shapes(o.members)})),
+            )
+            for script in self._orders
+        ]
+
+    @override
+    def drive(self, supervisor: Supervisor) -> None:
+        for gpu, script in enumerate(self._orders):
+            for order in script.orders:
+                supervisor.send(gpu, order)
+
+
+def _adapters(problem: Problem, schedule: Schedule) -> Set[str]:
+    """Those that a valid schedule ever holds."""
+    held = {name for gpu in problem.instance.gpus for name in gpu.resident}
+    return held | {name for gpu in schedule.gpus for batch in gpu.batches for name in batch.load}
+
+
+def _digest(schedule: Schedule) -> str:
+    """Digest of a schedule, as that of an instance is made."""
+    import json
+
+    import msgspec
+
+    return digest(json.loads(msgspec.json.encode(schedule)))

@@ -1,18 +1,17 @@
-"""What an execution is asked to use, and what follows where that is left open."""
+"""Options of an execution, their defaults, and the identity of a run that follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.execute.adapters import find_adapters, make_adapters
-from pats_opt.execute.orders import bare, refuse_missing
 from pats_opt.execute.record import Pace, Tier
-from pats_opt.execute.workers import CrewKind
-from pats_opt.model.instance import Instance
+from pats_opt.execute.workers import WorkerKind
+from pats_opt.model.instance import Instance, digest
 
 #: Models with random weights, for which adapters are made up.
 BUILT_IN = ("tiny", "sdxl-random")
@@ -22,7 +21,7 @@ TINY_SHRINK = 16
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What to run with.
+    """Settings of an execution.
 
     Attributes:
         model: ``tiny``, ``sdxl-random``, a folder, a file or a hub id.
@@ -35,7 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
         guidance: Classifier-free guidance scale.
         memory_gib: Bound on the device memory to use.
         graphs: Whether a GPU runs the UNet through CUDA graphs.
-        crew: What workers are.
+        workers: Where workers run.
         threads: CPU threads of each worker; None for torch's default.
     """
 
@@ -49,25 +48,25 @@ class Options(Struct, frozen=True, kw_only=True):
     guidance: float = 5.0
     memory_gib: float | None = None
     graphs: bool = True
-    crew: CrewKind = CrewKind.THREAD
+    workers: WorkerKind = WorkerKind.THREAD
     threads: int | None = None
 
 
-def devices(named: str, gpus: int, crew: CrewKind) -> tuple[str, ...]:
+def devices(named: str, gpus: int, workers: WorkerKind) -> tuple[str, ...]:
     """A device for each GPU of an instance.
 
     Args:
         named: ``auto``, ``cpu``, ``cuda`` (the first to as many as there are GPUs) or several by
             commas, which are used in turn.
         gpus: How many GPUs.
-        crew: What workers are; a Ray actor calls the one GPU that it sees ``cuda:0``.
+        workers: Where workers run; a Ray actor calls the one GPU that it sees ``cuda:0``.
     """
     if named == "auto":
         from pats_opt.execute.engine import default_device
 
         named = default_device()
     if named == "cuda":
-        return tuple("cuda:0" if crew is CrewKind.RAY else f"cuda:{i}" for i in range(gpus))
+        return tuple("cuda:0" if workers is WorkerKind.RAY else f"cuda:{i}" for i in range(gpus))
     listed = [part.strip() for part in named.split(",") if part.strip()]
     if not listed:
         raise InputError(f"--device {named!r} names no device", hint="write cpu, cuda or cuda:1")
@@ -82,32 +81,51 @@ def dtype_of(named: str, device: str) -> str:
     return ("float32" if device == "cpu" else "bfloat16") if named == "auto" else named
 
 
-def adapter_files(
-    instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
-) -> tuple[dict[str, str], frozenset[str]]:
-    """The file of every adapter that is used, and the adapters that stand for the bare model.
-
-    Args:
-        instance: Whose adapters.
-        options: What to run with.
-        made_up: Gives a folder for random adapters.
-        used: Adapters that may be needed.
-
-    Raises:
-        InputError: An adapter has no file.
-    """
-    ids = [a.id for a in instance.adapters]
-    files: Mapping[str, str] = {}
-    if options.adapters is not None:
-        files = find_adapters(options.adapters, ids)
-    without = bare(instance, files)
-    needed = [name for name in ids if name in used and name not in without]
-    if options.adapters is None and options.model in BUILT_IN:
-        files = make_adapters(options.model, needed, made_up())
-    refuse_missing(needed, files, options.adapters)
-    return {name: str(Path(files[name]).absolute()) for name in needed}, without
-
-
 def model_path(model: str) -> str:
     """A model as workers elsewhere find it: a folder or file by its whole path."""
     return model if model in BUILT_IN or not Path(model).exists() else str(Path(model).absolute())
+
+
+#: Names of parts of the key in messages, where they are others.
+_LABELS = {"load_from": "--load-from", "memory": "--memory", "adapters": "adapter files"}
+
+
+def run_key(
+    instance: Instance, maker: Mapping[str, str], options: Options, files: Mapping[str, str]
+) -> dict[str, str]:
+    """Identity of a run: all that affects images or timings. Resuming requires the same.
+
+    Args:
+        instance: What is served.
+        maker: The schedule by its digest, or the policy with its parameters and seed.
+        options: What it is run with.
+        files: The file of each adapter.
+
+    Raises:
+        InputError: An adapter's file cannot be read.
+    """
+    return {
+        "instance": instance.sha256,
+        **maker,
+        "model": options.model,
+        "dtype": options.dtype,
+        "guidance": repr(float(options.guidance)),
+        "shrink": str(options.shrink),
+        "pace": options.pace.value,
+        "load_from": options.tier.value,
+        "memory": repr(options.memory_gib),
+        "adapters": digest({name: _file_digest(path) for name, path in files.items()}),
+    }
+
+
+def _file_digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", file=path) from None
+
+
+def labelled(key: Mapping[str, str]) -> dict[str, str]:
+    """A run's key under the names that users know."""
+    return {_LABELS.get(name, name): value for name, value in key.items()}

@@ -1,4 +1,4 @@
-"""From a problem and a schedule to orders: what exactly each GPU's worker is told."""
+"""Orders: an instance and its schedule in the terms of each GPU's worker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pats_opt.errors import InputError
 from pats_opt.execute.record import Pace
 from pats_opt.execute.work import Member, Order, Shape
-from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import GpuPlan, Schedule
 
@@ -18,20 +16,13 @@ from pats_opt.model.schedule import GpuPlan, Schedule
 GRAIN, SMALLEST = 8, 64
 
 
-def bare(instance: Instance, files: Collection[str]) -> frozenset[str]:
-    """Adapters that stand for the bare model: they cost nothing and have no file."""
-    return frozenset(
-        a.id for a in instance.adapters if a.vram_gib == 0 and a.load_s == 0 and a.id not in files
-    )
-
-
 def shrunk(pixels: int, shrink: int) -> int:
     """A width or height of the image to make."""
     return max(SMALLEST, GRAIN * round(pixels / shrink / GRAIN))
 
 
-class Translator:
-    """Speaks of an instance as workers understand it: adapters that are files, sizes that are run.
+class OrderBuilder:
+    """Builds orders: adapters that have files, and image sizes as they are run.
 
     Args:
         problem: The instance on the grid.
@@ -76,8 +67,8 @@ class Translator:
                     yield self.member(name, o)
 
 
-class Script(Struct, frozen=True, kw_only=True):
-    """What one GPU does in a sitting.
+class GpuOrders(Struct, frozen=True, kw_only=True):
+    """Orders of one GPU in a session.
 
     Attributes:
         resident: Adapters it holds at the start.
@@ -90,13 +81,13 @@ class Script(Struct, frozen=True, kw_only=True):
     slots: int
 
 
-def scripts(
-    translator: Translator, schedule: Schedule, pace: Pace, made: Collection[str] = ()
-) -> list[Script]:
-    """What each GPU of the instance does to carry out a valid schedule.
+def gpu_orders(
+    builder: OrderBuilder, schedule: Schedule, pace: Pace, made: Collection[str] = ()
+) -> list[GpuOrders]:
+    """The orders of each GPU that carry out a valid schedule.
 
     Args:
-        translator: Of the schedule's instance.
+        builder: Of the schedule's instance.
         schedule: A schedule that the checker found valid.
         pace: Whether its times count.
         made: Requests that have their image already; batches of nobody else are left out.
@@ -104,36 +95,38 @@ def scripts(
     plans = {plan.id: plan for plan in schedule.gpus}
     nothing: Sequence[Order] = ()
     return [
-        _script(
-            translator.resident(gpu.index),
-            list(_orders(translator, plans[gpu.id], pace)) if gpu.id in plans else nothing,
+        _gpu_orders(
+            builder.resident(gpu.index),
+            list(_orders(builder, plans[gpu.id], pace)) if gpu.id in plans else nothing,
             made,
         )
-        for gpu in translator.problem.site.gpus
+        for gpu in builder.problem.site.gpus
     ]
 
 
-def _orders(translator: Translator, plan: GpuPlan, pace: Pace) -> Iterator[Order]:
+def _orders(builder: OrderBuilder, plan: GpuPlan, pace: Pace) -> Iterator[Order]:
     """The orders of a whole plan; batches are numbered as the file lists them."""
-    tick_s = translator.problem.site.tick_s if pace is Pace.SCHEDULE else 0.0
+    tick_s = builder.problem.site.tick_s if pace is Pace.SCHEDULE else 0.0
     for index, batch in sorted(enumerate(plan.batches), key=lambda pair: pair[1].start):
         yield Order(
             index=index,
-            load=translator.adapters(batch.load),
-            evict=translator.adapters(batch.evict),
-            members=tuple(translator.member(s.id, s.option) for s in batch.requests),
+            load=builder.adapters(batch.load),
+            evict=builder.adapters(batch.evict),
+            members=tuple(builder.member(s.id, s.option) for s in batch.requests),
             switch_at_s=batch.switch_start * tick_s,
             start_at_s=batch.start * tick_s,
         )
 
 
-def _script(resident: Sequence[str], orders: Sequence[Order], made: Collection[str]) -> Script:
+def _gpu_orders(
+    resident: Sequence[str], orders: Sequence[Order], made: Collection[str]
+) -> GpuOrders:
     """The orders that are left, each with the switch from what the one before leaves resident."""
     held = dict.fromkeys(resident)  # an ordered set
     left: list[Order] = []
     first: tuple[str, ...] | None = None
     slots = len(held)
-    before = tuple(held)  # what the GPU holds in this sitting
+    before = tuple(held)  # what the GPU holds in this session
     for order in orders:
         was = tuple(held)
         for name in order.evict:
@@ -155,11 +148,13 @@ def _script(resident: Sequence[str], orders: Sequence[Order], made: Collection[s
             )
         )
         before = tuple(held)
-    return Script(resident=tuple(held) if first is None else first, orders=tuple(left), slots=slots)
+    return GpuOrders(
+        resident=tuple(held) if first is None else first, orders=tuple(left), slots=slots
+    )
 
 
 def shapes(members: Sequence[Member]) -> set[Shape]:
-    """What a batch puts into the UNet from its first step to its last, as members leave."""
+    """Shapes of a batch in the UNet, from its first step to its last, as members leave."""
     found = set()
     for width, height in {(m.width, m.height) for m in members}:
         steps = sorted(m.steps for m in members if (m.width, m.height) == (width, height))
@@ -167,21 +162,3 @@ def shapes(members: Sequence[Member]) -> set[Shape]:
             if done == 0 or last > steps[done - 1]:
                 found.add(Shape(width, height, len(steps) - done))
     return found
-
-
-def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str | None) -> None:
-    """Raise where an adapter has no file.
-
-    Raises:
-        InputError: naming the first.
-    """
-    missing = [name for name in adapters if name not in files]
-    if missing:
-        count = f" ({len(missing)} adapters have none)" if len(missing) > 1 else ""
-        raise InputError(
-            f"adapter {missing[0]!r} has no file{count}",
-            file=folder,
-            hint=f"add {missing[0]}.safetensors to the folder, or map it in adapters.json there"
-            if folder
-            else "name the folder of LoRA files with --adapters",
-        )

@@ -1,13 +1,13 @@
 """The output folder: nothing is written outside it, and no two runs write into it at once.
 
-Everything below the folder is opened by names that :mod:`pats_opt.execute.names` made, never
-through a symbolic link that somebody has put there. ::
+Everything below the folder is opened by names that :func:`file_names` made, never through a
+symbolic link that somebody has put there. ::
 
     images/<request>.png     the images; <request>.png.part while one is written
     journal/<gpu>.jsonl      what was done, a line each
     adapters/  latents/      random adapters, and latents for options that skip steps
     execution.json  trace.json  report.html
-    lock
+    .lock
 """
 
 from __future__ import annotations
@@ -16,89 +16,83 @@ import errno
 import hashlib
 import os
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
-from pats_opt.errors import InputError
-from pats_opt.model.files import write_bytes
+from pats_opt.model.files import StrPath, write_bytes
+from pats_opt.runs.folder import RunFolder
+
+#: An id that is a good file name as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+#: How the names end that are made for other ids; an id that ends so by itself is one of those.
+_MADE = re.compile(r"-[0-9a-fA-F]{16}$")
+
+#: Device names of Windows, with whatever suffix.
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
+
+
+def file_names(ids: Iterable[str], suffix: str) -> dict[str, str]:
+    """A file name for each id, different even where upper and lower case are one.
+
+    An id of letters, digits, dots, hyphens and underscores is its own name; any other gets what is
+    left of it and a digest. No name has a separator, begins with a dot or is longer than 120.
+    """
+    named = dict.fromkeys(ids)
+    plain: dict[str, int] = {}
+    for name in named:
+        if _is_plain(name):
+            plain[name.lower()] = plain.get(name.lower(), 0) + 1
+    return {
+        name: (name if _is_plain(name) and plain[name.lower()] == 1 else _made(name)) + suffix
+        for name in named
+    }
+
+
+def _is_plain(name: str) -> bool:
+    return bool(_PLAIN.fullmatch(name)) and not _MADE.search(name) and not _RESERVED.match(name)
+
+
+def _made(name: str) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{readable or 'x'}-{digest}"
+
 
 IMAGES, JOURNAL, ADAPTERS, LATENTS = "images", "journal", "adapters", "latents"
 EXECUTION, TRACE, REPORT = "execution.json", "trace.json", "report.html"
-LOCK = "lock"
-
-#: What a kill leaves of a document that was being written.
-_LEFTOVER = re.compile(r"\.\w+\.part")
-
-_MINE = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, LOCK})
+#: All that runs leave in the folder; earlier ones had their lock under that name.
+OWN = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, "lock"})
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-class Output:
+class Output(RunFolder):
     """An output folder, made if need be.
 
     Raises:
         InputError: It cannot be made, or a part of it is a symbolic link.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()  # workers may be elsewhere
-        with _plainly(self.path):
+    def __init__(self, path: StrPath) -> None:
+        super().__init__(Path(path).absolute())  # workers may be elsewhere
+        with self.usable():
             self.path.mkdir(parents=True, exist_ok=True)
         self.images = self.folder(IMAGES)
         self.journals = self.folder(JOURNAL)
 
-    @staticmethod
-    def in_use(path: str | Path) -> bool:
-        """Whether there is anything in a folder.
-
-        Raises:
-            InputError: It is no folder, or cannot be read.
-        """
-        with _plainly(Path(path)):
-            try:
-                return any(True for _ in Path(path).iterdir())
-            except FileNotFoundError:
-                return False
-
-    @staticmethod
-    def is_mine(path: str | Path) -> bool:
-        """Whether there is nothing in a folder but what runs leave there."""
-        return all(e.name in _MINE or _LEFTOVER.fullmatch(e.name) for e in Path(path).iterdir())
-
     def folder(self, name: str) -> Path:
         """A folder in the output folder, made if need be."""
         path = self.path / name
-        with _plainly(path):
+        with self.usable():
             if path.is_symlink():
-                raise OSError(errno.ELOOP, "it is a symbolic link")
+                raise OSError(errno.ELOOP, f"{name} is a symbolic link")
             path.mkdir(exist_ok=True)
         return path
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the folder whole or not at all; a link of its name is replaced."""
         write_bytes(self.path / name, data)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other runs out of the folder for a while.
-
-        Raises:
-            InputError: Another run is in it.
-        """
-        path = self.path / LOCK
-        with _plainly(path):
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666), "rb+")
-        with file:
-            lock(file, self.path)
-            with _plainly(self.path):
-                for entry in self.path.iterdir():
-                    if _LEFTOVER.fullmatch(entry.name):
-                        entry.unlink()
-            yield
 
 
 class ImageFolder:
@@ -171,43 +165,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def lock(file: IO[bytes] | int, path: Path, patience_s: float = 0.0) -> None:
-    """Lock an open file until it is closed, where the system can; a killed process lets go of it.
-
-    Raises:
-        InputError: Somebody else has locked it, and does not let go of it for so long.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    until = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            raise InputError(
-                "another run is using this folder",
-                file=str(path),
-                hint="wait for it, or name another",
-            ) from None
-        except OSError:
-            return  # a file system without locks
-        return
-
-
-@contextmanager
-def _plainly(path: Path) -> Iterator[None]:
-    """What goes wrong with the folder, in one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"cannot be used for the output ({reason})", file=str(path), hint="name another folder"
-        ) from None

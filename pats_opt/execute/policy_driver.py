@@ -25,15 +25,15 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState, Policy
 from pats_opt.core.registry import parameters
-from pats_opt.execute.drivers import Outset
-from pats_opt.execute.orders import Translator
+from pats_opt.execute.drivers import Driver, WorkerSetup
+from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order, Shape
 from pats_opt.execute.worker import Idle
 from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import SolverRef
-from pats_opt.simulate.gpus import Clock, Gpus
+from pats_opt.simulate.gpus import Clock, GpuFleet
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, start
 from pats_opt.solving.solve import prepare, runnable
 
@@ -44,8 +44,8 @@ LONG_S = 3600.0
 MOST_WARM = 8
 
 
-class PolicyDriver:
-    """Runs a policy.
+class PolicyDriver(Driver):
+    """Carries out a policy's decisions.
 
     Args:
         problem: The instance on the grid.
@@ -75,47 +75,47 @@ class PolicyDriver:
         self.wanted: Set[str] = self._problem_ids - set(self.rejected)
         self.notes: dict[str, Any] = {} if before is None else dict(before.notes)
 
+    @override
     def set_up(
-        self, translator: Translator, made: Set[str], past: Sequence[GpuRun]
-    ) -> list[Outset]:
-        """Every GPU may be given any request that has no image yet."""
+        self, builder: OrderBuilder, made: Set[str], past: Sequence[GpuRun]
+    ) -> list[WorkerSetup]:
         self._left = left = self.wanted - made
         names = tuple(sorted(left))
-        residents = [self._resident(translator, gpu, run) for gpu, run in enumerate(past)]
+        residents = [self._resident(builder, gpu, run) for gpu, run in enumerate(past)]
         if left:
             prepare(runnable(self._policy), self._problem)  # not on the run's time
             self._jobs = [job for job in servable(self._problem) if job.id in left]
             self._decide = start(self._policy, self._problem.site, self._seed)
-            self._translator, self._residents = translator, residents
+            self._builder, self._residents = builder, residents
             self._numbers = [1 + max((b.index for b in run.batches), default=-1) for run in past]
         return [
-            Outset(
+            WorkerSetup(
                 needed=bool(left),
-                resident=translator.adapters(ids(self._problem.site, held)),
-                slots=self._slots(translator),
+                resident=builder.adapters(ids(self._problem.site, held)),
+                slots=self._slots(builder),
                 requests=names,
-                prime=tuple(translator.could_skip(names)),
-                warm=self._shapes(translator, names),
+                prime=tuple(builder.could_skip(names)),
+                warm=self._shapes(builder, names),
             )
             for held in residents
         ]
 
-    def _resident(self, translator: Translator, gpu: int, run: GpuRun) -> Adapters:
+    def _resident(self, builder: OrderBuilder, gpu: int, run: GpuRun) -> Adapters:
         """Adapters that a GPU holds at the start: as at tick 0, or as it was left."""
         site = self._problem.site
         held = site.gpus[gpu].resident
         if run.batches:  # nobody noted when the bare model came and went
-            names = translator.adapters(ids(site, held))
+            names = builder.adapters(ids(site, held))
             held = frozenset(site.adapter_index[name] for name in names)
         for batch in run.batches:
             held -= {site.adapter_index[name] for name in batch.evict}
             held |= {site.adapter_index[name] for name in batch.load}
         return held
 
-    def _slots(self, translator: Translator) -> int:
+    def _slots(self, builder: OrderBuilder) -> int:
         """The most adapters that any GPU can hold."""
         site, most = self._problem.site, 1
-        files = [a for a, name in enumerate(site.adapter_ids) if translator.adapters([name])]
+        files = [a for a, name in enumerate(site.adapter_ids) if builder.adapters([name])]
         for gpu in site.gpus:
             free, room = site.room(gpu.index, frozenset())[0], 0
             for amount in sorted(site.adapter_vram[a] for a in files):
@@ -126,17 +126,17 @@ class PolicyDriver:
             most = max(most, room)
         return most
 
-    def _shapes(self, translator: Translator, names: Sequence[str]) -> tuple[Shape, ...]:
+    def _shapes(self, builder: OrderBuilder, names: Sequence[str]) -> tuple[Shape, ...]:
         """Shapes that are likely: every size in batches of up to ``MOST_WARM``."""
-        sizes = {(m.width, m.height) for m in (translator.member(name, 0) for name in names)}
+        sizes = {(m.width, m.height) for m in (builder.member(name, 0) for name in names)}
         largest = self._problem.site.clock.largest or MOST_WARM
         counts = range(1, min(largest, MOST_WARM, len(names)) + 1)
         return tuple(Shape(*size, n) for size in sorted(sizes) for n in counts)
 
+    @override
     def drive(self, supervisor: Supervisor) -> None:
-        """Ask the policy until nobody is left to serve."""
         problem, name = self._problem, self._policy.name
-        gpus = LiveGpus(problem, supervisor, self._translator, self._residents, self._numbers)
+        gpus = LiveGpus(problem, supervisor, self._builder, self._residents, self._numbers)
         clock = LiveClock(supervisor, gpus, problem.site.tick_s)
         run = PolicyRun(problem.site, self._jobs, name, self._decide, clock=clock, gpus=gpus)
         done = run.run()
@@ -201,13 +201,13 @@ class LiveClock(Clock):
         return found is not None
 
 
-class LiveGpus(Gpus):
+class LiveGpus(GpuFleet):
     """GPUs that are done when their workers say so.
 
     Args:
         problem: The instance on the grid.
         supervisor: The workers.
-        translator: Of the instance.
+        builder: Of the instance.
         residents: Adapters that each GPU holds.
         numbers: Index of each GPU's next batch.
 
@@ -219,12 +219,12 @@ class LiveGpus(Gpus):
         self,
         problem: Problem,
         supervisor: Supervisor,
-        translator: Translator,
+        builder: OrderBuilder,
         residents: Sequence[Adapters],
         numbers: Sequence[int],
     ) -> None:
         self.served: set[int] = set()
-        self._problem, self._supervisor, self._translator = problem, supervisor, translator
+        self._problem, self._supervisor, self._builder = problem, supervisor, builder
         self._numbers = list(numbers)
         self._gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
         self._earliest: dict[int, int] = {}  # busy GPU -> the tick from which it may be idle
@@ -265,9 +265,9 @@ class LiveGpus(Gpus):
         before = self._gpus[g].resident
         order = Order(
             index=self._numbers[g],
-            load=self._translator.adapters(names[a] for a in sorted(gpu.resident - before)),
-            evict=self._translator.adapters(names[a] for a in sorted(before - gpu.resident)),
-            members=tuple(self._translator.member(jobs[j].id, o) for j, o in members),
+            load=self._builder.adapters(names[a] for a in sorted(gpu.resident - before)),
+            evict=self._builder.adapters(names[a] for a in sorted(before - gpu.resident)),
+            members=tuple(self._builder.member(jobs[j].id, o) for j, o in members),
         )
         self._supervisor.send(g, order)
         self._numbers[g] += bool(members)

@@ -1,4 +1,4 @@
-"""What an execution leaves behind: the documents of ``execution.json`` and of the journal.
+"""Documents of an execution: ``execution.json`` and the parts of the journal.
 
 Everything measured is a :class:`Span` on the run's clock (seconds since its start, the same clock
 for all GPUs); totals, fits and the trace for the viewer are computed from spans, never stored.
@@ -20,7 +20,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class Phase(StrEnum):
-    """What a span of a GPU's time was spent on."""
+    """Use of a span of a GPU's time."""
 
     LOAD = "load"  #: an adapter made resident, from ``tier``
     ACTIVATE = "activate"  #: the adapters of a batch made the active ones
@@ -32,14 +32,14 @@ class Phase(StrEnum):
 
 
 class Tier(StrEnum):
-    """Where an adapter comes from when it is loaded."""
+    """Source of an adapter that is loaded."""
 
     HOST = "host"  #: a copy in host memory, ready to be copied over
     DISK = "disk"  #: its file, read again
 
 
 class Pace(StrEnum):
-    """What an execution keeps of a schedule's times."""
+    """How far an execution keeps a schedule's times."""
 
     SCHEDULE = "schedule"  #: no switch or batch starts before its tick, in real time
     FAST = "fast"  #: the order only

@@ -1,4 +1,4 @@
-"""Runs a schedule or a policy: folder, workers, driver, and what is left behind at the end."""
+"""Executes a schedule or a policy into a folder: one session of a run, from lock to documents."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pathlib import Path
 from msgspec import Struct
 
 from pats_opt.errors import InputError, NoScheduleError, PatsError, SolverError, UnfinishedError
-from pats_opt.execute import gather, journal
-from pats_opt.execute.drivers import Driver, Outset
-from pats_opt.execute.key import refuse_other, run_key
-from pats_opt.execute.names import file_names
-from pats_opt.execute.options import Options, adapter_files, model_path
-from pats_opt.execute.orders import Translator
-from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, TRACE, Output
+from pats_opt.execute import journal
+from pats_opt.execute.adapters import adapter_files
+from pats_opt.execute.drivers import Driver, WorkerSetup
+from pats_opt.execute.options import Options, labelled, model_path, run_key
+from pats_opt.execute.orders import OrderBuilder
+from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, OWN, TRACE, Output, file_names
 from pats_opt.execute.record import Execution, GpuRun, ModelRef
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
 from pats_opt.execute.work import Settings
-from pats_opt.execute.worker import Job, OpenEngine, Saved, open_sdxl, reason
-from pats_opt.execute.workers import start_crew
-from pats_opt.model.files import convert, encode, parse_json, read_bytes
+from pats_opt.execute.worker import OpenEngine, Saved, WorkerJob, open_sdxl, reason
+from pats_opt.execute.workers import start_pool
+from pats_opt.model.files import StrPath, convert, encode, parse_json, read_bytes
 from pats_opt.model.instance import digest
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import InstanceRef
+from pats_opt.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class ExecutionOutcome(Struct, frozen=True, kw_only=True):
     """How an execution ended.
 
     Attributes:
         execution: What ``execution.json`` holds.
         error: Why images are missing, or None.
-        new: Images made in this sitting.
+        new: Images made in this session.
     """
 
     execution: Execution
@@ -50,13 +50,13 @@ def execute(
     problem: Problem,
     driver: Driver,
     options: Options,
-    folder: str | Path,
+    folder: StrPath,
     *,
     resume: bool = False,
     open_engine: OpenEngine = open_sdxl,
     begun: Callable[[int], None] = lambda _: None,
     saved: Callable[[Saved], None] = lambda _: None,
-) -> Outcome:
+) -> ExecutionOutcome:
     """Execute into a folder.
 
     Whatever stops it, the images made so far are kept, and ``execution.json`` and ``trace.json``
@@ -64,8 +64,8 @@ def execute(
 
     Args:
         problem: The instance on the grid.
-        driver: What gives the orders.
-        options: What to run with.
+        driver: Gives the orders.
+        options: Its settings.
         folder: Where to; new or empty unless it is resumed.
         resume: Whether to go on with the run in the folder, where there is one.
         open_engine: Opens the engine of a worker.
@@ -81,12 +81,12 @@ def execute(
             f"{len(options.devices)} devices are named for {len(problem.site.gpus)} GPUs",
             hint="name one for each GPU of the instance",
         )
-    if Output.in_use(folder) and not Output.is_mine(folder):
+    if RunFolder(folder).is_used(OWN):
         raise _not_empty(folder)
     output = Output(folder)
     with output.locked():
         _refuse_begun(output, resume)
-        return _Run(problem, driver, options, output, open_engine).run(begun, saved)
+        return _Session(problem, driver, options, output, open_engine).run(begun, saved)
 
 
 def _refuse_begun(output: Output, resume: bool) -> None:
@@ -103,22 +103,22 @@ def _refuse_begun(output: Output, resume: bool) -> None:
         )
 
 
-def _not_empty(folder: str | Path) -> InputError:
+def _not_empty(folder: StrPath) -> InputError:
     return InputError(
         "this folder is not empty", file=str(folder), hint="name a new or an empty one"
     )
 
 
-def earlier(folder: str | Path) -> Execution | None:
-    """What the last sitting in a folder left behind; None where nothing readable is there."""
+def earlier(folder: StrPath) -> Execution | None:
+    """The execution that the last session left in a folder; None where none can be read."""
     try:
         return convert(parse_json(read_bytes(Path(folder) / EXECUTION)), Execution)
     except InputError:
         return None
 
 
-class _Run:
-    """One sitting."""
+class _Session:
+    """One session of a run."""
 
     def __init__(
         self,
@@ -134,27 +134,29 @@ class _Run:
         self.files, without = adapter_files(
             problem.instance, options, lambda: output.folder(ADAPTERS), driver.adapters
         )
-        self.translator = Translator(problem, without, options.shrink)
+        self.builder = OrderBuilder(problem, without, options.shrink)
         self.journals = [
             output.journals / name for name in file_names(self.gpus, ".jsonl").values()
         ]
         self.names = file_names([r.id for r in problem.instance.requests], ".png")
         self.key = run_key(problem.instance, driver.key, options, self.files)
-        refuse_other(self.key, self.read(), output.path)
+        for begun in self.read():
+            if begun is not None:
+                output.refuse_other(labelled(begun.head.key), labelled(self.key))
 
     def read(self) -> list[journal.Journal | None]:
         """The journals as they are on disk; those of a run that has done nothing do not count."""
         found = journal.journals(self.journals)
         return [None] * len(found) if all(j is None or j.empty for j in found) else found
 
-    def run(self, begun: Callable[[int], None], saved: Callable[[Saved], None]) -> Outcome:
+    def run(self, begun: Callable[[int], None], saved: Callable[[Saved], None]) -> ExecutionOutcome:
         """Do what is left, and write down all that was done."""
         past = self.read()
         with _writing(self.output):
-            made = gather.made(self.output.images, past)
+            made = journal.made(self.output.images, past)
         runs = self.runs(past)
-        outsets = self.driver.set_up(self.translator, made, runs)
-        workers = [gpu for gpu, outset in enumerate(outsets) if outset.needed]
+        setups = self.driver.set_up(self.builder, made, runs)
+        workers = [gpu for gpu, setup in enumerate(setups) if setup.needed]
         error: PatsError | None = None
         if workers:
             begun(len(self.driver.wanted - made))
@@ -163,20 +165,22 @@ class _Run:
             with _writing(self.output):
                 for gpu in workers:
                     if past[gpu] is None:
-                        head = journal.Head(key=self.key, gpu=self.gpus[gpu], started=started)
+                        head = journal.JournalHead(
+                            key=self.key, gpu=self.gpus[gpu], started=started
+                        )
                         journal.create(self.journals[gpu], head)
-            jobs = self.jobs(outsets, workers, past)
-            error = self.sit(jobs, second, saved)
+            jobs = self.jobs(setups, workers, past)
+            error = self.drive(jobs, second, saved)
         return self.wrap_up(error, past, made)
 
-    def sit(
-        self, jobs: Sequence[Job], second: float, saved: Callable[[Saved], None]
+    def drive(
+        self, jobs: Sequence[WorkerJob], second: float, saved: Callable[[Saved], None]
     ) -> PatsError | None:
         """Run the workers to their end; why that came early, or None."""
         interrupts = Interrupts()
         with interrupts.caught():
-            crew = start_crew(self.options.crew, jobs, self.open_engine)
-            supervisor = Supervisor(crew, [j.gpu for j in jobs], self.gpus, interrupts, saved)
+            pool = start_pool(self.options.workers, jobs, self.open_engine)
+            supervisor = Supervisor(pool, [j.gpu for j in jobs], self.gpus, interrupts, saved)
             try:
                 supervisor.begin(second)
                 self.driver.drive(supervisor)
@@ -189,21 +193,21 @@ class _Run:
 
     def jobs(
         self,
-        outsets: Sequence[Outset],
+        setups: Sequence[WorkerSetup],
         workers: Sequence[int],
         past: Sequence[journal.Journal | None],
-    ) -> list[Job]:
-        """What each worker needs."""
-        options, sitting = self.options, 1 + self.sittings(past)
+    ) -> list[WorkerJob]:
+        """The job of each worker."""
+        options, number = self.options, 1 + journal.session_count(past)
         text = {
             "model": options.model,
             "dtype": options.dtype,
             "guidance": repr(float(options.guidance)),
             "run": digest(self.key),
         }
-        latents = str(self.output.folder(LATENTS)) if any(s.prime for s in outsets) else None
+        latents = str(self.output.folder(LATENTS)) if any(s.prime for s in setups) else None
         return [
-            Job(
+            WorkerJob(
                 gpu=gpu,
                 images=str(self.output.images),
                 journal=str(self.journals[gpu]),
@@ -213,27 +217,27 @@ class _Run:
                     dtype=options.dtype,
                     guidance=options.guidance,
                     adapter_files=self.files,
-                    slots=outsets[gpu].slots,
-                    resident=outsets[gpu].resident,
+                    slots=setups[gpu].slots,
+                    resident=setups[gpu].resident,
                     tier=options.tier,
-                    prime=outsets[gpu].prime,
+                    prime=setups[gpu].prime,
                     latents=latents,
-                    warm=outsets[gpu].warm,
+                    warm=setups[gpu].warm,
                     memory_gib=options.memory_gib,
                     graphs=options.graphs,
                     threads=options.threads,
                 ),
-                names={name: self.names[name] for name in outsets[gpu].requests},
+                names={name: self.names[name] for name in setups[gpu].requests},
                 text=text,
-                model=self.model(outsets[gpu].slots),
-                engine=options.crew.value,
-                sitting=sitting,
+                model=self.model(setups[gpu].slots),
+                engine=options.workers.value,
+                session=number,
             )
             for gpu in workers
         ]
 
     def model(self, slots: int) -> ModelRef:
-        """What the documents say of the model, but what only an engine knows."""
+        """The model as documents state it, without what only an engine knows."""
         options = self.options
         return ModelRef(
             name=options.model,
@@ -246,29 +250,23 @@ class _Run:
             tier=options.tier,
         )
 
-    @staticmethod
-    def sittings(journals: Sequence[journal.Journal | None]) -> int:
-        """How many sittings there were."""
-        return max((s.number for s in gather.sittings(journals)), default=0)
-
     def runs(self, journals: Sequence[journal.Journal | None]) -> list[GpuRun]:
         """What each GPU did."""
         return [
-            gather.gpu_run(*each)
+            journal.gpu_run(*each)
             for each in zip(self.gpus, self.options.devices, journals, strict=True)
         ]
 
     def wrap_up(
         self, error: PatsError | None, past: Sequence[journal.Journal | None], before: set[str]
-    ) -> Outcome:
+    ) -> ExecutionOutcome:
         """Put the documents together and write them."""
         journals = self.read()
         runs = self.runs(journals)
         with _writing(self.output):
-            new = gather.made(self.output.images, journals, past)
+            new = journal.made(self.output.images, journals, past)
         missing = len(self.driver.wanted - before - new)
-        sat = gather.sittings(journals)
-        last = max(sat, key=lambda s: s.number, default=None)
+        last = max(journal.sessions(journals), key=lambda s: s.number, default=None)
         execution = Execution(
             instance=InstanceRef(
                 name=self.problem.instance.name, sha256=self.problem.instance.sha256
@@ -278,34 +276,34 @@ class _Run:
             schedule_sha256=self.driver.sha256,
             model=self.model(1) if last is None else last.model,
             pace=self.options.pace,
-            engine=self.options.crew.value if last is None else last.engine,
+            engine=self.options.workers.value if last is None else last.engine,
             complete=missing == 0 and error is None,
-            sittings=max(1, self.sittings(journals)),
+            sittings=max(1, journal.session_count(journals)),
             started=min((j.head.started for j in journals if j is not None), default=_now()),
             versions={} if last is None else last.versions,
             gpus=tuple(runs),
             rejected=self.driver.rejected,
             notes=self.driver.notes,
         )
-        error = self.told(error, missing)
+        error = self.explained(error, missing)
         try:
             self.output.write(EXECUTION, encode(execution))
             self.output.write(TRACE, trace(self.problem, execution))
         except InputError as unwritten:
             error = error or UnfinishedError(str(unwritten))
-        return Outcome(execution=execution, error=error, new=len(new))
+        return ExecutionOutcome(execution=execution, error=error, new=len(new))
 
-    def told(self, error: PatsError | None, missing: int) -> PatsError | None:
-        """An error in one line with what is missing and what to do."""
+    def explained(self, error: PatsError | None, missing: int) -> PatsError | None:
+        """An error with the number of missing images and what to do."""
         if isinstance(error, InputError | SolverError | NoScheduleError):
             return error
         if missing == 0 and error is None:
             return None
         why = "" if error is None else f"{error}; "
-        count = len(self.driver.wanted)
+        verb, them = ("is", "it") if missing == 1 else ("are", "them")
         return UnfinishedError(
-            f"{why}{missing} of {count} images {'is' if missing == 1 else 'are'} missing; run it "
-            f"again with --resume to make {'it' if missing == 1 else 'them'}"
+            f"{why}{missing} of {len(self.driver.wanted)} images {verb} missing; run it again with "
+            f"--resume to make {them}"
         )
 
 

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Callable, Mapping
 from queue import Queue
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import one_line
-from pats_opt.execute.images import describe, encode
-from pats_opt.execute.journal import Ended, JournalWriter, Left
+from pats_opt.execute.journal import BatchEnded, JournalWriter, RequestLeft
 from pats_opt.execute.output import IMAGES, ImageFolder
 from pats_opt.execute.record import BatchRun, MemberRun, Phase, Span
-from pats_opt.execute.work import Finished
+from pats_opt.execute.work import Finished, Member
+
+#: What the keys of the text in a file begin with.
+PREFIX = "pats-opt:"
+
+#: Of zlib: the quickest. An image of 1024 pixels takes 0.1 s, where the default takes 0.5 s for a
+#: file a quarter smaller, and a GPU may make several a second.
+COMPRESSION = 1
+
+
+def encode(picture: Any, text: Mapping[str, str]) -> bytes:
+    """A ``PIL.Image`` as a PNG file with texts, UTF-8, under keys that begin with ``pats-opt:``."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in text.items():
+        info.add_itxt(PREFIX + key, value)
+    file = io.BytesIO()
+    picture.save(file, "png", pnginfo=info, compress_level=COMPRESSION)
+    return file.getvalue()
+
+
+def describe(member: Member, common: Mapping[str, str]) -> dict[str, str]:
+    """What a file says of its image: the request, and what is common to the run."""
+    return {
+        "request": member.id,
+        "adapter": member.adapter or "",
+        "prompt": member.prompt,
+        "negative_prompt": member.negative_prompt,
+        "seed": str(member.seed),
+        "steps": str(member.steps),
+        "skip": str(member.skip),
+        "size": f"{member.width}x{member.height}",
+        **common,
+    }
+
 
 #: Pictures that may wait to be saved; the GPU's worker waits when there are more.
 WAITING = 16
@@ -101,7 +137,7 @@ class Saver:
     def _leave(self, picture: _Picture) -> None:
         if picture.finished.error is not None:
             member = self._failed(picture.finished, picture.finished.error)
-            self._journal.append(Left(batch=picture.batch, member=member))
+            self._journal.append(RequestLeft(batch=picture.batch, member=member))
         else:
             member = self._save(picture)
         self._members.append(member)
@@ -113,7 +149,7 @@ class Saver:
             data = encode(picture.finished.picture, describe(member, self._text))
         except Exception as error:
             failed = self._failed(picture.finished, f"{type(error).__name__}: {error}")
-            self._journal.append(Left(batch=picture.batch, member=failed))
+            self._journal.append(RequestLeft(batch=picture.batch, member=failed))
             return failed
         name = self._names[member.id]
         self._images.write_part(name, data)
@@ -124,7 +160,7 @@ class Saver:
             image=f"{IMAGES}/{name}",
             sha256=hashlib.sha256(data).hexdigest(),
         )
-        self._journal.append(Left(batch=picture.batch, member=done))
+        self._journal.append(RequestLeft(batch=picture.batch, member=done))
         self._images.settle(name)
         self._spans.append(
             Span(phase=Phase.SAVE, start_s=began, seconds=self._clock() - began, ids=(member.id,))
@@ -138,4 +174,4 @@ class Saver:
     def _end(self, batch: BatchRun) -> None:
         whole = replace(batch, members=tuple(self._members), spans=(*batch.spans, *self._spans))
         self._members, self._spans = [], []
-        self._journal.append(Ended(batch=whole))
+        self._journal.append(BatchEnded(batch=whole))

@@ -1,4 +1,4 @@
-"""The side in charge of the workers: it starts them together, listens, and ends them."""
+"""Starts, monitors and stops the GPU workers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pats_opt.errors import InputError, UnfinishedError
-from pats_opt.execute.clock import RunClock, Start
-from pats_opt.execute.work import Order
-from pats_opt.execute.worker import Broken, Done, Finish, Go, Message, Ready, Saved, Stop
-from pats_opt.execute.workers import Crew
+from pats_opt.execute.work import ClockStart, Order, RunClock
+from pats_opt.execute.worker import (
+    BeginCommand,
+    Broken,
+    Done,
+    FinishCommand,
+    Message,
+    Ready,
+    Saved,
+    StopCommand,
+)
+from pats_opt.execute.workers import WorkerPool
 
-#: Seconds between two looks at whether the user wants to stop.
+#: Seconds between two checks whether the user wants to stop.
 POLL_S = 0.1
 
 
@@ -43,10 +51,10 @@ class Interrupts:
 
 
 class Supervisor:
-    """The workers of a sitting, by the number of their GPU.
+    """The workers of a session, by the number of their GPU.
 
     Args:
-        crew: They.
+        pool: The worker processes, threads or actors.
         gpus: GPU number of each worker.
         names: Id of every GPU.
         interrupts: Whether the user wants to stop.
@@ -55,13 +63,13 @@ class Supervisor:
 
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         gpus: Sequence[int],
         names: Sequence[str],
         interrupts: Interrupts,
         saved: Callable[[Saved], None],
     ) -> None:
-        self._crew, self._gpus, self._names = crew, gpus, names
+        self._pool, self._gpus, self._names = pool, gpus, names
         self._places = {gpu: place for place, gpu in enumerate(gpus)}
         self._interrupts, self._saved = interrupts, saved
         self._working = set(range(len(gpus)))
@@ -74,14 +82,14 @@ class Supervisor:
             found = self.listen(POLL_S)
             if found is not None and isinstance(found[1], Ready):
                 getting_ready.discard(found[0])
-        start = Start.soon(second, self._crew.ahead_s)
+        start = ClockStart.soon(second, self._pool.ahead_s)
         self.clock.set(start)
         for place in range(len(self._gpus)):
-            self._crew.send(place, Go(start))
+            self._pool.send(place, BeginCommand(start))
 
     def send(self, gpu: int, order: Order) -> None:
         """Hand an order to a GPU's worker."""
-        self._crew.send(self._places[gpu], order)
+        self._pool.send(self._places[gpu], order)
 
     def listen(self, timeout_s: float) -> tuple[int, Message] | None:
         """The next message with its GPU's number, or None where none comes for a while.
@@ -95,7 +103,7 @@ class Supervisor:
             if self._interrupts.count:
                 raise UnfinishedError("interrupted")
             left = until - time.monotonic()
-            found = self._crew.receive(max(0.0, min(POLL_S, left)))
+            found = self._pool.receive(max(0.0, min(POLL_S, left)))
             if found is not None:
                 break
             if left <= 0:
@@ -116,20 +124,20 @@ class Supervisor:
     def finish(self) -> None:
         """Let every worker do the orders it has, and wait until all is on disk."""
         for place in range(len(self._gpus)):
-            self._crew.send(place, Finish())
+            self._pool.send(place, FinishCommand())
         while self._working:
             self.listen(POLL_S)
 
     def stop(self) -> None:
         """End what still runs: soon, or at once where the user interrupts again."""
         for place in self._working:
-            self._crew.send(place, Stop())
+            self._pool.send(place, StopCommand())
         while self._working and self._interrupts.count < 2:
-            found = self._crew.receive(POLL_S)
+            found = self._pool.receive(POLL_S)
             if found is not None:
                 place, message = found
                 if isinstance(message, Saved):
                     self._saved(message)
                 elif isinstance(message, Done | Broken):
                     self._working.discard(place)
-        self._crew.close()
+        self._pool.close()

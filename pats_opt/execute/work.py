@@ -1,13 +1,54 @@
-"""What a worker is told to do: settings once, then one order a batch. Plain data, no torch."""
+"""Plain data shared by supervisor and workers: settings, orders, results, and the run's clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from pats_opt.execute.record import Span, Tier
+
+#: What the clock shows before the start is agreed on: far before it.
+NOT_YET_S = 1e6
+
+
+class ClockStart(Struct, frozen=True):
+    """When a session begins.
+
+    Attributes:
+        at: The time of day (Unix seconds).
+        second: What the run's clock shows then: 0, or where an interrupted run stopped.
+    """
+
+    at: float
+    second: float = 0.0
+
+    @classmethod
+    def soon(cls, second: float, ahead_s: float) -> ClockStart:
+        """A start a moment from now, so that every worker hears of it before it comes."""
+        return cls(time.time() + ahead_s, second)
+
+
+class RunClock:
+    """Seconds since the run's start; negative until the session has begun."""
+
+    def __init__(self) -> None:
+        self._zero = time.perf_counter() + NOT_YET_S
+        self._begins: float | None = None
+
+    def set(self, start: ClockStart) -> None:
+        """Agree on the start."""
+        self._begins = time.perf_counter() + (start.at - time.time())
+        self._zero = self._begins - start.second
+
+    def __call__(self) -> float:
+        """The second now."""
+        now = time.perf_counter()
+        if self._begins is not None and now < self._begins:
+            return now - self._begins
+        return now - self._zero
 
 
 class Member(Struct, frozen=True, kw_only=True):

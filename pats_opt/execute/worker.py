@@ -1,8 +1,9 @@
 """A worker: one GPU's loop from orders to images, wherever it runs (a thread, a process, Ray).
 
-It is told :data:`Command` and tells :data:`Message`; both are plain data. It opens its engine, says
-:class:`Ready`, waits for :class:`Go`, then carries out orders until :class:`Finish` or
-:class:`Stop`, and says :class:`Done`; whatever goes wrong, it says :class:`Broken` instead.
+It receives each :data:`Command` and sends each :data:`Message`; both are plain data. It opens its
+engine, sends :class:`Ready`, waits for :class:`BeginCommand`, carries out orders until
+:class:`FinishCommand` or :class:`StopCommand`, and sends :class:`Done`; whatever goes wrong, it
+sends :class:`Broken` instead.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from msgspec.structs import replace
 
 from pats_opt import __version__
 from pats_opt.errors import InputError, one_line
-from pats_opt.execute.clock import RunClock, Start
-from pats_opt.execute.journal import JournalWriter, Sitting, Stopped
+from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.output import ImageFolder
 from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span
 from pats_opt.execute.saver import Saver
-from pats_opt.execute.work import Engine, Finished, Order, Ran, Settings
+from pats_opt.execute.work import ClockStart, Engine, Finished, Order, Ran, RunClock, Settings
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 OpenEngine = Callable[[Settings, Callable[[], float]], Engine]
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """All that a worker needs besides its orders.
+class WorkerJob(Struct, frozen=True, kw_only=True):
+    """Everything that a worker needs besides its orders.
 
     Attributes:
         gpu: Number of its GPU.
         images: Folder of the images.
         journal: Its journal, which has its first line.
         names: File name of each request's image.
-        text: What every image's file says besides its request.
-        model: What the journal says of the model; its scheduler and rank are the engine's to say.
-        engine: What the workers are: ``thread``, ``process`` or ``ray``.
-        sitting: Number of the sitting.
+        text: Texts of every image's file besides those of its request.
+        model: The model as the journal states it; the engine adds its scheduler and rank.
+        engine: Where workers run: ``thread``, ``process`` or ``ray``.
+        session: Number of the session.
     """
 
     gpu: int
@@ -54,24 +54,24 @@ class Job(Struct, frozen=True, kw_only=True):
     text: dict[str, str]
     model: ModelRef
     engine: str
-    sitting: int
+    session: int
 
 
-class Go(Struct, frozen=True):
-    """The sitting begins."""
+class BeginCommand(Struct, frozen=True):
+    """The session begins."""
 
-    start: Start
+    start: ClockStart
 
 
-class Finish(Struct, frozen=True):
+class FinishCommand(Struct, frozen=True):
     """No more orders come: end when those at hand are done."""
 
 
-class Stop(Struct, frozen=True):
+class StopCommand(Struct, frozen=True):
     """End as soon as something leaves its batch; orders at hand are dropped."""
 
 
-Command = Go | Order | Finish | Stop
+Command = BeginCommand | Order | FinishCommand | StopCommand
 
 
 class Ready(Struct, frozen=True):
@@ -89,7 +89,7 @@ class Saved(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """The worker has ended as it was told to, and all it did is on disk."""
+    """The worker has ended as commanded, and all it did is on disk."""
 
 
 class Broken(Struct, frozen=True):
@@ -115,19 +115,19 @@ class Inbox:
         self.stopped = threading.Event()
 
     def put(self, command: Command) -> None:
-        """Hand over a command; :class:`Stop` overtakes all others."""
-        if isinstance(command, Stop):
+        """Hand over a command; :class:`StopCommand` overtakes all others."""
+        if isinstance(command, StopCommand):
             self.stopped.set()
         self._commands.put(command)
 
     def take(self) -> Command:
         """The next command, waited for."""
         command = self._commands.get()
-        return Stop() if self.stopped.is_set() else command
+        return StopCommand() if self.stopped.is_set() else command
 
 
 class _StoppedError(Exception):
-    """The worker was told to stop."""
+    """A stop was commanded."""
 
 
 #: Models are opened one at a time in a process: torch draws random weights, and chooses their type
@@ -143,8 +143,10 @@ def open_sdxl(settings: Settings, clock: Callable[[], float]) -> Engine:
         return open_engine(settings, clock)
 
 
-def work(job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]) -> None:
-    """Be a worker from start to end. Never raises: what goes wrong is told."""
+def work(
+    job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
+) -> None:
+    """Run a worker from start to end. Never raises; errors are sent to the supervisor."""
     try:
         _Worker(job, open_engine, inbox, tell).run()
         tell(Done())
@@ -156,7 +158,7 @@ def work(job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Messag
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in a few words."""
+    """The reason of an error, in a few words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
     first = (str(error).strip().splitlines() or [""])[0]
@@ -165,11 +167,11 @@ def reason(error: BaseException) -> str:
 
 class _Worker:
     def __init__(
-        self, job: Job, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
+        self, job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
     ) -> None:
         self._job, self._open, self._inbox, self._tell = job, open_engine, inbox, tell
         self._clock = RunClock()
-        self._ahead: _Switched | None = None  # a switch that no batch has used yet
+        self._ahead: _SwitchRun | None = None  # a switch that no batch has used yet
 
     def run(self) -> None:
         job = self._job
@@ -178,18 +180,18 @@ class _Worker:
             try:
                 self._tell(Ready())
                 go = self._inbox.take()
-                if isinstance(go, Go):
-                    self._sit(engine, journal, go)
+                if isinstance(go, BeginCommand):
+                    self._serve_all(engine, journal, go)
             finally:
                 with suppress(Exception):  # the device may be what failed
                     engine.close()
 
-    def _sit(self, engine: Engine, journal: JournalWriter, go: Go) -> None:
+    def _serve_all(self, engine: Engine, journal: JournalWriter, go: BeginCommand) -> None:
         job, found = self._job, engine.setup
         self._clock.set(go.start)
         journal.append(
-            Sitting(
-                number=job.sitting,
+            SessionStarted(
+                number=job.session,
                 second=go.start.second,
                 engine=job.engine,
                 device=found.device,
@@ -215,7 +217,7 @@ class _Worker:
         finally:
             saver.close()
         if self._inbox.stopped.is_set():
-            journal.append(Stopped(second=max(0.0, self._clock())))
+            journal.append(SessionStopped(second=max(0.0, self._clock())))
 
     def _serve(self, engine: Engine, saver: Saver, order: Order) -> None:
         switched = self._switch(engine, order)
@@ -247,9 +249,9 @@ class _Worker:
         )
         self._tell(Idle())
 
-    def _switch(self, engine: Engine, order: Order) -> _Switched:
+    def _switch(self, engine: Engine, order: Order) -> _SwitchRun:
         """Carry out the switch of an order, on top of one done ahead."""
-        ahead = self._ahead or _Switched()
+        ahead = self._ahead or _SwitchRun()
         if not order.load and not order.evict:
             return ahead
         self._wait(order.switch_at_s)
@@ -265,7 +267,7 @@ class _Worker:
         """Wait until a second of the run.
 
         Raises:
-            _StoppedError: The worker was told to stop.
+            _StoppedError: A stop was commanded.
         """
         while (left := second - self._clock()) > 0:
             # Very long waits overflow the system's timers.
@@ -275,7 +277,7 @@ class _Worker:
             raise _StoppedError
 
 
-class _Switched(Struct, frozen=True, kw_only=True):
+class _SwitchRun(Struct, frozen=True, kw_only=True):
     """A switch that was carried out; none where ``start_s`` is None."""
 
     load: tuple[str, ...] = ()
@@ -284,10 +286,10 @@ class _Switched(Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...] = ()
     peak_gib: float | None = None
 
-    def then(self, order: Order, start_s: float, ran: Ran) -> _Switched:
+    def then(self, order: Order, start_s: float, ran: Ran) -> _SwitchRun:
         """This switch, and after it that of an order."""
         peaks = [p for p in (self.peak_gib, ran.peak_gib) if p is not None]
-        return _Switched(
+        return _SwitchRun(
             load=(*self.load, *order.load),
             evict=(*self.evict, *order.evict),
             start_s=start_s if self.start_s is None else self.start_s,

@@ -49,14 +49,7 @@ def checked(instance: Instance, schedule: Schedule) -> Problem:
     problem = Problem(instance)
     if schedule.status.point is SolutionStatus.NONE:
         raise InputError("there is no schedule in it", place="status.point", hint="solve again")
-    verdict = check(problem, schedule)
-    if not verdict.ok:
-        first = verdict.violations[0]
-        raise InputError(
-            f"the schedule breaks rule {first.rule}: {first.message}",
-            place=first.place,
-            hint="'pats-opt check' lists all violations",
-        )
+    check(problem, schedule).require_valid()
     return problem
 
 

@@ -82,6 +82,17 @@ class Verdict(Struct, Drawn, frozen=True, kw_only=True):
         more = counted(len(self.violations), "violation")
         return f"rule {first.rule}: {first.place}: {first.message} ({more})"
 
+    def require_valid(self) -> None:
+        """Refuse a schedule that breaks a rule.
+
+        Raises:
+            InputError: naming the first violation.
+        """
+        if not self.ok:
+            raise InputError(
+                f"the schedule breaks {self.first()}", hint="'pats-opt check' lists all violations"
+            )
+
     def __repr__(self) -> str:
         """One line: whether the schedule is valid, and its loss."""
         state = "valid" if self.ok else f"not valid, {self.first()}"

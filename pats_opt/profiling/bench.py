@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase, Span
+from pats_opt.execute.saver import describe, encode
 from pats_opt.execute.work import Engine, Finished, Member, Ran
 from pats_opt.profiling.measurements import MeasuredBatch, MeasuredSwitch
 from pats_opt.profiling.plan import FEW_STEPS, ProfilingPlan

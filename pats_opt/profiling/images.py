@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pats_opt.errors import PatsError, one_line
-from pats_opt.execute.images import describe, encode
 from pats_opt.execute.record import Phase
+from pats_opt.execute.saver import describe, encode
 from pats_opt.execute.work import Engine, Finished, Member, Ran
 from pats_opt.model.files import write_bytes
 from pats_opt.perceptual import ImageMetric, open_metrics

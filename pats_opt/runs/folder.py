@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,16 +28,19 @@ class RunFolder:
     def __init__(self, path: StrPath, noun: str = "run") -> None:
         self.path, self.noun = Path(path), noun
 
-    def is_used(self) -> bool:
+    def is_used(self, own: Collection[str] = ()) -> bool:
         """Whether anything is in the folder, its lock and leftovers of a kill apart.
+
+        Args:
+            own: Names of entries that do not count either.
 
         Raises:
             InputError: It is no folder, or cannot be read.
         """
-        with self._usable():
+        with self.usable():
             try:
                 return any(
-                    entry.name != LOCK and not _LEFTOVER.fullmatch(entry.name)
+                    entry.name not in (LOCK, *own) and not _LEFTOVER.fullmatch(entry.name)
                     for entry in self.path.iterdir()
                 )
             except FileNotFoundError:
@@ -90,7 +93,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout
 
-        with self._usable():
+        with self.usable():
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / LOCK)
             try:
@@ -110,7 +113,7 @@ class RunFolder:
             lock.release()
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
+    def usable(self) -> Iterator[None]:
         """Turn errors of the file system into one line."""
         try:
             yield

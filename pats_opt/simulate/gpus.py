@@ -30,7 +30,7 @@ class Clock(Protocol):
         ...
 
 
-class Gpus(Protocol):
+class GpuFleet(Protocol):
     """Carry out batches and switches."""
 
     def occupy(self, gpu: GpuState, tick: int, members: tuple[tuple[int, int], ...]) -> None:
@@ -52,7 +52,7 @@ class Gpus(Protocol):
         ...
 
 
-class SimulatedGpus(Gpus):
+class SimulatedGpus(GpuFleet):
     """GPUs that are done exactly when predicted."""
 
     def __init__(self, site: Site) -> None:

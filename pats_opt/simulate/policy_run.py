@@ -22,7 +22,7 @@ from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverE
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Adapters, Job, Problem, Site
 from pats_opt.model.schedule import StopReason
-from pats_opt.simulate.gpus import Clock, Gpus, SimulatedClock, SimulatedGpus
+from pats_opt.simulate.gpus import Clock, GpuFleet, SimulatedClock, SimulatedGpus
 from pats_opt.simulate.rules import (
     BrokenRuleError,
     admit_start,
@@ -159,7 +159,7 @@ class PolicyRun:
         decide: Decide,
         *,
         clock: Clock,
-        gpus: Gpus,
+        gpus: GpuFleet,
     ) -> None:
         self.site, self.policy, self.decide = site, policy, decide
         self.clock, self.gpus = clock, gpus

@@ -23,8 +23,8 @@ from typing import Any
 
 from PIL import PngImagePlugin  # noqa: F401 - here, so that no child has to
 
+from pats_opt.execute.drivers import ScheduleDriver
 from pats_opt.execute.record import Pace
-from pats_opt.execute.schedule_driver import ScheduleDriver
 from tests.execute.runs import makings, problem, run, schedule
 
 STORY = problem(6)

@@ -12,14 +12,13 @@ from msgspec.structs import replace
 from pats_opt.core import registry
 from pats_opt.core.policy import Policy
 from pats_opt.core.solver import ALL_FEATURES, Feature, Solver
-from pats_opt.execute.drivers import Driver
-from pats_opt.execute.journal import Journal, Left
+from pats_opt.execute.drivers import Driver, ScheduleDriver
+from pats_opt.execute.journal import Journal, RequestLeft
 from pats_opt.execute.journal import read as read_journal
 from pats_opt.execute.options import Options
 from pats_opt.execute.policy_driver import PolicyDriver
 from pats_opt.execute.record import Pace
-from pats_opt.execute.run import Outcome, earlier, execute
-from pats_opt.execute.schedule_driver import ScheduleDriver
+from pats_opt.execute.run import ExecutionOutcome, earlier, execute
 from pats_opt.execute.worker import OpenEngine
 from pats_opt.model.files import parse_instance
 from pats_opt.model.plan import schedule_of
@@ -118,7 +117,7 @@ def run(
     resume: bool = False,
     engine: OpenEngine = open_fake,
     **others: Any,
-) -> Outcome:
+) -> ExecutionOutcome:
     """Execute, by default the schedule of ``fifo``."""
     chosen = options(folder, problem, **others)
     driver = driver or ScheduleDriver(problem, schedule(problem), chosen.pace)
@@ -133,7 +132,7 @@ def run_live(
     seed: int = 0,
     resume: bool = False,
     **others: Any,
-) -> Outcome:
+) -> ExecutionOutcome:
     """Execute a policy live."""
     chosen = policy_of(policy) if isinstance(policy, str) else policy
     driver = PolicyDriver(problem, chosen, seed, earlier(folder) if resume else None)
@@ -150,7 +149,7 @@ def makings(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for journal in journals(folder):
         for line in journal.lines:
-            if isinstance(line, Left) and line.member.image:
+            if isinstance(line, RequestLeft) and line.member.image:
                 counts[line.member.id] = counts.get(line.member.id, 0) + 1
     return counts
 

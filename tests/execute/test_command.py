@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pats_opt.cli import run
-from pats_opt.execute.journal import Sitting
+from pats_opt.execute.journal import SessionStarted
 from pats_opt.model.files import write_instance, write_schedule
 from tests.execute.runs import journals, makings, pictures, problem, schedule
 
@@ -71,7 +71,7 @@ def test_a_schedule(whole: Path) -> None:
         "execution.json",
         "images",
         "journal",
-        "lock",
+        ".lock",
         "report.html",
         "trace.json",
     }
@@ -132,7 +132,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, whole: Path) -> None:
     assert all(after[name] == data for name, data in before.items() if name.endswith(".png"))
     assert set(makings(out).values()) == {1}
     alike(out, whole)
-    sat = [line for j in journals(out) for line in j.lines if isinstance(line, Sitting)]
+    sat = [line for j in journals(out) for line in j.lines if isinstance(line, SessionStarted)]
     assert {(line.number, line.engine) for line in sat} == {(1, "process"), (2, "thread")}
     execution = json.loads((out / "execution.json").read_bytes())
     assert execution["complete"]
@@ -222,7 +222,7 @@ def test_without_the_extras(
     def find(name: str) -> Any:
         return None if name in missing else real(name)
 
-    monkeypatch.setattr("pats_opt.execute.engine.extra.find_spec", find)
+    monkeypatch.setattr("pats_opt.execute.engine.find_spec", find)
     monkeypatch.setattr(importlib.util, "find_spec", find)
     command = ["execute", files[0], "--instance", files[1], "--device", "cpu", "--engine", "ray"]
     assert run([*command, "-o", str(tmp_path / "out")]) == 2

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from PIL import Image
 
 from pats_opt.errors import InputError, UnfinishedError
-from pats_opt.execute.orders import Translator
+from pats_opt.execute.drivers import ScheduleDriver
+from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.record import Execution, Pace, Phase
 from pats_opt.execute.run import earlier
-from pats_opt.execute.schedule_driver import ScheduleDriver
 from pats_opt.model.instance import digest
 from pats_opt.model.schedule import InstanceRef, SolutionStatus, Status, StopReason
 from tests.execute.fakes import open_failing, open_refusing, open_slow, picture
@@ -42,11 +42,11 @@ def test_every_request_gets_its_image(tmp_path: Path) -> None:
     outcome = run(folder, story, guidance=4.5)
     assert outcome.error is None
     assert outcome.new == 6
-    translator = Translator(story, {"base"}, 16)
+    builder = OrderBuilder(story, {"base"}, 16)
     assert sorted(pictures(folder)) == [f"r{i}.png" for i in range(6)]
     for r in story.instance.requests:
         image = Image.open(folder / "images" / f"{r.id}.png")
-        member = translator.member(r.id, 0)
+        member = builder.member(r.id, 0)
         assert image.tobytes() == picture(member).tobytes()
         text: dict[str, str] = image.text  # type: ignore[attr-defined]
         assert {key.removeprefix("pats-opt:"): str(value) for key, value in text.items()} == {
@@ -154,9 +154,9 @@ def test_a_picture_that_cannot_be_encoded_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a request that fails in the engine does."""
-    from pats_opt.execute import images
+    from pats_opt.execute import saver
 
-    real = images.encode
+    real = saver.encode
 
     def encode(picture: Any, text: dict[str, str]) -> bytes:
         if text["request"] == "r1":

@@ -8,28 +8,28 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.execute.journal import (
-    Ended,
-    Head,
+    BatchEnded,
+    JournalHead,
+    JournalLine,
     JournalWriter,
-    Left,
-    Line,
-    Sitting,
-    Stopped,
+    RequestLeft,
+    SessionStarted,
+    SessionStopped,
     create,
     read,
 )
 from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Phase, Span, Tier
 
-HEAD = Head(key={"model": "tiny"}, gpu="gpu-0", started="2026-01-01T00:00:00+00:00")
+HEAD = JournalHead(key={"model": "tiny"}, gpu="gpu-0", started="2026-01-01T00:00:00+00:00")
 MODEL = ModelRef(
     name="tiny", dtype="float32", guidance=5.0, scheduler="s", slots=2, rank=4, tier=Tier.HOST
 )
 MADE = MemberRun(id="r\n0", option=1, completion_s=2.5, image="images/x.png", sha256="00")
-LINES: list[Line] = [
-    Sitting(number=1, second=0.0, engine="thread", device="cpu", model=MODEL, versions={}),
-    Left(batch=0, member=MADE),
-    Left(batch=0, member=MemberRun(id="r1", option=0, error="too large")),
-    Ended(
+LINES: list[JournalLine] = [
+    SessionStarted(number=1, second=0.0, engine="thread", device="cpu", model=MODEL, versions={}),
+    RequestLeft(batch=0, member=MADE),
+    RequestLeft(batch=0, member=MemberRun(id="r1", option=0, error="too large")),
+    BatchEnded(
         batch=BatchRun(
             index=0,
             load=("a",),
@@ -40,7 +40,7 @@ LINES: list[Line] = [
             spans=(Span(phase=Phase.STEP, start_s=1.0, seconds=0.5, n=2, unet_s=0.25),),
         )
     ),
-    Stopped(second=3.0),
+    SessionStopped(second=3.0),
 ]
 
 

@@ -19,7 +19,7 @@ from pats_opt.core.policy import Action, Decide, Start, State, SwitchTo, WakeAt
 from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import NoScheduleError, SolverError, UnfinishedError
 from pats_opt.execute.record import Phase
-from pats_opt.execute.run import Outcome
+from pats_opt.execute.run import ExecutionOutcome
 from pats_opt.execute.work import Settings
 from pats_opt.model.problem import Problem, Site
 from tests.execute.fakes import FakeEngine, open_slow
@@ -35,13 +35,16 @@ from tests.execute.runs import (
     run_live,
 )
 from tests.simulate.scripted import alone
+from tests.support import scale
 from tests.support.zoo import adapter, gpu, request
 
 A = frozenset((0,))
 POLICIES = [name for name in registry.BUILT_IN if registry.load(name).kind is Kind.ONLINE]
 
 
-def live(folder: Path, story: Problem, decide: Callable[[State], Any], **others: Any) -> Outcome:
+def live(
+    folder: Path, story: Problem, decide: Callable[[State], Any], **others: Any
+) -> ExecutionOutcome:
     """Run a policy made of one function."""
 
     class Told(msgspec.Struct):
@@ -85,7 +88,7 @@ def test_policies_serve_all(tmp_path: Path, policy: str, gpus: int) -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_runs_live(tmp_path: Path, policy: str) -> None:
     """On random instances of all its features it keeps the rules and serves all, as simulated."""
-    for seed in range(4):
+    for seed in scale.seeds(4):
         story = drawn(seed, policy_of(policy).capabilities.features)
         outcome = run_live(tmp_path / str(seed) / "out", story, policy, seed=seed)
         assert outcome.error is None

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from pats_opt.errors import InputError
-from pats_opt.execute.options import Options, adapter_files, devices, dtype_of, model_path
-from pats_opt.execute.orders import Translator, bare, refuse_missing, scripts, shapes, shrunk
+from pats_opt.execute.adapters import adapter_files, bare, refuse_missing
+from pats_opt.execute.drivers import ScheduleDriver
+from pats_opt.execute.options import Options, devices, dtype_of, model_path
+from pats_opt.execute.orders import OrderBuilder, gpu_orders, shapes, shrunk
 from pats_opt.execute.record import Pace
-from pats_opt.execute.schedule_driver import ScheduleDriver
 from pats_opt.execute.work import Member, Shape
-from pats_opt.execute.workers import CrewKind
+from pats_opt.execute.workers import WorkerKind
 from tests.execute.runs import of, options, problem, schedule
 from tests.support.zoo import adapter, gpu, request
 
@@ -33,7 +34,7 @@ def test_a_batch_becomes_an_order() -> None:
     )
     story = of(r0, gpus=[gpu(resident=("a",))], switching={"max_resident": 1})
     plan = schedule(story)
-    (script,) = scripts(Translator(story, {"base"}, 4), plan, Pace.SCHEDULE)
+    (script,) = gpu_orders(OrderBuilder(story, {"base"}, 4), plan, Pace.SCHEDULE)
     (order,) = script.orders
     (member,) = order.members
     assert (script.resident, script.slots) == (("a",), 1)
@@ -44,7 +45,7 @@ def test_a_batch_becomes_an_order() -> None:
     assert (member.prompt, member.negative_prompt) == ("a corgi", "blurred")
     assert (member.option, member.steps, member.skip) == (1, 3, 6)
     assert (member.width, member.height) == (256, 128)
-    (fast,) = scripts(Translator(story, {"base"}, 1), plan, Pace.FAST)
+    (fast,) = gpu_orders(OrderBuilder(story, {"base"}, 1), plan, Pace.FAST)
     assert (fast.orders[0].switch_at_s, fast.orders[0].start_at_s) == (0.0, 0.0)
     assert fast.orders[0].members[0].width == 1024
 
@@ -58,7 +59,7 @@ def test_the_bare_model_takes_no_slot() -> None:
         switching={"max_resident": 1},
         gpus=[gpu(resident=("base",))],
     )
-    (script,) = scripts(Translator(story, {"base"}, 1), schedule(story), Pace.FAST)
+    (script,) = gpu_orders(OrderBuilder(story, {"base"}, 1), schedule(story), Pace.FAST)
     assert [(o.load, o.evict) for o in script.orders] == [((), ()), (("a",), ()), ((), ("a",))]
     assert [o.members[0].adapter for o in script.orders] == [None, "a", None]
     assert (script.resident, script.slots) == ((), 1)
@@ -84,13 +85,13 @@ def test_resumed_orders_hold_what_the_whole_ones_hold() -> None:
     """Whatever is made already, each batch that is left finds the residents of the schedule."""
     story = problem(30, gpus=2, switching={"max_resident": 1})
     plan = schedule(story)
-    translator = Translator(story, {"base"}, 1)
-    whole = scripts(translator, plan, Pace.FAST)
+    builder = OrderBuilder(story, {"base"}, 1)
+    whole = gpu_orders(builder, plan, Pace.FAST)
     rng = random.Random(1)
     for _ in range(200):
         names = [f"r{i}" for i in range(30)]
         made = set(rng.sample(names, rng.randrange(31)))
-        left = scripts(translator, plan, Pace.FAST, made)
+        left = gpu_orders(builder, plan, Pace.FAST, made)
         for before, after in zip(whole, left, strict=True):
             held, expected = set(before.resident), {}
             for order in before.orders:
@@ -182,12 +183,12 @@ def test_workers_are_given_whole_paths(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_devices() -> None:
     """One for each GPU of the instance."""
-    assert devices("cpu", 2, CrewKind.PROCESS) == ("cpu", "cpu")
-    assert devices("cuda", 2, CrewKind.PROCESS) == ("cuda:0", "cuda:1")
-    assert devices("cuda", 2, CrewKind.RAY) == ("cuda:0", "cuda:0")
-    assert devices("cuda:1, cpu", 3, CrewKind.PROCESS) == ("cuda:1", "cpu", "cuda:1")
+    assert devices("cpu", 2, WorkerKind.PROCESS) == ("cpu", "cpu")
+    assert devices("cuda", 2, WorkerKind.PROCESS) == ("cuda:0", "cuda:1")
+    assert devices("cuda", 2, WorkerKind.RAY) == ("cuda:0", "cuda:0")
+    assert devices("cuda:1, cpu", 3, WorkerKind.PROCESS) == ("cuda:1", "cpu", "cuda:1")
     with pytest.raises(InputError, match="names no device"):
-        devices(",", 1, CrewKind.THREAD)
+        devices(",", 1, WorkerKind.THREAD)
     assert dtype_of("auto", "cpu") == "float32"
     assert dtype_of("auto", "cuda:1") == "bfloat16"
     assert dtype_of("float16", "cpu") == "float16"

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.errors import InputError
-from pats_opt.execute.names import file_names
-from pats_opt.execute.output import ImageFolder, Output
+from pats_opt.execute.output import ImageFolder, Output, file_names
 from tests.execute.runs import of, problem, run
 from tests.support.zoo import request
 
@@ -147,7 +146,7 @@ def test_a_journal_or_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     """Neither is opened through a link."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    for name in ("lock", "journal/gpu-0.jsonl"):
+    for name in (".lock", "journal/gpu-0.jsonl"):
         folder = tmp_path / name.replace("/", "-")
         Output(folder)
         (folder / name).symlink_to(precious)

@@ -10,7 +10,7 @@ import pytest
 
 from pats_opt.core.policy import Action, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.core.solver import Feature
-from pats_opt.execute.orders import Translator
+from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.policy_driver import LiveClock, LiveGpus
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order
@@ -38,7 +38,7 @@ class PunctualWorkers:
         self.gpus = LiveGpus(
             problem,
             cast(Supervisor, self),
-            Translator(problem, (), 1),
+            OrderBuilder(problem, (), 1),
             [gpu.resident for gpu in problem.site.gpus],
             [0 for _ in problem.site.gpus],
         )

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pats_opt.errors import InputError
-from pats_opt.execute.journal import Ended, Left, Sitting
+from pats_opt.execute.drivers import ScheduleDriver
+from pats_opt.execute.journal import BatchEnded, RequestLeft, SessionStarted
 from pats_opt.execute.record import Pace, Tier
-from pats_opt.execute.schedule_driver import ScheduleDriver
 from tests.execute.fakes import open_failing
 from tests.execute.runs import (
     drawn,
@@ -58,12 +58,14 @@ def whole(tmp_path: Path) -> dict[str, str]:
 
 
 def test_killed_at_every_point(tmp_path: Path, whole: dict[str, str]) -> None:
-    """SIGKILL before each call to the file system in turn, then resumed to the same images.
+    """SIGKILL before a call to the file system, then resumed to the same images.
 
+    At full depth before each call in turn, else before every fourth.
     Each image is journalled once: what was made is never made again, whatever was going on.
     """
-    told = killed(tmp_path, "points", 1)
-    assert len(told) > 60, "open, write, fsync, close, rename and unlink for six images"
+    step = 1 if scale.FULL else 4
+    told = killed(tmp_path, "points", step)
+    assert len(told) * step > 60, "open, write, fsync, close, rename and unlink for six images"
     assert [each["over"] for each in told] == [False] * (len(told) - 1) + [True]
     for each in told:
         assert each["files"] == whole, each["call"]
@@ -71,9 +73,10 @@ def test_killed_at_every_point(tmp_path: Path, whole: dict[str, str]) -> None:
 
 
 def test_killed_again_and_again(tmp_path: Path, whole: dict[str, str]) -> None:
-    """Every sitting is killed at random, until one gets to the end."""
-    told = killed(tmp_path, "chain", 5)
-    assert sum(each["kills"] for each in told) > 5
+    """Every session is killed at random, until one gets to the end."""
+    count = 5 if scale.FULL else 2
+    told = killed(tmp_path, "chain", count)
+    assert sum(each["kills"] for each in told) > count
     for each in told:
         assert each["files"] == whole
         assert set(each["made"].values()) == {1}
@@ -147,11 +150,11 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
 
 def test_failed_requests_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only they; their batch keeps its times and is marked as resumed."""
-    from pats_opt.execute import images
+    from pats_opt.execute import saver
 
     story = of(*(request(f"r{i}", adapter="a") for i in range(4)))
     folder = tmp_path / "out"
-    real = images.encode
+    real = saver.encode
 
     def encode(picture: Any, text: dict[str, str]) -> bytes:
         if text["request"] == "r2":
@@ -185,13 +188,13 @@ def test_the_clock_goes_on(tmp_path: Path) -> None:
     (folder / "images" / "r5.png").unlink()
     outcome = run(folder, story, pace=Pace.SCHEDULE, resume=True)
     assert outcome.error is None
-    sittings = [s for j in journals(folder) for s in j.lines if isinstance(s, Sitting)]
+    sittings = [s for j in journals(folder) for s in j.lines if isinstance(s, SessionStarted)]
     assert [s.second for s in sittings if s.number == 2] == [last]
     again = [
         line.member
         for j in journals(folder)
         for line in j.lines
-        if isinstance(line, Left) and line.member.id == "r5"
+        if isinstance(line, RequestLeft) and line.member.id == "r5"
     ]
     assert again[-1].completion_s is not None
     assert again[-1].completion_s > last
@@ -204,7 +207,7 @@ def test_a_batch_cut_short_is_told_from_its_images(tmp_path: Path) -> None:
     file = folder / "journal" / "gpu-0.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     (journal,) = journals(folder)
-    assert isinstance(journal.lines[-1], Ended)
+    assert isinstance(journal.lines[-1], BatchEnded)
     file.write_bytes(b"".join(lines[:-1]))
     outcome = run(folder, of(request("r0"), request("r1", steps=2)), resume=True)
     assert outcome.error is None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pats_opt.errors import InputError, UnfinishedError
-from pats_opt.execute.workers import CrewKind
+from pats_opt.execute.workers import WorkerKind
 from tests.execute.fakes import open_failing, open_refusing, open_slow
 from tests.execute.runs import makings, pictures, problem, run, run_live
 
@@ -29,9 +29,9 @@ needs_proc = pytest.mark.skipif(
 )
 
 KINDS = [
-    CrewKind.PROCESS,
+    WorkerKind.PROCESS,
     pytest.param(
-        CrewKind.RAY, marks=pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
+        WorkerKind.RAY, marks=pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
     ),
 ]
 
@@ -55,30 +55,30 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize("crew", KINDS)
+@pytest.mark.parametrize("pool", KINDS)
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_every_kind_makes_the_same_images(tmp_path: Path, crew: CrewKind) -> None:
+def test_every_kind_makes_the_same_images(tmp_path: Path, pool: WorkerKind) -> None:
     """Two GPUs, a schedule and a live policy."""
     run(tmp_path / "threads", problem(8, gpus=2))
-    outcome = run(tmp_path / "others", problem(8, gpus=2), crew=crew)
+    outcome = run(tmp_path / "others", problem(8, gpus=2), workers=pool)
     assert outcome.error is None
-    assert outcome.execution.engine == crew.value
+    assert outcome.execution.engine == pool.value
     assert pictures(tmp_path / "others") == pictures(tmp_path / "threads")
-    live = run_live(tmp_path / "live", problem(8, gpus=2), crew=crew)
+    live = run_live(tmp_path / "live", problem(8, gpus=2), workers=pool)
     assert live.error is None
     assert len(pictures(tmp_path / "live")) == 8
 
 
-@pytest.mark.parametrize("crew", KINDS)
+@pytest.mark.parametrize("pool", KINDS)
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_errors_come_through(tmp_path: Path, crew: CrewKind) -> None:
+def test_errors_come_through(tmp_path: Path, pool: WorkerKind) -> None:
     """Bad input stays bad input; a device that fails is told with its GPU."""
-    refused = run(tmp_path / "one", problem(), crew=crew, engine=open_refusing)
+    refused = run(tmp_path / "one", problem(), workers=pool, engine=open_refusing)
     assert isinstance(refused.error, InputError)
     assert "adapter 'a' has no weights" in str(refused.error)
-    failed = run(tmp_path / "two", problem(), crew=crew, engine=open_failing)
+    failed = run(tmp_path / "two", problem(), workers=pool, engine=open_failing)
     assert isinstance(failed.error, UnfinishedError)
     assert str(failed.error).startswith("GPU 'gpu-0': RuntimeError: the device is gone; 6 of 6")
 
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
         os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
 
     threading.Thread(target=kill).start()
-    outcome = run(folder, story, crew=CrewKind.PROCESS, engine=open_slow)
+    outcome = run(folder, story, workers=WorkerKind.PROCESS, engine=open_slow)
     assert isinstance(outcome.error, UnfinishedError)
     told = str(outcome.error)
     assert told.startswith("GPU 'gpu-")
@@ -109,25 +109,25 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
 
 
 def script(
-    tmp_path: Path, engine: str, folder: Path, crew: str, **others: Any
+    tmp_path: Path, engine: str, folder: Path, pool: str, **others: Any
 ) -> subprocess.Popen[bytes]:
     """A process of its own that executes 16 requests on two GPUs and raises what went wrong."""
     file = tmp_path / "script.py"
     file.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from pats_opt.execute.workers import CrewKind\n"
+        "from pats_opt.execute.workers import WorkerKind\n"
         "from tests.execute import fakes\n"
         "from tests.execute.runs import problem, run\n"
         "if __name__ == '__main__':\n"
         "    engine = getattr(fakes, sys.argv[1])\n"
-        "    crew = CrewKind(sys.argv[3])\n"
-        "    done = run(Path(sys.argv[2]), problem(16, gpus=2), crew=crew, engine=engine)\n"
+        "    pool = WorkerKind(sys.argv[3])\n"
+        "    done = run(Path(sys.argv[2]), problem(16, gpus=2), workers=pool, engine=engine)\n"
         "    sys.exit(0 if done.error is None else done.error.exit_code)\n"
     )
     path = f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"
     return subprocess.Popen(
-        [sys.executable, str(file), engine, str(folder), crew],
+        [sys.executable, str(file), engine, str(folder), pool],
         env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,
         **others,
@@ -151,11 +151,11 @@ def wait_for_image(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("crew", ["thread", "process"])
-def test_a_second_interrupt_ends_at_once(tmp_path: Path, crew: str) -> None:
+@pytest.mark.parametrize("pool", ["thread", "process"])
+def test_a_second_interrupt_ends_at_once(tmp_path: Path, pool: str) -> None:
     """Whatever the workers are stuck in; what was made is kept."""
     folder = tmp_path / "out"
-    process = script(tmp_path, "open_stuck", folder, crew)
+    process = script(tmp_path, "open_stuck", folder, pool)
     wait_for_image(folder, process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
@@ -217,4 +217,4 @@ def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         importlib.util, "find_spec", lambda name: None if name == "ray" else real(name)
     )
     with pytest.raises(InputError, match=r"pip install 'pats-opt\[ray\]'"):
-        run(tmp_path / "out", problem(), crew=CrewKind.RAY)
+        run(tmp_path / "out", problem(), workers=WorkerKind.RAY)

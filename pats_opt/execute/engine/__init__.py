@@ -1,4 +1,4 @@
-"""The SDXL engine: own denoising loop, one scheduler a request, adapters in fixed slots.
+"""The SDXL engine: own denoising loop, one scheduler per request, adapters in fixed slots.
 
 The only part of the package that imports torch, diffusers, peft and transformers (the extra
 ``execute``), and only once an engine is opened.
@@ -7,9 +7,28 @@ The only part of the package that imports torch, diffusers, peft and transformer
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pats_opt.execute.engine.extra import require
+from pats_opt.errors import InputError
+
+#: What the engine imports.
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "PIL")
+
+
+def require() -> None:
+    """Refuse to go on without the extra.
+
+    Raises:
+        InputError: naming what is missing and how to install it.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"running a model needs {', '.join(missing)}",
+            hint="install the extra: pip install 'pats-opt[execute]'",
+        )
+
 
 if TYPE_CHECKING:
     from pats_opt.execute.engine.sdxl import SdxlEngine

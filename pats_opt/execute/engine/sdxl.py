@@ -13,32 +13,39 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from typing_extensions import override
+
 from pats_opt.errors import InputError
-from pats_opt.execute.engine.conditioning import Conditioning, encode, rows_of
-from pats_opt.execute.engine.failing import Failure, attempt
 from pats_opt.execute.engine.graphs import Graphs
-from pats_opt.execute.engine.latents import Latents, require_restartable
-from pats_opt.execute.engine.lora_file import read_lora
-from pats_opt.execute.engine.memory import DeviceMemory
-from pats_opt.execute.engine.model import open_pipeline
-from pats_opt.execute.engine.picture import decode
-from pats_opt.execute.engine.sampling import Kind, Sampling, check
-from pats_opt.execute.engine.slots import Layout, Slots
+from pats_opt.execute.engine.latents import Latents, decode, require_restartable
+from pats_opt.execute.engine.memory import DeviceMemory, Failure, attempt
+from pats_opt.execute.engine.model import open_pipeline, versions
+from pats_opt.execute.engine.sampling import (
+    Conditioning,
+    ModelKind,
+    Sampling,
+    check,
+    encode,
+    rows_of,
+)
+from pats_opt.execute.engine.slots import AdapterStore, Slots
 from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup, Shape
+from pats_opt.execute.work import Engine, Finished, Member, Ran, Settings, Setup, Shape
 
 #: Members whose latents are primed at a time.
 PRIMED_AT_ONCE = 4
 
 
-class SdxlEngine:
-    """Runs batches on one device; see :class:`pats_opt.execute.work.Engine`.
+class SdxlEngine(Engine):
+    """SDXL on one device.
 
     Attributes:
         setup: What was opened.
         pipeline: The diffusers pipeline whose parts it uses.
+        adapters: The adapters in host memory.
         slots: The adapters on the device.
+        decode: Makes a picture of the latents of one image; another may be put in its place.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
@@ -55,17 +62,21 @@ class SdxlEngine:
         self._memory = DeviceMemory(settings.device, settings.memory_gib)
         try:
             self.pipeline = open_pipeline(settings.model, settings.device, settings.dtype)
-            self._kind = Kind.of(self.pipeline)
+            self._kind = ModelKind.of(self.pipeline)
             self._device = self._kind.device
             graphed = settings.graphs and self._device.type == "cuda"
             self._graphs = Graphs(self._call_unet) if graphed else None
-            self._host: dict[str, Any] = {}  # packed
-            self._layout, self.slots = self._open_adapters()
+            files, keep = settings.adapter_files, settings.tier is Tier.HOST
+            self.adapters = AdapterStore(self.pipeline, files, self._kind.dtype, keep=keep)
+            count = settings.slots if files else 0
+            layout = self.adapters.layout
+            self.slots = Slots(self.pipeline, layout, count, staged=self._graphs is not None)
         except torch.OutOfMemoryError:
             raise InputError(
                 f"the model and {settings.slots} adapter slots do not fit the device's memory",
                 hint="use a larger device, fewer resident adapters or a smaller --dtype",
             ) from None
+        self.decode: Callable[[Any], Any] = partial(decode, self.pipeline.vae)
         self._guided = (
             settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
         )
@@ -84,55 +95,31 @@ class SdxlEngine:
         if self._device.type == "cuda":
             self._warm_up(settings.warm)
         for adapter in settings.resident:
-            self.slots.put(adapter, self._fetch(adapter))
+            self.slots.put(adapter, self.adapters.fetch(adapter))
         self.setup = Setup(
             device=self._memory.device_name,
             memory_gib=self._memory.total_gib,
             scheduler=scheduler,
-            rank=self._layout.rank,
+            rank=layout.rank,
             versions=versions(),
             primed=primed,
         )
 
-    def _open_adapters(self) -> tuple[Layout, Slots]:
-        """Read every adapter once: to refuse what does not fit, and to know what slots cover."""
-        settings = self._settings
-        deltas = {
-            name: read_lora(path, self.pipeline) for name, path in settings.adapter_files.items()
-        }
-        layout = Layout(deltas.values())
-        count = settings.slots if deltas else 0
-        slots = Slots(self.pipeline, layout, count, staged=self._graphs is not None)
-        if settings.tier is Tier.HOST:
-            for name, found in deltas.items():
-                self._host[name] = self._pack(layout, found)
-        return layout, slots
-
-    def _pack(self, layout: Layout, deltas: Any) -> Any:
-        return layout.pack(deltas, self._kind.dtype, pin=self._device.type == "cuda")
-
-    def _fetch(self, adapter: str) -> Any:
-        """An adapter in host memory: kept there, or read from its file now."""
-        if (held := self._host.get(adapter)) is not None:
-            return held
-        path = self._settings.adapter_files[adapter]
-        return self._pack(self._layout, read_lora(path, self.pipeline))
-
+    @override
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
-        """Evict, then load; every load is a span of its own, as the GPU has it at its end."""
         watch = Stopwatch(self._device, self._clock)
         for adapter in evict:
             self.slots.evict(adapter)
         tier = self._settings.tier
         for adapter in load:
-            packed_mib = self._layout.size * self._kind.dtype.itemsize / 2**20
+            packed_mib = self.adapters.layout.size * self._kind.dtype.itemsize / 2**20
             with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=packed_mib):
-                self.slots.put(adapter, self._fetch(adapter))
+                self.slots.put(adapter, self.adapters.fetch(adapter))
                 watch.synchronize()
         return Ran(spans=watch.read())
 
+    @override
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
-        """Run a batch; see :class:`pats_opt.execute.work.Engine`."""
         import torch
 
         self._memory.reset_peak()
@@ -305,7 +292,7 @@ class SdxlEngine:
         pictures: list[Any] = []
         while True:
             with watch.span(Phase.DECODE, ids=(sampling.member.id,)):
-                failure = attempt(lambda: pictures.append(self._decode(sampling.latents)))
+                failure = attempt(lambda: pictures.append(self.decode(sampling.latents)))
             if failure is None or not failure.out_of_memory:
                 break
             if self._make_room(failure):
@@ -319,9 +306,6 @@ class SdxlEngine:
             finished(Finished(member=sampling.member, error=failure.reason))
         else:
             finished(Finished(member=sampling.member, picture=pictures[0]))
-
-    def _decode(self, latents: Any) -> Any:
-        return decode(self.pipeline.vae, latents)
 
     def _prime(self, members: Iterable[Member]) -> tuple[Span, ...]:
         """Make the latents that options with skipped steps start from, before the run.
@@ -348,7 +332,7 @@ class SdxlEngine:
         for adapter, group in groupby(sorted(missing, key=_adapter), key=_adapter):
             some = list(group)
             if adapter:
-                self.slots.put(adapter, self._fetch(adapter))
+                self.slots.put(adapter, self.adapters.fetch(adapter))
             for i in range(0, len(some), PRIMED_AT_ONCE):
                 chunk = some[i : i + PRIMED_AT_ONCE]
                 whole = Stopwatch(self._device, self._clock)
@@ -367,35 +351,21 @@ class SdxlEngine:
         adapters: list[str | None] = [None, *list(self._settings.adapter_files)[:1]]
         for adapter in adapters if self._settings.slots else [None]:
             if adapter is not None:
-                self.slots.put(adapter, self._fetch(adapter))
+                self.slots.put(adapter, self.adapters.fetch(adapter))
             for shape in sorted(shapes, key=lambda s: -s.members):
                 self.run([_dummy(i, adapter, shape) for i in range(shape.members)], lambda _: None)
             if adapter is not None:
                 self.slots.evict(adapter)
         self._largest.clear()
 
+    @override
     def close(self) -> None:
-        """Let go of the model and the device's memory."""
-        self._host.clear()
+        self.adapters.clear()
         self._conditions = ((), None)
         if self._graphs is not None:
             self._graphs.give_up()
-        del self.pipeline, self.slots
+        del self.pipeline, self.slots, self.decode
         self._memory.give_back()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the images depend on."""
-    import platform
-
-    import diffusers
-    import peft
-    import torch
-    import transformers
-
-    packages = {p.__name__: str(p.__version__) for p in (torch, diffusers, transformers, peft)}
-    cuda = {"cuda": str(torch.version.cuda)} if torch.version.cuda else {}
-    return {"python": platform.python_version(), **packages, **cuda}
 
 
 def _dummy(number: int, adapter: str | None, shape: Shape) -> Member:

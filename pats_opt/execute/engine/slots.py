@@ -12,12 +12,12 @@ Slot names never contain one another, as peft's hot-swapping matches names by su
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas
+from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas, read_lora
 from pats_opt.execute.engine.model import quiet
 
 #: Name of the slot that batches run from where the active adapter is copied.
@@ -92,6 +92,46 @@ class Layout:
                 down[: delta.rank].copy_(delta.down)
                 up[:, : delta.rank].copy_(delta.up * delta.scale)
         return flat
+
+
+class AdapterStore:
+    """Adapters of a run, packed for slots; kept in host memory, or read from their files each time.
+
+    Each is read once at first: to refuse what does not fit, and to know what slots must cover.
+
+    Args:
+        pipeline: The model.
+        files: The file of each adapter.
+        dtype: Of the model.
+        keep: Whether they are kept in host memory.
+
+    Attributes:
+        layout: Layout of a slot.
+        held: Packed adapters in host memory.
+
+    Raises:
+        InputError: An adapter does not fit the model.
+    """
+
+    def __init__(self, pipeline: Any, files: Mapping[str, str], dtype: Any, *, keep: bool) -> None:
+        self._pipeline, self._files, self._dtype = pipeline, files, dtype
+        deltas = {name: read_lora(path, pipeline) for name, path in files.items()}
+        self.layout = Layout(deltas.values())
+        self.held = {name: self._pack(deltas[name]) for name in deltas} if keep else {}
+
+    def _pack(self, deltas: Deltas) -> Any:
+        pin = self._pipeline.unet.device.type == "cuda"
+        return self.layout.pack(deltas, self._dtype, pin=pin)
+
+    def fetch(self, adapter: str) -> Any:
+        """An adapter in host memory."""
+        if adapter in self.held:
+            return self.held[adapter]
+        return self._pack(read_lora(self._files[adapter], self._pipeline))
+
+    def clear(self) -> None:
+        """Let go of the copies in host memory."""
+        self.held.clear()
 
 
 class Slots:

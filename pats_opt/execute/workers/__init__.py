@@ -1,31 +1,48 @@
 """Where workers run: threads of this process, processes of this machine, or Ray actors.
 
-A crew starts one worker for each job and passes commands and messages. It knows nothing of what
+A pool starts one worker for each job and passes commands and messages. It knows nothing of what
 they mean, except that a worker which dies is :class:`~pats_opt.execute.worker.Broken`.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from pats_opt.execute.worker import Command, Job, Message, OpenEngine
+from typing_extensions import override
+
+from pats_opt.errors import UnfinishedError
+from pats_opt.execute.worker import (
+    Command,
+    Inbox,
+    Message,
+    OpenEngine,
+    StopCommand,
+    WorkerJob,
+    work,
+)
 
 
-class CrewKind(StrEnum):
-    """What workers are."""
+class WorkerKind(StrEnum):
+    """Where workers run."""
 
     THREAD = "thread"
     PROCESS = "process"
     RAY = "ray"
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """The workers of a run.
 
     Attributes:
-        ahead_s: How long before it the workers must be told of the start.
+        ahead_s: Seconds between the start command and the start.
     """
 
     ahead_s: float
@@ -43,35 +60,83 @@ class Crew(Protocol):
         ...
 
 
-def start_crew(kind: CrewKind, jobs: Sequence[Job], open_engine: OpenEngine) -> Crew:
+def start_pool(kind: WorkerKind, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> WorkerPool:
     """Start a worker for each job.
 
     Raises:
         InputError: Ray is asked for and not installed.
     """
-    return _CREWS[kind](jobs, open_engine)
+    match kind:
+        case WorkerKind.THREAD:
+            return WorkerThreads(jobs, open_engine)
+        case WorkerKind.PROCESS:
+            from pats_opt.execute.workers.process import WorkerProcesses
+
+            return WorkerProcesses(jobs, open_engine)
+        case WorkerKind.RAY:
+            from pats_opt.execute.workers.ray import RayActors
+
+            return RayActors(jobs, open_engine)
 
 
-def _threads(jobs: Sequence[Job], open_engine: OpenEngine) -> Crew:
-    from pats_opt.execute.workers.thread import Threads
+class WorkerThread:
+    """A worker in a thread; its messages go to ``tell``."""
 
-    return Threads(jobs, open_engine)
-
-
-def _processes(jobs: Sequence[Job], open_engine: OpenEngine) -> Crew:
-    from pats_opt.execute.workers.process import Processes
-
-    return Processes(jobs, open_engine)
-
-
-def _actors(jobs: Sequence[Job], open_engine: OpenEngine) -> Crew:
-    from pats_opt.execute.workers.ray import Actors
-
-    return Actors(jobs, open_engine)
+    def __init__(
+        self, job: WorkerJob, open_engine: OpenEngine, tell: Callable[[Message], None]
+    ) -> None:
+        self.inbox = Inbox()
+        self.thread = threading.Thread(
+            target=work,
+            args=(job, open_engine, self.inbox, tell),
+            name=f"worker-{job.gpu}",
+            daemon=True,
+        )
+        self.thread.start()
 
 
-_CREWS: dict[CrewKind, Callable[[Sequence[Job], OpenEngine], Crew]] = {
-    CrewKind.THREAD: _threads,
-    CrewKind.PROCESS: _processes,
-    CrewKind.RAY: _actors,
-}
+class WorkerThreads(WorkerPool):
+    """Workers as threads of this process: nothing is copied, and one GPU needs no more."""
+
+    ahead_s = 0.0
+
+    def __init__(self, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> None:
+        self._messages: SimpleQueue[tuple[int, Message]] = SimpleQueue()
+        self._workers = [
+            WorkerThread(job, open_engine, partial(self._put, place))
+            for place, job in enumerate(jobs)
+        ]
+
+    def _put(self, place: int, message: Message) -> None:
+        self._messages.put((place, message))
+
+    @override
+    def send(self, worker: int, command: Command) -> None:
+        self._workers[worker].inbox.put(command)
+
+    @override
+    def receive(self, timeout_s: float) -> tuple[int, Message] | None:
+        try:
+            return self._messages.get(timeout=timeout_s)
+        except Empty:
+            return None
+
+    @override
+    def close(self) -> None:
+        # A thread cannot be killed; it ends with the process.
+        for worker in self._workers:
+            worker.inbox.put(StopCommand())
+            worker.thread.join(0.2)
+        if any(worker.thread.is_alive() for worker in self._workers):
+            atexit.register(_leave, [worker.thread for worker in self._workers])
+
+
+def _leave(threads: Sequence[threading.Thread]) -> None:
+    """End the process where a thread is still at work.
+
+    It may be in native code, which aborts the process if the interpreter goes away beneath it.
+    """
+    if any(thread.is_alive() for thread in threads):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(UnfinishedError.exit_code)

@@ -15,16 +15,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
+from typing_extensions import override
+
 from pats_opt.execute.worker import (
     Broken,
     Command,
     Done,
     Inbox,
-    Job,
     Message,
     OpenEngine,
+    WorkerJob,
     work,
 )
+from pats_opt.execute.workers import WorkerPool
 
 #: Seconds that an ended worker's process gets to be gone.
 GONE_S = 10.0
@@ -47,12 +50,12 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Processes:
-    """The crew of processes. They are spawned, not forked, as CUDA requires."""
+class WorkerProcesses(WorkerPool):
+    """The pool of processes. They are spawned, not forked, as CUDA requires."""
 
     ahead_s = 0.05
 
-    def __init__(self, jobs: Sequence[Job], open_engine: OpenEngine) -> None:
+    def __init__(self, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
@@ -68,13 +71,13 @@ class Processes:
             self._pipes.append(ours)
             self._processes.append(process)
 
+    @override
     def send(self, worker: int, command: Command) -> None:
-        """Pass a command; what a dead worker is told is lost, and :meth:`receive` says it died."""
         with suppress(OSError):
             self._pipes[worker].send(command)
 
+    @override
     def receive(self, timeout_s: float) -> tuple[int, Message] | None:
-        """The next message, or that a worker died."""
         open_pipes = {p: i for i, p in enumerate(self._pipes) if i not in self._over}
         for pipe in wait(list(open_pipes), timeout_s):
             assert isinstance(pipe, Connection)
@@ -99,8 +102,8 @@ class Processes:
             f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         )
 
+    @override
     def close(self) -> None:
-        """Kill what still runs."""
         for place, process in enumerate(self._processes):
             if place in self._over:
                 process.join(GONE_S)
@@ -112,7 +115,7 @@ class Processes:
             pipe.close()
 
 
-def _main(job: Job, open_engine: OpenEngine, pipe: Connection) -> None:
+def _main(job: WorkerJob, open_engine: OpenEngine, pipe: Connection) -> None:
     """A worker's process."""
     # Ctrl-C reaches every process of the terminal, and SIGTERM may reach a whole group; the one in
     # charge passes them on as a command.

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from typing_extensions import override
+
 from pats_opt.errors import InputError, one_line
-from pats_opt.execute.worker import Broken, Command, Done, Job, Message, OpenEngine
-from pats_opt.execute.workers.thread import Hosted
+from pats_opt.execute.worker import Broken, Command, Done, Message, OpenEngine, WorkerJob
+from pats_opt.execute.workers import WorkerPool, WorkerThread
 
 #: Seconds that an actor holds a question for messages before it says that there are none.
 HELD_S = 1.0
@@ -36,19 +38,19 @@ def require() -> None:
         )
 
 
-class Actor:
+class RayActor:
     """What runs in the actor."""
 
     def __init__(self) -> None:
         self._messages: SimpleQueue[Message] = SimpleQueue()
-        self._hosted: Hosted | None = None
+        self._hosted: WorkerThread | None = None
         self._early: dict[int, Command] = {}
         self._next = 0
         self._putting = threading.Lock()
 
-    def open(self, job: Job, open_engine: OpenEngine) -> None:
+    def open(self, job: WorkerJob, open_engine: OpenEngine) -> None:
         """Start the worker."""
-        self._hosted = Hosted(job, open_engine, self._messages.put)
+        self._hosted = WorkerThread(job, open_engine, self._messages.put)
 
     def put(self, number: int, command: Command) -> None:
         """Pass a command to it; calls may overtake each other, and the numbers tell their order."""
@@ -70,12 +72,12 @@ class Actor:
             return found
 
 
-class Actors:
-    """The crew of Ray actors; joins the cluster that the environment names, else starts its own."""
+class RayActors(WorkerPool):
+    """The pool of Ray actors; joins the cluster that the environment names, else starts its own."""
 
     ahead_s = 0.5
 
-    def __init__(self, jobs: Sequence[Job], open_engine: OpenEngine) -> None:
+    def __init__(self, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> None:
         require()
         import ray
 
@@ -89,14 +91,14 @@ class Actors:
         self._sent = [0] * len(jobs)
         for job in jobs:
             gpu = 1 if job.settings.device.startswith("cuda") else 0
-            made = ray.remote(Actor).options(num_gpus=gpu, max_concurrency=3).remote()
+            made = ray.remote(RayActor).options(num_gpus=gpu, max_concurrency=3).remote()
             self._actors.append(made)
         for place, job in enumerate(jobs):
             threading.Thread(
                 target=self._listen, args=(place, job, open_engine), daemon=True
             ).start()
 
-    def _listen(self, place: int, job: Job, open_engine: OpenEngine) -> None:
+    def _listen(self, place: int, job: WorkerJob, open_engine: OpenEngine) -> None:
         """Start a worker and pass on what it tells, until it ends or dies."""
         actor, ray = self._actors[place], self._ray
         try:
@@ -115,20 +117,20 @@ class Actors:
         if not self._closed.is_set():
             self._messages.put((place, Broken(one_line(why))))
 
+    @override
     def send(self, worker: int, command: Command) -> None:
-        """Pass a command."""
         self._actors[worker].put.remote(self._sent[worker], command)
         self._sent[worker] += 1
 
+    @override
     def receive(self, timeout_s: float) -> tuple[int, Message] | None:
-        """The next message."""
         try:
             return self._messages.get(timeout=timeout_s)
         except Empty:
             return None
 
+    @override
     def close(self) -> None:
-        """Kill the actors, and leave the cluster where it was joined here."""
         self._closed.set()
         for actor in self._actors:
             self._ray.kill(actor)

@@ -17,8 +17,12 @@ from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.model import open_pipeline, quiet
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.work import Finished, Member, Ran, Settings
+from tests.support import scale
 
 GUIDANCE = 5.0
+
+#: Steps of a request where its number does not matter.
+STEPS = 6 if scale.FULL else 3
 
 Pixels = NDArray[np.int64]
 
@@ -69,7 +73,7 @@ def member(name: str, adapter: str | None = None, **changed: Any) -> Member:
         "seed": 3,
         "width": 64,
         "height": 64,
-        "steps": 6,
+        "steps": STEPS,
     }
     return Member(id=name, adapter=adapter, **{**given, **changed})
 
@@ -119,7 +123,7 @@ def latents_of(engine: SdxlEngine, members: Sequence[Member]) -> dict[str, torch
     """Final latents of each member; they are not decoded."""
     found: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_decode", lambda latents: found.append(latents.clone()))
+        patch.setattr(engine, "decode", lambda latents: found.append(latents.clone()))
         done, _ = run(engine, members)
     assert all(one.error is None for one in done.values())
     return dict(zip(done, found, strict=True))

@@ -87,7 +87,7 @@ def test_peak_memory_counts_what_graphs_hold(settings: Settings) -> None:
         latents_of(engine, big)
         done: list[object] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "_decode", done.append)
+            patch.setattr(engine, "decode", done.append)
             peaks[graphs] = engine.run(big, lambda _: None).peak_gib
         engine.close()
     assert peaks[True] == pytest.approx(peaks[False], rel=0.3)

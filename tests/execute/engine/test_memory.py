@@ -110,7 +110,7 @@ def test_a_request_that_never_fits_fails_alone(forgetful: SdxlEngine) -> None:
     small, large = FOUR[0], member("large", "l1", steps=2, width=128, height=128)
     enough = (needed(forgetful, [large]) + needed(forgetful, [small])) // 2
     with pytest.MonkeyPatch.context() as patch, LiveBytes(enough):
-        patch.setattr(forgetful, "_decode", lambda _: None)
+        patch.setattr(forgetful, "decode", lambda _: None)
         done, ran = run(forgetful, [small, large])
     assert done["large"].error is not None
     assert done["large"].error.startswith("out of memory")

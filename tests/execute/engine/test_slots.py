@@ -117,9 +117,9 @@ def test_a_stored_configuration_scales(
 def test_loading_does_not_alias_the_host_copy(files: dict[str, str], engine: SdxlEngine) -> None:
     """What is done to a slot never reaches the copy in host memory (nor another slot)."""
     own = opened(files, 2, resident=("l1", "l10"))
-    before = own._host["l1"].clone()
+    before = own.adapters.held["l1"].clone()
     own.slots._buffers[0].add_(1.0)
-    assert torch.equal(own._host["l1"], before)
+    assert torch.equal(own.adapters.held["l1"], before)
     one = member("x", "l10")
     assert np.array_equal(pixels(run(own, [one])[0]["x"]), pixels(run(engine, [one])[0]["x"]))
     own.switch(["l1"], ["l1"])
@@ -160,7 +160,7 @@ def test_a_staged_slot_follows_the_active_adapter(
         assert np.array_equal(pixels(run(own, [one])[0]["x"]), expected)
         assert own.slots.in_use([adapter])
         assert own.slots.bare == (adapter is None)
-    own._host["l1"] = own._host["l10"]  # another adapter under the same id
+    own.adapters.held["l1"] = own.adapters.held["l10"]  # another adapter under the same id
     own.switch([], ["l1"])
     own.switch(["l1"], [])
     assert not own.slots.in_use(["l1"])
