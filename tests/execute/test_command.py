@@ -162,11 +162,11 @@ def test_a_policy_live(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["S"], "name either a schedule and its --instance, or an instance and a --policy"),
-        (["S", "--instance", "I", "--policy", "fifo"], "name either"),
-        (["I", "--policy", "fifo", "--pace", "fast"], "--pace fast is for schedules"),
+        (["S"], "give either a schedule and its --instance, or an instance and a --policy"),
+        (["S", "--instance", "I", "--policy", "fifo"], "give either"),
+        (["I", "--policy", "fifo", "--pace", "fast"], "--pace fast works for schedules only"),
         (["I", "--policy", "milp"], "is no online policy"),
-        (["S", "--instance", "I", "--param", "a=1"], "--param is for a --policy"),
+        (["S", "--instance", "I", "--param", "a=1"], "--param needs a --policy"),
         (["I", "--instance", "I"], "format"),
         (["S", "--instance", "nowhere.json"], "no such file"),
         (["S", "--instance", "I", "--device", ","], "names no device"),
