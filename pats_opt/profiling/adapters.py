@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from pathlib import Path
 
 from pats_opt.errors import InputError
@@ -17,8 +15,6 @@ MOST = 4
 
 #: Endings of the names of LoRA's down matrices; their first length is the rank.
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
-
-_LARGEST_HEADER = 100 * 2**20
 
 
 def adapters_of(
@@ -67,13 +63,13 @@ def describe(files: dict[str, str]) -> tuple[AdapterFile, ...]:
 
 def _rank(path: str) -> int:
     """Read the largest rank of a file's layers from its header."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with Path(path).open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
-        shapes = [entry["shape"] for name, entry in header.items() if name.endswith(_DOWN)]
-        return int(max(shape[0] for shape in shapes))
-    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError) as error:
+        with safe_open(path, framework="numpy") as file:
+            downs = [name for name in file.keys() if name.endswith(_DOWN)]  # noqa: SIM118
+            return int(max(file.get_slice(name).get_shape()[0] for name in downs))
+    except (OSError, ValueError, IndexError, SafetensorError) as error:
         raise InputError(
             f"this is no LoRA in safetensors ({error})", file=path, hint="name another folder"
         ) from None

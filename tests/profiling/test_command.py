@@ -121,7 +121,7 @@ def test_an_interrupt_ends_with_status_4(
         (["-o", "x.toml", "--steps", "2"], "leave nothing to measure"),
         (["-o", "x.toml", "--quality"], "needs prompts"),
         (["-o", "x.toml", "--prompts", "p.txt"], "need --quality"),
-        (["-o", "x.toml", "--rank", "8"], "for random adapters"),
+        (["-o", "x.toml", "--rank", "8"], "random adapters only"),
         (["-o", "x.toml", "--memory-from", "nope"], "no profile 'nope'"),
         (["-o", "loras/a.safetensors/x.toml"], "cannot be written"),
         ([], "add -o"),
