@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _NOTEBOOK = "pats_opt.views.notebook"
 
 
-class Displayed:
+class Displayable:
     """Base class of objects that a notebook shows as HTML."""
 
     __slots__ = ()
@@ -25,7 +25,7 @@ class Displayed:
         return html
 
 
-class Drawn(Displayed):
+class Plottable(Displayable):
     """Base class of objects with a schedule that can be drawn."""
 
     __slots__ = ()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
-from pats_opt.display import Drawn
+from pats_opt.display import Plottable
 from pats_opt.errors import InputError, one_line
 from pats_opt.memory import collector_paused
 from pats_opt.model.instance import Instance
@@ -52,7 +52,7 @@ class ReplayedBatch(Struct, frozen=True, gc=False):
     end: int
 
 
-class Verdict(Struct, Drawn, frozen=True, kw_only=True):
+class Verdict(Struct, Plottable, frozen=True, kw_only=True):
     """What the check found: all violations, and the loss of what the schedule does.
 
     Attributes:

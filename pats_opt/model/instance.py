@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import Meta, Struct
 
-from pats_opt.display import Displayed
+from pats_opt.display import Displayable
 from pats_opt.errors import InputError, one_line
 from pats_opt.nearest import meant
 from pats_opt.wording import counted
@@ -148,7 +148,7 @@ class Request(Document, frozen=True, kw_only=True):
     height: Annotated[int, Meta(ge=1, le=65536)] = 1024
 
 
-class Instance(Document, Displayed, frozen=True, kw_only=True, dict=True, gc=True):
+class Instance(Document, Displayable, frozen=True, kw_only=True, dict=True, gc=True):
     """One scheduling problem as its file states it. Build one in code, or read one from a file."""
 
     format: Literal["pats-opt/instance"] = "pats-opt/instance"

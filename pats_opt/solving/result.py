@@ -10,7 +10,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from pats_opt import display
-from pats_opt.display import Drawn
+from pats_opt.display import Plottable
 from pats_opt.errors import NoScheduleError, one_line
 from pats_opt.model.checker import ReplayedBatch
 from pats_opt.model.files import StrPath
@@ -24,7 +24,7 @@ from pats_opt.wording import number, percent
 NOT_IN_SUMMARY = frozenset({"schedule", "replayed", "problem"})
 
 
-class Result(Struct, Drawn, frozen=True, kw_only=True):
+class Result(Struct, Plottable, frozen=True, kw_only=True):
     """Result of solving an instance: the checked schedule and its figures.
 
     Attributes:
