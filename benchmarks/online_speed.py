@@ -182,7 +182,7 @@ class Timed:
 
 
 def measure(case: Case) -> dict[str, float]:
-    """Simulate one case in this process and say what it took."""
+    """Simulate one case in this process and return its figures."""
     from pats_opt.core.registry import make
     from pats_opt.core.solver import Solver
     from pats_opt.model.problem import Problem
@@ -191,8 +191,8 @@ def measure(case: Case) -> dict[str, float]:
     assert not isinstance(policy, Solver)
     problem = Problem(instance_of(case))
     gc.collect()  # what making the instance has left behind is no policy's concern
-    told = measure_crowd(problem, policy) if case.crowd else measure_run(problem, policy)
-    return {**told, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    figures = measure_crowd(problem, policy) if case.crowd else measure_run(problem, policy)
+    return {**figures, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def measure_crowd(problem: Problem, policy: Policy) -> dict[str, float]:
@@ -247,8 +247,8 @@ def main(only: str = "") -> None:
     rows: list[dict[str, Any]] = []
     for case in cases():
         if only in case.name:
-            told = {key: round(value, 4) for key, value in measured(case).items()}
-            rows.append({"case": case.name, "promised_s": case.promise, **told})
+            figures = {key: round(value, 4) for key, value in measured(case).items()}
+            rows.append({"case": case.name, "promised_s": case.promise, **figures})
             print(rows[-1], file=sys.stderr)
     if only:
         print(table(rows))
@@ -274,20 +274,21 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         f"{machine()}; Python {platform.python_version()}, {versions}",
         "",
-        "| case | promised | seconds | CPU s | µs an event | decisions | CPU ms each | p99 "
+        "| case | promised | seconds | CPU s | µs per event | decisions | CPU ms each | p99 "
         "| longest | MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         promise, whole = row["promised_s"], " | | "
-        told = "" if promise is None else f"{promise:g} s"
+        promised = "" if promise is None else f"{promise:g} s"
         if "seconds" in row:
             whole = f"{row['seconds']:.2f} | {row['cpu_s']:.2f} | {row['event_us']:.1f}"
         else:
-            told = f"{1e3 * promise:g} ms a decision"
+            promised = f"{1e3 * promise:g} ms per decision"
         lines.append(
-            f"| {row['case']} | {told} | {whole} | {row['decisions']:,} | {row['decision_ms']:.3f} "
-            f"| {row['p99_ms']:.2f} | {row['longest_ms']:.2f} | {row['peak_mib']:.0f} |"
+            f"| {row['case']} | {promised} | {whole} | {row['decisions']:,} "
+            f"| {row['decision_ms']:.3f} | {row['p99_ms']:.2f} | {row['longest_ms']:.2f} "
+            f"| {row['peak_mib']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 

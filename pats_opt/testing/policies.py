@@ -36,13 +36,13 @@ from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import SolverConformance
 
-#: What a policy answered, each tick at which it was asked with its actions.
+#: The answers of a policy: each tick at which it decided, with its actions.
 Answers = list[tuple[int, tuple[Action, ...]]]
 
 
 def answers(instance: Instance, policy: Policy, seed: int = 0) -> Answers:
-    """What ``policy`` answers in a simulation, up to a hard horizon that it misses, if it does."""
-    told: Answers = []
+    """Return the answers of ``policy`` in a simulation, up to a hard horizon if it misses that."""
+    recorded: Answers = []
 
     class Recorded:
         name: ClassVar[str] = policy.name
@@ -54,14 +54,14 @@ def answers(instance: Instance, policy: Policy, seed: int = 0) -> Answers:
 
             def noted(state: State) -> tuple[Action, ...]:
                 actions = tuple(decide(state))
-                told.append((state.tick, actions))
+                recorded.append((state.tick, actions))
                 return actions
 
             return noted
 
     with contextlib.suppress(NoScheduleError):
         simulate(Problem(instance), Recorded(), seed=seed)
-    return told
+    return recorded
 
 
 def other_future(instance: Instance, tick: int, rng: random.Random) -> Instance:
@@ -94,7 +94,7 @@ def _host_of(known: tuple[Request, ...], rng: random.Random) -> dict[str, float]
 
 
 class PolicyConformance(SolverConformance):
-    """What every online policy has to keep. Override :meth:`make`.
+    """Tests that every online policy has to pass. Override :meth:`make`.
 
     Attributes:
         busy: Fewest and most requests of the larger instances that policies are tried on.
@@ -160,15 +160,15 @@ class PolicyConformance(SolverConformance):
             )
             other = other_future(one, tick, rng)
             other = msgspec.structs.replace(other, requests=(*other.requests, last))
-            told = [
+            pair = [
                 [answer for answer in answers(each, self.make(), seed) if answer[0] <= tick]
                 for each in (one, other)
             ]
-            assert told[0] == told[1], (seed, tick)
+            assert pair[0] == pair[1], (seed, tick)
 
     def test_same_seed_same_answers(self) -> None:
         """A seed fixes every answer, also when one policy object runs again."""
         for seed, instance in self.busy_instances():
             again = self.make()
-            told = [answers(instance, policy, seed) for policy in (self.make(), again, again)]
-            assert told[0] == told[1] == told[2], seed
+            runs = [answers(instance, policy, seed) for policy in (self.make(), again, again)]
+            assert runs[0] == runs[1] == runs[2], seed

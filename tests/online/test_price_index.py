@@ -24,6 +24,7 @@ from pats_solvers.online.dispatch.context import RunSetup
 from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
 from pats_solvers.online.price_index import PlannedOptions, PriceIndexRun
 from pats_solvers.online.pricing import best_size
+from tests.support import scale
 
 INDEX = "price-index:forecast=0"
 
@@ -139,7 +140,7 @@ def test_batches_are_of_the_best_size() -> None:
 
 def test_no_batch_is_quicker_than_the_quickest() -> None:
     """What few batches are tried by: ticks per member of every batch that a queue can make."""
-    for seed in range(60):
+    for seed in scale.seeds(60):
         site = Problem(random_instance(seed, requests=(1, 4))).site
         setup = RunSetup(site, PlannedOptions(site), LeastRecentlyUsed(site))
         run, rng = PriceIndexRun(setup, PlannedOptions(site), memory=1), random.Random(seed)

@@ -19,7 +19,7 @@ from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
 from pats_solvers.online.dispatch.options import Chooser, priced
 from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
 
-#: Mean gaps between arrivals after which an idle GPU is asked again about requests that must be
+#: Mean gaps between arrivals after which an idle GPU decides again about requests that must be
 #: served and that it has left waiting.
 PATIENCE = 3.0
 
@@ -242,7 +242,7 @@ class Backlog:
         return self._run.switch_ticks(seconds) + self._worth_ticks(seconds)
 
     def _rooms(self, adapter: int) -> Iterator[tuple[int | None, ...]]:
-        """What a batch of one adapter may use: beside other residents, or else without them."""
+        """Room for a batch of one adapter: beside other residents, or else without them."""
         site, gpu = self._site, self._gpu.index
         others = [a for a in self._run.recent[gpu] if a != adapter]
         yield site.room(gpu, frozenset((adapter, *others[: site.max_resident - 1])))
@@ -260,7 +260,7 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     - A batch is made of an adapter's requests in the order of their own Smith's ratio, each with
       the option that costs least: the members' own loss plus the price of the time held, which
-      everybody else waits. Its size is the one with which the whole queue, in batches of that
+      all others wait. Its size is the one with which the whole queue, in batches of that
       size, saves most against one after another. So steps are cut where many wait and kept where
       none do, batches are full where step time is constant and small where it grows with the
       batch. A request is left out where it would cost more than its rejection.
@@ -272,7 +272,7 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     Rule: this project's, after Smith (1956) and Sidney (1975).
 
-    The GPUs that are idle are asked in their order. Batches with several adapters take along
+    Idle GPUs decide in their order. Batches with several adapters take along
     requests of other residents, with their best options alone. Ties go to the earlier request.
 
     Args:

@@ -26,7 +26,7 @@ MOST_MEMBERS = 64
 #: Waiting jobs, in largest batches, up to which a queue's length matters to the size of a batch.
 FAR = 4
 
-#: Stands for a deadline that is never missed, and for a horizon that never comes.
+#: A deadline that is never missed, and a horizon that never comes.
 NEVER = 2**60
 
 BY_STEPS = attrgetter("steps")
@@ -214,7 +214,7 @@ class BatchPricing:
 
         Args:
             queue: Waiting jobs of one adapter, the most urgent first.
-            room: What there is of each resource; None where it is unlimited.
+            room: Room for the batch in each resource; None where it is unlimited.
             start: The tick at which the batch starts.
             price: Loss of a tick's delay of all that wait, those of the batch included.
             most: Largest number of members.

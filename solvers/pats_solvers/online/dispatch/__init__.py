@@ -1,1 +1,1 @@
-"""What online policies share: queues, batches under construction, evictions, bounds on waiting."""
+"""Parts that online policies share: queues, batches, evictions, bounds on waiting."""

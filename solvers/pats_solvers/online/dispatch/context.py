@@ -17,7 +17,7 @@ Leader = tuple[GpuState, Job]
 
 
 class RunSetup(NamedTuple):
-    """What every run starts from.
+    """Site, rules and seed that a run starts from.
 
     Attributes:
         site: What is known from the start.

@@ -32,7 +32,7 @@ class ExpectedBatch(NamedTuple):
 
 
 class Demand:
-    """What waits at each adapter, in sums: how fast a GPU serves it, and how long that takes.
+    """Work that waits at each adapter, and the rate at which a GPU serves it.
 
     A queue is taken for equal requests of its mean demand and mean steps, served in batches of as
     many as fit the GPU beside their adapter (of the whole queue where it is shorter). Answers are

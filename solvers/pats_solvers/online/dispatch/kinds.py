@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: What a score may look at besides adapter, demand and arrival.
+#: Names of the figures that a score may look at besides adapter, demand and arrival.
 Column = Literal["work_s", "service_s", "due_after", "weight"]
 
 
@@ -135,7 +135,7 @@ class Kinds:
 
 
 def figure(column: Column, run: RunContext) -> Callable[[Job], float]:
-    """Return what gives a job's figure in a column."""
+    """Return the function that gives a job's figure in a column."""
     site, option = run.site, run.option
     figures: dict[Column, Callable[[Job], float]] = {
         "work_s": lambda job: steps_s(site, job, option(job)),
