@@ -27,6 +27,7 @@ from pats_opt.runs.record import (
     RunOutcome,
     Task,
     machine,
+    read_record,
     versions,
     write_record,
 )
@@ -59,20 +60,30 @@ def perform_all(
     """
     with WorkerPool(jobs, fresh=True) as pool:
         futures = {
-            pool.submit(perform, task, timeout_s=task.config.time_limit + grace_s): task
+            pool.submit(_perform, task, timeout_s=task.config.time_limit + grace_s): task
             for task in tasks
         }
         for future in as_completed(futures):
             done(_record_of(futures[future], future))
 
 
-def _record_of(task: Task, future: Future[Record]) -> Record:
-    """The record of a finished run; of one whose process died, a record of that."""
+def _perform(task: Task) -> None:
+    """Do one run; its record is read from disk, as it will be on resuming."""
+    perform(task)
+
+
+def _record_of(task: Task, future: Future[None]) -> Record:
+    """The record of a finished run; of one whose process died without any, a record of that."""
+    folder, death = Path(task.folder), None
     try:
-        return future.result()
+        future.result()
     except WorkerError as error:
-        record = _lost(task.config, error)
-    write_record(Path(task.folder), record)
+        death = error
+    record = read_record(folder, task.config)
+    if record is None:
+        assert death is not None, "a run that returns has written its record"
+        record = _lost(task.config, death)
+        write_record(folder, record)
     return record
 
 
