@@ -109,7 +109,7 @@ def runs(names: tuple[str, ...]) -> Iterator[tuple[str, pats_opt.Instance]]:
 @click.option(
     "--solver", "solvers", multiple=True, default=("auto",), help="Solvers, in turn [auto]."
 )
-@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds a run.")
+@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds per run.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Threads of a solver.")
 @click.option("--table", type=click.Path(path_type=Path), default=TABLE, help="The table.")
 def main(

@@ -145,7 +145,7 @@ def page(rows: list[Row], time_limit: float) -> str:
         "",
         "Written by `python experiments/published_optima/run.py`; nothing here is typed.",
         "Instances: BPPLib (PM_u*), OR-Library (u120_*), TSPLIB, CSPLib 058; encodings in",
-        f"`docs/published-optima.md`. At most {time_limit:g} s a run, one thread; seconds are of",
+        f"`docs/published-optima.md`. At most {time_limit:g} s per run, one thread; seconds are of",
         "the wall clock, warm start and check included, on a machine that did other work as well.",
         "",
         f"{machine}; {packages}.",
@@ -193,7 +193,7 @@ def table(rows: list[Row]) -> list[str]:
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds a run.")
+@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds per run.")
 @click.option("--compare", "others", multiple=True, help="Further solvers on some instances.")
 @click.option("--match", default="", help="Only instances whose name holds this.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=HERE, help="Folder.")

@@ -174,7 +174,7 @@ def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
 
 
 def test_failures_alike_are_told_once(tmp_path: Path) -> None:
-    """By solver and message, with the first instances by name; Markdown has a line a run."""
+    """By solver and message, with the first instances by name; Markdown has one line per run."""
     cases = [instance(name) for name in "abcde"]
     runs = [
         record(c, solver("dp", "exact"), end=RunOutcome.NOT_APPLICABLE, error="lacks")

@@ -67,7 +67,7 @@ def test_a_failing_picture_fails_alone(tmp_path: Path, done: list[Record]) -> No
 def test_pictures_are_drawn_in_processes(
     tmp_path: Path, done: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as allowed, where there are enough pictures; what fails there is told as well."""
+    """As many as allowed, where there are enough pictures; failures there are reported as well."""
     monkeypatch.setattr(pictures, "FEW", 1)
     out = tmp_path / "out"
     first, second, _ = (record.config.key for record in done)
@@ -104,7 +104,7 @@ def test_an_interrupt_keeps_what_is_drawn(
 
 
 def test_the_option_is_kept(tmp_path: Path, write: Callable[..., str]) -> None:
-    """``--no-pictures`` draws none, and resuming keeps to it until it is told otherwise."""
+    """``--no-pictures`` draws none, and resuming keeps to it until the option changes."""
     out = tmp_path / "out"
     args = ["gap-report", "-o", str(out), "--resume"]
     assert run([*args, write(), "--solvers", "steady", "--no-pictures"]) == 0

@@ -50,7 +50,7 @@ def test_sweep_from_end_to_end(tmp_path: Path, write: Callable[..., str], capsys
         schedule = read_schedule(out / line["schedule"])
         assert check(read_instance(path), schedule).ok
     page = (out / "report.html").read_text()
-    assert 'aria-label="Loss without latency against latency, a line a solver"' in page
+    assert 'aria-label="Loss without latency against latency, one line per solver"' in page
     table = (out / "report.md").read_text().partition("## Latency against everything else")[2]
     assert table.count("\n| one |") == 6
     made = {p: p.stat().st_mtime_ns for p in (out / "runs").iterdir()}

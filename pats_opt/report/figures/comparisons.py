@@ -176,7 +176,7 @@ def terms_figure(table: Table, _: SolverStyles) -> ReportFigure | None:
     legend_above(drawn, *terms(drawn.add_subplot(), table, runs))
     return ReportFigure(
         title="What the loss is made of",
-        svg=style.svg(drawn, "terms", "Mean loss by term, a bar a solver"),
+        svg=style.svg(drawn, "terms", "Mean loss by term, one bar per solver"),
         caption=f"Mean over the {counted(runs['case'].n_unique(), 'instance')} that all of these "
         "solvers have a schedule for, each instance's loss taken as a multiple of the lowest "
         "known. Solvers with a schedule for less than half of the instances are left out.",

@@ -60,7 +60,7 @@ def losses_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
         styles,
         "profile",
         "loss above the best of these solvers, %",
-        "Share of instances by loss above the best, a line a solver",
+        "Share of instances by loss above the best, one line per solver",
     )
     return ReportFigure(
         title="Performance profile",
@@ -163,7 +163,9 @@ def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     ]
     return ReportFigure(
         title="Gap over time",
-        svg=style.svg(drawn, "anytime", "Mean primal and dual gaps over seconds, a line a solver"),
+        svg=style.svg(
+            drawn, "anytime", "Mean primal and dual gaps over seconds, one line per solver"
+        ),
         caption=f"Means of {' and '.join(over)}. The primal gap is |loss - best| / max(loss, best) "
         "with the best loss that any run found, 100 % as long as there is no schedule and where a "
         "run failed (Berthold, Operations Research Letters 41, 2013); the dual gap is the same of "
@@ -205,7 +207,7 @@ def latency_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     legend_above(drawn, lines, [one.solver.spec for one in found])
     return ReportFigure(
         title="Latency",
-        svg=style.svg(drawn, "latency", "Share of requests by latency, a line a solver"),
+        svg=style.svg(drawn, "latency", "Share of requests by latency, one line per solver"),
         caption="Each line: the share of all requests that the solver has served within so many "
         f"seconds of their arrival, mean over the {counted(count, 'instance')} that all of these "
         "solvers have a schedule for, each counting alike. Higher and further left is better. A "
@@ -257,7 +259,9 @@ def tradeoff_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     legend_above(drawn, handles, specs)
     return ReportFigure(
         title="Latency against everything else",
-        svg=style.svg(drawn, "tradeoff", "Loss without latency against latency, a line a solver"),
+        svg=style.svg(
+            drawn, "tradeoff", "Loss without latency against latency, one line per solver"
+        ),
         caption="Each line: one solver as the latency price rises from right to left. Lower and "
         "further left is better. A policy that does not look at the price stays where it is. "
         f"At most {MOST_DRAWN} instances are drawn.",

@@ -27,7 +27,7 @@ const options = {
     bottomStart: "info",
     bottomEnd: "paging",
   },
-  language: { lengthMenu: "_MENU_ rows a page", info: "_START_ to _END_ of _TOTAL_ runs",
+  language: { lengthMenu: "_MENU_ rows per page", info: "_START_ to _END_ of _TOTAL_ runs",
     infoFiltered: "(of _MAX_)", infoEmpty: "no runs", zeroRecords: "no run is like that" },
 };
 
