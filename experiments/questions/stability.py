@@ -47,7 +47,7 @@ Agreements = Mapping[int, Mapping[int, Agreement]]
 def logs(
     cases: Sequence[Case], chosen: Callable[[str], bool] = lambda _: True
 ) -> tuple[list[str], Floats]:
-    """Log loss ratios to the best solver of each case: one row per case, one column per chosen solver."""
+    """Log loss ratios to the best solver: one row per case, one column per chosen solver."""
     common = [spec for spec in cases[0].rows if all(spec in case.rows for case in cases)]
     specs = list(filter(chosen, common))
     loss = np.log([[float(case.rows[spec]["loss"]) for spec in specs] for case in cases])

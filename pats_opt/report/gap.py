@@ -30,7 +30,7 @@ class Report(Struct, frozen=True, kw_only=True):
         table: Its numbers.
         sentences: Its summary.
         missing: Runs that were not done, because it was interrupted.
-        undrawn: Schedules without a picture, and why, a line each.
+        undrawn: Schedules without a picture, and why, one line each.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""The pictures of a report's schedules: a page each, below ``FOLDER/pictures``.
+"""The pictures of a report's schedules: one page each, below ``FOLDER/pictures``.
 
 They are the pages of ``pats-opt show``, with the script that all of them need once beside them. A
 page that is there and no older than its schedule is kept, so that drawing goes on where it was

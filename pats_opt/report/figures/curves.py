@@ -110,7 +110,7 @@ def _profiles_svg(
 
 
 def profiles(ax: Axes, found: Sequence[PerformanceProfile], styles: SolverStyles) -> list[Line2D]:
-    """Draw the profiles of some solvers, a line each; returns the lines."""
+    """Draw the profiles of some solvers, one line each; returns the lines."""
     capped = [[100 * (r - 1) for r in p.ratios if r <= LARGEST_RATIO] for p in found]
     furthest = 1.3 * max([1.0, *(x for excess in capped for x in excess)])
     lines = []
