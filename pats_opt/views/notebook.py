@@ -22,19 +22,23 @@ from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.solving.result import BudgetResult, Result
+from pats_opt.tables import METRICS, ScheduleTable
+from pats_opt.views.text import term_shares
+from pats_opt.views.view import Chart
 from pats_opt.wording import DASH, counted, label, number, percent
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from pats_opt.views.view import Chart
-
 #: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
 MOST_VECTOR = 400
 
 #: Served requests beyond which there is no picture; ``result.show`` still draws one into a file.
 MOST_DRAWN = 20_000
+
+#: Metrics of a result that are shown.
+SHOWN = ("served", "rejected", "batches", "switches", "latency_mean_s", "latency_p95_s")
 
 #: Violations and rows of a table that are shown.
 MOST_LISTED = 10
@@ -58,14 +62,8 @@ def _result_html(result: Result) -> str:
         ("utility", number(result.utility, 6)),
     ]
     if metrics is not None:
-        figures += [
-            ("served", str(metrics.served)),
-            ("rejected", str(metrics.rejected)),
-            ("batches", str(metrics.batches)),
-            ("switches", str(metrics.switches)),
-            ("mean latency", f"{number(metrics.latency_mean_s)} s"),
-            ("p95 latency", f"{number(metrics.latency_p95_s)} s"),
-        ]
+        specs = ((METRICS[name], getattr(metrics, name)) for name in SHOWN)
+        figures += [(spec.heading, spec.text(value)) for spec, value in specs]
     chip = ("good" if proven else "" if result.loss is not None else "bad", status.point.value)
     name = result.schedule.instance.name
     head, rows, notes = _budget(result)
@@ -166,9 +164,6 @@ def show(result: Result, path: StrPath) -> None:
 def _chart(
     problem: Problem, replayed: Sequence[ReplayedBatch], schedule: Schedule | None = None
 ) -> Chart:
-    from pats_opt.tables import ScheduleTable
-    from pats_opt.views.view import Chart
-
     return Chart.of(ScheduleTable.from_replay(problem, replayed), schedule)
 
 
@@ -208,10 +203,8 @@ def _budget(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
 
 def _terms(terms: LossTerms | None) -> list[tuple[str, str, float]]:
     """Each term that is not 0: its name, its loss and its share."""
-    if terms is None:
-        return []
-    values = [(name, getattr(terms, name)) for name in terms.__struct_fields__]
-    return [(name, number(v, 5), v / terms.total) for name, v in values if v]
+    shares = [] if terms is None else term_shares(terms)
+    return [(term.name, number(term.loss, 5), term.share) for term in shares if term.loss]
 
 
 def piece(

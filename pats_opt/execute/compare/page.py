@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
-
 from pats_opt import __version__
 from pats_opt.execute.compare.document import (
     BatchRow,
     ComparedFigure,
     ExecutionComparison,
-    SizeTimes,
-    TimesBySize,
-    TimesLine,
 )
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
@@ -134,29 +129,8 @@ def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
     return [f for f in figures if any((f.predicted, f.unrounded, f.measured))]
 
 
-class _OverheadRow(Struct, frozen=True):
-    """A line of the table of overheads."""
-
-    name: str
-    times: TimesBySize
-
-    @property
-    def line(self) -> TimesLine | None:
-        """The line fitted."""
-        return self.times.line
-
-    @property
-    def batches(self) -> int:
-        """Batches measured."""
-        return sum(size.count for size in self.times.sizes)
-
-    @property
-    def most(self) -> SizeTimes:
-        """The size measured most often."""
-        return max(self.times.sizes, key=lambda size: size.count)
-
-
-def _overheads(comparison: ExecutionComparison) -> Iterator[_OverheadRow]:
+def _overheads(comparison: ExecutionComparison) -> Iterator[dict[str, Any]]:
+    """Lines of the table of overheads: the line fitted, and the size measured most often."""
     overheads = comparison.constants.overheads
     for name, times in (
         ("encode", overheads.encode),
@@ -166,7 +140,12 @@ def _overheads(comparison: ExecutionComparison) -> Iterator[_OverheadRow]:
         ("all of a batch but its steps", overheads.gpu),
     ):
         if times.sizes:
-            yield _OverheadRow(name, times)
+            yield {
+                "name": name,
+                "line": times.line,
+                "batches": sum(size.count for size in times.sizes),
+                "most": max(times.sizes, key=lambda size: size.count),
+            }
 
 
 def _run(execution: Execution) -> Iterator[tuple[str, Any]]:
