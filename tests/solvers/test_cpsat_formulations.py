@@ -23,7 +23,7 @@ from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers.cpsat import CpSat, leads
-from pats_solvers.cpsat.fill import best_fit, fill_bins, quick_bins
+from pats_solvers.cpsat.bins import best_fit, fill_bins, quick_bins
 from pats_solvers.cpsat.solver import FORMULATIONS, select
 from tests.support import scale
 from tests.support.brute_force import brute_force

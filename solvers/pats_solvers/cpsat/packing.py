@@ -23,7 +23,7 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Job, Problem
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.cpsat.base import CpSatModel, Var
-from pats_solvers.cpsat.fill import quick_bins
+from pats_solvers.cpsat.bins import quick_bins
 from pats_solvers.cpsat.layout import OrderedBatch, timed
 
 #: Arcs beyond which the model is not built: finely measured sizes give too many amounts.

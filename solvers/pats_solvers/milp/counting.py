@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from pats_opt.model.problem import Problem
-from pats_solvers.milp.batches import PlanOutsideError
 from pats_solvers.milp.family import BatchFamily, TimeWindows
 from pats_solvers.milp.flow import FlowFormulation, GpuNetwork, PathVisit, resident_of
+from pats_solvers.milp.formulation import PlanOutsideError
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Paths of more arcs than this, over all adapters, cost more time than their bound saves.

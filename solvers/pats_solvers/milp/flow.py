@@ -23,9 +23,8 @@ from typing_extensions import override
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Job, Problem
-from pats_solvers.milp.batches import BatchColumns, PlanOutsideError, column_at
 from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of
-from pats_solvers.milp.formulation import Formulation
+from pats_solvers.milp.formulation import BatchColumns, Formulation, PlanOutsideError, column_at
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Where a switch comes from: the adapter resident, None where there is none, or the hub.

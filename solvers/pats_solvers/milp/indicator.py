@@ -10,11 +10,11 @@ subject to vector bin packing of the memory, ``sum_j x_{j,t} Mem(j) <= M``, and 
 constraint ``I(y_t != y_{t-1}) => tau_switch``. Here, per GPU and tick t,
 
 * quality and latency are the cost of the columns x_{j,s,t} of
-  :mod:`pats_solvers.milp.batches`: job j joins, with s steps, the batch that starts at t;
+  :mod:`pats_solvers.milp.formulation`: job j joins, with s steps, the batch that starts at t;
 * I is a load indicator u_{l,t} per adapter, at the cost of its loading time, and an activation
   indicator act_t (:meth:`GpuTimeline._activation`), for which there is no term in the documents;
 * bin packing is :meth:`GpuTimeline._vram_bin_packing`, residents included, and the capacity of
-  other resources in :mod:`pats_solvers.milp.batches`;
+  other resources in :mod:`pats_solvers.milp.formulation`;
 * the switching constraint is :meth:`GpuTimeline._switching_indicators` and
   :meth:`GpuTimeline._switching_takes_time`.
 
@@ -39,10 +39,15 @@ from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Adapters, GpuSite, Problem, Site
 from pats_opt.model.timing import to_ticks
-from pats_solvers.milp.batches import BatchColumns, JoinColumns, PlanOutsideError, column_at
 from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of, scaled
 from pats_solvers.milp.flow import families_of
-from pats_solvers.milp.formulation import Formulation
+from pats_solvers.milp.formulation import (
+    BatchColumns,
+    Formulation,
+    JoinColumns,
+    PlanOutsideError,
+    column_at,
+)
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Sums of loading times beyond which every duration up to the longest is offered.
