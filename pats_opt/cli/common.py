@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -80,7 +81,7 @@ time_limit_option = click.option(
     type=click.FloatRange(0, min_open=True),
     metavar="S",
     callback=finite,
-    help="Stop after S seconds with the best result so far.",
+    help="Stop after S seconds with the results so far.",
 )
 
 param_option = click.option(
@@ -133,6 +134,13 @@ memory_option = click.option(
     metavar="GIB",
     help="Use at most GIB of a GPU's memory, like a smaller GPU.",
 )
+
+
+def new_folder(command: str) -> Path:
+    """Return the name of a new output folder of a command, below ``out/``."""
+    from datetime import datetime
+
+    return Path("out") / f"{command}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def print_json(document: object) -> None:

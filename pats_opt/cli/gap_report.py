@@ -43,33 +43,39 @@ def prices(
     multiple=True,
     metavar="NAME",
     shell_complete=completing.suites,
-    help="A generated suite: a name, or a TOML file.",
+    help="Generated suite: a name or a TOML file; repeatable.",
 )
 @click.option(
     "--solvers",
     metavar="A,B",
     shell_complete=completing.spec_list,
-    help="Specs such as milp:backend=scip, by commas.",
+    help="Solvers and policies, such as milp:backend=scip,pats.",
 )
 @common.time_limit_option
-@click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: all cores]")
+@click.option("--jobs", type=click.IntRange(1), help="Runs in parallel.  [default: all cores]")
 @click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
 @click.option(
     "--latency-sweep",
     "sweep",
     metavar="LAMBDAS",
     callback=prices,
-    help="Run at these latency prices as well, by commas, or 'auto': the trade-off curve.",
+    help="Also run at these latency prices, such as 0.1,0.2 or auto: a trade-off curve.",
 )
 @click.option(
     "--pictures/--no-pictures",
     "pictures",
     default=None,
-    help="Draw each schedule for the page to link to; about a second each.  [default: draw]",
+    help="Draw each schedule, which takes about a second.  [default: draw]",
 )
-@click.option("--config", "run_file", type=common.FILE, help="A TOML run file with these options.")
-@click.option("-o", "--output", type=common.FILE, help="Folder.  [default: new, below out/]")
-@click.option("--resume", is_flag=True, help="Keep the finished runs of the folder, do the rest.")
+@click.option("--config", "run_file", type=common.FILE, help="TOML run file with these options.")
+@click.option(
+    "-o",
+    "--output",
+    type=common.FILE,
+    metavar="DIR",
+    help="Output folder.  [default: a new one in out/]",
+)
+@click.option("--resume", is_flag=True, help="Continue the runs in DIR: skip the finished ones.")
 @common.json_option
 def command(
     instances: tuple[str, ...],
@@ -87,16 +93,16 @@ def command(
 ) -> None:
     """Run instances x solvers in parallel and report gaps, losses and latencies.
 
-    INSTANCE is a file or a folder of them. Without any, and without --suite or --config, the suite
-    'demo' is run, or with --resume what the folder was begun with. Each run is one process and one
-    JSON file in the folder, so a crash, a kill or Ctrl-C loses no finished run.
+    INSTANCE is a file, or a folder of files. Without instances, --suite and --config, the suite
+    'demo' is run; --resume takes them from the folder. Each run has its own process and its own
+    JSON file in the folder: after a crash, a kill or Ctrl-C, continue with --resume -o DIR.
     """
     from pats_opt.report.gap import gap_report, prepare
     from pats_opt.runs.record import cores
 
     if resume and output is None:
-        raise click.UsageError("--resume needs the folder to go on in: add -o DIR")
-    folder = Path(output) if output is not None else _new_folder()
+        raise click.UsageError("--resume needs the folder to continue in: add -o DIR")
+    folder = Path(output) if output is not None else common.new_folder("gap-report")
     given = {
         "instances": instances,
         "suites": suites,
@@ -124,13 +130,6 @@ def command(
         click.echo("\n".join(report.sentences))
         click.echo(f"The report is {folder / 'report.html'}")
     _judge(report)
-
-
-def _new_folder() -> Path:
-    """A folder that nothing is in yet."""
-    from datetime import datetime
-
-    return Path("out") / f"gap-report-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> ReportConfig:

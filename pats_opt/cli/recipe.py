@@ -76,7 +76,7 @@ WORKLOAD = (
     Setting(
         "--load",
         "arrivals.load",
-        "Offered load: GPU time of full-step batches of 4, each with a switch, per GPU time [1].",
+        "Required over available GPU time, for full-step batches of 4 with a switch each [1].",
         "X",
         float,
     ),

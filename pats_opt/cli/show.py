@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("schedules", metavar="SCHEDULE [SCHEDULE]", nargs=-1, type=common.FILE)
-@click.option("--instance", required=True, type=common.FILE, help="The schedules' instance.")
-@click.option("-o", "--output", type=common.FILE, help="A page or picture: .html, .svg or .png.")
-@click.option("--png", type=common.FILE, metavar="FILE", help="A still picture as PNG.")
-@click.option("--svg", type=common.FILE, metavar="FILE", help="A still picture as SVG.")
+@click.option("--instance", required=True, type=common.FILE, help="Instance of the schedules.")
+@click.option("-o", "--output", type=common.FILE, help="Page or picture: .html, .svg or .png.")
+@click.option("--png", type=common.FILE, metavar="FILE", help="PNG picture to write.")
+@click.option("--svg", type=common.FILE, metavar="FILE", help="SVG picture to write.")
 def command(
     schedules: tuple[str, ...],
     instance: str,
@@ -27,14 +27,14 @@ def command(
     png: str | None,
     svg: str | None,
 ) -> None:
-    """Draw SCHEDULE: one lane per GPU, its memory, who waits, and prices of GPU time.
+    """Draw SCHEDULE: one lane per GPU, its memory, the queue, and prices of GPU time.
 
-    A page (.html) can be zoomed and pointed at, and needs no network. Two schedules of one instance
-    stand side by side, with what differs. Where no file is named, the page is written into the
-    current folder, under the first schedule's name.
+    A page (.html) can be zoomed, explains what you point at, and needs no network. Two schedules of
+    one instance are drawn side by side, with their differences. Without a file name, the page is
+    written to the current folder under the name of the first schedule.
 
-    A schedule is checked first. One that breaks rules is drawn as far as it can be read, with what
-    is wrong written on the page and a warning on standard error.
+    Each schedule is checked first. One that breaks rules is drawn as far as possible. Its page
+    lists the violations, and a warning is printed on standard error.
     """
     from pats_opt.model.files import read_instance, read_schedule
     from pats_opt.model.problem import Problem

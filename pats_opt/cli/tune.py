@@ -120,7 +120,7 @@ def command(
 
     if resume and output is None:
         raise click.UsageError("--resume needs the folder to continue in: add -o DIR")
-    folder = Path(output) if output is not None else _new_folder()
+    folder = Path(output) if output is not None else common.new_folder("tune")
     chosen = {key: value for key, value in options.items() if value not in (None, (), {})}
     chosen |= {"policy": policy} if policy is not None else {}
     chosen |= {"instances": instances} if instances else {}
@@ -146,13 +146,6 @@ def command(
         common.print_json({"folder": str(folder), **msgspec.to_builtins(result)})
     else:
         click.echo("\n".join([*pages.lines(plan, result), f"folder     {folder}"]))
-
-
-def _new_folder() -> Path:
-    """Return the name of a new folder."""
-    from datetime import datetime
-
-    return Path("out") / f"tune-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def _report_unsearched(plan: TunePlan) -> None:
