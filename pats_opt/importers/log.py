@@ -137,6 +137,11 @@ class Cells:
     def __init__(self, table: pl.DataFrame, file: str) -> None:
         self._table, self._file = table, file
 
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return self._table.height
+
     def times(self) -> list[float]:
         """Arrival times in seconds, rising."""
         times: list[float] = self._table[TIME].to_list()

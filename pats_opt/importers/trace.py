@@ -13,7 +13,13 @@ from pats_opt.generate.build import RequestRow, assemble
 from pats_opt.generate.config import ConfigTable, Positive
 from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
-from pats_opt.importers.families import Family, family_adapters, family_ids, members_of
+from pats_opt.importers.families import (
+    Family,
+    Key,
+    family_adapters,
+    family_ids,
+    members_of,
+)
 from pats_opt.importers.log import (
     Cells,
     LogFormat,
@@ -131,38 +137,10 @@ def import_trace(
     """
     recipe = recipe or Recipe()
     device = profile.of(recipe.service)
-    columns = mapping.columns
-    if columns.adapter is None and mapping.lora_only:
-        raise InputError("--lora-only needs a column of adapters", hint="add --adapter COLUMN")
-    if mapping.family == "base+set" and columns.base_model is None:
-        raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
-    table = scan(path, mapping.format)
-    require_columns(table, columns.named(), path)
-    if mapping.lora_only and columns.adapter is not None:
-        table = table.filter(has_adapter(table, columns.adapter))
-    found = select(
-        table,
-        list(columns.named().values()),
-        columns.time,
-        mapping.window,
-        path,
-        whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv"),
-    )
-    cells = Cells(found, str(path))
-    count = found.height
-    if columns.adapter is None:
-        sets: list[tuple[str, ...]] = [
-            () if a == draw.BASE else (a,)
-            for a in draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
-        ]
-    else:
-        sets = [
-            members_of(c, mapping.family, mapping.separator) for c in cells.raw(columns.adapter)
-        ]
-    bases = cells.text(columns.base_model) if mapping.family == "base+set" else [""] * count
-    ids = family_ids(zip(bases, sets, strict=True))
-    families = [ids[key] for key in zip(bases, sets, strict=True)]
-    rows = _rows(cells, mapping, recipe, seed, families)
+    cells = _window(path, mapping)
+    families = _families(cells, mapping, recipe, seed)
+    ids = family_ids(families)
+    rows = _rows(cells, mapping, recipe, seed, [ids[key] for key in families])
     adapters, pairs = family_adapters(ids, recipe, device, seed)
     title = name or Path(path).name.partition(".")[0]
     instance = assemble(
@@ -181,13 +159,49 @@ def import_trace(
         },
     )
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
-    work = sum(
+    work_s = sum(
         draw.work_s(recipe, device, steps=r.steps, images=r.images, load_s=load_s[r.adapter])
         for r in rows
     )
-    span = rows[-1].arrival_s
-    load = work / (span * recipe.gpus.count) if span > 0 else None
-    return ImportedTrace(instance, count, span, load)
+    span_s = rows[-1].arrival_s
+    load = work_s / (span_s * recipe.gpus.count) if span_s > 0 else None
+    return ImportedTrace(instance, len(rows), span_s, load)
+
+
+def _window(path: StrPath, mapping: LogMapping) -> Cells:
+    """Read the window of a log."""
+    columns = mapping.columns
+    if columns.adapter is None and mapping.lora_only:
+        raise InputError("--lora-only needs a column of adapters", hint="add --adapter COLUMN")
+    if mapping.family == "base+set" and columns.base_model is None:
+        raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
+    table = scan(path, mapping.format)
+    require_columns(table, columns.named(), path)
+    if mapping.lora_only and columns.adapter is not None:
+        table = table.filter(has_adapter(table, columns.adapter))
+    rows = select(
+        table,
+        list(columns.named().values()),
+        columns.time,
+        mapping.window,
+        path,
+        whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv"),
+    )
+    return Cells(rows, str(path))
+
+
+def _families(cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int) -> list[Key]:
+    """Family of each request; drawn where the log has no adapters."""
+    columns = mapping.columns
+    if columns.adapter is None:
+        drawn = draw.adapters(recipe.popularity, cells.count, draw.stream(seed, "adapters"))
+        sets: list[tuple[str, ...]] = [() if a == draw.BASE else (a,) for a in drawn]
+    else:
+        sets = [
+            members_of(c, mapping.family, mapping.separator) for c in cells.raw(columns.adapter)
+        ]
+    bases = cells.text(columns.base_model if mapping.family == "base+set" else None)
+    return list(zip(bases, sets, strict=True))
 
 
 def _rows(

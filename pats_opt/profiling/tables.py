@@ -14,20 +14,6 @@ from pats_opt.wording import number
 #: File name of the table of switching, in the columns of the PATS document and more.
 SWITCHING = "switching_cost.csv"
 
-_SWITCHING_COLUMNS = (
-    "Operation",
-    "Time (s)",
-    "p05 (s)",
-    "p95 (s)",
-    "count",
-    "from",
-    "rank",
-    "MiB",
-)
-
-#: Columns of the document's table of quality, without the metric's, which is the fourth.
-_QUALITY_COLUMNS = ("prompt_type", "prompt_text", "steps", "gen_time_sec", "image_path")
-
 _OPERATIONS = {
     "resident": "LoRA switch, resident",
     "host": "LoRA switch, from host memory",
@@ -56,7 +42,8 @@ def switching_csv(data: Measurements) -> str:
     for n, middle_s in figures.steps(data).medians.items():
         name = "One SDXL step" if n == 1 else f"One SDXL step, batch of {n}"
         rows.append((name, number(middle_s), "", "", "", "", "", ""))
-    return _csv(_SWITCHING_COLUMNS, rows)
+    columns = ("Operation", "Time (s)", "p05 (s)", "p95 (s)", "count", "from", "rank", "MiB")
+    return _csv(columns, rows)
 
 
 def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) -> str:
@@ -69,8 +56,8 @@ def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) 
     """
     images = list(images)
     others = sorted({name for image in images for name in image.scores} - {metric})
-    kind, text, steps, seconds, path = _QUALITY_COLUMNS
-    columns = (kind, text, steps, metric, seconds, path, "complexity", "seed", *others, "quality")
+    columns = ["prompt_type", "prompt_text", "steps", metric, "gen_time_sec", "image_path"]
+    columns += ["complexity", "seed", *others, "quality"]
     rows = [
         (
             prompt_type(image.complexity),

@@ -14,7 +14,8 @@ Each trial has its own random order of the instances, so that no instance decide
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from typing_extensions import override
 
+from pats_opt.tuning.instances import TuneInstance
 from pats_opt.tuning.optuna_space import CHOICE, distributions_of, draws_of, quiet, suggest
 from pats_opt.tuning.plan import JOURNAL, TunePlan
-from pats_opt.tuning.runner import TrialRunner
+from pats_opt.tuning.runner import TrialRun, TrialRunner
 from pats_opt.tuning.trials import Trial, TrialState, best, log_ratio, surely_worse
 
 #: Least trials for the importances of parameters.
 IMPORTANCE_TRIALS = 20
+
+#: Runs parameters on instances, one after another.
+Performer = Callable[[Mapping[str, Any], Sequence[TuneInstance]], Generator[TrialRun, None, None]]
 
 #: Keys in Optuna's journal.
 STUDY, ATTRIBUTE = "tune", "trial"
@@ -63,8 +68,12 @@ class Search:
                     self._study.tell(frozen.number, known["value"])
             if known is not None:
                 self.trials.append(msgspec.convert(known, Trial))
-        #: Train instances that count: those on which the defaults have a schedule.
-        self.counted = self._counted()
+
+    @property
+    def counted(self) -> list[int]:
+        """Train instances that count: those on which the defaults have a schedule."""
+        losses = self.trials[0].losses if self.trials else []
+        return [i for i, loss in enumerate(losses) if loss is not None]
 
     def run(
         self,
@@ -78,10 +87,11 @@ class Search:
             SearchInterruptedError: ``interrupted()`` is true; finished trials stay.
             InputError: an instance's file is gone or has changed.
         """
+        perform = partial(runner.run, interrupted=interrupted)
         if not self.trials:
-            done(self._defaults(runner, interrupted))
+            done(self._defaults(perform))
         while self.counted and len(self.trials) < self._plan.config.trials:
-            done(self._next(runner, interrupted))
+            done(self._next(perform))
 
     def importances(self) -> dict[str, float]:
         """Importance of each parameter, as a share (PED-ANOVA); empty after few trials.
@@ -105,30 +115,25 @@ class Search:
             shares[name] = shares.get(name, 0.0) + value
         return shares if sum(shares.values()) > 0 else {}
 
-    def _counted(self) -> list[int]:
-        losses = self.trials[0].losses if self.trials else []
-        return [i for i, loss in enumerate(losses) if loss is not None]
-
-    def _defaults(self, runner: TrialRunner, interrupted: Callable[[], bool]) -> Trial:
+    def _defaults(self, perform: Performer) -> Trial:
         """Run trial 0, the reference of all others; an instance on which it fails is left out."""
-        plan, seconds = self._plan, 0.0
+        plan = self._plan
         params = {d.name: plan.target.default[d.name] for d in self._space}
-        losses: list[float | None] = []
-        errors = []
-        for one, found in zip(plan.train, runner.run(params, plan.train, interrupted), strict=True):
-            losses.append(found.loss)
-            seconds += found.seconds
-            if found.error is not None:
-                errors.append(f"{one.name}: {found.error}")
+        found = list(perform(params, plan.train))
+        errors = (
+            f"{instance.name}: {run.error}"
+            for instance, run in zip(plan.train, found, strict=True)
+            if run.error is not None
+        )
         trial = Trial(
             number=0,
             params=params,
             end=TrialState.COMPLETE,
             value=0.0,
-            losses=losses,
-            runs=len(losses),
-            seconds=seconds,
-            error=errors[0] if errors else None,
+            losses=[run.loss for run in found],
+            runs=len(found),
+            seconds=sum(run.seconds for run in found),
+            error=next(errors, None),
         )
         inside = [d for d in self._space if params[d.name] in d]
         self._study.add_trial(
@@ -142,10 +147,9 @@ class Search:
             )
         )
         self.trials.append(trial)
-        self.counted = self._counted()
         return trial
 
-    def _next(self, runner: TrialRunner, interrupted: Callable[[], bool]) -> Trial:
+    def _next(self, perform: Performer) -> Trial:
         number = len(self.trials)
         self._study.sampler = optuna.samplers.TPESampler(seed=self._seed(number))
         proposal = self._study.ask()
@@ -153,7 +157,7 @@ class Search:
         same = next((t for t in self.trials if t.params == params), None)
         try:
             trial = (
-                self._tried(number, params, runner, interrupted)
+                self._tried(number, params, perform)
                 if same is None
                 else msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
             )
@@ -165,22 +169,17 @@ class Search:
         self.trials.append(trial)
         return trial
 
-    def _tried(
-        self,
-        number: int,
-        params: dict[str, Any],
-        runner: TrialRunner,
-        interrupted: Callable[[], bool],
-    ) -> Trial:
+    def _tried(self, number: int, params: dict[str, Any], perform: Performer) -> Trial:
         """Run new parameters on the train instances, in the trial's own order."""
+        counted = self.counted
         rng = np.random.default_rng([self._plan.config.seed, number])
-        order = [self.counted[i] for i in rng.permutation(len(self.counted))]
+        order = [counted[i] for i in rng.permutation(len(counted))]
         losses: list[float | None] = [None] * len(self._plan.train)
         rival = best(self.trials)
         logs: list[float] = []
         rivals: list[float] = []  # the best so far on the same instances
         end, error, seconds = TrialState.COMPLETE, None, 0.0
-        results = runner.run(params, [self._plan.train[i] for i in order], interrupted)
+        results = perform(params, [self._plan.train[i] for i in order])
         for i, found in zip(order, results, strict=False):
             seconds += found.seconds
             if found.loss is None:

@@ -114,7 +114,10 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, instances: str, capsys: Capture, jo
     count = result["trials"]["finished"]
     assert 3 <= count < 400
     assert result["interrupted"] is True
-    assert f"interrupted after {count} of 400 trials; 'pats-opt tune --resume -o {out}'" in told
+    assert (
+        f"interrupted after {count} of 400 trials; continue with 'pats-opt tune --resume -o {out}'"
+        in told
+    )
     assert "Traceback" not in told
     assert f"{count} trials (interrupted)" in printed
     assert run(["tune", "--resume", "-o", str(out), "--trials", str(count + 1), "--json"]) == 0
@@ -162,7 +165,7 @@ def test_refusals(tmp_path: Path, instances: str, capsys: Capture) -> None:
         ("dial", instances, "--fix", "y=1"): "'dial' has no parameter 'y'",
         ("dial", instances, "--fix", "x"): "write it as NAME=VALUE",
         ("dial", instances, "--fix", "x=2"): "Expected `float` <= 1.0",
-        ("dial", instances, "--only", " , "): "name parameters, by commas",
+        ("dial", instances, "--only", " , "): "write it as A,B",
         ("dial", instances, "--range", "x=1:0"): "the lower one first",
         ("dial", instances, "--test-share", "1"): "not in the range",
         ("dial", instances, "--suite", "dem"): "choose one of: demo",
