@@ -1,4 +1,4 @@
-"""Belady's yardstick: what a policy would have lost, had it known what to evict."""
+"""Belady's yardstick: the loss of a policy, had it known what to evict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pats_opt.model.plan import Plan, PlannedBatch, earliest
 from pats_opt.model.problem import Adapters, Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.simulate import simulate
-from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads
+from pats_solvers.paging import AdapterUse, cheapest, furthest, seconds_and_loads
 
 
 class Belady(Struct, frozen=True, kw_only=True):
@@ -82,13 +82,13 @@ class Belady(Struct, frozen=True, kw_only=True):
 
 
 class _Gpu:
-    """One GPU's batches, the policy's residents and the best in hindsight, each with its cost."""
+    """The batches of one GPU, with the policy's residents and the best in hindsight."""
 
     def __init__(self, problem: Problem, gpu: int, batches: tuple[PlannedBatch, ...]) -> None:
         self._problem, self._gpu, self._batches = problem, gpu, batches
         site, jobs = problem.site, problem.jobs
         members = [tuple(jobs[j] for j, _ in batch.members) for batch in batches]
-        uses = [Use(m, frozenset(job.adapter for job in m)) for m in members]
+        uses = [AdapterUse(m, frozenset(job.adapter for job in m)) for m in members]
         self.own: list[Adapters] = [batch.resident for batch in batches]
         exact = cheapest(site, gpu, uses) if site.max_resident > 1 else [u.active for u in uses]
         found = [exact or furthest(site, gpu, uses), self.own]
@@ -99,7 +99,7 @@ class _Gpu:
         self.optimal = exact is not None and (site.activate_s == 0.0 or site.max_resident == 1)
 
     def timed(self, residents: list[Adapters]) -> tuple[PlannedBatch, ...]:
-        """The batches with these residents, each as early as can be."""
+        """Return the batches with these residents, each as early as possible."""
         pairs = zip(self._batches, residents, strict=True)
         kept = [PlannedBatch(0, batch.members, resident) for batch, resident in pairs]
         return earliest(self._problem, self._gpu, kept)

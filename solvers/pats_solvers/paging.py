@@ -30,7 +30,7 @@ MOST_ARCS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class AdapterUse:
     """A batch on the GPU, as far as residency goes: its members and the adapters they use."""
 
     jobs: tuple[Job, ...]
@@ -38,10 +38,10 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """A chance to keep ``adapter`` through batches ``first`` to ``last``; it saves ``cost``.
+class Retention:
+    """A chance to keep ``adapter`` through batches ``first`` to ``last``.
 
-    In units of the flow, 0 where keeping costs more than it saves.
+    It saves ``cost``, in units of the flow; 0 where keeping costs more than it saves.
     """
 
     adapter: int
@@ -51,9 +51,9 @@ class Keep:
 
 
 def seconds_and_loads(
-    site: Site, gpu: int, uses: Sequence[Use], residents: Sequence[Adapters]
+    site: Site, gpu: int, uses: Sequence[AdapterUse], residents: Sequence[Adapters]
 ) -> tuple[float, int]:
-    """Seconds of switching that residents cost, batch by batch, and the number of loads."""
+    """Return the seconds of switching that residents cost, and the number of loads."""
     seconds, loads = list[float](), 0
     for switch in site.switches(gpu, zip(residents, [use.active for use in uses], strict=True)):
         seconds.append(switch.seconds)
@@ -61,8 +61,8 @@ def seconds_and_loads(
     return fsum(seconds), loads
 
 
-def furthest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters]:
-    """Residents through ``uses`` where the one whose next use is furthest goes, if one must go.
+def furthest(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Adapters]:
+    """Return residents through ``uses``, where that of the furthest next use goes if one must.
 
     Never used again is furthest; ties go to the larger adapter, then to the larger index.
     """
@@ -84,8 +84,8 @@ def furthest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters]:
     return found
 
 
-def cheapest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters] | None:
-    """Residents through ``uses`` with the fewest seconds of loading, then the fewest loads.
+def cheapest(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Adapters] | None:
+    """Return residents through ``uses`` with the fewest seconds of loading, then of loads.
 
     Exact to a microsecond a load where activation takes no time. Where it does, exact for batches
     of one adapter among residents that are loaded for a batch that uses them (by the letter of rule
@@ -116,7 +116,7 @@ def cheapest(site: Site, gpu: int, uses: Sequence[Use]) -> list[Adapters] | None
     return found
 
 
-def _chances(site: Site, gpu: int, uses: Sequence[Use]) -> list[Keep]:
+def _chances(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Retention]:
     """The chances to keep an adapter until its next use."""
     last = dict.fromkeys(site.gpus[gpu].resident, -1)
     chances = []
@@ -130,11 +130,11 @@ def _chances(site: Site, gpu: int, uses: Sequence[Use]) -> list[Keep]:
             saved = site.load_s[adapter] - (site.activate_s if len(use.active) == 1 else 0.0)
             # Of equal seconds, the fewer loads.
             cost = round(saved * PER_SECOND) + 1 if saved >= 0.0 else 0
-            chances.append(Keep(adapter, before + 1, t - 1, cost))
+            chances.append(Retention(adapter, before + 1, t - 1, cost))
     return chances
 
 
-def _room(site: Site, gpu: int, uses: Sequence[Use], worth: set[int]) -> list[int] | None:
+def _room(site: Site, gpu: int, uses: Sequence[AdapterUse], worth: set[int]) -> list[int] | None:
     """How many of the adapters ``worth`` keeping each batch can keep; None: depends on which."""
     sizes = sorted(site.adapter_vram[a] for a in worth)
     small, large = list(accumulate(sizes)), list(accumulate(reversed(sizes)))
@@ -152,8 +152,8 @@ def _room(site: Site, gpu: int, uses: Sequence[Use], worth: set[int]) -> list[in
     return found
 
 
-def _flow(room: Sequence[int], keeps: Sequence[Keep]) -> list[Keep]:
-    """The keeps that save most, of those that cross a batch at most its room."""
+def _flow(room: Sequence[int], keeps: Sequence[Retention]) -> list[Retention]:
+    """Return the retentions that save most, of which each batch can hold those that cross it."""
     if not keeps:
         return []
     from ortools.graph.python import min_cost_flow

@@ -21,7 +21,7 @@ from pats_opt.simulate import simulate
 from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.belady import Belady
-from pats_solvers.paging import Use, cheapest, furthest, seconds_and_loads
+from pats_solvers.paging import AdapterUse, cheapest, furthest, seconds_and_loads
 from tests.simulate.scripted import problem_of
 from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request
@@ -41,11 +41,11 @@ def sequence(letters: str, **others: Any) -> Problem:
     return problem_of(document(*requests, **settings))
 
 
-def uses_of(problem: Problem) -> list[Use]:
-    return [Use((job,), frozenset((job.adapter,))) for job in problem.jobs]
+def uses_of(problem: Problem) -> list[AdapterUse]:
+    return [AdapterUse((job,), frozenset((job.adapter,))) for job in problem.jobs]
 
 
-def least(site: Site, uses: list[Use]) -> tuple[float, int]:
+def least(site: Site, uses: list[AdapterUse]) -> tuple[float, int]:
     """The fewest seconds of switching, then loads, over all sequences of residents there are.
 
     With an activation time only those that load an adapter for the batch that uses it: to load any
@@ -143,7 +143,7 @@ def test_most_draws_are_exact() -> None:
         for seed in scale.seeds(150)
     ]
     exact = [cheapest(p.site, 0, uses_of(p)) is not None for p in problems]
-    assert 120 <= sum(exact) < 150
+    assert 0.8 * len(problems) <= sum(exact) < len(problems)
 
 
 @pytest.mark.parametrize("seed", scale.seeds(60))
