@@ -53,7 +53,7 @@ class ReplayedBatch(Struct, frozen=True, gc=False):
 
 
 class Verdict(Struct, Plottable, frozen=True, kw_only=True):
-    """What the check found: all violations, and the loss of what the schedule does.
+    """Result of a check: all violations, and the loss of the schedule.
 
     Attributes:
         violations: Every broken rule.
@@ -171,7 +171,7 @@ class Replay:
     def _unknown(
         self, place: str | BatchPlace, what: str, name: str, known: Collection[str]
     ) -> None:
-        """A name that is unknown, or listed once more; the first ones are told what is near."""
+        """Add a violation for an unknown or repeated name, with similar names for the first few."""
         if name in known:
             self._wrong(0, place, f"{what} {name!r} is listed twice")
             return
@@ -329,7 +329,7 @@ class Replay:
                 self._wrong(1, f"request {job.id!r}", what)
 
     def claims(self, loss: float) -> None:
-        """What the file says of itself: its loss is the loss, its bound is none above it."""
+        """Check the claims of the file: its loss is the loss, and its bound is not above it."""
         slack = TOLERANCE * max(1.0, abs(loss))
         claimed, bound = self.schedule.loss, self.schedule.bound
         if claimed is not None and abs(claimed - loss) > slack:

@@ -1,4 +1,4 @@
-"""What is minimised: PROBLEM.md section 6, term by term.
+"""Objective function, term by term (PROBLEM.md section 6).
 
 Solvers price their decisions with :func:`serving_loss` and :func:`switching_loss`; the checker adds
 the same terms up over a schedule. Losses have no unit; latency enters in seconds.

@@ -1,4 +1,4 @@
-"""JSON text to typed data, strictly: what is wrong is told in one line with place and hint."""
+"""Strict parsing of JSON to typed data. An error is one line with its place and a hint."""
 
 from __future__ import annotations
 

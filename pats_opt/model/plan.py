@@ -41,7 +41,7 @@ class PlannedBatch(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What each GPU does, in order; jobs that no batch serves are rejected."""
+    """Batches of each GPU, in order. Jobs that no batch serves are rejected."""
 
     gpus: tuple[tuple[PlannedBatch, ...], ...]
 

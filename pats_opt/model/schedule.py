@@ -30,7 +30,7 @@ class StopReason(StrEnum):
 
 
 class SolutionStatus(StrEnum):
-    """What a schedule is."""
+    """Status of a schedule."""
 
     OPTIMAL = "optimal"  #: valid, and no valid schedule has a lower loss
     FEASIBLE = "feasible"  #: valid
@@ -86,7 +86,7 @@ class GpuPlan(Document, frozen=True, kw_only=True):
 
 
 class Schedule(Document, frozen=True, kw_only=True):
-    """What every GPU does, what is rejected, and what the maker claims about it."""
+    """Batches of every GPU, rejected requests, and the claims of the solver."""
 
     format: Literal["pats-opt/schedule"] = "pats-opt/schedule"
     version: Literal[1] = 1

@@ -22,7 +22,7 @@ from msgspec import Struct
 from pats_opt.core.solver import Kind
 from pats_opt.report.collect import Table
 from pats_opt.report.frame import NOT_RUN, by_solver, ratio, shared
-from pats_opt.runs.record import FAILURES, Moment, Record, SolverInfo
+from pats_opt.runs.record import FAILURES, ProgressPoint, Record, SolverInfo
 
 #: The primal and the dual gap as long as nothing is known.
 UNKNOWN_GAP = 1.0
@@ -157,7 +157,9 @@ def gaps_over_time(table: Table) -> GapsOverTime | None:
     return GapsOverTime(limit_s=limit_s, primal=primal, dual=dual)
 
 
-def _gap_curves(table: Table, known: Callable[[Moment], float | None], limit_s: float) -> GapCurves:
+def _gap_curves(
+    table: Table, known: Callable[[ProgressPoint], float | None], limit_s: float
+) -> GapCurves:
     """The mean gaps over the instances that all solvers with such values were run on."""
     timed = table.own.filter(pl.col("kind") != Kind.ONLINE)
     having = {

@@ -129,7 +129,7 @@ class RunError(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Moment(Struct, frozen=True, array_like=True):
+class ProgressPoint(Struct, frozen=True, array_like=True):
     """The best bound and loss of a run from some moment on.
 
     Attributes:
@@ -185,7 +185,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     metrics: Metrics | None = None
     details: dict[str, Any] = {}
     schedule: str | None = None
-    trace: tuple[Moment, ...] = ()
+    trace: tuple[ProgressPoint, ...] = ()
     latencies: tuple[Quantile, ...] = ()
 
     @property

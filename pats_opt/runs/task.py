@@ -20,7 +20,7 @@ from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.problem import Problem
 from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError
 from pats_opt.runs.record import (
-    Moment,
+    ProgressPoint,
     Record,
     RunConfig,
     RunError,
@@ -91,7 +91,7 @@ def perform(task: Task) -> Record:
     """Do one run and write its record (its schedule first, so that a record is always complete)."""
     config, folder = task.config, Path(task.folder)
     started, began = _iso(datetime.now(UTC)), time.monotonic()
-    solved: Solved | None = None
+    solved: TaskResult | None = None
     failure: Exception | None = None
     schedule = f"schedules/{config.key}.json"
     try:
@@ -123,15 +123,15 @@ def perform(task: Task) -> Record:
     return record
 
 
-class Solved(NamedTuple):
+class TaskResult(NamedTuple):
     """Result of a run, its bounds and losses over time, and its distribution of latencies."""
 
     result: Result
-    trace: tuple[Moment, ...]
+    trace: tuple[ProgressPoint, ...]
     latencies: tuple[Quantile, ...]
 
 
-def _solved(task: Task, schedule: Path) -> Solved:
+def _solved(task: Task, schedule: Path) -> TaskResult:
     """Solve a task, write its schedule, and make sure that the rest can be written as well."""
     config = task.config
     instance = read_instance(task.instance)
@@ -155,7 +155,7 @@ def _solved(task: Task, schedule: Path) -> Solved:
         kept = result.schedule if price is None else restated(result.schedule, instance)
         write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
-    return Solved(
+    return TaskResult(
         result,
         recorder.finish(result.runtime_s, result.bound, result.loss),
         latency_quantiles(ScheduleTable.from_replay(problem, result.replayed)),
@@ -216,13 +216,15 @@ class Recorder:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._lock = threading.Lock()
-        self._points: list[Moment] = []
+        self._points: list[ProgressPoint] = []
 
     def __call__(self, bound: float | None, loss: float | None) -> None:
         """Record the progress that a solver reports."""
         self._add(time.monotonic() - self._began, bound, loss)
 
-    def finish(self, seconds: float, bound: float | None, loss: float | None) -> tuple[Moment, ...]:
+    def finish(
+        self, seconds: float, bound: float | None, loss: float | None
+    ) -> tuple[ProgressPoint, ...]:
         """All points, thinned, with the run's result as the last.
 
         Args:
@@ -233,14 +235,15 @@ class Recorder:
         self._add(seconds, bound, loss)
         with self._lock:
             points = [
-                Moment(round(min(p.seconds, seconds), 6), p.bound, p.loss) for p in self._points
+                ProgressPoint(round(min(p.seconds, seconds), 6), p.bound, p.loss)
+                for p in self._points
             ]
         return tuple(thinned(points))
 
     def _add(self, seconds: float, bound: float | None, loss: float | None) -> None:
         with self._lock:
-            last = self._points[-1] if self._points else Moment(0.0, None, None)
-            best = Moment(
+            last = self._points[-1] if self._points else ProgressPoint(0.0, None, None)
+            best = ProgressPoint(
                 seconds,
                 max(_known(last.bound, bound), default=None),
                 min(_known(last.loss, loss), default=None),
@@ -254,7 +257,7 @@ def _known(*values: float | None) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def thinned(points: Sequence[Moment]) -> list[Moment]:
+def thinned(points: Sequence[ProgressPoint]) -> list[ProgressPoint]:
     """At most :data:`MOST_POINTS` of the points, evenly spread over them, both ends included.
 
     Leaving a point out shows an improvement later than it was made, never earlier.

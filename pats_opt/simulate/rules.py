@@ -1,4 +1,4 @@
-"""What a policy may do: every action is verified against the state before it is carried out.
+"""Rules for the actions of a policy, each verified against the state before it is carried out.
 
 The simulator and a live executor use the same verification, so neither can be misled by a policy.
 Types are verified too, and exactly: a GPU numbered ``True``, a tick that is not a number (no order
@@ -27,7 +27,7 @@ class BrokenRuleError(Exception):
     """An action that the rules forbid; the text names the rule and what breaks it."""
 
 
-class Admitted(Struct, frozen=True, gc=False):
+class AdmittedBatch(Struct, frozen=True, gc=False):
     """A verified batch: when it starts and ends, what it uses."""
 
     start: int
@@ -36,7 +36,7 @@ class Admitted(Struct, frozen=True, gc=False):
     active: Adapters
 
 
-def admit_start(site: Site, state: State, action: Start) -> Admitted:
+def admit_start(site: Site, state: State, action: Start) -> AdmittedBatch:
     """Verify a batch.
 
     Raises:
@@ -57,7 +57,7 @@ def admit_start(site: Site, state: State, action: Start) -> Admitted:
     start = state.tick + gpu.switch_ticks(site, resident, active)
     end = start + site.clock.ends(tuple(steps))[1]
     _in_time(site, gpu, "batch on", end)
-    return Admitted(start, end, resident, active)
+    return AdmittedBatch(start, end, resident, active)
 
 
 def admit_switch(site: Site, state: State, action: SwitchTo) -> tuple[Adapters, int]:

@@ -14,7 +14,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
 from pats_solvers.online.dispatch.options import most_steps
-from pats_solvers.online.dispatch.scoring import Angles
+from pats_solvers.online.dispatch.scoring import CosineSimilarity
 from pats_solvers.online.pats import Pats
 from tests.online.asking import again, ask, members
 from tests.online.plain_pats import PlainPats
@@ -150,25 +150,25 @@ def test_by_hand() -> None:
     """(0.5, 0.25) against (1, 1) is 0.75 / (sqrt 0.3125 sqrt 2); along the residual 1."""
     demand = np.array([[20, 10], [1, 1]])
     expected = [0.75 / math.sqrt(0.3125 * 2), 1.0]
-    assert Angles(demand, (40, 4)).cosine([40, 4]) == pytest.approx(expected)
+    assert CosineSimilarity(demand, (40, 4)).cosine([40, 4]) == pytest.approx(expected)
 
 
 def test_one_limited_resource_says_nothing() -> None:
     demand = np.array([[20, 10], [1, 7]])
-    assert list(Angles(demand, (40, None)).cosine([3, None])) == [1.0, 1.0]
+    assert list(CosineSimilarity(demand, (40, None)).cosine([3, None])) == [1.0, 1.0]
 
 
 def test_zeros() -> None:
     """No demand, or nothing left, has cosine 1; a resource of which there is nothing is out."""
     nothing = np.array([[0], [0]])
     some = np.array([[1], [0]])
-    assert list(Angles(nothing, (40, 4)).cosine([40, 4])) == [1.0]
-    assert list(Angles(some, (40, 4)).cosine([0, 0])) == [1.0]
-    assert list(Angles(some, (40, 0)).cosine([9, 0])) == [1.0]
+    assert list(CosineSimilarity(nothing, (40, 4)).cosine([40, 4])) == [1.0]
+    assert list(CosineSimilarity(some, (40, 4)).cosine([0, 0])) == [1.0]
+    assert list(CosineSimilarity(some, (40, 0)).cosine([9, 0])) == [1.0]
 
 
 def test_right_angle() -> None:
-    assert list(Angles(np.array([[1], [0]]), (40, 4)).cosine([0, 4])) == [0.0]
+    assert list(CosineSimilarity(np.array([[1], [0]]), (40, 4)).cosine([0, 4])) == [0.0]
 
 
 def test_it_chooses_the_leader() -> None:

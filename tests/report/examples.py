@@ -10,7 +10,7 @@ from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import SolutionStatus, Status, StopReason
 from pats_opt.runs.record import (
     InstanceInfo,
-    Moment,
+    ProgressPoint,
     Record,
     RunConfig,
     RunError,
@@ -155,7 +155,7 @@ def record(
         terms=None if loss is None else LossTerms(latency=loss / 2, switching=loss / 2),
         metrics=None if loss is None else metrics,
         details=DECISIONS if solved and by.kind == "online" else {},
-        trace=tuple(Moment(*moment) for moment in trace),
+        trace=tuple(ProgressPoint(*moment) for moment in trace),
         latencies=tuple(latencies),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from pats_opt.model.files import read_instance
 from pats_opt.model.problem import Problem
 from pats_opt.report.config import ReportConfig, tasks
-from pats_opt.runs.record import Moment, read_record, record_path, write_record
+from pats_opt.runs.record import ProgressPoint, read_record, record_path, write_record
 from pats_opt.runs.task import MOST_POINTS, Recorder, perform, thinned
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable, latency_quantiles, measure
@@ -35,12 +35,12 @@ def test_only_improvements_are_points() -> None:
 def test_no_point_is_later_than_the_end() -> None:
     recorder = Recorder()
     recorder(None, 4.0)
-    assert recorder.finish(0.0, None, 4.0) == (Moment(0.0, None, 4.0),)
+    assert recorder.finish(0.0, None, 4.0) == (ProgressPoint(0.0, None, 4.0),)
 
 
 def test_many_points_are_thinned() -> None:
     """Both ends stay, and no improvement moves ahead in time."""
-    points = [Moment(float(k), float(k), None) for k in range(1234)]
+    points = [ProgressPoint(float(k), float(k), None) for k in range(1234)]
     thin = thinned(points)
     assert len(thin) == MOST_POINTS
     assert (thin[0], thin[-1]) == (points[0], points[-1])

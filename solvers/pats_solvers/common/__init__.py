@@ -1,1 +1,1 @@
-"""What several solvers share: compiled kernels, bounds, and the best schedule so far."""
+"""Parts that several solvers share: compiled kernels, bounds, the best schedule so far."""

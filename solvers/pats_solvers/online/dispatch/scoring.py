@@ -142,7 +142,7 @@ class Queue:
             self._out = np.zeros(len(rows), np.bool_)
             demand, figure = demand[:, rows], figure[:, rows]
         self._demand, self._figure = demand, figure
-        self._angles: Angles | None = None
+        self._angles: CosineSimilarity | None = None
         self._taken: dict[int, int] = {}
         self.switch_s, self.room = switch_s, room
 
@@ -187,7 +187,7 @@ class Queue:
     def cosine(self) -> Floats:
         """Cosine between each demand and ``room``, both as shares of the GPU's capacity."""
         if self._angles is None:  # the demands' part of it does not change
-            self._angles = Angles(self._demand, self._capacity)
+            self._angles = CosineSimilarity(self._demand, self._capacity)
         return self._angles.cosine(self.room)
 
     def _column(self, name: Column) -> Floats:
@@ -247,7 +247,7 @@ class Queue:
 Score = Callable[[Queue], Floats]
 
 
-class Angles:
+class CosineSimilarity:
     """Cosines between demands, one per column, and a residual, all as shares of a capacity.
 
     Unlimited resources, and those of which there is nothing, are left out; zeros give 1.
