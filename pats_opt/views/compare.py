@@ -70,10 +70,8 @@ class ScheduleComparison(NamedTuple):
 
 def names_of(first: ScheduleView, second: ScheduleView) -> tuple[str, str]:
     """Return the names of two schedules: A and B, with their solvers."""
-    return (
-        f"A: {label(first.schedule.solver.name)}",
-        f"B: {label(second.schedule.solver.name)}",
-    )
+    a, b = (label(view.schedule.solver.name) for view in (first, second))
+    return f"A: {a}", f"B: {b}"
 
 
 def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
@@ -142,13 +140,12 @@ def _terms(first: ScheduleView, second: ScheduleView) -> list[ComparedValue]:
     names = a.__struct_fields__
     values = [(name, getattr(a, name), getattr(b, name)) for name in names]
     largest = max(abs(y - x) for _, x, y in values) or 1.0
-    rows = [
-        ComparedValue(name, figure(x), figure(y), signed(y - x), (y - x) / largest)
-        for name, x, y in values
-    ]
     return [
-        *rows,
-        ComparedValue("loss", figure(a.total), figure(b.total), signed(b.total - a.total)),
+        ComparedValue(name, figure(x), figure(y), signed(y - x), share)
+        for name, x, y, share in (
+            *((name, x, y, (y - x) / largest) for name, x, y in values),
+            ("loss", a.total, b.total, 0.0),
+        )
     ]
 
 

@@ -225,14 +225,12 @@ class Chart:
 
     def losses(self) -> list[RequestLoss]:
         """Return the losses of the served and the rejected requests, the largest first."""
-        terms = self.table.losses
-        columns = (*(column.tolist() for column in terms), terms.total.tolist())
-        served = [
-            RequestLoss(job, quality, latency, late, 0.0, total)
-            for job, quality, latency, late, total in zip(self.table.jobs, *columns, strict=True)
-        ]
-        given_up = ((job, job.reject_loss or 0.0) for job in self.rejected)
-        lost = [*served, *(RequestLoss(job, 0.0, 0.0, 0.0, loss, loss) for job, loss in given_up)]
+        terms, nothing = self.table.losses, [0.0] * len(self.table.jobs)
+        columns = (*(term.tolist() for term in terms), nothing, terms.total.tolist())
+        lost = [RequestLoss(*row) for row in zip(self.table.jobs, *columns, strict=True)]
+        for job in self.rejected:
+            loss = job.reject_loss or 0.0
+            lost.append(RequestLoss(job, 0.0, 0.0, 0.0, loss, loss))
         return sorted(lost, key=lambda one: (-one.total, one.job.index))
 
 

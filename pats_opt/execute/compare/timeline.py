@@ -62,13 +62,8 @@ def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list
 
 def unrounded(problem: Problem, grid: Sequence[TimedBatch]) -> list[TimedBatch]:
     """Return the batches with durations before rounding; none starts earlier than on the grid."""
-    jobs = jobs_by_id(problem)
+    jobs = {job.id: job for job in problem.jobs}
     return retimed(grid, [predicted(problem, jobs, batch) for batch in grid])
-
-
-def jobs_by_id(problem: Problem) -> dict[str, Job]:
-    """Return the jobs by request id."""
-    return {job.id: job for job in problem.jobs}
 
 
 def predicted(
@@ -179,7 +174,7 @@ def measured(
     if not needs_retiming(execution):
         return ran, DurationFactors()
     plan = {(batch.gpu, batch.index): batch for batch in grid}
-    jobs, factors = jobs_by_id(problem), _factors(problem, executed)
+    jobs, factors = {job.id: job for job in problem.jobs}, _factors(problem, executed)
     whole = [
         replace(
             predicted(problem, jobs, _with_images(plan[b.gpu, b.index], b), *factors),

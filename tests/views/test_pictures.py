@@ -213,7 +213,7 @@ def test_drawing_leaves_no_trace() -> None:
     """Neither pyplot nor a changed setting stays behind."""
     code = (
         "import sys; from matplotlib import rcParams;"
-        "from tests.views.test_schedule import chart_of, planned;"
+        "from tests.views.test_pictures import chart_of, planned;"
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
         "from pats_opt.views.gantt import draw;"
