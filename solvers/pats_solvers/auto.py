@@ -13,7 +13,7 @@ from pats_solvers.portfolio import Portfolio
 
 
 class Auto(Struct, frozen=True, kw_only=True):
-    """Picks the method: CP-SAT first for tours and bins, ``exact`` for everything else.
+    """Choice of the method: CP-SAT first for tours and bins, ``exact`` for everything else.
 
     Attributes:
         memory_gib: A model that would take more GiB than this is left out.

@@ -34,7 +34,7 @@ class Portfolio:
         self._prices: dict[str, Any] = {}  # of the last stage that had any
 
     def over(self) -> bool:
-        """Whether there is nothing left to improve, or no time to do it."""
+        """Return whether there is nothing left to improve, or no time to do it."""
         self._stop = self.run.stop() or self._stop
         return self.incumbent.over()
 

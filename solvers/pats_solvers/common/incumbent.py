@@ -62,7 +62,7 @@ class Incumbent:
         return self.plan is None and self.bound == math.inf
 
     def over(self) -> bool:
-        """Whether there is nothing left to improve, or no time to do it."""
+        """Return whether there is nothing left to improve, or no time to do it."""
         return self.met or self.infeasible or self.run.stop() is not None
 
     def offer(self, plan: Plan) -> float | None:

@@ -1,4 +1,4 @@
-"""A problem stated as a CP-SAT model: what all models have in common."""
+"""Base class of the CP-SAT models."""
 
 from __future__ import annotations
 

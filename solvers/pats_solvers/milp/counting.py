@@ -39,7 +39,7 @@ MOST_ARCS = 250_000
 class CountingFormulation(FlowFormulation):
     """The flow model with the paths of all adapters, where they are not too large.
 
-    GPUs that share a network have no path: it would have to know where each of them is.
+    GPUs that share a network have no path: it would have to know the place of each.
 
     Attributes:
         paths: By GPU and adapter.

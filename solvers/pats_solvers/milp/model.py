@@ -68,7 +68,7 @@ class LinearModel:
 
 
 class ModelSize:
-    """Counts columns, rows and entries and keeps none: the size of a model that is not built.
+    """Size of a model that is not built: counts columns, rows and entries, and keeps none.
 
     Formulations are stated once, against this interface; :class:`ModelBuilder` keeps what is added.
 
@@ -116,7 +116,7 @@ class ModelSize:
 
 
 class ModelBuilder(ModelSize):
-    """Keeps what is added, and makes the model of it."""
+    """Builder of a model: keeps columns, rows and entries."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -116,7 +116,7 @@ class Milp(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _ModelResult:
-    """Why the backend stopped, the plan of its best point, and its bound on the loss."""
+    """Result of one model: stop reason, plan of the best point, and bound on the loss."""
 
     stop: StopReason
     plan: Plan | None
