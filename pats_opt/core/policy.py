@@ -2,7 +2,7 @@
 
 One policy object drives the simulator and the live executor. It never sees the future: it knows
 the :class:`~pats_opt.model.problem.Site` from the start, and at each event a :class:`State` with
-the jobs that have arrived. Jobs are numbered by arrival, so not even an index tells what is to
+the jobs that have arrived. Jobs are numbered by arrival, so not even an index reveals what is to
 come.
 
 Events are arrivals, batch ends, ends of prefetching switches, withdrawals, and timers. All events

@@ -22,7 +22,7 @@ MAPPING = "adapters.json"
 def adapter_files(
     instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """The file of every adapter that is used, and the adapters that stand for the bare model.
+    """The file of every adapter that is used, and the adapters that are the bare model.
 
     Args:
         instance: Whose adapters.
@@ -46,7 +46,7 @@ def adapter_files(
 
 
 def bare(instance: Instance, files: Collection[str]) -> frozenset[str]:
-    """Adapters that stand for the bare model: they cost nothing and have no file."""
+    """Adapters that are the bare model: they cost nothing and have no file."""
     return frozenset(
         a.id for a in instance.adapters if a.vram_gib == 0 and a.load_s == 0 and a.id not in files
     )

@@ -77,7 +77,7 @@ JournalLine = SessionStarted | RequestLeft | BatchEnded | SessionStopped
 
 
 class Journal(Struct, frozen=True):
-    """What a journal file says.
+    """Content of a journal file.
 
     Attributes:
         head: Its first line.
@@ -260,7 +260,7 @@ def session_count(journals: Iterable[Journal | None]) -> int:
 
 
 def gpu_run(gpu: str, device: str, journal: Journal | None) -> GpuRun:
-    """What one GPU did.
+    """All that one GPU did.
 
     Args:
         gpu: Its id.

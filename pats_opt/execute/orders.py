@@ -26,7 +26,7 @@ class OrderBuilder:
 
     Args:
         problem: The instance on the grid.
-        bare: Adapters that stand for the bare model.
+        bare: Adapters that are the bare model.
         shrink: What widths and heights are divided by.
     """
 

@@ -99,7 +99,7 @@ class ImageFolder:
     """Where images are kept, each whole or not at all.
 
     An image is first a *part* file, on disk; once the journal has its digest it is *settled*: it
-    gets its name. Whatever interrupts this, the journal and the two files tell what there is.
+    gets its name. Whatever interrupts this, the journal and the two files show what there is.
     """
 
     def __init__(self, path: Path) -> None:

@@ -67,7 +67,7 @@ class PolicyDriver(Driver):
             "parameters": _in_order(self.maker.params),
             "seed": str(seed),
         }
-        # Once a run is complete, what it rejected is not asked for again.
+        # Once a run is complete, what it rejected is not wanted again.
         over = before is not None and before.complete
         self.rejected: tuple[str, ...] = before.rejected if before is not None and over else ()
         self.adapters: Set[str] = {adapter.id for adapter in problem.instance.adapters}

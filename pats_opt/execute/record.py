@@ -92,7 +92,7 @@ class BatchRun(Document, frozen=True, kw_only=True):
         switch_start_s: When its switch began (``start_s`` where nothing was switched).
         start_s: When its members began (encoding counts).
         end_s: When the GPU was done with it; its last images may have been saved a little later.
-        peak_gib: Most device memory allocated during it; None where the device does not tell.
+        peak_gib: Most device memory allocated during it; None where the device has no counter.
         splits: How often memory ran out and a part of it was split.
         resumed: Whether some of its members had been made before an interruption, so that its times
             are not those of the whole batch.
@@ -112,7 +112,7 @@ class BatchRun(Document, frozen=True, kw_only=True):
 
 
 class GpuRun(Document, frozen=True, kw_only=True):
-    """What one GPU of the instance did, and the device that stood for it."""
+    """What one GPU of the instance did, and the device it ran on."""
 
     id: Id
     device: str

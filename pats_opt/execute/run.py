@@ -251,7 +251,7 @@ class _Session:
         )
 
     def runs(self, journals: Sequence[journal.Journal | None]) -> list[GpuRun]:
-        """What each GPU did."""
+        """All that each GPU did."""
         return [
             journal.gpu_run(*each)
             for each in zip(self.gpus, self.options.devices, journals, strict=True)

@@ -39,7 +39,7 @@ def encode(picture: Any, text: Mapping[str, str]) -> bytes:
 
 
 def describe(member: Member, common: Mapping[str, str]) -> dict[str, str]:
-    """What a file says of its image: the request, and what is common to the run."""
+    """Texts of an image's file: its request, and what is common to the run."""
     return {
         "request": member.id,
         "adapter": member.adapter or "",
@@ -125,7 +125,7 @@ class Saver:
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             if self._error is not None:
-                continue  # whoever waits to hand something over must not wait for ever
+                continue  # a worker that hands something over must not wait for ever
             try:
                 if isinstance(item, _Picture):
                     self._leave(item)

@@ -135,9 +135,9 @@ def _span(pid: int, span: Span, tid: int, batch: int | None) -> Event:
     about = {"n": span.n, "ids": span.ids, "tier": span.tier, "mib": span.mib, "batch": batch}
     if span.unet_s is not None:
         about["unet_ms"] = 1e3 * span.unet_s
-    told = {key: value for key, value in about.items() if value is not None}
+    known = {key: value for key, value in about.items() if value is not None}
     title = span.phase.value if not span.ids else f"{span.phase.value} {', '.join(span.ids)}"
-    return _complete((pid, tid), title, span.start_s, span.start_s + span.seconds, told)
+    return _complete((pid, tid), title, span.start_s, span.start_s + span.seconds, known)
 
 
 def _complete(lane: tuple[int, int], name: str, start_s: float, end_s: float, args: Event) -> Event:

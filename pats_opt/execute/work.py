@@ -119,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         latents: Folder that holds those latents.
         warm: Shapes that will be run; a GPU runs them once before the clock starts.
         graphs: Whether a GPU runs the UNet through CUDA graphs.
-        memory_gib: Bound on the device memory to use, to stand for a smaller GPU; None for all.
+        memory_gib: Bound on the device memory to use, as on a smaller GPU; None for all.
         threads: CPU threads of torch; None for its default.
     """
 
@@ -148,7 +148,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Ran(Struct, frozen=True, kw_only=True):
-    """What the engine measured of a switch or of a batch; see ``BatchRun`` in :mod:`record`."""
+    """Measures of a switch or of a batch; see ``BatchRun`` in :mod:`record`."""
 
     spans: tuple[Span, ...]
     peak_gib: float | None = None
@@ -156,11 +156,11 @@ class Ran(Struct, frozen=True, kw_only=True):
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """What an engine found and made when it was opened.
+    """Device, model and latents of an engine that was opened.
 
     Attributes:
         device: The device's name, such as ``NVIDIA A100-SXM4-80GB``.
-        memory_gib: Its memory that may be used; None where it does not tell.
+        memory_gib: Its memory that may be used; None where unknown.
         scheduler: The diffusion scheduler's class.
         rank: Rank that the adapter slots are padded to; 0 without adapters.
         versions: Of torch, CUDA, diffusers, peft and transformers.
@@ -176,7 +176,7 @@ class Setup(Struct, frozen=True, kw_only=True):
 
 
 class Engine(Protocol):
-    """What runs orders on one device (``pats_opt.execute.engine.engine.SdxlEngine``).
+    """Runs orders on one device (:class:`pats_opt.execute.engine.sdxl.SdxlEngine`).
 
     Times are on the clock handed over when it is made: ``clock()`` gives seconds since the run's
     start and may be negative before it.

@@ -144,17 +144,17 @@ def open_sdxl(settings: Settings, clock: Callable[[], float]) -> Engine:
 
 
 def work(
-    job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
+    job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, send: Callable[[Message], None]
 ) -> None:
     """Run a worker from start to end. Never raises; errors are sent to the supervisor."""
     try:
-        _Worker(job, open_engine, inbox, tell).run()
-        tell(Done())
+        _Worker(job, open_engine, inbox, send).run()
+        send(Done())
     except InputError as error:
-        tell(Broken(str(error), bad_input=True))
+        send(Broken(str(error), bad_input=True))
     except BaseException as error:
         log.debug("worker %d", job.gpu, exc_info=True)
-        tell(Broken(one_line(reason(error))))
+        send(Broken(one_line(reason(error))))
 
 
 def reason(error: BaseException) -> str:
@@ -167,9 +167,9 @@ def reason(error: BaseException) -> str:
 
 class _Worker:
     def __init__(
-        self, job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, tell: Callable[[Message], None]
+        self, job: WorkerJob, open_engine: OpenEngine, inbox: Inbox, send: Callable[[Message], None]
     ) -> None:
-        self._job, self._open, self._inbox, self._tell = job, open_engine, inbox, tell
+        self._job, self._open, self._inbox, self._send = job, open_engine, inbox, send
         self._clock = RunClock()
         self._ahead: _SwitchRun | None = None  # a switch that no batch has used yet
 
@@ -178,21 +178,21 @@ class _Worker:
         with JournalWriter(Path(job.journal)) as journal:
             engine = self._open(job.settings, self._clock)
             try:
-                self._tell(Ready())
-                go = self._inbox.take()
-                if isinstance(go, BeginCommand):
-                    self._serve_all(engine, journal, go)
+                self._send(Ready())
+                begin = self._inbox.take()
+                if isinstance(begin, BeginCommand):
+                    self._serve_all(engine, journal, begin)
             finally:
                 with suppress(Exception):  # the device may be what failed
                     engine.close()
 
-    def _serve_all(self, engine: Engine, journal: JournalWriter, go: BeginCommand) -> None:
+    def _serve_all(self, engine: Engine, journal: JournalWriter, begin: BeginCommand) -> None:
         job, found = self._job, engine.setup
-        self._clock.set(go.start)
+        self._clock.set(begin.start)
         journal.append(
             SessionStarted(
                 number=job.session,
-                second=go.start.second,
+                second=begin.start.second,
                 engine=job.engine,
                 device=found.device,
                 model=replace(job.model, scheduler=found.scheduler, rank=found.rank),
@@ -206,10 +206,10 @@ class _Worker:
             names=job.names,
             text={**job.text, "scheduler": found.scheduler},
             clock=self._clock,
-            saved=lambda member: self._tell(Saved(member)),
+            saved=lambda member: self._send(Saved(member)),
         )
         try:
-            self._wait(go.start.second)
+            self._wait(begin.start.second)
             while isinstance(order := self._inbox.take(), Order):
                 self._serve(engine, saver, order)
         except _StoppedError:
@@ -223,7 +223,7 @@ class _Worker:
         switched = self._switch(engine, order)
         if not order.members:  # the batch that uses it comes later
             self._ahead = switched
-            self._tell(Idle())
+            self._send(Idle())
             return
         self._ahead = None
         self._wait(order.start_at_s)
@@ -247,7 +247,7 @@ class _Worker:
                 resumed=order.made > 0,
             )
         )
-        self._tell(Idle())
+        self._send(Idle())
 
     def _switch(self, engine: Engine, order: Order) -> _SwitchRun:
         """Carry out the switch of an order, on top of one done ahead."""

@@ -170,7 +170,7 @@ class Instance(Document, Displayable, frozen=True, kw_only=True, dict=True, gc=T
         """Digest that ties a schedule to this instance (PROBLEM.md section 4)."""
         return digest(json.loads(msgspec.json.encode(self)))
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         """One line in IPython, where ``repr`` would print every request."""
         sizes = [
             counted(len(self.requests), "request"),

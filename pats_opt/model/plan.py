@@ -1,4 +1,4 @@
-"""A plan: what every GPU does, in indices and ticks, as solvers and the simulator state it.
+"""Plans: the batches of every GPU in indices and ticks, as solvers and the simulator make them.
 
 The switches follow from a plan by rule 4, so a solver never writes them down:
 :func:`schedule_of` adds them, and the completions, when it turns a plan into the document.

@@ -1,4 +1,4 @@
-"""A policy where a solver is asked for."""
+"""A policy in the form of a solver."""
 
 from __future__ import annotations
 

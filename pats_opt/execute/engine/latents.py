@@ -26,7 +26,7 @@ class Latents:
     Args:
         folder: Where, or None for memory only.
         made_by: What they depend on besides the member: model, precision, guidance, scheduler.
-        adapter_files: To tell adapters apart by their content.
+        adapter_files: File of each adapter, which counts by its content.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ _ALPHA = ".lora_A.weight.alpha"
 
 
 class Delta(Struct, frozen=True):
-    """What an adapter adds to one layer: ``scale * up @ down`` (tensors on the CPU)."""
+    """Change of one layer by an adapter: ``scale * up @ down`` (tensors on the CPU)."""
 
     down: Any
     up: Any
@@ -156,7 +156,7 @@ def _metadata(path: str) -> dict[str, Any]:
 def _scale(
     given: float | None, metadata: dict[str, Any], component: str, stem: str, rank: int
 ) -> float:
-    """What a layer's LoRA is multiplied by: alpha by the rank.
+    """Scale of a layer's LoRA: alpha by the rank.
 
     Args:
         given: Kohya's alpha of the layer, or None.

@@ -11,7 +11,7 @@ from pats_opt.errors import InputError, one_line
 
 
 class DeviceMemory:
-    """Memory of one device; a CPU does not tell.
+    """Memory of one device; not measured on a CPU.
 
     Args:
         device: A torch device's name.
@@ -74,7 +74,7 @@ class DeviceMemory:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells."""
+    """The processor's name, where the system has it."""
     import platform
     from pathlib import Path
 

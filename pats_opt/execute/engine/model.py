@@ -56,24 +56,22 @@ _VAE = {
     "scaling_factor": 0.13025,
 }
 
+
+def _encoder(hidden: int, intermediate: int, layers: int, heads: int, act: str) -> dict[str, Any]:
+    """Configuration of a CLIP text encoder, but for its vocabulary."""
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "projection_dim": hidden,
+        "hidden_act": act,
+    }
+
+
 TINY = Architecture(
-    text_encoder={
-        "vocab_size": TOKENS,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "projection_dim": 32,
-    },
-    text_encoder_2={
-        "vocab_size": TOKENS,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "projection_dim": 32,
-        "hidden_act": "gelu",
-    },
+    text_encoder={"vocab_size": TOKENS, **_encoder(32, 64, 2, 4, "quick_gelu")},
+    text_encoder_2={"vocab_size": TOKENS, **_encoder(32, 64, 2, 4, "gelu")},
     unet={
         **_UNET,
         "sample_size": 8,
@@ -98,24 +96,8 @@ TINY = Architecture(
 
 #: The published configuration of SDXL 1.0 (base).
 FULL = Architecture(
-    text_encoder={
-        "vocab_size": 49408,
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "projection_dim": 768,
-        "hidden_act": "quick_gelu",
-    },
-    text_encoder_2={
-        "vocab_size": 49408,
-        "hidden_size": 1280,
-        "intermediate_size": 5120,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 20,
-        "projection_dim": 1280,
-        "hidden_act": "gelu",
-    },
+    text_encoder={"vocab_size": 49408, **_encoder(768, 3072, 12, 12, "quick_gelu")},
+    text_encoder_2={"vocab_size": 49408, **_encoder(1280, 5120, 32, 20, "gelu")},
     unet={
         **_UNET,
         "sample_size": 128,

@@ -17,7 +17,7 @@ from pats_opt.execute.work import Member
 
 
 class Conditioning(Struct, frozen=True, eq=False):
-    """What one request's UNet calls are conditioned on, each a tensor with one row.
+    """Conditioning of one request's UNet calls; each part is a tensor with one row.
 
     Attributes:
         embeds: Prompt embeddings.
@@ -76,13 +76,13 @@ def encode(
 
 
 def rows_of(given: Sequence[Conditioning], *, guided: bool) -> list[tuple[Any, Any, Any]]:
-    """What the rows of a UNet call are conditioned on: those without text, then those with it."""
+    """Conditioning of the rows of a UNet call: those without text, then those with it."""
     without = [(c.negative_embeds, c.negative_pooled, c.time_ids) for c in given] if guided else []
     return [*without, *((c.embeds, c.pooled, c.time_ids) for c in given)]
 
 
 class ModelKind(Struct, frozen=True, kw_only=True):
-    """What all requests of a model share; read once, as diffusers searches for some of it.
+    """Properties that all requests of a model share; read once, as diffusers searches for some.
 
     Attributes:
         scheduler: The pipeline's; each request gets a fresh one of its kind.

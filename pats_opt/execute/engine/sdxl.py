@@ -155,7 +155,7 @@ class SdxlEngine(Engine):
 
         for _, group in groupby(sorted(members, key=_encoded_with), key=_encoded_with):
             together = list(group)
-            # Together where that works; where it does not, whoever is at fault fails alone.
+            # Together where that works; where it does not, the faulty one fails alone.
             pending = [together]
             while pending:
                 some = pending.pop()

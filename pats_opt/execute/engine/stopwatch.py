@@ -33,7 +33,7 @@ class Stopwatch:
         self._origin = self._now()
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that it was told."""
+        """Wait until the device has done all its work."""
         if self._cuda is not None:
             self._cuda.synchronize(self._device)
 

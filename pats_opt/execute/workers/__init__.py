@@ -64,7 +64,7 @@ def start_pool(kind: WorkerKind, jobs: Sequence[WorkerJob], open_engine: OpenEng
     """Start a worker for each job.
 
     Raises:
-        InputError: Ray is asked for and not installed.
+        InputError: Ray is to be used and not installed.
     """
     match kind:
         case WorkerKind.THREAD:
@@ -80,15 +80,15 @@ def start_pool(kind: WorkerKind, jobs: Sequence[WorkerJob], open_engine: OpenEng
 
 
 class WorkerThread:
-    """A worker in a thread; its messages go to ``tell``."""
+    """A worker in a thread; its messages go to ``send``."""
 
     def __init__(
-        self, job: WorkerJob, open_engine: OpenEngine, tell: Callable[[Message], None]
+        self, job: WorkerJob, open_engine: OpenEngine, send: Callable[[Message], None]
     ) -> None:
         self.inbox = Inbox()
         self.thread = threading.Thread(
             target=work,
-            args=(job, open_engine, self.inbox, tell),
+            args=(job, open_engine, self.inbox, send),
             name=f"worker-{job.gpu}",
             daemon=True,
         )

@@ -132,9 +132,9 @@ def _main(job: WorkerJob, open_engine: OpenEngine, pipe: Connection) -> None:
             except (EOFError, OSError):
                 os._exit(1)  # nobody is in charge any more, and another run may take over
 
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         with writing, suppress(OSError):  # the listener notices who is gone
             pipe.send(message)
 
     threading.Thread(target=listen, name="listener", daemon=True).start()
-    work(job, open_engine, inbox, tell)
+    work(job, open_engine, inbox, send)

@@ -1,6 +1,6 @@
 """Workers as Ray actors: one GPU each, on this machine or others (the extra ``ray``).
 
-An actor holds the same worker in a thread, so that it can be told and asked meanwhile. All machines
+An actor holds the same worker in a thread, so that it can take commands meanwhile. All machines
 must see the output folder, the adapters and the model under the same paths, and have their clocks
 set alike.
 """
@@ -39,7 +39,7 @@ def require() -> None:
 
 
 class RayActor:
-    """What runs in the actor."""
+    """The worker inside an actor."""
 
     def __init__(self) -> None:
         self._messages: SimpleQueue[Message] = SimpleQueue()
@@ -53,7 +53,7 @@ class RayActor:
         self._hosted = WorkerThread(job, open_engine, self._messages.put)
 
     def put(self, number: int, command: Command) -> None:
-        """Pass a command to it; calls may overtake each other, and the numbers tell their order."""
+        """Pass a command to it; calls may overtake each other, and the numbers give their order."""
         assert self._hosted is not None
         with self._putting:
             self._early[number] = command
@@ -62,7 +62,7 @@ class RayActor:
                 self._next += 1
 
     def take(self, held_s: float) -> list[Message]:
-        """What it has told since, waited for a little."""
+        """Messages since the last call, waited for a little."""
         found: list[Message] = []
         try:
             found.append(self._messages.get(timeout=held_s))
@@ -99,7 +99,7 @@ class RayActors(WorkerPool):
             ).start()
 
     def _listen(self, place: int, job: WorkerJob, open_engine: OpenEngine) -> None:
-        """Start a worker and pass on what it tells, until it ends or dies."""
+        """Start a worker and pass on its messages, until it ends or dies."""
         actor, ray = self._actors[place], self._ray
         try:
             ray.get(actor.open.remote(job, open_engine), timeout=ROOM_S)
