@@ -26,21 +26,21 @@ class Pats(OnlinePolicy[ScoringRun], frozen=True, kw_only=True):
 
         score_j = 1 / EffTime_j * cos(demand_j, residual) * (1 + gamma * wait_j)
 
-    with EffTime_j = steps x step time alone, plus the seconds of switching its adapter would pay
-    on that GPU now (the whole tick of a ``slot`` batch stands for steps x step time there), and
-    wait_j in seconds since arrival. The best is the leader; in the simulated state its adapter is
-    ready and the residual smaller by its demand. Waiting requests of that adapter are scored again
-    in that state, the best that fits joins, and so on until none fits.
+    with EffTime_j = steps x step time alone (the whole tick of a ``slot`` batch), plus the seconds
+    of switching its adapter would pay on that GPU now, and wait_j in seconds since arrival. The
+    best is the leader; in the simulated state its adapter is ready and the residual smaller by its
+    demand. Waiting requests of that adapter are scored again in that state, the best that fits
+    joins, and so on until none fits.
 
     What the document leaves open is settled so. Vectors are over the resources that the GPU limits,
     each as a share of its capacity; the residual before the leader is what the idle GPU has free
     beside its residents. A vector of zeros has cosine 1; with memory alone every cosine is 1.
     Several idle GPUs: the pair of request and GPU with the highest score goes first. Ties on a GPU
     go to the earliest request, ties between GPUs to the one where less switching is paid, then to
-    the first. ``max_resident`` above 1: residents are evicted by the
-    policy's rule, as few as let the leader fit. ``max_per_batch`` above 1 changes nothing, as a
-    train has one adapter. Where the hard horizon leaves no time for a leader's option its fewest
-    steps are taken, and a request that has no time even so is passed over.
+    the first. ``max_resident`` above 1: residents are evicted by the policy's rule, as few as let
+    the leader fit. ``max_per_batch`` above 1 changes nothing, as a train has one adapter. Where the
+    hard horizon leaves no time for a leader's option its fewest steps are taken, and a request that
+    has no time even so is passed over.
 
     Args:
         threshold: Complexity, 0 to 1, below which a request is simple.

@@ -264,11 +264,11 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
       size, saves most against one after another. So steps are cut where many wait and kept where
       none do, batches are full where step time is constant and small where it grows with the
       batch. A request is left out where it would cost more than its rejection.
-    - Each adapter's index is Smith's ratio of a run through its whole queue: loss a tick of those
-      served, for a tick of GPU time. Going there takes the switch, and the one back to what is
-      left behind, with the GPU time that their price is worth. An idle GPU starts the batch of the
-      adapter with the highest index. Deadlines raise a request's ratio as they come near (apparent
-      tardiness cost).
+    - Each adapter's index is Smith's ratio of a run through its whole queue: loss per tick of those
+      served, for each tick of GPU time. Going there takes the switch, and the one back to what
+      is left behind, with the GPU time that their price is worth. An idle GPU starts the batch of
+      the adapter with the highest index. Deadlines raise a request's ratio as they come near
+      (apparent tardiness cost).
 
     Rule: this project's, after Smith (1956) and Sidney (1975).
 

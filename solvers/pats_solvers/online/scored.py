@@ -16,7 +16,7 @@ from pats_solvers.online.dispatch.context import Leader, RunSetup
 from pats_solvers.online.dispatch.kinds import Column, Floats
 from pats_solvers.online.dispatch.scoring import Queue, ScoringRun
 
-#: Weight that stands for 0, whose logarithm is none: after all others, and still served.
+#: Weight in place of 0, which has no logarithm: after all others, and still served.
 WEIGHTLESS = 1e-300
 
 
