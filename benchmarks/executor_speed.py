@@ -28,7 +28,7 @@ from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.model import open_pipeline, quiet
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.record import Phase, Tier
-from pats_opt.execute.work import Finished, Member, Settings, Shape
+from pats_opt.execute.work import EngineSettings, Finished, Member, Shape
 
 RESULTS = Path(__file__).parent / "results"
 GUIDANCE = 5.0
@@ -57,7 +57,7 @@ class Bench:
         self.torch, self.device, self.size = torch, device, size
         dtype = "float32" if device == "cpu" else "bfloat16"
         self.files = make_adapters(model, ADAPTERS, folder)
-        self.settings = Settings(
+        self.settings = EngineSettings(
             model=model,
             device=device,
             dtype=dtype,
@@ -195,7 +195,7 @@ def switching(bench: Bench, turns: int) -> list[Row]:
     engine, pipeline = bench.engine, bench.pipeline
     first, second = ADAPTERS
     from_disk = open_engine(
-        Settings(
+        EngineSettings(
             **{
                 **{f: getattr(bench.settings, f) for f in bench.settings.__struct_fields__},
                 "tier": Tier.DISK,

@@ -22,7 +22,15 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.output import ImageFolder, open_to_append, sync_folder, write_all
-from pats_opt.execute.record import BatchRun, GpuRun, MemberRun, ModelRef, Seconds, Span
+from pats_opt.execute.record import (
+    BatchRun,
+    GpuRun,
+    MemberRun,
+    ModelRef,
+    Seconds,
+    Span,
+    highest_gib,
+)
 from pats_opt.model.files import read_bytes
 
 
@@ -303,12 +311,11 @@ def batches(journal: Journal) -> list[BatchRun]:
 
 def _joined(first: BatchRun, then: BatchRun) -> BatchRun:
     """A batch that ended, and was taken up again for its failed members."""
-    peaks = [peak for peak in (first.peak_gib, then.peak_gib) if peak is not None]
     return replace(
         first,
         end_s=then.end_s,
         spans=(*first.spans, *then.spans),
-        peak_gib=max(peaks, default=None),
+        peak_gib=highest_gib(first.peak_gib, then.peak_gib),
         splits=first.splits + then.splits,
         resumed=True,
     )

@@ -21,7 +21,7 @@ TINY_SHRINK = 16
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """Settings of an execution.
+    """EngineSettings of an execution.
 
     Attributes:
         model: ``tiny``, ``sdxl-random``, a folder, a file or a hub id.

@@ -111,6 +111,11 @@ class BatchRun(Document, frozen=True, kw_only=True):
     resumed: bool = False
 
 
+def highest_gib(*peaks: float | None) -> float | None:
+    """The highest of the peaks that are known."""
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
 class GpuRun(Document, frozen=True, kw_only=True):
     """What one GPU of the instance did, and the device it ran on."""
 

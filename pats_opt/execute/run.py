@@ -20,9 +20,9 @@ from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, OWN, TRACE, Ou
 from pats_opt.execute.record import Execution, GpuRun, ModelRef
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from pats_opt.execute.worker import OpenEngine, Saved, WorkerJob, open_sdxl, reason
-from pats_opt.execute.workers import start_pool
+from pats_opt.execute.workers import start_workers
 from pats_opt.model.files import StrPath, convert, encode, parse_json, read_bytes
 from pats_opt.model.instance import digest
 from pats_opt.model.problem import Problem
@@ -179,7 +179,7 @@ class _Session:
         """Run the workers to their end; why that came early, or None."""
         interrupts = Interrupts()
         with interrupts.caught():
-            pool = start_pool(self.options.workers, jobs, self.open_engine)
+            pool = start_workers(self.options.workers, jobs, self.open_engine)
             supervisor = Supervisor(pool, [j.gpu for j in jobs], self.gpus, interrupts, saved)
             try:
                 supervisor.begin(second)
@@ -211,7 +211,7 @@ class _Session:
                 gpu=gpu,
                 images=str(self.output.images),
                 journal=str(self.journals[gpu]),
-                settings=Settings(
+                settings=EngineSettings(
                     model=model_path(options.model),
                     device=options.devices[gpu],
                     dtype=options.dtype,

@@ -20,7 +20,7 @@ from pats_opt.execute.worker import (
     Saved,
     StopCommand,
 )
-from pats_opt.execute.workers import WorkerPool
+from pats_opt.execute.workers import GpuWorkers
 
 #: Seconds between two checks whether the user wants to stop.
 POLL_S = 0.1
@@ -63,7 +63,7 @@ class Supervisor:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: GpuWorkers,
         gpus: Sequence[int],
         names: Sequence[str],
         interrupts: Interrupts,

@@ -104,7 +104,7 @@ class Shape(Struct, frozen=True, order=True):
     members: int
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class EngineSettings(Struct, frozen=True, kw_only=True):
     """All a worker needs to set up its engine; plain data, so that it can go to another process.
 
     Attributes:
@@ -164,7 +164,7 @@ class Setup(Struct, frozen=True, kw_only=True):
         scheduler: The diffusion scheduler's class.
         rank: Rank that the adapter slots are padded to; 0 without adapters.
         versions: Of torch, CUDA, diffusers, peft and transformers.
-        primed: What making the latents of ``Settings.prime`` took.
+        primed: What making the latents of ``EngineSettings.prime`` took.
     """
 
     device: str

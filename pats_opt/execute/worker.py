@@ -22,14 +22,14 @@ from pats_opt import __version__
 from pats_opt.errors import InputError, one_line
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.output import ImageFolder
-from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span
+from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import Saver
-from pats_opt.execute.work import ClockStart, Engine, Finished, Order, Ran, RunClock, Settings
+from pats_opt.execute.work import ClockStart, Engine, EngineSettings, Finished, Order, Ran, RunClock
 
 log = logging.getLogger(__name__)
 
 #: Opens an engine; it has to be a module's function, so that another process can find it.
-OpenEngine = Callable[[Settings, Callable[[], float]], Engine]
+OpenEngine = Callable[[EngineSettings, Callable[[], float]], Engine]
 
 
 class WorkerJob(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
     gpu: int
     images: str
     journal: str
-    settings: Settings
+    settings: EngineSettings
     names: dict[str, str]
     text: dict[str, str]
     model: ModelRef
@@ -135,7 +135,7 @@ class _StoppedError(Exception):
 _opening = threading.Lock()
 
 
-def open_sdxl(settings: Settings, clock: Callable[[], float]) -> Engine:
+def open_sdxl(settings: EngineSettings, clock: Callable[[], float]) -> Engine:
     """The real engine; torch is imported only now."""
     from pats_opt.execute.engine import open_engine
 
@@ -240,9 +240,7 @@ class _Worker:
                 end_s=end,
                 members=(),
                 spans=(*switched.spans, *ran.spans),
-                peak_gib=max(
-                    (p for p in (switched.peak_gib, ran.peak_gib) if p is not None), default=None
-                ),
+                peak_gib=highest_gib(switched.peak_gib, ran.peak_gib),
                 splits=ran.splits,
                 resumed=order.made > 0,
             )
@@ -288,11 +286,10 @@ class _SwitchRun(Struct, frozen=True, kw_only=True):
 
     def then(self, order: Order, start_s: float, ran: Ran) -> _SwitchRun:
         """This switch, and after it that of an order."""
-        peaks = [p for p in (self.peak_gib, ran.peak_gib) if p is not None]
         return _SwitchRun(
             load=(*self.load, *order.load),
             evict=(*self.evict, *order.evict),
             start_s=start_s if self.start_s is None else self.start_s,
             spans=(*self.spans, *ran.spans),
-            peak_gib=max(peaks, default=None),
+            peak_gib=highest_gib(self.peak_gib, ran.peak_gib),
         )

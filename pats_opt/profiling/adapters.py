@@ -23,7 +23,7 @@ def adapters_of(
     """Return files to switch between: those of a folder, else random ones made in ``scratch``.
 
     Args:
-        model: As in :class:`~pats_opt.execute.work.Settings`.
+        model: As in :class:`~pats_opt.execute.work.EngineSettings`.
         folder: A folder of LoRA files, or None.
         scratch: A folder for random ones.
         rank: Rank of random ones; None for the model's usual one.

@@ -27,7 +27,7 @@ class AdapterFile(Document, frozen=True, kw_only=True):
 
 
 class MeasurementSettings(Document, frozen=True, kw_only=True):
-    """Settings that all parts of a document were measured with.
+    """EngineSettings that all parts of a document were measured with.
 
     Attributes:
         device: The torch device.
@@ -176,7 +176,7 @@ class MeasurementFile:
 
     Args:
         path: Their file; one that exists is continued.
-        settings: Settings of this session.
+        settings: EngineSettings of this session.
         clock: Seconds, from any origin.
 
     Raises:

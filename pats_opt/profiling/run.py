@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from pats_opt.errors import InputError
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from pats_opt.generate.profile import Profile
 from pats_opt.model.files import refuse_unwritable, write_bytes
 from pats_opt.perceptual import METRICS
@@ -40,7 +40,7 @@ class ProfilingJob(Struct, frozen=True, kw_only=True):
 
     Attributes:
         output: The profile's file; the others go beside it.
-        model: As in :class:`~pats_opt.execute.work.Settings`, and so are the next four.
+        model: As in :class:`~pats_opt.execute.work.EngineSettings`, and so are the next four.
         adapters: Folder of LoRA files; None for random ones.
         rank: Rank of random adapters; None for the model's usual one.
         name: The profile's name.
@@ -132,7 +132,7 @@ def _measured(
     """Measure what is missing; return all measurements, and names of what is still missing."""
     files = adapters_of(job.model, job.adapters, scratch, job.rank)
     kept = MeasurementFile(job.raw_path, _settings(job, files), clock)
-    settings = Settings(
+    settings = EngineSettings(
         model=job.model,
         device=job.device,
         dtype=job.dtype,

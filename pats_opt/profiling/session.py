@@ -12,7 +12,7 @@ import msgspec
 
 from pats_opt import __version__
 from pats_opt.execute.record import Tier
-from pats_opt.execute.work import Engine, Settings
+from pats_opt.execute.work import Engine, EngineSettings
 from pats_opt.profiling.adapters import drop_from_cache
 from pats_opt.profiling.bench import Bench
 from pats_opt.profiling.images import ImageComparer, ImageError
@@ -21,7 +21,7 @@ from pats_opt.profiling.plan import ProfilingPlan, Prompt, TimedPart, rounds
 
 _log = logging.getLogger(__name__)
 
-EngineOpener = Callable[[Settings, Callable[[], float]], Engine]
+EngineOpener = Callable[[EngineSettings, Callable[[], float]], Engine]
 
 #: Names of the kinds of parts, for messages.
 _KINDS = {"steps": "steps of a batch of {}", "memory": "memory at {}", "images": "images"}
@@ -37,7 +37,7 @@ class ProfilingSession:
     Args:
         plan: The measurements to make.
         file: The measurements made so far.
-        settings: Settings of the engine, except its ``tier``.
+        settings: EngineSettings of the engine, except its ``tier``.
         opener: Opens an engine.
         clock: Seconds since the session began.
         time_limit: Seconds after which no further part is begun.
@@ -48,7 +48,7 @@ class ProfilingSession:
         self,
         plan: ProfilingPlan,
         file: MeasurementFile,
-        settings: Settings,
+        settings: EngineSettings,
         opener: EngineOpener,
         clock: Callable[[], float],
         *,

@@ -14,13 +14,15 @@ from PIL import Image
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup
+from pats_opt.execute.work import EngineSettings, Finished, Member, Ran, Setup
 
 
 class FakeEngine:
     """Makes a small picture of each member's digest; a step takes ``step_s``."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], step_s: float = 0.0) -> None:
+    def __init__(
+        self, settings: EngineSettings, clock: Callable[[], float], step_s: float = 0.0
+    ) -> None:
         self._settings, self._clock, self._step_s = settings, clock, step_s
         self.resident = list(settings.resident)
         self._check()
@@ -101,17 +103,17 @@ def picture(member: Member) -> Image.Image:
     return Image.frombytes("RGB", (2, 5), digest[:30])
 
 
-def open_fake(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+def open_fake(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """A quick one."""
     return FakeEngine(settings, clock)
 
 
-def open_slow(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+def open_slow(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """One whose steps take 20 ms."""
     return FakeEngine(settings, clock, 0.02)
 
 
-def open_stuck(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+def open_stuck(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """One whose second step takes for ever."""
 
     class Stuck(FakeEngine):
@@ -123,11 +125,11 @@ def open_stuck(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
     return Stuck(settings, clock)
 
 
-def open_refusing(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+def open_refusing(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """One whose adapters are not fit."""
     raise InputError("adapter 'a' has no weights for this model", file="a.safetensors")
 
 
-def open_failing(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+def open_failing(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """One whose device fails."""
     raise RuntimeError("the device is gone\nand so is its driver")

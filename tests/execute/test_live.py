@@ -20,7 +20,7 @@ from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import NoScheduleError, SolverError, UnfinishedError
 from pats_opt.execute.record import Phase
 from pats_opt.execute.run import ExecutionOutcome
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from pats_opt.model.problem import Problem, Site
 from tests.execute.fakes import FakeEngine, open_slow
 from tests.execute.runs import (
@@ -327,7 +327,7 @@ def test_resumed_gpus_hold_what_they_held(tmp_path: Path) -> None:
             raise RuntimeError
         return alone(state)
 
-    def engine(settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+    def engine(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
         made = FakeEngine(settings, clock)
         opened.append(tuple(made.resident))
         return made

@@ -13,7 +13,7 @@ from msgspec import Struct
 from PIL import Image
 
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Finished, Member, Ran, Settings, Setup
+from pats_opt.execute.work import EngineSettings, Finished, Member, Ran, Setup
 
 
 def write_adapters(folder: Path, ranks: Sequence[int]) -> Path:
@@ -72,7 +72,7 @@ class Device:
 
     Attributes:
         now: Its seconds.
-        opened: Settings of every engine opened.
+        opened: EngineSettings of every engine opened.
         closed: How many were closed.
         batches: Sizes of the batches run.
     """
@@ -80,7 +80,7 @@ class Device:
     def __init__(self, constants: Constants | None = None) -> None:
         self.constants = constants or Constants()
         self.now = 100.0
-        self.opened: list[Settings] = []
+        self.opened: list[EngineSettings] = []
         self.closed = 0
         self.batches: list[int] = []
 
@@ -88,7 +88,7 @@ class Device:
         """Seconds."""
         return self.now
 
-    def open(self, settings: Settings, clock: Callable[[], float]) -> FakeEngine:
+    def open(self, settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
         """An engine on it."""
         self.now += 5.0
         self.opened.append(settings)
@@ -98,7 +98,9 @@ class Device:
 class FakeEngine:
     """Keeps to :class:`pats_opt.execute.work.Engine`; careful once it ran out, as the real one."""
 
-    def __init__(self, device: Device, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, device: Device, settings: EngineSettings, clock: Callable[[], float]
+    ) -> None:
         self._device, self._settings, self._clock = device, settings, clock
         self.setup = Setup(
             device="Fake 24",

@@ -32,12 +32,12 @@ def require() -> None:
 
 if TYPE_CHECKING:
     from pats_opt.execute.engine.sdxl import SdxlEngine
-    from pats_opt.execute.work import Settings
+    from pats_opt.execute.work import EngineSettings
 
 __all__ = ["default_device", "open_engine", "require"]
 
 
-def open_engine(settings: Settings, clock: Callable[[], float]) -> SdxlEngine:
+def open_engine(settings: EngineSettings, clock: Callable[[], float]) -> SdxlEngine:
     """Open the model and the adapters, and prepare a device for orders.
 
     Args:

@@ -31,7 +31,7 @@ from pats_opt.execute.engine.sampling import (
 from pats_opt.execute.engine.slots import AdapterStore, Slots
 from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Engine, Finished, Member, Ran, Settings, Setup, Shape
+from pats_opt.execute.work import Engine, EngineSettings, Finished, Member, Ran, Setup, Shape
 
 #: Members whose latents are primed at a time.
 PRIMED_AT_ONCE = 4
@@ -48,7 +48,7 @@ class SdxlEngine(Engine):
         decode: Makes a picture of the latents of one image; another may be put in its place.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: EngineSettings, clock: Callable[[], float]) -> None:
         """Open the model, read and check every adapter, and load the residents.
 
         Raises:

@@ -38,7 +38,7 @@ class WorkerKind(StrEnum):
     RAY = "ray"
 
 
-class WorkerPool(Protocol):
+class GpuWorkers(Protocol):
     """The workers of a run.
 
     Attributes:
@@ -60,7 +60,9 @@ class WorkerPool(Protocol):
         ...
 
 
-def start_pool(kind: WorkerKind, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> WorkerPool:
+def start_workers(
+    kind: WorkerKind, jobs: Sequence[WorkerJob], open_engine: OpenEngine
+) -> GpuWorkers:
     """Start a worker for each job.
 
     Raises:
@@ -95,7 +97,7 @@ class WorkerThread:
         self.thread.start()
 
 
-class WorkerThreads(WorkerPool):
+class WorkerThreads(GpuWorkers):
     """Workers as threads of this process: nothing is copied, and one GPU needs no more."""
 
     ahead_s = 0.0

@@ -27,7 +27,7 @@ from pats_opt.execute.worker import (
     WorkerJob,
     work,
 )
-from pats_opt.execute.workers import WorkerPool
+from pats_opt.execute.workers import GpuWorkers
 
 #: Seconds that an ended worker's process gets to be gone.
 GONE_S = 10.0
@@ -50,7 +50,7 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class WorkerProcesses(WorkerPool):
+class WorkerProcesses(GpuWorkers):
     """The pool of processes. They are spawned, not forked, as CUDA requires."""
 
     ahead_s = 0.05

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from pats_opt.errors import InputError, one_line
 from pats_opt.execute.worker import Broken, Command, Done, Message, OpenEngine, WorkerJob
-from pats_opt.execute.workers import WorkerPool, WorkerThread
+from pats_opt.execute.workers import GpuWorkers, WorkerThread
 
 #: Seconds that an actor holds a question for messages before it says that there are none.
 HELD_S = 1.0
@@ -72,7 +72,7 @@ class RayActor:
             return found
 
 
-class RayActors(WorkerPool):
+class RayActors(GpuWorkers):
     """The pool of Ray actors; joins the cluster that the environment names, else starts its own."""
 
     ahead_s = 0.5

@@ -16,7 +16,7 @@ from pats_opt.execute.adapters import make_adapters
 from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.model import open_pipeline, quiet
 from pats_opt.execute.engine.sdxl import SdxlEngine
-from pats_opt.execute.work import Finished, Member, Ran, Settings
+from pats_opt.execute.work import EngineSettings, Finished, Member, Ran
 from tests.support import scale
 
 GUIDANCE = 5.0
@@ -39,9 +39,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def settings(files: dict[str, str]) -> Settings:
-    """Settings of the tiny model on the CPU."""
-    return Settings(
+def settings(files: dict[str, str]) -> EngineSettings:
+    """EngineSettings of the tiny model on the CPU."""
+    return EngineSettings(
         model="tiny",
         device="cpu",
         dtype="float32",
@@ -53,7 +53,7 @@ def settings(files: dict[str, str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def engine(settings: Settings) -> SdxlEngine:
+def engine(settings: EngineSettings) -> SdxlEngine:
     """An engine with all three adapters resident; tests leave it so."""
     return open_engine(settings, perf_counter)
 

@@ -12,7 +12,7 @@ import torch
 from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.record import Phase, Tier
-from pats_opt.execute.work import Settings, Shape
+from pats_opt.execute.work import EngineSettings, Shape
 from tests.execute.engine.conftest import latents_of, member, pixels, run
 from tests.execute.engine.test_sdxl import MIXED
 
@@ -23,7 +23,7 @@ CLOSE = 2e-2
 
 
 @pytest.fixture(scope="module")
-def cuda(settings: Settings) -> Iterator[SdxlEngine]:
+def cuda(settings: EngineSettings) -> Iterator[SdxlEngine]:
     """The tiny model on the GPU, with graphs."""
     engine = open_engine(msgspec.structs.replace(settings, device="cuda"), perf_counter)
     yield engine
@@ -31,7 +31,7 @@ def cuda(settings: Settings) -> Iterator[SdxlEngine]:
 
 
 @pytest.fixture(scope="module")
-def plain(settings: Settings) -> Iterator[SdxlEngine]:
+def plain(settings: EngineSettings) -> Iterator[SdxlEngine]:
     """The same without graphs."""
     given = msgspec.structs.replace(settings, device="cuda", graphs=False)
     engine = open_engine(given, perf_counter)
@@ -77,7 +77,7 @@ def test_spans_fill_the_batch(cuda: SdxlEngine) -> None:
     assert done["a"].error is None
 
 
-def test_peak_memory_counts_what_graphs_hold(settings: Settings) -> None:
+def test_peak_memory_counts_what_graphs_hold(settings: EngineSettings) -> None:
     """A replay allocates nothing, but its memory is in use: about what a plain run's takes."""
     peaks = {}
     big = [member(f"{i}", None, steps=4, width=512, height=512) for i in range(4)]
@@ -93,7 +93,7 @@ def test_peak_memory_counts_what_graphs_hold(settings: Settings) -> None:
     assert peaks[True] == pytest.approx(peaks[False], rel=0.3)
 
 
-def test_warmed_shapes_are_captured_before_the_run(settings: Settings) -> None:
+def test_warmed_shapes_are_captured_before_the_run(settings: EngineSettings) -> None:
     warm = (Shape(64, 64, 2), Shape(64, 64, 1))
     engine = open_engine(
         msgspec.structs.replace(settings, device="cuda", warm=warm, resident=()), perf_counter
@@ -105,7 +105,7 @@ def test_warmed_shapes_are_captured_before_the_run(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("tier", [Tier.HOST, Tier.DISK])
-def test_loads_reach_the_gpu(settings: Settings, plain: SdxlEngine, tier: Tier) -> None:
+def test_loads_reach_the_gpu(settings: EngineSettings, plain: SdxlEngine, tier: Tier) -> None:
     given = msgspec.structs.replace(settings, device="cuda", tier=tier, slots=1, resident=())
     engine = open_engine(given, perf_counter)
     before: list[str] = []
@@ -120,7 +120,7 @@ def test_loads_reach_the_gpu(settings: Settings, plain: SdxlEngine, tier: Tier) 
     engine.close()
 
 
-def test_a_real_memory_limit_splits_the_batch(settings: Settings, plain: SdxlEngine) -> None:
+def test_a_real_memory_limit_splits_the_batch(settings: EngineSettings, plain: SdxlEngine) -> None:
     """With little memory the same images come, in smaller batches."""
     many = [member(f"{i}", "l1", steps=2, seed=i, width=512, height=512) for i in range(16)]
     _, enough = run(plain, many)

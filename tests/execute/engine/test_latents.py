@@ -14,7 +14,7 @@ from pats_opt.errors import InputError
 from pats_opt.execute.engine import open_engine, sdxl
 from pats_opt.execute.engine.model import open_pipeline
 from pats_opt.execute.record import Phase
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from tests.execute.engine.conftest import alone, member, pixels, run
 
 SKIPPING = [
@@ -25,7 +25,7 @@ SKIPPING = [
 
 
 def test_skipping_gives_the_image_of_all_steps(
-    settings: Settings, pipeline: Any, files: dict[str, str], tmp_path: Path
+    settings: EngineSettings, pipeline: Any, files: dict[str, str], tmp_path: Path
 ) -> None:
     """In fewer steps, alone and in a batch; latents are kept and not made again."""
     primed = msgspec.structs.replace(
@@ -44,7 +44,7 @@ def test_skipping_gives_the_image_of_all_steps(
     assert open_engine(primed, lambda: 0.0).setup.primed == ()
 
 
-def test_a_spoilt_latent_is_made_again(settings: Settings, tmp_path: Path) -> None:
+def test_a_spoilt_latent_is_made_again(settings: EngineSettings, tmp_path: Path) -> None:
     primed = msgspec.structs.replace(
         settings, prime=(SKIPPING[0],), latents=str(tmp_path), resident=(), slots=1
     )
@@ -57,7 +57,7 @@ def test_a_spoilt_latent_is_made_again(settings: Settings, tmp_path: Path) -> No
 
 
 def test_a_scheduler_with_history_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: EngineSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = open_pipeline
 
@@ -72,7 +72,7 @@ def test_a_scheduler_with_history_is_refused(
         open_engine(msgspec.structs.replace(settings, prime=(SKIPPING[0],)), lambda: 0.0)
 
 
-def test_a_request_that_cannot_be_primed_is_named(settings: Settings) -> None:
+def test_a_request_that_cannot_be_primed_is_named(settings: EngineSettings) -> None:
     odd = member("odd", None, steps=2, skip=1, width=100)
     with pytest.raises(InputError, match=r"'odd' cannot be primed.*multiple of 8"):
         open_engine(msgspec.structs.replace(settings, prime=(odd,)), lambda: 0.0)

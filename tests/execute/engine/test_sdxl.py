@@ -15,7 +15,7 @@ from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.sampling import ModelKind
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.record import Phase, Tier
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from tests.execute.engine.conftest import STEPS, alone, latents_of, member, pixels, run
 from tests.support import scale
 
@@ -172,7 +172,7 @@ def test_what_the_caller_raises_ends_the_batch(engine: SdxlEngine) -> None:
         engine.run([member("a", steps=1)], full)
 
 
-def test_the_same_orders_give_the_same_images(settings: Settings, engine: SdxlEngine) -> None:
+def test_the_same_orders_give_the_same_images(settings: EngineSettings, engine: SdxlEngine) -> None:
     """In another engine, with its adapters loaded in another order."""
     import msgspec
 
@@ -190,7 +190,7 @@ def test_the_same_orders_give_the_same_images(settings: Settings, engine: SdxlEn
     other.close()
 
 
-def test_without_guidance_nothing_is_doubled(settings: Settings, pipeline: Any) -> None:
+def test_without_guidance_nothing_is_doubled(settings: EngineSettings, pipeline: Any) -> None:
     """A guidance of 1 runs the UNet once a member, as the pipeline does."""
     import msgspec
 

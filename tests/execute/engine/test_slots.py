@@ -16,7 +16,7 @@ from pats_opt.execute.engine import open_engine, sdxl
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.engine.slots import Slots
-from pats_opt.execute.work import Settings
+from pats_opt.execute.work import EngineSettings
 from tests.execute.engine.conftest import GUIDANCE, alone, latents_of, member, pixels, run
 
 
@@ -24,7 +24,7 @@ def opened(files: dict[str, str], slots: int, **changed: Any) -> SdxlEngine:
     """An engine over these adapters."""
     given: dict[str, Any] = {"model": "tiny", "device": "cpu", "dtype": "float32"}
     return open_engine(
-        Settings(**given, guidance=GUIDANCE, adapter_files=files, slots=slots, **changed),
+        EngineSettings(**given, guidance=GUIDANCE, adapter_files=files, slots=slots, **changed),
         lambda: 0.0,
     )
 
