@@ -233,7 +233,7 @@ def place(result: Result) -> tuple[float, float]:
     return result.metrics.latency_mean_s, result.terms.quality + result.terms.switching
 
 
-#: File name -> (how it is drawn, what it shows for those who do not see it).
+#: File name -> (how it is drawn, text for readers without the picture).
 PICTURES: dict[str, tuple[Callable[[], Figure], str]] = {
     "optimum-and-online": (
         optimum_and_online,

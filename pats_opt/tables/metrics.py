@@ -29,7 +29,7 @@ class MetricSpec(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Heading of a row or a column: name and unit; a share carries its sign itself."""
+        """Heading of a row or a column, name and unit; a share carries its sign itself."""
         if self.unit == "per s":
             return f"{self.label} per s"
         return f"{self.label}, {self.unit}" if self.unit not in {"", "%"} else self.label
@@ -177,7 +177,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     quality_mean: float | None
 
 
-#: Shares at which the distribution is kept: every 2 %, and more of the slowest.
+#: Shares at which the distribution is kept, every 2 %, and more of the slowest.
 SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
 
 #: A share of the requests served, and the seconds within which so many of them are done.

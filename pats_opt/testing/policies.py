@@ -36,7 +36,7 @@ from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import SolverConformance
 
-#: The answers of a policy: each tick at which it decided, with its actions.
+#: Answers of a policy, as the ticks of its decisions with the actions of each.
 Answers = list[tuple[int, tuple[Action, ...]]]
 
 

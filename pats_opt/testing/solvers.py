@@ -37,7 +37,7 @@ from pats_opt.solving.result import Result
 from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.instances import NEEDS, random_instance
 
-#: Results by suite and instance: several properties are tried on the same instances.
+#: Results by suite and instance, as several properties are tried on the same instances.
 _RESULTS: dict[tuple[type, bytes], Result] = {}
 
 

@@ -43,7 +43,7 @@ MOST_LISTED = 12
 #: Adapters that the legend names.
 MOST_KEYS = 14
 
-#: Place of a legend: above the panel, on the right.
+#: Place of a legend, above the panel, on the right.
 ABOVE: dict[str, Any] = {
     "loc": "lower right",
     "bbox_to_anchor": (1, 1),

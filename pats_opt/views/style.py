@@ -29,7 +29,7 @@ BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 #: Colour of everything that has no colour of its own.
 OTHER = "#B8BCC2"
 
-#: Adapters with a colour of their own in an overview: those served longest over all.
+#: Adapters with a colour of their own in an overview, namely those served longest over all.
 MOST_APART = 6
 
 #: Adapters that a legend names, those with most requests first.
