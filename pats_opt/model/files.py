@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from pats_opt.model.schedule import Schedule
 __all__ = [
     "StrPath",
     "convert",
+    "csv_text",
     "encode",
     "parse_instance",
     "parse_json",
@@ -104,6 +105,18 @@ def write_schedule(schedule: Schedule, path: StrPath) -> None:
 def encode(document: object) -> bytes:
     """A document as indented JSON in UTF-8, ending in a line break."""
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Write a table as CSV."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def read_bytes(path: StrPath) -> bytes:

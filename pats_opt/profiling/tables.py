@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from pats_opt.model.files import csv_text
 from pats_opt.profiling import figures
 from pats_opt.profiling.measurements import ComparedImage, Measurements
 from pats_opt.wording import number
@@ -43,7 +42,7 @@ def switching_csv(data: Measurements) -> str:
         name = "One SDXL step" if n == 1 else f"One SDXL step, batch of {n}"
         rows.append((name, number(middle_s), "", "", "", "", "", ""))
     columns = ("Operation", "Time (s)", "p05 (s)", "p95 (s)", "count", "from", "rank", "MiB")
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
 def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) -> str:
@@ -73,7 +72,7 @@ def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) 
         )
         for image in images
     ]
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
 def quality(score: float, similarity: bool) -> float:
@@ -84,11 +83,3 @@ def quality(score: float, similarity: bool) -> float:
 def prompt_type(complexity: float) -> str:
     """Prompt type of the document: simple below a third, complex from two thirds."""
     return "simple" if complexity < 1 / 3 else "medium" if complexity < 2 / 3 else "complex"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return out.getvalue()

@@ -5,8 +5,6 @@ Names, ids and messages come from files: templates escape them (:mod:`pats_opt.v
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import polars as pl
 from msgspec.structs import asdict
 
 from pats_opt import __version__
-from pats_opt.model.files import write_bytes
+from pats_opt.model.files import csv_text, write_bytes
 from pats_opt.report import columns
 from pats_opt.report.collect import Table
 from pats_opt.report.config import ReportConfig
@@ -61,11 +59,7 @@ def write_pages(table: Table, config: ReportConfig, folder: Path) -> list[str]:
 
 def runs_csv(table: Table) -> str:
     """One line for each run."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV)
-    writer.writerows(table.runs.select(CSV).iter_rows())
-    return out.getvalue()
+    return csv_text(CSV, table.runs.select(CSV).iter_rows())
 
 
 def _context(table: Table, config: ReportConfig) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
 from pats_opt.core.registry import format_value
+from pats_opt.model.files import csv_text
 from pats_opt.tuning.plan import TunePlan
 from pats_opt.tuning.trials import Trial
 from pats_opt.tuning.verdict import TuneComparison, TuneResult
@@ -19,23 +18,21 @@ TOP = 10
 def trials_csv(plan: TunePlan, trials: Sequence[Trial]) -> str:
     """Make a table with a line per trial: its end, its ratio to the defaults, its parameters."""
     names = [dimension.name for dimension in plan.target.space]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "end", "loss_ratio", "instances", "runs", "seconds", *names, "error"])
-    for trial in trials:
-        writer.writerow(
-            [
-                trial.number,
-                trial.end.value,
-                repr(math.exp(trial.value)),
-                sum(loss is not None for loss in trial.losses),
-                trial.runs,
-                round(trial.seconds, 6),
-                *(format_value(trial.params[name]) for name in names),
-                trial.error or "",
-            ]
-        )
-    return text.getvalue()
+    columns = ["trial", "end", "loss_ratio", "instances", "runs", "seconds", *names, "error"]
+    rows = [
+        [
+            trial.number,
+            trial.end.value,
+            repr(math.exp(trial.value)),
+            sum(loss is not None for loss in trial.losses),
+            trial.runs,
+            round(trial.seconds, 6),
+            *(format_value(trial.params[name]) for name in names),
+            trial.error or "",
+        ]
+        for trial in trials
+    ]
+    return csv_text(columns, rows)
 
 
 def lines(plan: TunePlan, result: TuneResult) -> list[str]:
