@@ -126,7 +126,8 @@ def command(
           --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
     """  # noqa: D301
     from pats_opt.importers.trace import LogMapping, import_trace
-    from pats_opt.model.files import convert, write_instance
+    from pats_opt.model.files import write_instance
+    from pats_opt.model.parsing import convert
 
     columns = {
         key.removeprefix("column__"): value

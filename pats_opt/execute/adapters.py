@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pats_opt.errors import InputError
 from pats_opt.execute.options import BUILT_IN, Options
-from pats_opt.model.files import parse_json, read_bytes
+from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import parse_json
 
 #: The mapping's file in a folder of adapters.
 MAPPING = "adapters.json"

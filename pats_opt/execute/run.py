@@ -23,8 +23,9 @@ from pats_opt.execute.trace import trace
 from pats_opt.execute.work import EngineSettings
 from pats_opt.execute.worker import OpenEngine, Saved, WorkerJob, open_sdxl, reason
 from pats_opt.execute.workers import start_workers
-from pats_opt.model.files import StrPath, convert, encode, parse_json, read_bytes
+from pats_opt.model.files import StrPath, encode, read_bytes
 from pats_opt.model.instance import digest
+from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import InstanceRef
 from pats_opt.runs.folder import RunFolder

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 from msgspec import Meta, Struct
 
 from pats_opt.errors import InputError
-from pats_opt.model.files import StrPath, convert, read_bytes
+from pats_opt.model.files import StrPath, read_bytes
+from pats_opt.model.parsing import convert
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]

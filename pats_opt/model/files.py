@@ -1,15 +1,15 @@
 """Reading and writing files: strict, one-line errors, and never half a file.
 
-``read_*`` refuse what PROBLEM.md does not allow and say where and how to mend it; ``write_*``
-replace the target only when the new file is complete.
+``read_*`` refuse what PROBLEM.md does not allow, with the place and a hint; ``write_*`` replace the
+target only when the new file is complete.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import EISDIR
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,21 +21,6 @@ from pats_opt.model.instance import Instance, digest, validate
 from pats_opt.model.parsing import convert, parse, parse_json
 from pats_opt.model.schedule import Schedule
 
-__all__ = [
-    "StrPath",
-    "convert",
-    "csv_text",
-    "encode",
-    "parse_instance",
-    "parse_json",
-    "read_bytes",
-    "read_instance",
-    "read_schedule",
-    "write_bytes",
-    "write_instance",
-    "write_schedule",
-]
-
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 
@@ -44,7 +29,7 @@ def read_instance(path: StrPath) -> Instance:
     """Read an instance file.
 
     Raises:
-        InputError: naming the file, the place in it and the hint.
+        InputError: The file cannot be read or is no instance.
     """
     data = read_bytes(path)
     try:
@@ -71,7 +56,7 @@ def read_schedule(path: StrPath) -> Schedule:
     """Read a schedule file.
 
     Raises:
-        InputError: naming the file, the place in it and the hint.
+        InputError: The file cannot be read or is no schedule.
     """
     data = read_bytes(path)
     try:
@@ -82,7 +67,7 @@ def read_schedule(path: StrPath) -> Schedule:
 
 
 def _stated(document: Any, kind: type[T]) -> T:
-    """A document as typed data; unlike code, a file has to state its format and version."""
+    """Convert a document, which has to state its format and version."""
     typed = convert(document, kind)
     for key in ("format", "version"):
         if key not in document:
@@ -134,46 +119,30 @@ def read_bytes(path: StrPath) -> bytes:
 
 def write_bytes(path: StrPath, data: bytes) -> None:
     """Write a file whole or not at all."""
-    target = Path(path)
-    with _writing(path), _part_of(target) as (handle, part):
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        part.chmod(0o666 & ~_umask())
-        part.replace(target)
+    with _partial_file(path) as part:
+        part.write_bytes(data)
+        part.replace(path)
 
 
 def refuse_unwritable(path: StrPath) -> None:
     """Raise now what writing this file would raise later: before hours of solving, not after."""
-    with _writing(path):
+    with _partial_file(path):
         if Path(path).is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        with _part_of(Path(path)) as (handle, part):
-            os.close(handle)
-            part.unlink()
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
 
 
 @contextmanager
-def _part_of(target: Path) -> Iterator[tuple[int, Path]]:
-    """A new file beside ``target``, open for writing; removed where an error comes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+def _partial_file(path: StrPath) -> Iterator[Path]:
+    """A new file beside ``path``, removed unless it is moved; an error is one line."""
     try:
-        yield handle, Path(name)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _writing(path: StrPath) -> Iterator[None]:
-    try:
-        yield
+        folder = Path(path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{os.urandom(8).hex()}.part"
+        part.touch(exist_ok=False)
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot be written ({reason})", file=str(path)) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Seconds
-from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.model.files import encode, read_bytes, write_bytes
 from pats_opt.model.instance import Document
+from pats_opt.model.parsing import convert, parse_json
 
 #: Place of an adapter before a batch uses it: a slot of the device, or a tier of the engine.
 Place = Literal["resident", "host", "disk"]

@@ -27,15 +27,9 @@ from pats_opt.core import registry
 from pats_opt.errors import InputError
 from pats_opt.generate import suites
 from pats_opt.generate.config import read_toml
-from pats_opt.model.files import (
-    StrPath,
-    convert,
-    encode,
-    parse_json,
-    read_bytes,
-    write_bytes,
-)
+from pats_opt.model.files import StrPath, encode, read_bytes, write_bytes
 from pats_opt.model.instance import Instance, Price, digest
+from pats_opt.model.parsing import convert, parse_json
 from pats_opt.runs.instances import instance_files
 from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 

@@ -23,9 +23,10 @@ from msgspec import Struct
 
 from pats_opt import __version__
 from pats_opt.errors import InputError
-from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.model.files import encode, read_bytes, write_bytes
 from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
+from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.schedule import Status
 from pats_opt.tables import Metrics
 from pats_opt.tables.metrics import Quantile

@@ -17,8 +17,9 @@ from msgspec import Meta, Struct, field
 from pats_opt import __version__
 from pats_opt.core.solver import Kind, require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError
-from pats_opt.model.files import convert, encode, parse_json, read_bytes, write_bytes
+from pats_opt.model.files import encode, read_bytes, write_bytes
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
 from pats_opt.runs.folder import RunFolder
 from pats_opt.solving.solve import refuse_unservable, runnable

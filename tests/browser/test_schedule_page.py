@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
-from pats_opt.model.files import convert
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef

@@ -9,8 +9,8 @@ import pytest
 
 import pats_opt
 from pats_opt.core.prices import prices_of
-from pats_opt.model.files import convert
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from tests.support import zoo
 
 INSTANCE = convert(zoo.leaving_an_adapter_early().document, Instance)

@@ -18,13 +18,13 @@ from pats_opt.errors import InfeasibleError, InputError
 from pats_opt.model.files import (
     encode,
     parse_instance,
-    parse_json,
     read_instance,
     read_schedule,
     write_instance,
     write_schedule,
 )
 from pats_opt.model.instance import Instance, digest
+from pats_opt.model.parsing import parse_json
 from pats_opt.solving.solve import solve
 from tests.support.brute_force import best_schedule
 from tests.support.strategies import broken_documents, documents, json_values

@@ -33,8 +33,8 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 from pats_opt import cli
 from pats_opt.generate.profile import Profile
-from pats_opt.model.files import convert
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from pats_opt.model.schedule import Schedule
 from tests.docs.instead import INSTEAD, ROOT, Instead
 

@@ -13,7 +13,8 @@ from pats_opt.cli import run
 from pats_opt.execute.compare import compare, sentences
 from pats_opt.execute.record import Execution
 from pats_opt.generate import profile
-from pats_opt.model.files import convert, parse_json, read_bytes, read_instance, read_schedule
+from pats_opt.model.files import read_bytes, read_instance, read_schedule
+from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import InstanceRef
 

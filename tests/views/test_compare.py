@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.model.files import convert, write_instance, write_schedule
+from pats_opt.model.files import write_instance, write_schedule
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef

@@ -17,8 +17,9 @@ import pytest
 from pats_opt.cli import run
 from pats_opt.errors import InputError
 from pats_opt.model.checker import ReplayedBatch, check
-from pats_opt.model.files import convert, encode, parse_instance, write_instance, write_schedule
+from pats_opt.model.files import encode, parse_instance, write_instance, write_schedule
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status, StopReason

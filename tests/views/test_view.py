@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.model.checker import ReplayedBatch, check
-from pats_opt.model.files import convert
 from pats_opt.model.instance import Instance
+from pats_opt.model.parsing import convert
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef

@@ -268,7 +268,8 @@ def _stored(name: str, dtype: Any) -> Any:
 
 
 def _check_folder(folder: Path) -> None:
-    from pats_opt.model.files import parse_json, read_bytes
+    from pats_opt.model.files import read_bytes
+    from pats_opt.model.parsing import parse_json
 
     index = parse_json(read_bytes(folder / "model_index.json"))
     made_for = index.get("_class_name") if isinstance(index, dict) else None
