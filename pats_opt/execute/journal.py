@@ -62,7 +62,7 @@ class SessionStarted(Struct, frozen=True, kw_only=True, tag="sitting"):
     primed: tuple[Span, ...] = ()
 
 
-class RequestLeft(Struct, frozen=True, kw_only=True, tag="left"):
+class RequestFinished(Struct, frozen=True, kw_only=True, tag="left"):
     """A request left a batch, with its image (the part file is on disk) or its error."""
 
     batch: int
@@ -81,7 +81,7 @@ class SessionStopped(Struct, frozen=True, kw_only=True, tag="stopped"):
     second: Seconds
 
 
-JournalLine = SessionStarted | RequestLeft | BatchEnded | SessionStopped
+JournalLine = SessionStarted | RequestFinished | BatchEnded | SessionStopped
 
 
 class Journal(Struct, frozen=True):
@@ -105,12 +105,12 @@ class Journal(Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether nothing was done, so that nothing is lost without it."""
-        return not any(isinstance(line, RequestLeft | BatchEnded) for line in self.lines)
+        return not any(isinstance(line, RequestFinished | BatchEnded) for line in self.lines)
 
 
 def _second(line: JournalLine) -> float:
     match line:
-        case RequestLeft(member=member):
+        case RequestFinished(member=member):
             return member.completion_s or 0.0
         case BatchEnded(batch=batch):
             return batch.end_s
@@ -242,7 +242,7 @@ def made(
     folder, found = ImageFolder(images), set()
     for now, before in zip_longest(journals, since):
         lines = now.lines[len(before.lines) if before is not None else 0 :] if now else ()
-        last = {line.member.id: line.member for line in lines if isinstance(line, RequestLeft)}
+        last = {line.member.id: line.member for line in lines if isinstance(line, RequestFinished)}
         for member in last.values():
             if member.image is None or member.sha256 is None:
                 continue
@@ -295,7 +295,7 @@ def batches(journal: Journal) -> list[BatchRun]:
     members: dict[int, dict[str, MemberRun]] = {}
     ended: dict[int, BatchRun] = {}
     for line in journal.lines:
-        if isinstance(line, RequestLeft):
+        if isinstance(line, RequestFinished):
             members.setdefault(line.batch, {})[line.member.id] = line.member
         elif isinstance(line, BatchEnded):
             before = ended.get(line.batch.index)

@@ -117,7 +117,7 @@ def highest_gib(*peaks: float | None) -> float | None:
 
 
 class GpuRun(Document, frozen=True, kw_only=True):
-    """What one GPU of the instance did, and the device it ran on."""
+    """Work of one GPU of the instance, and the device it ran on."""
 
     id: Id
     device: str

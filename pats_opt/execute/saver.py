@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import one_line
-from pats_opt.execute.journal import BatchEnded, JournalWriter, RequestLeft
+from pats_opt.execute.journal import BatchEnded, JournalWriter, RequestFinished
 from pats_opt.execute.output import IMAGES, ImageFolder
 from pats_opt.execute.record import BatchRun, MemberRun, Phase, Span
 from pats_opt.execute.work import Finished, Member
@@ -137,7 +137,7 @@ class Saver:
     def _leave(self, picture: _Picture) -> None:
         if picture.finished.error is not None:
             member = self._failed(picture.finished, picture.finished.error)
-            self._journal.append(RequestLeft(batch=picture.batch, member=member))
+            self._journal.append(RequestFinished(batch=picture.batch, member=member))
         else:
             member = self._save(picture)
         self._members.append(member)
@@ -149,7 +149,7 @@ class Saver:
             data = encode(picture.finished.picture, describe(member, self._text))
         except Exception as error:
             failed = self._failed(picture.finished, f"{type(error).__name__}: {error}")
-            self._journal.append(RequestLeft(batch=picture.batch, member=failed))
+            self._journal.append(RequestFinished(batch=picture.batch, member=failed))
             return failed
         name = self._names[member.id]
         self._images.write_part(name, data)
@@ -160,7 +160,7 @@ class Saver:
             image=f"{IMAGES}/{name}",
             sha256=hashlib.sha256(data).hexdigest(),
         )
-        self._journal.append(RequestLeft(batch=picture.batch, member=done))
+        self._journal.append(RequestFinished(batch=picture.batch, member=done))
         self._images.settle(name)
         self._spans.append(
             Span(phase=Phase.SAVE, start_s=began, seconds=self._clock() - began, ids=(member.id,))

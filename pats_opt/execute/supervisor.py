@@ -13,12 +13,12 @@ from pats_opt.execute.work import ClockStart, Order, RunClock
 from pats_opt.execute.worker import (
     BeginCommand,
     Broken,
-    Done,
+    EngineReady,
     FinishCommand,
     Message,
-    Ready,
     Saved,
     StopCommand,
+    WorkerEnded,
 )
 from pats_opt.execute.workers import GpuWorkers
 
@@ -80,7 +80,7 @@ class Supervisor:
         getting_ready = set(self._gpus)
         while getting_ready:
             found = self.listen(POLL_S)
-            if found is not None and isinstance(found[1], Ready):
+            if found is not None and isinstance(found[1], EngineReady):
                 getting_ready.discard(found[0])
         start = ClockStart.soon(second, self._pool.ahead_s)
         self.clock.set(start)
@@ -112,7 +112,7 @@ class Supervisor:
         gpu = self._gpus[place]
         if isinstance(message, Saved):
             self._saved(message)
-        elif isinstance(message, Done):
+        elif isinstance(message, WorkerEnded):
             self._working.discard(place)
         elif isinstance(message, Broken):
             self._working.discard(place)
@@ -138,6 +138,6 @@ class Supervisor:
                 place, message = found
                 if isinstance(message, Saved):
                     self._saved(message)
-                elif isinstance(message, Done | Broken):
+                elif isinstance(message, WorkerEnded | Broken):
                     self._working.discard(place)
         self._pool.close()

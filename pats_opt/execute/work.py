@@ -147,7 +147,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class Ran(Struct, frozen=True, kw_only=True):
+class MeasuredRun(Struct, frozen=True, kw_only=True):
     """Measures of a switch or of a batch; see ``BatchRun`` in :mod:`record`."""
 
     spans: tuple[Span, ...]
@@ -187,11 +187,11 @@ class Engine(Protocol):
 
     setup: Setup
 
-    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Evict, then make resident. A GPU synchronises at both ends."""
         ...
 
-    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Run members as one batch; each is handed to ``finished`` as it leaves.
 
         A member that fails is handed over with its error, and the rest go on; nothing is raised for

@@ -1,9 +1,9 @@
 """A worker: one GPU's loop from orders to images, wherever it runs (a thread, a process, Ray).
 
 It receives each :data:`Command` and sends each :data:`Message`; both are plain data. It opens its
-engine, sends :class:`Ready`, waits for :class:`BeginCommand`, carries out orders until
-:class:`FinishCommand` or :class:`StopCommand`, and sends :class:`Done`; whatever goes wrong, it
-sends :class:`Broken` instead.
+engine, sends :class:`EngineReady`, waits for :class:`BeginCommand`, carries out orders until
+:class:`FinishCommand` or :class:`StopCommand`, and sends :class:`WorkerEnded`. If anything goes
+wrong, it sends :class:`Broken` instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopp
 from pats_opt.execute.output import ImageFolder
 from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import Saver
-from pats_opt.execute.work import ClockStart, Engine, EngineSettings, Finished, Order, Ran, RunClock
+from pats_opt.execute.work import (
+    ClockStart,
+    Engine,
+    EngineSettings,
+    Finished,
+    MeasuredRun,
+    Order,
+    RunClock,
+)
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +82,7 @@ class StopCommand(Struct, frozen=True):
 Command = BeginCommand | Order | FinishCommand | StopCommand
 
 
-class Ready(Struct, frozen=True):
+class EngineReady(Struct, frozen=True):
     """The engine is open."""
 
 
@@ -88,7 +96,7 @@ class Saved(Struct, frozen=True):
     member: MemberRun
 
 
-class Done(Struct, frozen=True):
+class WorkerEnded(Struct, frozen=True):
     """The worker has ended as commanded, and all it did is on disk."""
 
 
@@ -104,7 +112,7 @@ class Broken(Struct, frozen=True):
     bad_input: bool = False
 
 
-Message = Ready | Idle | Saved | Done | Broken
+Message = EngineReady | Idle | Saved | WorkerEnded | Broken
 
 
 class Inbox:
@@ -149,7 +157,7 @@ def work(
     """Run a worker from start to end. Never raises; errors are sent to the supervisor."""
     try:
         _Worker(job, open_engine, inbox, send).run()
-        send(Done())
+        send(WorkerEnded())
     except InputError as error:
         send(Broken(str(error), bad_input=True))
     except BaseException as error:
@@ -178,7 +186,7 @@ class _Worker:
         with JournalWriter(Path(job.journal)) as journal:
             engine = self._open(job.settings, self._clock)
             try:
-                self._send(Ready())
+                self._send(EngineReady())
                 begin = self._inbox.take()
                 if isinstance(begin, BeginCommand):
                     self._serve_all(engine, journal, begin)
@@ -284,7 +292,7 @@ class _SwitchRun(Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...] = ()
     peak_gib: float | None = None
 
-    def then(self, order: Order, start_s: float, ran: Ran) -> _SwitchRun:
+    def then(self, order: Order, start_s: float, ran: MeasuredRun) -> _SwitchRun:
         """This switch, and after it that of an order."""
         return _SwitchRun(
             load=(*self.load, *order.load),

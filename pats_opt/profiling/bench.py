@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pats_opt.execute.record import Phase, Span
 from pats_opt.execute.saver import describe, encode
-from pats_opt.execute.work import Engine, Finished, Member, Ran
+from pats_opt.execute.work import Engine, Finished, MeasuredRun, Member
 from pats_opt.profiling.measurements import MeasuredBatch, MeasuredSwitch
 from pats_opt.profiling.plan import FEW_STEPS, ProfilingPlan
 
@@ -134,7 +134,7 @@ class Bench:
             for span in _spans(ran, Phase.LOAD)
         ]
 
-    def _run(self, members: list[Member]) -> tuple[Ran, list[Finished]]:
+    def _run(self, members: list[Member]) -> tuple[MeasuredRun, list[Finished]]:
         finished: list[Finished] = []
         ran = self.engine.run(members, finished.append)
         return ran, finished
@@ -163,5 +163,5 @@ class Bench:
         return self._clock() - began
 
 
-def _spans(ran: Ran, phase: Phase) -> list[Span]:
+def _spans(ran: MeasuredRun, phase: Phase) -> list[Span]:
     return [span for span in ran.spans if span.phase is phase]

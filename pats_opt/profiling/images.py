@@ -10,7 +10,7 @@ from typing import Any
 from pats_opt.errors import PatsError, one_line
 from pats_opt.execute.record import Phase
 from pats_opt.execute.saver import describe, encode
-from pats_opt.execute.work import Engine, Finished, Member, Ran
+from pats_opt.execute.work import Engine, Finished, MeasuredRun, Member
 from pats_opt.model.files import write_bytes
 from pats_opt.perceptual import ImageMetric, open_metrics
 from pats_opt.profiling.measurements import ComparedImage
@@ -87,7 +87,7 @@ class ImageComparer:
         )
 
     def _compared(
-        self, member: Member, prompt: Prompt, reference: Any, picture: Any, ran: Ran
+        self, member: Member, prompt: Prompt, reference: Any, picture: Any, ran: MeasuredRun
     ) -> ComparedImage:
         file = self._folder / f"{member.id}.png"
         write_bytes(file, encode(picture, describe(member, {})))
@@ -115,7 +115,7 @@ class ImageComparer:
         return self._scores(reference, picture)
 
 
-def _share_s(member: Member, ran: Ran) -> float:
+def _share_s(member: Member, ran: MeasuredRun) -> float:
     """Seconds of a member: its share of its batch's steps, and its decoding."""
     return sum(
         span.seconds / (span.n if span.phase is Phase.STEP else 1)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import EngineSettings, Finished, Member, Ran, Setup
+from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member, Setup
 
 
 class FakeEngine:
@@ -44,21 +44,21 @@ class FakeEngine:
         assert len(self.resident) == len(set(self.resident)) <= self._settings.slots
         assert set(self.resident) <= set(self._settings.adapter_files)
 
-    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Change the residents."""
         began = self._clock()
         for name in evict:
             self.resident.remove(name)
         self.resident += load
         self._check()
-        return Ran(
+        return MeasuredRun(
             spans=tuple(
                 Span(phase=Phase.LOAD, start_s=began, seconds=0.0, ids=(name,), tier=Tier.HOST)
                 for name in load
             )
         )
 
-    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Step all members, those with fewest steps leave first."""
         assert members
         assert not self.closed
@@ -84,7 +84,7 @@ class FakeEngine:
             for member in [m for m in active if m.steps <= step]:
                 active.remove(member)
                 finished(self.finish(member))
-        return Ran(spans=tuple(spans), peak_gib=1.0)
+        return MeasuredRun(spans=tuple(spans), peak_gib=1.0)
 
     def finish(self, member: Member) -> Finished:
         """A member's picture; a prompt that begins with ``fail`` gives an error."""

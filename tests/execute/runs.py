@@ -13,7 +13,7 @@ from pats_opt.core import registry
 from pats_opt.core.policy import Policy
 from pats_opt.core.solver import ALL_FEATURES, Feature, Solver
 from pats_opt.execute.drivers import Driver, ScheduleDriver
-from pats_opt.execute.journal import Journal, RequestLeft
+from pats_opt.execute.journal import Journal, RequestFinished
 from pats_opt.execute.journal import read as read_journal
 from pats_opt.execute.options import Options
 from pats_opt.execute.policy_driver import PolicyDriver
@@ -149,7 +149,7 @@ def makings(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for journal in journals(folder):
         for line in journal.lines:
-            if isinstance(line, RequestLeft) and line.member.image:
+            if isinstance(line, RequestFinished) and line.member.image:
                 counts[line.member.id] = counts.get(line.member.id, 0) + 1
     return counts
 

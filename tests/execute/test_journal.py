@@ -12,7 +12,7 @@ from pats_opt.execute.journal import (
     JournalHead,
     JournalLine,
     JournalWriter,
-    RequestLeft,
+    RequestFinished,
     SessionStarted,
     SessionStopped,
     create,
@@ -27,8 +27,8 @@ MODEL = ModelRef(
 MADE = MemberRun(id="r\n0", option=1, completion_s=2.5, image="images/x.png", sha256="00")
 LINES: list[JournalLine] = [
     SessionStarted(number=1, second=0.0, engine="thread", device="cpu", model=MODEL, versions={}),
-    RequestLeft(batch=0, member=MADE),
-    RequestLeft(batch=0, member=MemberRun(id="r1", option=0, error="too large")),
+    RequestFinished(batch=0, member=MADE),
+    RequestFinished(batch=0, member=MemberRun(id="r1", option=0, error="too large")),
     BatchEnded(
         batch=BatchRun(
             index=0,

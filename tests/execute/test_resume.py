@@ -15,7 +15,7 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.execute.drivers import ScheduleDriver
-from pats_opt.execute.journal import BatchEnded, RequestLeft, SessionStarted
+from pats_opt.execute.journal import BatchEnded, RequestFinished, SessionStarted
 from pats_opt.execute.record import Pace, Tier
 from tests.execute.fakes import open_failing
 from tests.execute.runs import (
@@ -194,7 +194,7 @@ def test_the_clock_goes_on(tmp_path: Path) -> None:
         line.member
         for j in journals(folder)
         for line in j.lines
-        if isinstance(line, RequestLeft) and line.member.id == "r5"
+        if isinstance(line, RequestFinished) and line.member.id == "r5"
     ]
     assert again[-1].completion_s is not None
     assert again[-1].completion_s > last

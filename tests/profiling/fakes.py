@@ -13,7 +13,7 @@ from msgspec import Struct
 from PIL import Image
 
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import EngineSettings, Finished, Member, Ran, Setup
+from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member, Setup
 
 
 def write_adapters(folder: Path, ranks: Sequence[int]) -> Path:
@@ -115,7 +115,7 @@ class FakeEngine:
         self._closed = False
         assert len(self.resident) == settings.slots
 
-    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Evict, then load."""
         for adapter in evict:
             self.resident.remove(adapter)
@@ -127,9 +127,9 @@ class FakeEngine:
             mib = self._device.constants.slot_mib
             spans.append(self._span(Phase.LOAD, seconds, ids=(adapter,), tier=tier, mib=mib))
         assert len(self.resident) == self._settings.slots
-        return Ran(spans=tuple(spans))
+        return MeasuredRun(spans=tuple(spans))
 
-    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Run a batch; members leave as they are done."""
         assert not self._closed
         known, n = self._device.constants, len(members)
@@ -143,7 +143,7 @@ class FakeEngine:
         if known.fails is not None or none_fits:
             for member in members:
                 finished(Finished(member=member, error=known.fails or "out of memory"))
-            return Ran(spans=(), splits=len(members) if none_fits else 0)
+            return MeasuredRun(spans=(), splits=len(members) if none_fits else 0)
         if limit is not None and peak > limit:
             while self._peak(min(n, self._largest.get(size, n)), size) > limit:
                 self._largest[size] = min(n, self._largest.get(size, n)) // 2
@@ -165,7 +165,7 @@ class FakeEngine:
                 finished(Finished(member=member, picture=_picture(member)))
             live = [m for m in live if m.steps > step + 1]
         peak_gib = None if limit is None else self._peak(chunk, size)
-        return Ran(spans=tuple(spans), peak_gib=peak_gib, splits=splits)
+        return MeasuredRun(spans=tuple(spans), peak_gib=peak_gib, splits=splits)
 
     def _peak(self, n: int, size: tuple[int, int]) -> float:
         known = self._device.constants

@@ -213,7 +213,7 @@ class PredictionAccuracy(Struct, frozen=True, kw_only=True):
     after_s: float
 
 
-class Recalibrated(Struct, frozen=True, kw_only=True):
+class Recalibration(Struct, frozen=True, kw_only=True):
     """The instance's constants as measured.
 
     Attributes:
@@ -316,7 +316,7 @@ class ExecutionComparison(Struct, frozen=True, kw_only=True):
     service: tuple[ComparedFigure, ...]
     batches: tuple[BatchRow, ...]
     constants: MeasuredConstants
-    recalibrated: Recalibrated | None
+    recalibrated: Recalibration | None
     differences: LatencyDifferences | None
     composition: BatchComposition | None
     predicted: tuple[TimedBatch, ...]

@@ -15,7 +15,7 @@ from pats_opt.execute.compare.constants import loaded
 from pats_opt.execute.compare.document import (
     MeasuredConstants,
     PredictionAccuracy,
-    Recalibrated,
+    Recalibration,
     TimesBySize,
 )
 from pats_opt.execute.compare.pairing import ExecutedBatch
@@ -37,7 +37,7 @@ from pats_opt.wording import counted
 
 def recalibrated(
     problem: Problem, executed: Sequence[ExecutedBatch], measured: MeasuredConstants
-) -> Recalibrated | None:
+) -> Recalibration | None:
     """Return the instance's constants as measured; None where no step was."""
     if not measured.steps.sizes:
         return None
@@ -51,7 +51,7 @@ def recalibrated(
         **_switching(problem, executed, remarks),
     )
     fragment = {name: getattr(instance, name) for name in ("service", "switching", "adapters")}
-    return Recalibrated(
+    return Recalibration(
         text=msgspec.json.format(msgspec.json.encode(fragment), indent=1).decode(),
         remarks=tuple(remarks),
         accuracy=_accuracy(problem, instance, executed),

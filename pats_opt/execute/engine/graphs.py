@@ -24,7 +24,7 @@ LARGEST = 2 * 6 * 4 * 128 * 128
 NEEDED = 2600
 
 
-class Captured(Struct):
+class CapturedGraph(Struct):
     """A captured call: its fixed inputs, its output, and the memory it takes while it runs."""
 
     graph: Any
@@ -47,7 +47,7 @@ class Graphs:
 
         self._unet = unet
         self._pool = torch.cuda.graph_pool_handle()
-        self._captured: dict[object, Captured] = {}
+        self._captured: dict[object, CapturedGraph] = {}
         self._seen: set[object] = set()
         self._largest_gib = 0.0
         self._over = False
@@ -84,7 +84,7 @@ class Graphs:
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return bool(free > NEEDED * latents.numel() * latents.element_size())
 
-    def _capture(self, tensors: tuple[Any, ...]) -> Captured:
+    def _capture(self, tensors: tuple[Any, ...]) -> CapturedGraph:
         """Capture a call."""
         import torch
 
@@ -97,7 +97,7 @@ class Graphs:
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = self._unet(*fixed)
         gib = (torch.cuda.max_memory_allocated() - before) / 2**30
-        return Captured(graph, fixed, output, gib)
+        return CapturedGraph(graph, fixed, output, gib)
 
     def take_peak_gib(self) -> float:
         """Memory of the largest graph that ran since this was last asked; the counters miss it."""

@@ -29,9 +29,17 @@ from pats_opt.execute.engine.sampling import (
     rows_of,
 )
 from pats_opt.execute.engine.slots import AdapterStore, Slots
-from pats_opt.execute.engine.stopwatch import Laps, Stopwatch
+from pats_opt.execute.engine.stopwatch import CallTimes, Stopwatch
 from pats_opt.execute.record import Phase, Span, Tier
-from pats_opt.execute.work import Engine, EngineSettings, Finished, Member, Ran, Setup, Shape
+from pats_opt.execute.work import (
+    Engine,
+    EngineSettings,
+    Finished,
+    MeasuredRun,
+    Member,
+    Setup,
+    Shape,
+)
 
 #: Members whose latents are primed at a time.
 PRIMED_AT_ONCE = 4
@@ -106,7 +114,7 @@ class SdxlEngine(Engine):
         )
 
     @override
-    def switch(self, load: Sequence[str], evict: Sequence[str]) -> Ran:
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         watch = Stopwatch(self._device, self._clock)
         for adapter in evict:
             self.slots.evict(adapter)
@@ -116,10 +124,10 @@ class SdxlEngine(Engine):
             with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=packed_mib):
                 self.slots.put(adapter, self.adapters.fetch(adapter))
                 watch.synchronize()
-        return Ran(spans=watch.read())
+        return MeasuredRun(spans=watch.read())
 
     @override
-    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> Ran:
+    def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         import torch
 
         self._memory.reset_peak()
@@ -130,7 +138,9 @@ class SdxlEngine(Engine):
             self._denoise(samplings, watch, lambda s: self._leave(s, watch, finished))
         spans = watch.read()
         graph_gib = 0.0 if self._graphs is None else self._graphs.take_peak_gib()
-        return Ran(spans=spans, peak_gib=self._memory.peak_gib(graph_gib), splits=self._splits)
+        return MeasuredRun(
+            spans=spans, peak_gib=self._memory.peak_gib(graph_gib), splits=self._splits
+        )
 
     def _admit(
         self,
@@ -198,7 +208,7 @@ class SdxlEngine(Engine):
                     leave(sampling)
             live = [s for s in live if not s.finished]
 
-    def _advance(self, group: list[Sampling], laps: Laps) -> None:
+    def _advance(self, group: list[Sampling], laps: CallTimes) -> None:
         """One step for each of a group of one size, in as few UNet calls as memory allows."""
         size = _size(group[0])
         goals = {id(s): s.done + 1 for s in group}
@@ -229,7 +239,7 @@ class SdxlEngine(Engine):
         self._memory.give_back()
         return freed
 
-    def _step(self, chunk: Sequence[Sampling], laps: Laps) -> None:
+    def _step(self, chunk: Sequence[Sampling], laps: CallTimes) -> None:
         """One UNet call for all of ``chunk``, then each one's own scheduler.
 
         The rows of an adapter are together: those without text, then those with it.

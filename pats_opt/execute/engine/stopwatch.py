@@ -45,7 +45,7 @@ class Stopwatch:
         return event
 
     @contextmanager
-    def span(self, phase: Phase, **about: Any) -> Iterator[Laps]:
+    def span(self, phase: Phase, **about: Any) -> Iterator[CallTimes]:
         """Time a phase; nothing is kept of one that raises.
 
         Args:
@@ -55,7 +55,7 @@ class Stopwatch:
         Yields:
             Times the UNet's calls inside a step.
         """
-        begin, laps = self._now(), Laps(self._now)
+        begin, laps = self._now(), CallTimes(self._now)
         yield laps
         self._spans.append((phase, begin, self._now(), laps.marks, about))
 
@@ -82,7 +82,7 @@ class Stopwatch:
         return self._began + float(self._origin.elapsed_time(mark)) / 1e3
 
 
-class Laps:
+class CallTimes:
     """Pairs of marks around the UNet's calls of one step; one that raises leaves none."""
 
     def __init__(self, now: Callable[[], Any]) -> None:

@@ -20,10 +20,10 @@ from typing_extensions import override
 from pats_opt.execute.worker import (
     Broken,
     Command,
-    Done,
     Inbox,
     Message,
     OpenEngine,
+    WorkerEnded,
     WorkerJob,
     work,
 )
@@ -59,7 +59,7 @@ class WorkerProcesses(GpuWorkers):
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
-        self._over: set[int] = set()  # said Done or Broken
+        self._over: set[int] = set()  # said WorkerEnded or Broken
         for job in jobs:
             ours, theirs = context.Pipe()
             process = context.Process(
@@ -86,7 +86,7 @@ class WorkerProcesses(GpuWorkers):
                 message: Message = pipe.recv()
             except (EOFError, OSError):
                 message = self._death(place)
-            if isinstance(message, Done | Broken):
+            if isinstance(message, WorkerEnded | Broken):
                 self._over.add(place)
             return place, message
         return None

@@ -16,7 +16,7 @@ from typing import Any
 from typing_extensions import override
 
 from pats_opt.errors import InputError, one_line
-from pats_opt.execute.worker import Broken, Command, Done, Message, OpenEngine, WorkerJob
+from pats_opt.execute.worker import Broken, Command, Message, OpenEngine, WorkerEnded, WorkerJob
 from pats_opt.execute.workers import GpuWorkers, WorkerThread
 
 #: Seconds that an actor holds a question for messages before it says that there are none.
@@ -106,7 +106,7 @@ class RayActors(GpuWorkers):
             while not self._closed.is_set():
                 for message in ray.get(actor.take.remote(HELD_S)):
                     self._messages.put((place, message))
-                    if isinstance(message, Done | Broken):
+                    if isinstance(message, WorkerEnded | Broken):
                         return
         except ray.exceptions.GetTimeoutError:
             self._broken(place, f"the cluster has no room for it after {ROOM_S:g} s")

@@ -14,7 +14,7 @@ from pats_solvers.cpsat.integers import IntegerLosses
 Var = Any
 
 
-class BuildingStopped(Exception):  # noqa: N818
+class BuildInterruptedError(Exception):
     """Time ran out, or the user stopped, before the model was complete."""
 
 
@@ -56,7 +56,7 @@ class CpSatModel(ABC):
             stop: Called now and then; building ends where it returns anything.
 
         Raises:
-            BuildingStopped: ``stop`` returned something.
+            BuildInterruptedError: ``stop`` returned something.
         """
         from ortools.sat.python import cp_model
 
@@ -89,9 +89,9 @@ class CpSatModel(ABC):
         """Hint a plan for every variable."""
 
     def _go_on(self) -> None:
-        """Raise :class:`BuildingStopped` where it is time to stop."""
+        """Raise :class:`BuildInterruptedError` where it is time to stop."""
         if self._stop():
-            raise BuildingStopped
+            raise BuildInterruptedError
 
     def _flag(self) -> Var:
         """Return a new Boolean variable."""

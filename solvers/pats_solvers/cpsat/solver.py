@@ -14,7 +14,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
-from pats_solvers.cpsat.base import BuildingStopped, CpSatModel
+from pats_solvers.cpsat.base import BuildInterruptedError, CpSatModel
 from pats_solvers.cpsat.circuit import CircuitModel
 from pats_solvers.cpsat.model import PositionsModel
 from pats_solvers.cpsat.packing import PackingModel
@@ -79,7 +79,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
             incumbent.offer(quick)
         try:
             model = formulation(problem, incumbent.known_loss, run.stop)
-        except BuildingStopped:
+        except BuildInterruptedError:
             return incumbent.outcome(run.stop() or StopReason.TIME_LIMIT)
         if incumbent.plan is not None:
             model.hint(incumbent.plan)

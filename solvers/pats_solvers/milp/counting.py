@@ -29,7 +29,7 @@ from typing_extensions import override
 from pats_opt.model.problem import Problem
 from pats_solvers.milp.family import BatchFamily, TimeWindows
 from pats_solvers.milp.flow import FlowFormulation, GpuNetwork, PathVisit, resident_of
-from pats_solvers.milp.formulation import PlanOutsideError
+from pats_solvers.milp.formulation import UnmodelledPlanError
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Paths of more arcs than this, over all adapters, cost more time than their bound saves.
@@ -81,11 +81,11 @@ class PathArcs:
         """Return the column that leaves a state.
 
         Raises:
-            PlanOutsideError: There is none.
+            UnmodelledPlanError: There is none.
         """
         found = np.flatnonzero((self.ticks == tick) & (self.counts == count))
         if not len(found):
-            raise PlanOutsideError
+            raise UnmodelledPlanError
         return int(self.columns[found[0]])
 
 
@@ -240,7 +240,7 @@ class CountingPath:
         """Set the columns along the adapter's batches.
 
         Raises:
-            PlanOutsideError: A column is missing.
+            UnmodelledPlanError: A column is missing.
         """
         x[self._supply] = 1.0
         tick, count, held = self._first, 0, self._held
@@ -257,7 +257,7 @@ class CountingPath:
             taken.append(step.column(visit.start, count))
             arcs = self.batches.get((visit.members, visit.duration))
             if arcs is None:
-                raise PlanOutsideError
+                raise UnmodelledPlanError
             taken.append(arcs.column(visit.start, count))
             tick, count, held = visit.start + visit.duration, count + visit.members, True
         x[taken] = 1.0

@@ -46,7 +46,7 @@ class CapacityRow:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinWay:
+class JoinOption:
     """A way for a job to join a batch that starts at a tick from ``first`` to ``last``.
 
     Attributes:
@@ -97,7 +97,7 @@ class BatchFamily:
     unit_price: float
     uniform: bool
     capacities: tuple[CapacityRow, ...]
-    ways: tuple[JoinWay, ...]
+    ways: tuple[JoinOption, ...]
     first: int
     last: int
     end: int
@@ -206,7 +206,7 @@ def _ways(
     modes: BatchModes,
     priced: bool,
     windows: TimeWindows,
-) -> list[JoinWay]:
+) -> list[JoinOption]:
     """Return every way to join, with the ticks that windows and modes leave."""
     shortest = [
         {
@@ -215,7 +215,7 @@ def _ways(
         }
         for level in range(len(modes.levels))
     ]
-    found: list[JoinWay] = []
+    found: list[JoinOption] = []
     for place, job in enumerate(jobs):
         for level, steps in enumerate(modes.levels):
             option = options[job.index].get(steps)
@@ -228,7 +228,7 @@ def _ways(
             if priced:
                 lasts = [(None, max(until for _, until in lasts))]
             found.extend(
-                JoinWay(job, place, option, level, offset, job.arrival, until)
+                JoinOption(job, place, option, level, offset, job.arrival, until)
                 for offset, until in lasts
                 if until >= job.arrival
             )

@@ -24,7 +24,7 @@ from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
 from pats_opt.model.problem import Job, Problem
 from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of
-from pats_solvers.milp.formulation import BatchColumns, Formulation, PlanOutsideError, column_at
+from pats_solvers.milp.formulation import BatchColumns, Formulation, UnmodelledPlanError, column_at
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 
 #: Where a switch comes from: the adapter resident, None where there is none, or the hub.
@@ -215,14 +215,14 @@ class GpuNetwork:
         """Send a GPU's unit of flow along its batches, and return these by adapter.
 
         Raises:
-            PlanOutsideError: The model has no column for them.
+            UnmodelledPlanError: The model has no column for them.
         """
         state, tick = resident_of(self.problem, gpu), 0
         visits: dict[int, list[PathVisit]] = {}
         for batch in planned:
             (adapter,) = batch.resident
             if adapter not in self.batches:
-                raise PlanOutsideError
+                raise UnmodelledPlanError
             batches = self.batches[adapter]
             if adapter == state:
                 leaving = batch.start
@@ -282,7 +282,7 @@ class FlowFormulation(Formulation):
                 for gpu in network.gpus:
                     visits = network.add_to_point(gpu, plan.gpus[gpu], x)
                     self._add_paths_to_point(network, visits, x)
-        except PlanOutsideError:
+        except UnmodelledPlanError:
             return None
         return x
 

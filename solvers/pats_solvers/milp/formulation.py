@@ -21,7 +21,7 @@ import numpy as np
 from pats_opt.errors import SolverError
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
-from pats_solvers.milp.family import BatchFamily, JoinWay, TimeWindows
+from pats_solvers.milp.family import BatchFamily, JoinOption, TimeWindows
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
 from pats_solvers.milp.modes import BatchMode
 
@@ -29,7 +29,7 @@ from pats_solvers.milp.modes import BatchMode
 Member = tuple[int, int]
 
 
-class PlanOutsideError(Exception):
+class UnmodelledPlanError(Exception):
     """A plan does something that the model has no column for: it cannot be part of an optimum."""
 
 
@@ -37,10 +37,10 @@ def column_at(columns: Ints, index: int) -> int:
     """Return the column at an index.
 
     Raises:
-        PlanOutsideError: There is none.
+        UnmodelledPlanError: There is none.
     """
     if not 0 <= index < len(columns):
-        raise PlanOutsideError
+        raise UnmodelledPlanError
     return int(columns[index])
 
 
@@ -48,7 +48,7 @@ def column_at(columns: Ints, index: int) -> int:
 class JoinColumns:
     """Columns of one way to join: column i joins the batch that starts at ``way.first + i``."""
 
-    way: JoinWay
+    way: JoinOption
     columns: Ints
 
 
@@ -191,9 +191,9 @@ class BatchColumns:
                     raise SolverError(f"no batch at tick {tick} has room for {way.job.id!r}")
         return found
 
-    def _joined(self, counts: Ints) -> dict[int, list[JoinWay]]:
+    def _joined(self, counts: Ints) -> dict[int, list[JoinOption]]:
         """Return the ways taken at an integral point, by start tick."""
-        found: dict[int, list[JoinWay]] = {}
+        found: dict[int, list[JoinOption]] = {}
         for j in self.joins:
             for i in np.flatnonzero(counts[j.columns]):
                 found.setdefault(j.way.first + int(i), []).append(j.way)
@@ -203,13 +203,13 @@ class BatchColumns:
         """Add a batch to a point, and return its duration in ticks.
 
         Raises:
-            PlanOutsideError: The model has no column for it.
+            UnmodelledPlanError: The model has no column for it.
         """
         family, modes = self.family, self.family.modes
         steps = [problem.jobs[j].options[o].steps for j, o in batch.members]
         k = modes.mode_of(problem.site.clock, steps)
         if k is None:
-            raise PlanOutsideError
+            raise UnmodelledPlanError
         mode = modes.modes[k]
         x[column_at(self.start, batch.start - family.first)] += 1
         x[column_at(self.modes[k], batch.start - family.first)] += 1
@@ -221,7 +221,7 @@ class BatchColumns:
                     x[column_at(j.columns, batch.start - j.way.first)] += 1
                     break
             else:
-                raise PlanOutsideError
+                raise UnmodelledPlanError
         return mode.duration
 
 

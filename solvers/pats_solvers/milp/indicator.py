@@ -45,7 +45,7 @@ from pats_solvers.milp.formulation import (
     BatchColumns,
     Formulation,
     JoinColumns,
-    PlanOutsideError,
+    UnmodelledPlanError,
     column_at,
 )
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
@@ -100,7 +100,7 @@ class IndicatorFormulation(Formulation):
                     self.timelines[gpu].add_to_point(planned, x)
                 elif planned:
                     return None
-        except PlanOutsideError:
+        except UnmodelledPlanError:
             return None
         return x
 
@@ -337,7 +337,7 @@ class GpuTimeline:
         """Set the columns along the GPU's batches.
 
         Raises:
-            PlanOutsideError: The model has no column for them.
+            UnmodelledPlanError: The model has no column for them.
         """
         problem, site = self._problem, self._site
         held, before, free, since = self._gpu.resident, None, 0, 0
@@ -346,7 +346,7 @@ class GpuTimeline:
             active = frozenset(problem.jobs[j].adapter for j, _ in batch.members)
             switch = site.switch(held, batch.resident, active, before)
             if switch.ticks not in self.switch or not batch.resident <= self.resident.keys():
-                raise PlanOutsideError
+                raise UnmodelledPlanError
             x[column_at(self.switch[switch.ticks], batch.start - switch.ticks)] = 1.0
             self._hold(x, held, since, batch.start)
             for change, adapters in ((self.load, switch.load), (self.evict, switch.evict)):

@@ -16,7 +16,7 @@ from pats_opt.execute.adapters import make_adapters
 from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.model import open_pipeline, quiet
 from pats_opt.execute.engine.sdxl import SdxlEngine
-from pats_opt.execute.work import EngineSettings, Finished, Member, Ran
+from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member
 from tests.support import scale
 
 GUIDANCE = 5.0
@@ -78,7 +78,7 @@ def member(name: str, adapter: str | None = None, **changed: Any) -> Member:
     return Member(id=name, adapter=adapter, **{**given, **changed})
 
 
-def run(engine: SdxlEngine, members: Sequence[Member]) -> tuple[dict[str, Finished], Ran]:
+def run(engine: SdxlEngine, members: Sequence[Member]) -> tuple[dict[str, Finished], MeasuredRun]:
     """What came of each member, in the order they left, and what was measured."""
     done: dict[str, Finished] = {}
 
