@@ -84,7 +84,7 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @cache
 def _compile(schedule: bool) -> None:
-    from pats_solvers.common.compiled import small_problem
+    from pats_solvers.common.small import small_problem
 
     Lagrangian(schedule=schedule).solve(small_problem(), Run())
 

@@ -104,7 +104,7 @@ def priced(problem: Problem, rng: random.Random) -> PricedSearch:
     scale = rng.choice((0.0, 0.01, 0.1, 1.0))
     flat = np.array([rng.random() * scale for _ in range(relaxation.dimension)])
     hold, _, _ = relaxation.cumulated(flat, 0)
-    return PricedSearch(problem, tables_at(relaxation.chains, hold))
+    return PricedSearch(problem, tables_at(relaxation.subproblems, hold))
 
 
 @pytest.mark.parametrize("feature", [*sorted(Dp.capabilities.features), None])

@@ -28,18 +28,6 @@ import platformdirs
 from numba.core import caching
 from numba.core import config as numba_config
 
-from pats_opt.model.instance import (
-    Adapter,
-    Gpu,
-    Instance,
-    Option,
-    Request,
-    StepsService,
-    StepTime,
-    Switching,
-)
-from pats_opt.model.problem import Problem
-
 F = TypeVar("F", bound=Callable[..., object])
 
 #: numba's settings and caches, which have no types.
@@ -78,30 +66,6 @@ def inlined(function: F) -> F:
     for a long one with one caller this saves some of the time.
     """
     return cast("F", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
-
-
-@cache
-def small_problem() -> Problem:
-    """Return a problem that is solved at once: solvers compile their kernels by solving it."""
-    options = Option(steps=1, quality=0.8), Option(steps=2, quality=1.0)
-    return Problem(
-        Instance(
-            name="small",
-            tick_s=1.0,
-            base_vram_gib=0.0,
-            gpus=(Gpu(id="gpu", capacity={"vram_gib": 3.0}),),
-            adapters=tuple(Adapter(id=a, vram_gib=1.0, load_s=1.0) for a in "ab"),
-            switching=Switching(max_resident=1, price_per_s=1.0),
-            service=StepsService(step_s=StepTime(base=1.0, per_sample=0.0)),
-            latency_price_per_s=1.0,
-            requests=tuple(
-                Request(
-                    id=f"r{i}", arrival_s=i, adapter=a, demand={"vram_gib": 1.0}, options=options
-                )
-                for i, a in enumerate("abab")
-            ),
-        )
-    )
 
 
 def _njit(function: F, **options: Any) -> F:

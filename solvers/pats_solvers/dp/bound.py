@@ -1,8 +1,4 @@
-"""The search's model as arrays, and the priced bound on what is left at a label, compiled.
-
-Arrays have their fields in columns: a compiled function takes long to compile, and to call, with
-many of them.
-"""
+"""The search's model as structured arrays, and the priced bound on what is left, compiled."""
 
 # ruff: noqa: PLR0917 - compiled functions know no keyword-only arguments
 
@@ -12,88 +8,48 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import compiled, entry
 
 #: No row, no class, no move.
 NONE = -1
 
-#: Columns of :attr:`Jobs.adapters`. An adapter's classes, moves and table classes end where the
-#: next one's begin.
-CLASS_AT, MOVE_AT, TABLE_AT, MERGED, BASE, SIZE = range(6)
+#: Adapters: where their classes, moves and table classes begin (they end where the next adapter's
+#: begin), whether classes were merged in the tables, where their values begin, and the backlogs
+#: told apart.
+ADAPTERS = fields("class_at move_at table_at merged base size")
 
-#: Columns of :attr:`Jobs.classes`: where its count is in a key, its jobs, where they begin in
-#: ``arrival`` (in ``arrivals`` each class before has one more), its class in the tables.
-WORD, SHIFT, MASK, JOBS, ARRIVAL_AT, INTO = range(6)
+#: Classes: where the count is in a key (word, shift, mask), jobs, where these begin in ``arrival``
+#: (in ``arrivals`` each class before has one more), and the class in the tables; loss of rejecting
+#: a job (infinity: it must be served), what its tick costs beyond what the tables say, and what the
+#: tables say.
+CLASSES = fields("word shift mask jobs arrival_at into", "rejected extra price")
 
-#: Columns of :attr:`Jobs.losses`: rejecting a job (infinity: it must be served), what its tick
-#: costs beyond what the tables say, what the tables say.
-REJECTED, EXTRA, PRICE = range(3)
-
-#: Columns of :attr:`Batches.moves`: ticks, where the members with a priced deadline begin, and jobs
-#: taken by class of the adapter. Of :attr:`Batches.costs`: at the start, and by tick of the start.
-DURATION, LATE_AT, TAKES = range(3)
-FIXED, SLOPE = range(2)
-
-#: Columns of :attr:`Bound.tables`: backlogs told apart, stride, where ``skip`` and ``sums`` begin
-#: (where none may be skipped: -1). Of :attr:`Bound.costs`: a start's loss by grain and by tick
-#: that it is later, and at 0.
-DIM, STRIDE, SKIP_AT, SUMS_AT = range(4)
-BY_GRAIN, BY_TICK, LEAST = range(3)
+#: Classes of the tables: backlogs told apart, stride, where ``skip`` (-1: none may be skipped) and
+#: ``sums`` begin; loss by grain and by tick that a start is later, and of one at 0.
+TABLES = fields("dim stride skip_at sums_at", "by_grain by_tick least")
 
 
-class Jobs(NamedTuple):
-    """Adapters, classes, and when their jobs come.
+class SearchModel(NamedTuple):
+    """A problem with one GPU and one resident adapter, and its bound.
+
+    Classes and moves (batches) are numbered through all adapters. The tables have classes of their
+    own, fewer where some were merged, and count time in *grains* of ticks.
 
     Attributes:
-        adapters: ``(adapters + 1, 6)``.
-        classes: ``(classes, 6)``.
-        losses: ``(classes, 3)``.
+        adapters: :data:`ADAPTERS`; a last row ends them.
+        classes: :data:`CLASSES`.
         arrival: Arrival ticks of all jobs, classes after one another.
         arrivals: Sums of the class's arrivals before each job, and all of them.
-    """
-
-    adapters: Any
-    classes: Any
-    losses: Any
-    arrival: Any
-    arrivals: Any
-
-
-class Batches(NamedTuple):
-    """Moves, and the switches before them.
-
-    Attributes:
-        moves: ``(moves + 1, 2 + most classes of an adapter)``.
-        costs: ``(moves, 2)``.
-        late_from: First start at which a member with a priced deadline is late.
-        late_cost: What that costs.
-        switch: Ticks of switching, by adapter held (last row: none) and target.
-        switch_cost: Price of it.
+        moves: :data:`.MOVES`; a last row ends them.
+        takes: Jobs taken by move and class of its adapter.
+        late: Members with a priced deadline, :data:`.LATE`.
+        switches: :data:`.SWITCHES` by adapter held (last row: none) and target.
         paired: Whether switching depends on the adapter held.
         horizon: Tick by which all must have ended, or beyond all ticks.
-    """
-
-    moves: Any
-    costs: Any
-    late_from: Any
-    late_cost: Any
-    switch: Any
-    switch_cost: Any
-    paired: bool
-    horizon: int
-
-
-class Bound(NamedTuple):
-    """Cost-to-go tables.
-
-    They have classes of their own, fewer where some were merged, and count time in *grains* of
-    ticks.
-
-    Attributes:
         grain: Ticks in a grain.
         arrived: Jobs arrived by class and grain.
-        tables: ``(table classes, 4)``.
-        costs: ``(table classes, 3)``.
+        tables: :data:`TABLES`.
         table_arrived: Jobs arrived by table class and grain.
         skip: Cost of rejecting each job in the tables.
         sums: Sums of arrivals by table class.
@@ -101,10 +57,19 @@ class Bound(NamedTuple):
         paid: Price of the GPU summed up to each grain.
     """
 
+    adapters: Any
+    classes: Any
+    arrival: Any
+    arrivals: Any
+    moves: Any
+    takes: Any
+    late: Any
+    switches: Any
+    paired: bool
+    horizon: int
     grain: int
     arrived: Any
     tables: Any
-    costs: Any
     table_arrived: Any
     skip: Any
     sums: Any
@@ -112,111 +77,95 @@ class Bound(NamedTuple):
     paid: Any
 
 
-class Model(NamedTuple):
-    """A problem with one GPU and one resident adapter, and its bound, in arrays.
-
-    Classes and moves (batches) are numbered through all adapters.
-    """
-
-    jobs: Jobs
-    batches: Batches
-    bound: Bound
+@compiled
+def paid_until(model: SearchModel, tick: int) -> float:
+    """Return the price of the GPU summed up to a tick."""
+    return model.paid[min(tick // model.grain, model.paid.shape[0] - 1)]  # type: ignore[no-any-return]
 
 
 # -- the bound -----------------------------------------------------------------------------------
 
 
 @compiled
-def _backlogs(
-    jobs: Jobs, bound: Bound, moves: Any, t: int, a: int, counts: Any, move: int, backlogs: Any
-) -> float:
+def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlogs: Any) -> float:
     """Fill in backlogs by table class, after ``move`` (or none); what corrects their value."""
-    adapters, classes, losses, _, arrivals = jobs
-    first = adapters[a, CLASS_AT]
-    merged = adapters[a, MERGED] > 0
-    for k in range(adapters[a, TABLE_AT], adapters[a + 1, TABLE_AT]):
+    adapter, following = model.adapters[a], model.adapters[a + 1]
+    merged = adapter.merged > 0
+    for k in range(adapter.table_at, following.table_at):
         backlogs[k] = 0
     cost = 0.0
-    for q in range(first, adapters[a + 1, CLASS_AT]):
-        done = counts[q]
+    for q in range(adapter.class_at, following.class_at):
+        kind, done = model.classes[q], counts[q]
         if move >= 0:
-            done += moves[move, TAKES + q - first]
-        waiting = bound.arrived[q, t] - done
-        k = classes[q, INTO]
+            done += model.takes[move, q - adapter.class_at]
+        waiting = model.arrived[q, t] - done
         if waiting >= 0:
-            backlogs[k] += waiting
-        if waiting < 0 or (merged and bound.tables[k, SKIP_AT] >= 0):
+            backlogs[kind.into] += waiting
+        if waiting < 0 or (merged and model.tables[kind.into].skip_at >= 0):
             # Jobs rejected before they came, which the tables reject again; or of merged classes,
             # of which the tables take the latest jobs to be left: those are dearer to reject.
-            at = classes[q, ARRIVAL_AT] + q + done
-            cost += losses[q, PRICE] * (arrivals[at + waiting] - arrivals[at])
+            at = kind.arrival_at + q + done
+            cost += kind.price * (model.arrivals[at + waiting] - model.arrivals[at])
             if waiting < 0:
-                cost += losses[q, REJECTED] * waiting
+                cost += kind.rejected * waiting
     if merged:
-        for k in range(adapters[a, TABLE_AT], adapters[a + 1, TABLE_AT]):
-            if bound.tables[k, SKIP_AT] >= 0:
-                at = bound.tables[k, SUMS_AT] + bound.table_arrived[k, t]
-                latest = bound.sums[at] - bound.sums[at - backlogs[k]]
-                cost -= bound.costs[k, BY_TICK] * latest
+        for k in range(adapter.table_at, following.table_at):
+            table = model.tables[k]
+            if table.skip_at >= 0:
+                at = table.sums_at + model.table_arrived[k, t]
+                latest = model.sums[at] - model.sums[at - backlogs[k]]
+                cost -= table.by_tick * latest
     return cost
 
 
 @compiled
-def _oldest(bound: Bound, k: int, grain: int, t: int, backlog: int, over: int) -> float:
-    """The least that the oldest ``over`` jobs of a backlog cost from ``grain`` on."""
-    each = bound.costs[k, BY_GRAIN] * grain + bound.costs[k, LEAST]
-    if bound.tables[k, SKIP_AT] < 0:
+def _oldest(model: SearchModel, k: int, grain: int, t: int, backlog: int, over: int) -> float:
+    """Return the least that the oldest ``over`` jobs of a backlog cost from ``grain`` on."""
+    table = model.tables[k]
+    each = table.by_grain * grain + table.least
+    if table.skip_at < 0:
         return over * each  # type: ignore[no-any-return]
     cost = 0.0
-    job = bound.tables[k, SKIP_AT] + bound.table_arrived[k, t] - backlog
+    job = table.skip_at + model.table_arrived[k, t] - backlog
     for i in range(job, job + over):
-        cost += min(each, bound.skip[i])
+        cost += min(each, model.skip[i])
     return cost
 
 
 @compiled
 def value(
-    jobs: Jobs,
-    bound: Bound,
-    moves: Any,
-    grain: int,
-    a: int,
-    held: bool,
-    counts: Any,
-    move: int,
-    backlogs: Any,
+    model: SearchModel, grain: int, a: int, held: bool, counts: Any, move: int, backlogs: Any
 ) -> float:
-    """Least that adapter ``a`` still costs from ``grain`` on, after ``move`` (or none) as well.
+    """Return the least that adapter ``a`` still costs from ``grain`` on, after ``move`` (or none).
 
     ``backlogs`` is scratch, one entry for each table class.
     """
-    last = bound.paid.shape[0] - 1
+    adapter = model.adapters[a]
+    last = model.paid.shape[0] - 1
     t = min(grain, last)
-    cost = _backlogs(jobs, bound, moves, t, a, counts, move, backlogs)
+    cost = _backlogs(model, t, a, counts, move, backlogs)
     index = 0
-    for k in range(jobs.adapters[a, TABLE_AT], jobs.adapters[a + 1, TABLE_AT]):
+    for k in range(adapter.table_at, model.adapters[a + 1].table_at):
         backlog = backlogs[k]
-        over = backlog if grain > last else backlog - bound.tables[k, DIM] + 1
+        over = backlog if grain > last else backlog - model.tables[k].dim + 1
         if over > 0:  # beyond what the tables tell apart
-            cost += _oldest(bound, k, grain, t, backlog, over)
+            cost += _oldest(model, k, grain, t, backlog, over)
             backlog -= over
-        index += backlog * bound.tables[k, STRIDE]
+        index += backlog * model.tables[k].stride
     row = t + last + 1 if held else t
-    index += jobs.adapters[a, BASE] + row * jobs.adapters[a, SIZE]
-    return cost + bound.values[index]  # type: ignore[no-any-return]
+    index += adapter.base + row * adapter.size
+    return cost + model.values[index]  # type: ignore[no-any-return]
 
 
 @entry
-def remaining(model: Model, held: int, tick: int, counts: Any) -> float:
-    """The least that all that is left costs from ``tick`` on, the GPU's price taken off."""
-    jobs, batches, bound = model
-    last = bound.paid.shape[0] - 1
-    grain = tick // bound.grain
-    backlogs = np.empty(bound.tables.shape[0], dtype=np.int64)
-    cost = bound.paid[min(grain, last)] - bound.paid[last]
-    for a in range(jobs.adapters.shape[0] - 1):
-        if jobs.adapters[a, CLASS_AT] < jobs.adapters[a + 1, CLASS_AT]:
-            cost += value(jobs, bound, batches.moves, grain, a, a == held, counts, NONE, backlogs)
+def remaining(model: SearchModel, held: int, tick: int, counts: Any) -> float:
+    """Return the least that all that is left costs from ``tick`` on, less the GPU's price."""
+    grain = tick // model.grain
+    backlogs = np.empty(model.tables.shape[0], dtype=np.int64)
+    cost = paid_until(model, tick) - model.paid[-1]
+    for a in range(model.adapters.shape[0] - 1):
+        if model.adapters[a].class_at < model.adapters[a + 1].class_at:
+            cost += value(model, grain, a, a == held, counts, NONE, backlogs)
     return cost  # type: ignore[no-any-return]
 
 
@@ -225,52 +174,54 @@ def remaining(model: Model, held: int, tick: int, counts: Any) -> float:
 
 @entry
 def unpack(classes: Any, key: Any, row: int, counts: Any) -> None:
-    """Counts by class of a row's key."""
+    """Fill in the counts by class of a row's key."""
     for q in range(counts.shape[0]):
-        counts[q] = (key[row, classes[q, WORD]] >> classes[q, SHIFT]) & classes[q, MASK]
+        counts[q] = (key[row, classes[q].word] >> classes[q].shift) & classes[q].mask
 
 
 @entry
 def pack(classes: Any, counts: Any, key: Any) -> None:
-    """The key of counts."""
+    """Fill in the key of counts."""
     key[:] = 0
     for q in range(counts.shape[0]):
-        key[classes[q, WORD]] |= counts[q] << classes[q, SHIFT]
+        key[classes[q].word] |= counts[q] << classes[q].shift
 
 
 @entry
-def start_of(jobs: Jobs, moves: Any, move: int, a: int, ready: int, counts: Any) -> int:
-    """First tick from ``ready`` at which a batch's members are in; -1: there are not enough."""
-    first = jobs.adapters[a, CLASS_AT]
-    for q in range(first, jobs.adapters[a + 1, CLASS_AT]):
-        n = moves[move, TAKES + q - first]
+def start_of(model: SearchModel, move: int, a: int, ready: int, counts: Any) -> int:
+    """Return the first tick from ``ready`` at which a batch's members are in; -1: too few are."""
+    first = model.adapters[a].class_at
+    for q in range(first, model.adapters[a + 1].class_at):
+        n = model.takes[move, q - first]
         if n > 0:
-            if counts[q] + n > jobs.classes[q, JOBS]:
+            kind = model.classes[q]
+            if counts[q] + n > kind.jobs:
                 return -1
-            ready = max(ready, jobs.arrival[jobs.classes[q, ARRIVAL_AT] + counts[q] + n - 1])
+            ready = max(ready, model.arrival[kind.arrival_at + counts[q] + n - 1])
     return ready
 
 
 @compiled
-def _cost_of(jobs: Jobs, batches: Batches, move: int, a: int, start: int, counts: Any) -> float:
-    """What a batch adds to a label's loss, its switch aside."""
-    cost = batches.costs[move, FIXED] + batches.costs[move, SLOPE] * start
-    for i in range(batches.moves[move, LATE_AT], batches.moves[move + 1, LATE_AT]):
-        if start >= batches.late_from[i]:
-            cost += batches.late_cost[i]
-    if jobs.adapters[a, MERGED] > 0:
-        first = jobs.adapters[a, CLASS_AT]
-        for q in range(first, jobs.adapters[a + 1, CLASS_AT]):
-            n = batches.moves[move, TAKES + q - first]
+def batch_cost(model: SearchModel, move: int, a: int, start: int, counts: Any) -> float:
+    """Return what a batch adds to a label's loss, its switch aside."""
+    cost = model.moves[move].fixed + model.moves[move].slope * start
+    for i in range(model.moves[move].late_at, model.moves[move + 1].late_at):
+        if start >= model.late[i].start:
+            cost += model.late[i].loss
+    if model.adapters[a].merged > 0:
+        first = model.adapters[a].class_at
+        for q in range(first, model.adapters[a + 1].class_at):
+            n = model.takes[move, q - first]
             if n > 0:
-                at = jobs.classes[q, ARRIVAL_AT] + q + counts[q]
-                cost -= jobs.losses[q, EXTRA] * (jobs.arrivals[at + n] - jobs.arrivals[at])
+                at = model.classes[q].arrival_at + q + counts[q]
+                cost -= model.classes[q].extra * (model.arrivals[at + n] - model.arrivals[at])
     return cost  # type: ignore[no-any-return]
 
 
 @compiled
-def _rejecting(jobs: Jobs, q: int, first: int, last: int) -> float:
-    """What rejecting the jobs from ``first`` to before ``last`` of a class adds to the loss."""
-    at = jobs.classes[q, ARRIVAL_AT] + q
-    ahead = jobs.losses[q, PRICE] * (jobs.arrivals[at + last] - jobs.arrivals[at + first])
-    return jobs.losses[q, REJECTED] * (last - first) + ahead  # type: ignore[no-any-return]
+def rejection_cost(model: SearchModel, q: int, first: int, last: int) -> float:
+    """Return what rejecting the jobs from ``first`` to before ``last`` of a class adds."""
+    kind = model.classes[q]
+    at = kind.arrival_at + q
+    ahead = kind.price * (model.arrivals[at + last] - model.arrivals[at + first])
+    return kind.rejected * (last - first) + ahead  # type: ignore[no-any-return]

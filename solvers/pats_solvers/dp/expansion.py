@@ -8,61 +8,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import compiled, entry
 from pats_solvers.dp.bound import (
-    ARRIVAL_AT,
-    CLASS_AT,
-    DURATION,
-    JOBS,
-    MOVE_AT,
     NONE,
-    REJECTED,
-    TAKES,
-    Jobs,
-    Model,
-    _cost_of,
-    _rejecting,
+    SearchModel,
+    batch_cost,
     pack,
+    paid_until,
+    rejection_cost,
     start_of,
     unpack,
     value,
 )
-from pats_solvers.dp.label_pool import (
-    BEST,
-    COUNT,
-    CUT,
-    FINAL,
-    FINAL_MOVE,
-    FREE,
-    HELD,
-    LOOKS,
-    LOSS,
-    OVERFULL,
-    PENDING,
-    PROMISE,
-    REJECT,
-    REJECT_ALL,
-    SPARES,
-    USED,
-    Label,
-    Pool,
-    below,
-    insert,
-)
+from pats_solvers.dp.label_pool import REJECT, REJECT_ALL, Label, LabelPool, below, insert
 
-#: Columns of :attr:`Found.whole`: the move, what is pending after it, and when the GPU is free.
-#: Of :attr:`Found.real`: the loss, the adapter's value, and the promise, at first a quick one.
-THE_MOVE, THEN_PENDING, THEN_FREE = range(3)
-THEN_LOSS, OWN, THEN_PROMISE = range(3)
+#: Successors: the move, what is pending after it, and when the GPU is free; the loss, the adapter's
+#: value, and the promise, at first a quick one.
+SUCCESSORS = fields("move pending free", "loss own promise")
 
 
-class Found(NamedTuple):
+class Successors(NamedTuple):
     """Successors of one label by moves of one adapter, and scratch.
 
     Attributes:
-        whole: ``(room, 3)``.
-        real: ``(room, 3)``.
-        order: Places in the two, those chosen first.
+        rows: :data:`SUCCESSORS`.
+        order: Places in them, those chosen first.
         counts: The label's jobs dealt with by class.
         after: Those of a successor.
         new: Its key.
@@ -73,8 +44,7 @@ class Found(NamedTuple):
         endless: How many of them cost infinity.
     """
 
-    whole: Any
-    real: Any
+    rows: Any
     order: Any
     counts: Any
     after: Any
@@ -87,18 +57,17 @@ class Found(NamedTuple):
 
 
 @compiled
-def _scratch(model: Model, words: int) -> Found:
-    adapters, classes = model.jobs.adapters.shape[0] - 1, model.jobs.classes.shape[0]
-    room, grains = model.batches.costs.shape[0] + classes, model.bound.paid.shape[0]
-    return Found(
-        np.empty((room, 3), dtype=np.int64),
-        np.empty((room, 3)),
+def _scratch(model: SearchModel, words: int) -> Successors:
+    adapters, classes = model.adapters.shape[0] - 1, model.classes.shape[0]
+    room, grains = model.takes.shape[0] + classes, model.paid.shape[0]
+    return Successors(
+        np.empty(room, dtype=SUCCESSORS),
         np.empty(room, dtype=np.int64),
         np.empty(classes, dtype=np.int64),
         np.empty(classes, dtype=np.int64),
         np.empty((1, words), dtype=np.int64),
         np.empty(adapters, dtype=np.bool_),
-        np.empty(model.bound.tables.shape[0], dtype=np.int64),
+        np.empty(model.tables.shape[0], dtype=np.int64),
         np.full(grains, NONE),
         np.empty((grains, adapters + 1)),
         np.empty(grains, dtype=np.int64),
@@ -106,97 +75,97 @@ def _scratch(model: Model, words: int) -> Found:
 
 
 @compiled
-def _what_is_left(jobs: Jobs, found: Found) -> float:
-    """See which adapters have jobs left; what rejecting all of these adds to the loss."""
+def _mark_left(model: SearchModel, found: Successors) -> float:
+    """Mark the adapters with jobs left; return what rejecting all of these adds to the loss."""
     total = 0.0
     for a in range(found.left.shape[0]):
         found.left[a] = False
-        for q in range(jobs.adapters[a, CLASS_AT], jobs.adapters[a + 1, CLASS_AT]):
-            if found.counts[q] < jobs.classes[q, JOBS]:
+        for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
+            if found.counts[q] < model.classes[q].jobs:
                 found.left[a] = True
-                total += _rejecting(jobs, q, found.counts[q], jobs.classes[q, JOBS])
+                total += rejection_cost(model, q, found.counts[q], model.classes[q].jobs)
     return total
 
 
 @compiled
-def _rejections(model: Model, label: Label, a: int, now: float, limit: float, found: Found) -> int:
-    """Find the successors by rejecting one job of adapter ``a``; how many there are.
+def _rejections(
+    model: SearchModel, label: Label, a: int, now: float, limit: float, found: Successors
+) -> int:
+    """Find the successors by rejecting one job of adapter ``a``; return how many there are.
 
     To reject a job before it has arrived is of use only where a later one of its class is served
     next, at the earliest when that one arrives.
     """
-    jobs, batches, bound = model
-    counts, last, places = found.counts, bound.paid.shape[0] - 1, 0
-    grain = label.free // bound.grain
-    for q in range(jobs.adapters[a, CLASS_AT], jobs.adapters[a + 1, CLASS_AT]):
-        left = jobs.classes[q, JOBS] - counts[q]
-        if left == 0 or jobs.losses[q, REJECTED] == np.inf or q < label.pending:
+    counts, places = found.counts, 0
+    for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
+        left = model.classes[q].jobs - counts[q]
+        if left == 0 or model.classes[q].rejected == np.inf or q < label.pending:
             continue
-        job = jobs.classes[q, ARRIVAL_AT] + counts[q]
-        early = jobs.arrival[job] > label.free
+        job = model.classes[q].arrival_at + counts[q]
+        early = model.arrival[job] > label.free
         if (early and left == 1) or (label.pending != NONE and not early):
             continue
-        cost = _rejecting(jobs, q, counts[q], counts[q] + 1)
+        cost = rejection_cost(model, q, counts[q], counts[q] + 1)
         counts[q] += 1
-        own = value(
-            jobs, bound, batches.moves, grain, a, a == label.held, counts, NONE, found.backlogs
-        )
+        held, grain = a == label.held, label.free // model.grain
+        own = value(model, grain, a, held, counts, NONE, found.backlogs)
         counts[q] -= 1
         promise = max(label.promise, label.promise + (cost + own - now))
-        if early and a != label.held:
-            begin = max(label.free, jobs.arrival[job + 1] - batches.switch[label.held, a])
-            promise += bound.paid[min(begin // bound.grain, last)] - bound.paid[min(grain, last)]
+        if early and not held:
+            ready = model.arrival[job + 1] - model.switches[label.held, a].ticks
+            begin = max(label.free, ready)
+            promise += paid_until(model, begin) - paid_until(model, label.free)
         if promise < limit:
-            found.whole[places, THE_MOVE] = REJECT - q
-            found.whole[places, THEN_PENDING] = q if early else NONE
-            found.whole[places, THEN_FREE] = label.free
-            found.real[places, THEN_LOSS] = label.loss + cost
-            found.real[places, THEN_PROMISE] = promise
+            row = found.rows[places]
+            row.move, row.pending, row.free = REJECT - q, q if early else NONE, label.free
+            row.loss, row.promise = label.loss + cost, promise
             places += 1
     return places
 
 
 @compiled
 def _servings(
-    model: Model, label: Label, a: int, now: float, limit: float, found: Found, places: int
+    model: SearchModel,
+    label: Label,
+    a: int,
+    now: float,
+    limit: float,
+    found: Successors,
+    places: int,
 ) -> int:
-    """Find the successors by batches of adapter ``a``; how many there are with those before."""
-    jobs, batches, bound = model
-    moves, counts, last = batches.moves, found.counts, bound.paid.shape[0] - 1
-    switch = batches.switch[label.held, a]
-    paid = bound.paid[min(label.free // bound.grain, last)]
-    first = jobs.adapters[a, CLASS_AT]
-    for move in range(jobs.adapters[a, MOVE_AT], jobs.adapters[a + 1, MOVE_AT]):
-        if label.pending != NONE and moves[move, TAKES + label.pending - first] == 0:
+    """Find the successors by batches of adapter ``a``; return how many there are in all."""
+    counts, first = found.counts, model.adapters[a].class_at
+    switch = model.switches[label.held, a]
+    paid = paid_until(model, label.free)
+    for move in range(model.adapters[a].move_at, model.adapters[a + 1].move_at):
+        if label.pending != NONE and model.takes[move, label.pending - first] == 0:
             continue
-        start = start_of(jobs, moves, move, a, label.free + switch, counts)
-        stop = start + moves[move, DURATION]
-        if start < 0 or stop > batches.horizon:
+        start = start_of(model, move, a, label.free + switch.ticks, counts)
+        stop = start + model.moves[move].duration
+        if start < 0 or stop > model.horizon:
             continue
         # Until the switch the GPU stands idle. (Waiting with the adapter held is paid for.)
         if a != label.held:
-            begin = min((start - switch) // bound.grain, last)
-            if label.promise + (bound.paid[begin] - paid) >= limit:
+            idle = paid_until(model, start - switch.ticks) - paid
+            if label.promise + idle >= limit:
                 continue
-        grain = stop // bound.grain
-        cost = batches.switch_cost[label.held, a]
-        cost += _cost_of(jobs, batches, move, a, start, counts)
-        own = value(jobs, bound, moves, grain, a, True, counts, move, found.backlogs)
+        cost = switch.loss + batch_cost(model, move, a, start, counts)
+        own = value(model, stop // model.grain, a, True, counts, move, found.backlogs)
         # No other adapter costs less later on.
-        promise = label.promise + (cost + own - now) + (bound.paid[min(grain, last)] - paid)
+        promise = label.promise + (cost + own - now) + (paid_until(model, stop) - paid)
         if promise < limit:
-            found.whole[places, THE_MOVE], found.whole[places, THEN_PENDING] = move, NONE
-            found.whole[places, THEN_FREE] = stop
-            found.real[places, THEN_LOSS], found.real[places, OWN] = label.loss + cost, own
-            found.real[places, THEN_PROMISE] = max(label.promise, promise)
+            row = found.rows[places]
+            row.move, row.pending, row.free = move, NONE, stop
+            row.loss, row.own = label.loss + cost, own
+            row.promise = max(label.promise, promise)
             places += 1
     return places
 
 
 @compiled
-def _choose(pool: Pool, found: Found, places: int, few: int) -> int:
+def _choose(pool: LabelPool, found: Successors, places: int, few: int) -> int:
     """Put the most promising places first, and cut the others; how many are left."""
-    order, promise = found.order, found.real[:, THEN_PROMISE]
+    order, promise = found.order, found.rows.promise
     for i in range(places):
         order[i] = i
     if places <= few:
@@ -208,27 +177,24 @@ def _choose(pool: Pool, found: Found, places: int, few: int) -> int:
                 best = j
         order[i], order[best] = order[best], order[i]
     for i in range(few, places):
-        pool.bests[CUT] = min(pool.bests[CUT], promise[order[i]])
+        pool.state[0].cut = min(pool.state[0].cut, promise[order[i]])
     return few
 
 
 @compiled
-def _others(model: Model, found: Found, at: int, a: int, grain: int) -> float:
-    """What all adapters but ``a`` cost from a grain on, none of them held.
+def _others(model: SearchModel, found: Successors, at: int, a: int, grain: int) -> float:
+    """Return what all adapters but ``a`` cost from a grain on, none of them held.
 
     ``at`` tells one label from another.
     """
-    jobs, batches, bound = model
-    last, count = bound.paid.shape[0] - 1, found.left.shape[0]
+    last, count = model.paid.shape[0] - 1, found.left.shape[0]
     place = min(grain, last)
     if found.stamp[place] != at:
         found.stamp[place] = at if grain <= last else NONE
         found.apart[place, count], found.endless[place] = 0.0, 0
         for b in range(count):
             if found.left[b]:
-                each = value(
-                    jobs, bound, batches.moves, grain, b, False, found.counts, NONE, found.backlogs
-                )
+                each = value(model, grain, b, False, found.counts, NONE, found.backlogs)
                 found.apart[place, b] = each
                 if each == np.inf:
                     found.endless[place] += 1
@@ -241,17 +207,17 @@ def _others(model: Model, found: Found, at: int, a: int, grain: int) -> float:
 
 
 @compiled
-def _step(model: Model, found: Found, a: int, move: int) -> int:
-    """Fill in a successor's counts; how many jobs its move deals with."""
+def _step(model: SearchModel, found: Successors, a: int, move: int) -> int:
+    """Fill in a successor's counts; return how many jobs its move deals with."""
     counts, after = found.counts, found.after
     for q in range(counts.shape[0]):
         after[q] = counts[q]
     if move < 0:
         after[REJECT - move] += 1
         return 1
-    taken, first = 0, model.jobs.adapters[a, CLASS_AT]
-    for q in range(first, model.jobs.adapters[a + 1, CLASS_AT]):
-        n = model.batches.moves[move, TAKES + q - first]
+    taken, first = 0, model.adapters[a].class_at
+    for q in range(first, model.adapters[a + 1].class_at):
+        n = model.takes[move, q - first]
         after[q] += n
         taken += n
     return taken
@@ -259,9 +225,9 @@ def _step(model: Model, found: Found, a: int, move: int) -> int:
 
 @compiled
 def _file(
-    model: Model,
-    pool: Pool,
-    found: Found,
+    model: SearchModel,
+    pool: LabelPool,
+    found: Successors,
     place: int,
     label: Label,
     a: int,
@@ -270,45 +236,42 @@ def _file(
     layer: int,
     slack: float,
 ) -> int:
-    """File a successor of a label that is not cut; its layer."""
-    jobs, batches, bound = model
-    move, free = found.whole[place, THE_MOVE], found.whole[place, THEN_FREE]
-    loss, promise = found.real[place, THEN_LOSS], found.real[place, THEN_PROMISE]
-    limit = below(pool.bests[BEST])
+    """File a successor of a label that is not cut; return its layer."""
+    state, move, free = pool.state[0], found.rows[place].move, found.rows[place].free
+    loss, promise = found.rows[place].loss, found.rows[place].promise
+    limit = below(state.best)
     if promise >= limit:
         return layer
     layer += _step(model, found, a, move)
     if layer == pool.layers.shape[0] - 1:
         if loss < limit:
-            pool.bests[BEST] = loss
-            pool.registers[FINAL], pool.registers[FINAL_MOVE] = row, move
+            state.best, state.final, state.final_move = loss, row, move
         return layer
-    if move >= 0 and promise < pool.worst[layer]:
-        grain, last = free // bound.grain, bound.paid.shape[0] - 1
-        rest = _others(model, found, at, a, grain) + found.real[place, OWN]
-        promise = max(promise, loss + rest + bound.paid[min(grain, last)] - bound.paid[last])
+    if move >= 0 and promise < pool.layers[layer].worst:
+        rest = _others(model, found, at, a, free // model.grain) + found.rows[place].own
+        promise = max(promise, loss + rest + paid_until(model, free) - model.paid[-1])
         if promise >= limit:
             return layer
-    if promise >= pool.worst[layer]:
-        pool.bests[CUT] = min(pool.bests[CUT], promise)
+    if promise >= pool.layers[layer].worst:
+        state.cut = min(state.cut, promise)
         return layer
-    pack(jobs.classes, found.after, found.new[0])
+    pack(model.classes, found.after, found.new[0])
     found.left[a] = False
-    for q in range(jobs.adapters[a, CLASS_AT], jobs.adapters[a + 1, CLASS_AT]):
-        if found.after[q] < jobs.classes[q, JOBS]:
+    for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
+        if found.after[q] < model.classes[q].jobs:
             found.left[a] = True
     held = label.held if move < 0 else a
-    then = Label(loss, promise, free, held, found.whole[place, THEN_PENDING])
-    insert(pool, layer, found.new, then, row, move, found.left, batches, slack)
+    then = Label(loss, promise, free, held, found.rows[place].pending)
+    insert(pool, layer, found.new, then, row, move, found.left, model, slack)
     found.left[a] = True
     return layer
 
 
 @compiled
 def _successors(
-    model: Model,
-    pool: Pool,
-    found: Found,
+    model: SearchModel,
+    pool: LabelPool,
+    found: Successors,
     row: int,
     at: int,
     layer: int,
@@ -317,39 +280,33 @@ def _successors(
     slack: float,
 ) -> None:
     """Make the successors of one label; see :func:`expand`."""
-    jobs, batches, bound = model
-    promise, held = pool.real[row, PROMISE], pool.whole[row, HELD]
-    free, pending = pool.whole[row, FREE], pool.whole[row, PENDING]
-    label = Label(pool.real[row, LOSS], promise, free, held, pending)
-    unpack(jobs.classes, pool.key, row, found.counts)
-    total = label.loss + _what_is_left(jobs, found)
-    if pending == NONE and total < below(pool.bests[BEST]):
-        pool.bests[BEST] = total
-        pool.registers[FINAL], pool.registers[FINAL_MOVE] = row, REJECT_ALL
+    state, this = pool.state[0], pool.labels[row]
+    label = Label(this.loss, this.promise, this.free, this.held, this.pending)
+    unpack(model.classes, pool.key, row, found.counts)
+    total = label.loss + _mark_left(model, found)
+    if label.pending == NONE and total < below(state.best):
+        state.best, state.final, state.final_move = total, row, REJECT_ALL
+    grain = label.free // model.grain
     for a in range(found.left.shape[0]):
-        first, end = jobs.adapters[a, CLASS_AT], jobs.adapters[a + 1, CLASS_AT]
-        if not found.left[a] or (pending != NONE and not first <= pending < end):
+        first, end = model.adapters[a].class_at, model.adapters[a + 1].class_at
+        if not found.left[a] or (label.pending != NONE and not first <= label.pending < end):
             continue
-        limit = below(pool.bests[BEST])
-        now = value(
-            jobs, bound, batches.moves, free // bound.grain, a, a == held, found.counts, NONE,
-            found.backlogs,
-        )  # fmt: skip
+        limit = below(state.best)
+        now = value(model, grain, a, a == label.held, found.counts, NONE, found.backlogs)
         rejections = _rejections(model, label, a, now, limit, found)
         places = _servings(model, label, a, now, limit, found, rejections)
         chosen = _choose(pool, found, places, rejections + few if few > 0 else places)
         for i in range(chosen):
             into = _file(model, pool, found, found.order[i], label, a, row, at, layer, slack)
-            if pool.layers[into, COUNT] >= width:
-                pool.registers[OVERFULL] = 1
-        moves = jobs.adapters[a + 1, MOVE_AT] - jobs.adapters[a, MOVE_AT]
-        pool.registers[LOOKS] += moves + chosen
+            if pool.layers[into].count >= width:
+                state.overfull = 1
+        state.looks += model.adapters[a + 1].move_at - model.adapters[a].move_at + chosen
 
 
 @entry
 def expand(
-    model: Model,
-    pool: Pool,
+    model: SearchModel,
+    pool: LabelPool,
     rows: Any,
     position: int,
     layer: int,
@@ -376,12 +333,12 @@ def expand(
         successors, or where a layer is overfull.
     """
     found = _scratch(model, pool.key.shape[1])
-    registers = pool.registers
-    enough = registers[LOOKS] + work
+    state = pool.state[0]
+    enough = state.looks + work
     for at in range(position, rows.shape[0]):
-        room = pool.key.shape[0] - registers[USED] + registers[SPARES]
-        if registers[LOOKS] >= enough or room < found.order.shape[0] or registers[OVERFULL] > 0:
+        room = pool.key.shape[0] - state.used + state.spares
+        if state.looks >= enough or room < found.order.shape[0] or state.overfull > 0:
             return at
-        if pool.real[rows[at], PROMISE] < below(pool.bests[BEST]):
+        if pool.labels[rows[at]].promise < below(state.best):
             _successors(model, pool, found, rows[at], at, layer, width, few, slack)
     return rows.shape[0]  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """Labels of the search, compiled: where they are kept, and which of them another one beats.
 
-Labels are rows of a :class:`Pool`. A label waits in the list of its layer (jobs dealt with) and in
-the chain of its state's hash bucket until its layer is collected; it is then expanded, and stays to
-tell its successors' story. A row is used again once its label is dominated or cut.
+Labels are rows of a :class:`LabelPool`. A label waits in the list of its layer (jobs dealt with)
+and in the chain of its state's hash bucket until its layer is collected; it is then expanded, and
+kept so that its successors can be traced. A row is used again once its label is dominated or cut.
 """
 
 # ruff: noqa: PLR0917 - compiled functions know no keyword-only arguments
@@ -13,55 +13,44 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import compiled, entry
-from pats_solvers.dp.bound import NONE, Batches
+from pats_solvers.dp.bound import NONE, SearchModel
 
 #: Moves that are not batches: reject all that is left, or one job of class q (``REJECT - q``).
 REJECT_ALL, REJECT = -1, -2
 
-#: A pool's whole-number columns. ``HELD`` is :data:`NONE` in a dead row; of ``PENDING``, a class,
-#: the next batch must serve a job; ``MOVE`` is a batch or a negative number as above; ``LINK`` is
-#: the next row of the layer's list or of the free rows, ``CHAIN`` that of the bucket.
-HELD, FREE, PENDING, PARENT, MOVE, LINK, CHAIN = range(7)
-COLUMNS = 7
+#: Labels: adapter held (:data:`NONE` in a dead row), tick from which the GPU is free, class of
+#: which the next batch must serve a job, row and move that it came from (a batch, or a negative
+#: number as above), next row of the layer's list or of the free rows, and next row of the bucket;
+#: loss so far (arrivals of the jobs to come are paid), and the promise.
+LABELS = fields("held free pending parent move link chain", "loss promise")
 
-#: A pool's real columns: loss so far (arrivals of the jobs to come are paid), and the promise.
-LOSS, PROMISE = range(2)
+#: Layers: first row of the list, and rows in it; promise from which on they take no more labels.
+LAYERS = fields("first count", "worst")
 
-#: Columns of a pool's layers: first row of the list, and rows in it.
-FIRST, COUNT = range(2)
-
-#: A pool's registers: first free row, free rows, rows ever used, where the best sequence ends and
-#: its last move, batches looked at, whether a layer is overfull.
-SPARE, SPARES, USED, FINAL, FINAL_MOVE, LOOKS, OVERFULL = range(7)
-REGISTERS = 7
-
-#: The best loss, and the least promise that was cut.
-BEST, CUT = range(2)
+#: A pool's state: first free row, free rows, rows ever used, where the best sequence ends and its
+#: last move, batches looked at, whether a layer is overfull; the best loss, and the least promise
+#: that was cut.
+STATE = fields("spare spares used final final_move looks overfull", "best cut")
 
 
-class Pool(NamedTuple):
+class LabelPool(NamedTuple):
     """Labels and what keeps track of them.
 
     Attributes:
         key: Jobs dealt with by class, packed into words: ``(rows, words)``.
-        whole: ``(rows, COLUMNS)``.
-        real: ``(rows, 2)``.
+        labels: :data:`LABELS`.
         bucket: First row of each bucket; a power of two of them.
-        layers: ``(layers, 2)``.
-        worst: Promise from which on a layer takes no more labels.
-        registers: ``(REGISTERS,)``.
-        bests: ``(2,)``.
+        layers: :data:`LAYERS`.
+        state: A row of :data:`STATE`.
     """
 
     key: Any
-    whole: Any
-    real: Any
+    labels: Any
     bucket: Any
     layers: Any
-    worst: Any
-    registers: Any
-    bests: Any
+    state: Any
 
 
 @compiled
@@ -71,42 +60,6 @@ def _bucket(key: Any, row: int, buckets: int) -> int:
         mixed = (mixed ^ key[row, w]) * np.int64(-7046029254386353131)
         mixed ^= (mixed >> np.int64(31)) & np.int64(0x1FFFFFFFF)
     return int(mixed & (buckets - 1))
-
-
-@compiled
-def _beats(
-    held: int,
-    free: int,
-    loss: float,
-    pending: int,
-    other_held: int,
-    other_free: int,
-    other_loss: float,
-    other_pending: int,
-    left: Any,
-    batches: Batches,
-) -> bool:
-    """Whether a label can do all that another one of its state can, no later and no dearer.
-
-    ``left`` says which adapters have jobs left.
-    """
-    if pending != NONE and pending != other_pending:  # noqa: PLR1714 - compiled
-        return False
-    if held == other_held:
-        return free <= other_free and loss <= other_loss
-    switch, switch_cost = batches.switch, batches.switch_cost
-    if not batches.paired:  # what they hold matters where it is used again
-        if other_held < left.shape[0] and left[other_held]:
-            free += switch[held, other_held]
-            loss += switch_cost[held, other_held]
-        return free <= other_free and loss <= other_loss
-    for a in range(left.shape[0]):
-        if left[a] and (
-            free + switch[held, a] > other_free + switch[other_held, a]
-            or loss + switch_cost[held, a] > other_loss + switch_cost[other_held, a]
-        ):
-            return False
-    return True
 
 
 class Label(NamedTuple):
@@ -120,6 +73,32 @@ class Label(NamedTuple):
 
 
 @compiled
+def _beats(one: Any, other: Any, slack: float, left: Any, model: SearchModel) -> bool:
+    """Return whether a label can do all that another one of its state can, no later and no dearer.
+
+    Losses that differ by ``slack`` are equal; ``left`` says which adapters have jobs left.
+    """
+    if one.pending != NONE and one.pending != other.pending:  # noqa: PLR1714 - compiled
+        return False
+    free, loss = one.free, one.loss - slack
+    if one.held == other.held:
+        return free <= other.free and loss <= other.loss  # type: ignore[no-any-return]
+    now, then = model.switches[one.held], model.switches[other.held]
+    if not model.paired:  # what they hold matters where it is used again
+        if other.held < left.shape[0] and left[other.held]:
+            free += now[other.held].ticks
+            loss += now[other.held].loss
+        return free <= other.free and loss <= other.loss  # type: ignore[no-any-return]
+    for a in range(left.shape[0]):
+        if left[a] and (
+            free + now[a].ticks > other.free + then[a].ticks
+            or loss + now[a].loss > other.loss + then[a].loss
+        ):
+            return False
+    return True
+
+
+@compiled
 def _same(key: Any, row: int, new: Any) -> bool:
     same = True
     for w in range(key.shape[1]):
@@ -129,80 +108,74 @@ def _same(key: Any, row: int, new: Any) -> bool:
 
 @compiled
 def _beaten(
-    pool: Pool, slot: int, new: Any, label: Label, left: Any, batches: Batches, slack: float
+    pool: LabelPool, slot: int, new: Any, label: Label, left: Any, model: SearchModel, slack: float
 ) -> bool:
-    """Whether a row of the bucket beats a label."""
+    """Return whether a row of the bucket beats a label."""
     row = pool.bucket[slot]
     while row >= 0:
+        known = pool.labels[row]
         if (
-            pool.whole[row, HELD] >= 0
+            known.held >= 0
             and _same(pool.key, row, new)
-            and _beats(
-                pool.whole[row, HELD], pool.whole[row, FREE], pool.real[row, LOSS] - slack,
-                pool.whole[row, PENDING], label.held, label.free, label.loss, label.pending,
-                left, batches,
-            )
-        ):  # fmt: skip
+            and _beats(known, label, slack, left, model)
+        ):
             return True
-        row = pool.whole[row, CHAIN]
+        row = known.chain
     return False
 
 
 @compiled
 def _beat(
-    pool: Pool, slot: int, new: Any, label: Label, left: Any, batches: Batches, slack: float
+    pool: LabelPool, slot: int, new: Any, label: Label, left: Any, model: SearchModel, slack: float
 ) -> int:
-    """Mark the rows of the bucket that a label beats as dead; the first one, to be used again."""
+    """Mark the rows of the bucket that a label beats as dead; return the first one, for reuse."""
     found = NONE
     row = pool.bucket[slot]
     while row >= 0:
+        known = pool.labels[row]
         if (
-            pool.whole[row, HELD] >= 0
+            known.held >= 0
             and _same(pool.key, row, new)
-            and _beats(
-                label.held, label.free, label.loss - slack, label.pending, pool.whole[row, HELD],
-                pool.whole[row, FREE], pool.real[row, LOSS], pool.whole[row, PENDING],
-                left, batches,
-            )
-        ):  # fmt: skip
-            pool.whole[row, HELD] = NONE
+            and _beats(label, known, slack, left, model)
+        ):
+            known.held = NONE
             if found == NONE:
                 found = row
-        row = pool.whole[row, CHAIN]
+        row = known.chain
     return found
 
 
 @compiled
-def _row(pool: Pool, slot: int, layer: int, new: Any) -> int:
-    """A row not in use, filed in a bucket and a layer's list."""
-    registers = pool.registers
-    row = registers[SPARE]
+def _row(pool: LabelPool, slot: int, layer: int, new: Any) -> int:
+    """Return a row not in use, filed in a bucket and a layer's list."""
+    state, into = pool.state[0], pool.layers[layer]
+    row = state.spare
     if row == NONE:
-        row = registers[USED]
-        registers[USED] += 1
+        row = state.used
+        state.used += 1
     else:
-        registers[SPARE] = pool.whole[row, LINK]
-        registers[SPARES] -= 1
+        state.spare = pool.labels[row].link
+        state.spares -= 1
     for w in range(pool.key.shape[1]):
         pool.key[row, w] = new[0, w]
-    pool.whole[row, CHAIN] = pool.bucket[slot]
+    pool.labels[row].chain = pool.bucket[slot]
     pool.bucket[slot] = row
-    pool.whole[row, LINK] = pool.layers[layer, FIRST]
-    pool.layers[layer, FIRST] = row
-    pool.layers[layer, COUNT] += 1
+    pool.labels[row].link = into.first
+    into.first = row
+    into.count += 1
     return row  # type: ignore[no-any-return]
 
 
 @entry
 def insert(
-    pool: Pool,
+    pool: LabelPool,
     layer: int,
     new: Any,
     label: Label,
     parent: int,
     move: int,
     left: Any,
-    batches: Batches,
+    model: SearchModel,
     slack: float,
 ) -> None:
     """File a label with key ``new[0]``, unless another one beats it; drop those that it beats.
@@ -210,89 +183,89 @@ def insert(
     ``left`` says which adapters have jobs left.
     """
     slot = _bucket(new, 0, pool.bucket.shape[0])
-    if _beaten(pool, slot, new, label, left, batches, slack):
+    if _beaten(pool, slot, new, label, left, model, slack):
         return
-    row = _beat(pool, slot, new, label, left, batches, slack)
+    row = _beat(pool, slot, new, label, left, model, slack)
     if row == NONE:
         row = _row(pool, slot, layer, new)
-    pool.real[row, LOSS], pool.real[row, PROMISE] = label.loss, label.promise
-    pool.whole[row, FREE], pool.whole[row, HELD] = label.free, label.held
-    pool.whole[row, PENDING] = label.pending
-    pool.whole[row, PARENT], pool.whole[row, MOVE] = parent, move
+    filed = pool.labels[row]
+    filed.loss, filed.promise, filed.free = label.loss, label.promise, label.free
+    filed.held, filed.pending = label.held, label.pending
+    filed.parent, filed.move = parent, move
 
 
 @entry
-def unchain(key: Any, whole: Any, bucket: Any, rows: Any) -> None:
+def unchain(pool: LabelPool, rows: Any) -> None:
     """Take rows out of their buckets."""
     for row in rows:
-        slot = _bucket(key, row, bucket.shape[0])
-        at = bucket[slot]
+        slot = _bucket(pool.key, row, pool.bucket.shape[0])
+        at = pool.bucket[slot]
         if at == row:
-            bucket[slot] = whole[row, CHAIN]
+            pool.bucket[slot] = pool.labels[row].chain
         else:
-            while whole[at, CHAIN] != row:
-                at = whole[at, CHAIN]
-            whole[at, CHAIN] = whole[row, CHAIN]
+            while pool.labels[at].chain != row:
+                at = pool.labels[at].chain
+            pool.labels[at].chain = pool.labels[row].chain
 
 
 @entry
-def listed(whole: Any, layers: Any, layer: int) -> Any:
-    """The rows of a layer's list, the dead ones too."""
-    rows = np.empty(layers[layer, COUNT], dtype=np.int64)
-    row = layers[layer, FIRST]
+def listed(pool: LabelPool, layer: int) -> Any:
+    """Return the rows of a layer's list, the dead ones too."""
+    rows = np.empty(pool.layers[layer].count, dtype=np.int64)
+    row = pool.layers[layer].first
     for i in range(rows.shape[0]):
         rows[i] = row
-        row = whole[row, LINK]
+        row = pool.labels[row].link
     return rows
 
 
 @entry
-def relist(whole: Any, layers: Any, layer: int, rows: Any) -> None:
+def relist(pool: LabelPool, layer: int, rows: Any) -> None:
     """Make these rows a layer's list."""
-    layers[layer, FIRST], layers[layer, COUNT] = NONE, rows.shape[0]
+    into = pool.layers[layer]
+    into.first, into.count = NONE, rows.shape[0]
     for i in range(rows.shape[0] - 1, -1, -1):
-        whole[rows[i], LINK] = layers[layer, FIRST]
-        layers[layer, FIRST] = rows[i]
+        pool.labels[rows[i]].link = into.first
+        into.first = rows[i]
 
 
 @entry
-def release(whole: Any, registers: Any, rows: Any) -> None:
+def release(pool: LabelPool, rows: Any) -> None:
     """Make rows that are in no list and no bucket free to be used again."""
+    state = pool.state[0]
     for row in rows:
-        whole[row, LINK] = registers[SPARE]
-        registers[SPARE] = row
-    registers[SPARES] += rows.shape[0]
+        pool.labels[row].link = state.spare
+        state.spare = row
+    state.spares += rows.shape[0]
 
 
 @entry
-def rehash(key: Any, whole: Any, bucket: Any, layers: Any) -> None:
+def rehash(pool: LabelPool) -> None:
     """Fill empty buckets with the labels of all layers."""
-    for layer in range(layers.shape[0]):
-        row = layers[layer, FIRST]
+    for layer in range(pool.layers.shape[0]):
+        row = pool.layers[layer].first
         while row >= 0:
-            slot = _bucket(key, row, bucket.shape[0])
-            whole[row, CHAIN] = bucket[slot]
-            bucket[slot] = row
-            row = whole[row, LINK]
+            slot = _bucket(pool.key, row, pool.bucket.shape[0])
+            pool.labels[row].chain = pool.bucket[slot]
+            pool.bucket[slot] = row
+            row = pool.labels[row].link
 
 
 @entry
-def least_promise(whole: Any, real: Any, layers: Any) -> float:
-    """The least promise of the labels in layers' lists."""
+def least_promise(pool: LabelPool) -> float:
+    """Return the least promise of the labels in layers' lists."""
     least = np.inf
-    for layer in range(layers.shape[0]):
-        row = layers[layer, FIRST]
+    for layer in range(pool.layers.shape[0]):
+        row = pool.layers[layer].first
         while row >= 0:
-            if whole[row, HELD] >= 0:
-                least = min(least, real[row, PROMISE])
-            row = whole[row, LINK]
+            label = pool.labels[row]
+            if label.held >= 0:
+                least = min(least, label.promise)
+            row = label.link
     return least
-
-
-# -- moves ---------------------------------------------------------------------------------------
 
 
 @entry
 def below(best: float) -> float:
-    """Promises from here on beat nothing: rounding must not pass for an improvement."""
+    """Return the promise from which on nothing is beaten: rounding is no improvement."""
     return best - 1e-9 * max(1.0, abs(best)) if best < np.inf else np.inf

@@ -9,12 +9,12 @@ from pats_opt.model.plan import PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import shape_of
 from pats_solvers.common.classes import JobClass
-from pats_solvers.dp.search import Start
+from pats_solvers.dp.search import StartLabel
 
 
 def label_after(
     problem: Problem, kinds: Sequence[JobClass], batches: Sequence[PlannedBatch]
-) -> Start:
+) -> StartLabel:
     """The label after batches of one GPU with one resident adapter, timed as early as they can be.
 
     Within each class jobs are taken first come, first served, whichever the batches name: that is
@@ -44,4 +44,4 @@ def label_after(
             loss += serving_loss(site, job, o, start + ends[job.options[o].steps])
         resident, active = batch.resident, batch.resident
         free = start + site.clock.duration(shape)
-    return Start(tuple(counts), next(iter(resident), None), free, loss)
+    return StartLabel(tuple(counts), next(iter(resident), None), free, loss)

@@ -8,9 +8,9 @@ the pass proves.
 
 The promise is the loss so far plus what is left: each adapter alone from the label's tick on,
 paying for the GPU's time, less the price of all that time (weak duality holds from any label on, as
-it does from the start). The tables of :class:`pats_solvers.lagrangian.chain.Chain` hold the former
-for every tick and backlog, so a promise is a few look-ups. This follows the successive sublimation
-of Tanaka and Fujikuma (2012): bound by relaxed dynamic programs, then search what survives.
+it does from the start). The tables of :class:`.AdapterSubproblem` hold the former for every tick
+and backlog, so a promise is a few look-ups. This follows the successive sublimation of Tanaka and
+Fujikuma (2012): bound by relaxed dynamic programs, then search what survives.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.dp import bound, expansion, label_pool
 from pats_solvers.dp.bound import NONE
-from pats_solvers.dp.label_pool import Pool
 from pats_solvers.dp.labels import Labels
-from pats_solvers.dp.model import Data, Tables, data_of
+from pats_solvers.dp.model import CostToGo, SearchData, data_of
 
 #: Batches looked at before the clock is: about a tenth of a second.
 WORK = 2_000_000
@@ -38,7 +37,7 @@ ALL = 2**40
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartLabel:
     """A label to start from.
 
     Attributes:
@@ -55,7 +54,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class SearchPass:
     """What one pass gave.
 
     Attributes:
@@ -89,9 +88,13 @@ class PricedSearch:
         InputError: An adapter has too many different batches.
     """
 
-    def __init__(self, problem: Problem, tables: Tables, like: PricedSearch | None = None) -> None:
+    def __init__(
+        self, problem: Problem, tables: CostToGo, like: PricedSearch | None = None
+    ) -> None:
         self.problem = problem
-        self.data: Data = data_of(problem, tables, None if like is None else like.data.batches)
+        self.data: SearchData = data_of(
+            problem, tables, None if like is None else like.data.batches
+        )
         self.model = self.data.model
         self.kinds = self.data.kinds
         self.states = math.prod(len(kind.jobs) + 1 for kind in self.kinds)
@@ -102,14 +105,14 @@ class PricedSearch:
     @property
     def label_bytes(self) -> int:
         """Memory of a label, its share of the hash table and of growing included."""
-        return 2 * 8 * (self.data.words + label_pool.COLUMNS + 2 + 2)
+        return 2 * (8 * (self.data.words + 2) + label_pool.LABELS.itemsize)
 
-    def start(self) -> Start:
+    def start(self) -> StartLabel:
         """The label of the empty sequence."""
         held = next(iter(self.problem.site.gpus[0].resident), None)
-        return Start((0,) * len(self.kinds), held, 0, 0.0)
+        return StartLabel((0,) * len(self.kinds), held, 0, 0.0)
 
-    def bound(self, start: Start | None = None) -> float:
+    def bound(self, start: StartLabel | None = None) -> float:
         """Lower bound on the loss of every sequence from a label on."""
         return self._root(start or self.start())[1]
 
@@ -121,9 +124,9 @@ class PricedSearch:
         beam: int | None = None,
         few: int = 0,
         most: int = 2**31,
-        start: Start | None = None,
+        start: StartLabel | None = None,
         bounds: Callable[[float], None] | None = None,
-    ) -> Pass:
+    ) -> SearchPass:
         """One pass over all layers.
 
         Args:
@@ -160,58 +163,56 @@ class PricedSearch:
                     bounds(labels.least(rows[at:]))
             if why is not None:
                 break
-        best, cut = labels.best, labels.cut if why is None else labels.least(rows[at:])
-        batches = self._trace(labels.pool) if labels.found else None
+        best = float(labels.state["best"])
+        cut = float(labels.state["cut"]) if why is None else labels.least(rows[at:])
+        batches = self._trace(labels) if labels.state["final"] >= 0 else None
         complete = why is None and not cut < label_pool.below(best)
-        return Pass(
+        return SearchPass(
             best, batches, best if complete else min(best, cut), complete, expanded,
-            labels.looks, why,
+            int(labels.state["looks"]), why,
         )  # fmt: skip
 
     # -- the start and the end -------------------------------------------------------------------
 
-    def _root(self, start: Start) -> tuple[float, float]:
+    def _root(self, start: StartLabel) -> tuple[float, float]:
         """Loss and promise of a start label, arrivals of the jobs to come paid."""
         ahead = self.data.root
         for q, done in enumerate(start.counts):
-            ahead += float(self.model.jobs.losses[q, bound.PRICE]) * float(
-                self.kinds[q].before[done]
-            )
+            ahead += float(self.model.classes["price"][q]) * float(self.kinds[q].before[done])
         loss = start.loss + ahead
         counts = np.array(start.counts, dtype=np.int64)
         return loss, loss + bound.remaining(self.model, self._held(start), start.free, counts)
 
-    def _held(self, start: Start) -> int:
+    def _held(self, start: StartLabel) -> int:
         return len(self.problem.site.adapter_ids) if start.held is None else start.held
 
-    def _plant(self, labels: Labels, start: Start) -> None:
+    def _plant(self, labels: Labels, start: StartLabel) -> None:
         loss, promise = self._root(start)
         key = np.zeros((1, self.data.words), dtype=np.int64)
-        bound.pack(self.model.jobs.classes, np.array(start.counts, dtype=np.int64), key[0])
+        bound.pack(self.model.classes, np.array(start.counts, dtype=np.int64), key[0])
         label = label_pool.Label(loss, promise, start.free, self._held(start), NONE)
         left = np.ones(len(self.problem.site.adapter_ids), dtype=np.bool_)
         label_pool.insert(
-            labels.pool, sum(start.counts), key, label, NONE, NONE, left, self.model.batches,
+            labels.pool, sum(start.counts), key, label, NONE, NONE, left, self.model,
             self._slack,
         )  # fmt: skip
 
-    def _trace(self, pool: Pool) -> tuple[PlannedBatch, ...]:
-        """The batches that lead to the best end."""
-        path = [(int(pool.registers[label_pool.FINAL]), int(pool.registers[label_pool.FINAL_MOVE]))]
-        while (parent := int(pool.whole[path[-1][0], label_pool.PARENT])) >= 0:
-            path.append((parent, int(pool.whole[path[-1][0], label_pool.MOVE])))
+    def _trace(self, found: Labels) -> tuple[PlannedBatch, ...]:
+        """Return the batches that lead to the best end."""
+        pool = found.pool
+        path = [(int(found.state["final"]), int(found.state["final_move"]))]
+        while (parent := int(pool.labels["parent"][path[-1][0]])) >= 0:
+            path.append((parent, int(pool.labels["move"][path[-1][0]])))
         model, batches = self.model, []
         counts = np.zeros(len(self.kinds), dtype=np.int64)
         for row, move in reversed(path):
             if move < 0:
                 continue  # what is rejected is in no batch
-            bound.unpack(model.jobs.classes, pool.key, row, counts)
+            bound.unpack(model.classes, pool.key, row, counts)
             chosen = self.data.batches[move]
-            switch = model.batches.switch[pool.whole[row, label_pool.HELD], chosen.adapter]
-            start = bound.start_of(
-                model.jobs, model.batches.moves, move, chosen.adapter,
-                pool.whole[row, label_pool.FREE] + switch, counts,
-            )  # fmt: skip
+            label = pool.labels[row]
+            ready = label["free"] + model.switches["ticks"][label["held"], chosen.adapter]
+            start = bound.start_of(model, move, chosen.adapter, ready, counts)
             members: list[tuple[int, int]] = []
             for q, option, n, _ in chosen.parts:
                 jobs = self.kinds[q].jobs[counts[q] : counts[q] + n]

@@ -15,7 +15,7 @@ from pats_opt.model.schedule import StopReason
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
 if TYPE_CHECKING:
-    from pats_solvers.dp.model import Tables
+    from pats_solvers.dp.model import CostToGo
     from pats_solvers.lagrangian.bounding import Bounding
 
 #: Beam of the opening pass, which finds the first schedule.
@@ -123,28 +123,33 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def _steps(bounding: Bounding) -> int:
     """Steps of the dynamic programs in one evaluation."""
-    chains = bounding.ascent.relaxation.chains
-    return max(1, sum(chain.ticks * len(chain.moves) * chain.size for chain in chains))
+    subproblems = bounding.ascent.relaxation.subproblems
+    return max(
+        1,
+        sum(
+            subproblem.ticks * len(subproblem.moves) * subproblem.size for subproblem in subproblems
+        ),
+    )
 
 
-def _tables(bounding: Bounding, memory_gib: float) -> Tables:
+def _tables(bounding: Bounding, memory_gib: float) -> CostToGo:
     """The tables at the present prices, with fewer backlogs told apart where memory is short."""
     from pats_solvers.dp.model import tables_at, tables_bytes
     from pats_solvers.lagrangian.relaxation import Relaxation
 
     ascent = bounding.ascent
     relaxation, states = ascent.relaxation, 0
-    while tables_bytes(relaxation.chains) > memory_gib * 2**30 and states != 1:
-        states = max(1, max(chain.size for chain in relaxation.chains) // 4)
+    while tables_bytes(relaxation.subproblems) > memory_gib * 2**30 and states != 1:
+        states = max(1, max(subproblem.size for subproblem in relaxation.subproblems) // 4)
         relaxation = Relaxation(
             bounding.problem, bounding.end, states=states, grain=relaxation.grain
         )
     hold, _, _ = ascent.relaxation.cumulated(ascent.prices, 0)
-    return tables_at(relaxation.chains, hold)
+    return tables_at(relaxation.subproblems, hold)
 
 
 @cache
 def _compile() -> None:
-    from pats_solvers.common.compiled import small_problem
+    from pats_solvers.common.small import small_problem
 
     Dp(first=2, beam=2).solve(small_problem(), Run())

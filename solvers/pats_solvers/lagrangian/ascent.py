@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pats_solvers.lagrangian.chain import Floats
+from pats_solvers.common.arrays import Floats
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 
 #: Weight of the former direction in the next one.
@@ -87,7 +87,7 @@ class Ascent:
     def _once(self, target: float) -> None:
         found = self.relaxation.evaluate(self._at)
         self.evaluations += 1
-        if not math.isfinite(found.bound):  # a chain has no plan: the relaxation is infeasible
+        if not math.isfinite(found.bound):  # a subproblem has no plan: the relaxation is infeasible
             self.bound, self.best, self.prices = found.bound, found, self._at
             return
         if found.bound > self.bound + 1e-10 * abs(self.bound) or self.best is None:

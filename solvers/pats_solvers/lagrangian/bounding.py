@@ -18,17 +18,17 @@ from pats_opt.core.prices import KEY, KindPrices, Prices, as_json
 from pats_opt.core.solver import Run
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
+from pats_solvers.common.arrays import Floats
 from pats_solvers.common.bounds import largest_batch, longest_batch, longest_switch
 from pats_solvers.common.incumbent import Incumbent
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
-from pats_solvers.lagrangian.chain import Floats
 from pats_solvers.lagrangian.relaxation import Relaxation
 
 #: Evaluations of the relaxation in a round, and the share of the time left that they may take.
 EVALUATIONS, SHARE = 40, 0.35
 
-#: Backlogs told apart by each chain: at first, and at most.
+#: Backlogs told apart by each subproblem: at first, and at most.
 FIRST_STATES, MOST_STATES = 36, 3000
 
 #: How many more each refinement tells apart.
@@ -55,7 +55,7 @@ class Bounding:
         problem: The problem; it has jobs and GPUs.
         end: Where prices end, in ticks: some time after the end of a good schedule.
         memory_gib: Memory for the dynamic programs' tables.
-        threads: Chains solved at once.
+        threads: Subproblems solved at once.
 
     Attributes:
         bound: The best bound so far.
@@ -167,7 +167,7 @@ class Bounding:
         relaxation, best = self._best[0] if self._best else self.ascent.relaxation, self.ascent.best
         return {
             "evaluations": self.evaluations,
-            "chains": len(relaxation.chains),
+            "chains": len(relaxation.subproblems),
             "states": self._states,
             "grain_ticks": relaxation.grain,
             "memory_mib": round(relaxation.bytes() / 2**20, 1),
@@ -276,7 +276,7 @@ def share_over(run: Run) -> Callable[[], bool]:
 
 def _work(relaxation: Relaxation) -> float:
     """Steps of the dynamic programs in one evaluation."""
-    return float(sum(c.ticks * len(c.moves) * c.size for c in relaxation.chains))
+    return float(sum(part.work for part in relaxation.subproblems))
 
 
 def _rounded(prices: Floats) -> tuple[float, ...]:

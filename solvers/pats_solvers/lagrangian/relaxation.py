@@ -1,18 +1,18 @@
 """The relaxation: everything is priced that adapters and GPUs compete for.
 
 Three kinds of prices, all per GPU kind (GPUs of equal capacity), make the problem fall apart into
-one chain for each adapter and GPU:
+one subproblem for each adapter and GPU:
 
 - ``hold[t]``: holding a GPU in tick t. With one resident adapter a GPU is held from the start of a
   switch until it is left; with more, only while it switches, serves, or (where activation takes
   time) waits for the active adapter. At most one adapter holds a GPU at a time, or
   ``max_per_batch`` where batches mix.
 - ``keep[t]``: being resident in tick t, where more than one adapter can be.
-- ``serve[j]``: serving job j, where there are several GPUs: each GPU's chain decides for itself
-  which jobs it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
+- ``serve[j]``: serving job j, where there are several GPUs: each GPU's subproblem decides for
+  itself which jobs it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
 
-For any prices the sum of the chains' values, less what the prices are paid for, is a lower bound on
-every schedule's loss (weak duality).
+For any prices the sum of the subproblems' values, less what the prices are paid for, is a lower
+bound on every schedule's loss (weak duality).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ import numpy as np
 
 from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.problem import Problem
+from pats_solvers.common.arrays import Floats, Ints
 from pats_solvers.common.classes import classes
-from pats_solvers.lagrangian.chain import Chain, Floats, Ints, Path
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, CUT, SERVE, SKIP, WAIT
+from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class GpuKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
+class PriceVector:
+    """PriceVector of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
 
     hold: Floats
     keep: Floats
@@ -56,32 +57,32 @@ class Evaluation:
     Attributes:
         bound: A lower bound on the loss of every schedule.
         slope: A supergradient of the bound in the flat prices.
-        paths: Of each chain the best plan, and on how many GPUs of its kind it is run.
+        plans: Of each subproblem the best plan, and on how many GPUs of its kind it is run.
         cut: Jobs beyond a backlog cap, served for nothing but their own least loss.
-        left: Jobs left at the last tick, and served likewise. Where there is neither, the chains'
-            values are exact.
+        left: Jobs left at the last tick, and served likewise. Where there is neither, the
+            subproblems' values are exact.
     """
 
     bound: float
     slope: Floats
-    paths: tuple[tuple[Chain, int, Path], ...]
+    plans: tuple[tuple[AdapterSubproblem, int, AdapterPlan], ...]
     cut: int
     left: int
 
 
 class Relaxation:
-    """The chains of a problem, and the bound at given prices.
+    """The subproblems of a problem, and the bound at given prices.
 
     Args:
         problem: The problem.
         ticks: Where the priced grid ends, in ticks; what comes later is free.
-        states: Backlogs told apart by a chain.
+        states: Backlogs told apart by a subproblem.
         grain: Ticks taken as one.
-        threads: Chains solved at once.
+        threads: Subproblems solved at once.
 
     Attributes:
         dimension: Length of a flat price vector: ``hold``, ``keep``, ``serve`` after one another.
-        signed: Prices that may be negative (``serve``).
+        signed: PriceVector that may be negative (``serve``).
         constant: Loss that every schedule has.
         merged: Whether classes had to be merged.
     """
@@ -97,8 +98,8 @@ class Relaxation:
         self.caching = site.max_resident > 1
         self.constant = 0.0
         self._starts: list[tuple[int, int]] = []  # GPUs where the adapter is absent, and active
-        self.chains: list[Chain] = []
-        self._jobs: list[Ints] = []  # job of each place in a chain's ``skip``
+        self.subproblems: list[AdapterSubproblem] = []
+        self._jobs: list[Ints] = []  # job of each place in a subproblem's ``skip``
         self._unfit = np.zeros(len(problem.jobs))  # GPUs that cannot serve a job
         relaxed = _monotone(problem)
         for kind in self.kinds:
@@ -133,71 +134,74 @@ class Relaxation:
             else:
                 self._unfit[[job.index for job in each.jobs]] += len(kind.gpus)
         for adapter, mine in by_adapter.items():
-            chain = Chain(
+            subproblem = AdapterSubproblem(
                 problem, mine, gpu, self.ticks,
                 states=states, grain=self.grain, skippable=self.several,
             )  # fmt: skip
             there = sum(adapter in site.gpus[g].resident for g in kind.gpus)
-            self.chains.append(chain)
+            self.subproblems.append(subproblem)
             self._starts.append((len(kind.gpus) - there, there))
             self._jobs.append(
                 np.array(
                     [
                         job.index
-                        for q, each in enumerate(chain.kinds)
-                        if chain.skip_at[q] >= 0
+                        for q, each in enumerate(subproblem.kinds)
+                        if subproblem.arrays.classes["skip_at"][q] >= 0
                         for job in each.jobs
                     ],
                     dtype=np.int64,
                 )
             )
-        self.merged = any(chain.merged for chain in self.chains)
+        self.merged = any(subproblem.merged for subproblem in self.subproblems)
         self._of_kind = [
-            next(k for k, kind in enumerate(self.kinds) if chain.gpu in kind.gpus)
-            for chain in self.chains
+            next(k for k, kind in enumerate(self.kinds) if subproblem.gpu in kind.gpus)
+            for subproblem in self.subproblems
         ]
 
     def bytes(self) -> int:
         """Memory that an evaluation takes, in bytes."""
-        largest = sorted((chain.bytes() for chain in self.chains), reverse=True)
+        largest = sorted((subproblem.bytes() for subproblem in self.subproblems), reverse=True)
         return sum(largest[: self.threads])
 
-    def prices(self, flat: Floats) -> Prices:
+    def prices(self, flat: Floats) -> PriceVector:
         """A flat price vector by its parts."""
         shape = (len(self.kinds), self.ticks)
         keep = flat[self.holds : self.holds + self.keeps]
-        return Prices(
+        return PriceVector(
             flat[: self.holds].reshape(shape),
             keep.reshape(shape) if self.caching else np.zeros(shape),
             flat[self.holds + self.keeps :],
         )
 
-    def cumulated(self, flat: Floats, chain: int) -> tuple[Floats, Floats, Floats | None]:
-        """What chain number ``chain`` pays: hold and keep summed up, and the cost of skipping."""
-        prices, kind = self.prices(flat), self._of_kind[chain]
+    def cumulated(self, flat: Floats, number: int) -> tuple[Floats, Floats, Floats | None]:
+        """Return what a subproblem pays: hold and keep summed up, and the cost of skipping."""
+        prices, kind = self.prices(flat), self._of_kind[number]
         skip = None
         if self.several:
-            jobs = self._jobs[chain]
+            jobs = self._jobs[number]
             arrivals = np.concatenate(
-                [each.price * each.arrivals.astype(float) for each in self.chains[chain].kinds]
+                [
+                    each.price * each.arrivals.astype(float)
+                    for each in self.subproblems[number].kinds
+                ]
             )
             skip = prices.serve[jobs] + arrivals
         return _sums(prices.hold[kind]), _sums(prices.keep[kind]), skip
 
     def evaluate(self, flat: Floats) -> Evaluation:
-        """The bound at a flat price vector, a supergradient, and the chains' plans."""
+        """The bound at a flat price vector, a supergradient, and the subproblems' plans."""
 
-        def solve(number: int) -> list[Path]:
-            chain = self.chains[number]
+        def solve(number: int) -> list[AdapterPlan]:
+            subproblem = self.subproblems[number]
             hold, keep, skip = self.cumulated(flat, number)
-            values = chain.values(hold, keep, skip)
+            values = subproblem.values(hold, keep, skip)
             return [
-                chain.path(values, hold, keep, state, skip)
+                subproblem.plan(values, hold, keep, state, skip)
                 for state, count in zip((ABSENT, ACTIVE), self._starts[number], strict=True)
                 if count
             ]
 
-        numbers = range(len(self.chains))
+        numbers = range(len(self.subproblems))
         if self.threads > 1:
             with ThreadPoolExecutor(self.threads) as pool:
                 found = list(pool.map(solve, numbers))
@@ -206,26 +210,26 @@ class Relaxation:
         terms = [self.constant]
         slope = np.zeros(self.dimension)
         slope[: len(self._room)] = -self._room
-        paths: list[tuple[Chain, int, Path]] = []
+        plans: list[tuple[AdapterSubproblem, int, AdapterPlan]] = []
         cut = left = 0
         for number in numbers:
-            chain, counts = self.chains[number], [n for n in self._starts[number] if n]
-            for count, path in zip(counts, found[number], strict=True):
+            subproblem, counts = self.subproblems[number], [n for n in self._starts[number] if n]
+            for count, plan in zip(counts, found[number], strict=True):
                 # Apart, so that rounding is judged by the large numbers that it happens in.
-                terms += [count * (path.value - chain.constant), count * chain.constant]
-                paths.append((chain, count, path))
-                free = self._use(number, count, path, flat, slope)
-                at_end = min(free, int((path.rows[:, 1] == self.ticks).sum()))
+                terms += [count * (plan.value - subproblem.constant), count * subproblem.constant]
+                plans.append((subproblem, count, plan))
+                free = self._use(number, count, plan, flat, slope)
+                at_end = min(free, int((plan.rows[:, 1] == self.ticks).sum()))
                 cut, left = cut + free - at_end, left + at_end
         terms.append(-float(flat[: len(self._room)] @ self._room))
         if self.several:
             terms.extend(self._agreement(flat, slope))
-        return Evaluation(_sum_below(terms), slope, tuple(paths), cut, left)
+        return Evaluation(_sum_below(terms), slope, tuple(plans), cut, left)
 
-    def _use(self, number: int, count: int, path: Path, flat: Floats, slope: Floats) -> int:
+    def _use(self, number: int, count: int, plan: AdapterPlan, flat: Floats, slope: Floats) -> int:
         """Add to ``slope`` what a plan uses; how many jobs it serves for nothing."""
-        chain, kind = self.chains[number], self._of_kind[number]
-        rows = path.rows
+        subproblem, kind = self.subproblems[number], self._of_kind[number]
+        rows = plan.rows
         held = rows[(rows[:, 0] != WAIT) & (rows[:, 2] > rows[:, 1])]
         slope[kind * self.ticks : (kind + 1) * self.ticks] += count * _covered(held, self.ticks)
         if self.caching:
@@ -234,7 +238,7 @@ class Relaxation:
             slope[at : at + self.ticks] += count * _covered(there, self.ticks)
         if not self.several:
             return int((rows[:, 0] == CUT).sum())
-        skipped, cut = _skipped(chain, rows, self.cumulated(flat, number)[2])
+        skipped, cut = _skipped(subproblem, rows, self.cumulated(flat, number)[2])
         first = self.holds + self.keeps
         np.add.at(slope, first + self._jobs[number][skipped], count)
         return cut
@@ -280,8 +284,8 @@ def _places(problem: Problem, gpu: int) -> int:
 def _monotone(problem: Problem) -> Problem:
     """The problem, with a step-time table that never falls.
 
-    A member more must not make a batch quicker: a chain that leaves one out (to another adapter's
-    part of a mixed batch, or beyond the backlog cap) would not be a lower bound then.
+    A member more must not make a batch quicker: a subproblem that leaves one out (to another
+    adapter's part of a mixed batch, or beyond the backlog cap) would not be a lower bound then.
     """
     service = problem.instance.service
     if not isinstance(service, StepsService) or not isinstance(service.step_s.table, tuple):
@@ -306,18 +310,19 @@ def _covered(rows: Ints, ticks: int) -> Floats:
     return np.cumsum(change)[:ticks]
 
 
-def _skipped(chain: Chain, rows: Ints, skip: Floats | None) -> tuple[Ints, int]:
+def _skipped(subproblem: AdapterSubproblem, rows: Ints, skip: Floats | None) -> tuple[Ints, int]:
     """Places in ``skip`` of the jobs that a plan leaves to others, and how many it cuts."""
     assert skip is not None
-    done = np.zeros(len(chain.kinds), dtype=np.int64)
+    arrays = subproblem.arrays
+    done = np.zeros(len(arrays.classes), dtype=np.int64)
     places, cut = [], 0
     for what, tick, _, which in rows.tolist():
         if what == SERVE:
-            done += chain.takes[which]
+            done += arrays.takes[which]
         elif what in (SKIP, CUT):
-            place = int(chain.skip_at[which] + done[which])
-            served = chain.price[which] * tick + chain.least[which]
-            if what == SKIP or skip[place] < served:
+            kind = arrays.classes[which]
+            place = int(kind["skip_at"] + done[which])
+            if what == SKIP or skip[place] < kind["price"] * tick + kind["least"]:
                 places.append(place)
             else:
                 cut += 1

@@ -107,7 +107,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @cache
 def _compile() -> None:
-    from pats_solvers.common.compiled import small_problem
+    from pats_solvers.common.small import small_problem
 
     LocalSearch(patience=1, evaluations=1).solve(small_problem(), Run())
 

@@ -16,7 +16,6 @@ from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
 from pats_solvers.common.classes import classes
 from pats_solvers.common.windows import safe_horizon
-from pats_solvers.lagrangian.chain import Chain, Path
 from pats_solvers.lagrangian.kernels import (
     ABSENT,
     ACTIVATE,
@@ -31,6 +30,7 @@ from pats_solvers.lagrangian.kernels import (
     TO_PREFETCH,
     WAIT,
 )
+from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem
 from tests.support import scale
 from tests.support.one_adapter import least_priced_loss
 from tests.support.zoo import document, request
@@ -43,15 +43,19 @@ SWITCHES = {LOAD: TO_LOAD, ACTIVATE: TO_ACTIVATE, PREFETCH: TO_PREFETCH}
 #: Random instances per feature.
 SEEDS = len(scale.seeds(10))
 
-#: One GPU is looked at, and a table that falls is eased before a chain sees it.
+#: One GPU is looked at, and a table that falls is eased before a sub sees it.
 FEATURES = sorted(ALL_FEATURES - {Feature.GPUS, Feature.TABLE})
 
 
-def chains(problem: Problem, ticks: int, states: int = 100_000, grain: int = 1) -> list[Chain]:
-    """The chain of each adapter."""
+def subproblems(
+    problem: Problem, ticks: int, states: int = 100_000, grain: int = 1
+) -> list[AdapterSubproblem]:
+    """The sub of each adapter."""
     kinds = classes(problem)
     return [
-        Chain(problem, [k for k in kinds if k.adapter == a], 0, ticks, states=states, grain=grain)
+        AdapterSubproblem(
+            problem, [k for k in kinds if k.adapter == a], 0, ticks, states=states, grain=grain
+        )
         for a in sorted({kind.adapter for kind in kinds})
     ]
 
@@ -59,6 +63,12 @@ def chains(problem: Problem, ticks: int, states: int = 100_000, grain: int = 1) 
 def sums(prices: Prices) -> Prices:
     """Prices by tick, summed up from tick 0."""
     return np.concatenate(([0.0], np.cumsum(prices)))
+
+
+def solved(sub: AdapterSubproblem, hold: Prices, keep: Prices, state: int) -> AdapterPlan:
+    """The best plan at prices by tick."""
+    values = sub.values(sums(hold), sums(keep))
+    return sub.plan(values, sums(hold), sums(keep), state)
 
 
 def drawn(rng: np.random.Generator, problem: Problem) -> tuple[int, Prices, Prices]:
@@ -82,46 +92,48 @@ def test_value_is_the_least_loss_with_prices(feature: Feature | None) -> None:
         instance = random_instance(seed, wanted, requests=(1, 4), tight=seed % 2 == 0)
         problem = Problem(instance)
         end, hold, keep = drawn(rng, problem)
-        for chain in chains(problem, end):
+        for sub in subproblems(problem, end):
             for state in (ABSENT, ACTIVE):
-                value, rows, _ = chain.solve(sums(hold), sums(keep), state)
-                least = least_priced_loss(problem, chain.adapter, list(hold), list(keep), state)
-                assert value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, chain.adapter)
+                plan = solved(sub, hold, keep, state)
+                value = plan.value
+                least = least_priced_loss(problem, sub.adapter, list(hold), list(keep), state)
+                assert value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, sub.adapter)
                 if np.isfinite(value):
-                    assert paid(chain, Path(value, rows), hold, keep) == pytest.approx(value)
+                    assert paid(sub, plan, hold, keep) == pytest.approx(value)
 
 
-def paid(chain: Chain, path: Path, hold: Prices, keep: Prices) -> float:
+def paid(sub: AdapterSubproblem, plan: AdapterPlan, hold: Prices, keep: Prices) -> float:
     """What a plan costs, worked out from its rows alone; it must be a plan."""
-    loss, now = chain.constant, 0
-    dealt = np.zeros(len(chain.kinds), dtype=int)
-    for what, start, end, which in path.rows.tolist():
+    loss, now = sub.constant, 0
+    dealt = np.zeros(len(sub.kinds), dtype=int)
+    for what, start, end, which in plan.rows.tolist():
         assert start >= now, "rows overlap"
         now = end
         loss += float(keep[start:end].sum())
         if what != WAIT:
             loss += float(hold[start:end].sum())
         if what in SWITCHES:
-            loss += float(chain.tables.switch_costs[SWITCHES[what]])
+            loss += float(sub.arrays.switches["loss"][SWITCHES[what]])
         if what == SERVE:
-            dealt += chain.takes[which]
-            loss += batch_loss(chain, which, start)
+            dealt += sub.arrays.takes[which]
+            loss += batch_loss(sub, which, start)
         if what in (SKIP, CUT):
-            assert what == SKIP or start == chain.ticks, "nothing is cut where caps are full"
-            left_over = chain.price[which] * start + chain.least[which]
-            skip_at = chain.skip_at[which] + dealt[which]
-            loss += float(chain.skip[skip_at] if what == SKIP else left_over)
+            assert what == SKIP or start == sub.ticks, "nothing is cut where caps are full"
+            kind = sub.arrays.classes[which]
+            left_over = kind["price"] * start + kind["least"]
+            skip_at = kind["skip_at"] + dealt[which]
+            loss += float(sub.arrays.skip[skip_at] if what == SKIP else left_over)
             dealt[which] += 1
-        assert (dealt <= chain.arrived[:, start]).all(), "served before it arrived"
-    assert (dealt == chain.jobs).all(), "somebody was forgotten"
+        assert (dealt <= sub.arrays.arrived[:, start]).all(), "served before it arrived"
+    assert (dealt == [len(kind.jobs) for kind in sub.kinds]).all(), "somebody was forgotten"
     return loss
 
 
-def batch_loss(chain: Chain, number: int, start: int) -> float:
+def batch_loss(sub: AdapterSubproblem, number: int, start: int) -> float:
     """Loss of a batch that starts at a tick, arrivals apart."""
     loss = 0.0
-    for q, option, count, ticks in chain.moves[number].parts:
-        kind = chain.kinds[q]
+    for q, option, count, ticks in sub.moves[number].parts:
+        kind = sub.kinds[q]
         job = kind.jobs[0]
         loss += count * (job.options[option].quality_loss + kind.price * (start + ticks))
         if kind.late_loss > 0.0:
@@ -138,12 +150,14 @@ def test_a_coarser_chain_is_worth_less(feature: Feature | None) -> None:
         wanted = together(feature) if feature else frozenset[Feature]()
         problem = Problem(random_instance(seed, wanted, requests=(3, 8)))
         end, hold, keep = drawn(rng, problem)
-        for fine in chains(problem, end):
-            whole = fine.solve(sums(hold), sums(keep), ABSENT)[0]
+        for fine in subproblems(problem, end):
+            whole = solved(fine, hold, keep, ABSENT).value
             before = -np.inf
             for states in (1, 2, 4, 9, 30, 100):
-                rough = next(c for c in chains(problem, end, states) if c.adapter == fine.adapter)
-                value = rough.solve(sums(hold), sums(keep), ABSENT)[0]
+                rough = next(
+                    c for c in subproblems(problem, end, states) if c.adapter == fine.adapter
+                )
+                value = solved(rough, hold, keep, ABSENT).value
                 assert value <= whole + 1e-9 * max(1.0, abs(whole)), (seed, states)
                 if len(rough.kinds) == len(fine.kinds):  # then only caps grow
                     assert value >= before - 1e-9 * max(1.0, abs(before)), (seed, states)
@@ -161,19 +175,19 @@ def test_grains_begin_no_later() -> None:
             continue
         grains = -(-safe_horizon(problem) // 2)
         by_grain = np.full(grains, 10.0 ** np.random.default_rng(seed).uniform(-2, 0.5))
-        none = np.zeros(2 * grains + 1)
+        none = np.zeros(2 * grains)
         for fine, coarse in zip(
-            chains(problem, 2 * grains), chains(problem, grains, grain=2), strict=True
+            subproblems(problem, 2 * grains), subproblems(problem, grains, grain=2), strict=True
         ):
             # A constant price a tick is a constant price a grain: durations are rounded down.
-            value = coarse.solve(sums(by_grain), none[: grains + 1], ABSENT)[0]
-            assert value <= fine.solve(sums(np.repeat(by_grain / 2, 2)), none, ABSENT)[0] + 1e-9
+            value = solved(coarse, by_grain, none[:grains], ABSENT).value
+            assert value <= solved(fine, np.repeat(by_grain / 2, 2), none, ABSENT).value + 1e-9
 
 
 def test_a_grain_longer_than_a_batch_is_refused() -> None:
     problem = Problem(parse_instance(json.dumps(document(request("r0", 2)))))
     with pytest.raises(InputError, match="3 ticks at a time"):
-        chains(problem, 9, grain=3)
+        subproblems(problem, 9, grain=3)
 
 
 def test_batches_without_number() -> None:
@@ -181,16 +195,16 @@ def test_batches_without_number() -> None:
     options = [{"steps": s, "quality": q} for s, q in ((1, 0.5), (2, 0.8), (3, 0.9), (4, 1.0))]
     crowd = (request(f"r{i}", options=options, demand={"vram_gib": 0.0}) for i in range(60))
     problem = Problem(parse_instance(json.dumps(document(*crowd))))
-    (chain,) = chains(problem, 20)
-    assert 1 < chain.caps[0] < 60
-    value = chain.solve(np.zeros(21), np.zeros(21), ACTIVE)[0]
+    (sub,) = subproblems(problem, 20)
+    assert 1 < sub.caps[0] < 60
+    value = solved(sub, np.zeros(20), np.zeros(20), ACTIVE).value
     # All together, at 1 s each; or one step more for 0.3 of quality.
     assert 0 < value <= 60 * 1.5 + 1e-9
 
 
 def test_memory_is_told() -> None:
-    """The tables take what :meth:`Chain.bytes` says."""
+    """The tables take what :meth:`AdapterSubproblem.bytes` says."""
     problem = Problem(random_instance(3, (Feature.OPTIONS,), requests=(8, 8)))
-    for chain in chains(problem, 50):
-        values = chain.values(np.zeros(51), np.zeros(51))
-        assert values.nbytes == chain.bytes()
+    for sub in subproblems(problem, 50):
+        values = sub.values(np.zeros(51), np.zeros(51))
+        assert values.nbytes == sub.bytes()

@@ -1,0 +1,177 @@
+"""An optimal plan of one adapter, read off the values of its dynamic program; compiled."""
+
+# ruff: noqa: C901, PLR0912, PLR0917 - compiled: one function is one loop, and takes arrays
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pats_solvers.common.compiled import ZERO, compiled, entry
+from pats_solvers.lagrangian.kernels import (
+    ABSENT,
+    ACTIVATE,
+    ACTIVE,
+    AS_ACTIVE,
+    CUT,
+    HOLD,
+    LOAD,
+    PREFETCH,
+    RESIDENT,
+    SERVE,
+    SKIP,
+    TO_ACTIVATE,
+    TO_PREFETCH,
+    WAIT,
+    SubproblemArrays,
+    after,
+    cost_at_end,
+    move_cost,
+    wait_cost,
+)
+
+
+class PlanStep(NamedTuple):
+    """The best step found so far: its cost, what it does, until when, and the state after it."""
+
+    cost: float
+    what: int
+    end: int
+    which: int
+    state: int
+
+
+@compiled
+def _best_wait(
+    data: SubproblemArrays, paid: Any, values: Any, backlog: Any, state: int, t: int
+) -> PlanStep:
+    """Return the best way to wait or switch; leaving a state is waiting in a lower one."""
+    last = values.shape[1] - 1
+    best, what, end, then_state = np.inf, -1, t, state
+    for lower in range(state + 1):
+        if lower == RESIDENT and not data.caching:
+            continue
+        cost = after(
+            data.classes, data.arrived, data.skip, values[lower], backlog, t, t + 1
+        ) + wait_cost(paid, lower, t)
+        if cost < best:
+            best, end, then_state = cost, t + 1, lower
+            what = HOLD if lower == ACTIVE else WAIT
+    for kind in range(3):
+        if (kind > 0 and not data.caching) or (kind == TO_ACTIVATE and state == ABSENT):
+            continue
+        then = t + data.switches[kind].ticks
+        if then > last:
+            if data.hard:
+                continue
+            then = last
+        goal = RESIDENT if kind == TO_PREFETCH else ACTIVE
+        if data.switches[kind].ticks == 0 and goal <= state:
+            continue
+        cost = data.switches[kind].loss + paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t]
+        cost += after(data.classes, data.arrived, data.skip, values[goal], backlog, t, then)
+        if cost < best:
+            best, end, then_state = cost, then, goal
+            what = LOAD
+            if kind > 0:
+                what = ACTIVATE if kind == TO_ACTIVATE else PREFETCH
+    return PlanStep(best, what, end, ZERO, then_state)
+
+
+@compiled
+def _best_batch(
+    data: SubproblemArrays, paid: Any, values: Any, backlog: Any, best: PlanStep, t: int
+) -> PlanStep:
+    """Return the best batch to start, where it beats the best step so far."""
+    last, number = values.shape[1] - 1, data.classes.shape[0]
+    for m in range(data.takes.shape[0]):
+        then = t + data.moves[m].duration
+        if then > last:
+            if data.hard:
+                break
+            then = last
+        possible = True
+        for q in range(number):
+            possible &= data.takes[m, q] <= backlog[q]
+        if not possible:
+            continue
+        for q in range(number):
+            backlog[q] -= data.takes[m, q]
+        cost = move_cost(data.moves, data.late, m, t) + (paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t])
+        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, t, then)
+        for q in range(number):
+            backlog[q] += data.takes[m, q]
+        if cost < best.cost:
+            best = PlanStep(cost, SERVE, then, m, ACTIVE)
+    return best
+
+
+@compiled
+def _best_step(
+    data: SubproblemArrays, paid: Any, values: Any, backlog: Any, state: int, t: int
+) -> PlanStep:
+    """Return the best step from a state and backlog at tick ``t``; nothing is above a cap."""
+    best = _best_wait(data, paid, values, backlog, state, t)
+    if state == ACTIVE:
+        best = _best_batch(data, paid, values, backlog, best, t)
+    here = 0
+    for q in range(backlog.shape[0]):
+        here += backlog[q] * data.classes[q].stride
+    for q in range(backlog.shape[0]):
+        kind = data.classes[q]
+        if kind.skip_at >= 0 and backlog[q] > 0:
+            job = kind.skip_at + data.arrived[q, t] - backlog[q]
+            cost = values[state, t, here - kind.stride] + data.skip[job]
+            if cost <= best.cost:
+                best = PlanStep(cost, SKIP, t, q, state)
+    return best
+
+
+@entry
+def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any) -> int:
+    """Read an optimal plan off ``values``, from tick 0.
+
+    Args:
+        data: The subproblem.
+        paid: Prices summed up, as in :func:`backward`.
+        values: What :func:`backward` filled.
+        state: How the adapter is at tick 0.
+        rows: ``(room, 4)``: what is done, from which tick, until which, and the move, class or 0.
+
+    Returns:
+        Rows written, or -1 where there is no plan or no room.
+    """
+    last, number = values.shape[1] - 1, data.classes.shape[0]
+    backlog = data.arrived[:, 0].copy()
+    count, t = ZERO, ZERO
+    while True:
+        waiting, over, first = 0, -1, number
+        for q in range(number):
+            waiting += backlog[q] + data.arrived[q, last] - data.arrived[q, t]
+            if backlog[q] >= data.classes[q].dim:
+                over = q
+            if backlog[q] > 0 and first == number:
+                first = q
+        if waiting == 0:
+            return count  # type: ignore[no-any-return]
+        if over >= 0:  # cut what is above the cap, as the values do
+            step = PlanStep(0.0, CUT, t, over, state)
+        elif t == last:
+            cost, skipped = cost_at_end(data, first, backlog[first])
+            what = -1 if cost == np.inf else SKIP if skipped else CUT
+            step = PlanStep(cost, what, t, first, state)
+        else:
+            step = _best_step(data, paid, values, backlog, state, t)
+        if step.what < 0 or count == rows.shape[0]:
+            return -1
+        for q in range(number):
+            if step.what == SERVE:
+                backlog[q] -= data.takes[step.which, q]
+            if q == step.which and step.what in (SKIP, CUT):
+                backlog[q] -= 1
+            backlog[q] += data.arrived[q, step.end] - data.arrived[q, t]
+        if step.what != WAIT or step.state == RESIDENT:
+            rows[count, 0], rows[count, 1] = step.what, t
+            rows[count, 2], rows[count, 3] = step.end, step.which
+            count += 1
+        t, state = step.end, step.state
