@@ -55,7 +55,7 @@ class StartLabel:
 
 @dataclass(frozen=True, slots=True)
 class SearchPass:
-    """What one pass gave.
+    """Result of one pass.
 
     Attributes:
         loss: Loss of ``batches``, or the loss to beat where it found none better.

@@ -133,7 +133,7 @@ def _steps(bounding: Bounding) -> int:
 
 
 def _tables(bounding: Bounding, memory_gib: float) -> CostToGo:
-    """The tables at the present prices, with fewer backlogs told apart where memory is short."""
+    """Tables at the present prices, with fewer distinct backlogs if memory is short."""
     from pats_solvers.dp.model import tables_at, tables_bytes
     from pats_solvers.lagrangian.relaxation import Relaxation
 

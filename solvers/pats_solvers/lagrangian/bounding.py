@@ -131,7 +131,7 @@ class Bounding:
         )
 
     def _more_states(self) -> bool:
-        """Go on with more backlogs told apart, where memory allows."""
+        """Continue with more distinct backlogs, if memory allows."""
         grain, more = self.ascent.relaxation.grain, self._states * MORE_STATES
         if more > MOST_STATES or self._estimate(grain, more) > self._memory:
             return False

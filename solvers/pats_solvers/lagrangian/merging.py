@@ -46,7 +46,7 @@ def _most_alike(problem: Problem, kinds: Sequence[JobClass]) -> tuple[int, int]:
 
 
 def _distance(problem: Problem, one: JobClass, other: JobClass) -> tuple[float, float]:
-    """What merging costs the bound, roughly: options, weight and deadline; then memory."""
+    """Rough cost of merging for the bound: options, weight and deadline; then memory."""
     a, b = one.jobs[0], other.jobs[0]
     typical = 10 * max((problem.site.clock.quickest(o.steps) for o in a.options), default=1)
     losses = [{o.steps: o.quality_loss for o in job.options} for job in (a, b)]
@@ -102,7 +102,7 @@ def _union(problem: Problem, one: JobClass, other: JobClass) -> tuple[JobClass, 
 
 
 def _beyond(problem: Problem, kind: JobClass, easiest: Job, price: float) -> float:
-    """What each job of ``kind`` loses at least beyond the easiest, however it is served."""
+    """Least loss of each job of ``kind`` beyond that of the easiest, however it is served."""
     loss = {option.steps: option.quality_loss for option in easiest.options}
     clock = problem.site.clock
     ways = [

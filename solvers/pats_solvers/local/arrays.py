@@ -1,7 +1,7 @@
 """A problem and a plan as arrays for the compiled search.
 
-:class:`Data` never changes. :class:`State` is a sequence of batches for each GPU; when they start,
-what is resident and what it all costs follow from it (:mod:`pats_solvers.local.timing`).
+:class:`Data` never changes. :class:`SearchState` is a sequence of batches for each GPU, from which
+start times, residents and costs follow (:mod:`pats_solvers.local.timing`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Data(NamedTuple):
     any_late: bool
 
 
-class State(NamedTuple):
+class SearchState(NamedTuple):
     """Batches in sequence, and what follows from it.
 
     Attributes:
@@ -219,11 +219,11 @@ def _switches(problem: Problem) -> Any:
     return made
 
 
-def empty_state(data: Data) -> State:
+def empty_state(data: Data) -> SearchState:
     """A state without batches."""
     gpus = len(data.capacity)
     n = len(data.jobs) + 1  # one may be empty while its last member moves into a new one
-    state = State(
+    state = SearchState(
         jobs=np.zeros(n - 1, dtype=SERVED),
         batches=np.zeros(n, dtype=BATCHES),
         need=np.full((n, data.max_per_batch), -1, dtype=np.int64),
@@ -237,8 +237,8 @@ def empty_state(data: Data) -> State:
     return state
 
 
-def plan_of_state(problem: Problem, state: State) -> Plan:
-    """The plan that a timed state stands for."""
+def plan_of_state(problem: Problem, state: SearchState) -> Plan:
+    """Return the plan of a timed state."""
     gpus = []
     for g in range(len(problem.site.gpus)):
         planned = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pats_opt.model.plan import Plan
-from pats_solvers.local.arrays import Data, State, empty_state
+from pats_solvers.local.arrays import Data, SearchState, empty_state
 from pats_solvers.local.editing import join, new_batch
 from pats_solvers.local.timing import refresh, time_all
 
 
-def state_of(data: Data, plan: Plan) -> State:
+def state_of(data: Data, plan: Plan) -> SearchState:
     """The state with a plan's batches in their order; it starts them as early as can be."""
     state = empty_state(data)
     for g, planned in enumerate(plan.gpus):
@@ -23,7 +23,7 @@ def state_of(data: Data, plan: Plan) -> State:
     return state
 
 
-def one_by_one(data: Data) -> State:
+def one_by_one(data: Data) -> SearchState:
     """Each job alone with its quickest option by arrival, on the GPU that is free first."""
     state = empty_state(data)
     free = np.zeros(len(data.capacity), dtype=np.int64)
