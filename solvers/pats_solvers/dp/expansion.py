@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import compiled, entry, inlined
 from pats_solvers.dp.bound import (
     NONE,
     SearchModel,
@@ -87,7 +87,7 @@ def _mark_left(model: SearchModel, found: Successors) -> float:
     return total
 
 
-@compiled
+@inlined
 def _rejections(
     model: SearchModel, label: Label, a: int, now: float, limit: float, found: Successors
 ) -> int:
@@ -123,7 +123,7 @@ def _rejections(
     return places
 
 
-@compiled
+@inlined
 def _servings(
     model: SearchModel,
     label: Label,
@@ -267,7 +267,7 @@ def _file(
     return layer
 
 
-@compiled
+@inlined
 def _successors(
     model: SearchModel,
     pool: LabelPool,
