@@ -1,14 +1,14 @@
 """The independent check: every rule of PROBLEM.md section 5 from the schedule alone.
 
 The checker trusts no solver: it takes ids, ticks and options from the document, replays each GPU
-from its residents at tick 0, recomputes every completion and loss term, and lists all it finds
-wrong.
+from its residents at tick 0, recomputes every completion and loss term, and lists all violations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ BatchPlace = tuple[str, int]
 #: Losses closer than this, relative to their size, are the same.
 TOLERANCE = 1e-6
 
-#: Violations that name what is near an unknown id; looking for it takes long in a large instance.
+#: First violations for which similar ids are searched; that takes long in a large instance.
 MOST_NEAR = 8
 
 
@@ -42,7 +42,7 @@ class Violation(Struct, frozen=True, kw_only=True):
 
 
 class ReplayedBatch(Struct, frozen=True, gc=False):
-    """One batch as the rules make it: its switch, residents, members and end tick."""
+    """One batch by the rules: its switch, residents, members and end tick."""
 
     gpu: int
     batch: Batch
@@ -58,7 +58,7 @@ class Verdict(Struct, Plottable, frozen=True, kw_only=True):
     Attributes:
         violations: Every broken rule.
         terms: The recomputed loss, term by term.
-        replayed: The batches as the rules make them, and ``problem`` what they serve: for pictures.
+        replayed: The batches by the rules, and ``problem`` their problem: for pictures.
     """
 
     violations: tuple[Violation, ...]
@@ -73,11 +73,11 @@ class Verdict(Struct, Plottable, frozen=True, kw_only=True):
 
     @property
     def loss(self) -> float:
-        """The recomputed loss (of a schedule with violations, of what can be read of it)."""
+        """The recomputed loss; with violations, of the part that is understood."""
         return self.terms.total
 
     def first(self) -> str:
-        """The first violation in one line, with the number of all."""
+        """The first violation and the number of all, in one line."""
         first = self.violations[0]
         more = counted(len(self.violations), "violation")
         return f"rule {first.rule}: {first.place}: {first.message} ({more})"
@@ -86,7 +86,7 @@ class Verdict(Struct, Plottable, frozen=True, kw_only=True):
         """Refuse a schedule that breaks a rule.
 
         Raises:
-            InputError: naming the first violation.
+            InputError: The schedule has violations; the message has the first.
         """
         if not self.ok:
             raise InputError(
@@ -94,7 +94,6 @@ class Verdict(Struct, Plottable, frozen=True, kw_only=True):
             )
 
     def __repr__(self) -> str:
-        """One line: whether the schedule is valid, and its loss."""
         state = "valid" if self.ok else f"not valid, {self.first()}"
         return one_line(f"Verdict({state}, loss={number(self.loss, 6)})")
 
@@ -117,7 +116,7 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
     replay = Replay(problem, schedule)
     with collector_paused():
         batches = list(replay)
-        terms = loss_terms(problem, batches, replay.rejected)
+        terms = _loss_terms(problem, batches, replay.rejected)
     if not replay.violations:
         replay.claims(terms.total)
     return Verdict(
@@ -131,8 +130,7 @@ def valid_loss(problem: Problem, plan: Plan) -> float | None:
     return verdict.loss if verdict.ok else None
 
 
-def loss_terms(problem: Problem, batches: list[ReplayedBatch], rejected: list[Job]) -> LossTerms:
-    """The loss of what was replayed, term by term."""
+def _loss_terms(problem: Problem, batches: list[ReplayedBatch], rejected: list[Job]) -> LossTerms:
     site = problem.site
     served = [member for batch in batches for member in batch.members]
     return LossTerms(
@@ -152,16 +150,15 @@ class Replay:
         self.violations: list[Violation] = []
         self.rejected: list[Job] = []
         self._jobs = {job.id: job for job in problem.jobs}
-        self._times: dict[int, int] = {}  # how often each job is served or rejected
+        self._times: Counter[int] = Counter()  # how often each job is served or rejected
 
     def __iter__(self) -> Iterator[ReplayedBatch]:
         gpus = {g.id: g for g in self.site.gpus}
         for i, plan in enumerate(self.schedule.gpus):
-            gpu = gpus.pop(plan.id, None)
-            if gpu is None:
-                self._unknown(f"gpus[{i}]", "GPU", plan.id, [g.id for g in self.site.gpus])
-            else:
+            if (gpu := gpus.pop(plan.id, None)) is not None:
                 yield from self._gpu(gpu, plan)
+            else:
+                self._unknown(f"gpus[{i}]", "GPU", plan.id, [g.id for g in self.site.gpus])
         self._served_once()
 
     def _wrong(self, rule: int, place: str | BatchPlace, message: str) -> None:
@@ -186,14 +183,14 @@ class Replay:
             members = self._members(batch, place)
             before = resident
             if batch.load or batch.evict:
-                resident = self._residents(batch, resident, place)
+                evicted = self._changed("evict", batch.evict, before, place)
+                resident = (before - evicted) | self._changed("load", batch.load, before, place)
             jobs = [job for job, _ in members]
             active = frozenset([job.adapter for job in jobs])
             switch = self.site.switch(before, resident, active, previous)
             self._memory(gpu, resident, active, jobs, place)
             self._switch(batch, switch, active == previous, free, place)
-            ends, length = self._times_of(members)
-            done = self._completions(batch, members, ends, place)
+            done, length = self._completions(batch, members, place)
             free = max(free, batch.start + length)
             if self.site.horizon is not None and free > self.site.horizon:
                 self._wrong(
@@ -217,20 +214,14 @@ class Replay:
                 self._wrong(
                     1, place, f"{job.id!r} arrives at tick {job.arrival}, after {batch.start}"
                 )
-            self._times[job.index] = self._times.get(job.index, 0) + 1
+            self._times[job.index] += 1
             members.append((job, served.option))
         return members
-
-    def _residents(self, batch: Batch, resident: Adapters, place: BatchPlace) -> Adapters:
-        """The residents after the batch's evictions and loads."""
-        evicted = self._changed("evict", batch.evict, resident, place)
-        loaded = self._changed("load", batch.load, resident, place)
-        return (resident - evicted) | loaded
 
     def _changed(
         self, key: str, names: tuple[str, ...], resident: Adapters, place: BatchPlace
     ) -> Adapters:
-        """The adapters that ``load`` or ``evict`` lists; those to evict must be resident."""
+        """The adapters of ``load`` or ``evict``; those to evict must be resident."""
         if not names:
             return frozenset()
         index = self.site.adapter_index
@@ -250,9 +241,8 @@ class Replay:
         site, names = self.site, self.site.adapter_ids
         if len(resident) > site.max_resident:
             self._wrong(2, place, f"{len(resident)} residents, max_resident {site.max_resident}")
-        if not active <= resident:
-            for a in sorted(active - resident):
-                self._wrong(2, place, f"adapter {names[a]!r} is not resident")
+        for a in sorted(active - resident):
+            self._wrong(2, place, f"adapter {names[a]!r} is not resident")
         if len(active) > site.max_per_batch:
             self._wrong(2, place, f"{len(active)} adapters, max_per_batch {site.max_per_batch}")
         if site.clock.largest is not None and len(jobs) > site.clock.largest:
@@ -261,20 +251,16 @@ class Replay:
             )
         for i, free in enumerate(site.room(gpu.index, resident)):
             if free is not None and (used := sum([job.demand[i] for job in jobs])) > free:
-                self._wrong(
-                    3,
-                    place,
-                    f"members take {used / 1e9:g} of {site.resources[i]}, {free / 1e9:g} is free",
-                )
+                taken = f"members take {used / 1e9:g} of {site.resources[i]}"
+                self._wrong(3, place, f"{taken}, {free / 1e9:g} is free")
 
     def _switch(
         self, batch: Batch, switch: Switch, stays: bool, free: int, place: BatchPlace
     ) -> None:
         """Rules 4 and 6."""
         if batch.start < free or batch.switch_start < free:
-            self._wrong(
-                6, place, f"starts at tick {min(batch.start, batch.switch_start)}, busy to {free}"
-            )
+            first = min(batch.start, batch.switch_start)
+            self._wrong(6, place, f"starts at tick {first}, busy to {free}")
         if batch.switch_start + switch.ticks > batch.start:
             self._wrong(
                 4,
@@ -285,23 +271,14 @@ class Replay:
         if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
             self._wrong(4, place, "there is no switch, so switch_start must equal start")
 
-    def _times_of(self, members: list[tuple[Job, int]]) -> tuple[Mapping[int, int], int]:
-        """Rule 5: ticks from a batch's start to the end of each step count, and of the batch."""
+    def _completions(
+        self, batch: Batch, members: list[tuple[Job, int]], place: BatchPlace
+    ) -> tuple[list[tuple[Job, int, int]], int]:
+        """Rule 5: each member with its recomputed completion, and the length of the batch."""
         clock = self.site.clock
         if not members or (clock.largest is not None and len(members) > clock.largest):
-            return {}, 0
-        return clock.ends(tuple([job.options[o].steps for job, o in members]))
-
-    def _completions(
-        self,
-        batch: Batch,
-        members: list[tuple[Job, int]],
-        ends: Mapping[int, int],
-        place: BatchPlace,
-    ) -> list[tuple[Job, int, int]]:
-        """Rule 5: each member with its recomputed completion."""
-        if not ends:
-            return []
+            return [], 0
+        ends, length = clock.ends(tuple([job.options[o].steps for job, o in members]))
         done = [(job, o, batch.start + ends[job.options[o].steps]) for job, o in members]
         claimed = {served.id: served.completion for served in batch.requests}
         for job, _, completion in done:
@@ -309,7 +286,7 @@ class Replay:
                 self._wrong(
                     5, place, f"{job.id!r} completes at tick {completion}, not {claimed[job.id]}"
                 )
-        return done
+        return done, length
 
     def _served_once(self) -> None:
         """Rule 1: served once or rejected once, and only those that may be are rejected."""
@@ -318,18 +295,17 @@ class Replay:
             if job is None:
                 self._unknown(f"rejected[{i}]", "request", name, self._jobs)
                 continue
-            self._times[job.index] = self._times.get(job.index, 0) + 1
+            self._times[job.index] += 1
             self.rejected.append(job)
             if job.reject_loss is None:
                 self._wrong(1, f"rejected[{i}]", f"{name!r} has no reject_loss: it must be served")
         for job in self.problem.jobs:
-            times = self._times.get(job.index, 0)
-            if times != 1:
+            if (times := self._times[job.index]) != 1:
                 what = "neither served nor rejected" if not times else f"dealt with {times} times"
                 self._wrong(1, f"request {job.id!r}", what)
 
     def claims(self, loss: float) -> None:
-        """Check the claims of the file: its loss is the loss, and its bound is not above it."""
+        """Check the file's loss and that its bound is not above the loss."""
         slack = TOLERANCE * max(1.0, abs(loss))
         claimed, bound = self.schedule.loss, self.schedule.bound
         if claimed is not None and abs(claimed - loss) > slack:

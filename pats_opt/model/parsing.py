@@ -21,19 +21,19 @@ def parse_json(data: bytes | str) -> Any:
     """A JSON text as Python objects, refusing duplicate keys, NaN, infinity and lone surrogates.
 
     Raises:
-        InputError: with the place and the hint.
+        InputError: The error with its place and a hint.
     """
     document, _ = parse(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
     return document
 
 
 def parse(data: bytes) -> tuple[Any, bytes | None]:
-    """A JSON text as Python objects, and mostly as compact JSON with sorted keys too.
+    """A JSON text as Python objects and, unless it is unusual, as compact JSON with sorted keys.
 
-    msgspec parses it quickly but keeps the last of duplicate keys. Each key has one colon outside
-    texts, so written again the document has as many colons as the text exactly where it lost none;
-    only an escaped colon could hide that. Whatever is not plainly right is parsed again, slowly, by
-    a parser that can say what is wrong and where.
+    msgspec parses several times faster than :mod:`json` but keeps the last of duplicate keys. Each
+    key has one colon outside of strings, so a document has lost a key if it has fewer colons when
+    written again; an escaped colon could hide that. Texts that may have an error are parsed again,
+    by a parser which knows its place.
     """
     try:
         document = msgspec.json.decode(data)
@@ -46,33 +46,31 @@ def parse(data: bytes) -> tuple[Any, bytes | None]:
 
 
 def _short(text: str, most: int = 80) -> str:
-    """``text`` cut to what a one-line message can hold."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
-class _Repeated(dict[str, Any]):
-    """A JSON object that has a key twice; ``key`` says which."""
+class _DuplicateKey(dict[str, Any]):
+    """A JSON object with a duplicate key."""
 
     key: str
 
 
 def _parse_slowly(data: bytes) -> Any:
-    """:func:`parse_json` with the place of everything that can be wrong."""
+    """Parse with the place of every error."""
     text = _decode(data)
-    repeated = False
+    duplicates = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeated
+        nonlocal duplicates
         found = dict(items)
         if len(found) != len(items):
-            repeated = True
-            marked = _Repeated(found)
+            duplicates = True
+            found = _DuplicateKey(found)
             keys = [key for key, _ in items]
-            marked.key = next(key for i, key in enumerate(keys) if key in keys[:i])
-            return marked
+            found.key = next(key for i, key in enumerate(keys) if key in keys[:i])
         return found
 
     def no_number(token: str) -> Any:
@@ -105,14 +103,14 @@ def _parse_slowly(data: bytes) -> Any:
         ) from None
     except RecursionError:
         raise InputError("this is nested too deeply", hint="flatten it") from None
-    if repeated:
-        place, key = next(_repeated(document, ""))
+    if duplicates:
+        place, key = next(_duplicate_keys(document, ""))
         raise InputError(f"key {_short(key)!r} is there twice", place=place, hint="keep one")
     return document
 
 
 def _decode(data: bytes) -> str:
-    """UTF-8 text without a byte-order mark or escapes that are no characters."""
+    """Decode UTF-8 text without a byte-order mark or escapes of half a surrogate pair."""
     if data.startswith(b"\xef\xbb\xbf"):
         raise InputError(
             "this starts with a byte-order mark", place="byte 0", hint="save it as UTF-8 without"
@@ -123,7 +121,6 @@ def _decode(data: bytes) -> str:
         raise InputError(
             "this is not UTF-8 text", place=f"byte {error.start}", hint="save it as UTF-8 JSON"
         ) from None
-    # Half of a surrogate pair, \ud800 say, is no character and cannot be written as UTF-8.
     for found in _SURROGATES.finditer(text):
         if found["half"]:
             raise InputError(
@@ -140,35 +137,35 @@ _SURROGATES = re.compile(
 )
 
 
-def _repeated(node: Any, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, _Repeated):
+def _duplicate_keys(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, _DuplicateKey):
         yield place, node.key
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _repeated(value, f"{place}.{_short(key)}" if place else _short(key))
+            yield from _duplicate_keys(value, f"{place}.{_short(key)}" if place else _short(key))
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            yield from _repeated(value, f"{place}[{i}]")
+            yield from _duplicate_keys(value, f"{place}[{i}]")
 
 
 def convert(document: Any, kind: type[T]) -> T:
     """A parsed JSON document as typed data.
 
     Raises:
-        InputError: with the place and the hint.
+        InputError: The error with its place and a hint.
     """
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         place = _place(path.rstrip("`").lstrip("."), problem, document, kind)
-        raise InputError(_plain(problem), place=place, hint=_mend(problem, place, kind)) from None
+        raise InputError(_plain(problem), place=place, hint=_hint(problem, place, kind)) from None
     except RecursionError:
         raise InputError("this is nested too deeply", hint="flatten it") from None
 
 
 def _place(path: str, problem: str, document: Any, kind: type) -> str | None:
-    """The place of an error; msgspec writes ``[...]`` for the key of a mapping."""
+    """The place of an error; msgspec writes ``[...]`` for any key of a mapping."""
     before, unnamed, after = path.partition("[...]")
     if not unnamed:
         return path or None
@@ -213,26 +210,17 @@ def _plain(problem: str) -> str:
     return _short(problem[:1].lower() + problem[1:], 200)
 
 
-def _mend(problem: str, place: str | None, kind: type) -> str:
-    if "unknown field" in problem:
-        near = _near_keys(problem, place, kind)
-        return near or "remove it, correct its spelling, or put it below 'extra'"
+def _hint(problem: str, place: str | None, kind: type) -> str:
     if "missing required" in problem:
         return "add it"
-    allowed = _allowed(inspect.type_info(kind), place or "") if "Invalid" in problem else []
+    types = _types(inspect.type_info(kind), place or "")
+    if "unknown field" in problem:
+        structs = [found for found in types if isinstance(found, inspect.StructType)]
+        keys = [field.encode_name for found in structs for field in found.fields]
+        near = meant(problem.partition("`")[2].rstrip("`"), keys)
+        return near or "remove it, correct its spelling, or put it below 'extra'"
+    allowed = _allowed(types) if "Invalid" in problem else []
     return f"write {' or '.join(map(repr, allowed))}" if allowed else "correct the value"
-
-
-def _near_keys(problem: str, place: str | None, kind: type) -> str:
-    """The hint of an unknown key where the object at ``place`` has one much like it, else ''."""
-    keys = [
-        field.encode_name
-        for found in _types(inspect.type_info(kind), place or "")
-        if isinstance(found, inspect.StructType)
-        for field in found.fields
-    ]
-    name = problem.partition("`")[2].rstrip("`")
-    return meant(name, keys)
 
 
 def _types(root: inspect.Type, place: str) -> list[inspect.Type]:
@@ -243,10 +231,10 @@ def _types(root: inspect.Type, place: str) -> list[inspect.Type]:
     return types
 
 
-def _allowed(root: inspect.Type, place: str) -> list[Any]:
-    """The values that the type ``root`` allows at ``place``, where they can be listed."""
+def _allowed(types: list[inspect.Type]) -> list[Any]:
+    """The values of literals and enumerations."""
     values: list[Any] = []
-    for found in _types(root, place):
+    for found in types:
         match found:
             case inspect.LiteralType():
                 values += found.values
@@ -274,7 +262,7 @@ def _inside(outer: inspect.Type, key: str) -> Iterator[inspect.Type]:
 
 
 def _alternatives(one: inspect.Type) -> Iterator[inspect.Type]:
-    """The members of a union, or the type itself, without what is noted on it."""
+    """The members of a union, or the type itself, without its metadata."""
     match one:
         case inspect.UnionType():
             yield from one.types

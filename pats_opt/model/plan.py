@@ -1,7 +1,6 @@
 """Plans: the batches of every GPU in indices and ticks, as solvers and the simulator make them.
 
-The switches follow from a plan by rule 4, so a solver never writes them down:
-:func:`schedule_of` adds them, and the completions, when it turns a plan into the document.
+Switches and completions follow from a plan by rules 4 and 5; :func:`schedule_of` adds them.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from pats_opt.model.schedule import (
 class PlannedBatch(Struct, frozen=True, gc=False):
     """A batch to run: start tick, ``(job, option)`` members, residents while it runs.
 
-    ``switch_start`` is None where the switch is to end right when the batch starts. Plans of a
-    million batches are made and kept, so the garbage collector need not walk them (``gc``).
+    Without ``switch_start`` the switch ends when the batch starts.
     """
 
     start: int
@@ -61,27 +59,20 @@ def schedule_of(
     bound: float | None = None,
 ) -> Schedule:
     """The schedule document of a plan; of None, the document that says there is none."""
-    optimal = stop is StopReason.OPTIMAL
-    point = (
-        SolutionStatus.NONE
-        if plan is None
-        else SolutionStatus.OPTIMAL
-        if optimal
-        else SolutionStatus.FEASIBLE
-    )
-    served = {j for gpu in plan.gpus for b in gpu for j, _ in b.members} if plan else set()
+    gpus = plan.gpus if plan else ()
+    served = {j for gpu in gpus for batch in gpu for j, _ in batch.members}
+    proven = stop is StopReason.OPTIMAL
+    point = SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE
     return Schedule(
         instance=InstanceRef(name=problem.instance.name, sha256=problem.instance.sha256),
         solver=solver,
-        status=Status(stop=stop, point=point),
+        status=Status(stop=stop, point=point if plan else SolutionStatus.NONE),
         loss=loss,
         bound=bound,
         gpus=tuple(
-            GpuPlan(id=gpu.id, batches=tuple(_batches(problem, gpu.index, plan.gpus[gpu.index])))
-            for gpu in problem.site.gpus
-        )
-        if plan
-        else (),
+            GpuPlan(id=gpu.id, batches=tuple(_batches(problem, gpu.index, planned)))
+            for gpu, planned in zip(problem.site.gpus, gpus, strict=plan is not None)
+        ),
         rejected=tuple(job.id for job in problem.jobs if plan and job.index not in served),
     )
 

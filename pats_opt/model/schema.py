@@ -20,31 +20,26 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """The schema of instance or schedule documents.
-
-    Args:
-        kind: Which of the two.
-    """
+    """The schema of instance or schedule documents."""
     root = Instance if kind == "instance" else Schedule
     made: dict[str, Any] = msgspec.json.schema(root)
     definitions: dict[str, dict[str, Any]] = made["$defs"]
     for definition in definitions.values():
         definition["description"] = inspect.cleandoc(definition["description"])
-    _add(definitions)
+    if kind == "instance":
+        _add_checks(definitions)
     required = definitions[root.__name__]["required"]
     required[:0] = ["format", "version"]  # defaults for code; files have to state them
     return {"$schema": DIALECT, "title": f"PATS-opt {kind}", **made}
 
 
-def _add(definitions: dict[str, dict[str, Any]]) -> None:
-    """Add what the types check in code: the two forms of a step time, memory in every vector."""
+def _add_checks(definitions: dict[str, dict[str, Any]]) -> None:
+    """Add the checks made in code: memory in every vector, and the two forms of a step time."""
     for name, vector in (("Gpu", "capacity"), ("Request", "demand")):
-        if name in definitions:
-            definitions[name]["properties"][vector]["required"] = ["vram_gib"]
-    if "StepTime" in definitions:
-        step = definitions["StepTime"]
-        del step["required"]
-        step["oneOf"] = [
-            {"required": ["base", "per_sample"], "properties": {"table": False}},
-            {"required": ["table"], "properties": {"base": False, "per_sample": False}},
-        ]
+        definitions[name]["properties"][vector]["required"] = ["vram_gib"]
+    step = definitions["StepTime"]
+    del step["required"]
+    step["oneOf"] = [
+        {"required": ["base", "per_sample"], "properties": {"table": False}},
+        {"required": ["table"], "properties": {"base": False, "per_sample": False}},
+    ]
