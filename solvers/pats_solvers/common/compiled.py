@@ -104,9 +104,14 @@ class _KernelCache(_Cache):  # type: ignore[misc]
 
 
 def sources(package: Path) -> list[Path]:
-    """Return the files that the kernels of a package depend on, imported ones included."""
+    """Return the files that the kernels of a package depend on, imported ones included.
+
+    Files with named tuples are among them: numba keeps the types of arguments by name.
+    """
     found = [
-        file for file in sorted(package.glob("*.py")) if b".compiled import" in file.read_bytes()
+        file
+        for file in sorted(package.glob("*.py"))
+        if any(part in file.read_bytes() for part in (b".compiled import", b"(NamedTuple)"))
     ]
     for file in found:  # grows
         for name in _IMPORT.findall(file.read_bytes()):
