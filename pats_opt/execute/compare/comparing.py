@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -20,7 +19,7 @@ from pats_opt.execute.compare.document import (
 )
 from pats_opt.execute.compare.pairing import BatchKey, ExecutedBatch, by_place, executed_batches
 from pats_opt.execute.compare.recalibrate import recalibrated
-from pats_opt.execute.compare.sentences import run_notes, schedule_notes
+from pats_opt.execute.compare.sentences import notes
 from pats_opt.execute.compare.timeline import (
     completions_s,
     measured,
@@ -61,20 +60,6 @@ class ComparedTables(NamedTuple):
     exact: ScheduleTable
     ran: ScheduleTable
 
-    def compared(
-        self, name: str, value: Callable[[ScheduleTable], Any], *, promised: bool, comparable: bool
-    ) -> ComparedFigure:
-        """Return a figure of all three.
-
-        Args:
-            name: Its name.
-            value: The figure of a table.
-            promised: Whether the instance predicts it.
-            comparable: Whether measured and predicted are of the same requests.
-        """
-        predicted, exact = (value(t) if promised else None for t in (self.grid, self.exact))
-        return figure(name, predicted, exact, value(self.ran), comparable=comparable)
-
 
 def compare(problem: Problem, execution: Execution, schedule: Schedule) -> ExecutionComparison:
     """Compare an execution with its schedule, or with what a live run's policy simulates to.
@@ -97,7 +82,7 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
         *(ScheduleTable.from_execution(problem, some) for some in (grid, exact, ran))
     )
     missing = _missing(problem, execution, executed, planned)
-    slotted = problem.site.clock.slotted
+    whole, slotted = not (missing.unrun or missing.missing), problem.site.clock.slotted
     found = constants(problem, execution, executed)
     return ExecutionComparison(
         live=execution.live,
@@ -106,11 +91,11 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
         complete=missing.none,
         gaps=missing,
         totals=(
-            *_times(tables, missing, slotted),
-            _memory(problem, verdict.replayed, executed, missing),
+            *_times(tables, whole, slotted),
+            _memory(problem, verdict.replayed, executed, whole),
         ),
         loss=tuple(_loss(tables, verdict.terms, execution, schedule, missing)),
-        service=tuple(_service(tables, missing, slotted)),
+        service=tuple(_service(tables, whole and not missing.failed, slotted)),
         batches=tuple(_rows(problem, execution, executed, grid, ran)),
         constants=found,
         recalibrated=recalibrated(problem, executed, found),
@@ -118,9 +103,10 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
         composition=_composition(grid, ran) if execution.live else None,
         predicted=tuple(grid),
         measured=tuple(ran),
-        notes=(
-            *schedule_notes(len(verdict.violations), missing),
-            *run_notes(problem, execution, executed, factors),
+        notes=tuple(
+            notes(
+                problem, execution, executed, factors, broken=len(verdict.violations), gaps=missing
+            )
         ),
     )
 
@@ -132,8 +118,20 @@ def figure(
     measured: float | None,
     *,
     comparable: bool,
+    promised: bool = True,
 ) -> ComparedFigure:
-    """Return a figure with its ratios, which are left out where it does not compare."""
+    """Return a figure with its ratios.
+
+    Args:
+        name: Its name.
+        predicted: On the tick grid.
+        exact: Before rounding to ticks.
+        measured: As it was.
+        comparable: Whether measured and predicted are of the same requests; else without ratios.
+        promised: Whether the instance predicts it; else without predictions.
+    """
+    if not promised:
+        predicted = exact = None
     return ComparedFigure(
         name=name,
         predicted=predicted,
@@ -166,29 +164,26 @@ def _missing(
     )
 
 
-def _times(
-    tables: ComparedTables, missing: MissingRequests, slotted: bool
-) -> Iterator[ComparedFigure]:
+def _times(tables: ComparedTables, whole: bool, slotted: bool) -> Iterator[ComparedFigure]:
     """Times, which a slotted instance does not predict."""
-    whole = not (missing.unrun or missing.missing)
     times: dict[str, Callable[[ScheduleTable], float]] = {
-        "makespan_s": attrgetter("makespan"),
+        "makespan_s": lambda t: t.makespan,
         "serving_s": lambda t: math.fsum(t.batches.end - t.batches.start),
         "switching_s": lambda t: math.fsum(t.batches.switch_s),
     }
     for name, value in times.items():
-        yield tables.compared(name, value, promised=not slotted, comparable=whole)
+        yield figure(name, *map(value, tables), comparable=whole, promised=not slotted)
 
 
 def _memory(
     problem: Problem,
     replayed: Iterable[ReplayedBatch],
     executed: Iterable[ExecutedBatch],
-    missing: MissingRequests,
+    whole: bool,
 ) -> ComparedFigure:
     predicted = [peak_gib(problem, b.resident, [job for job, _, _ in b.members]) for b in replayed]
     peaks = [batch.run.peak_gib for batch in executed if batch.run.peak_gib is not None]
-    needed, whole = max(predicted, default=None), not (missing.unrun or missing.missing)
+    needed = max(predicted, default=None)
     return figure("peak_memory_gib", needed, needed, max(peaks, default=None), comparable=whole)
 
 
@@ -216,25 +211,17 @@ def _loss(
         yield figure(name, *values, comparable=missing.none)
 
 
-def _service(
-    tables: ComparedTables, missing: MissingRequests, slotted: bool
-) -> Iterator[ComparedFigure]:
+def _service(tables: ComparedTables, whole: bool, slotted: bool) -> Iterator[ComparedFigure]:
     """Latencies, waits and batches; a slotted instance predicts no seconds."""
-    whole = not (missing.unrun or missing.missing or missing.failed)
-    grid, exact, ran = (
+    metrics = [
         # Activations are left out of the switches: a run need not have them where a plan has.
         {**structs.asdict(measure(table)), "switches": sum(map(bool, table.batches.load))}
         for table in tables
-    )
+    ]
     for name in SERVICE:
         promised = not (slotted and name.endswith("_s"))
-        yield figure(
-            name,
-            grid[name] if promised else None,
-            exact[name] if promised else None,
-            ran[name],
-            comparable=whole,
-        )
+        values = (of[name] for of in metrics)
+        yield figure(name, *values, comparable=whole, promised=promised)
 
 
 def _rows(

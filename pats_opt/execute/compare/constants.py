@@ -20,9 +20,6 @@ from pats_opt.execute.record import Execution, Phase, Span
 from pats_opt.model.problem import Problem
 from pats_opt.tables.statistics import fit_line, quantile, ratio
 
-#: Values by n.
-BySize = Mapping[int, Sequence[float]]
-
 
 def constants(
     problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
@@ -54,7 +51,9 @@ def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
     return dict(sorted(found.items()))
 
 
-def times(values: BySize, predicted: Callable[[int], float | None]) -> TimesBySize:
+def times(
+    values: Mapping[int, Sequence[float]], predicted: Callable[[int], float | None] = lambda _: None
+) -> TimesBySize:
     """Return medians and quartiles of seconds by n, and the line through them."""
     import numpy as np
 
@@ -168,22 +167,16 @@ def _overheads(problem: Problem, whole: Sequence[ExecutedBatch]) -> OverheadTime
     def overhead_s(n: int) -> float | None:
         return None if clock.slotted else clock.overhead_s(n)
 
-    def nothing(_: int) -> None:
-        return None
-
-    def of(phases: tuple[Phase, ...], batch: ExecutedBatch) -> float:
-        return math.fsum([s.seconds for s in batch.run.spans if s.phase in phases])
-
     def by_size(*phases: Phase) -> dict[int, list[float]]:
-        seen = [p for p in whole if any(s.phase in phases for s in p.run.spans)]
-        return grouped((len(p.members), of(phases, p)) for p in seen)
+        spans = ((p, [s.seconds for s in p.run.spans if s.phase in phases]) for p in whole)
+        return grouped((len(p.members), math.fsum(seconds)) for p, seconds in spans if seconds)
 
     stepped = [p for p in whole if any(s.phase is Phase.STEP for s in p.run.spans)]
     beyond = grouped((len(p.members), _beside_steps_s(p)) for p in stepped)
     return OverheadTimes(
-        encode=times(by_size(Phase.ENCODE), nothing),
-        decode=times(by_size(Phase.DECODE), nothing),
-        save=times(by_size(Phase.SAVE), nothing),
+        encode=times(by_size(Phase.ENCODE)),
+        decode=times(by_size(Phase.DECODE)),
+        save=times(by_size(Phase.SAVE)),
         all=times(by_size(Phase.ENCODE, Phase.DECODE, Phase.SAVE), overhead_s),
         gpu=times(beyond, overhead_s),
     )

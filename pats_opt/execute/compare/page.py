@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pats_opt import __version__
-from pats_opt.execute.compare.document import (
-    BatchRow,
-    ComparedFigure,
-    ExecutionComparison,
-)
+from pats_opt.execute.compare.document import BatchRow, ComparedFigure, ExecutionComparison
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
@@ -75,7 +71,7 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
             overheads=list(_overheads(comparison)),
             fit=fit_text,
             ratio=ratio,
-            recalibrated=next(accuracy_sentence(comparison), ""),
+            recalibrated=accuracy_sentence(comparison),
             failures=failed[:MOST_FAILURES],
             more_failures=max(0, len(failed) - MOST_FAILURES),
             run=list(_run(execution)),

@@ -107,69 +107,72 @@ def executed_batches(
             place="instance.sha256",
             hint="name the instance that was run",
         )
-    reader = _Reader(problem, planned)
+    jobs = {job.id: job for job in problem.jobs}
     gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
     found: list[ExecutedBatch] = []
     for g, ran in enumerate(execution.gpus):
         index = gpus.pop(ran.id, None)
         if index is None:
             raise _unknown(f"gpus[{g}].id", f"the instance has no GPU {ran.id!r}, or it is twice")
-        found += reader.gpu(index, ran)
+        found += _gpu_batches(problem, jobs, planned, index, ran)
     return found
 
 
-class _Reader:
-    def __init__(self, problem: Problem, planned: Mapping[BatchKey, ReplayedBatch] | None) -> None:
-        self.problem, self.planned = problem, planned
-        self.jobs = {job.id: job for job in problem.jobs}
+def _gpu_batches(
+    problem: Problem,
+    jobs: Mapping[str, Job],
+    planned: Mapping[BatchKey, ReplayedBatch] | None,
+    gpu: int,
+    ran: GpuRun,
+) -> Iterator[ExecutedBatch]:
+    """The batches of one GPU, with its residents kept track of."""
+    site, resident = problem.site, problem.site.gpus[gpu].resident
+    previous: Adapters | None = None
+    for run in sorted(ran.batches, key=lambda batch: batch.start_s):
+        place = f"gpu {ran.id!r} batch {run.index}"
+        members = tuple([_member(jobs, member, run, place) for member in run.members])
+        active = frozenset([job.adapter for job, _, _ in members])
+        if planned is not None:
+            replayed = planned.get((ran.id, run.index))
+            if replayed is None:
+                raise _unknown(place, "the schedule has no such batch")
+            # After an interruption loads and evictions may differ, but not what they lead to.
+            switch, after = replayed.switch, replayed.resident
+            before = (after - switch.load) | switch.evict
+            _require_planned(replayed, members, run, place)
+        else:
+            before, after = resident, _residents_after(problem, resident, run, place)
+            switch = site.switch(before, after, active, previous)
+        yield ExecutedBatch(
+            gpu=gpu,
+            run=run,
+            members=members,
+            before=before,
+            resident=after,
+            active=active,
+            switch=switch,
+        )
+        resident, previous = after, active
 
-    def gpu(self, gpu: int, ran: GpuRun) -> Iterator[ExecutedBatch]:
-        """The batches of one GPU, with its residents kept track of."""
-        site, resident = self.problem.site, self.problem.site.gpus[gpu].resident
-        previous: Adapters | None = None
-        for run in sorted(ran.batches, key=lambda batch: batch.start_s):
-            place = f"gpu {ran.id!r} batch {run.index}"
-            members = [self.member(member, run, place) for member in run.members]
-            if self.planned is not None:
-                replayed = self.planned.get((ran.id, run.index))
-                if replayed is None:
-                    raise _unknown(place, "the schedule has no such batch")
-                # After an interruption loads and evictions may differ, but not what they lead to.
-                switch, after = replayed.switch, replayed.resident
-                before = (after - switch.load) | switch.evict
-                _require_planned(replayed, members, run, place)
-            else:
-                before, after = resident, self.after(resident, run, place)
-            active = frozenset([job.adapter for job, _, _ in members])
-            if self.planned is None:
-                switch = site.switch(before, after, active, previous)
-            yield ExecutedBatch(
-                gpu=gpu,
-                run=run,
-                members=tuple(members),
-                before=before,
-                resident=after,
-                active=active,
-                switch=switch,
-            )
-            resident, previous = after, active
 
-    def member(self, member: MemberRun, run: BatchRun, place: str) -> tuple[Job, int, float | None]:
-        job = self.jobs.get(member.id)
-        if job is None or member.option >= len(job.options):
-            what = "request" if job is None else f"option {member.option} of request"
-            raise _unknown(place, f"the instance has no {what} {member.id!r}")
-        if member.completion_s is None and member.image is not None:
-            return job, member.option, run.end_s
-        return job, member.option, member.completion_s
+def _member(
+    jobs: Mapping[str, Job], member: MemberRun, run: BatchRun, place: str
+) -> tuple[Job, int, float | None]:
+    job = jobs.get(member.id)
+    if job is None or member.option >= len(job.options):
+        what = "request" if job is None else f"option {member.option} of request"
+        raise _unknown(place, f"the instance has no {what} {member.id!r}")
+    if member.completion_s is None and member.image is not None:
+        return job, member.option, run.end_s
+    return job, member.option, member.completion_s
 
-    def after(self, resident: Adapters, run: BatchRun, place: str) -> Adapters:
-        """Return the residents after a batch's switch."""
-        index = self.problem.site.adapter_index
-        for name in (*run.load, *run.evict):
-            if name not in index:
-                raise _unknown(place, f"the instance has no adapter {name!r}")
-        return (resident - {index[a] for a in run.evict}) | {index[a] for a in run.load}
+
+def _residents_after(problem: Problem, resident: Adapters, run: BatchRun, place: str) -> Adapters:
+    index = problem.site.adapter_index
+    for name in (*run.load, *run.evict):
+        if name not in index:
+            raise _unknown(place, f"the instance has no adapter {name!r}")
+    return (resident - {index[a] for a in run.evict}) | {index[a] for a in run.load}
 
 
 def _require_planned(

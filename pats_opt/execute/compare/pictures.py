@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.execute.compare.document import ExecutionComparison, TimesBySize
+from pats_opt.execute.compare.sentences import promised
 from pats_opt.model.problem import Problem
 from pats_opt.tables import ScheduleTable
 from pats_opt.tables.timed_batch import TimedBatch
@@ -44,25 +45,46 @@ def pictures(comparison: ExecutionComparison, problem: Problem) -> Iterator[Inli
         if comparison.measured:
             yield _gantt(comparison, problem)
         if comparison.constants.steps.sizes:
-            yield _steps(comparison)
+            drawn = style.figure(6.6, 3.6)
+            step_times(drawn.add_subplot(), comparison.constants.steps)
+            yield InlinePicture(
+                "steps",
+                "Seconds a step",
+                style.svg(drawn, "steps", "Milliseconds a denoising step by active batch size"),
+                "Points are medians, their bars quartiles of the steps measured.",
+            )
         if any(row.batch_ratio is not None for row in comparison.batches):
-            yield _batches(comparison)
+            drawn = style.figure(6.6, 4.4)
+            batch_times(drawn.add_subplot(), comparison)
+            yield InlinePicture(
+                "batches",
+                "Seconds a batch",
+                style.svg(drawn, "batches", "Measured over predicted seconds of each batch"),
+                "A point a batch: on the line where it took what was predicted, above it where "
+                "longer.",
+            )
         if comparison.differences is not None:
-            yield _latencies(comparison)
+            drawn = style.figure(6.6, 3.2)
+            latency_differences(drawn.add_subplot(), comparison)
+            alt = "Share of requests by measured less predicted latency"
+            yield InlinePicture(
+                "latencies",
+                "How far latencies are off",
+                style.svg(drawn, "latencies", alt),
+                "The share of requests whose latency is at most this much above its prediction; "
+                "right of 0 they took longer.",
+            )
 
 
 def _gantt(comparison: ExecutionComparison, problem: Problem) -> InlinePicture:
     """Each GPU with two lanes on one time axis."""
-    gpus = [gpu.id for gpu in problem.site.gpus]
-    drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(gpus)))
-    ax = drawn.add_subplot()
+    drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(problem.site.gpus)))
     predicted = () if comparison.slotted else comparison.predicted
-    titles = gantt(ax, problem, predicted, comparison.measured)
+    titles = gantt(drawn.add_subplot(), problem, predicted, comparison.measured)
     lanes = (
         "Each GPU as it was"
         if comparison.slotted
-        else f"Each GPU twice: {'simulated' if comparison.live else 'predicted'} above, as it was "
-        "below"
+        else f"Each GPU twice: {promised(comparison)} above, as it was below"
     )
     return InlinePicture(
         "lanes",
@@ -145,18 +167,6 @@ def _tooltip(side: str, batch: TimedBatch) -> Iterator[str]:
     yield f"{len(batch.members)} members, {', '.join(batch.adapters)}"
 
 
-def _steps(comparison: ExecutionComparison) -> InlinePicture:
-    """Step time by batch size."""
-    drawn = style.figure(6.6, 3.6)
-    step_times(drawn.add_subplot(), comparison.constants.steps)
-    return InlinePicture(
-        "steps",
-        "Seconds a step",
-        style.svg(drawn, "steps", "Milliseconds a denoising step by active batch size"),
-        "Points are medians, their bars quartiles of the steps measured.",
-    )
-
-
 def step_times(ax: Axes, steps: TimesBySize) -> None:
     """Draw medians with quartiles, the line through them, and the instance's step time."""
     from matplotlib.ticker import MaxNLocator
@@ -190,41 +200,26 @@ def step_times(ax: Axes, steps: TimesBySize) -> None:
     style.legend(ax, handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _batches(comparison: ExecutionComparison) -> InlinePicture:
-    """Batch seconds, measured over predicted."""
+def batch_times(ax: Axes, comparison: ExecutionComparison) -> None:
+    """Draw batch seconds, measured over predicted."""
     known = [
         (row.batch_unrounded_s, row.batch_s)
         for row in comparison.batches
         if row.batch_unrounded_s is not None and row.batch_ratio is not None
     ]
-    drawn = style.figure(6.6, 4.4)
-    ax = drawn.add_subplot()
     largest = max(max(pair) for pair in known) * 1.05
     ax.plot([0, largest], [0, largest], color=style.FAINT, linewidth=0.8)
-    ax.scatter(
-        [x for x, _ in known],
-        [y for _, y in known],
-        s=22,
-        color=MEASURED,
-        alpha=0.7,
-        linewidths=0,
-        zorder=3,
-    )
+    x, y = zip(*known, strict=True)
+    ax.scatter(x, y, s=22, color=MEASURED, alpha=0.7, linewidths=0, zorder=3)
     ax.set_xlim(0, largest)
     ax.set_ylim(0, largest)
     ax.set_xlabel("predicted, s (before rounding to ticks)")
     ax.set_ylabel("measured, s")
     ax.grid(True)
-    return InlinePicture(
-        "batches",
-        "Seconds a batch",
-        style.svg(drawn, "batches", "Measured over predicted seconds of each batch"),
-        "A point a batch: on the line where it took what was predicted, above it where longer.",
-    )
 
 
-def _latencies(comparison: ExecutionComparison) -> InlinePicture:
-    """Distribution of latency differences."""
+def latency_differences(ax: Axes, comparison: ExecutionComparison) -> None:
+    """Draw the distribution of latency differences."""
     expected = {m.id: m.completion_s or 0.0 for b in comparison.predicted for m in b.members}
     # Both count from the same arrival, so completions differ as latencies do.
     apart = sorted(
@@ -233,26 +228,12 @@ def _latencies(comparison: ExecutionComparison) -> InlinePicture:
         for m in b.members
         if m.completion_s is not None and m.id in expected
     )
-    drawn = style.figure(6.6, 3.2)
-    ax = drawn.add_subplot()
     shares = [100 * (k + 1) / len(apart) for k in range(len(apart))]
     margin = 0.05 * (apart[-1] - apart[0]) or 1.0
-    ax.step(
-        [apart[0] - margin, *apart, apart[-1] + margin],
-        [0, *shares, 100],
-        where="post",
-        color=MEASURED,
-        linewidth=2,
-    )
+    x, y = [apart[0] - margin, *apart, apart[-1] + margin], [0, *shares, 100]
+    ax.step(x, y, where="post", color=MEASURED, linewidth=2)
     ax.axvline(0, color=style.FAINT, linewidth=0.8)
     ax.set_xlabel("measured less predicted latency, s")
     ax.set_ylabel("share of requests, %")
     ax.set_ylim(0, 104)
     ax.grid(True)
-    return InlinePicture(
-        "latencies",
-        "How far latencies are off",
-        style.svg(drawn, "latencies", "Share of requests by measured less predicted latency"),
-        "The share of requests whose latency is at most this much above its prediction; right of 0 "
-        "they took longer.",
-    )

@@ -25,10 +25,8 @@ from pats_opt.model.instance import (
     Adapter,
     Instance,
     Overhead,
-    SlotService,
     StepsService,
     StepTime,
-    Switching,
 )
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import BatchClock
@@ -67,24 +65,33 @@ def _step_s(problem: Problem, steps: TimesBySize, remarks: list[str]) -> StepTim
             remarks.append(f"This service does not keep batches to {clock.largest} members.")
     if form is not None and form.table is not msgspec.UNSET:
         return StepTime(table=_table(form.table, steps, remarks))
-    if steps.line is not None:
-        _say_bounded(steps, "step time", remarks)
-        return StepTime(base=_short(steps.line.base), per_sample=_short(steps.line.per_sample))
+    found = _line(form, steps, "step time", "Steps were", remarks)
+    if found is not None:
+        return StepTime(**found)
     only = steps.sizes[0]
-    if only.predicted_s and form is not None:
-        remarks.append(
-            f"Steps were measured at batch size {only.n} only: base and per_sample are the "
-            "instance's, both times what this size took by its prediction."
-        )
-        scale = only.median_s / only.predicted_s
-        base, per_sample = form.base, form.per_sample
-        assert isinstance(base, float)
-        assert isinstance(per_sample, float)
-        return StepTime(base=_short(base * scale), per_sample=_short(per_sample * scale))
     remarks.append(
         f"Steps were measured at batch size {only.n} only: the step time holds at that size."
     )
     return StepTime(base=_short(only.median_s), per_sample=0.0)
+
+
+def _line(
+    form: Any, times: TimesBySize, name: str, subject: str, remarks: list[str]
+) -> dict[str, Any] | None:
+    """The fitted line; of one size only the instance's line ``form`` in proportion, or None."""
+    only, line = times.sizes[0], times.line
+    if line is not None:
+        if line.bounded:
+            remarks.append(f"The best line of the {name} had a figure below 0; it was held at 0.")
+        return {"base": _short(line.base), "per_sample": _short(line.per_sample)}
+    if not only.predicted_s or form is None:
+        return None
+    remarks.append(
+        f"{subject} measured at batch size {only.n} only: base and per_sample are the "
+        "instance's, both times what this size took by its prediction."
+    )
+    scale = only.median_s / only.predicted_s
+    return {"base": _short(form.base * scale), "per_sample": _short(form.per_sample * scale)}
 
 
 def _table(table: Sequence[float], steps: TimesBySize, remarks: list[str]) -> tuple[float, ...]:
@@ -109,26 +116,16 @@ def _table(table: Sequence[float], steps: TimesBySize, remarks: list[str]) -> tu
 
 def _overhead_s(problem: Problem, beside: TimesBySize, remarks: list[str]) -> float | Overhead:
     """Seconds of a batch beside its steps; saving is left out, as no batch waits for it."""
-    if beside.line is not None:
-        _say_bounded(beside, "overhead", remarks)
-        return Overhead(base=_short(beside.line.base), per_sample=_short(beside.line.per_sample))
-    only, form = beside.sizes[0], problem.instance.service.overhead_s
-    if isinstance(form, Overhead) and only.predicted_s:
-        remarks.append(
-            f"The overhead was measured at batch size {only.n} only: base and per_sample are the "
-            "instance's, both times what this size took by its prediction."
-        )
-        scale = only.median_s / only.predicted_s
-        return Overhead(base=_short(form.base * scale), per_sample=_short(form.per_sample * scale))
+    form = problem.instance.service.overhead_s
+    line = form if isinstance(form, Overhead) else None
+    found = _line(line, beside, "overhead", "The overhead was", remarks)
+    if found is not None:
+        return Overhead(**found)
+    only = beside.sizes[0]
     remarks.append(
         f"The overhead was measured at batch size {only.n} only and is taken for all sizes."
     )
     return _short(only.median_s)
-
-
-def _say_bounded(found: TimesBySize, name: str, remarks: list[str]) -> None:
-    if found.line is not None and found.line.bounded:
-        remarks.append(f"The best line of the {name} had a figure below 0; it was held at 0.")
 
 
 def _switching(
@@ -151,10 +148,16 @@ def _switching(
         remarks.append("No activation without a load was measured: activate_s is the instance's.")
     adapters = tuple(_adapters(instance.adapters, loads, remarks))
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
+    measured = {pair: _short(median(seconds)) for pair, seconds in pairs.items()}
+    transitions = tuple(
+        # Those not seen take what their target takes.
+        replace(pair, load_s=measured.get((pair.source, pair.target), load_s[pair.target]))
+        for pair in instance.switching.pairs
+    )
     switching = replace(
         instance.switching,
         activate_s=_short(median(activations)) if activations else instance.switching.activate_s,
-        pairs=_pairs(instance.switching, pairs, load_s) if loads else instance.switching.pairs,
+        pairs=transitions if loads else instance.switching.pairs,
     )
     return {"switching": switching, "adapters": adapters}
 
@@ -195,30 +198,12 @@ def _adapters(
         remarks.append(f"{unseen} not loaded: load_s is the median of all loads there.")
 
 
-def _pairs(
-    switching: Switching,
-    measured: Mapping[tuple[str | None, str], Sequence[float]],
-    load_s: Mapping[str, float],
-) -> Any:
-    """Transitions with their own median, those not seen with what their target takes."""
-    return tuple(
-        replace(
-            pair,
-            load_s=_short(median(measured[pair.source, pair.target]))
-            if (pair.source, pair.target) in measured
-            else load_s[pair.target],
-        )
-        for pair in switching.pairs
-    )
-
-
 def _accuracy(
     problem: Problem, instance: Instance, executed: Sequence[ExecutedBatch]
 ) -> PredictionAccuracy:
     """Mean error of predicted batch seconds, with the old and the new constants."""
     whole = [batch for batch in executed if batch.whole]
-    slotted = isinstance(problem.instance.service, SlotService)
-    new = BatchClock(instance)
+    site, new = problem.site, BatchClock(instance)
 
     def error_s(predicted: Iterable[float]) -> float:
         missed = [abs(p.batch_s - s) for p, s in zip(whole, predicted, strict=True)]
@@ -227,13 +212,12 @@ def _accuracy(
     def length_s(clock: BatchClock) -> Iterable[float]:
         return (max(completions_s(clock, batch.steps).values()) for batch in whole)
 
-    site = problem.site
     ticks = (site.clock.ends(batch.steps)[1] * site.tick_s for batch in whole)
     return PredictionAccuracy(
         batches=len(whole),
         mean_s=math.fsum([batch.batch_s for batch in whole]) / len(whole),
-        grid_s=None if slotted else error_s(ticks),
-        before_s=None if slotted else error_s(length_s(site.clock)),
+        grid_s=None if site.clock.slotted else error_s(ticks),
+        before_s=None if site.clock.slotted else error_s(length_s(site.clock)),
         after_s=error_s(length_s(new)),
     )
 

@@ -26,14 +26,15 @@ def sentences(comparison: ExecutionComparison) -> list[str]:
 
 def results(comparison: ExecutionComparison) -> list[str]:
     """Return the results without the notes."""
-    return [
+    found = [
         *_loss(comparison),
         *_times(comparison),
         *_batches(comparison),
         *_constants(comparison),
-        *accuracy_sentence(comparison),
+        accuracy_sentence(comparison),
         *_live(comparison),
     ]
+    return [sentence for sentence in found if sentence]
 
 
 def named(figures: tuple[ComparedFigure, ...], name: str) -> ComparedFigure:
@@ -60,7 +61,8 @@ def _loss(comparison: ExecutionComparison) -> Iterator[str]:
     assert loss.unrounded is not None
     difference = loss.measured - loss.predicted
     if loss.ratio is not None and difference:
-        text += f" ({change(loss.ratio)})"
+        way = "more" if loss.ratio >= 1 else "less"
+        text += f" ({percent(abs(loss.ratio - 1))} {way})"
     rounding = loss.unrounded - loss.predicted
     if rounding:
         text += (
@@ -74,21 +76,16 @@ def _times(comparison: ExecutionComparison) -> Iterator[str]:
     if not comparison.measured:
         return
     side, parts = promised(comparison), []
-    for name, what in (
-        ("makespan_s", "The last batch ended"),
-        ("serving_s", "serving took"),
-        ("switching_s", "switching"),
+    for name, what, unit, digits in (
+        ("makespan_s", "The last batch ended at", "s", 4),
+        ("serving_s", "serving took", "s", 4),
+        ("switching_s", "switching", "s", 4),
+        ("peak_memory_gib", "memory peaked at", "GiB", 3),
     ):
-        figure = named(comparison.totals, name)
-        known = "" if figure.predicted is None else f" ({side} {number(figure.predicted)})"
-        at = "at " if name == "makespan_s" else ""
-        parts.append(f"{what} {at}{number(figure.measured)} s{known}")
-    memory = named(comparison.totals, "peak_memory_gib")
-    if memory.measured is not None:
-        parts.append(
-            f"memory peaked at {number(memory.measured, 3)} GiB "
-            f"({side} {number(memory.predicted, 3)})"
-        )
+        of = named(comparison.totals, name)
+        if of.measured is not None:
+            known = "" if of.predicted is None else f" ({side} {number(of.predicted, digits)})"
+            parts.append(f"{what} {number(of.measured, digits)} {unit}{known}")
     yield f"{', '.join(parts)}."
 
 
@@ -130,50 +127,36 @@ def _fitted(times: TimesBySize) -> str:
             f"{milli(most.median_s)} at batch size {most.n}, the only one measured (so no line can "
             f"be fitted){known}"
         )
-    return (
-        f"{line_text(times.line)} ({fit_text(times.line)}), {milli(most.median_s)} at n = {most.n}"
-        f"{known}"
-    )
+    line = f"{milli(times.line.base)} + {milli(times.line.per_sample)} * n"
+    return f"{line} ({fit_text(times.line)}), {milli(most.median_s)} at n = {most.n}{known}"
 
 
 def fit_text(line: TimesLine) -> str:
     """Return the quality of a line's fit."""
-    if line.bounded:
-        return f"the best line falls below 0 and was held there; {_r2(line)}"
-    if line.sizes == 2:
+    if line.sizes == 2 and not line.bounded:
         return "through two sizes a line always passes"
-    return _r2(line)
+    fit = "level"
+    if line.r2 is not None:
+        fit = f"R² {'> 0.999' if line.r2 > 0.999 else number(line.r2, 3)}"
+    held = "the best line falls below 0 and was held there; " if line.bounded else ""
+    return f"{held}{fit} over {line.sizes} sizes"
 
 
-def _r2(line: TimesLine) -> str:
-    if line.r2 is None:
-        return f"level over {line.sizes} sizes"
-    share = "> 0.999" if line.r2 > 0.999 else number(line.r2, 3)
-    return f"R² {share} over {line.sizes} sizes"
-
-
-def line_text(line: TimesLine) -> str:
-    """Return the formula of a line."""
-    return f"{milli(line.base)} + {milli(line.per_sample)} * n"
-
-
-def accuracy_sentence(comparison: ExecutionComparison) -> Iterator[str]:
-    """Yield the accuracy of the old and new constants; nothing where none were measured."""
+def accuracy_sentence(comparison: ExecutionComparison) -> str:
+    """Return the accuracy of the old and new constants; empty where none were measured."""
     if comparison.recalibrated is None:
-        return
-    accuracy = comparison.recalibrated.accuracy
-    if accuracy.before_s is None:
-        yield (
-            f"The measured constants miss batches of {number(accuracy.mean_s, 3)} s by "
-            f"{number(accuracy.after_s, 2)} s on average (fitted to these "
-            f"{counted(accuracy.batches, 'batch', 'batches')})."
+        return ""
+    of = comparison.recalibrated.accuracy
+    mean, after = number(of.mean_s, 3), number(of.after_s, 2)
+    fitted = f"fitted to these {counted(of.batches, 'batch', 'batches')}"
+    if of.before_s is None:
+        return (
+            f"The measured constants miss batches of {mean} s by {after} s on average ({fitted})."
         )
-        return
-    yield (
-        f"The instance's constants miss batch seconds by {number(accuracy.before_s, 3)} s on "
-        f"average ({number(accuracy.grid_s, 3)} s in whole ticks), the measured ones by "
-        f"{number(accuracy.after_s, 2)} s (fitted to these "
-        f"{counted(accuracy.batches, 'batch', 'batches')} of {number(accuracy.mean_s, 3)} s)."
+    return (
+        f"The instance's constants miss batch seconds by {number(of.before_s, 3)} s on average "
+        f"({number(of.grid_s, 3)} s in whole ticks), the measured ones by {after} s ({fitted} of "
+        f"{mean} s)."
     )
 
 
@@ -194,11 +177,6 @@ def _live(comparison: ExecutionComparison) -> Iterator[str]:
         )
 
 
-def change(ratio: float) -> str:
-    """Return a ratio as a percentage more or less."""
-    return f"{percent(abs(ratio - 1))} {'more' if ratio >= 1 else 'less'}"
-
-
 def signed(value: float) -> str:
     """Return a figure with its sign."""
     return f"{'+' if value >= 0 else '-'}{number(abs(value), 3)}"
@@ -209,106 +187,91 @@ def milli(seconds: float) -> str:
     return f"{number(1000 * seconds, 3)} ms" if seconds < 1 else f"{number(seconds, 3)} s"
 
 
-def schedule_notes(broken: int, gaps: MissingRequests) -> Iterator[str]:
-    """Yield notes on violated rules and on requests that were not executed."""
-    if broken:
-        yield f"The schedule breaks {counted(broken, 'rule')}; 'check' lists them."
-    yield from _missing_notes(gaps)
-
-
-def run_notes(
+def notes(
     problem: Problem,
     execution: Execution,
     executed: Sequence[ExecutedBatch],
     factors: DurationFactors,
-) -> Iterator[str]:
-    """Yield notes on the run."""
-    yield from _clock(execution)
-    yield from _partial(executed, factors)
-    yield from _meaning(problem, execution, executed)
-
-
-def _missing_notes(gaps: MissingRequests) -> Iterator[str]:
-    if gaps.failed:
-        text = f"{counted(len(gaps.failed), 'request')} failed"
-        if gaps.charged:
-            text += f"; {gaps.charged} may be rejected and are charged that loss"
-        if gaps.charged < len(gaps.failed):
-            text += (
-                f"; {len(gaps.failed) - gaps.charged} had to be served, so the measured loss lacks "
-                "them"
-            )
-        yield f"{text}."
-    if gaps.missing:
-        yield (
-            f"{counted(len(gaps.missing), 'request')} neither ran nor may be left out: the "
-            "measured loss lacks them and totals are not compared."
-        )
-    if gaps.unrun:
-        yield f"{counted(gaps.unrun, 'batch', 'batches')} of the schedule did not run."
-
-
-def _clock(execution: Execution) -> Iterator[str]:
-    if needs_retiming(execution):
-        why = f"in {execution.sittings} sittings" if execution.sittings > 1 else "without waiting"
-        yield (
-            f"It ran {why}, so measured durations are put on the schedule's clock: each switch and "
-            "batch begins when the schedule says, or when its GPU is free if that is later."
-        )
-    if execution.live:
-        yield (
-            "The policy decided while it ran. Predicted is what the same policy does in the "
-            "simulator; each batch that ran is held against the constants for its own members."
-        )
-        if execution.sittings > 1:
-            yield f"It ran in {execution.sittings} sittings; its clock stood still between them."
-
-
-def _partial(executed: Sequence[ExecutedBatch], factors: DurationFactors) -> Iterator[str]:
+    *,
+    broken: int,
+    gaps: MissingRequests,
+) -> list[str]:
+    """Return the notes that the figures need: on the schedule, the run, and what is missing."""
+    failed, lacking = len(gaps.failed), len(gaps.failed) - gaps.charged
+    charges = [
+        (gaps.charged, f"; {gaps.charged} may be rejected and are charged that loss"),
+        (lacking, f"; {lacking} had to be served, so the measured loss lacks them"),
+    ]
+    sittings, shrink = execution.sittings, execution.model.shrink
+    paused = f"in {sittings} sittings" if sittings > 1 else "without waiting"
     resumed = sum(batch.run.resumed for batch in executed)
-    if resumed:
-        yield (
+    split = sum(bool(batch.run.splits) for batch in executed)
+    failing = sum(bool(batch.failed) for batch in executed)
+    jobs = {job.position for batch in executed for job, _, _ in batch.members}
+    sizes = {(r.width, r.height) for r in map(problem.instance.requests.__getitem__, jobs)}
+    unmeasured = bool(executed) and all(batch.run.peak_gib is None for batch in executed)
+    saved = any(s.phase is Phase.SAVE for batch in executed for s in batch.run.spans)
+    table = (
+        (broken, f"The schedule breaks {counted(broken, 'rule')}; 'check' lists them."),
+        (
+            failed,
+            f"{counted(failed, 'request')} failed{''.join([text for n, text in charges if n])}.",
+        ),
+        (
+            gaps.missing,
+            f"{counted(len(gaps.missing), 'request')} neither ran nor may be left out: the "
+            "measured loss lacks them and totals are not compared.",
+        ),
+        (gaps.unrun, f"{counted(gaps.unrun, 'batch', 'batches')} of the schedule did not run."),
+        (
+            needs_retiming(execution),
+            f"It ran {paused}, so measured durations are put on the schedule's clock: each switch "
+            "and batch begins when the schedule says, or when its GPU is free if that is later.",
+        ),
+        (
+            execution.live,
+            "The policy decided while it ran. Predicted is what the same policy does in the "
+            "simulator; each batch that ran is held against the constants for its own members.",
+        ),
+        (
+            execution.live and sittings > 1,
+            f"It ran in {sittings} sittings; its clock stood still between them.",
+        ),
+        (
+            resumed,
             f"{counted(resumed, 'batch was', 'batches were')} resumed after an interruption: left "
             "out of fits and of batch-by-batch ratios. On the timeline such a batch takes its "
             f"prediction times {number(factors.batch, 3)} (its switch times "
-            f"{number(factors.switch, 3)}), which is what the whole batches took by theirs."
-        )
-    split = sum(bool(batch.run.splits) for batch in executed)
-    if split:
-        yield (
+            f"{number(factors.switch, 3)}), which is what the whole batches took by theirs.",
+        ),
+        (
+            split,
             f"Memory ran out in {counted(split, 'batch', 'batches')}, which went on in parts; left "
-            "out of fits."
-        )
-    failing = sum(bool(batch.failed) for batch in executed)
-    if failing:
-        yield f"{counted(failing, 'batch', 'batches')} with a failed request left out of fits."
-
-
-def _meaning(
-    problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
-) -> Iterator[str]:
-    if problem.site.clock.slotted:
-        yield (
+            "out of fits.",
+        ),
+        (
+            failing,
+            f"{counted(failing, 'batch', 'batches')} with a failed request left out of fits.",
+        ),
+        (
+            problem.site.clock.slotted,
             "The instance is of the slotted model, which predicts no seconds and counts latency to "
-            "a batch's start; the measured loss counts it to the image."
-        )
-    if execution.model.shrink > 1:
-        yield (
-            f"Widths and heights were divided by {execution.model.shrink}: the times are not those "
-            "of the instance's sizes."
-        )
-    sizes = {
-        (r.width, r.height)
-        for batch in executed
-        for r in (problem.instance.requests[job.position] for job, _, _ in batch.members)
-    }
-    if len(sizes) > 1:
-        yield f"Images of {len(sizes)} sizes; step times by batch size mix them."
-    if executed and all(batch.run.peak_gib is None for batch in executed):
-        yield "The device does not tell how much memory was in use."
-    elif executed:
-        yield "Measured memory is what was allocated, without the driver's own share."
-    if any(s.phase is Phase.SAVE for batch in executed for s in batch.run.spans):
-        yield (
-            "Images are saved beside the GPU's work: latencies count saving, batch seconds do not."
-        )
+            "a batch's start; the measured loss counts it to the image.",
+        ),
+        (
+            shrink > 1,
+            f"Widths and heights were divided by {shrink}: the times are not those of the "
+            "instance's sizes.",
+        ),
+        (len(sizes) > 1, f"Images of {len(sizes)} sizes; step times by batch size mix them."),
+        (unmeasured, "The device does not tell how much memory was in use."),
+        (
+            executed and not unmeasured,
+            "Measured memory is what was allocated, without the driver's own share.",
+        ),
+        (
+            saved,
+            "Images are saved beside the GPU's work: latencies count saving, batch seconds do not.",
+        ),
+    )
+    return [text for needed, text in table if needed]

@@ -175,22 +175,13 @@ def measured(
         return ran, DurationFactors()
     plan = {(batch.gpu, batch.index): batch for batch in grid}
     jobs, factors = {job.id: job for job in problem.jobs}, _factors(problem, executed)
-    whole = [
-        replace(
-            predicted(problem, jobs, _with_images(plan[b.gpu, b.index], b), *factors),
-            estimated=True,
-        )
-        if batch.run.resumed
-        else b
-        for batch, b in zip(executed, ran, strict=True)
-    ]
-    return retimed(grid, whole), factors
-
-
-def _with_images(planned: TimedBatch, ran: TimedBatch) -> TimedBatch:
-    """A scheduled batch without the members that were to be in it but have no image."""
-    made = {m.id for m in ran.members if m.completion_s is not None}
-    return replace(planned, members=tuple([m for m in planned.members if m.id in made]))
+    for k, (batch, b) in enumerate(zip(executed, ran, strict=True)):
+        if batch.run.resumed:
+            whole = plan[b.gpu, b.index]
+            made = {m.id for m in b.members if m.completion_s is not None}
+            whole = replace(whole, members=tuple([m for m in whole.members if m.id in made]))
+            ran[k] = replace(predicted(problem, jobs, whole, *factors), estimated=True)
+    return retimed(grid, ran), factors
 
 
 def _factors(problem: Problem, executed: Sequence[ExecutedBatch]) -> DurationFactors:
