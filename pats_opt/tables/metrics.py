@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -12,6 +12,9 @@ from pats_opt.tables.queue import queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
 from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile
 from pats_opt.wording import figure, percent
+
+if TYPE_CHECKING:
+    from pats_opt.tables.statistics import Floats
 
 
 class MetricSpec(NamedTuple):
@@ -205,7 +208,8 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
         mean_batch=served / batches if batches else None,
         vram_peak_gib=_vram_peak(table) / 1e9,
         deadline_misses=int(table.requests.late.sum()),
-        **_latency(table),
+        **_mean_and_quantiles("latency", table.latency_s, "p50 p95 p99 max"),
+        **_mean_and_quantiles("wait", table.wait * table.unit_s, "p95 p99 max"),
         **_waiting(table, max_wait_s),
         **_work(table),
         **_switching(table),
@@ -217,8 +221,7 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
 def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
     """Return the latency quantiles of a schedule, rising; empty where nobody is served.
 
-    The first is the smallest latency (share 0), the last the largest. A quantile is the smallest
-    value that at least this share of the requests does not exceed.
+    The first is the smallest latency (share 0), the last the largest.
     """
     import numpy as np
 
@@ -227,24 +230,19 @@ def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
     return tuple((share, seconds) for share, seconds in found if seconds is not None)
 
 
-def _latency(table: ScheduleTable) -> dict[str, Any]:
+def _mean_and_quantiles(name: str, seconds: Floats, quantiles: str) -> dict[str, Any]:
     import numpy as np
 
-    rising = np.sort(table.latency_s)
-    return {
-        "latency_mean_s": mean(rising),
-        "latency_p50_s": quantile(rising, 0.5),
-        "latency_p95_s": quantile(rising, 0.95),
-        "latency_p99_s": quantile(rising, 0.99),
-        "latency_max_s": quantile(rising, 1.0),
-    }
+    rising = np.sort(seconds)
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    found = {f"{name}_{q}_s": quantile(rising, shares[q]) for q in quantiles.split()}
+    return {f"{name}_mean_s": mean(rising), **found}
 
 
 def _waiting(table: ScheduleTable, max_wait_s: float | None) -> dict[str, Any]:
     import numpy as np
 
     tick_s, wait = table.problem.site.tick_s, table.wait
-    rising = np.sort(wait) * table.unit_s
     worst = None
     if len(wait):
         worst = table.problem.jobs[table.requests.job[wait == wait.max()].min()].id
@@ -254,10 +252,6 @@ def _waiting(table: ScheduleTable, max_wait_s: float | None) -> dict[str, Any]:
     times, levels = queue_steps(table)
     area = float((levels[:-1] * np.diff(times)).sum())
     return {
-        "wait_mean_s": mean(rising),
-        "wait_p95_s": quantile(rising, 0.95),
-        "wait_p99_s": quantile(rising, 0.99),
-        "wait_max_s": quantile(rising, 1.0),
         "wait_max_request": worst,
         "starved": starved,
         "queue_mean": area / table.makespan if table.makespan else 0.0,

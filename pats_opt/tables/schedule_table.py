@@ -14,13 +14,48 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
 from pats_opt.model.checker import ReplayedBatch
 from pats_opt.model.loss import LossTerms, switching_loss
 from pats_opt.model.problem import Adapters, Job, Problem
-from pats_opt.tables.timed_batch import TimedBatch
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Flags, Floats, Ints
+
+
+class TimedMember(Struct, frozen=True, kw_only=True):
+    """One request of a batch on a clock; ``completion_s`` is None where it has no image."""
+
+    id: str
+    option: int
+    completion_s: float | None
+
+
+class TimedBatch(Struct, frozen=True, kw_only=True):
+    """One batch on a clock in seconds, with the switch before it, as comparisons store it.
+
+    Attributes:
+        gpu: Id of its GPU.
+        index: Its place in the GPU's list of batches.
+        adapters: Ids of the adapters that its members use.
+        load: Ids of the adapters that its switch loads.
+        paid_s: Seconds of loading and activation, which the loss prices.
+        switch_end_s: End of its switch, which may be well before the batch starts.
+        estimated: Whether its duration is not its own but estimated from its prediction.
+    """
+
+    gpu: str
+    index: int
+    adapters: tuple[str, ...]
+    load: tuple[str, ...] = ()
+    paid_s: float = 0.0
+    switch_start_s: float
+    switch_end_s: float
+    start_s: float
+    end_s: float
+    members: tuple[TimedMember, ...]
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +63,10 @@ class RequestTable:
     """One entry per served request, in the order of the batches; times on the table's clock.
 
     Attributes:
-        job: Index of the request.
-        option: Index of the option that it is run with.
+        job: Index of the request; ``option`` and ``adapter`` are indices too.
         batch: Row of its batch in :class:`BatchTable`.
-        adapter: Index of its adapter.
         arrival: Its arrival on the tick grid.
         start: Start of its batch.
-        completion: Its completion.
         late: Whether it misses its deadline.
     """
 
@@ -79,16 +111,9 @@ class BatchTable:
 
 @dataclass(frozen=True, slots=True)
 class SwitchTable:
-    """One entry per switch that loads, evicts or costs time, by start; times on the table's clock.
+    """One entry per switch that loads, evicts or costs time, by start; columns as of its batch.
 
-    Attributes:
-        batch: Row of the batch that it is for.
-        gpu: Index of its GPU.
-        start: Its start; where it takes no time, the start of its batch.
-        end: Its end.
-        seconds: Seconds of loading and activation paid, before rounding to ticks.
-        load: Adapters loaded.
-        evict: Adapters evicted.
+    ``batch`` is the row of that batch. A switch that takes no time starts with it.
     """
 
     batch: Ints
@@ -109,7 +134,7 @@ class RequestLosses(NamedTuple):
 
     @property
     def total(self) -> Floats:
-        """Their sum."""
+        """Loss of each request."""
         return self.quality + self.latency + self.late
 
 
@@ -121,8 +146,6 @@ class ScheduleTable:
         problem: The instance on the grid.
         unit_s: Seconds per unit of the table's clock: the tick of a replay, 1 of an execution.
             Ticks are floats: exact up to 2 ** 53.
-        requests: The served requests.
-        batches: The batches.
     """
 
     problem: Problem
@@ -136,8 +159,7 @@ class ScheduleTable:
 
         Args:
             problem: The instance on the grid.
-            replayed: The batches in their order (see :func:`pats_opt.model.checker.check`); of a
-                schedule that breaks rules, those that can be read.
+            replayed: The batches, from :func:`pats_opt.model.checker.check`.
         """
         members = list(chain.from_iterable([b.members for b in replayed]))
         switch_start = _floats([b.batch.switch_start for b in replayed])
@@ -159,7 +181,6 @@ class ScheduleTable:
             batches,
             job=_ints([job.index for job, _, _ in members]),
             option=_ints([option for _, option, _ in members]),
-            arrivals=_floats([job.arrival for job in problem.jobs]),
             completion=_floats([completion for _, _, completion in members]),
             deadlines=[job.deadline for job in problem.jobs],
         )
@@ -172,12 +193,11 @@ class ScheduleTable:
             problem: The instance on the grid.
             batches: The batches; of their members, those with a completion are served.
         """
-        site, index = problem.site, problem.job_index()
-        gpus, adapters = {gpu.id: gpu.index for gpu in site.gpus}, site.adapter_index
+        gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
+        adapters, index = problem.site.adapter_index, problem.job_index()
         done = [[m for m in b.members if m.completion_s is not None] for b in batches]
         members = list(chain.from_iterable(done))
-        deadlines = [r.deadline_s for r in problem.instance.requests]
-        nothing: list[Adapters] = [frozenset()] * len(batches)
+        requests = problem.instance.requests
         columns = BatchTable(
             gpu=_ints([gpus[b.gpu] for b in batches]),
             size=_ints([len(some) for some in done]),
@@ -187,8 +207,8 @@ class ScheduleTable:
             end=_floats([b.end_s for b in batches]),
             switch_s=_floats([b.paid_s for b in batches]),
             load=[frozenset([adapters[a] for a in b.load if a in adapters]) for b in batches],
-            evict=nothing,
-            resident=nothing,
+            evict=[frozenset()] * len(batches),
+            resident=[frozenset()] * len(batches),
         )
         return cls._joined(
             problem,
@@ -196,10 +216,8 @@ class ScheduleTable:
             columns,
             job=_ints([index[m.id] for m in members]),
             option=_ints([m.option for m in members]),
-            arrivals=_floats([job.arrival for job in problem.jobs]) * site.tick_s,
             completion=_floats([m.completion_s for m in members]),
-            deadlines=[deadlines[job.position] for job in problem.jobs],
-            slack=1e-9 * site.tick_s,  # that of the grid
+            deadlines=[requests[job.position].deadline_s for job in problem.jobs],
         )
 
     @classmethod
@@ -211,15 +229,15 @@ class ScheduleTable:
         *,
         job: Ints,
         option: Ints,
-        arrivals: Floats,
         completion: Floats,
         deadlines: Sequence[float | None],
-        slack: float = 0.0,
     ) -> ScheduleTable:
-        """Give each request what follows from its batch, and from its job (``arrivals`` ...)."""
+        """Give each request what follows from its batch and its job; ``deadlines`` by job."""
         import numpy as np
 
-        batch, arrival = np.repeat(np.arange(len(batches.size)), batches.size), arrivals[job]
+        batch = np.repeat(np.arange(len(batches.size)), batches.size)
+        tick = problem.site.tick_s / unit_s
+        arrival = _floats([j.arrival for j in problem.jobs])[job] * tick
         allowed = _floats([math.inf if limit is None else limit for limit in deadlines])[job]
         requests = RequestTable(
             job=job,
@@ -229,7 +247,7 @@ class ScheduleTable:
             arrival=arrival,
             start=batches.start[batch],
             completion=completion,
-            late=completion - arrival > allowed + slack,
+            late=completion - arrival > allowed + 1e-9 * tick,  # the slack of the grid
         )
         return cls(problem, unit_s, requests, batches)
 
@@ -239,9 +257,7 @@ class ScheduleTable:
 
         requests, batches = self.requests, self.batches
         order = np.lexsort((batches.gpu, batches.start))
-        row = np.empty(len(order), dtype=np.int64)
-        row[order] = np.arange(len(order))
-        batch = row[requests.batch]
+        batch = np.argsort(order)[requests.batch]
         members = np.argsort(batch, kind="stable")
         moved = {name: getattr(requests, name)[members] for name in RequestTable.__slots__}
         return ScheduleTable(
@@ -253,13 +269,16 @@ class ScheduleTable:
 
     def in_seconds(self) -> ScheduleTable:
         """Return the same table with a clock in seconds."""
-        requests, batches = self.requests, self.batches
-        times = ("switch_start", "switch_end", "start", "end")
+
+        def scaled(columns: Any, *names: str) -> Any:
+            times = {name: getattr(columns, name) * self.unit_s for name in names}
+            return replace(columns, **times)
+
         return ScheduleTable(
             self.problem,
             1.0,
-            replace(requests, **_scaled(requests, ("arrival", "start", "completion"), self.unit_s)),
-            replace(batches, **_scaled(batches, times, self.unit_s)),
+            scaled(self.requests, "arrival", "start", "completion"),
+            scaled(self.batches, "switch_start", "switch_end", "start", "end"),
         )
 
     @property
@@ -298,12 +317,12 @@ class ScheduleTable:
         """Adapter that most members of each batch use, -1 where it has none."""
         import numpy as np
 
-        many = len(self.problem.site.adapter_ids)
+        many = max(1, len(self.problem.site.adapter_ids))
         own = self.requests.batch * many + self.requests.adapter
         pairs, first, counts = np.unique(own, return_index=True, return_counts=True)
-        batch = pairs // max(1, many)
+        batch = pairs // many
         order = np.lexsort((first, -counts, batch))  # of several, the first member's
-        batch, most = batch[order], (pairs % max(1, many))[order]
+        batch, most = batch[order], (pairs % many)[order]
         found = np.full(len(self.batches.size), -1, dtype=np.int64)
         found[batch[::-1]] = most[::-1]
         return found
@@ -362,15 +381,11 @@ class ScheduleTable:
 def _rows(columns: Any, names: Iterable[str], rows: Ints) -> dict[str, Any]:
     """Some rows of some columns, arrays and lists alike."""
     places = rows.tolist()
-    found = {}
-    for name in names:
-        column = getattr(columns, name)
-        found[name] = [column[k] for k in places] if isinstance(column, list) else column[rows]
-    return found
-
-
-def _scaled(columns: Any, names: Iterable[str], factor: float) -> dict[str, Any]:
-    return {name: getattr(columns, name) * factor for name in names}
+    chosen = ((name, getattr(columns, name)) for name in names)
+    return {
+        name: [column[k] for k in places] if isinstance(column, list) else column[rows]
+        for name, column in chosen
+    }
 
 
 def _floats(values: Sequence[Any]) -> Floats:

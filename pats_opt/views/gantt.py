@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
-from pats_opt.views.lines import (
-    DASHES,
-    StepLine,
-    matplotlib_dash,
-    memory_lines,
-    price_lines,
-    until,
-)
+from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines, until
 from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
 
@@ -53,22 +46,13 @@ ABOVE: dict[str, Any] = {
 }
 
 
-def draw(chart: Chart, heading: str = "") -> Figure:
-    """Draw all panels of a schedule below each other, on one time axis."""
-    return draw_all([NamedChart("", chart)], heading)
-
-
-def draw_all(shown: Sequence[NamedChart], heading: str = "") -> Figure:
+def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
     """Draw the panels of one or more schedules of an instance, on one time axis."""
     site = shown[0].chart.problem.site
     lanes = max(1, len(site.gpus))
     priced = any(one.chart.prices for one in shown)
-    heights = [
-        *[min(9.0, 0.6 + 0.75 * lanes)] * len(shown),
-        *[1.5] * len(shown),
-        1.2,
-        *[1.2] * priced,
-    ]
+    each = [min(9.0, 0.6 + 0.75 * lanes), 1.5]
+    heights = [height for height in each for _ in shown] + [1.2] * (1 + priced)
     with style.drawing():
         drawn = style.figure(10.0, sum(heights) + 0.25 * len(heights) + 0.3)
         if heading:
@@ -108,11 +92,17 @@ def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
     ax.set_yticks([g.index + LANE / 2 for g in site.gpus], [label(g.id, 16) for g in site.gpus])
     ax.set_ylim(max(1, len(site.gpus)), -0.08)
     ax.tick_params(axis="y", length=0)
-    what = "GPUs" if many else "GPUs (nothing is served)"
-    ax.set_title(f"{label(name)}: {what}" if name else what)
+    _title(ax, name, "GPUs" if many else "GPUs (nothing is served)")
     if keys:
-        handles, labels = adapter_keys(chart.problem)
-        style.legend(ax, handles, labels, ncols=min(8, len(labels)), **ABOVE)
+        _legend(ax, *adapter_keys(chart.problem))
+
+
+def _title(ax: Axes, name: str, text: str) -> None:
+    ax.set_title(f"{label(name)}: {text}" if name else text)
+
+
+def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 8) -> None:
+    style.legend(ax, handles, labels, ncols=min(columns, len(labels)), **ABOVE)
 
 
 def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
@@ -202,10 +192,12 @@ def _labels(ax: Axes, chart: Chart, colours: Sequence[str]) -> None:
     """Request ids on their bars, cut off where a bar is too short."""
     from matplotlib.patches import Rectangle
 
-    bars, start = chart.requests, chart.seconds.requests.start
-    for k, job in enumerate(chart.table.jobs):
-        left, top = float(start[k]), float(bars.top[k])
-        width, height = float(bars.end[k]) - left, float(bars.bottom[k]) - top
+    bars = chart.requests
+    edges = (chart.seconds.requests.start, bars.end, bars.top, bars.bottom)
+    for job, left, right, top, bottom in zip(
+        chart.table.jobs, *(edge.tolist() for edge in edges), strict=True
+    ):
+        width, height = right - left, bottom - top
         area = Rectangle((left, top), width, height, visible=False)
         ax.add_patch(area)
         text = ax.annotate(
@@ -258,11 +250,12 @@ def tooltips(chart: Chart) -> dict[str, str]:
     batches = chart.seconds.batches
     if len(batches.size) > MOST_BATCHES:
         return {}
-    site, texts, sizes = chart.problem.site, list[list[str]](), batches.size.tolist()
-    for gpu, start, end, size in zip(
-        batches.gpu.tolist(), batches.start, chart.batches.end, sizes, strict=True
-    ):
-        texts.append([f"{site.gpus[gpu].id}: {start:g} s to {end:g} s, {size} served"])
+    gpus, sizes = chart.problem.site.gpus, batches.size.tolist()
+    columns = (batches.gpu.tolist(), batches.start, chart.batches.end, sizes)
+    texts = [
+        [f"{gpus[gpu].id}: {start:g} s to {end:g} s, {size} served"]
+        for gpu, start, end, size in zip(*columns, strict=True)
+    ]
     for place, batch in enumerate(chart.table.requests.batch.tolist()):
         if len(texts[batch]) <= MOST_LISTED:
             texts[batch].append(_member(chart, place))
@@ -304,26 +297,21 @@ def _member(chart: Chart, place: int) -> str:
 def memory(ax: Axes, chart: Chart, name: str = "") -> None:
     """Draw the memory in use on each GPU, and its capacity."""
     lines = memory_lines(chart)
-    drawn: list[Any] = []
-    for line in lines:
-        drawn += _step(ax, line, chart.end)
+    drawn = [_step(ax, line, chart.end) for line in lines]
     known = [gpu.capacity[0] for gpu in chart.problem.site.gpus]
     for capacity in sorted({amount for amount in known if amount is not None}):
         ax.axhline(capacity / 1e9, color=style.INK, linewidth=1.0, linestyle="--")
     ax.set_ylim(bottom=0)
-    title = "VRAM in use, GiB (dashed: capacity)"
-    ax.set_title(f"{label(name)}: {title}" if name else title)
+    _title(ax, name, "VRAM in use, GiB (dashed: capacity)")
     if len(lines) > 1:
-        names = [line.name for line in lines]
-        style.legend(ax, drawn, names, ncols=min(8, len(lines)), **ABOVE)
+        _legend(ax, drawn, [line.name for line in lines])
 
 
-def _step(ax: Axes, line: StepLine, end: float) -> list[Any]:
+def _step(ax: Axes, line: StepLine, end: float) -> Any:
     """A step function, its last level until ``end``."""
     x, y = until(line.series, end)
-    return ax.step(
-        x, y, where="post", color=line.colour, linestyle=matplotlib_dash(line.dash), linewidth=1.2
-    )
+    dash = line.dash.replace("dotdash", "dashdot")  # which matplotlib lacks
+    return ax.step(x, y, where="post", color=line.colour, linestyle=dash, linewidth=1.2)[0]
 
 
 def queue(ax: Axes, shown: Sequence[NamedChart]) -> None:
@@ -337,22 +325,20 @@ def queue(ax: Axes, shown: Sequence[NamedChart]) -> None:
             ax.fill_between(x, y, step="post", color=style.BASE_COLOURS[4], linewidth=0)
         else:
             line = StepLine(one.name, one.chart.queue, style.BASE_COLOURS[k], DASHES[k])
-            drawn += _step(ax, line, one.chart.end)
+            drawn.append(_step(ax, line, one.chart.end))
     most = max(float(one.chart.queue.y.max()) for one in shown)
     ax.set_ylim(bottom=0, top=max(1.0, most) * 1.08)
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set_title("Requests waiting")
     if drawn:
-        style.legend(ax, drawn, [one.name for one in shown], ncols=len(drawn), **ABOVE)
+        _legend(ax, drawn, [one.name for one in shown])
 
 
 def prices(ax: Axes, shown: Sequence[NamedChart]) -> None:
     """Draw the price of holding a GPU for a second, from the solver that proved a bound."""
     lines = list(price_lines(shown))
-    drawn: list[Any] = []
-    for line in lines:
-        drawn += _step(ax, line, 0.0)
+    drawn = [_step(ax, line, 0.0) for line in lines]
     ax.set_ylim(bottom=0)
     ax.set_title("Price of GPU time, loss per second of holding a GPU")
     if len(lines) > 1:
-        style.legend(ax, drawn, [line.name for line in lines], ncols=min(6, len(lines)), **ABOVE)
+        _legend(ax, drawn, [line.name for line in lines], columns=6)

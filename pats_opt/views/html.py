@@ -20,7 +20,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table
 from pats_opt.views import compare, style, text
-from pats_opt.views.gantt import draw_all, tooltips
+from pats_opt.views.gantt import draw, tooltips
 from pats_opt.views.interactive import figure_json
 from pats_opt.views.lines import memory_lines
 from pats_opt.views.page import environment, script, script_url
@@ -62,22 +62,6 @@ def show(
     return view.verdict
 
 
-def show_both(
-    instance: Instance,
-    first: Schedule,
-    second: Schedule,
-    path: StrPath,
-    *,
-    assets: str | None = None,
-) -> tuple[Verdict, Verdict]:
-    """Draw two schedules of one instance side by side, with what differs; see :func:`show`."""
-    suffix_of(path)
-    problem = Problem(instance)
-    a, b = ScheduleView.of(problem, first), ScheduleView.of(problem, second)
-    write([a, b], path, assets=assets)
-    return a.verdict, b.verdict
-
-
 def write(views: Sequence[ScheduleView], path: StrPath, *, assets: str | None = None) -> None:
     """Write the picture of one schedule, or of two of one instance; see :func:`show`."""
     suffix = suffix_of(path)
@@ -91,7 +75,7 @@ def write(views: Sequence[ScheduleView], path: StrPath, *, assets: str | None = 
     heading = "; ".join([views[0].heading, *(view.title for view in views[1:])])
     names = [""] if len(views) == 1 else compare.names_of(views[0], views[1])
     charts = [NamedChart(name, view.chart) for name, view in zip(names, views, strict=True)]
-    drawn = draw_all(charts, heading)
+    drawn = draw(charts, heading)
     if suffix == ".png":
         write_bytes(path, style.png(drawn))
         return
@@ -142,7 +126,7 @@ def schedule_page(view: ScheduleView, assets: str | None = None) -> str:
 
 
 def comparison_page(first: ScheduleView, second: ScheduleView, assets: str | None = None) -> str:
-    """Return the page of two schedules of one instance; see :func:`show_both`."""
+    """Return the page of two schedules of one instance; see :func:`show`."""
     of, both = compare.compared(first, second), (first, second)
     return _render(
         "comparison.html.j2",

@@ -28,11 +28,6 @@ class StepLine(NamedTuple):
     dash: str = "solid"
 
 
-def matplotlib_dash(dash: str) -> str:
-    """Return matplotlib's name of one of :data:`DASHES`."""
-    return {"solid": "-", "dashed": "--", "dotted": ":"}.get(dash, "-.")
-
-
 def memory_lines(chart: Chart) -> list[StepLine]:
     """Return GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
     gpus = chart.problem.site.gpus

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from pats_opt.model.schedule import Schedule
 from pats_opt.solving.result import BudgetResult, Result
 from pats_opt.tables import METRICS, ScheduleTable
 from pats_opt.views.text import term_shares
-from pats_opt.views.view import Chart
+from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import DASH, counted, label, number, percent
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def _verdict_html(verdict: Verdict) -> str:
 @html.register
 def _instance_html(instance: Instance) -> str:
     """An instance: its size, and how many requests ask for each adapter."""
-    from collections import Counter
-
     asked = Counter(request.adapter for request in instance.requests)
     arrivals = [request.arrival_s for request in instance.requests]
     last = f"{number(max(arrivals))} s" if arrivals else DASH
@@ -247,7 +246,7 @@ def _picture(
     from pats_opt.views import style
     from pats_opt.views.gantt import draw
 
-    figure_ = draw(_chart(problem, batches, schedule))
+    figure_ = draw([NamedChart("", _chart(problem, batches, schedule))])
     what = f"Schedule of {label(problem.instance.name, 60)}: GPUs, memory and queue over time"
     if vector:
         return Markup(style.svg(figure_, name, what))  # noqa: S704 (escaped by ElementTree)

@@ -18,7 +18,8 @@ from pats_opt.report.config import ReportConfig
 from pats_opt.report.pages import write_pages
 from pats_opt.runs.record import InstanceInfo, SolverInfo
 from pats_opt.solving.solve import solve
-from pats_opt.views.html import show, show_both
+from pats_opt.views.html import show, write
+from pats_opt.views.view import ScheduleView
 from tests.execute.samples import as_predicted, executed
 from tests.report.examples import record, solver, tasks_of
 from tests.support.browser import visit
@@ -41,8 +42,9 @@ def execution_page(folder: Path) -> Path:
 
 
 def comparison_page(folder: Path) -> Path:
-    solved = [solve(INSTANCE, name).schedule for name in ("pats", "fifo")]
-    show_both(INSTANCE, solved[0], solved[1], folder / "c.html")
+    problem = Problem(INSTANCE)
+    solved = [solve(problem, name).schedule for name in ("pats", "fifo")]
+    write([ScheduleView.of(problem, schedule) for schedule in solved], folder / "c.html")
     return folder / "c.html"
 
 

@@ -15,8 +15,9 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
-from pats_opt.views.html import show, show_both
+from pats_opt.views.html import show, write
 from pats_opt.views.page import write_assets
+from pats_opt.views.view import ScheduleView
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request
@@ -240,7 +241,9 @@ def test_tooltips_show_markup_as_text(page: Page, tmp_path: Path) -> None:
 def test_two_schedules_share_one_axis(page: Page, tmp_path: Path) -> None:
     instance, first = planned(8, "one")
     second = planned(8, "two", gap=4)[1]
-    show_both(instance, first, second, tmp_path / "c.html")
+    problem = Problem(instance)
+    both = [ScheduleView.of(problem, one) for one in (first, second)]
+    write(both, tmp_path / "c.html")
     for size in (NARROW, WIDE):
         page.set_viewport_size(size)
         opened(page, tmp_path / "c.html")

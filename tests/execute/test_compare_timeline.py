@@ -15,7 +15,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.model.timing import shape_of, to_ticks
 from pats_opt.solving.solve import solve
-from pats_opt.tables.timed_batch import TimedBatch, TimedMember
+from pats_opt.tables.schedule_table import TimedBatch, TimedMember
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
 from tests.support import scale

@@ -26,7 +26,7 @@ from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status,
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
-from pats_opt.views.gantt import MOST_BATCHES, draw_all, gantt, memory, queue, tooltips
+from pats_opt.views.gantt import MOST_BATCHES, draw, gantt, memory, queue, tooltips
 from pats_opt.views.html import comparison_page, schedule_page, show
 from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
 from pats_opt.views.view import Chart, NamedChart, ScheduleView
@@ -218,7 +218,9 @@ def test_drawing_leaves_no_trace() -> None:
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
         "from pats_opt.views.gantt import draw;"
-        "_, problem, _, batches = planned(4); draw(chart_of(problem, batches), 'x');"
+        "from pats_opt.views.view import NamedChart;"
+        "_, problem, _, batches = planned(4);"
+        "draw([NamedChart('', chart_of(problem, batches))], 'x');"
         "assert settings() == before;"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -247,7 +249,7 @@ def seen_by(solved: Callable[[], Solved]) -> list[ScheduleView]:
 @pytest.mark.parametrize("solved", ZOO, ids=lambda s: s.__name__)
 def test_every_feature_can_be_drawn(solved: Callable[[], Solved]) -> None:
     named = [NamedChart(str(k), one.chart) for k, one in enumerate(seen_by(solved))]
-    lanes = draw_all(named).axes[0]
+    lanes = draw(named).axes[0]
     served = named[0].chart.table.requests.job
     assert sum(len(c.get_paths()) for c in lanes.collections) >= len(served)
 

@@ -33,8 +33,8 @@ from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import ScheduleTable, measure
+from pats_opt.tables.schedule_table import TimedBatch
 from pats_opt.tables.statistics import quantile, ratio
-from pats_opt.tables.timed_batch import TimedBatch
 
 #: Metrics of the service that are compared.
 SERVICE = (

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from pats_opt.tables.timed_batch import TimedBatch
+from pats_opt.tables.schedule_table import TimedBatch
 
 
 class ComparedFigure(Struct, frozen=True, kw_only=True):

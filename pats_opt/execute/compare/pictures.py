@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pats_opt.execute.compare.document import ExecutionComparison, TimesBySize
 from pats_opt.execute.compare.sentences import promised
 from pats_opt.model.problem import Problem
-from pats_opt.tables import ScheduleTable
-from pats_opt.tables.timed_batch import TimedBatch
+from pats_opt.tables.schedule_table import ScheduleTable, TimedBatch
 from pats_opt.views import style
 from pats_opt.views.gantt import (
     ABOVE,

@@ -23,7 +23,7 @@ from pats_opt.execute.record import Execution, Pace
 from pats_opt.model.checker import ReplayedBatch
 from pats_opt.model.problem import Job, Problem, ids
 from pats_opt.model.timing import BatchClock, shape_of
-from pats_opt.tables.timed_batch import TimedBatch, TimedMember
+from pats_opt.tables.schedule_table import TimedBatch, TimedMember
 
 
 def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
