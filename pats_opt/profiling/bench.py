@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pats_opt.execute.record import Phase, Span
 from pats_opt.execute.saver import describe, encode
@@ -19,7 +19,7 @@ class Bench:
     """Measurements on one engine, which can be opened anew.
 
     Args:
-        opener: Opens an engine with the first ``slots`` of the adapters resident.
+        opener: Opens an engine with the first ``slots`` adapters resident.
         adapters: All adapters.
         place: Place that the engine loads adapters from.
         plan: The measurements.
@@ -82,7 +82,11 @@ class Bench:
         wall_s = self._clock() - began
         errors = [done.error for done in finished if done.error is not None]
         pictures = [done.picture for done in finished if done.picture is not None]
-        save_s = self._save_s(pictures[0], members[0]) if pictures and purpose == "steps" else None
+        save_s = None
+        if pictures and purpose == "steps":
+            began = self._clock()
+            encode(pictures[0], describe(members[0], {}))
+            save_s = self._clock() - began
         return MeasuredBatch(
             purpose=purpose,
             width=size[0],
@@ -102,17 +106,14 @@ class Bench:
     def activate(self, repeat: int) -> list[MeasuredSwitch]:
         """Switch between resident adapters by running a small batch with each in turn."""
         small = min(self._plan.sizes)
-        found = []
         self._run(self._members(1, small, FEW_STEPS, self.resident[-1]))  # the first one's switch
-        for adapter in self.resident:
-            ran, _ = self._run(self._members(1, small, FEW_STEPS, adapter))
-            found += [
-                MeasuredSwitch(
-                    place="resident", adapter=adapter, repeat=repeat, seconds=span.seconds
-                )
-                for span in _spans(ran, Phase.ACTIVATE)
-            ]
-        return found
+        return [
+            MeasuredSwitch(place="resident", adapter=adapter, repeat=repeat, seconds=span.seconds)
+            for adapter in self.resident
+            for span in _spans(
+                self._run(self._members(1, small, FEW_STEPS, adapter))[0], Phase.ACTIVATE
+            )
+        ]
 
     def load(self, adapter: str, repeat: int) -> list[MeasuredSwitch]:
         """Load an adapter in place of the one that was loaded first.
@@ -125,13 +126,9 @@ class Bench:
         self.resident.append(adapter)
         return [
             MeasuredSwitch(
-                place=self._place,
-                adapter=adapter,
-                repeat=repeat,
-                seconds=span.seconds,
-                mib=span.mib,
+                place=self._place, adapter=adapter, repeat=repeat, seconds=s.seconds, mib=s.mib
             )
-            for span in _spans(ran, Phase.LOAD)
+            for s in _spans(ran, Phase.LOAD)
         ]
 
     def _run(self, members: list[Member]) -> tuple[MeasuredRun, list[Finished]]:
@@ -155,12 +152,6 @@ class Bench:
             )
             for i in range(n)
         ]
-
-    def _save_s(self, picture: Any, member: Member) -> float:
-        """Measure the seconds to make a picture's file, in memory."""
-        began = self._clock()
-        encode(picture, describe(member, {}))
-        return self._clock() - began
 
 
 def _spans(ran: MeasuredRun, phase: Phase) -> list[Span]:

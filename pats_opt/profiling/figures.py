@@ -50,7 +50,7 @@ class StepFit(Struct, frozen=True, kw_only=True):
             return StepTime(base=_rounded(self.line.base), per_sample=_rounded(self.line.slope))
         sizes = range(1, max(self.medians) + 1)
         filled = np.interp(sizes, list(self.medians), list(self.medians.values()))
-        return StepTime(table=tuple(_rounded(float(x)) for x in filled))
+        return StepTime(table=tuple(map(_rounded, filled.tolist())))
 
 
 def steps(data: Measurements) -> StepFit:
@@ -67,10 +67,17 @@ def steps(data: Measurements) -> StepFit:
 
 
 def fitted_line(points: dict[int, float]) -> tuple[LineFit, float]:
-    """Fit the line of least squared relative error; return it and its largest relative error."""
+    """Fit the line of least squared relative error; return it and its largest relative error.
+
+    Of the lines through a single point it is the one of least base and slope together, by squares.
+    """
     n = np.array(list(points), dtype=float)
     y = np.maximum(np.array(list(points.values())), 1e-12)
-    line = fit_line(n, y, 1.0 / y**2)
+    if len(points) == 1:
+        base = float(y[0] / (1.0 + n[0] ** 2))
+        line = LineFit(base, base * float(n[0]), False)
+    else:
+        line = fit_line(n, y, 1.0 / y**2)
     return line, float(np.abs((line.base + line.slope * n) / y - 1.0).max())
 
 
@@ -78,10 +85,9 @@ class OverheadFit(Struct, frozen=True, kw_only=True):
     """Time of a batch besides its steps.
 
     Attributes:
-        overhead_s: The line over the batch size, for the profile.
+        overhead_s: Line over the batch size.
         error: Its largest relative error.
-        encode_s: Seconds per image, at the smallest batch.
-        decode_s: Likewise.
+        encode_s: Seconds per image at the smallest batch, and so is ``decode_s``.
         save_s: Seconds per image; no part of ``overhead_s``.
         rest_s: Median seconds per batch outside everything timed.
     """
@@ -119,19 +125,15 @@ def overheads(data: Measurements) -> OverheadFit:
 
 
 def load_time(switches: Sequence[MeasuredSwitch], more_s: float = 0.0) -> LoadTime:
-    """Quantiles of the switching times from one place.
-
-    Args:
-        switches: The switches from there.
-        more_s: Seconds to add to each.
-    """
-    found = quantiles([s.seconds + more_s for s in switches])
-    return LoadTime(levels=LEVELS, seconds=tuple(_rounded(x) for x in found))
+    """Quantiles of the times of switches, ``more_s`` added to each."""
+    found = quantiles(s.seconds + more_s for s in switches)
+    return LoadTime(levels=LEVELS, seconds=tuple(map(_rounded, found)))
 
 
 def quantiles(values: Iterable[float]) -> list[float]:
     """Quantiles of values at :data:`LEVELS`."""
-    return [float(x) for x in np.quantile(np.array(list(values)), LEVELS)]
+    found: list[float] = np.quantile(np.array(list(values)), LEVELS).tolist()
+    return found
 
 
 def slot_gib(data: Measurements) -> float:
@@ -148,15 +150,6 @@ def peaks(data: Measurements, size: tuple[int, int]) -> dict[int, float]:
         if batch.fits and batch.peak_gib is not None:
             found[batch.n] = max(found.get(batch.n, 0.0), round_up(batch.peak_gib - slots))
     return dict(sorted(found.items()))
-
-
-def vram_tables(data: Measurements, sizes: Sequence[tuple[int, int]]) -> tuple[VramTable, ...]:
-    """Tables of peak memory by size, without sizes at which only one batch fits."""
-    return tuple(
-        VramTable(width=size[0], height=size[1], batch=tuple(found), gib=tuple(found.values()))
-        for size in sizes
-        if len(found := peaks(data, size)) > 1
-    )
 
 
 def too_large(data: Measurements, size: tuple[int, int]) -> int | None:
@@ -182,12 +175,15 @@ def memory(data: Measurements, sizes: Sequence[tuple[int, int]]) -> MemoryModel 
             per_sample_gib=0.0,
             max_batch=1,
         )
-    tables = vram_tables(data, sizes)
     model = MemoryModel(
         capacity_gib=_down(capacity),
         adapter_gib=slot_gib(data),
         max_batch=max(found),
-        measured=tables,
+        measured=tuple(
+            VramTable(width=size[0], height=size[1], batch=tuple(table), gib=tuple(table.values()))
+            for size in sizes
+            if len(table := peaks(data, size)) > 1
+        ),
     )
     held = model.line[0] + data.asked.slots * model.adapter_gib
     failed = [

@@ -14,7 +14,7 @@ from pats_opt.execute.work import Engine, Finished, MeasuredRun, Member
 from pats_opt.model.files import write_bytes
 from pats_opt.perceptual import ImageMetric, open_metrics
 from pats_opt.profiling.measurements import ComparedImage
-from pats_opt.profiling.plan import ProfilingPlan, Prompt, QualityPlan
+from pats_opt.profiling.plan import ProfilingPlan, Prompt
 
 _log = logging.getLogger(__name__)
 
@@ -30,21 +30,19 @@ class ImageComparer:
     its neighbours.
 
     Args:
-        plan: The measurements.
-        quality: Its images.
+        plan: The measurements, with images.
         device: A torch device for the metrics.
         folder: Folder of the images; their paths are relative to its parent.
     """
 
-    def __init__(
-        self, plan: ProfilingPlan, quality: QualityPlan, device: str, folder: Path
-    ) -> None:
-        self._quality, self._device, self._folder = quality, device, folder
+    def __init__(self, plan: ProfilingPlan, device: str, folder: Path) -> None:
+        assert plan.quality is not None, "there are images to compare"
+        self._quality, self._device, self._folder = plan.quality, device, folder
         self._size = plan.shrunk(plan.reference)
 
     @cached_property
     def _metrics(self) -> list[ImageMetric]:
-        """The metrics, opened on first use, after the device's memory was measured."""
+        """The metrics, opened after the device's memory was measured."""
         return open_metrics(self._quality.metrics, self._device, self._quality.weights)
 
     def __call__(self, engine: Engine, prompt: Prompt, seed: int) -> list[ComparedImage]:
@@ -55,8 +53,19 @@ class ImageComparer:
         Raises:
             ImageError: One could not be made.
         """
+        number = self._quality.prompts.index(prompt)
         members = [
-            self._member(prompt, seed, steps)
+            Member(
+                id=f"{number:03d}-{seed}-{steps:03d}",
+                option=0,
+                adapter=None,
+                prompt=prompt.text,
+                negative_prompt="",
+                seed=seed,
+                width=self._size[0],
+                height=self._size[1],
+                steps=steps,
+            )
             for steps in sorted({*self._quality.steps, self._quality.full})
         ]
         finished: list[Finished] = []
@@ -66,41 +75,23 @@ class ImageComparer:
             if done.error is not None:
                 raise ImageError(f"an image of {done.member.steps} steps failed: {done.error}")
             pictures[done.member.id] = done.picture
-        reference = pictures[members[-1].id]
-        return [
-            self._compared(member, prompt, reference, pictures[member.id], ran)
-            for member in members
-        ]
-
-    def _member(self, prompt: Prompt, seed: int, steps: int) -> Member:
-        number = self._quality.prompts.index(prompt)
-        return Member(
-            id=f"{number:03d}-{seed}-{steps:03d}",
-            option=0,
-            adapter=None,
-            prompt=prompt.text,
-            negative_prompt="",
-            seed=seed,
-            width=self._size[0],
-            height=self._size[1],
-            steps=steps,
-        )
-
-    def _compared(
-        self, member: Member, prompt: Prompt, reference: Any, picture: Any, ran: MeasuredRun
-    ) -> ComparedImage:
-        file = self._folder / f"{member.id}.png"
-        write_bytes(file, encode(picture, describe(member, {})))
-        return ComparedImage(
-            prompt=prompt.text,
-            complexity=prompt.complexity,
-            seed=member.seed,
-            steps=member.steps,
-            full=self._quality.full,
-            scores=self._scores(reference, picture),
-            seconds=_share_s(member, ran),
-            file=f"{self._folder.name}/{file.name}",
-        )
+        compared = []
+        for member in members:
+            picture, file = pictures[member.id], self._folder / f"{member.id}.png"
+            write_bytes(file, encode(picture, describe(member, {})))
+            compared.append(
+                ComparedImage(
+                    prompt=prompt.text,
+                    complexity=prompt.complexity,
+                    seed=seed,
+                    steps=member.steps,
+                    full=self._quality.full,
+                    scores=self._scores(pictures[members[-1].id], picture),
+                    seconds=_share_s(member, ran),
+                    file=f"{self._folder.name}/{file.name}",
+                )
+            )
+        return compared
 
     def _scores(self, reference: Any, picture: Any) -> dict[str, float]:
         """Score a picture by every metric; on the CPU once the device has no room for it."""

@@ -28,7 +28,7 @@ class AdapterFile(Document, frozen=True, kw_only=True):
 
 
 class MeasurementSettings(Document, frozen=True, kw_only=True):
-    """EngineSettings that all parts of a document were measured with.
+    """Settings that all parts of a document were measured with.
 
     Attributes:
         device: The torch device.
@@ -77,8 +77,7 @@ class MeasuredBatch(Document, frozen=True, kw_only=True):
         width: Before shrinking.
         n: Its members, all alike.
         step_s: Each step of all members, the first ones included.
-        encode_s: All its encoding.
-        decode_s: All its decoding.
+        encode_s: Encoding of all members, and so is ``decode_s`` for decoding.
         save_s: One of its images as a PNG file, made afterwards.
         rest_s: Its time outside all spans.
         peak_gib: Peak of allocated device memory; None where the device does not report it.
@@ -177,7 +176,7 @@ class MeasurementFile:
 
     Args:
         path: Their file; one that exists is continued.
-        settings: EngineSettings of this session.
+        settings: Settings of this session.
         clock: Seconds, from any origin.
 
     Raises:
@@ -208,19 +207,15 @@ class MeasurementFile:
             self._refuse_other("found", self.data.found, info)
         self.data = replace(self.data, found=info)
 
-    def has(self, key: str) -> bool:
-        """Whether a part is done."""
-        return key in self.data.done
-
     def add(self, key: str, *parts: Part) -> None:
         """Add a part that is done, and write the document."""
         data = self.data
         self.data = replace(
             data,
             done=(*data.done, key),
-            batches=data.batches + tuple(p for p in parts if isinstance(p, MeasuredBatch)),
-            switches=data.switches + tuple(p for p in parts if isinstance(p, MeasuredSwitch)),
-            images=data.images + tuple(p for p in parts if isinstance(p, ComparedImage)),
+            batches=(*data.batches, *(p for p in parts if isinstance(p, MeasuredBatch))),
+            switches=(*data.switches, *(p for p in parts if isinstance(p, MeasuredSwitch))),
+            images=(*data.images, *(p for p in parts if isinstance(p, ComparedImage))),
             seconds=self._before_s + self._clock() - self._began,
         )
         write_bytes(self.path, encode(self.data))

@@ -34,6 +34,9 @@ FITTED = "quality.toml"
 #: Adapters resident at a time: two, to switch between.
 SLOTS = 2
 
+#: Options of the engine that its measurements depend on.
+_SHARED = ("model", "device", "dtype", "guidance", "memory_gib", "threads")
+
 
 class ProfilingJob(Struct, frozen=True, kw_only=True):
     """The options of the command.
@@ -100,7 +103,7 @@ def run(
     Args:
         job: The options.
         opener: Opens an engine.
-        now: Seconds, from any origin.
+        now: Clock in seconds, from any origin.
         progress: Shows the progress.
 
     Raises:
@@ -131,20 +134,15 @@ def _measured(
 ) -> tuple[Measurements, list[str]]:
     """Measure what is missing; return all measurements, and names of what is still missing."""
     files = adapters_of(job.model, job.adapters, scratch, job.rank)
-    kept = MeasurementFile(job.raw_path, _settings(job, files), clock)
-    settings = EngineSettings(
-        model=job.model,
-        device=job.device,
-        dtype=job.dtype,
-        guidance=job.guidance,
-        adapter_files=files,
-        slots=SLOTS,
-        memory_gib=job.memory_gib,
-        threads=job.threads,
+    shared: dict[str, Any] = {key: getattr(job, key) for key in _SHARED} | {"slots": SLOTS}
+    width, height = job.plan.reference
+    measured = MeasurementSettings(
+        **shared, width=width, height=height, shrink=job.plan.shrink, adapters=describe(files)
     )
+    kept = MeasurementFile(job.raw_path, measured, clock)
+    settings = EngineSettings(**shared, adapter_files=files)
     images = job.output.with_name(f"{job.output.stem}-images")
-    quality = job.plan.quality
-    comparer = ImageComparer(job.plan, quality, job.device, images) if quality else None
+    comparer = ImageComparer(job.plan, job.device, images) if job.plan.quality else None
     session = ProfilingSession(
         job.plan, kept, settings, opener, clock, time_limit=job.time_limit, comparer=comparer
     )
@@ -153,24 +151,8 @@ def _measured(
     return kept.data, missing
 
 
-def _settings(job: ProfilingJob, files: dict[str, str]) -> MeasurementSettings:
-    return MeasurementSettings(
-        model=job.model,
-        device=job.device,
-        dtype=job.dtype,
-        guidance=job.guidance,
-        memory_gib=job.memory_gib,
-        threads=job.threads,
-        width=job.plan.reference[0],
-        height=job.plan.reference[1],
-        shrink=job.plan.shrink,
-        slots=SLOTS,
-        adapters=describe(files),
-    )
-
-
 def _written(job: ProfilingJob, data: Measurements, missing: list[str]) -> ProfilingResult:
-    """Write the tables, then the profile, which may lack measurements."""
+    """Write the tables, then the profile, for which too little may be measured."""
     folder, files = job.output.parent, [str(job.raw_path)] if data.done else []
 
     def write(name: str, text: str) -> str:
@@ -181,12 +163,13 @@ def _written(job: ProfilingJob, data: Measurements, missing: list[str]) -> Profi
     if data.switches:
         write(tables.SWITCHING, tables.switching_csv(data))
     fitted = _quality(job.plan.quality, data, write) if job.plan.quality else None
+    host_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     try:
         profile = make_profile(
             data,
             job.plan,
             name=job.name,
-            host_gib=host_gib(),
+            host_gib=round(host_gib, 2),
             memory_from=job.memory_from,
             missing=missing,
         )
@@ -217,19 +200,14 @@ def _quality(
         return None
     metric = plan.metrics[0]
     similarity = METRICS[metric].similarity
-    path = write(tables.quality_name(metric), tables.quality_csv(images, metric, similarity))
+    table = tables.quality_csv(images, metric, similarity)
+    path = write(f"sdxl_step_quality_{metric}.csv", table)
     try:
         fitted = refit(path)
     except InputError:
         return None  # fewer than two step counts below the full one
     write(FITTED, as_recipe(fitted))
     return fitted
-
-
-def host_gib() -> float:
-    """Memory of this machine, in GiB."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return round(pages / 2**30, 2)
 
 
 def document(result: ProfilingResult) -> dict[str, Any]:

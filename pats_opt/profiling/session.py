@@ -16,7 +16,7 @@ from pats_opt.execute.work import Engine, EngineSettings
 from pats_opt.profiling.adapters import drop_from_cache
 from pats_opt.profiling.bench import Bench
 from pats_opt.profiling.images import ImageComparer, ImageError
-from pats_opt.profiling.measurements import EngineInfo, MeasurementFile, Measurements
+from pats_opt.profiling.measurements import EngineInfo, MeasurementFile
 from pats_opt.profiling.plan import ProfilingPlan, Prompt, TimedPart, rounds
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class ProfilingSession:
     Args:
         plan: The measurements to make.
         file: The measurements made so far.
-        settings: EngineSettings of the engine, except its ``tier``.
+        settings: Settings of the engine, except its ``tier``.
         opener: Opens an engine.
         clock: Seconds since the session began.
         time_limit: Seconds after which no further part is begun.
@@ -60,10 +60,19 @@ class ProfilingSession:
         self._comparer = comparer
         self._progress: Callable[[str], None] = lambda _: None
         self._adapters = tuple(settings.adapter_files)
+        self._views = list(plan.quality.views()) if plan.quality else []
 
     def left(self) -> list[str]:
         """Keys of the parts that are not measured yet."""
-        return left(self._plan, self._file.data, self._adapters)
+        keys = [
+            part.key for part in rounds(self._plan, ("resident", "host", "disk"), self._adapters)
+        ]
+        keys += map(_memory_key, self._plan.sizes)
+        keys += [key for key, *_ in self._views]
+        return [key for key in keys if not self._done(key)]
+
+    def _done(self, key: str) -> bool:
+        return key in self._file.data.done
 
     def run(self, progress: Callable[[str], None] = lambda _: None) -> list[str]:
         """Measure what is missing.
@@ -85,12 +94,16 @@ class ProfilingSession:
             _log.warning("the time limit ended the measuring")
         except KeyboardInterrupt:
             _log.warning("measuring was interrupted")
-        return part_names(self.left())
+        kinds = Counter(
+            _KINDS.get(kind, f"switching ({kind})").format(which)
+            for kind, which, *_ in (key.split("/") for key in self.left())
+        )
+        return [f"{kind}, {count} times" if count > 1 else kind for kind, count in kinds.items()]
 
     def _measure_host(self) -> None:
         """Measure step times, overheads, switching from host memory, and memory."""
         timed = list(self._timed(("resident", "host")))
-        sizes = [size for size in self._plan.sizes if not self._file.has(_memory_key(size))]
+        sizes = [size for size in self._plan.sizes if not self._done(_memory_key(size))]
         if timed or sizes:
             with self._bench("host") as bench:
                 self._time_all(bench, timed)
@@ -100,8 +113,7 @@ class ProfilingSession:
     def _measure_disk(self) -> None:
         """Measure switching from disk; then images, for which the tier does not matter."""
         timed = [part for part in self._timed(("disk",)) if not part.n]  # batches ran on the host
-        quality = self._plan.quality
-        views = [v for v in quality.views() if not self._file.has(v[0])] if quality else []
+        views = [view for view in self._views if not self._done(view[0])]
         if timed or views:
             with self._bench("disk") as bench:
                 self._time_all(bench, timed)
@@ -112,7 +124,7 @@ class ProfilingSession:
 
     def _timed(self, places: tuple[str, ...]) -> Iterator[TimedPart]:
         parts = rounds(self._plan, places, self._adapters)
-        return (part for part in parts if not self._file.has(part.key))
+        return (part for part in parts if not self._done(part.key))
 
     @contextmanager
     def _bench(self, place: Literal["host", "disk"]) -> Iterator[Bench]:
@@ -124,8 +136,16 @@ class ProfilingSession:
 
         def opener() -> Engine:
             engine = self._opener(settings, self._clock)
+            setup = engine.setup
+            info = EngineInfo(
+                device_name=setup.device,
+                memory_gib=setup.memory_gib,
+                scheduler=setup.scheduler,
+                rank=setup.rank,
+                versions={**setup.versions, "pats-opt": __version__},
+            )
             try:
-                self._file.set_engine(_info(engine))
+                self._file.set_engine(info)
             except BaseException:
                 engine.close()
                 raise
@@ -228,48 +248,14 @@ def largest_batch(fits: Callable[[int], bool], most: int) -> tuple[int, int | No
         The largest size that fits (0 where not even 1 does), and the smallest that does not (None
         where ``most`` does). They are neighbours where the second is given.
     """
-    good, bad, n = 0, None, 1
-    while bad is None and n <= most:
+    good, bad = 0, None
+    while good < most and (bad is None or bad - good > 1):
+        n = min(max(1, 2 * good), most) if bad is None else (good + bad) // 2
         if fits(n):
             good = n
-            n = most if n < most < 2 * n else 2 * n
         else:
             bad = n
-    while bad is not None and bad - good > 1:
-        middle = (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
     return good, bad
-
-
-def left(plan: ProfilingPlan, data: Measurements, adapters: Sequence[str]) -> list[str]:
-    """Keys of the parts of a plan that are not measured yet."""
-    keys = [part.key for part in rounds(plan, ("resident", "host", "disk"), tuple(adapters))]
-    keys += [_memory_key(size) for size in plan.sizes]
-    keys += [key for key, _, _ in plan.quality.views()] if plan.quality else []
-    return [key for key in keys if key not in data.done]
-
-
-def part_names(keys: Sequence[str]) -> list[str]:
-    """Names of parts for messages, those of a kind together."""
-    kinds = Counter(
-        _KINDS.get(kind, f"switching ({kind})").format(which)
-        for kind, which, *_ in (key.split("/") for key in keys)
-    )
-    return [f"{kind}, {count} times" if count > 1 else kind for kind, count in kinds.items()]
-
-
-def _info(engine: Engine) -> EngineInfo:
-    setup = engine.setup
-    return EngineInfo(
-        device_name=setup.device,
-        memory_gib=setup.memory_gib,
-        scheduler=setup.scheduler,
-        rank=setup.rank,
-        versions={**setup.versions, "pats-opt": __version__},
-    )
 
 
 def _memory_key(size: tuple[int, int]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pats_opt.model.files import csv_text
 from pats_opt.profiling import figures
@@ -13,16 +14,14 @@ from pats_opt.wording import number
 #: File name of the table of switching, in the columns of the PATS document and more.
 SWITCHING = "switching_cost.csv"
 
+#: Prompt types of the document: simple below a third, complex from two thirds.
+_PROMPT_TYPES = ("simple", "medium", "complex")
+
 _OPERATIONS = {
     "resident": "LoRA switch, resident",
     "host": "LoRA switch, from host memory",
     "disk": "LoRA switch, from disk",
 }
-
-
-def quality_name(metric: str) -> str:
-    """File name of the quality table of a metric; the document's has LPIPS."""
-    return f"sdxl_step_quality_{metric}.csv"
 
 
 def switching_csv(data: Measurements) -> str:
@@ -45,41 +44,31 @@ def switching_csv(data: Measurements) -> str:
     return csv_text(columns, rows)
 
 
-def quality_csv(images: Iterable[ComparedImage], metric: str, similarity: bool) -> str:
+def quality_csv(images: Sequence[ComparedImage], metric: str, similarity: bool) -> str:
     """Table of the distance to the full-step image by prompt and step count.
 
     Args:
         images: The images; each of their metrics has a column.
-        metric: The metric of ``quality``, in the fourth column.
-        similarity: Whether it is 1 for equal images; else 0.
+        metric: The metric of the column ``quality``, itself the fourth column.
+        similarity: Whether it is 1 for equal images; quality is else 1 - the distance.
     """
-    images = list(images)
     others = sorted({name for image in images for name in image.scores} - {metric})
     columns = ["prompt_type", "prompt_text", "steps", metric, "gen_time_sec", "image_path"]
     columns += ["complexity", "seed", *others, "quality"]
     rows = [
         (
-            prompt_type(image.complexity),
+            _PROMPT_TYPES[bisect_right((1 / 3, 2 / 3), image.complexity)],
             image.prompt,
             image.steps,
-            f"{image.scores[metric]:.6f}",
+            f"{score:.6f}",
             f"{image.seconds:.4f}",
             image.file,
             f"{image.complexity:g}",
             image.seed,
             *(f"{image.scores[name]:.6f}" if name in image.scores else "" for name in others),
-            f"{quality(image.scores[metric], similarity):.6f}",
+            f"{min(1.0, max(0.0, score if similarity else 1.0 - score)):.6f}",
         )
         for image in images
+        for score in (image.scores[metric],)
     ]
     return csv_text(columns, rows)
-
-
-def quality(score: float, similarity: bool) -> float:
-    """Convert a score to quality in [0, 1]: a similarity itself, a distance subtracted from 1."""
-    return min(1.0, max(0.0, score if similarity else 1.0 - score))
-
-
-def prompt_type(complexity: float) -> str:
-    """Prompt type of the document: simple below a third, complex from two thirds."""
-    return "simple" if complexity < 1 / 3 else "medium" if complexity < 2 / 3 else "complex"

@@ -1,9 +1,7 @@
 """Train and test instances, kept apart.
 
 The split is by class, so that each side has its share of every class. It depends on the instances'
-digests and the seed alone, not on the order or the names of files. The same instance, by its
-digest, is never on both sides: given twice it counts once, and a test instance is no train
-instance.
+digests and the seed alone, not on the order or the names of files.
 """
 
 from __future__ import annotations

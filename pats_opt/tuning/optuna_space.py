@@ -26,10 +26,7 @@ CHOICE = "="
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log, and its warnings that an interface may still change.
-
-    search.py lists the interfaces in use, and pyproject.toml bounds Optuna's version.
-    """
+    """Silence Optuna's log, and its warnings that an interface may still change."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -57,27 +54,20 @@ def suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
     )
 
 
-def draws_of(dimension: Dimension, value: Any) -> dict[str, Any]:
-    """Return a value as Optuna would have drawn it."""
-    if dimension.has_choice(value):
-        return {dimension.name + CHOICE: value}
-    choice = {dimension.name + CHOICE: NUMBER} if dimension.choices else {}
-    return {**choice, dimension.name: value}
-
-
-def distributions_of(dimension: Dimension, value: Any) -> dict[str, BaseDistribution]:
-    """Return the distributions of the draws in :func:`draws_of`."""
-    found: dict[str, BaseDistribution] = {}
+def draws_of(dimension: Dimension, value: Any) -> Iterator[tuple[str, Any, BaseDistribution]]:
+    """Yield name, value and distribution of the draws with which :func:`suggest` gives a value."""
+    chosen, numbers = dimension.has_choice(value), dimension.numbers
     if dimension.choices:
-        found[dimension.name + CHOICE] = CategoricalDistribution(_choices(dimension))
-    numbers = dimension.numbers
-    if numbers is not None and not dimension.has_choice(value):
-        found[dimension.name] = (
+        known = CategoricalDistribution(_choices(dimension))
+        yield dimension.name + CHOICE, value if chosen else NUMBER, known
+    if numbers is not None and not chosen:
+        yield (
+            dimension.name,
+            value,
             IntDistribution(int(numbers.low), int(numbers.high), log=numbers.log)
             if numbers.whole
-            else FloatDistribution(numbers.low, numbers.high, log=numbers.log)
+            else FloatDistribution(numbers.low, numbers.high, log=numbers.log),
         )
-    return found
 
 
 def _choices(dimension: Dimension) -> list[str | int | float | bool | None]:

@@ -10,13 +10,14 @@ from pats_opt.model.files import csv_text
 from pats_opt.tuning.plan import TunePlan
 from pats_opt.tuning.trials import Trial
 from pats_opt.tuning.verdict import TuneComparison, TuneResult
+from pats_opt.views.page import environment
 
 #: Number of trials in the report.
 TOP = 10
 
 
 def trials_csv(plan: TunePlan, trials: Sequence[Trial]) -> str:
-    """Make a table with a line per trial: its end, its ratio to the defaults, its parameters."""
+    """Make the table of trials: end, ratio to the defaults, parameters."""
     names = [dimension.name for dimension in plan.target.space]
     columns = ["trial", "end", "loss_ratio", "instances", "runs", "seconds", *names, "error"]
     rows = [
@@ -64,75 +65,42 @@ def lines(plan: TunePlan, result: TuneResult) -> list[str]:
 
 def report(plan: TunePlan, trials: Sequence[Trial], result: TuneResult) -> str:
     """Make the page ``report.md``."""
-    config = plan.config
-    if config.test or config.test_suites:
-        sides = "The test instances were named apart from the train instances."
-    else:
-        sides = (
-            f"{100 * config.test_share:g} % of the instances, drawn class by class with seed "
-            f"{config.seed}, were kept for the test."
-        )
-    parts = [
-        f"# Tuning `{result.default_spec}`",
-        result.verdict,
-        f"Best parameters: `{result.spec}`",
-        f"{sides} The trials saw the {len(plan.train)} train instances alone; the {len(plan.test)} "
-        "test instances were run at the end, with the defaults and the best parameters. The change "
-        "is the geometric mean of loss / the defaults' loss; its interval is a bootstrap over the "
-        "instances. The train figures flatter the best parameters, since they chose them.",
-        _table(
-            ["instances of", "number", "default", "best", "change", "95 % interval", "b/s/w"],
-            [
-                ["train", *_cells(result.train)],
-                ["**test**", *_cells(result.test)],
-                *([f"test: {name}", *_cells(side)] for name, side in result.classes.items()),
-            ],
-        ),
-        "default, best: mean loss; b/s/w: instances on which the best parameters are better, the "
-        "same, worse.",
-        "## Parameters",
-        _table(
-            ["parameter", "searched", "default", "best", "importance"],
-            [
-                [
-                    f"`{d.name}`",
-                    str(d),
-                    format_value(result.default_params[d.name]),
-                    format_value(result.best_params[d.name]),
-                    f"{100 * result.importances[d.name]:.0f} %"
-                    if d.name in result.importances
-                    else "-",
-                ]
-                for d in plan.target.space
-            ],
-        ),
+    names, shares = [d.name for d in plan.target.space], result.importances
+    sides = [("train", result.train), ("**test**", result.test)]
+    sides += [(f"test: {name}", side) for name, side in result.classes.items()]
+    parameters = [
+        [
+            f"`{d.name}`",
+            str(d),
+            format_value(result.default_params[d.name]),
+            format_value(result.best_params[d.name]),
+            f"{100 * shares[d.name]:.0f} %" if d.name in shares else "-",
+        ]
+        for d in plan.target.space
     ]
-    if plan.target.fixed:
-        held = ", ".join(f"`{key}={value}`" for key, value in plan.target.fixed.items())
-        parts.append(f"Held fixed: {held}.")
-    if result.left_out:
-        parts.append(f"Left out, as the defaults fail there: {', '.join(result.left_out)}.")
-    parts += [
-        "## Trials",
-        f"{_ends(result)}; {result.runs} runs. Of a pruned trial the change is estimated.",
-        _best_trials(plan, trials),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _best_trials(plan: TunePlan, trials: Sequence[Trial]) -> str:
-    names = [d.name for d in plan.target.space]
-    ranked = sorted(trials, key=lambda trial: (trial.value, trial.number))[:TOP]
-    rows = [
+    ranked = [
         [
             str(trial.number),
             trial.end.value,
             _change(math.exp(trial.value)),
             *(format_value(trial.params[name]) for name in names),
         ]
-        for trial in ranked
+        for trial in sorted(trials, key=lambda trial: (trial.value, trial.number))[:TOP]
     ]
-    return _table(["trial", "end", "change on train", *names], rows)
+    return (
+        environment("pats_opt.tuning")
+        .get_template("report.md.j2")
+        .render(
+            plan=plan,
+            config=plan.config,
+            result=result,
+            sides=[[name, *_cells(side)] for name, side in sides],
+            parameters=parameters,
+            names=names,
+            trials=ranked,
+            ends=_ends(result),
+        )
+    )
 
 
 def _ends(result: TuneResult) -> str:
@@ -144,27 +112,14 @@ def _ends(result: TuneResult) -> str:
 
 
 def _cells(side: TuneComparison) -> list[str]:
-    interval = side.interval
     return [
         str(side.instances),
-        _loss(side.default_loss),
-        _loss(side.best_loss),
+        *("-" if x is None else f"{x:.5g}" for x in (side.default_loss, side.best_loss)),
         _change(side.ratio),
-        "-" if interval is None else " to ".join(map(_change, interval)),
+        "-" if side.interval is None else " to ".join(map(_change, side.interval)),
         f"{side.wins}/{side.ties}/{side.losses}",
     ]
 
 
-def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"
-
-
 def _change(ratio: float | None) -> str:
     return "-" if ratio is None or math.isinf(ratio) else f"{100 * (ratio - 1):+.2f} %"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    escaped = [
-        [cell.replace("|", "\\|") for cell in row] for row in (head, ["---"] * len(head), *rows)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)

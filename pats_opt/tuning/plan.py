@@ -1,8 +1,4 @@
-"""The plan of a search: everything that decides its result, kept in ``config.json``.
-
-A resumed search is planned again from the same options. It is refused if the two plans differ in
-anything that decides the result.
-"""
+"""The plan of a search: everything that decides its result, kept in ``config.json``."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from pats_opt import __version__
 from pats_opt.core.solver import Kind, require
@@ -21,19 +17,13 @@ from pats_opt.model.files import encode, read_bytes, write_bytes
 from pats_opt.model.instance import Instance
 from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
-from pats_opt.runs.folder import RunFolder
 from pats_opt.solving.solve import refuse_unservable, runnable
 from pats_opt.tuning.instances import TuneInstance, instances_of, split, without
 from pats_opt.tuning.space import Target, target
 
 #: File names of a search, in its folder.
-CONFIG, JOURNAL, TRIALS, RESULT, REPORT = (
-    "config.json",
-    "journal.log",
-    "trials.csv",
-    "result.json",
-    "report.md",
-)
+CONFIG, JOURNAL = "config.json", "journal.log"
+TRIALS, RESULT, REPORT = "trials.csv", "result.json", "report.md"
 
 
 class TuneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,25 +132,10 @@ def make_plan(config: TuneConfig, folder: Path) -> TunePlan:
     return TunePlan(config=config, target=found, train=tuple(train), test=tuple(test))
 
 
-def begin(plan: TunePlan, folder: Path) -> None:
-    """Keep a plan in its folder.
-
-    Raises:
-        InputError: the folder holds a search already, or cannot be written.
-    """
-    refuse_begun(folder)
+def save(plan: TunePlan, folder: Path) -> None:
+    """Keep a plan in its folder, with paths relative to it."""
     kept = _with_paths(plan, lambda path: Path(os.path.relpath(path, folder)).as_posix())
     write_bytes(folder / CONFIG, encode(kept))
-
-
-def refuse_begun(folder: Path) -> None:
-    """Refuse a folder that holds a search."""
-    if (folder / CONFIG).exists():
-        raise InputError(
-            "this folder holds a search already",
-            file=str(folder),
-            hint="add --resume to go on with it, or name another with -o",
-        )
 
 
 def saved(folder: Path) -> TunePlan:
@@ -183,26 +158,16 @@ def saved(folder: Path) -> TunePlan:
     return _with_paths(plan, lambda file: str(folder / file))
 
 
-def refuse_other(plan: TunePlan, kept: TunePlan, folder: Path) -> None:
-    """Refuse to resume a search under another plan; the number of trials may change."""
-    RunFolder(folder, "search").refuse_other(
-        kept.identity(),
-        plan.identity(),
-        "resume it with --resume -o alone, or begin a new one in another folder",
-    )
-
-
 def _with_paths(plan: TunePlan, changed: Callable[[str], str]) -> TunePlan:
     """Return the plan with every path changed."""
-    replace = msgspec.structs.replace
-    config = replace(
-        plan.config,
-        instances=tuple(map(changed, plan.config.instances)),
-        test=tuple(map(changed, plan.config.test)),
-    )
+    config, train, test = plan.config, plan.train, plan.test
     return replace(
         plan,
-        config=config,
-        train=tuple(replace(one, file=changed(one.file)) for one in plan.train),
-        test=tuple(replace(one, file=changed(one.file)) for one in plan.test),
+        config=replace(
+            config,
+            instances=tuple(map(changed, config.instances)),
+            test=tuple(map(changed, config.test)),
+        ),
+        train=tuple(replace(one, file=changed(one.file)) for one in train),
+        test=tuple(replace(one, file=changed(one.file)) for one in test),
     )

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Self
 
 from msgspec import Struct
@@ -95,14 +94,9 @@ class TrialRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
         if isinstance(self._pool, WorkerPool):
-            self._pool.__exit__(kind, error, trace)
+            self._pool.__exit__(kind, *details)
         else:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
             _problem.cache_clear()

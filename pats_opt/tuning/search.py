@@ -27,7 +27,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from typing_extensions import override
 
 from pats_opt.tuning.instances import TuneInstance
-from pats_opt.tuning.optuna_space import CHOICE, distributions_of, draws_of, quiet, suggest
+from pats_opt.tuning.optuna_space import CHOICE, draws_of, quiet, suggest
 from pats_opt.tuning.plan import JOURNAL, TunePlan
 from pats_opt.tuning.runner import TrialRun, TrialRunner
 from pats_opt.tuning.trials import Trial, TrialState, best, log_ratio, surely_worse
@@ -61,13 +61,13 @@ class Search:
         self.trials: list[Trial] = []
         for frozen in self._study.get_trials(deepcopy=False):
             known = frozen.user_attrs.get(ATTRIBUTE)
-            if not frozen.state.is_finished():  # cut short, or not reported, by a kill
-                if known is None:
-                    self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
-                else:
-                    self._study.tell(frozen.number, known["value"])
+            cut_short = not frozen.state.is_finished()  # by a kill, or finished and not reported
             if known is not None:
                 self.trials.append(msgspec.convert(known, Trial))
+                if cut_short:
+                    self._study.tell(frozen.number, known["value"])
+            elif cut_short:
+                self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
 
     @property
     def counted(self) -> list[int]:
@@ -136,13 +136,12 @@ class Search:
             error=next(errors, None),
         )
         inside = [d for d in self._space if params[d.name] in d]
+        draws = [draw for d in inside for draw in draws_of(d, params[d.name])]
         self._study.add_trial(
             optuna.create_trial(
                 value=0.0,
-                params={k: v for d in inside for k, v in draws_of(d, params[d.name]).items()},
-                distributions={
-                    k: v for d in inside for k, v in distributions_of(d, params[d.name]).items()
-                },
+                params={name: value for name, value, _ in draws},
+                distributions={name: known for name, _, known in draws},
                 user_attrs={ATTRIBUTE: msgspec.to_builtins(trial)},
             )
         )
@@ -151,7 +150,8 @@ class Search:
 
     def _next(self, perform: Performer) -> Trial:
         number = len(self.trials)
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed(number))
+        seed = np.random.SeedSequence([self._plan.config.seed, number, 1]).generate_state(1)[0]
+        self._study.sampler = optuna.samplers.TPESampler(seed=int(seed))
         proposal = self._study.ask()
         params = {d.name: suggest(proposal, d) for d in self._space}
         same = next((t for t in self.trials if t.params == params), None)
@@ -214,10 +214,6 @@ class Search:
         assert before is not None, "only instances that count are run"
         assert loss is not None, "a complete trial has a loss on each of them"
         return log_ratio(loss, before)
-
-    def _seed(self, number: int) -> int:
-        sequence = np.random.SeedSequence([self._plan.config.seed, number, 1])
-        return int(sequence.generate_state(1)[0])
 
 
 class _NoLock(JournalFileOpenLock):

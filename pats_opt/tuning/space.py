@@ -138,7 +138,9 @@ def target(
     fields = {f.name: f.type for f in inspect.type_info(type(made)).fields}  # type: ignore[attr-defined]
     only = tuple(only)
     for key in (*only, *given):
-        _known(name, key, fields)
+        if key not in fields:
+            hint = f"it has: {nearest(key, fields)}" if fields else "it has none"
+            raise InputError(f"{name!r} has no parameter {key!r}", hint=hint)
         if key in fixed:
             raise InputError(
                 f"parameter {key!r} of {name!r} is held at {fixed[key]!r}",
@@ -157,12 +159,6 @@ def target(
     result = Target(name=name, fixed=fixed, default=default, space=tuple(space), left=tuple(left))
     _refuse_empty(result, only, given)
     return result
-
-
-def _known(policy: str, key: str, fields: Mapping[str, object]) -> None:
-    if key not in fields:
-        hint = f"it has: {nearest(key, fields)}" if fields else "it has none"
-        raise InputError(f"{policy!r} has no parameter {key!r}", hint=hint)
 
 
 def _refuse_empty(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
@@ -201,7 +197,14 @@ def _dimension(key: str, kind: inspect.Type, default: Any, given: str | None) ->
                 hint="leave out its range",
             )
         return Dimension(name=key, choices=choices) if len(choices) > 1 else None
-    numbers = _numbers(key, numeric[-1], default, hint, given)
+    number, whole = numeric[-1], isinstance(numeric[-1], inspect.IntType)
+    if given is not None:
+        numbers: NumberRange | None = _given(key, given, whole)
+    elif "search" in hint:
+        low, high = hint["search"]
+        numbers = NumberRange(low=low, high=high, whole=whole, log=hint.get("log", False))
+    else:
+        numbers = _derived(number, default, whole)
     return None if numbers is None else Dimension(name=key, choices=choices, numbers=numbers)
 
 
@@ -214,23 +217,6 @@ def _values(leaf: inspect.Type) -> tuple[Any, ...] | None:
     return tuple(leaf.values) if isinstance(leaf, inspect.LiteralType) else None
 
 
-def _numbers(
-    key: str,
-    number: inspect.FloatType | inspect.IntType,
-    default: Any,
-    hint: Mapping[str, Any],
-    given: str | None,
-) -> NumberRange | None:
-    """Return the range given by the user or the field, else a derived one; None: unknown."""
-    whole = isinstance(number, inspect.IntType)
-    if given is not None:
-        return _given(key, given, whole)
-    if "search" in hint:
-        low, high = hint["search"]
-        return NumberRange(low=low, high=high, whole=whole, log=bool(hint.get("log", False)))
-    return _derived(number, default, whole)
-
-
 def _leaves(kind: inspect.Type) -> tuple[list[inspect.Type], dict[str, Any]]:
     """Return the alternatives of a type, and the hint of the type or of one of them."""
     if isinstance(kind, inspect.Metadata):
@@ -238,9 +224,7 @@ def _leaves(kind: inspect.Type) -> tuple[list[inspect.Type], dict[str, Any]]:
         return leaves, {**inner, **(kind.extra or {})}
     if isinstance(kind, inspect.UnionType):
         parts = [_leaves(part) for part in kind.types]
-        hint: dict[str, Any] = {}
-        for _, inner in parts:
-            hint |= inner
+        hint = {key: value for _, inner in parts for key, value in inner.items()}
         return [leaf for leaves, _ in parts for leaf in leaves], hint
     return [kind], {}
 
@@ -271,11 +255,8 @@ def _derived(
 
 def _end(included: float | None, excluded: float | None, step: int) -> float:
     """Return an end of the allowed range; NaN where there is none."""
-    if included is not None:
-        return included
-    if excluded is not None:
-        return excluded + step
-    return math.nan
+    outside = math.nan if excluded is None else excluded + step
+    return outside if included is None else included
 
 
 def _given(key: str, text: str, whole: bool) -> NumberRange:

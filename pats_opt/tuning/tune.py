@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -25,26 +24,35 @@ from pats_opt.tuning.verdict import TuneResult, result_of
 def prepare(config: TuneConfig, folder: Path, *, resume: bool = False) -> TunePlan:
     """Plan a search and keep the plan in its folder, before anything is run.
 
+    A resumed search is planned again. It is refused if the plans differ in anything that decides
+    the result; the number of trials may change.
+
     Args:
         config: The options; for a resumed search see :func:`resumed`.
         folder: Folder of its files.
         resume: Whether to go on with the search in that folder.
 
     Raises:
-        InputError: options that cannot be run, a missing package, a folder that holds a search, or
-            (resumed) none or one of another plan.
+        InputError: options that cannot be run, a folder that holds a search, or (resumed) none or
+            one of another plan.
         InfeasibleError: an instance has no schedule at all.
     """
-    if find_spec("optuna") is None:
-        raise InputError("'tune' needs Optuna", hint="pip install 'pats-opt[tune]'")
-    if not resume:
-        plans.refuse_begun(folder)
-        plan = plans.make_plan(config, folder)
-        plans.begin(plan, folder)
-        return plan
-    kept = plans.saved(folder)
+    kept = plans.saved(folder) if resume else None
+    if kept is None and (folder / plans.CONFIG).exists():
+        raise InputError(
+            "this folder holds a search already",
+            file=str(folder),
+            hint="add --resume to go on with it, or name another with -o",
+        )
     plan = plans.make_plan(config, folder)
-    plans.refuse_other(plan, kept, folder)
+    if kept is None:
+        plans.save(plan, folder)
+    else:
+        RunFolder(folder, "search").refuse_other(
+            kept.identity(),
+            plan.identity(),
+            "resume it with --resume -o alone, or begin a new one in another folder",
+        )
     return plan
 
 
@@ -106,5 +114,4 @@ def resumed(folder: Path, given: dict[str, object]) -> TuneConfig:
     Raises:
         InputError: there is no search in the folder.
     """
-    kept = plans.saved(folder).config
-    return msgspec.structs.replace(kept, **given)
+    return msgspec.structs.replace(plans.saved(folder).config, **given)

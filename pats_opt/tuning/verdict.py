@@ -161,20 +161,14 @@ def by_class(
     A class of few instances has no interval, since it would be too rough.
     """
     groups: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
-    for one, *pair in zip(instances, *tested, strict=True):
-        groups[one.group].append((pair[0], pair[1]))
-    if len(groups) < 2:
-        return {}
-    found = {
-        group: compare([a for a, _ in pairs], [b for _, b in pairs], seed)
-        for group, pairs in groups.items()
-    }
-    return {
-        group: structs.replace(
-            side, interval=side.interval if side.instances >= ROUGH_BELOW else None
-        )
-        for group, side in found.items()
-    }
+    for one, default, chosen in zip(instances, *tested, strict=True):
+        groups[one.group].append((default, chosen))
+    found = {}
+    for group, pairs in groups.items():
+        side = compare([a for a, _ in pairs], [b for _, b in pairs], seed)
+        rough = side.instances < ROUGH_BELOW
+        found[group] = structs.replace(side, interval=None) if rough else side
+    return found if len(groups) > 1 else {}
 
 
 def interval(logs: Sequence[float], seed: int) -> Interval | None:

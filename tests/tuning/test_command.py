@@ -199,15 +199,6 @@ def test_resume_with_other_instances(tmp_path: Path, instances: str, capsys: Cap
         assert run(["tune", *again]) == 0
 
 
-def test_without_optuna(
-    tmp_path: Path, instances: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    """The extra's name is told."""
-    monkeypatch.setattr("pats_opt.tuning.tune.find_spec", lambda _: None)
-    assert run(["tune", "dial", instances, "-o", str(tmp_path / "out")]) == 2
-    assert "'tune' needs Optuna; pip install 'pats-opt[tune]'" in capsys.readouterr().err
-
-
 def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
