@@ -72,7 +72,8 @@ def assemble(
     Raises:
         InputError: a request fits no GPU even alone.
     """
-    pairs = (*pairs, *_drawn_pairs(recipe, adapters, seed))
+    terms, cache = recipe.terms, recipe.switching
+    service = SlotService if recipe.service.kind == "slot" else StepsService
     instance = Instance(
         extra=extra,
         name=name,
@@ -81,19 +82,15 @@ def assemble(
         gpus=_gpus(recipe, profile, rows, adapters),
         adapters=tuple(adapters),
         switching=Switching(
-            max_resident=recipe.switching.max_resident,
-            max_per_batch=recipe.switching.max_per_batch,
-            activate_s=profile.load.activate_s
-            if recipe.switching.activate_s is None
-            else recipe.switching.activate_s,
-            price_per_s=recipe.switching.price_per_s,
-            pairs=pairs,
+            max_resident=cache.max_resident,
+            max_per_batch=cache.max_per_batch,
+            activate_s=profile.load.activate_s if cache.activate_s is None else cache.activate_s,
+            price_per_s=cache.price_per_s,
+            pairs=(*pairs, *_drawn_pairs(recipe, adapters, seed)),
         ),
-        service=(SlotService if recipe.service.kind == "slot" else StepsService)(
-            step_s=profile.step_s, overhead_s=profile.overhead_s
-        ),
-        latency_price_per_s=recipe.terms.latency_price_per_s,
-        late_price=recipe.terms.late_price,
+        service=service(step_s=profile.step_s, overhead_s=profile.overhead_s),
+        latency_price_per_s=terms.latency_price_per_s,
+        late_price=terms.late_price,
         requests=tuple(_requests(rows, adapters, recipe, profile, seed)),
     )
     validate(instance)
@@ -103,10 +100,9 @@ def assemble(
             f"request {job.id!r} cannot be served: {reason}",
             hint="use smaller images, fewer images per request, or GPUs with more memory",
         )
-    if recipe.terms.horizon_slack is not None:
-        horizon = _serial_end(problem, recipe.terms.horizon_slack)
-        instance = replace(instance, horizon_ticks=horizon)
-    return instance
+    if terms.horizon_slack is None:
+        return instance
+    return replace(instance, horizon_ticks=_serial_end(problem, terms.horizon_slack))
 
 
 def _requests(
@@ -178,21 +174,18 @@ def _gpus(
     """Make the GPUs, with the recipe's resident adapters."""
     spec, k = recipe.gpus, recipe.switching.max_resident
     batch = spec.batch or profile.memory.max_batch
+    shared = {} if batch is None else {"batch": float(batch)}
     vram = spec.vram_gib or (profile.memory.capacity_gib,)
-    wanted = Counter(row.adapter for row in rows)
-    ranked = sorted((a.id for a in adapters), key=lambda name: (-wanted[name], name))
+    ranked: list[str] = []  # by popularity
+    if spec.resident == "popular":
+        wanted = Counter(row.adapter for row in rows)
+        ranked = sorted((a.id for a in adapters), key=lambda name: (-wanted[name], name))
     gpus = []
     for g in range(spec.count):
         start = g * k % max(1, len(ranked))
-        popular = tuple(dict.fromkeys((ranked * 2)[start : start + k]))
-        gpus.append(
-            Gpu(
-                id=f"gpu-{g}",
-                capacity={"vram_gib": vram[g % len(vram)]}
-                | ({} if batch is None else {"batch": float(batch)}),
-                resident=popular if spec.resident == "popular" else (),
-            )
-        )
+        resident = tuple(dict.fromkeys((ranked * 2)[start : start + k]))
+        capacity = {"vram_gib": vram[g % len(vram)], **shared}
+        gpus.append(Gpu(id=f"gpu-{g}", capacity=capacity, resident=resident))
     return tuple(gpus)
 
 

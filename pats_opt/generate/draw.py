@@ -20,21 +20,21 @@ from pats_opt.generate.recipe import Arrivals, Complexity, ImageSize, Popularity
 
 Floats = NDArray[np.float64]
 
-#: Id of the adapter that stands for none.
+#: Id of the adapter of requests without one.
 BASE = "base"
 
 
 def stream(seed: int, component: str) -> np.random.Generator:
     """Random number generator of one component under a seed."""
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence([seed, crc32(component.encode())]))
-    )
+    sequence = np.random.SeedSequence([seed, crc32(component.encode())])
+    return np.random.Generator(np.random.PCG64(sequence))
 
 
 def pick(weights: Sequence[float], uniform: Floats) -> list[int]:
     """Map each uniform number to an index, by weight."""
     ends = np.cumsum(np.asarray(weights, dtype=float))
-    return [int(i) for i in np.searchsorted(ends / ends[-1], uniform, side="right")]
+    found: list[int] = np.searchsorted(ends / ends[-1], uniform, side="right").tolist()
+    return found
 
 
 def mixed(mix: Mix, count: int, rng: np.random.Generator) -> list[float]:
@@ -77,9 +77,8 @@ def arrivals(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator
 def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str]:
     """Draw the adapter id of each of ``count`` requests."""
     width = len(str(spec.adapters))
-    fresh = pick(
-        [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)], rng.random(count)
-    )
+    weights = [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)]
+    fresh = pick(weights, rng.random(count))
     plain, again, place = rng.random(count), rng.random(count), rng.random(count)
     recent: list[int] = []
     chosen = []

@@ -34,6 +34,8 @@ from pats_opt.nearest import choose
 #: Resolution of ``per_sample_gib`` where nothing was measured.
 REFERENCE = (1024, 1024)
 
+_FOLDER = package_files("pats_opt") / "data" / "profiles"
+
 
 class VramTable(ConfigTable, frozen=True, kw_only=True):
     """Peak memory measured at one resolution: ``gib[i]`` GiB for a batch of ``batch[i]``."""
@@ -69,8 +71,8 @@ class MemoryModel(ConfigTable, frozen=True, kw_only=True):
     measured: tuple[VramTable, ...] = ()
 
     def __post_init__(self) -> None:
-        given = [self.base_gib is not None, self.per_sample_gib is not None]
-        if any(given) != all(given) or not (all(given) or self.measured):
+        lacking = [self.base_gib, self.per_sample_gib].count(None)
+        if lacking == 1 or (lacking and not self.measured):
             raise ValueError("needs both 'base_gib' and 'per_sample_gib', or 'measured'")
 
     @property
@@ -200,12 +202,9 @@ def of(service: ServiceSettings) -> Profile:
     Raises:
         InputError: as :func:`load`.
     """
-    changed = {
-        key: value
-        for key in ("tick_s", "step_s", "overhead_s")
-        if (value := getattr(service, key)) is not None
-    }
-    return replace(load(service.profile), **changed)
+    given = {key: getattr(service, key) for key in ("tick_s", "step_s", "overhead_s")}
+    changes = {key: value for key, value in given.items() if value is not None}
+    return replace(load(service.profile), **changes)
 
 
 def round_up(gib: float) -> float:
@@ -234,10 +233,8 @@ def covering_line(sizes: Sequence[int], gib: Sequence[float]) -> tuple[float, fl
 
 def names() -> list[str]:
     """Names of the built-in profiles."""
-    folder = package_files("pats_opt") / "data" / "profiles"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
+    files = [Path(file.name) for file in _FOLDER.iterdir()]
+    return sorted(file.stem for file in files if file.suffix == ".toml")
 
 
 @lru_cache(maxsize=32)
@@ -248,7 +245,7 @@ def load(name: str) -> Profile:
         InputError: there is no such profile or file, or the file is no valid profile.
     """
     if name in names():
-        data = (package_files("pats_opt") / "data" / "profiles" / f"{name}.toml").read_bytes()
+        data = (_FOLDER / f"{name}.toml").read_bytes()
     elif name.endswith(".toml") or Path(name).exists():
         data = read_bytes(name)
     else:

@@ -99,24 +99,18 @@ def write_suite(name: str, folder: StrPath) -> list[str]:
 
 
 def class_of(instance: Instance, otherwise: str = "-") -> str:
-    """Class of an instance: ``extra.class``, unless it is missing or just the instance's name.
-
-    Args:
-        instance: Any instance.
-        otherwise: The class of an instance without one, such as the name of its folder.
-    """
+    """Class of an instance: ``extra.class``, or ``otherwise`` if it is missing or just the name."""
     extra = instance.extra
     named = extra.get("class") if isinstance(extra, dict) else None
-    sound = isinstance(named, str) and named not in ("", instance.name)
-    return str(named) if sound else otherwise or "-"
+    if isinstance(named, str) and named not in ("", instance.name):
+        return named
+    return otherwise or "-"
 
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Merge nested tables; a value of ``above`` replaces that of ``below``."""
-    merged = dict(below)
+    merged = below | above
     for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = (
-            overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-        )
+        if isinstance(value, dict) and isinstance(old := below.get(key), dict):
+            merged[key] = overlay(old, value)
     return merged

@@ -1,4 +1,4 @@
-"""Shared by the importers of classic problems: files of numbers, and the slotted model.
+"""Files of numbers and the slotted model, for the importers of classic problems.
 
 A classic problem becomes an instance of one GPU with one resident adapter: a tick is a slot, a slot
 holds one batch, and a second of switching costs 1.
@@ -163,7 +163,7 @@ def slot_instance(
         name: The instance's name.
         capacity: Capacity of a batch by resource.
         adapters: Ids of the adapters.
-        requests: The requests; :func:`slot_request` makes them.
+        requests: Requests of :func:`slot_request`.
         horizon: Number of slots.
         origin: Data for the exporter; its tag is the format.
         pairs: Transitions with a cost.
@@ -207,11 +207,7 @@ def slot_request(
 
 
 def origin_of(instance: Instance, kind: type[S]) -> S:
-    """Read the origin that an importer kept in an instance.
-
-    Args:
-        instance: The instance.
-        kind: The importer's record of it; its tag is the format.
+    """Read the origin, a ``kind`` tagged with its format, that an importer kept in an instance.
 
     Raises:
         InputError: The instance was imported from another format or from none, or the record is

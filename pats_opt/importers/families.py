@@ -24,15 +24,10 @@ LONGEST_ID = 400
 
 def members_of(cell: object, family: Family, separator: str) -> tuple[str, ...]:
     """Return the adapters of a cell that make the family."""
-    if isinstance(cell, list):
-        parts = [str(part).strip() for part in cell if part is not None]
-    elif cell is None:
-        parts = []
-    elif family == "column" or not separator:
-        parts = [str(cell).strip()]
-    else:
-        parts = [part.strip() for part in str(cell).split(separator)]
-    members = [part for part in parts if part]
+    parts = cell if isinstance(cell, list) else [cell]
+    if not isinstance(cell, list | None) and separator and family != "column":
+        parts = str(cell).split(separator)
+    members = [text for part in parts if part is not None and (text := str(part).strip())]
     if family == "first":
         return tuple(members[:1])
     return tuple(members) if family == "column" else tuple(sorted(set(members)))

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pats_opt.errors import InputError, one_line
 from pats_opt.model.files import StrPath
@@ -142,16 +142,14 @@ class Cells:
         """Number of rows."""
         return self._table.height
 
-    def times(self) -> list[float]:
-        """Arrival times in seconds, rising."""
-        times: list[float] = self._table[TIME].to_list()
-        return times
+    def column(self, name: str) -> list[Any]:
+        """Cells of a column as the table holds them; :data:`TIME` is rising."""
+        return self._table[name].to_list()
 
     def text(self, column: str | None) -> list[str]:
         """Texts; empty where the column or the cell is missing."""
-        if column is None:
-            return [""] * self._table.height
-        return ["" if cell is None else str(cell).strip() for cell in self._table[column].to_list()]
+        cells = [None] * self.count if column is None else self.column(column)
+        return ["" if cell is None else str(cell).strip() for cell in cells]
 
     def numbers(
         self, column: str | None, low: float, high: float, missing: Sequence[float]
@@ -164,7 +162,7 @@ class Cells:
         if column is None:
             return list(missing)
         values = []
-        for i, cell in enumerate(self._table[column].to_list()):
+        for i, cell in enumerate(self.column(column)):
             if cell is None or (isinstance(cell, str) and not cell.strip()):
                 values.append(missing[i])
                 continue
@@ -180,9 +178,4 @@ class Cells:
                     hint="correct it, or leave the cell empty",
                 )
             values.append(value)
-        return values
-
-    def raw(self, column: str) -> list[object]:
-        """Cells as the table holds them."""
-        values: list[object] = self._table[column].to_list()
         return values

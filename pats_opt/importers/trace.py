@@ -21,6 +21,7 @@ from pats_opt.importers.families import (
     members_of,
 )
 from pats_opt.importers.log import (
+    TIME,
     Cells,
     LogFormat,
     format_of,
@@ -142,21 +143,11 @@ def import_trace(
     ids = family_ids(families)
     rows = _rows(cells, mapping, recipe, seed, [ids[key] for key in families])
     adapters, pairs = family_adapters(ids, recipe, device, seed)
-    title = name or Path(path).name.partition(".")[0]
+    file = Path(path).name
+    title = name or file.partition(".")[0]
+    extra = {"class": title, "log": file, "speed": mapping.speed, "profile": device.name}
     instance = assemble(
-        title,
-        rows,
-        adapters,
-        recipe,
-        profile=device,
-        seed=seed,
-        pairs=pairs,
-        extra={
-            "class": title,
-            "log": Path(path).name,
-            "speed": mapping.speed,
-            "profile": device.name,
-        },
+        title, rows, adapters, recipe, profile=device, seed=seed, pairs=pairs, extra=extra
     )
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
     work_s = sum(
@@ -197,9 +188,8 @@ def _families(cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int) -> l
         drawn = draw.adapters(recipe.popularity, cells.count, draw.stream(seed, "adapters"))
         sets: list[tuple[str, ...]] = [() if a == draw.BASE else (a,) for a in drawn]
     else:
-        sets = [
-            members_of(c, mapping.family, mapping.separator) for c in cells.raw(columns.adapter)
-        ]
+        found = cells.column(columns.adapter)
+        sets = [members_of(cell, mapping.family, mapping.separator) for cell in found]
     bases = cells.text(columns.base_model if mapping.family == "base+set" else None)
     return list(zip(bases, sets, strict=True))
 
@@ -209,7 +199,7 @@ def _rows(
 ) -> list[RequestRow]:
     """Requests of the window; everything that the log lacks is drawn."""
     columns, count = mapping.columns, len(families)
-    times = cells.times()
+    times = cells.column(TIME)
     drawn_steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
     steps = cells.numbers(columns.steps, 1, 1_000_000, drawn_steps)
     drawn_images = draw.mixed(recipe.images.count, count, draw.stream(seed, "images"))
@@ -218,12 +208,8 @@ def _rows(
     widths = cells.numbers(columns.width, 1, 65536, [s.width for s in sizes])
     heights = cells.numbers(columns.height, 1, 65536, [s.height for s in sizes])
     deadlines = cells.numbers(columns.deadline, 0, 1e9, [-1.0] * count)
-    weights = cells.numbers(
-        columns.weight,
-        0,
-        1e9,
-        draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights")),
-    )
+    drawn_weights = draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights"))
+    weights = cells.numbers(columns.weight, 0, 1e9, drawn_weights)
     prompts = cells.text(columns.prompt)
     negatives = cells.text(columns.negative_prompt)
     hard = _complexities(cells, mapping, recipe, seed, prompts)
@@ -261,12 +247,9 @@ def _complexities(
     if columns.complexity is not None:
         return cells.numbers(columns.complexity, 0, 1, drawn)
     if columns.prompt is not None:
-        estimate = (
-            complexity.load_estimator(mapping.estimator)
-            if mapping.estimator
-            else complexity.estimate
-        )
-        return [estimate(prompt) for prompt in prompts]
+        spec = mapping.estimator
+        estimator = complexity.load_estimator(spec) if spec else complexity.estimate
+        return list(map(estimator, prompts))
     if columns.prompt_length is None:
         return drawn
     unit = complexity.UNITS[mapping.length_unit]

@@ -48,11 +48,7 @@ def read_tsplib(path: StrPath) -> Tsp:
     return _TsplibFile(path).problem()
 
 
-# -- distances -------------------------------------------------------------------------------------
-
-
-def _nint(x: float) -> int:
-    """TSPLIB's nearest integer."""
+def _nearest(x: float) -> int:
     return int(x + 0.5)
 
 
@@ -80,13 +76,13 @@ def _geographical(a: Point, b: Point) -> float:
 
 #: EDGE_WEIGHT_TYPE -> (coordinates of a node, distance of two).
 METRICS: dict[str, tuple[int, Callable[[Point, Point], float]]] = {
-    "EUC_2D": (2, lambda a, b: _nint(_euclidean(a, b))),
-    "EUC_3D": (3, lambda a, b: _nint(_euclidean(a, b))),
+    "EUC_2D": (2, lambda a, b: _nearest(_euclidean(a, b))),
+    "EUC_3D": (3, lambda a, b: _nearest(_euclidean(a, b))),
     "CEIL_2D": (2, lambda a, b: math.ceil(_euclidean(a, b))),
-    "MAN_2D": (2, lambda a, b: _nint(sum(_differences(a, b)))),
-    "MAN_3D": (3, lambda a, b: _nint(sum(_differences(a, b)))),
-    "MAX_2D": (2, lambda a, b: max(map(_nint, _differences(a, b)))),
-    "MAX_3D": (3, lambda a, b: max(map(_nint, _differences(a, b)))),
+    "MAN_2D": (2, lambda a, b: _nearest(sum(_differences(a, b)))),
+    "MAN_3D": (3, lambda a, b: _nearest(sum(_differences(a, b)))),
+    "MAX_2D": (2, lambda a, b: max(map(_nearest, _differences(a, b)))),
+    "MAX_3D": (3, lambda a, b: max(map(_nearest, _differences(a, b)))),
     "ATT": (2, lambda a, b: math.ceil(_euclidean(a, b, scale=10.0))),
     "GEO": (2, _geographical),
 }
@@ -105,9 +101,6 @@ ROWS: dict[str, Callable[[int, int], range]] = {
 }
 
 
-# -- the file --------------------------------------------------------------------------------------
-
-
 class _TsplibFile:
     """A file split into specifications and sections, and the problem they describe.
 
@@ -120,12 +113,8 @@ class _TsplibFile:
         self.path = path
         self.entries: dict[str, tuple[str, int]] = {}
         self.sections: dict[str, tuple[list[str], int]] = {}
-        self._split(read_lines(path))
-
-    def _split(self, lines: Sequence[str]) -> None:
-        """Split the lines; a section goes on while its lines start with a number."""
-        current: tuple[list[str], int] | None = None
-        for number, line in enumerate(lines, 1):
+        current: tuple[list[str], int] | None = None  # goes on while lines start with a number
+        for number, line in enumerate(read_lines(path), 1):
             text, place = line.strip(), f"line {number}"
             if text == "EOF":
                 return
@@ -158,7 +147,10 @@ class _TsplibFile:
                 f"line {self.sections['FIXED_EDGES_SECTION'][1] - 1}",
                 "remove FIXED_EDGES_SECTION",
             )
-        size = self._dimension()
+        if "DIMENSION" not in self.entries:
+            raise self._error("DIMENSION is missing", None, "add the number of nodes")
+        value, line = self.entries["DIMENSION"]
+        size = Tokenizer(self.path, [value], line).whole("number of nodes", 2, MOST_NODES)
         weights = self._entry("EDGE_WEIGHT_TYPE", ("EXPLICIT", *METRICS))
         nodes = tuple(range(1, size + 1))
         if weights == "EXPLICIT":
@@ -172,12 +164,6 @@ class _TsplibFile:
             )
         name = self.entries.get("NAME", ("", 0))[0] or Path(self.path).stem
         return Tsp(name, kind == "TSP", nodes, distance)
-
-    def _dimension(self) -> int:
-        if "DIMENSION" not in self.entries:
-            raise self._error("DIMENSION is missing", None, "add the number of nodes")
-        value, line = self.entries["DIMENSION"]
-        return Tokenizer(self.path, [value], line).whole("number of nodes", 2, MOST_NODES)
 
     def _explicit(self, size: int, symmetric: bool) -> Matrix:
         layout = self._entry("EDGE_WEIGHT_FORMAT", tuple(ROWS))

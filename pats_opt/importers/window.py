@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pats_opt.errors import InputError
 from pats_opt.generate.config import ConfigTable
+from pats_opt.importers.classic import as_number
 from pats_opt.importers.log import ROW, TIME, plain_errors, require_columns
 from pats_opt.model.files import StrPath
 
@@ -99,18 +100,17 @@ def select(
                 pl.len().alias("n"), pl.first(STAMP).alias("a"), pl.last(STAMP).alias("b")
             )
             n, first, last = ends.collect(engine="streaming").row(0)
+            times = f"the log has times {first} to {last}"
             raise InputError(
                 "no request is in the window",
                 file=str(file),
-                hint=f"the log has times {first} to {last}"
-                if n
-                else "the filters leave no row of the log",
+                hint=times if n else "the filters leave no row of the log",
             )
     return rows
 
 
 def _condition(text: str, table: pl.LazyFrame, file: StrPath) -> pl.Expr:
-    """Parse ``column=value`` or ``column!=value``."""
+    """Parse a condition of ``where``."""
     import polars as pl
 
     name, equals, value = text.partition("=")
@@ -137,15 +137,7 @@ def _resolved(table: pl.LazyFrame, time: str, kind: Any, given: str, file: StrPa
         return "s" if given == "auto" else given
     with plain_errors(file):
         first = table.select(pl.col(time).drop_nulls()).head(1).collect(engine="streaming")
-    return "iso" if first.height and not _is_number(str(first.item())) else "s"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return "iso" if first.height and as_number(str(first.item())) is None else "s"
 
 
 def time_expression(time_format: str, kind: Any) -> Callable[[str], pl.Expr]:
@@ -166,19 +158,17 @@ def time_expression(time_format: str, kind: Any) -> Callable[[str], pl.Expr]:
     def written(name: str) -> pl.Expr:
         text = pl.col(name).cast(pl.String).str.strip_chars()
         if time_format != "iso":
-            return (
-                text.str.to_datetime(time_format, strict=False, time_unit="us").dt.timestamp("us")
-                / 1e6
-            )
+            read = text.str.to_datetime(time_format, strict=False, time_unit="us")
+            return read.dt.timestamp("us") / 1e6
         text = text.str.replace("[Tt]", " ")
         naive = text.str.replace(ZONE, "$1")
-        read = [naive.str.to_datetime(f, strict=False, time_unit="us") for f in ISO]
+        known = [naive.str.to_datetime(f, strict=False, time_unit="us") for f in ISO]
         zone = text.str.extract(ZONE, 2).str.replace(":", "").str.replace("Z", "+0000")
         sign = pl.when(zone.str.starts_with("-")).then(-1.0).otherwise(1.0)
         hours = zone.str.slice(1, 2).cast(pl.Float64)
         minutes = zone.str.slice(3, 2).cast(pl.Float64)
         offset = (sign * (hours * 3600.0 + minutes * 60.0)).fill_null(0.0)
-        return pl.coalesce(read).dt.timestamp("us") / 1e6 - offset
+        return pl.coalesce(known).dt.timestamp("us") / 1e6 - offset
 
     if kind.is_temporal():
         return stamped

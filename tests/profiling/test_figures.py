@@ -43,3 +43,7 @@ def test_no_line_without_negative_parts_fits_better(points: dict[int, float]) ->
 )
 def test_a_tick_is_four_steps(step: float, tick: float) -> None:
     assert tick_s(step) == tick
+
+
+def test_a_single_batch_size_halves_its_time_between_base_and_slope() -> None:
+    assert fitted_line({1: 0.08}) == ((0.04, 0.04, False), 0.0)
