@@ -254,11 +254,3 @@ def integral(steps: Steps, start: float, until: float) -> float:
 def value(steps: Steps, start: float, at: float) -> float:
     """The value of a step function at ``at``."""
     return next((y for x, y in reversed(steps) if x <= at), start)
-
-
-def drawable(steps: Steps, most: int = 400) -> list[tuple[float, float]]:
-    """At most so many of the steps, evenly spread over them, both ends included."""
-    if len(steps) <= most:
-        return list(steps)
-    last = len(steps) - 1
-    return [steps[k * last // (most - 1)] for k in range(most)]

@@ -1,4 +1,4 @@
-"""Run folders: one process at a time, resumed only by the run which began them."""
+"""Run folders: used by one process at a time, and resumed only by the same run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunFolder:
         self.path, self.noun = Path(path), noun
 
     def is_used(self, own: Collection[str] = ()) -> bool:
-        """Whether anything is in the folder, its lock and leftovers of a kill apart.
+        """Whether the folder has anything but its lock and leftovers of a kill.
 
         Args:
             own: Names of entries that do not count either.
@@ -47,11 +47,7 @@ class RunFolder:
                 return False
 
     def refuse_used(self) -> None:
-        """Raise where the folder is not empty.
-
-        Raises:
-            InputError: It is not, or it cannot be read.
-        """
+        """Raise an :class:`InputError` unless the folder is empty and can be read."""
         if self.is_used():
             raise InputError(
                 "this folder is not empty",
@@ -65,12 +61,12 @@ class RunFolder:
         """Raise where the folder was begun by another run.
 
         Args:
-            kept: The identity that the folder was begun with: what decides the results, by name.
-            now: The identity of this run.
+            kept: Identity of the run that began the folder: what decides the results, by name.
+            now: Identity of this run.
             hint: Advice at the end of the message.
 
         Raises:
-            InputError: The two differ; it names each difference.
+            InputError: The two differ; the message has each difference.
         """
         differences = [name for name in {**kept, **now} if kept.get(name) != now.get(name)]
         if differences:
@@ -83,7 +79,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, wait_s: float = 0.0) -> Iterator[None]:
-        """Keep other processes out of the folder; files which a kill left half written go.
+        """Keep other processes out of the folder; remove files which a kill left half written.
 
         Args:
             wait_s: Seconds to wait for another process to leave.

@@ -13,7 +13,7 @@ from pats_opt.model.instance import Instance
 
 
 class InstanceFile(NamedTuple):
-    """An instance with the file which a worker reads it from, and its class."""
+    """An instance, its file, and its class."""
 
     instance: Instance
     file: Path
@@ -31,7 +31,7 @@ def instance_files(
         folder: The run's folder, below which suites are written.
 
     Raises:
-        InputError: for a file that is no instance, or a name that is no suite.
+        InputError: A file is no instance, or a name no suite.
     """
     for path in _files(paths):
         instance = read_instance(path)

@@ -1,9 +1,7 @@
 """Records of runs: one JSON file each, with the configuration, the machine and the results.
 
 ``FOLDER/runs/<key>.json`` holds a :class:`Record`; ``FOLDER/schedules/<key>.json`` its schedule.
-The key is made of readable names and the digest of everything that decides the result, so a record
-of another configuration is never taken for this one's, and a name such as ``../x`` never leaves the
-folder.
+The key is made of readable names and the digest of everything that decides the result.
 """
 
 from __future__ import annotations
@@ -57,13 +55,13 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     """An instance of a report.
 
     Attributes:
-        name: Its own name.
-        file: Its file, relative to the report's folder.
-        sha256: Its digest.
-        group: The class that its means are taken over.
-        requests: How many requests it has.
-        adapters: How many adapters.
-        gpus: How many GPUs.
+        name: Name.
+        file: File, relative to the report's folder.
+        sha256: Digest.
+        group: Class of instances over which means are taken.
+        requests: Number of requests.
+        adapters: Number of adapters.
+        gpus: Number of GPUs.
         latency_price: Its own latency price per second.
     """
 
@@ -78,7 +76,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
 
 
 class SolverInfo(Struct, frozen=True, kw_only=True):
-    """A solver of a report: its spec, and the name, kind and parameters that the registry makes."""
+    """A solver of a report: its spec, and the name, kind and parameters from the registry."""
 
     spec: str
     name: str
@@ -92,10 +90,10 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     Attributes:
         instance: The instance.
         solver: The solver.
-        time_limit: Seconds the solver is given.
-        seed: Of every random choice.
-        version: Of pats-opt.
-        latency_price: Price per second put in the place of the instance's own; None leaves that.
+        time_limit: Time limit of the solver, s.
+        seed: Seed of every random choice.
+        version: Version of pats-opt.
+        latency_price: Price per second instead of the instance's own, or None.
     """
 
     instance: InstanceInfo
@@ -107,7 +105,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """File name of the run without its suffix: safe, readable, and of this run alone."""
+        """File name of the run without its suffix: safe, readable and unique."""
         decides = {
             "instance": self.instance.sha256,
             "solver": self.solver.name,
@@ -131,13 +129,7 @@ class RunError(Struct, frozen=True, kw_only=True):
 
 
 class ProgressPoint(Struct, frozen=True, array_like=True):
-    """The best bound and loss of a run from some moment on.
-
-    Attributes:
-        seconds: Since the solver's clock began.
-        bound: The best bound so far, or None.
-        loss: The lowest loss so far, or None.
-    """
+    """Best bound and loss of a run so far, with the seconds since it began."""
 
     seconds: float
     bound: float | None
@@ -152,7 +144,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         versions: Of Python and the packages.
         machine: Platform, processor and cores.
         end: How it ended.
-        status: Why the solver stopped and what the schedule is; None without a result.
+        status: Why the solver stopped, and the schedule's status; None without a result.
         error: Why there is no result, or None.
         started: UTC, ISO 8601.
         wall_s: Seconds of the whole process's work, reading and checking included.
@@ -164,9 +156,9 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         metrics: Latency, switching and use of the GPUs, or None.
         details: Further figures of the solver.
         schedule: The schedule's file, relative to the report's folder, or None.
-        trace: Bounds and losses over time; empty in records of versions that did not keep them.
-        latencies: Shares of the requests served and the seconds within which so many are done (see
-            :func:`pats_opt.tables.latency_quantiles`); empty without a schedule, and likewise.
+        trace: Bounds and losses over time; empty in old records.
+        latencies: Quantiles of latency (:func:`pats_opt.tables.latency_quantiles`); empty without
+            a schedule and in old records.
     """
 
     version: Literal[1] = 1
@@ -196,36 +188,36 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """One run to do, as it is handed to a worker process."""
+    """One run to do: its configuration, the path of its instance, and the report's folder."""
 
     config: RunConfig
-    instance: str  # path of the instance's file
-    folder: str  # the report's folder
+    instance: str
+    folder: str
 
 
 def slug(text: str) -> str:
-    """A short file name part made of ``text``'s letters, digits, dots and hyphens."""
+    """The letters, digits, dots and hyphens of a text as a short part of a file name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:40].rstrip("-.") or "x"
 
 
 def record_path(folder: Path, config: RunConfig) -> Path:
-    """Where the record of a run lies."""
+    """Path of the record of a run."""
     return folder / "runs" / f"{config.key}.json"
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write a record whole or not at all."""
+    """Write a record."""
     write_bytes(record_path(folder, record.config), encode(record))
 
 
 def read_record(folder: Path, config: RunConfig) -> Record | None:
-    """The record of a run, or None where it is not there or cannot be read (it is run again)."""
+    """The record of a run, or None where there is none that can be read."""
     try:
         data = read_bytes(record_path(folder, config))
         record: Record = convert(parse_json(data), Record)
     except InputError:
         return None
-    # The report's own view of the run counts: its group or the instance's file may have changed.
+    # The group or the path of the instance may have changed since.
     return msgspec.structs.replace(record, config=config)
 
 
@@ -244,11 +236,8 @@ def versions() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def machine() -> dict[str, str | int]:
     """The machine a run was done on, without its name."""
-    return {
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": cores(),
-    }
+    system = f"{platform.system()} {platform.machine()}"
+    return {"platform": system, "cpu": _cpu(), "cores": cores()}
 
 
 def cores() -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import TypeVar
 
 from msgspec import Struct
 
 from pats_opt.model.checker import TOLERANCE
+
+T = TypeVar("T")
 
 #: Shift of the mean of gaps: gaps well below 1 % count alike.
 GAP_SHIFT = 0.01
@@ -19,13 +22,13 @@ TIME_SHIFT_S = 1.0
 #: Level of confidence intervals, and how often the values are drawn again for one.
 LEVEL, DRAWS = 0.95, 10_000
 
-#: So many of the draws are made at once, to bound memory.
+#: Draws made at once, to bound memory.
 BLOCK = 100
 
 #: With fewer values than this an interval is shown as rough.
 ROUGH_BELOW = 8
 
-#: Its lower end and its upper end.
+#: Lower and upper end.
 Interval = tuple[float, float]
 
 
@@ -39,10 +42,10 @@ class Spread(Struct, frozen=True):
 
 
 class PairwiseComparison(Struct, frozen=True, kw_only=True):
-    """Two solvers on the same instances: which has the lower loss, and by how much.
+    """Comparison of the losses of two solvers on the same instances.
 
     Attributes:
-        first: Label of the one.
+        first: Label of one solver.
         second: Label of the other.
         wins: Instances on which the first's loss is lower, or only the first has a schedule.
         ties: Instances on which they are equal, or neither has a schedule.
@@ -105,6 +108,14 @@ def spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
     return Spread(len(values), min(values), median(values), max(values))
+
+
+def thinned(points: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` points of a curve, evenly spread, both ends included."""
+    if len(points) <= most:
+        return list(points)
+    last = len(points) - 1
+    return [points[k * last // (most - 1)] for k in range(most)]
 
 
 def ratio(loss: float, reference: float) -> float:

@@ -31,14 +31,18 @@ from pats_opt.runs.record import (
     versions,
     write_record,
 )
+from pats_opt.runs.statistics import thinned
 from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
 from pats_opt.tables import ScheduleTable, latency_quantiles
 from pats_opt.tables.metrics import Quantile
 
-#: Points that a record keeps; of more, every so many'th. The first and the last always stay.
+#: Points of progress that a record keeps.
 MOST_POINTS = 200
+
+#: Fields that a record takes from a result.
+RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "metrics", "details")
 
 
 def perform_all(
@@ -68,27 +72,25 @@ def perform_all(
 
 
 def _perform(task: Task) -> None:
-    """Do one run; its record is read from disk, as it will be on resuming."""
+    """Do one run; its record is read from disk, as on resuming, and need not be pickled."""
     perform(task)
 
 
 def _record_of(task: Task, future: Future[None]) -> Record:
     """The record of a finished run; of one whose process died without any, a record of that."""
-    folder, death = Path(task.folder), None
+    folder = Path(task.folder)
     try:
         future.result()
     except WorkerError as error:
-        death = error
+        if read_record(folder, task.config) is None:
+            write_record(folder, _lost(task.config, error))
     record = read_record(folder, task.config)
-    if record is None:
-        assert death is not None, "a run that returns has written its record"
-        record = _lost(task.config, death)
-        write_record(folder, record)
+    assert record is not None, "a run that returns has written its record"
     return record
 
 
 def perform(task: Task) -> Record:
-    """Do one run and write its record (its schedule first, so that a record is always complete)."""
+    """Do one run; write its schedule, then its record."""
     config, folder = task.config, Path(task.folder)
     started, began = _iso(datetime.now(UTC)), time.monotonic()
     solved: TaskResult | None = None
@@ -104,17 +106,10 @@ def perform(task: Task) -> Record:
         versions=versions(),
         machine=machine(),
         end=_end(result, failure),
-        status=result.status if result else None,
         error=_failure(failure) if failure else None,
         started=started,
         wall_s=round(time.monotonic() - began, 6),
-        runtime_s=result.runtime_s if result else None,
-        loss=result.loss if result else None,
-        bound=result.bound if result else None,
-        utility=result.utility if result else None,
-        terms=result.terms if result else None,
-        metrics=result.metrics if result else None,
-        details=result.details if result else {},
+        **({name: getattr(result, name) for name in RESULT_FIELDS} if result else {}),
         schedule=schedule if result and result.loss is not None else None,
         trace=solved.trace if solved else (),
         latencies=solved.latencies if solved else (),
@@ -124,7 +119,7 @@ def perform(task: Task) -> Record:
 
 
 class TaskResult(NamedTuple):
-    """Result of a run, its bounds and losses over time, and its distribution of latencies."""
+    """Result of a run, its progress over time, and its latency quantiles."""
 
     result: Result
     trace: tuple[ProgressPoint, ...]
@@ -132,7 +127,7 @@ class TaskResult(NamedTuple):
 
 
 def _solved(task: Task, schedule: Path) -> TaskResult:
-    """Solve a task, write its schedule, and make sure that the rest can be written as well."""
+    """Solve a task and write its schedule; an error if the rest cannot be written."""
     config = task.config
     instance = read_instance(task.instance)
     if instance.sha256 != config.instance.sha256:
@@ -151,7 +146,7 @@ def _solved(task: Task, schedule: Path) -> TaskResult:
         problem, solver, time_limit=config.time_limit, seed=config.seed, progress=recorder
     )
     if result.loss is not None:
-        # The file is a schedule of the instance as it lies on disk, whatever the price it was for.
+        # The file is a schedule of the instance on disk, at that instance's own price.
         kept = result.schedule if price is None else restated(result.schedule, instance)
         write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
@@ -198,7 +193,7 @@ def _end(result: Result | None, failure: Exception | None) -> RunOutcome:
 
 
 def _failure(error: Exception) -> RunError:
-    """An error as data; its trace names functions and lines, not this machine's folders."""
+    """An error as data; its trace has functions and lines without folders."""
     frames = traceback.extract_tb(error.__traceback__)
     return RunError(
         type=type(error).__name__,
@@ -210,7 +205,7 @@ def _failure(error: Exception) -> RunError:
 class Recorder:
     """Progress trace of a run: each call that improves the bound or the loss is a point.
 
-    Its clock begins when it is made. Solvers may call it from any thread.
+    Its clock begins when it is made. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -225,7 +220,7 @@ class Recorder:
     def finish(
         self, seconds: float, bound: float | None, loss: float | None
     ) -> tuple[ProgressPoint, ...]:
-        """All points, thinned, with the run's result as the last.
+        """At most :data:`MOST_POINTS` points, with the run's result as the last.
 
         Args:
             seconds: Duration of the run; no point is later.
@@ -238,7 +233,7 @@ class Recorder:
                 ProgressPoint(round(min(p.seconds, seconds), 6), p.bound, p.loss)
                 for p in self._points
             ]
-        return tuple(thinned(points))
+        return tuple(thinned(points, MOST_POINTS))
 
     def _add(self, seconds: float, bound: float | None, loss: float | None) -> None:
         with self._lock:
@@ -253,16 +248,5 @@ class Recorder:
 
 
 def _known(*values: float | None) -> list[float]:
-    """The values that say something: an infinite bound is none."""
+    """The finite values."""
     return [value for value in values if value is not None and math.isfinite(value)]
-
-
-def thinned(points: Sequence[ProgressPoint]) -> list[ProgressPoint]:
-    """At most :data:`MOST_POINTS` of the points, evenly spread over them, both ends included.
-
-    Leaving a point out shows an improvement later than it was made, never earlier.
-    """
-    if len(points) <= MOST_POINTS:
-        return list(points)
-    last = len(points) - 1
-    return [points[k * last // (MOST_POINTS - 1)] for k in range(MOST_POINTS)]

@@ -13,7 +13,8 @@ from pats_opt.model.files import read_instance
 from pats_opt.model.problem import Problem
 from pats_opt.report.config import ReportConfig, tasks
 from pats_opt.runs.record import ProgressPoint, read_record, record_path, write_record
-from pats_opt.runs.task import MOST_POINTS, Recorder, perform, thinned
+from pats_opt.runs.statistics import thinned
+from pats_opt.runs.task import Recorder, perform
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable, latency_quantiles, measure
 from tests.report.examples import instance, record, solver
@@ -38,14 +39,15 @@ def test_no_point_is_later_than_the_end() -> None:
     assert recorder.finish(0.0, None, 4.0) == (ProgressPoint(0.0, None, 4.0),)
 
 
-def test_many_points_are_thinned() -> None:
+@pytest.mark.parametrize("most", [200, 400])
+def test_many_points_are_thinned(most: int) -> None:
     """Both ends stay, and no improvement moves ahead in time."""
-    points = [ProgressPoint(float(k), float(k), None) for k in range(1234)]
-    thin = thinned(points)
-    assert len(thin) == MOST_POINTS
+    points = [ProgressPoint(float(k), float(k), None) for k in range(5000)]
+    thin = thinned(points, most)
+    assert len(thin) == most
     assert (thin[0], thin[-1]) == (points[0], points[-1])
     assert set(thin) <= set(points)
-    assert thinned(points[:MOST_POINTS]) == points[:MOST_POINTS]
+    assert thinned(points[:most], most) == points[:most]
 
 
 def test_a_worker_keeps_trace_and_latencies(tmp_path: Path, write: Callable[..., str]) -> None:

@@ -14,7 +14,6 @@ from pats_opt.report.curves import (
     GapCurves,
     LatencyCurve,
     PerformanceProfile,
-    drawable,
     gaps_over_time,
     latencies,
     loss_profiles,
@@ -30,6 +29,7 @@ from pats_opt.report.figures.solver_style import (
 )
 from pats_opt.report.frame import by_solver
 from pats_opt.report.service import tradeoffs
+from pats_opt.runs.statistics import thinned
 from pats_opt.views import style
 from pats_opt.wording import counted, label
 
@@ -45,6 +45,9 @@ EARLIEST_S = 1e-3
 
 #: Instances whose trade-off is drawn; the tables hold all of them.
 MOST_DRAWN = 6
+
+#: Steps that are drawn of a curve.
+MOST_STEPS = 400
 
 #: Measures that are drawn against the other losses, one panel each.
 MEASURES = (("latency_mean_s", "mean latency, s"), ("latency_p95_s", "p95 latency, s"))
@@ -179,7 +182,7 @@ def gaps(ax: Axes, side: GapCurves, styles: SolverStyles, limit_s: float) -> Non
     first = min((x for line in side.lines for x, _ in line.curve if x > 0), default=EARLIEST_S)
     begin = min(max(EARLIEST_S, first), limit_s / 10)
     for line, width in zip(side.lines, nested_widths(len(side.lines)), strict=True):
-        steps = drawable([(x, y) for x, y in line.curve if x < limit_s])
+        steps = thinned([(x, y) for x, y in line.curve if x < limit_s], MOST_STEPS)
         _steps(
             ax,
             [begin / 2, *(max(x, begin / 2) for x, _ in steps), limit_s],
@@ -222,7 +225,7 @@ def served_shares(ax: Axes, found: Sequence[LatencyCurve], styles: SolverStyles)
     begin, end = min(positive, default=1.0) / 1.15, max(positive, default=1.0) * 1.15
     lines = []
     for one, width in zip(found, nested_widths(len(found)), strict=True):
-        steps = drawable(one.curve)
+        steps = thinned(one.curve, MOST_STEPS)
         # A slot may serve a request in the tick that it arrives in: that is at the left end.
         x = [begin, *(max(x, begin) for x, _ in steps), end]
         y = [0, *(100 * y for _, y in steps), 100 * one.curve[-1][1]]
