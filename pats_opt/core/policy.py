@@ -6,8 +6,8 @@ the jobs that have arrived. Jobs are numbered by arrival, so not even an index r
 come.
 
 Events are arrivals, batch ends, ends of prefetching switches, withdrawals, and timers. All events
-of one tick are applied before the policy is asked, once; it is asked again at the same tick only
-after a :class:`SwitchTo` that takes no time.
+of one tick are applied before one decision; a second one at the same tick follows only a
+:class:`SwitchTo` that takes no time.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pats_opt.model.problem import Adapters, Job, Site
 
 
 class GpuState(Struct, frozen=True):
-    """One GPU as a policy sees it.
+    """State of one GPU.
 
     Attributes:
         index: Its place in ``Site.gpus``.
-        resident: Adapters resident now (after the switch in progress, where there is one).
+        resident: Adapters resident now (after a switch in progress).
         active: Adapters of its last batch, or None before its first.
-        free_at: Tick at which what it does now ends; at most the current tick where it is idle.
+        free_at: Tick at which it becomes idle; at most the current tick while it is.
         before: Residents before a prefetch (:class:`SwitchTo`) that no batch has used yet, else
             None. Until one has, the GPU must serve as it is: a schedule has one switch a batch.
     """
@@ -50,7 +50,7 @@ class GpuState(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """State that a policy sees at an event. It is read-only, and valid during that decision only.
+    """State at an event: read-only, and valid during that decision only.
 
     Attributes:
         tick: The current tick.
@@ -58,7 +58,7 @@ class State(Struct, frozen=True):
         arrived: The jobs that arrived since the last decision, in order of arrival.
         withdrawn: The jobs that can no longer be served by the hard horizon and have left
             ``waiting`` since the last decision.
-        gpus: Every GPU; ``idle`` lists those that can be given something to do.
+        gpus: Every GPU.
     """
 
     tick: int
@@ -69,7 +69,7 @@ class State(Struct, frozen=True):
 
     @property
     def idle(self) -> list[GpuState]:
-        """GPUs that do nothing at this tick."""
+        """GPUs that can start a batch or a switch at this tick."""
         return [gpu for gpu in self.gpus if gpu.free_at <= self.tick]
 
 
@@ -77,8 +77,8 @@ class Start(Struct, frozen=True):
     """Start a batch on an idle GPU, switching to ``resident`` first where that differs.
 
     ``members`` are ``(job index, option)``; ``resident`` holds at least their adapters. The members
-    are committed at once, and the batch starts when the switch ends. Types are held to exactly: an
-    integer of numpy, or a list for a tuple, is refused, as it would not get into a schedule.
+    are committed at once, and the batch starts when the switch ends. Types are exact: an integer
+    of numpy, or a list instead of a tuple, is refused.
     """
 
     gpu: int
@@ -101,7 +101,7 @@ class WakeAt(Struct, frozen=True):
 
 Action = Start | SwitchTo | WakeAt
 
-#: Answers an event with what idle GPUs do next. One that no action names waits for the next event.
+#: Gives the next actions of idle GPUs at an event; a GPU without one waits for the next event.
 #: A request that may be rejected is rejected by leaving it waiting to the end.
 Decide = Callable[[State], Iterable[Action]]
 

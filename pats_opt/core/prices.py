@@ -20,7 +20,7 @@ Price = Annotated[float, Meta(ge=0, le=1e300)]
 
 
 class KindPrices(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Prices of GPUs that are alike, by entry of time; after the last one time is free.
+    """Prices of equal GPUs, by entry of time; after the last entry time is free.
 
     Attributes:
         gpus: Ids of these GPUs.
@@ -39,7 +39,7 @@ class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         tick_s: Seconds of one entry: a tick of the instance, or several.
         gpus: Prices of each kind of GPU.
-        serve: What a GPU is paid for serving a request, by its id; empty with one GPU.
+        serve: Price paid to a GPU for serving a request, by its id; empty with one GPU.
     """
 
     tick_s: Annotated[float, Meta(gt=0, le=1e9)]
@@ -54,11 +54,11 @@ def as_json(prices: Prices) -> dict[str, Any]:
 
 
 def prices_of(schedule: Schedule) -> Prices | None:
-    """The prices that a schedule carries; None where there are none that can be read."""
+    """The prices of a schedule, or None."""
     extra = schedule.extra
     if not isinstance(extra, dict) or KEY not in extra:
         return None
     try:
         return msgspec.convert(extra[KEY], Prices)
     except msgspec.ValidationError:
-        return None  # ``extra`` is anybody's: another tool may mean something else by the name
+        return None  # another tool may use the key for something else

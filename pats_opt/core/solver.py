@@ -54,13 +54,13 @@ ALL_FEATURES: frozenset[Feature] = frozenset(Feature)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Capabilities of a solver. A feature that it lacks is refused by name, never ignored.
+    """Capabilities of a solver. A problem with a feature that it lacks is refused.
 
     Attributes:
-        features: Features of the problem it handles.
+        features: Features that it handles.
         bound: Whether it gives a lower bound.
-        warm_start: Whether it uses a schedule to start from.
-        packages: Import names it needs beyond the base installation.
+        warm_start: Whether it uses a warm start.
+        packages: Import names that it needs beyond the base installation.
     """
 
     features: frozenset[Feature] = ALL_FEATURES
@@ -79,9 +79,8 @@ class Run:
         jobs: Threads or processes it may use.
         start: A valid plan to start from, and its loss, or None.
         progress: Called with (bound, loss), either None while unknown.
-        phase: Called as a phase begins, with its name and the share of it that is done (None if
-            unknown).
-        interrupted: Set when the user wants the best so far, now.
+        phase: Called as a phase begins, with its name and the share done (None if unknown).
+        interrupted: Set when the user wants the best so far.
     """
 
     time_limit: float | None = None
@@ -100,7 +99,7 @@ class Run:
         return max(0.0, self.began + self.time_limit - time.monotonic())
 
     def stop(self) -> StopReason | None:
-        """Why to stop now, or None to go on."""
+        """Reason to stop now, or None."""
         if self.interrupted.is_set():
             return StopReason.INTERRUPTED
         return StopReason.TIME_LIMIT if self.remaining() == 0.0 else None
@@ -127,9 +126,9 @@ class Outcome:
 class Solver(Protocol):
     """A solver: an immutable struct of parameters with these class attributes.
 
-    It may also have a method ``prepare(problem)`` for what takes time once on a machine, such as
-    compiling for a problem (None: for any); :func:`pats_opt.solving.solve.prepare` calls it before
-    the clock of a run starts.
+    It may also have a method ``prepare(problem)`` for work once per machine, such as compiling for
+    a problem (None: for any); :func:`pats_opt.solving.solve.prepare` calls it before a run's clock
+    starts.
     """
 
     name: ClassVar[str]
@@ -168,7 +167,7 @@ def require(solver: Solver, problem: Problem) -> None:
     """Refuse a problem that uses a feature the solver lacks.
 
     Raises:
-        CapabilityError: naming what is missing.
+        CapabilityError: The message has the missing features.
     """
     missing = sorted(features(problem) - solver.capabilities.features)
     if missing:

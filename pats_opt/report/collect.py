@@ -1,10 +1,8 @@
-"""From records to the report's table: a row for each run, with its worth among all runs.
+"""From records to the report's table: a row for each run, compared with all runs of its instance.
 
-A run's gap is taken to the best bound that any run proved for its instance, its excess to the
-optimum that any run proved. Nothing is dropped: a run without a schedule counts as a gap of 100 %
-and as its whole time limit; only refusals and instances that are proven infeasible stay out of
-means.
-
+A run's gap is to the best bound that any run proved for its instance, its excess over the optimum
+that any run proved. A run without a schedule counts as a gap of 100 % and as its whole time limit;
+only refusals and instances that are proven infeasible are left out of means.
 """
 
 from __future__ import annotations
@@ -41,14 +39,14 @@ class SolverTotal(Struct, frozen=True, kw_only=True):
     """A solver over the instances of a class.
 
     Attributes:
-        group: The class; empty for all of them.
+        group: The class; empty for all.
         solver: The solver.
-        runs: Runs of the report.
+        runs: Number of runs.
         proven: Runs that proved their schedule optimal.
         stopped: Runs with a schedule that stopped at a limit.
-        ends: How many runs ended in each way; ``not run`` for those not done.
+        ends: Number of runs by outcome; ``not run`` for those not done.
         gap: Shifted geometric mean of gaps to the best bound, over ``gaps`` runs.
-        gap_interval: Bootstrap interval of that mean; None of fewer than two runs.
+        gap_interval: Bootstrap interval of that mean; None for fewer than two runs.
         gaps: Runs that have a gap.
         excess: Spread of the excess over the proven optima.
         time_s: Shifted geometric mean of seconds, failures at their time limit.
@@ -76,7 +74,7 @@ class Table(NamedTuple):
         records: The records by their keys.
         totals: Over all classes where there are several, then per class and solver.
         duels: Each pair of online policies.
-        contradictions: Claims of runs that cannot all be true: a bug in a solver.
+        contradictions: Claims of runs that contradict each other: a bug in a solver.
     """
 
     solvers: tuple[SolverInfo, ...]
@@ -149,7 +147,6 @@ def _comparisons(own: pl.DataFrame, solvers: Sequence[SolverInfo]) -> Iterable[P
 
 
 def _contradictions(runs: pl.DataFrame) -> Iterable[str]:
-    """Claims about one case that cannot all hold."""
     for case in runs.partition_by("case"):
         first = case.row(0, named=True)
         name = first["label"]

@@ -23,10 +23,10 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        heading: Its heading.
-        value: The value of a row.
-        show: The text of a value; ``str`` makes a column of words, sorted as such.
-        choices: The choices of columns of the table of all runs which show it.
+        heading: Heading.
+        value: Value of a row.
+        show: Text of a value; ``str`` makes a column of words, sorted as such.
+        choices: Those of :data:`CHOICES` which show it.
     """
 
     heading: str
@@ -62,23 +62,24 @@ def metric(name: str, heading: str = "") -> Column:
     return column(heading or f"{spec.label} {spec.unit}".rstrip(), name)
 
 
+def _three(value: float | None) -> str:
+    return number(value, 3)
+
+
 def _five(value: float | None) -> str:
-    """A figure to five digits."""
     return number(value, 5)
 
 
-def seconds(value: float | None) -> str:
-    """Seconds to a hundredth."""
+def _seconds(value: float | None) -> str:
     return DASH if value is None else f"{value:.2f}"
 
 
 def _ms(seconds: float | None) -> str:
-    """Seconds as milliseconds, to three digits."""
     return milliseconds(seconds, 3)
 
 
 def spread_text(values: Spread | None) -> str:
-    """The median, with the smallest and largest where they differ."""
+    """The median, with the range where there is one."""
     if values is None:
         return DASH
     if values.low == values.high:
@@ -95,7 +96,7 @@ RESULTS = (
     column("gap to optimum", "gap_optimum", percent),
     column("loss above optimum", "loss_above_optimum", percent),
     column("utility", "utility"),
-    column("seconds", "seconds", seconds),
+    column("seconds", "seconds", _seconds),
 )
 
 #: Properties of an instance.
@@ -182,10 +183,6 @@ TRADEOFF = (
 )
 
 
-def _three(value: float | None) -> str:
-    return number(value, 3)
-
-
 #: Gaps over time of each solver.
 ANYTIME = (
     column("primal integral s", "primal_integral_s", _three),
@@ -214,12 +211,11 @@ def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
         Column("gap to best bound", lambda t: _over(t["gap"], t["gaps"], t["runs"]), str),
         Column("95 % interval", _interval, str),
         Column("loss above optimum, median", _median, str),
-        column("seconds", "time_s", seconds),
+        column("seconds", "time_s", _seconds),
     ]
 
 
 def _interval(total: Row) -> str:
-    """The interval of a class's mean gap; rough where it is of few instances."""
     if total["gap_interval"] is None:
         return DASH
     low, high = map(percent, total["gap_interval"])
@@ -232,7 +228,7 @@ def _median(total: Row) -> str:
 
 
 def _over(share: float | None, count: int, of: int) -> str:
-    """A mean, with how many runs it is over where that is not all of them."""
+    """A mean, with the number of its runs unless that is all."""
     return percent(share) if count in {0, of} else f"{percent(share)} (of {count})"
 
 
@@ -265,18 +261,17 @@ def run_columns(table: Table) -> list[Column]:
 
 
 class RunTable(NamedTuple):
-    """The table of all runs: plain HTML that DataTables lets people sort and filter.
+    """The table of all runs, which DataTables makes sortable.
 
     DataTables (https://datatables.net, MIT) comes with the package itables; its script and style
-    stand in the page itself, so that it works without a network. Without scripts all rows and
-    columns show.
+    are part of the page, which thus works offline. Without scripts all rows and columns show.
 
     Attributes:
         columns: The columns behind instance, class and solver.
-        choices: Choices of columns, the first shown at first.
+        choices: :data:`CHOICES`.
         rows: The runs, each with the ``link`` to its picture or None.
         filters: The values by which rows can be chosen, by the column.
-        linked: Whether any run has a picture to link to.
+        linked: Whether any run has a picture.
     """
 
     columns: list[Column]
@@ -310,7 +305,7 @@ def run_table(table: Table, links: Mapping[str, str]) -> RunTable | None:
 
 
 def _bundled(suffix: str) -> str:
-    """A file of DataTables as itables brings it."""
+    """A file of DataTables from itables."""
     from importlib.resources import files
 
     return (files("itables") / "html" / f"dt_bundle.{suffix}").read_text(encoding="utf-8")

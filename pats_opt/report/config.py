@@ -40,7 +40,7 @@ DEFAULT_SOLVERS = ("auto", "price-index", "pats", "fifo")
 #: Multiples of an instance's latency price that an automatic sweep adds.
 SWEEP_FACTORS = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)
 
-#: The price it goes around where an instance has none: that of PROBLEM.md's example.
+#: Its centre for an instance without a latency price: that of PROBLEM.md's example.
 SWEEP_AROUND = 0.05
 
 Limit = Annotated[float, Meta(gt=0, le=1e7)]
@@ -54,12 +54,12 @@ class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         instances: Instance files, or folders whose ``*.json`` are instances.
         suites: Generated suites: names, or TOML files that hold one.
         solvers: Solver specs, ``name`` or ``name:key=value``.
-        time_limit: Seconds a run's solver is given.
+        time_limit: Time limit of a run's solver, s.
         grace_s: Seconds past it after which the run's process is killed.
-        seed: Of every random choice.
-        latency_sweep: Latency prices at which every instance is run besides its own, for the
-            trade-off curve; ``auto`` takes a geometric grid around its own.
-        pictures: Whether each schedule is drawn, for the page to link to.
+        seed: Seed of every random choice.
+        latency_sweep: Latency prices besides the instance's own, for the trade-off curve; ``auto``
+            is a geometric grid around its own.
+        pictures: Whether each schedule is drawn.
     """
 
     title: str = "Gap report"
@@ -77,7 +77,7 @@ def read_config(path: StrPath) -> ReportConfig:
     """Read a run file; its relative paths count from its folder.
 
     Raises:
-        InputError: naming the file, the place in it and the hint.
+        InputError: The file cannot be read or is no configuration.
     """
     document = read_toml(path)
     try:
@@ -122,10 +122,10 @@ def _with_paths(config: ReportConfig, changed: Callable[[str], str]) -> ReportCo
 
 
 def solver_info(spec: str) -> SolverInfo:
-    """A solver spec with what the registry makes of it.
+    """A solver spec with its name, kind and parameters from the registry.
 
     Raises:
-        InputError: for an unknown name or parameter.
+        InputError: A name or parameter is unknown.
     """
     made = registry.make(spec)
     return SolverInfo(
@@ -134,7 +134,7 @@ def solver_info(spec: str) -> SolverInfo:
 
 
 def sweep(config: ReportConfig, instance: Instance) -> list[float]:
-    """The latency prices besides its own that an instance is run at, rising."""
+    """The latency prices of an instance's sweep, rising, without its own."""
     own = instance.latency_price_per_s
     prices = config.latency_sweep
     if prices == "auto":
@@ -147,7 +147,7 @@ def tasks(config: ReportConfig, folder: Path) -> list[Task]:
     """Every run of a report, instance by instance; equal runs are done once.
 
     Raises:
-        InputError: for anything in the configuration that cannot be run, before anything is.
+        InputError: The configuration names something that cannot be run.
     """
     solvers = [solver_info(spec) for spec in config.solvers]
     found: dict[str, Task] = {}

@@ -36,8 +36,8 @@ class PerformanceProfile(Struct, frozen=True, kw_only=True):
 
     Attributes:
         solver: The solver.
-        ratios: Its ratios to the best, rising, one of each instance that it has a figure for.
-        instances: How many instances are compared.
+        ratios: Its ratios to the best, rising, one for each instance with a figure.
+        instances: Number of instances compared.
     """
 
     solver: SolverInfo
@@ -69,26 +69,16 @@ class GapCurves(Struct, frozen=True, kw_only=True):
     """The primal or the dual gaps of all solvers that have any.
 
     Attributes:
-        instances: Over how many the means are: those that all these solvers were run on.
-        lines: A curve for each solver.
+        instances: Number of instances, those on which all these solvers were run.
+        lines: Curves by the solver's spec.
     """
 
     instances: int
-    lines: tuple[GapCurve, ...]
-
-    def line(self, spec: str) -> GapCurve | None:
-        """A solver's curve, by its spec."""
-        return next((line for line in self.lines if line.solver.spec == spec), None)
+    lines: dict[str, GapCurve]
 
 
 class GapsOverTime(Struct, frozen=True, kw_only=True):
-    """Gaps over time of the solvers that use their time.
-
-    Attributes:
-        limit_s: The time limit, up to which is integrated.
-        primal: Gaps of the losses.
-        dual: Gaps of the bounds.
-    """
+    """Gaps of losses (primal) and bounds (dual) over time, up to a time limit."""
 
     limit_s: float
     primal: GapCurves
@@ -97,17 +87,13 @@ class GapsOverTime(Struct, frozen=True, kw_only=True):
     @property
     def solvers(self) -> list[SolverInfo]:
         """The solvers that have any gap."""
-        both = [line.solver for side in (self.primal, self.dual) for line in side.lines]
-        return list({solver.spec: solver for solver in both}.values())
+        return [line.solver for line in (self.primal.lines | self.dual.lines).values()]
 
 
 class LatencyCurve(Struct, frozen=True, kw_only=True):
-    """The latencies of a solver's requests, mean over instances.
+    """Share of a solver's requests served within each latency (s), mean over instances.
 
-    Attributes:
-        solver: The solver.
-        curve: From each latency on (seconds), the share of all requests that are served within it;
-            it ends below 1 where requests are rejected.
+    It ends below 1 where requests are rejected.
     """
 
     solver: SolverInfo
@@ -172,7 +158,7 @@ def _gap_curves(
     )
     traced = [key for key, record in table.records.items() if record.trace]
     both = shared(rated, pl.col("key").is_in(traced) | pl.col("end").is_in(list(FAILURES)))
-    lines = []
+    lines = {}
     for solver, runs in by_solver(table.solvers, both):
         traces = (table.records[key].trace for key in runs["key"])
         curve = mean_steps(
@@ -182,15 +168,13 @@ def _gap_curves(
             ],
             UNKNOWN_GAP,
         )
-        lines.append(
-            GapCurve(
-                solver=solver,
-                curve=curve,
-                integral_s=integral(curve, UNKNOWN_GAP, limit_s),
-                final=value(curve, UNKNOWN_GAP, limit_s),
-            )
+        lines[solver.spec] = GapCurve(
+            solver=solver,
+            curve=curve,
+            integral_s=integral(curve, UNKNOWN_GAP, limit_s),
+            final=value(curve, UNKNOWN_GAP, limit_s),
         )
-    return GapCurves(instances=both["case"].n_unique(), lines=tuple(lines))
+    return GapCurves(instances=both["case"].n_unique(), lines=lines)
 
 
 def known_gap(value: float | None, best: float) -> float:
@@ -202,10 +186,7 @@ def known_gap(value: float | None, best: float) -> float:
 
 
 def latencies(table: Table) -> tuple[int, list[LatencyCurve]]:
-    """The solvers' latency distributions, and over how many instances they are means.
-
-    Each instance counts alike, however many requests it has.
-    """
+    """The number of instances, and the solvers' mean latency distributions over them."""
     having = [key for key, record in table.records.items() if record.latencies]
     runs = shared(table.own, pl.col("key").is_in(having))
     return runs["case"].n_unique(), [
@@ -228,7 +209,7 @@ def _records(table: Table, runs: pl.DataFrame) -> Iterator[Record]:
 
 
 def mean_steps(functions: Sequence[Steps], start: float) -> list[tuple[float, float]]:
-    """The mean of some step functions, each of value ``start`` ahead of its first step."""
+    """The mean of step functions, each of value ``start`` before its first step."""
     if not functions:
         return []
     changes = [

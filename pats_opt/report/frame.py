@@ -1,4 +1,4 @@
-"""The frame of a report's runs: a row for each run, with its worth among all runs of its case.
+"""The frame of a report's runs: a row for each run, compared with all runs of its case.
 
 A *case* is an instance at one latency price: its own, or one of a sweep. The columns of
 the frame that are not those of ``runs.csv`` (see :data:`pats_opt.report.pages.CSV`):
@@ -42,13 +42,9 @@ SCHEDULED = pl.col("loss").is_not_null()
 
 
 class DecisionTimes(Struct, frozen=True):
-    """Times of a policy's decisions in one run; None where its record has none.
+    """Number of a policy's decisions in one run and their seconds, in all and each.
 
-    Attributes:
-        decisions: Number of decisions.
-        decision_s: Seconds of all decisions.
-        decision_mean_s: Mean seconds of a decision; then the median and the 99 % quantile.
-        longest_decision_s: Seconds of the slowest decision.
+    None where the record has none.
     """
 
     decisions: int | None = None
@@ -60,12 +56,7 @@ class DecisionTimes(Struct, frozen=True):
 
 
 def frame_of(tasks: Sequence[Task], records: Mapping[str, Record]) -> pl.DataFrame:
-    """The runs of some tasks, those of a sweep last.
-
-    Args:
-        tasks: The tasks.
-        records: The records that are there, by their keys.
-    """
+    """The runs of tasks, those of a sweep last, from the records by key."""
     runs = pl.DataFrame(_rows(tasks, records), schema=_SCHEMA, orient="row")
     return _with_worth(runs.sort("swept", "case", maintain_order=True))
 
@@ -79,9 +70,9 @@ def by_solver(
 
 
 def shared(runs: pl.DataFrame, good: pl.Expr = SCHEDULED) -> pl.DataFrame:
-    """The good runs of solvers and cases that can be compared: each has one with each other.
+    """The good runs of the cases on which every solver has one.
 
-    Solvers with a good run of less than half of the cases are left out.
+    Solvers with a good run on less than half of the cases are left out.
     """
     kept = runs.filter(good)
     cases = runs["case"].n_unique()
@@ -109,7 +100,6 @@ def decision_times(record: Record | None) -> DecisionTimes:
 
 
 def _columns(kind: type[Struct], prefix: str = "") -> dict[str, Any]:
-    """The fields of a struct as columns: name to type."""
     hints = get_type_hints(kind)
     types = {
         name: next(t for t in get_args(hint) if t is not type(None))
@@ -184,7 +174,7 @@ def _rows(tasks: Sequence[Task], done: Mapping[str, Record]) -> list[tuple[objec
 
 
 def _run(instance: InstanceInfo, task: Task, record: Record | None) -> tuple[object, ...]:
-    """The columns of a run that are in ``runs.csv``, but for its worth."""
+    """The columns of a run in ``runs.csv``, except those that compare it."""
     config = task.config
     swept = config.latency_price is not None
     status = record.status if record else None
@@ -219,12 +209,11 @@ def _ending(record: Record | None) -> tuple[str, str | None, float | None, float
 
 
 def _fields(values: object, *names: str) -> list[Any]:
-    """The fields of a struct in order, empty for None."""
     return [None if values is None else getattr(values, name) for name in names]
 
 
 def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
-    """Add each run's worth among the runs of its case."""
+    """Add the columns that compare each run with the runs of its case."""
     loss, optimum, bound = pl.col("loss"), pl.col("optimum"), pl.col("best_bound")
     end = pl.col("end")
     proven = (pl.col("point") == SolutionStatus.OPTIMAL).fill_null(value=False)

@@ -26,11 +26,11 @@ class Report(Struct, frozen=True, kw_only=True):
     """A written report.
 
     Attributes:
-        folder: Where it is.
-        table: Its numbers.
-        sentences: Its summary.
-        missing: Runs that were not done, because it was interrupted.
-        undrawn: Schedules without a picture, and why, one line each.
+        folder: The report's folder.
+        table: The table of its runs.
+        sentences: The summary.
+        missing: Number of runs not done because of an interrupt.
+        undrawn: An error for each schedule without a picture, one line each.
     """
 
     folder: Path
@@ -40,7 +40,6 @@ class Report(Struct, frozen=True, kw_only=True):
     undrawn: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        """The summary, a row for each solver, and where the page is."""
         groups = {total.group for total in self.table.totals}
         group = "" if "" in groups else next(iter(groups), "")
         totals = [total for total in self.table.totals if total.group == group]
@@ -64,7 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list[Task]:
-    """Check everything that can be checked before the first run, and make the folder.
+    """Check the configuration before the first run, and make the folder.
 
     Args:
         config: The configuration.
@@ -72,7 +71,7 @@ def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list
         resume: Whether finished runs in the folder are kept.
 
     Raises:
-        InputError: for a solver, an instance or a suite that is wrong, or a folder that is in use.
+        InputError: A solver, an instance or a suite is wrong, or the folder is in use.
     """
     home = RunFolder(folder, "report")
     if not resume:

@@ -109,12 +109,12 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
 
 
 def _lines_over_time(found: GapsOverTime) -> list[Row]:
-    """A row for each solver, with its primal and its dual figures."""
+    """A row for each solver, with its primal and dual gaps."""
     return [
         {
             "solver": solver.spec,
             **{
-                f"{name}_{field}": getattr(side.line(solver.spec), field, None)
+                f"{name}_{field}": getattr(side.lines.get(solver.spec), field, None)
                 for name, side in (("primal", found.primal), ("dual", found.dual))
                 for field in ("integral_s", "final")
             },

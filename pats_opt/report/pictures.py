@@ -7,7 +7,7 @@ interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,13 +17,10 @@ from pats_opt.errors import one_line
 from pats_opt.runs.pool import WorkerError, WorkerPool
 from pats_opt.runs.record import Record
 
-#: Pages of runs' pictures, relative to the report's folder, by the run's key.
-Links = Mapping[str, str]
-
-#: Begins to watch the drawing of so many pictures; calls what it gives with the name of each.
+#: Called with the number of pictures to draw; its context is called with the name of each.
 Watch = Callable[[int], AbstractContextManager[Callable[[str], None]]]
 
-#: With fewer pictures than this to draw for each process, starting processes takes longer.
+#: With fewer pictures for each process, starting processes takes longer than drawing.
 FEW = 4
 
 
@@ -35,8 +32,8 @@ class PictureTask(NamedTuple):
     page: Path
 
 
-def links(folder: Path) -> Links:
-    """The pictures that are there and show what their schedules are now."""
+def links(folder: Path) -> dict[str, str]:
+    """The current pictures, relative to the report's folder, by the key of their run."""
     return {
         page.stem: f"pictures/{page.name}"
         for page in (folder / "pictures").glob("*.html")
@@ -45,7 +42,7 @@ def links(folder: Path) -> Links:
 
 
 def unwatched(_: int) -> AbstractContextManager[Callable[[str], None]]:
-    """Drawing that nobody watches."""
+    """A :data:`Watch` that does nothing."""
     return nullcontext(lambda _: None)
 
 
@@ -58,10 +55,10 @@ def draw_pictures(
         folder: The report's folder.
         records: The runs.
         jobs: Processes at a time.
-        watch: Called with how many there are; what it gives is called with each that is done.
+        watch: Watches the progress.
 
     Returns:
-        A line for each picture that could not be drawn: it harms nothing else.
+        A line for each picture that could not be drawn.
 
     Raises:
         KeyboardInterrupt: after the processes have ended; what is drawn stays.
@@ -98,7 +95,7 @@ def _current(page: Path, schedule: Path) -> bool:
 
 
 def _drawn(to_do: Sequence[PictureTask], jobs: int, done: Callable[[str], None]) -> Iterator[str]:
-    """The problem of each picture, empty where there is none, as they come."""
+    """Draw the pictures; each gives its error, or an empty line, when it is done."""
     processes = min(jobs, len(to_do) // FEW)
     if processes < 2:
         for task in to_do:
@@ -117,7 +114,7 @@ def _drawn(to_do: Sequence[PictureTask], jobs: int, done: Callable[[str], None])
 
 
 def draw(task: PictureTask) -> str:
-    """Draw one picture; returns what went wrong in one line, empty where nothing did."""
+    """Draw one picture; returns its error in one line, or an empty one."""
     from pats_opt.model.files import read_instance, read_schedule
     from pats_opt.views.html import show
 

@@ -1,4 +1,4 @@
-"""How solvers serve: means over instances, how long requests wait, and latency at other prices."""
+"""Service of solvers: means over instances, waiting, and latency at other prices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBERS = [name for name, kind in {**METRICS, **DECISIONS}.items() if kind is n
 
 
 def services(table: Table) -> tuple[int, list[Row]]:
-    """Means of every metric by solver, and over how many instances they are means."""
+    """The number of instances, and means of every metric over them by solver."""
     runs = shared(table.own)
     means = runs.group_by("solver", maintain_order=True).agg(pl.col(_NUMBERS).mean())
     return runs["case"].n_unique(), means.to_dicts()

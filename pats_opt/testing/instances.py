@@ -26,7 +26,7 @@ from pats_opt.model.instance import (
 from pats_opt.model.problem import Job, Problem
 from pats_opt.model.timing import to_ticks
 
-#: Features that need others beside them, and features that cannot be together.
+#: Features that need others, and features that exclude each other.
 NEEDS: dict[Feature, frozenset[Feature]] = {
     Feature.MIXED_BATCH: frozenset((Feature.RESIDENT,)),
     Feature.ACTIVATE: frozenset((Feature.RESIDENT,)),
@@ -36,7 +36,7 @@ CONFLICTS: tuple[tuple[Feature, Feature], ...] = (
     (Feature.SLOT, Feature.OVERHEAD),
 )
 
-#: Round numbers, and numbers whose sums and ratios are no floats.
+#: Round numbers, and numbers whose sums and ratios are inexact as floats.
 TICKS_S = (1.0, 0.5, 1.2, 0.1, 0.7)
 DEMANDS_GIB = (4.0, 4.0, 0.0, 2.5, 0.1 + 0.2, 4.1, 1 / 3)
 ADAPTERS_GIB = (0.17, 0.0, 0.5, 1.1)
@@ -75,13 +75,12 @@ def random_instance(
     """Draw a tiny instance: 1-3 adapters, 1-2 GPUs, batches and switches of a few ticks.
 
     Args:
-        seed: A seed, or a generator to draw from (so that a property-based test library can choose
-            and shrink). The same seed and arguments give the same instance.
+        seed: A seed, or a generator such as that of a property-based test library.
         features: Exactly the features that it uses; None draws a random set.
         requests: Fewest and most requests.
         tight: Whether a hard horizon is just long enough to serve one request after another with
             its quickest option; otherwise no policy that keeps serving can miss it.
-        feasible: False adds a request that must be served and cannot be.
+        feasible: False makes a request impossible to serve that must be served.
 
     Raises:
         ValueError: The features cannot be together.
@@ -91,7 +90,12 @@ def random_instance(
     else:
         rng, name = random.Random(seed), f"random-{seed}"  # noqa: S311 - reproducible, not secret
     wanted = random_features(rng) if features is None else frozenset(features)
-    _refuse_contradictions(wanted)
+    for feature in wanted:
+        if missing := NEEDS.get(feature, frozenset()) - wanted:
+            raise ValueError(f"{feature!r} needs {', '.join(sorted(missing))} too")
+    for one, other in CONFLICTS:
+        if {one, other} <= wanted:
+            raise ValueError(f"{one!r} and {other!r} cannot be together")
     made = _InstanceDraw(rng, wanted).instance(name, rng.randint(*requests))
     if Feature.HORIZON in wanted:
         made = msgspec.structs.replace(made, horizon_ticks=_horizon(Problem(made), tight))
@@ -101,19 +105,7 @@ def random_instance(
     return made
 
 
-def _refuse_contradictions(wanted: frozenset[Feature]) -> None:
-    for feature in wanted:
-        missing = NEEDS.get(feature, frozenset()) - wanted
-        if missing:
-            raise ValueError(f"{feature!r} needs {', '.join(sorted(missing))} too")
-    for one, other in CONFLICTS:
-        if {one, other} <= wanted:
-            raise ValueError(f"{one!r} and {other!r} cannot be together")
-
-
 class _InstanceDraw:
-    """Draws the parts of one instance from one random stream."""
-
     def __init__(self, rng: random.Random, wanted: frozenset[Feature]) -> None:
         self.rng, self.wanted = rng, wanted
         self.tick_s = rng.choice(TICKS_S)
@@ -126,9 +118,11 @@ class _InstanceDraw:
         switching = self._switching([a.id for a in adapters])
         base = rng.choice((7.0, 0.0, 6.9))
         gpus = self._gpus(base, adapters, requests, switching.max_resident)
-        rejection = Feature.REJECTION in self.wanted
-        if rejection and count > 1 and rng.random() < 0.2:
-            requests[-1] = self._too_large(requests[-1])
+        if Feature.REJECTION in self.wanted and count > 1 and rng.random() < 0.2:
+            too_large = {**requests[-1].demand, "vram_gib": 500.0}
+            requests[-1] = msgspec.structs.replace(
+                requests[-1], demand=too_large, reject_loss=rng.choice((0.0, 1.0))
+            )
         return Instance(
             name=name,
             tick_s=self.tick_s,
@@ -192,14 +186,6 @@ class _InstanceDraw:
         if rng.random() < 0.7:  # mostly, more steps look better
             steps, qualities = sorted(steps), sorted(qualities)
         return tuple(Option(steps=s, quality=q) for s, q in zip(steps, qualities, strict=True))
-
-    def _too_large(self, request: Request) -> Request:
-        """Replace a request by one that fits no GPU and may be rejected."""
-        return msgspec.structs.replace(
-            request,
-            demand={**request.demand, "vram_gib": 500.0},
-            reject_loss=self.rng.choice((0.0, 1.0)),
-        )
 
     def _switching(self, adapters: Sequence[str]) -> Switching:
         rng, wanted = self.rng, self.wanted

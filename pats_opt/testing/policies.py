@@ -74,23 +74,19 @@ def other_future(instance: Instance, tick: int, rng: random.Random) -> Instance:
 
 
 def _future(instance: Instance, tick: int, rng: random.Random) -> Iterator[Request]:
-    known, site = instance.requests, instance.adapters
+    known = instance.requests
     for _ in range(rng.randint(0, 3)):
         yield msgspec.structs.replace(
             rng.choice(known),
             id=f"later-{rng.getrandbits(64):x}",
             arrival_s=(tick + rng.randint(1, 8)) * instance.tick_s,
-            adapter=rng.choice(site).id,
-            demand=_host_of(known, rng),
+            adapter=rng.choice(instance.adapters).id,
+            # Some GPU can hold it beside any adapter, as random instances are made.
+            demand=rng.choice([r.demand for r in known if r.demand["vram_gib"] < 100]),
             complexity=rng.random(),
             weight=rng.random(),
             reject_loss=rng.choice((None, 1.0)),
         )
-
-
-def _host_of(known: tuple[Request, ...], rng: random.Random) -> dict[str, float]:
-    """A demand that some GPU can hold beside any adapter, as random instances are made."""
-    return rng.choice([r.demand for r in known if r.demand["vram_gib"] < 100])
 
 
 class PolicyConformance(SolverConformance):

@@ -124,7 +124,7 @@ def test_integrals_of_one_run() -> None:
     found = gaps_over_time(table_of([record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=TRACE)]))
     assert found is not None
     assert found.limit_s == 10.0
-    (primal,), (dual,) = found.primal.lines, found.dual.lines
+    (primal,), (dual,) = found.primal.lines.values(), found.dual.lines.values()
     assert primal.integral_s == pytest.approx(1 + 0.5 + 2 * 0.2)
     assert dual.integral_s == pytest.approx(2 + 2 * 0.5)
     assert primal.final == dual.final == 0.0
@@ -143,10 +143,10 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
     ]
     found = gaps_over_time(table_of(runs))
     assert found is not None
-    assert [line.solver.spec for line in found.primal.lines] == ["milp", "search"]
+    assert list(found.primal.lines) == ["milp", "search"]
     assert found.solvers == [MILP, SEARCH]
     assert found.primal.instances == 2
-    milp, search = found.primal.lines
+    milp, search = found.primal.lines.values()
     assert milp.integral_s == pytest.approx((1.9 + 10) / 2)
     assert search.integral_s == pytest.approx((1 + 9 * 0.2 + 5) / 2)
     assert [milp.final, search.final] == pytest.approx([0.5, 0.1])
@@ -154,8 +154,8 @@ def test_means_are_over_the_instances_that_all_were_run_on() -> None:
     found = gaps_over_time(table_of([*runs[:4], old, runs[5]]))
     assert found is not None
     assert found.primal.instances == 1
-    assert found.primal.line("search") is not None
-    assert found.primal.line("pats") is None
+    assert "search" in found.primal.lines
+    assert "pats" not in found.primal.lines
 
 
 def test_nothing_without_traces() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.container import BarContainer
 
-#: Panels that are drawn; the table below them has every class.
+#: Panels that are drawn; the table has every class.
 MOST_PANELS = 12
 
 #: Instances drawn one by one; of more, those that differ most.
@@ -71,21 +71,21 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
 
 
 def intervals(ax: Axes, totals: Sequence[SolverTotal], styles: SolverStyles) -> None:
-    """Draw a row for each solver: its mean gap, and the interval that it is in."""
+    """Draw a row for each solver: its mean gap and the interval."""
     for y, total in enumerate(totals):
         if total.gap is None:
             continue
-        look, rough = styles[total.solver.spec], total.gaps < ROUGH_BELOW
+        mark, rough = styles[total.solver.spec], total.gaps < ROUGH_BELOW
         if total.gap_interval is not None:
             ends = [100 * end for end in total.gap_interval]
-            ax.plot(ends, [y, y], color=look.colour, linewidth=0.9 if rough else 2.4, zorder=2)
+            ax.plot(ends, [y, y], color=mark.colour, linewidth=0.9 if rough else 2.4, zorder=2)
         ax.plot(
             100 * total.gap,
             y,
-            look.marker,
-            color=look.colour,
+            mark.marker,
+            color=mark.colour,
             markersize=6.5,
-            markerfacecolor="white" if rough else look.colour,
+            markerfacecolor="white" if rough else mark.colour,
             zorder=3,
         )
     ax.set_yticks(range(len(totals)), [label(total.solver.spec) for total in totals])

@@ -43,13 +43,13 @@ LARGEST_RATIO = 1e3
 #: Seconds at which the axis of time begins at the earliest.
 EARLIEST_S = 1e-3
 
-#: Instances whose trade-off is drawn; the tables hold all of them.
+#: Instances whose trade-off is drawn; the tables have all.
 MOST_DRAWN = 6
 
 #: Steps that are drawn of a curve.
 MOST_STEPS = 400
 
-#: Measures that are drawn against the other losses, one panel each.
+#: Metrics drawn against the other losses, one panel each.
 MEASURES = (("latency_mean_s", "mean latency, s"), ("latency_p95_s", "p95 latency, s"))
 
 
@@ -58,16 +58,15 @@ def losses_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     found = loss_profiles(table)
     if not found:
         return None
-    svg = _profiles_svg(
-        found,
-        styles,
-        "profile",
-        "loss above the best of these solvers, %",
-        "Share of instances by loss above the best, one line per solver",
-    )
     return ReportFigure(
         title="Performance profile",
-        svg=svg,
+        svg=_profiles_svg(
+            found,
+            styles,
+            "profile",
+            "loss above the best of these solvers, %",
+            "Share of instances by loss above the best, one line per solver",
+        ),
         caption=f"Each line: on what share of the {counted(found[0].instances, 'instance')} the "
         "solver's loss is within this much of the lowest that any of them found (Dolan and Moré, "
         "Mathematical Programming 91, 2002; their ratio is 1 + x / 100). Higher and further left "
@@ -81,16 +80,15 @@ def times_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     found = time_profiles(table)
     if not found:
         return None
-    svg = _profiles_svg(
-        found,
-        styles,
-        "times",
-        "seconds to the proof, above the fastest of these solvers, %",
-        "Share of instances by seconds to a proven optimum over the fastest's",
-    )
     return ReportFigure(
         title="Time to a proven optimum",
-        svg=svg,
+        svg=_profiles_svg(
+            found,
+            styles,
+            "times",
+            "seconds to the proof, above the fastest of these solvers, %",
+            "Share of instances by seconds to a proven optimum over the fastest's",
+        ),
         caption=f"The same profile of the seconds until the optimum is proven, over all "
         f"{counted(found[0].instances, 'instance')}; 0 is the fastest of the exact solvers. A line "
         "ends at the share that the solver proved within its time limit.",
@@ -134,10 +132,9 @@ def profiles(ax: Axes, found: Sequence[PerformanceProfile], styles: SolverStyles
 
 
 def _steps(
-    ax: Axes, x: Sequence[float], y: Sequence[float], look: SolverStyle, width: float
+    ax: Axes, x: Sequence[float], y: Sequence[float], drawn: SolverStyle, width: float
 ) -> Line2D:
-    """Draw a step function in a solver's style."""
-    (line,) = ax.step(x, y, where="post", color=look.colour, linestyle=look.dash, linewidth=width)
+    (line,) = ax.step(x, y, where="post", color=drawn.colour, linestyle=drawn.dash, linewidth=width)
     return line
 
 
@@ -179,9 +176,10 @@ def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
 
 def gaps(ax: Axes, side: GapCurves, styles: SolverStyles, limit_s: float) -> None:
     """Draw a line for each solver, from the first change on any of them to the time limit."""
-    first = min((x for line in side.lines for x, _ in line.curve if x > 0), default=EARLIEST_S)
+    lines = side.lines.values()
+    first = min((x for line in lines for x, _ in line.curve if x > 0), default=EARLIEST_S)
     begin = min(max(EARLIEST_S, first), limit_s / 10)
-    for line, width in zip(side.lines, nested_widths(len(side.lines)), strict=True):
+    for line, width in zip(lines, nested_widths(len(lines)), strict=True):
         steps = thinned([(x, y) for x, y in line.curve if x < limit_s], MOST_STEPS)
         _steps(
             ax,

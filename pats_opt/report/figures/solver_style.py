@@ -32,14 +32,14 @@ ROW_INCHES = 0.18
 
 
 class SolverStyle(NamedTuple):
-    """Colour, marker and dash of a solver in every figure; the first 24 all differ."""
+    """Colour, marker and dash of a solver; the first 24 all differ."""
 
     colour: str
     marker: str
     dash: str
 
 
-#: Styles by spec.
+#: Styles by the solver's spec.
 SolverStyles = Mapping[str, SolverStyle]
 
 
@@ -47,9 +47,9 @@ class ReportFigure(Struct, frozen=True, kw_only=True):
     """A figure with its heading and the sentences below it.
 
     Attributes:
-        title: The heading.
+        title: Heading.
         svg: The figure.
-        caption: Its content, the instances that it is over, and how to read it.
+        caption: Content, instances, and how to read it.
     """
 
     title: str
@@ -68,12 +68,12 @@ def solver_styles(solvers: Sequence[SolverInfo]) -> SolverStyles:
 
 
 def nested_widths(count: int) -> list[float]:
-    """Widths of lines that may lie on each other: the first widest, so that all can be seen."""
+    """Widths of lines that may overlap: the first is widest, so that all can be seen."""
     return [1.5 + 0.3 * min(5, count - 1 - i) for i in range(count)]
 
 
 def legend_above(drawn: Figure, handles: Sequence[Any], specs: Sequence[str]) -> Legend:
-    """A legend above all axes of a figure, which grows by the legend's rows."""
+    """Add a legend above all axes of a figure, which grows by its rows."""
     room = drawn.get_figwidth() * LETTERS_PER_INCH
     lengths = [len(label(spec)) + HANDLE_LETTERS for spec in specs]
     columns = max(n for n in range(1, len(specs) + 1) if n == 1 or _width(lengths, n) <= room)
@@ -83,7 +83,7 @@ def legend_above(drawn: Figure, handles: Sequence[Any], specs: Sequence[str]) ->
 
 
 def _width(lengths: Sequence[int], columns: int) -> int:
-    """Letters that a legend takes, its columns filled one by one and the first ones longer."""
+    """Width of a legend in letters; its columns are filled in order, the first ones longer."""
     rows, longer = divmod(len(lengths), columns)
     sizes = [rows + (i < longer) for i in range(columns)]
     ends = list(accumulate(sizes))
