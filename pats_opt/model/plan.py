@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -24,6 +23,9 @@ from pats_opt.model.schedule import (
     StopReason,
 )
 
+#: Job and option of each member of a batch.
+Members = tuple[tuple[int, int], ...]
+
 
 class PlannedBatch(Struct, frozen=True, gc=False):
     """A batch to run: start tick, ``(job, option)`` members, residents while it runs.
@@ -32,7 +34,7 @@ class PlannedBatch(Struct, frozen=True, gc=False):
     """
 
     start: int
-    members: tuple[tuple[int, int], ...]
+    members: Members
     resident: Adapters
     switch_start: int | None = None
 
@@ -112,30 +114,16 @@ def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> lis
     return batches
 
 
-class UntimedBatch(Protocol):
-    """A batch whose start is still to be found."""
-
-    @property
-    def members(self) -> tuple[tuple[int, int], ...]:
-        """Job and option of each member."""
-        ...
-
-    @property
-    def resident(self) -> Adapters:
-        """Adapters resident while it runs."""
-        ...
-
-
 def earliest(
-    problem: Problem, gpu: int, batches: Sequence[UntimedBatch]
+    problem: Problem, gpu: int, batches: Sequence[tuple[Members, Adapters]]
 ) -> tuple[PlannedBatch, ...]:
-    """Start each batch of a GPU, in this order, as early as rules 1, 4 and 6 allow."""
+    """Start each batch (members and residents) of a GPU as early as rules 1, 4 and 6 allow."""
     site, jobs, free, planned = problem.site, problem.jobs, 0, []
-    used = [frozenset([jobs[j].adapter for j, _ in batch.members]) for batch in batches]
-    switches = site.switches(gpu, zip([batch.resident for batch in batches], used, strict=True))
-    for batch, switch in zip(batches, switches, strict=True):
-        start = max(free + switch.ticks, *[jobs[j].arrival for j, _ in batch.members])
-        planned.append(PlannedBatch(start, batch.members, batch.resident))
-        steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
+    used = [frozenset([jobs[j].adapter for j, _ in members]) for members, _ in batches]
+    switches = site.switches(gpu, zip([resident for _, resident in batches], used, strict=True))
+    for (members, resident), switch in zip(batches, switches, strict=True):
+        start = max(free + switch.ticks, *[jobs[j].arrival for j, _ in members])
+        planned.append(PlannedBatch(start, members, resident))
+        steps = tuple([jobs[j].options[o].steps for j, o in members])
         free = start + site.clock.ends(steps)[1]
     return tuple(planned)

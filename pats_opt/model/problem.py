@@ -1,4 +1,4 @@
-"""The problem every solver, policy and the checker works on: the instance on the tick grid.
+"""The problem for solvers, policies and the checker: the instance on the tick grid.
 
 :class:`Site` is what is known before any request arrives (GPUs, adapters, switching, service);
 an online policy sees it from the start. :class:`Problem` adds the requests. Ids become indices,
@@ -127,7 +127,7 @@ class Site:
         self.latency_price_per_s = instance.latency_price_per_s
         self.late_price = instance.late_price
         self.horizon = instance.horizon_ticks
-        # The same few recur from batch to batch, in simulations a million times.
+        # The same few recur a million times in simulations.
         self._known_switch = lru_cache(maxsize=16384)(self._switch)
         self._known_room = lru_cache(maxsize=16384)(self._room)
 
@@ -202,7 +202,7 @@ class Site:
             or (self.clock.largest is not None and len(jobs) > self.clock.largest)
         ):
             return False
-        # Simulations live in here, and most of their batches are small.
+        # Simulations spend their time here, and most of their batches are small.
         if len(jobs) == 1:
             needs: Iterable[int] = jobs[0].demand
         else:
@@ -228,7 +228,7 @@ class Problem:
         arrival = [to_ticks(r.arrival_s, site.tick_s) for r in instance.requests]
         order = sorted(range(len(arrival)), key=arrival.__getitem__)
         jobs = []
-        amounts: dict[tuple[tuple[str, float], ...], Amounts] = {}  # many requests ask the same
+        amounts: dict[tuple[tuple[str, float], ...], Amounts] = {}  # many requests have the same
         for index, position in enumerate(order):
             r = instance.requests[position]
             named = tuple(r.demand.items())

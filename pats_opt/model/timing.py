@@ -1,7 +1,4 @@
-"""Time on the tick grid: PROBLEM.md section 2, and rules 4 and 5 of section 5.
-
-Everything that needs a duration asks here, so an exact optimum and the checker use one grid.
-"""
+"""Time on the tick grid: PROBLEM.md section 2, and rules 4 and 5 of section 5."""
 
 from __future__ import annotations
 
@@ -38,11 +35,11 @@ def shape_of(steps: Iterable[int]) -> Shape:
 
 
 class BatchClock:
-    """How long batches take (rule 5), with the answers kept.
+    """Durations of batches (rule 5), cached.
 
     Attributes:
-        slotted: Whether the documents' slotted model holds: one tick a batch, completion at start.
-        largest: The largest batch the step-time table covers, or None where there is no limit.
+        slotted: Whether the model is slotted: one tick per batch, completion at its start.
+        largest: Largest batch of the step-time table, or None where there is no limit.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -54,7 +51,7 @@ class BatchClock:
         table = self._step.table if self._step is not None else None
         self.largest: int | None = len(table) if isinstance(table, tuple) else None
         self.completions = lru_cache(maxsize=65536)(self._completions)
-        self._known_ends = lru_cache(maxsize=65536)(self._ends)
+        self.ends = lru_cache(maxsize=65536)(self._ends)
         self.quickest = lru_cache(maxsize=4096)(self._quickest)
 
     def step_s(self, n: int) -> float:
@@ -72,8 +69,8 @@ class BatchClock:
     def completions_s(self, shape: Shape) -> tuple[float, ...]:
         """Seconds from the batch's start to the completion of each step count, before rounding.
 
-        A member that finishes leaves, and the rest go on with the smaller batch's step time. The
-        slotted model has no such seconds; do not ask it for them.
+        A member that finishes leaves, and the rest go on with the smaller batch's step time. Not
+        for the slotted model.
         """
         active = sum(count for _, count in shape)
         elapsed, done, ends = self.overhead_s(active), 0, []
@@ -93,23 +90,16 @@ class BatchClock:
         """Ticks from a batch's start to its last member's end."""
         return 1 if self.slotted else self.completions(shape)[-1]
 
-    def ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
-        """When a batch whose members run ``steps`` ends, in ticks from its start.
-
-        Returns:
-            The completion of each step count, and the end of the batch.
-        """
-        return self._known_ends(steps)
-
     def _ends(self, steps: tuple[int, ...]) -> tuple[Mapping[int, int], int]:
+        """The completion of each step count of the members, and of the batch, from its start."""
         shape = shape_of(steps)
         ends = dict(zip([s for s, _ in shape], self.completions(shape), strict=True))
         return MappingProxyType(ends), self.duration(shape)
 
     def _quickest(self, steps: int) -> int:
-        """Ticks that no batch with a member of ``steps`` ends within fewer of, whatever its size.
+        """Lower bound on the ticks of any batch with a member of ``steps``.
 
-        A table's step time may fall with the batch's size, so every size counts there.
+        In a table, larger batches may have shorter steps.
         """
         if self.slotted:
             return 1

@@ -101,5 +101,5 @@ class _Gpu:
     def timed(self, residents: list[Adapters]) -> tuple[PlannedBatch, ...]:
         """Return the batches with these residents, each as early as possible."""
         pairs = zip(self._batches, residents, strict=True)
-        kept = [PlannedBatch(0, batch.members, resident) for batch, resident in pairs]
+        kept = [(batch.members, resident) for batch, resident in pairs]
         return earliest(self._problem, self._gpu, kept)

@@ -24,7 +24,8 @@ class OrderedBatch:
 
 def timed(problem: Problem, gpus: Sequence[Sequence[OrderedBatch]]) -> Plan:
     """Return the plan that starts every batch as early as arrivals and switches allow."""
-    return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(gpus)))
+    untimed = [[(batch.members, batch.resident) for batch in gpu] for gpu in gpus]
+    return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(untimed)))
 
 
 def identical_gpus(problem: Problem) -> list[list[int]]:
