@@ -15,8 +15,8 @@ from pats_opt.report.pages import write_pages
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.runs.task import perform
 from pats_opt.wording import DASH
-from tests.report.examples import document, instance, record, solver
-from tests.report.test_pages import CONFIG, table_of
+from tests.report.examples import document, instance, record, solver, table_of
+from tests.report.test_pages import CONFIG
 from tests.support.browser import NARROW, barriers, overflow, visit
 
 MARKUP = '<b onclick="x">&"\'</b>'

@@ -283,7 +283,7 @@ BROKEN: dict[str, tuple[Edit, list[int]]] = {
 
 @pytest.mark.parametrize("edit", ALLOWED.values(), ids=ALLOWED.keys())
 def test_allowed(edit: Edit) -> None:
-    """What the rules allow is no violation."""
+    """Variations that the rules allow are no violations."""
     found = verdict(edit)
     assert found.violations == ()
 
@@ -298,7 +298,7 @@ def test_broken(edit: Edit, rules: list[int]) -> None:
 
 
 def test_all_violations_are_listed() -> None:
-    """Several faults are all told, not only the first."""
+    """All of several faults are listed, not only the first."""
     found = verdict(
         lambda _i, s: s["rejected"].clear(),
         lambda _i, s: member(s, 0, 0).update(completion=9),

@@ -164,7 +164,7 @@ def test_the_metrics_of_a_run_know_the_policys_bound() -> None:
 
 
 def some_results(seed: int) -> list[tuple[Problem, Result]]:
-    """What three policies do on a random instance of random features."""
+    """The results of three policies on a random instance of random features."""
     rng = random.Random(seed)
     problem = Problem(random_instance(rng, random_features(rng), requests=(1, 14)))
     found = []
@@ -198,7 +198,7 @@ def test_figures_are_those_of_a_plain_restatement(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(100, 160))
 def test_laws(seed: int) -> None:
-    """What holds of any schedule: shares, Jain's index, Little's law, and parts that add up."""
+    """Laws of any schedule: shares, Jain's index, Little's law, and parts that add up."""
     for problem, result in some_results(seed):
         made, replay = result.metrics, result.replayed
         does = ScheduleTable.from_replay(problem, replay)

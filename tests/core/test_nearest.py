@@ -47,7 +47,7 @@ def instance(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         (instance(latency_price=1.0), "or 'latency_price_per_s'?"),
         (instance(switching={"max_residents": 1}), "did you mean 'max_resident'?"),
@@ -60,15 +60,15 @@ def instance(**changes: Any) -> dict[str, Any]:
         (instance(something_else=1), "put it below 'extra'"),
     ],
 )
-def test_in_an_instance(wrong: dict[str, Any], told: str) -> None:
+def test_in_an_instance(wrong: dict[str, Any], expected: str) -> None:
     """Keys and ids in a file."""
     with pytest.raises(InputError) as error:
         parse_instance(json.dumps(wrong))
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "wrong", "told"),
+    ("place", "wrong", "expected"),
     [
         (("gpus", 0, "id"), "gpu0", "GPU 'gpu0' is unknown; did you mean 'gpu-0'?"),
         (("gpus", 0, "batches", 0, "requests", 0, "id"), "frist", "did you mean 'first'?"),
@@ -77,7 +77,7 @@ def test_in_an_instance(wrong: dict[str, Any], told: str) -> None:
         (("gpus", 0, "batches", 0, "evict"), ["a", "a"], "adapter 'a' is listed twice"),
     ],
 )
-def test_in_a_schedule(place: tuple[Any, ...], wrong: object, told: str) -> None:
+def test_in_a_schedule(place: tuple[Any, ...], wrong: object, expected: str) -> None:
     """Ids that a schedule has and its instance does not."""
     problem = Problem(parse_instance(json.dumps(instance())))
     written = msgspec.to_builtins(solve(problem, "fifo").schedule)
@@ -86,11 +86,11 @@ def test_in_a_schedule(place: tuple[Any, ...], wrong: object, told: str) -> None
         node = node[key]
     node[place[-1]] = wrong
     verdict = check(problem, msgspec.convert(written, Schedule))
-    assert any(told in violation.message for violation in verdict.violations)
+    assert any(expected in violation.message for violation in verdict.violations)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["simulatee"], "simulate"),
         (["solve", "x", "--solvr", "dp"], "--solver"),
@@ -112,7 +112,7 @@ def test_in_a_schedule(place: tuple[Any, ...], wrong: object, told: str) -> None
     ],
 )
 def test_on_the_command_line(
-    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, exit status 2, and the name that was meant."""
     paths = {
@@ -126,4 +126,4 @@ def test_on_the_command_line(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    assert told in err
+    assert expected in err

@@ -47,7 +47,7 @@ def result(instance: Instance) -> pats_opt.Result:
 
 
 def displayed(thing: object) -> dict[str, Any]:
-    """What IPython sends to a notebook for the last expression of a cell."""
+    """The output of IPython for the last expression of a cell."""
     formatter: Any = DisplayFormatter()
     data: dict[str, Any] = formatter.format(thing)[0]
     return data
@@ -127,7 +127,7 @@ def test_an_instance_is_a_line_and_a_table(instance: Instance) -> None:
 
 
 def test_a_report_shows_its_sentences(instance: Instance, tmp_path: Path) -> None:
-    """What the numbers say, and a row for each solver."""
+    """The sentences, and a row for each solver."""
     path = tmp_path / "instance.json"
     pats_opt.write_instance(instance, path)
     config = ReportConfig(instances=(str(path),), solvers=("fifo", "dp"))
@@ -183,10 +183,10 @@ def test_show_writes_a_page(result: pats_opt.Result, tmp_path: Path) -> None:
 
 
 def test_the_summary_has_no_problem(result: pats_opt.Result) -> None:
-    """What ``--json`` prints holds neither the schedule nor what a picture needs."""
-    told = result.summary()
-    assert not {"problem", "replayed", "schedule"} & set(told)
-    assert msgspec.json.encode(told)
+    """The output of ``--json`` has neither the schedule nor the data of pictures."""
+    found = result.summary()
+    assert not {"problem", "replayed", "schedule"} & set(found)
+    assert msgspec.json.encode(found)
 
 
 def test_a_result_survives_pickling(result: pats_opt.Result) -> None:

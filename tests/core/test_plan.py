@@ -82,7 +82,7 @@ def test_rule_4(
     seconds: float,
     ticks: int,
 ) -> None:
-    """What a switch takes, by residents before and after, adapters in use and in use before."""
+    """Ticks of a switch, by residents before and after, adapters in use and in use before."""
     before, after, active, previous = change
     site = problem(max_resident=3, activate_s=2.2).site
     switch = site.switch(before, after, active, previous)

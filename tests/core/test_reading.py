@@ -1,4 +1,4 @@
-"""Reading and writing: what is right is kept as it is, what is wrong is told in one line."""
+"""Reading and writing: valid files are kept as they are, errors are one line."""
 
 from __future__ import annotations
 

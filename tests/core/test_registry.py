@@ -78,7 +78,7 @@ def test_keywords_and_text_are_the_same(third_party: None) -> None:
     ],
 )
 def test_misuse(third_party: None, spec: str, expected: str) -> None:
-    """A wrong name, parameter or value is told in one line with what there is instead."""
+    """A wrong name, parameter or value is refused in one line with the alternatives."""
     with pytest.raises(InputError) as caught:
         registry.make(spec)
     assert expected in str(caught.value)

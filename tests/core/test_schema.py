@@ -66,7 +66,7 @@ def test_schema_is_a_schema(kind: Kind) -> None:
 
 @given(documents())
 def test_valid_documents_are_valid(valid: dict[str, Any]) -> None:
-    """What the generator makes and the reader takes, the schema takes."""
+    """The schema accepts instances that the generator makes and the reader accepts."""
     INSTANCE.validate(valid)
 
 

@@ -42,7 +42,7 @@ def scripted(
     seen: list[Run] | None = None,
     act: Callable[[Run], None] = lambda _run: None,
 ) -> Solver:
-    """A solver that acts, notes the run in ``seen``, and answers what it is told to."""
+    """A solver that acts, notes the run in ``seen``, and answers as it is made to."""
 
     class Scripted(Struct, frozen=True):
         name: ClassVar[str] = "scripted"
@@ -126,15 +126,15 @@ def test_lacking_feature_is_named() -> None:
 def test_warm_start() -> None:
     """The start is the best valid plan at hand, with its loss, and progress tells it."""
     seen: list[Run] = []
-    told: list[tuple[float | None, float | None]] = []
+    reported: list[tuple[float | None, float | None]] = []
     solve(
         instance(),
         scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), seen),
-        progress=lambda bound, loss: told.append((bound, loss)),
+        progress=lambda bound, loss: reported.append((bound, loss)),
     )
     assert seen[0].start is not None
     assert seen[0].start[1] == 1.0
-    assert told == [(None, 1.0)]
+    assert reported == [(None, 1.0)]
     given: list[Run] = []
     solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), given), start=LATE)
     assert given[0].start == (LATE, 2.0)

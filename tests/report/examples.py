@@ -8,6 +8,7 @@ from typing import Any
 from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.schedule import SolutionStatus, Status, StopReason
+from pats_opt.report.collect import Table, collect
 from pats_opt.runs.record import (
     InstanceInfo,
     ProgressPoint,
@@ -112,7 +113,7 @@ METRICS = Metrics(
 )
 
 
-#: What a policy's run tells of its decisions: 8 of them in 4 ms.
+#: Details of a policy's run: 8 decisions in 4 ms.
 DECISIONS = {
     "events": 20,
     "decisions": 8,
@@ -136,7 +137,7 @@ def record(
     trace: Sequence[tuple[float, float | None, float | None]] = (),
     latencies: Sequence[tuple[float, float]] = (),
 ) -> Record:
-    """What a run left: a schedule of this loss, or the end it came to without one."""
+    """The record of a run with a schedule of this loss, or with its outcome without one."""
     point = SolutionStatus.OPTIMAL if stop is StopReason.OPTIMAL else SolutionStatus.FEASIBLE
     solved = end is None or end is RunOutcome.SOLVED
     return Record(
@@ -163,3 +164,8 @@ def record(
 def tasks_of(records: list[Record]) -> list[Task]:
     """The tasks that the records are of."""
     return [Task(config=r.config, instance=r.config.instance.file, folder="f") for r in records]
+
+
+def table_of(records: list[Record]) -> Table:
+    """The report's table of these records."""
+    return collect(tasks_of(records), records)

@@ -8,7 +8,7 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import collect
 from pats_opt.report.summary import sentences
 from pats_opt.runs.record import RunOutcome
-from tests.report.examples import instance, record, solver, tasks_of
+from tests.report.examples import instance, record, solver, table_of, tasks_of
 
 EXACT = solver("milp", "exact")
 PATS = solver("pats", "online")
@@ -22,7 +22,7 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
         record(ONE, EXACT, 8.0, 2.0, StopReason.TIME_LIMIT),
         record(ONE, solver("other", "bound"), None, 4.0, end=RunOutcome.NO_SCHEDULE),
     ]
-    row = collect(tasks_of(runs), runs).runs.row(0, named=True)
+    row = table_of(runs).runs.row(0, named=True)
     assert (row["best_bound"], row["optimum"], row["best"]) == (4.0, None, 8.0)
     assert row["gap_best_bound"] == 0.5
     assert row["gap_optimum"] is None
@@ -31,7 +31,7 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
 
 def test_optimum_is_whatever_run_proved_it() -> None:
     runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL)]
-    found = collect(tasks_of(runs), runs).runs
+    found = table_of(runs).runs
     assert found["optimum"].to_list() == [4.0, 4.0]
     assert found["gap_optimum"][0] == pytest.approx(0.2)
     assert found["loss_above_optimum"].to_list() == [pytest.approx(0.25), 0.0]
@@ -48,7 +48,7 @@ def test_failures_count_and_refusals_do_not() -> None:
         record(TWO, PATS, 4.0, 1.0),
         record(THREE, PATS, 4.0, 1.0),
     ]
-    total = collect(tasks_of(runs), runs).totals[0]
+    total = table_of(runs).totals[0]
     assert total.solver == EXACT
     assert (total.runs, total.proven, total.gaps) == (3, 1, 2)
     assert total.ends == {"solved": 1, "crashed": 1, "not applicable": 1}
@@ -71,7 +71,7 @@ def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
         record(TWO, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
         record(TWO, PATS, 6.0),
     ]
-    table = collect(tasks_of(runs), runs)
+    table = table_of(runs)
     assert table.runs["infeasible"].to_list() == [True, True, False, False]
     exact, pats = table.totals
     assert (exact.runs, exact.gaps, pats.gaps) == (2, 1, 1)
@@ -81,15 +81,15 @@ def test_infeasible_instances_are_shown_and_left_out_of_means() -> None:
 def test_classes_have_their_own_totals_after_those_over_all() -> None:
     far = instance("far", group="large")
     runs = [record(ONE, PATS, 4.0), record(far, PATS, 8.0)]
-    table = collect(tasks_of(runs), runs)
+    table = table_of(runs)
     assert [(t.group, t.runs) for t in table.totals] == [("", 2), ("small", 1), ("large", 1)]
 
 
-def test_instances_of_one_name_are_told_apart() -> None:
+def test_instances_of_one_name_are_distinguished() -> None:
     """Two different instances may have one name; each has its own line."""
     first, second = instance("same", sha256="a" * 64), instance("same", sha256="b" * 64)
     runs = [record(first, PATS, 4.0), record(second, PATS, 8.0)]
-    found = collect(tasks_of(runs), runs).runs
+    found = table_of(runs).runs
     assert found["label"].to_list() == [
         "same (aaaaaa)",
         "same (bbbbbb)",
@@ -104,17 +104,17 @@ def test_instances_of_one_name_are_told_apart() -> None:
         record(ONE, EXACT, end=RunOutcome.INFEASIBLE, error="proven"),
     ],
 )
-def test_claims_that_a_schedule_disproves_are_told_first(claim: object) -> None:
+def test_claims_that_a_schedule_disproves_come_first(claim: object) -> None:
     """A bound above another's loss, an optimum above it, a proof that there is no schedule."""
     runs = [claim, record(ONE, PATS, 4.0)]
-    table = collect(tasks_of(runs), runs)  # type: ignore[arg-type]
+    table = table_of(runs)  # type: ignore[arg-type]
     assert len(table.contradictions) == 1
     assert "milp claims" in sentences(table)[0]
 
 
 def test_equal_losses_are_no_contradiction() -> None:
     runs = [record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL), record(ONE, PATS, 4.0 - 1e-7)]
-    assert collect(tasks_of(runs), runs).contradictions == ()
+    assert table_of(runs).contradictions == ()
 
 
 def test_sentences_tell_what_the_numbers_say() -> None:
@@ -126,7 +126,7 @@ def test_sentences_tell_what_the_numbers_say() -> None:
         *(record(THREE, EXACT, 5.0, 4.0, StopReason.TIME_LIMIT), record(THREE, PATS, 8.0)),
         record(THREE, FIFO, 8.0),
     ]
-    assert sentences(collect(tasks_of(runs), runs)) == [
+    assert sentences(table_of(runs)) == [
         "The optimum is proven on 2 of 3 instances; against it online pats loses least, 38 % in "
         "the median, and fifo most, 50 %.",
         "milp proved its schedule optimal on 2 of 3 instances; on the rest its gap to the best "

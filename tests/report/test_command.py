@@ -119,10 +119,10 @@ def test_a_folder_in_use_is_refused(
     before = records(out)
     capsys.readouterr()
     assert run(args) == 2
-    told = capsys.readouterr().err
-    assert "not empty" in told
-    assert "--resume" in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "not empty" in message
+    assert "--resume" in message
+    assert len(message.splitlines()) == 1
     assert records(out) == before
 
 
@@ -205,10 +205,10 @@ def test_ctrl_c_writes_the_report_of_what_is_there(
     ) as process:
         wait_for(lambda: (out / "runs").is_dir() and any((out / "runs").glob("*steady*.json")))
         process.send_signal(signal.SIGINT)
-        printed, told = process.communicate()
+        printed, message = process.communicate()
     assert process.returncode == 4
-    assert "interrupted with 1 run to go" in told
-    assert "Traceback" not in told
+    assert "interrupted with 1 run to go" in message
+    assert "Traceback" not in message
     assert printed.splitlines()[-1].endswith("report.html")
     assert "1 not run" in (out / "report.md").read_text()
     assert len(records(out)) == 1
@@ -234,7 +234,7 @@ def test_a_run_file(tmp_path: Path, write: Callable[..., str], monkeypatch: Any)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("solvers = 3", "solvers"),
         ("solvers = []", "solvers"),
@@ -243,19 +243,19 @@ def test_a_run_file(tmp_path: Path, write: Callable[..., str], monkeypatch: Any)
         ("a = ", "TOML"),
     ],
 )
-def test_a_wrong_run_file_is_told_in_one_line(
-    tmp_path: Path, capsys: Capture, text: str, told: str
+def test_a_wrong_run_file_is_refused_in_one_line(
+    tmp_path: Path, capsys: Capture, text: str, message: str
 ) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text)
     assert run(["gap-report", "--config", str(file), "-o", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert str(file) in line
-    assert told in line
+    assert message in line
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["--solvers", "stedy"], "stedy"),
         (["--solvers", "steady:colour=1"], "colour"),
@@ -267,14 +267,14 @@ def test_a_wrong_run_file_is_told_in_one_line(
     ],
 )
 def test_bad_usage_is_told_before_anything_runs(
-    tmp_path: Path, monkeypatch: Any, capsys: Capture, args: list[str], told: str
+    tmp_path: Path, monkeypatch: Any, capsys: Capture, args: list[str], message: str
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
     assert run(["gap-report", *args]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line
     assert not list(empty.rglob("runs"))
 
 

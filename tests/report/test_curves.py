@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pats_opt.model.schedule import StopReason
-from pats_opt.report.collect import Table, collect
+from pats_opt.report.collect import collect
 from pats_opt.report.curves import (
     gaps_over_time,
     integral,
@@ -20,7 +20,7 @@ from pats_opt.report.curves import (
     value,
 )
 from pats_opt.runs.record import Record, RunOutcome
-from tests.report.examples import METRICS, instance, record, solver, tasks_of
+from tests.report.examples import METRICS, instance, record, solver, table_of, tasks_of
 
 MILP, CPSAT = solver("milp", "exact"), solver("cpsat", "exact")
 SEARCH, PATS = solver("search", "heuristic"), solver("pats", "online")
@@ -29,10 +29,6 @@ ONE, TWO, THREE = (instance(name) for name in ("one", "two", "three"))
 
 #: Losses 8, 5 and 4 after 1, 2 and 4 seconds, bounds 2 and 4 after 2 and 4.
 TRACE = [(1, None, 8), (2, 2, 5), (4, 4, 4)]
-
-
-def table_of(runs: list[Record]) -> Table:
-    return collect(tasks_of(runs), runs)
 
 
 def proof(case: Record, seconds: float) -> Record:

@@ -11,13 +11,12 @@ import pytest
 
 from pats_opt.model.schedule import StopReason
 from pats_opt.report import pages
-from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import ReportConfig
 from pats_opt.report.figures import figures
 from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.views import style
-from tests.report.examples import instance, record, solver, tasks_of
+from tests.report.examples import instance, record, solver, table_of
 
 GOLDEN = Path(__file__).with_name("golden.md")
 CONFIG = ReportConfig(title="Fixed runs", time_limit=10.0)
@@ -39,10 +38,6 @@ def fixed() -> list[Record]:
         record(c, pats, end=RunOutcome.TIMED_OUT, error="still busy"),
         record(c, fifo, 7.0, latencies=[(0.0, 1.0), (1.0, 3.0)]),
     ]
-
-
-def table_of(records: list[Record]) -> Table:
-    return collect(tasks_of(records), records)
 
 
 def evil() -> list[Record]:

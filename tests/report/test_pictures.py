@@ -32,16 +32,16 @@ def done(tmp_path: Path, write: Callable[..., str]) -> list[Record]:
 
 def test_a_picture_is_drawn_once(tmp_path: Path, done: list[Record]) -> None:
     """And again once its schedule is newer; meanwhile nothing links to the old one."""
-    out, told = tmp_path / "out", list[str]()
+    out, progress = tmp_path / "out", list[str]()
 
     @contextmanager
     def watch(total: int) -> Iterator[Callable[[str], None]]:
-        told.append(str(total))
-        yield told.append
+        progress.append(str(total))
+        yield progress.append
 
     first, second, _ = (record.config.key for record in done)
     assert draw_pictures(out, done, watch=watch) == []
-    assert told == ["2", first, second]
+    assert progress == ["2", first, second]
     assert links(out) == {key: f"pictures/{key}.html" for key in (first, second)}
     page = out / "pictures" / f"{first}.html"
     assert f'src="./{script_name()}"' in page.read_text()
@@ -51,16 +51,16 @@ def test_a_picture_is_drawn_once(tmp_path: Path, done: list[Record]) -> None:
     os.utime(out / "schedules" / f"{first}.json", ns=(drawn + 10**9, drawn + 10**9))
     assert set(links(out)) == {second}
     assert draw_pictures(out, done, watch=watch) == []
-    assert told == ["2", first, second, "1", first]
+    assert progress == ["2", first, second, "1", first]
 
 
 def test_a_failing_picture_fails_alone(tmp_path: Path, done: list[Record]) -> None:
     out = tmp_path / "out"
     first, second, _ = (record.config.key for record in done)
     (out / "schedules" / f"{first}.json").write_text("{")
-    (told,) = draw_pictures(out, done)
-    assert told.startswith(f"no picture of {first}.json: ")
-    assert len(told.splitlines()) == 1
+    (error,) = draw_pictures(out, done)
+    assert error.startswith(f"no picture of {first}.json: ")
+    assert len(error.splitlines()) == 1
     assert set(links(out)) == {second}
 
 
@@ -72,8 +72,8 @@ def test_pictures_are_drawn_in_processes(
     out = tmp_path / "out"
     first, second, _ = (record.config.key for record in done)
     (out / "schedules" / f"{first}.json").write_text("{")
-    (told,) = draw_pictures(out, done, jobs=2)
-    assert told.startswith(f"no picture of {first}.json: ")
+    (error,) = draw_pictures(out, done, jobs=2)
+    assert error.startswith(f"no picture of {first}.json: ")
     assert set(links(out)) == {second}
 
 

@@ -13,10 +13,9 @@ import pytest
 
 from pats_opt import check, read_instance, read_schedule
 from pats_opt.cli import run
-from pats_opt.report.collect import collect
 from pats_opt.report.config import ReportConfig, sweep, tasks
 from pats_opt.report.service import tradeoffs
-from tests.report.examples import instance, record, solver, tasks_of
+from tests.report.examples import instance, record, solver, table_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -104,11 +103,11 @@ def test_figures_at_another_price_stay_apart() -> None:
         for r in swept
     ]
     records = [*own, *at_ten]
-    table = collect(tasks_of(records), records)
+    table = table_of(records)
     assert table.contradictions == ()
     assert table.own["best_bound"].to_list() == [4.0, 4.0]
     assert table.runs.filter("swept")["best_bound"].to_list() == [40.0, 40.0]
-    assert table.totals == collect(tasks_of(own), own).totals
+    assert table.totals == table_of(own).totals
     (tradeoff,) = tradeoffs(table)
     assert tradeoff.select("solver", "loss").rows() == [
         *(("dp", 4.0), ("dp", 40.0)),
