@@ -68,7 +68,7 @@ def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list
     Args:
         config: The configuration.
         folder: The report's folder; new or empty unless it is resumed.
-        resume: Whether finished runs in the folder are kept.
+        resume: Whether to keep finished runs.
 
     Raises:
         InputError: A solver, an instance or a suite is wrong, or the folder is in use.
@@ -93,15 +93,15 @@ def gap_report(
     done: Callable[[Record], None] = lambda _: None,
     watch: Watch = unwatched,
 ) -> Report:
-    """Run what has no record yet, draw the schedules, and write the pages over all of it.
+    """Do the runs without a record, draw the schedules, and write the pages.
 
     Args:
         config: The configuration.
         folder: The prepared folder.
         to_do: The runs that :func:`prepare` found.
         jobs: Worker processes at a time.
-        done: Called with each record: those that were there already, then each new one.
-        watch: Watches the drawing (see :func:`draw_pictures`).
+        done: Called with each record, the old ones first.
+        watch: Watches the drawing.
 
     Ctrl-C ends the runs in progress, or the drawing; the report is then of what is finished.
     """
@@ -112,20 +112,20 @@ def gap_report(
         found[record.config.key] = record
         done(record)
 
-    def read(tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            if (record := read_record(folder, task.config)) is not None:
+    def read_missing() -> list[Task]:
+        for task in to_do:
+            if task.config.key not in found and (record := read_record(folder, task.config)):
                 keep(record)
+        return [task for task in to_do if task.config.key not in found]
 
     with RunFolder(folder, "report").locked():
-        read(to_do)
-        missing = [task for task in to_do if task.config.key not in found]
+        missing = read_missing()
         try:
             for spec in dict.fromkeys(task.config.solver.spec for task in missing):
                 get_ready(runnable(spec))  # here, so that no run pays for it
             perform_all(missing, jobs, config.grace_s, keep)
         except KeyboardInterrupt:  # a run may have left its record just now
-            read([task for task in missing if task.config.key not in found])
+            read_missing()
         records = [found[t.config.key] for t in to_do if t.config.key in found]
         if config.pictures and len(records) == len(to_do):
             with suppress(KeyboardInterrupt):

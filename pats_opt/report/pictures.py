@@ -49,19 +49,13 @@ def unwatched(_: int) -> AbstractContextManager[Callable[[str], None]]:
 def draw_pictures(
     folder: Path, records: Iterable[Record], *, jobs: int = 1, watch: Watch = unwatched
 ) -> list[str]:
-    """Draw the schedules of runs that have no current picture yet.
-
-    Args:
-        folder: The report's folder.
-        records: The runs.
-        jobs: Processes at a time.
-        watch: Watches the progress.
+    """Draw the schedules of runs without a current picture, in ``jobs`` processes at a time.
 
     Returns:
         A line for each picture that could not be drawn.
 
     Raises:
-        KeyboardInterrupt: after the processes have ended; what is drawn stays.
+        KeyboardInterrupt: After the processes have ended; finished pictures stay.
     """
     from pats_opt.views.page import script_name, write_assets
 

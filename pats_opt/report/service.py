@@ -36,10 +36,10 @@ def starvations(table: Table) -> list[Row]:
 
     Returns:
         By policy: the number of instances with a schedule, the hard bound on waiting, means of the
-        mean wait, its p99 and Jain's index, the worst wait on any, and the requests that waited
-        longer than the bound. Where the same policy is there without a bound (``without``), over
-        the instances that both have a schedule for: the worst wait of either, and the spread of
-        loss / loss without the bound - 1 (``cost``).
+        mean wait, its p99 and Jain's index, the worst wait, and the requests that waited longer
+        than the bound. If the same policy has runs without a bound (``without``), over the
+        instances with both schedules: their worst waits, and the spread of the relative loss that
+        the bound costs (``cost``).
     """
     runs = table.own.filter((pl.col("kind") == Kind.ONLINE) & SCHEDULED)
     policies = list(by_solver(table.solvers, runs))

@@ -51,7 +51,7 @@ def perform_all(
     grace_s: float,
     done: Callable[[Record], None] = lambda _: None,
 ) -> None:
-    """Do every run in a process of its own; each leaves its record on disk.
+    """Do every run in a process of its own, which writes its record.
 
     Args:
         tasks: The runs.
@@ -60,7 +60,7 @@ def perform_all(
         done: Called in this thread with each record as it comes.
 
     Raises:
-        KeyboardInterrupt: after all processes have been killed; finished runs stay on disk.
+        KeyboardInterrupt: After all processes have been killed; records of finished runs stay.
     """
     with WorkerPool(jobs, fresh=True) as pool:
         futures = {

@@ -50,7 +50,10 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
         if i + columns >= len(shown):
             ax.set_xlabel("gap to the best bound, %")
             ax.xaxis.set_tick_params(labelbottom=True)
-    rough = any(t.gap_interval and t.gaps < ROUGH_BELOW for g in shown for t in members[g])
+    thin = ""
+    if any(t.gap_interval and t.gaps < ROUGH_BELOW for g in shown for t in members[g]):
+        thin = f"; thin and hollow where there are fewer than {ROUGH_BELOW} instances, so that the "
+        thin += "interval is rough"
     left = len(groups) - len(shown)
     return ReportFigure(
         title="Gap by solver and class",
@@ -58,14 +61,8 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
         caption="Dots: the shifted geometric mean of the gaps to the best bound that any run "
         f"proved (shift {percent(GAP_SHIFT)}; a run without a schedule counts as 100 %), over the "
         "runs that the table counts. Lines: 95 % bootstrap intervals over instances "
-        f"({DRAWS} draws)"
-        + (
-            f"; thin and hollow where there are fewer than {ROUGH_BELOW} instances, so that the "
-            "interval is rough."
-            if rough
-            else "."
-        )
-        + " The further left, the better; solvers whose intervals overlap need not differ."
+        f"({DRAWS} draws){thin}. The further left, the better; solvers whose intervals overlap "
+        "need not differ."
         + (f" {left} classes without a gap or beyond the first are not drawn." if left else ""),
     )
 
@@ -124,13 +121,10 @@ def instances_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
 def instances(
     ax: Axes, table: Table, runs: pl.DataFrame, styles: SolverStyles
 ) -> tuple[list[PathCollection], list[str]]:
-    """Draw a row for each instance and a mark for each solver; returns the marks with the solvers.
+    """Draw a row for each instance and a mark for each solver at its ``ratio``.
 
-    Args:
-        ax: The axes.
-        table: The report's table.
-        runs: Runs of it, with the ``ratio`` of their loss to the instance's reference.
-        styles: The solvers' styles.
+    Returns:
+        The marks, and the specs of their solvers.
     """
     runs = runs.with_columns(y=pl.col("case").rank("dense") - 1)
     cases = runs.group_by("case", maintain_order=True).agg(
@@ -140,21 +134,19 @@ def instances(
     )
     for low, high, y in cases.select("low", "high", "y").iter_rows():
         ax.plot([low, high], [y, y], color=style.GRID, linewidth=3, zorder=1)
-    dots, names = [], []
-    for solver, part in by_solver(table.solvers, runs.drop_nulls("ratio")):
-        dots.append(
-            ax.scatter(
-                part["ratio"].to_list(),
-                part["y"].to_list(),
-                s=34,
-                color=styles[solver.spec].colour,
-                marker=styles[solver.spec].marker,
-                alpha=0.9,
-                linewidths=0,
-                zorder=2,
-            )
+    dots = {
+        solver.spec: ax.scatter(
+            part["ratio"].to_list(),
+            part["y"].to_list(),
+            s=34,
+            color=styles[solver.spec].colour,
+            marker=styles[solver.spec].marker,
+            alpha=0.9,
+            linewidths=0,
+            zorder=2,
         )
-        names.append(solver.spec)
+        for solver, part in by_solver(table.solvers, runs.drop_nulls("ratio"))
+    }
     ax.axvline(1.0, color=style.FAINT, linewidth=0.8, zorder=0)
     shown = [
         name if optimum is not None else f"({name})"
@@ -164,7 +156,7 @@ def instances(
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_xlabel("loss / optimum (or best bound)")
     ax.grid(True, axis="x")
-    return dots, names
+    return list(dots.values()), list(dots)
 
 
 def terms_figure(table: Table, _: SolverStyles) -> ReportFigure | None:

@@ -270,15 +270,7 @@ def tradeoff_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
 
 
 def tradeoff(ax: Axes, table: Table, runs: pl.DataFrame, name: str, styles: SolverStyles) -> None:
-    """Draw a line for each solver through its runs, from the lowest latency price to the highest.
-
-    Args:
-        ax: The axes.
-        table: The report's table.
-        runs: The instance's runs (see :func:`pats_opt.report.service.tradeoffs`).
-        name: The metric of latency.
-        styles: The solvers' styles.
-    """
+    """Draw a line for each solver through an instance's runs, by rising latency price."""
     for solver, part in by_solver(table.solvers, runs):
         served = part.drop_nulls(name)
         ax.plot(
