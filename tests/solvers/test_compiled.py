@@ -74,6 +74,17 @@ def test_a_change_in_a_package_leaves_the_keys_of_the_others(checkout: Path, cha
     assert {name for name in PACKAGES if HERE[name] != after[name]} == {changed}
 
 
+@pytest.mark.parametrize(
+    "file", sorted((compiled.ROOT / "local").glob("*.py")), ids=lambda f: f.stem
+)
+def test_the_types_of_arguments_are_in_the_key(checkout: Path, file: Path) -> None:
+    """Numba knows named tuples by name: a file with one, or with a kernel, changes the key."""
+    copy = checkout / "local" / file.name
+    copy.write_text(copy.read_text() + "\n# changed\n")
+    changed = compiled.digest(checkout / "local") != HERE["local"]
+    assert changed == (file.stem not in {"__init__", "improve", "solver"})
+
+
 def test_a_change_in_what_all_share_changes_every_key(checkout: Path) -> None:
     shared = checkout / "common" / "compiled.py"
     shared.write_text(shared.read_text() + "\n# changed\n")

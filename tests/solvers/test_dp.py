@@ -24,7 +24,6 @@ from pats_solvers.common.classes import classes, moves, undominated
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.model import tables_at
-from pats_solvers.dp.prefix import label_after
 from pats_solvers.dp.search import PricedSearch
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
@@ -138,27 +137,6 @@ def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
         cut = search.run(math.inf, lambda: None, beam=rng.choice((1, 2)), few=rng.choice((0, 1)))
         assert cut.bound <= optimum + slack
         assert cut.loss >= optimum - slack
-
-
-def test_searching_on_from_a_part_of_a_plan() -> None:
-    """From the label after the first batches of an optimum, the search finds the rest of one."""
-    rng = random.Random(0)
-    for seed in range(5):
-        problem = Problem(generate(Recipe(requests=9), seed=seed))
-        search = priced(problem, rng)
-        best = search.run(math.inf, lambda: None)
-        assert best.batches is not None
-        for done in range(len(best.batches)):
-            head = best.batches[:done]
-            start = label_after(problem, search.kinds, head)
-            rest = search.run(math.inf, lambda: None, start=start)
-            assert rest.batches is not None
-            assert rest.complete
-            assert abs(rest.loss - best.loss) <= 1e-9 * best.loss
-            loss = valid_loss(problem, Plan((head + rest.batches,)))
-            assert loss is not None
-            assert abs(loss - best.loss) <= 1e-9 * best.loss
-            assert search.bound(start) <= best.loss * (1 + 1e-9)
 
 
 def test_a_tight_memory_still_gives_plan_and_bound() -> None:

@@ -22,9 +22,9 @@ from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import NEEDS, random_instance
 from pats_solvers.local import LocalSearch
-from pats_solvers.local.arrays import data_of, plan_of_state
+from pats_solvers.local.arrays import data_of
 from pats_solvers.local.improve import improve
-from pats_solvers.local.start import one_by_one, state_of
+from pats_solvers.local.state import one_by_one, plan_of_state, state_of
 from pats_solvers.local.timing import OVERRUN, completions, time_all
 from tests.support import scale
 from tests.support.brute_force import brute_force

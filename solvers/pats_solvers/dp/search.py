@@ -37,30 +37,13 @@ ALL = 2**40
 
 
 @dataclass(frozen=True, slots=True)
-class StartLabel:
-    """A label to start from.
-
-    Attributes:
-        counts: Jobs of each class dealt with; each class's first ones.
-        held: Adapter held, or None.
-        free: Tick from which the GPU is free.
-        loss: Loss so far.
-    """
-
-    counts: tuple[int, ...]
-    held: int | None
-    free: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
 class SearchPass:
     """Result of one pass.
 
     Attributes:
         loss: Loss of ``batches``, or the loss to beat where it found none better.
-        batches: A better sequence than the known one, from the start label on, or None.
-        bound: Proven lower bound on the loss of every sequence from the start label on.
+        batches: A better sequence than the known one, or None.
+        bound: Proven lower bound on the loss of every sequence.
         complete: Whether nothing was cut but by proof.
         labels: Labels expanded.
         looks: Batches looked at.
@@ -107,14 +90,10 @@ class PricedSearch:
         """Memory of a label, its share of the hash table and of growing included."""
         return 2 * (8 * (self.data.words + 2) + label_pool.LABELS.itemsize)
 
-    def start(self) -> StartLabel:
-        """The label of the empty sequence."""
-        held = next(iter(self.problem.site.gpus[0].resident), None)
-        return StartLabel((0,) * len(self.kinds), held, 0, 0.0)
-
-    def bound(self, start: StartLabel | None = None) -> float:
-        """Lower bound on the loss of every sequence from a label on."""
-        return self._root(start or self.start())[1]
+    def bound(self) -> float:
+        """Return a lower bound on the loss of every sequence."""
+        counts = np.zeros(len(self.kinds), dtype=np.int64)
+        return self.data.root + bound.remaining(self.model, self._held(), 0, counts)
 
     def run(
         self,
@@ -124,7 +103,6 @@ class PricedSearch:
         beam: int | None = None,
         few: int = 0,
         most: int = 2**31,
-        start: StartLabel | None = None,
         bounds: Callable[[float], None] | None = None,
     ) -> SearchPass:
         """One pass over all layers.
@@ -135,16 +113,14 @@ class PricedSearch:
             beam: Labels kept a layer; None: all.
             few: Batches tried by label and adapter; 0: all.
             most: Labels kept in all.
-            start: Label to start from; None: the empty sequence.
             bounds: Told the least promise that is left, now and then.
         """
-        start = start or self.start()
         layers = len(self.problem.jobs)
         labels = Labels(layers, self.data.words, most, known)
-        self._plant(labels, start)
+        self._plant(labels)
         room = len(self.data.batches) + len(self.kinds)
         expanded, why = 0, None
-        for layer in range(sum(start.counts), layers):
+        for layer in range(layers):
             width = min(ALL if beam is None else beam, labels.share(layers - layer))
             rows = labels.collect(layer, width)
             expanded += len(rows)
@@ -172,28 +148,17 @@ class PricedSearch:
             int(labels.state["looks"]), why,
         )  # fmt: skip
 
-    # -- the start and the end -------------------------------------------------------------------
+    def _held(self) -> int:
+        """Return the row of :data:`.SWITCHES` of the adapter that is held first."""
+        return next(iter(self.problem.site.gpus[0].resident), len(self.problem.site.adapter_ids))
 
-    def _root(self, start: StartLabel) -> tuple[float, float]:
-        """Loss and promise of a start label, arrivals of the jobs to come paid."""
-        ahead = self.data.root
-        for q, done in enumerate(start.counts):
-            ahead += float(self.model.classes["price"][q]) * float(self.kinds[q].before[done])
-        loss = start.loss + ahead
-        counts = np.array(start.counts, dtype=np.int64)
-        return loss, loss + bound.remaining(self.model, self._held(start), start.free, counts)
-
-    def _held(self, start: StartLabel) -> int:
-        return len(self.problem.site.adapter_ids) if start.held is None else start.held
-
-    def _plant(self, labels: Labels, start: StartLabel) -> None:
-        loss, promise = self._root(start)
+    def _plant(self, labels: Labels) -> None:
+        """Add the label of the empty sequence, arrivals of all jobs paid."""
         key = np.zeros((1, self.data.words), dtype=np.int64)
-        bound.pack(self.model.classes, np.array(start.counts, dtype=np.int64), key[0])
-        label = label_pool.Label(loss, promise, start.free, self._held(start), NONE)
+        label = label_pool.Label(self.data.root, self.bound(), 0, self._held(), NONE)
         left = np.ones(len(self.problem.site.adapter_ids), dtype=np.bool_)
         label_pool.insert(
-            labels.pool, sum(start.counts), key, label, NONE, NONE, left, self.model,
+            labels.pool, 0, key, label, NONE, NONE, left, self.model,
             self._slack,
         )  # fmt: skip
 

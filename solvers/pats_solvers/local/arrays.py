@@ -1,8 +1,4 @@
-"""A problem and a plan as arrays for the compiled search.
-
-:class:`Data` never changes. :class:`SearchState` is a sequence of batches for each GPU, from which
-start times, residents and costs follow (:mod:`pats_solvers.local.timing`).
-"""
+"""A problem as arrays for the compiled search."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_opt.model.loss import switching_loss
-from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.common.classes import classes
@@ -29,17 +24,6 @@ MODES = np.dtype([("level", np.int64), ("ticks", np.int64), ("quality", np.float
 ADAPTERS = np.dtype([("vram", np.int64), ("slowest", np.int64), ("load_s", np.float64)])
 SIZES = np.dtype([("step_s", np.float64), ("overhead_s", np.float64)])
 SWITCHES = np.dtype([("ticks", np.int64), ("cost", np.float64)])
-SERVED = np.dtype([(name, np.int64) for name in ("batch", "option", "follow", "offset")])
-BATCHES = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "first", "members", "memory", "duration", "ready", "start", "switch", "loads", "live",
-            "live_memory",
-        )
-    ]
-    + [(name, np.float64) for name in ("fixed", "slope", "paid")]
-)  # fmt: skip
 
 
 class Data(NamedTuple):
@@ -91,35 +75,6 @@ class Data(NamedTuple):
     last: int
     slotted: bool
     any_late: bool
-
-
-class SearchState(NamedTuple):
-    """Batches in sequence, and what follows from it.
-
-    Attributes:
-        jobs: By job: its batch (or -1), option, next member of the same batch (or -1), ticks from
-            the batch's start to its completion.
-        batches: By batch: first member (or -1), members, their memory; ticks it takes, when its
-            members have arrived, start, ticks of the switch before it, adapters loaded there;
-            residents that it or a later batch uses before they are loaded again, and what those
-            and the members take of memory; loss that does not depend on the start, what a tick
-            later adds, loss of the switch.
-        need: Adapters of each batch, rising, filled up with -1.
-        resident: Residents during each batch, filled up with -1 (for several residents).
-        order: Batches of each GPU, in order.
-        count: Batches of each GPU.
-        unused: Batch numbers not in use; the last cell says how many.
-        loss: Loss of each GPU.
-    """
-
-    jobs: Any
-    batches: Any
-    need: Any
-    resident: Any
-    order: Any
-    count: Any
-    unused: Any
-    loss: Any
 
 
 def data_of(problem: Problem) -> Data:
@@ -217,40 +172,3 @@ def _switches(problem: Problem) -> Any:
         if before:
             made[before, before - 1] = 0, 0.0
     return made
-
-
-def empty_state(data: Data) -> SearchState:
-    """A state without batches."""
-    gpus = len(data.capacity)
-    n = len(data.jobs) + 1  # one may be empty while its last member moves into a new one
-    state = SearchState(
-        jobs=np.zeros(n - 1, dtype=SERVED),
-        batches=np.zeros(n, dtype=BATCHES),
-        need=np.full((n, data.max_per_batch), -1, dtype=np.int64),
-        resident=np.full((n, data.max_resident if data.max_resident > 1 else 0), -1),
-        order=np.full((gpus, n), -1, dtype=np.int64),
-        count=np.zeros(gpus, dtype=np.int64),
-        unused=np.append(np.arange(n, dtype=np.int64), n),
-        loss=np.zeros(gpus),
-    )
-    state.jobs["batch"] = state.jobs["follow"] = state.batches["first"] = -1
-    return state
-
-
-def plan_of_state(problem: Problem, state: SearchState) -> Plan:
-    """Return the plan of a timed state."""
-    gpus = []
-    for g in range(len(problem.site.gpus)):
-        planned = []
-        for b in state.order[g, : state.count[g]].tolist():
-            members, j = [], int(state.batches["first"][b])
-            while j >= 0:
-                members.append((j, int(state.jobs["option"][j])))
-                j = int(state.jobs["follow"][j])
-            held = state.resident[b] if state.resident.shape[1] else state.need[b]
-            resident = frozenset(a for a in held.tolist() if a >= 0)
-            planned.append(
-                PlannedBatch(int(state.batches["start"][b]), tuple(sorted(members)), resident)
-            )
-        gpus.append(tuple(planned))
-    return Plan(tuple(gpus))

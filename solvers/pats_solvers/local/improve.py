@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
-from pats_solvers.local.accept import restart
-from pats_solvers.local.arrays import data_of, empty_state, plan_of_state
-from pats_solvers.local.moves import small_moves
+from pats_solvers.local.arrays import data_of
+from pats_solvers.local.moves import restart, small_moves
 from pats_solvers.local.ruin import ruin_and_recreate
-from pats_solvers.local.start import one_by_one, state_of
+from pats_solvers.local.state import empty_state, one_by_one, plan_of_state, state_of
 from pats_solvers.local.timing import OVERRUN
 
 

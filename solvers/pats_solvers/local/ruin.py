@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled, entry, inlined
-from pats_solvers.local.accept import decide
 from pats_solvers.local.batches import alike_arcs, queues_of, run_arcs
-from pats_solvers.local.editing import drop, leave
-from pats_solvers.local.gaps import gaps_of
-from pats_solvers.local.insertion import insert
+from pats_solvers.local.insertion import gaps_of, insert
+from pats_solvers.local.moves import decide
+from pats_solvers.local.state import anchor, drop, leave
 from pats_solvers.local.timing import refresh, settle, time_gpu
 
 
@@ -22,20 +21,6 @@ def shuffle(rng: Any, items: Any, n: int) -> None:
     for i in range(n - 1, 0, -1):
         k = int(rng.random() * (i + 1))
         items[i], items[k] = items[k], items[i]
-
-
-@compiled
-def anchor(state: Any, rng: Any) -> Any:
-    """A random batch: its GPU and position, or -1 where there is none."""
-    total = state.count.sum()
-    if total == 0:
-        return -1, -1
-    p = int(rng.random() * total)
-    g = 0
-    while p >= state.count[g]:
-        p -= state.count[g]
-        g += 1
-    return g, p
 
 
 @compiled
