@@ -101,7 +101,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Metrics of one schedule; each is one number (or id), so that runs are lines of a table.
 
     Names and units are in :data:`METRICS`. Times are seconds; shares are from 0 to 1. Metrics of
-    requests are of those served, and None where nobody is. GPU time is that of all GPUs together,
+    requests are of those served, and None without any. GPU time is that of all GPUs together,
     from tick 0 to the last batch's end. A quantile is the smallest value that at least this share
     of the requests does not exceed.
 
@@ -219,7 +219,7 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
 
 
 def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
-    """Return the latency quantiles of a schedule, rising; empty where nobody is served.
+    """Return the latency quantiles of a schedule, rising; empty where none is served.
 
     The first is the smallest latency (share 0), the last the largest.
     """

@@ -37,11 +37,11 @@ class RequestOutcome(NamedTuple):
         mates: Indices of all requests in its batch.
     """
 
-    option: int | None
-    start: float | None
-    latency: float | None
-    loss: float
-    mates: frozenset[int]
+    option: int | None = None
+    start: float | None = None
+    latency: float | None = None
+    loss: float = 0.0
+    mates: frozenset[int] = frozenset()
 
 
 class ScheduleComparison(NamedTuple):
@@ -78,9 +78,9 @@ def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
     """Compare two schedules of one instance."""
     problem = first.problem
     outcomes = _outcomes(first.chart), _outcomes(second.chart)
-    nobody = RequestOutcome(None, None, None, 0.0, frozenset())
+    unknown = RequestOutcome()
     pairs = [
-        (job, outcomes[0].get(job.index, nobody), outcomes[1].get(job.index, nobody))
+        (job, outcomes[0].get(job.index, unknown), outcomes[1].get(job.index, unknown))
         for job in problem.jobs
     ]
     served = [(a, b) for _, a, b in pairs if a.option is not None and b.option is not None]
@@ -112,14 +112,8 @@ def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
 
 def _outcomes(chart: Chart) -> dict[int, RequestOutcome]:
     requests = chart.seconds.requests
-    members: dict[int, set[int]] = {}
-    for job, batch in zip(requests.job.tolist(), requests.batch.tolist(), strict=True):
-        members.setdefault(batch, set()).add(job)
-    mates = {batch: frozenset(jobs) for batch, jobs in members.items()}
-    found = {
-        job.index: RequestOutcome(None, None, None, job.reject_loss or 0.0, frozenset())
-        for job in chart.rejected
-    }
+    mates = [frozenset([job for job, _ in members]) for members in _members(chart.table)]
+    found = {job.index: RequestOutcome(loss=job.reject_loss or 0.0) for job in chart.rejected}
     columns = (
         requests.job,
         requests.option,
@@ -135,17 +129,30 @@ def _outcomes(chart: Chart) -> dict[int, RequestOutcome]:
     return found
 
 
+def _members(table: ScheduleTable) -> list[set[tuple[int, int]]]:
+    """Requests and options of each batch."""
+    requests = table.requests
+    members: list[set[tuple[int, int]]] = [set() for _ in table.batches.resident]
+    columns = (requests.batch.tolist(), requests.job.tolist(), requests.option.tolist())
+    for batch, job, option in zip(*columns, strict=True):
+        members[batch].add((job, option))
+    return members
+
+
 def _terms(first: ScheduleView, second: ScheduleView) -> list[ComparedValue]:
     a, b = first.verdict.terms, second.verdict.terms
-    names = a.__struct_fields__
-    values = [(name, getattr(a, name), getattr(b, name)) for name in names]
-    largest = max(abs(y - x) for _, x, y in values) or 1.0
+    values = {name: (getattr(a, name), getattr(b, name)) for name in a.__struct_fields__}
+    largest = max(abs(y - x) for x, y in values.values()) or 1.0
+    values["loss"] = a.total, b.total
     return [
-        ComparedValue(name, figure(x), figure(y), signed(y - x), share)
-        for name, x, y, share in (
-            *((name, x, y, (y - x) / largest) for name, x, y in values),
-            ("loss", a.total, b.total, 0.0),
+        ComparedValue(
+            name,
+            figure(x),
+            figure(y),
+            signed(y - x),
+            0.0 if name == "loss" else (y - x) / largest,
         )
+        for name, (x, y) in values.items()
     ]
 
 
@@ -180,18 +187,13 @@ def _parted(first: ScheduleView, second: ScheduleView) -> float | None:
 
 def _actions(table: ScheduleTable) -> Iterator[tuple[Any, ...]]:
     """Each batch and its switch, as something that is equal in both schedules or not."""
-    requests, batches = table.requests, table.batches
-    members: list[set[tuple[int, int]]] = [set() for _ in batches.resident]
-    for batch, job, option in zip(
-        requests.batch.tolist(), requests.job.tolist(), requests.option.tolist(), strict=True
-    ):
-        members[batch].add((job, option))
+    batches = table.batches
     yield from zip(
         batches.switch_start.tolist(),
         batches.start.tolist(),
         batches.gpu.tolist(),
         batches.resident,
-        map(frozenset, members),
+        map(frozenset, _members(table)),
         strict=True,
     )
 

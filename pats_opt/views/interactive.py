@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pats_opt.model.problem import Problem, ids
+from pats_opt.model.problem import ids
 from pats_opt.views import style
 from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines
-from pats_opt.views.panels import LanePanel, Panel, lanes, line_panel, tooltip
+from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel
 from pats_opt.views.style import BASE_COLOURS
 from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
@@ -57,7 +57,9 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
         "most": MOST_BARS,
         "lane": LANE,
         "repeat": len({*colours}) < len(colours),
-        **_names(problem, colours),
+        "gpus": [label(gpu.id) for gpu in problem.site.gpus],
+        "adapters": [label(name) for name in problem.site.adapter_ids],
+        "ink": [style.on(colour) for colour in colours],  # of text on each adapter's bars
         "charts": [_chart(one, side) for one, side in zip(shown, sides, strict=True)],
         "lines": lines,
         "rug": rug,
@@ -80,28 +82,17 @@ def _end(chart: Chart) -> float:
     return max(chart.end, last) or 1.0
 
 
-def _names(problem: Problem, colours: Sequence[str]) -> dict[str, Any]:
-    """Labels of GPUs and adapters, and the colour of text on each adapter's bars."""
-    return {
-        "gpus": [label(gpu.id) for gpu in problem.site.gpus],
-        "adapters": [label(name) for name in problem.site.adapter_ids],
-        "ink": [style.on(colour) for colour in colours],
-    }
-
-
 def _chart(one: NamedChart, side: LanePanel) -> dict[str, Any]:
     """Input of the page's script for one schedule: whole columns, and where their slices go."""
-    columns = {
-        "members": _members(one.chart),
-        "batches": _batches(one.chart),
-        "switches": _switches(one.chart),
-    }
+    members = _members(one.chart)
     return {
         "panel": side.panel,
         "sources": side.sources,
         "levels": side.levels,
-        "prompts": columns["members"].pop("prompts"),
-        **columns,
+        "prompts": members.pop("prompts"),
+        "members": members,
+        "batches": _batches(one.chart),
+        "switches": _switches(one.chart),
     }
 
 
@@ -194,7 +185,7 @@ def _queue(
     """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
     import numpy as np
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool, Scatter, Segment
+    from bokeh.models import ColumnDataSource, Scatter, Segment
 
     problem, tick_s = shown[0].chart.problem, shown[0].chart.problem.site.tick_s
     lines = [
@@ -234,14 +225,7 @@ def _queue(
         marks = made.add_glyph(crosses, cross)
         rows = {"rejected": "@id", "adapter": "@name", "arrives": "@x{0,0.[00]} s",
                 "loss": "@loss{0,0.[0000]}"}  # fmt: skip
-        made.add_tools(
-            HoverTool(
-                renderers=[marks],
-                tooltips=tooltip(rows | {"by": "@by"} if len(shown) > 1 else rows),
-                limit=3,
-                visible=False,
-            )
-        )
+        hover(made, [marks], rows | {"by": "@by"} if len(shown) > 1 else rows, limit=3)
     return made, {"x": arrivals, "source": source, "far": {"x": far}}
 
 

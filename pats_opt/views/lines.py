@@ -15,7 +15,7 @@ MOST_LINES = 14
 #: Points of a line that is seen from far away.
 POINTS = 4000
 
-#: Dashes that tell lines apart where colours might not.
+#: Dashes of lines whose colours might look alike.
 DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot")
 
 

@@ -24,6 +24,9 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.solving.result import BudgetResult, Result
 from pats_opt.tables import METRICS, ScheduleTable
+from pats_opt.views import style
+from pats_opt.views.gantt import draw, gantt
+from pats_opt.views.page import environment
 from pats_opt.views.text import term_shares
 from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import DASH, counted, label, number, percent
@@ -31,6 +34,7 @@ from pats_opt.wording import DASH, counted, label, number, percent
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Served requests up to which a picture is SVG; with more it is PNG, which stays small.
 MOST_VECTOR = 400
@@ -131,9 +135,6 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
     Raises:
         InputError: It has no schedule, or does not know its problem.
     """
-    from pats_opt.views import style
-    from pats_opt.views.gantt import gantt
-
     problem = _problem(of)
     with style.drawing():
         if ax is None:
@@ -212,16 +213,15 @@ def piece(
     **parts: Any,
 ) -> str:
     """Return a filled template, with a picture where there is something to draw."""
-    from pats_opt.views.page import environment
-
     name = f"pats-opt-{secrets.token_hex(6)}"
     picture, foot = None, parts.pop("foot", "")
     problem, batches, schedule = drawn or (None, (), None)
     if problem is not None and batches:
         served = sum(len(batch.members) for batch in batches)
         if served <= MOST_DRAWN:
-            vector = served <= MOST_VECTOR
-            picture = _picture(problem, batches, schedule, name=name, vector=vector)
+            drawing = draw([NamedChart("", _chart(problem, batches, schedule))])
+            about = label(problem.instance.name, 60)
+            picture = _picture(drawing, name, about, vector=served <= MOST_VECTOR)
         else:
             foot = f"{served} requests are too many to draw here: result.show('schedule.html')"
     blank = {"figures": (), "notes": (), "terms": (), "head": (), "rows": ()}
@@ -232,23 +232,12 @@ def piece(
     )
 
 
-def _picture(
-    problem: Problem,
-    batches: Sequence[ReplayedBatch],
-    schedule: Schedule | None,
-    *,
-    name: str,
-    vector: bool,
-) -> Markup:
-    """The schedule as SVG, whose ids begin with ``name``, or as an image."""
+def _picture(drawn: Figure, name: str, instance: str, *, vector: bool) -> Markup:
+    """A figure as SVG, whose ids begin with ``name``, or as an image."""
     from markupsafe import Markup
 
-    from pats_opt.views import style
-    from pats_opt.views.gantt import draw
-
-    figure_ = draw([NamedChart("", _chart(problem, batches, schedule))])
-    what = f"Schedule of {label(problem.instance.name, 60)}: GPUs, memory and queue over time"
+    what = f"Schedule of {instance}: GPUs, memory and queue over time"
     if vector:
-        return Markup(style.svg(figure_, name, what))  # noqa: S704 (escaped by ElementTree)
-    data = base64.b64encode(style.png(figure_)).decode()
+        return Markup(style.svg(drawn, name, what))  # noqa: S704 (escaped by ElementTree)
+    data = base64.b64encode(style.png(drawn)).decode()
     return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(what, data)

@@ -131,6 +131,7 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     """Return the lanes of all GPUs; the page's script fills in the bars that are in view."""
     from bokeh.models import (
         ColumnDataSource,
+        CustomJS,
         LinearColorMapper,
         Quad,
         Range1d,
@@ -146,7 +147,7 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
     _ticks(made, chart)
     views = {kind: ColumnDataSource({k: [] for k in VIEW[kind].split()}) for kind in VIEW}
-    palette = [*colours, OTHER]  # the last for a batch of nobody, in an invalid schedule
+    palette = [*colours, OTHER]  # the last for an empty batch, in an invalid schedule
     mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
     bar: dict[str, Any] = {"fill_color": transform("adapter", mapper), "line_color": "white"}
     line: dict[str, Any] = {"line_color": INK, "line_width": 2}
@@ -164,10 +165,12 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     made.add_glyph(views["wait"], Segment(x0="left", y0="y", x1="right", y1="y", **line))
     dot = Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line)
     made.add_glyph(views["wait"], dot)
-    _hover(made, [members], MEMBER_TOOLTIP, members=views["members"], wait=views["wait"])
-    _hover(made, [blocks], BATCH_TOOLTIP)
-    _hover(made, [switches, sudden], SWITCH_TOOLTIP)
-    _hover(made, far, SHARE_TOOLTIP)
+    follow: dict[str, Any] = {"point_policy": "follow_mouse", "limit": 1}
+    wait = CustomJS(args={name: views[name] for name in ("members", "wait")}, code=WAIT)
+    hover(made, [members], MEMBER_TOOLTIP, callback=wait, **follow)
+    hover(made, [blocks], BATCH_TOOLTIP, **follow)
+    hover(made, [switches, sudden], SWITCH_TOOLTIP, **follow)
+    hover(made, far, SHARE_TOOLTIP, **follow)
     levels = {"requests": [members, frames], "batches": [blocks], "shares": far}
     for renderer in (members, frames, blocks):
         renderer.visible = False
@@ -220,24 +223,14 @@ def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
     return renderers
 
 
-def _hover(
-    made: Panel,
-    renderers: list[Renderer],
-    rows: Mapping[str, str],
-    **shown: ColumnDataSource,
+def hover(
+    made: Panel, renderers: Sequence[Renderer], rows: Mapping[str, str], **options: Any
 ) -> None:
-    """A tooltip at the pointer, with a callback where it shows something in ``shown``."""
-    from bokeh.models import CustomJS, HoverTool
+    """Add a tooltip at the pointer, with these rows: names and fields."""
+    from bokeh.models import HoverTool
 
     made.add_tools(
-        HoverTool(
-            renderers=renderers,
-            tooltips=tooltip(rows),
-            callback=CustomJS(args=shown, code=WAIT) if shown else None,
-            point_policy="follow_mouse",
-            limit=1,
-            visible=False,
-        )
+        HoverTool(renderers=[*renderers], tooltips=tooltip(rows), visible=False, **options)
     )
 
 
@@ -279,7 +272,7 @@ def line_panel(
         least: Least distance of two ticks of the levels.
     """
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool, Step, VAreaStep
+    from bokeh.models import ColumnDataSource, Step, VAreaStep
 
     made = panel(title, seconds, 104)
     made.xaxis.visible = False
@@ -309,15 +302,13 @@ def line_panel(
     if len(lines) <= MOST_READ:
         level = f"@y{{0,0.[0000]}} {unit}"
         rows = {"line": "$name", "level": level, "from": "@x{0,0.[00]} s"}
-        made.add_tools(
-            HoverTool(
-                renderers=drawn,
-                tooltips=tooltip(rows),
-                mode="vline",
-                line_policy="prev",
-                point_policy="snap_to_data",
-                attachment="horizontal",
-                visible=False,
-            )
+        hover(
+            made,
+            drawn,
+            rows,
+            mode="vline",
+            line_policy="prev",
+            point_policy="snap_to_data",
+            attachment="horizontal",
         )
     return made

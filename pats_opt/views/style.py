@@ -113,14 +113,14 @@ class AdapterLegend(NamedTuple):
 
 
 def adapter_colours(problem: Problem) -> dict[int, str]:
-    """A colour per adapter that requests ask for, those with most first; they repeat at last."""
+    """A colour per adapter in use, those with most requests first; they repeat at last."""
     wanted = Counter([job.adapter for job in problem.jobs])
     order = [adapter for adapter, _ in wanted.most_common()]
     return dict(zip(order, cycled(len(order)), strict=True))
 
 
 def colour_list(problem: Problem) -> list[str]:
-    """The colour of every adapter by its index, grey where nobody asks for it."""
+    """The colour of every adapter by its index, grey where no request uses it."""
     colours = adapter_colours(problem)
     return [colours.get(a, OTHER) for a in range(len(problem.site.adapter_ids))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,15 +38,11 @@ class TermShare(NamedTuple):
 
 def term_shares(terms: LossTerms) -> list[TermShare]:
     """The loss by term, with the share of each."""
-    total = terms.total
+    total = terms.total if terms.total > 0 else math.inf
     return [
-        TermShare(name, colour, value, value / total if total > 0 else 0.0)
-        for (name, value), colour in zip(_terms(terms), style.BASE_COLOURS, strict=False)
+        TermShare(name, colour, getattr(terms, name), getattr(terms, name) / total)
+        for name, colour in zip(terms.__struct_fields__, style.BASE_COLOURS, strict=False)
     ]
-
-
-def _terms(terms: LossTerms) -> Iterator[tuple[str, float]]:
-    return ((name, getattr(terms, name)) for name in terms.__struct_fields__)
 
 
 def sentences(view: ScheduleView) -> Iterator[str]:

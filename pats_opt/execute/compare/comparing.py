@@ -34,7 +34,7 @@ from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import ScheduleTable, measure
 from pats_opt.tables.schedule_table import TimedBatch
-from pats_opt.tables.statistics import quantile, ratio
+from pats_opt.tables.statistics import rank, ratio
 
 #: Metrics of the service that are compared.
 SERVICE = (
@@ -264,18 +264,16 @@ def _rows(
 
 def _differences(tables: ComparedTables) -> LatencyDifferences | None:
     """Measured less predicted latency of each request that both serve."""
-    import numpy as np
-
     expected = _latencies(tables.grid)
-    both = [(j, s) for j, s in _latencies(tables.ran).items() if j in expected]
-    rising = np.sort(np.array([s - expected[j] for j, s in both], dtype=float))
-    if not len(rising):
+    ran = _latencies(tables.ran)
+    rising = sorted([s - expected[job] for job, s in ran.items() if job in expected])
+    if not rising:
         return None
     shares = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
     return LatencyDifferences(
         count=len(rising),
-        mean_s=float(rising.mean()),
-        **{f"{name}_s": quantile(rising, q) or 0.0 for name, q in shares.items()},
+        mean_s=math.fsum(rising) / len(rising),
+        **{f"{name}_s": rising[rank(len(rising), q)] for name, q in shares.items()},
     )
 
 

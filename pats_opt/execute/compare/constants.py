@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 
 from pats_opt.execute.compare.document import (
     MeasuredConstants,
@@ -18,7 +19,7 @@ from pats_opt.execute.compare.document import (
 from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.record import Execution, Phase, Span
 from pats_opt.model.problem import Problem
-from pats_opt.tables.statistics import fit_line, quantile, ratio
+from pats_opt.tables.statistics import fit_line, rank, ratio
 
 
 def constants(
@@ -58,15 +59,15 @@ def times(
     import numpy as np
 
     sizes = []
-    for n, seen in values.items():
-        rising = np.sort(np.asarray(seen, dtype=np.float64))
+    for n, seconds in values.items():
+        q25, q75 = np.quantile(seconds, (0.25, 0.75)).tolist()
         sizes.append(
             SizeTimes(
                 n=n,
-                count=len(rising),
-                median_s=float(np.median(rising)),
-                q25_s=float(np.quantile(rising, 0.25)),
-                q75_s=float(np.quantile(rising, 0.75)),
+                count=len(seconds),
+                median_s=median(seconds),
+                q25_s=q25,
+                q75_s=q75,
                 predicted_s=predicted(n),
             )
         )
@@ -99,16 +100,11 @@ def line(sizes: Sequence[SizeTimes]) -> TimesLine | None:
 
 
 def _step_overhead(steps: Sequence[Span]) -> StepOverhead | None:
-    import numpy as np
-
-    beside = np.sort(np.array([s.seconds - s.unet_s for s in steps if s.unet_s is not None]))
-    if not len(beside):
+    rest = sorted([s.seconds - s.unet_s for s in steps if s.unet_s is not None])
+    if not rest:
         return None
-    return StepOverhead(
-        count=len(beside),
-        median_s=float(np.median(beside)),
-        p95_s=float(quantile(beside, 0.95) or 0.0),
-    )
+    p95 = rest[rank(len(rest), 0.95)]
+    return StepOverhead(count=len(rest), median_s=median(rest), p95_s=p95)
 
 
 def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[SwitchTimes]:
@@ -140,23 +136,20 @@ def _kind(span: Span) -> str:
 
 
 def _kind_times(kind: str, spans: Sequence[tuple[Span, float | None]]) -> SwitchTimes:
-    import numpy as np
-
-    seconds = np.sort(np.array([span.seconds for span, _ in spans]))
+    seconds = sorted([span.seconds for span, _ in spans])
     noted = [(span.mib, span.seconds) for span, _ in spans if span.mib is not None]
     expected = [known for _, known in spans if known is not None]
     copying_s = math.fsum([s for _, s in noted])
-    predicted = float(np.median(expected)) if expected else None
-    median = float(np.median(seconds))
+    predicted = median(expected) if expected else None
     return SwitchTimes(
         kind=kind,
         count=len(seconds),
-        median_s=median,
-        p95_s=float(quantile(seconds, 0.95) or 0.0),
-        mib=float(np.median([mib for mib, _ in noted])) if noted else None,
+        median_s=median(seconds),
+        p95_s=seconds[rank(len(seconds), 0.95)],
+        mib=median([mib for mib, _ in noted]) if noted else None,
         mib_per_s=math.fsum([mib for mib, _ in noted]) / copying_s if copying_s else None,
         predicted_s=predicted,
-        ratio=ratio(predicted, median),
+        ratio=ratio(predicted, median(seconds)),
     )
 
 

@@ -266,7 +266,7 @@ class MissingRequests(Struct, frozen=True, kw_only=True):
     Attributes:
         failed: Requests without an image, by id; those that may be rejected are charged as such.
         charged: How many of ``failed`` are.
-        missing: Requests that no batch was run for and nobody rejected, by id.
+        missing: Requests in no batch that was run and not rejected, by id.
         unrun: Batches of the schedule that were not run.
     """
 

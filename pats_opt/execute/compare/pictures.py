@@ -149,7 +149,7 @@ def gantt(
 
 
 def _colours(problem: Problem, batches: Iterable[TimedBatch]) -> list[str]:
-    """The colour of the adapter that most members of each batch use; grey of a batch of nobody."""
+    """The colour of the adapter that most members of each batch use; grey of an empty batch."""
     known = style.adapter_colours(problem)
     adapter = {job.id: job.adapter for job in problem.jobs}
     used = (Counter(adapter[m.id] for m in batch.members).most_common(1) for batch in batches)

@@ -49,12 +49,7 @@ def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list
             switch_end_s=(batch.batch.switch_start + batch.switch.ticks) * site.tick_s,
             start_s=batch.batch.start * site.tick_s,
             end_s=batch.end * site.tick_s,
-            members=tuple(
-                [
-                    TimedMember(id=job.id, option=option, completion_s=done * site.tick_s)
-                    for job, option, done in batch.members
-                ]
-            ),
+            members=_timed([(job, o, done * site.tick_s) for job, o, done in batch.members]),
         )
         for (gpu, index), batch in planned.items()
     ]
@@ -84,17 +79,16 @@ def predicted(
     steps = [jobs[m.id].options[m.option].steps for m in batch.members]
     ends = completions_s(clock, steps)
     paid_s = batch.paid_s * switch_factor
+    members = [
+        replace(m, completion_s=batch.start_s + ends[count] * factor)
+        for m, count in zip(batch.members, steps, strict=True)
+    ]
     return replace(
         batch,
         paid_s=paid_s,
         switch_end_s=batch.switch_start_s + paid_s,
         end_s=batch.start_s + max(ends.values()) * factor,
-        members=tuple(
-            [
-                replace(m, completion_s=batch.start_s + ends[s] * factor)
-                for m, s in zip(batch.members, steps, strict=True)
-            ]
-        ),
+        members=tuple(members),
     )
 
 
@@ -128,9 +122,9 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
                 end_s=end,
                 members=tuple(
                     [
-                        replace(m, completion_s=start + (m.completion_s - batch.start_s))
-                        if m.completion_s is not None
-                        else m
+                        m
+                        if m.completion_s is None
+                        else replace(m, completion_s=start + (m.completion_s - batch.start_s))
                         for m in batch.members
                     ]
                 ),
@@ -212,10 +206,9 @@ def _as_run(problem: Problem, batch: ExecutedBatch, unpaced: bool) -> TimedBatch
         switch_end_s=switched,
         start_s=run.start_s,
         end_s=run.end_s,
-        members=tuple(
-            [
-                TimedMember(id=job.id, option=option, completion_s=done)
-                for job, option, done in batch.members
-            ]
-        ),
+        members=_timed(batch.members),
     )
+
+
+def _timed(members: Iterable[tuple[Job, int, float | None]]) -> tuple[TimedMember, ...]:
+    return tuple([TimedMember(id=job.id, option=o, completion_s=done) for job, o, done in members])
