@@ -10,7 +10,7 @@ from msgspec import Struct
 from pats_opt.model.timing import late_after
 from pats_opt.tables.queue import queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
-from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile
+from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile, rank
 from pats_opt.wording import figure, percent
 
 if TYPE_CHECKING:
@@ -194,12 +194,7 @@ def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
 
 
 def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics:
-    """Return the metrics of a schedule.
-
-    Args:
-        table: What it does.
-        max_wait_s: The bound on waiting that ``starved`` is counted against, or None.
-    """
+    """Return the metrics of a schedule; ``starved`` counts waits longer than ``max_wait_s``."""
     served, batches = len(table.requests.job), len(table.batches.size)
     return Metrics(
         served=served,
@@ -219,15 +214,12 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
 
 
 def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
-    """Return the latency quantiles of a schedule, rising; empty where none is served.
-
-    The first is the smallest latency (share 0), the last the largest.
-    """
+    """Return the latency quantiles of a schedule, from the smallest to the largest latency."""
     import numpy as np
 
     rising = np.sort(table.latency_s)
-    found = ((share, quantile(rising, share)) for share in SHARES)
-    return tuple((share, seconds) for share, seconds in found if seconds is not None)
+    shares = SHARES if len(rising) else ()
+    return tuple([(share, float(rising[rank(len(rising), share)])) for share in shares])
 
 
 def _mean_and_quantiles(name: str, seconds: Floats, quantiles: str) -> dict[str, Any]:

@@ -7,19 +7,17 @@ the checker replays: a picture shows what the rules make of a schedule, not what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pats_opt.model.problem import Problem, ids
 from pats_opt.views import style
 from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines, until
-from pats_opt.views.view import LANE, Chart, NamedChart
+from pats_opt.views.view import LANE, Chart, LaneBoxes, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from pats_opt.tables.statistics import Flags, Floats
 
 #: Members beyond which a batch is one block whose height is its size.
 MOST_MEMBERS = 2000
@@ -77,11 +75,7 @@ def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
 def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
     """Draw a lane per GPU: batches as stacked requests, each to its own end, and hatched switches.
 
-    Args:
-        ax: Where to draw.
-        chart: The schedule.
-        name: Its name, where it is one of several.
-        keys: Whether to draw a legend of the adapters above it.
+    One of several schedules has a ``name``; ``keys`` adds a legend of the adapters.
     """
     site, many = chart.problem.site, len(chart.table.batches.size)
     raster = many > MOST_BATCHES
@@ -119,28 +113,6 @@ def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
     return handles, [*labels, "switching"]
 
 
-class LaneBoxes(NamedTuple):
-    """Rectangles in the lanes of GPUs: seconds from left to right, heights from top to bottom."""
-
-    left: Floats
-    right: Floats
-    top: Floats
-    bottom: Floats
-
-    @property
-    def corners(self) -> Any:
-        """The corners, one row per rectangle."""
-        import numpy as np
-
-        left, right, top, bottom = self
-        x, y = (left, right, right, left), (bottom, bottom, top, top)
-        return np.stack((np.stack(x, axis=-1), np.stack(y, axis=-1)), axis=-1)
-
-    def where(self, mask: Flags) -> LaneBoxes:
-        """Some of the rectangles."""
-        return LaneBoxes(*(side[mask] for side in self))
-
-
 def add_bars(ax: Axes, boxes: LaneBoxes, colour: str, *, raster: bool) -> None:
     """Draw bars of one colour, as pixels where there are very many."""
     from matplotlib.collections import PolyCollection
@@ -176,14 +148,13 @@ def _bars(ax: Axes, chart: Chart, raster: bool) -> None:
     """Bars of requests, or of whole batches where there are too many."""
     table, colours = chart.seconds, style.colour_list(chart.problem)
     requests = len(table.requests.job)
-    bars, start, adapters = (
-        (chart.batches, table.batches.start, table.main_adapter)
+    boxes, adapters = (
+        (chart.batches, table.main_adapter)
         if requests > MOST_MEMBERS
-        else (chart.requests, table.requests.start, table.requests.adapter)
+        else (chart.requests, table.requests.adapter)
     )
     for adapter in sorted({*adapters.tolist()} - {-1}):
-        mine = LaneBoxes(start, bars.end, bars.top, bars.bottom).where(adapters == adapter)
-        add_bars(ax, mine, colours[adapter], raster=raster)
+        add_bars(ax, boxes.where(adapters == adapter), colours[adapter], raster=raster)
     if requests <= MOST_LABELS:
         _labels(ax, chart, colours)
 
@@ -192,11 +163,8 @@ def _labels(ax: Axes, chart: Chart, colours: Sequence[str]) -> None:
     """Request ids on their bars, cut off where a bar is too short."""
     from matplotlib.patches import Rectangle
 
-    bars = chart.requests
-    edges = (chart.seconds.requests.start, bars.end, bars.top, bars.bottom)
-    for job, left, right, top, bottom in zip(
-        chart.table.jobs, *(edge.tolist() for edge in edges), strict=True
-    ):
+    edges = [side.tolist() for side in chart.requests]
+    for job, left, right, top, bottom in zip(chart.table.jobs, *edges, strict=True):
         width, height = right - left, bottom - top
         area = Rectangle((left, top), width, height, visible=False)
         ax.add_patch(area)
@@ -228,10 +196,12 @@ def _outlines(ax: Axes, chart: Chart) -> None:
     """A frame around each batch and its switch; its tooltip is found by its gid."""
     from matplotlib.patches import Rectangle
 
-    bars, gpus = chart.batches, chart.table.batches.gpu
-    for k, (first, end, gpu) in enumerate(
-        zip(bars.first.tolist(), bars.end.tolist(), gpus.tolist(), strict=True)
+    batches = chart.seconds.batches
+    columns = (batches.switch_start, batches.start, batches.end, batches.gpu)
+    for k, (switch, start, end, gpu) in enumerate(
+        zip(*[column.tolist() for column in columns], strict=True)
     ):
+        first = min(switch, start)
         ax.add_patch(
             Rectangle(
                 (first, gpu),
@@ -251,7 +221,7 @@ def tooltips(chart: Chart) -> dict[str, str]:
     if len(batches.size) > MOST_BATCHES:
         return {}
     gpus, sizes = chart.problem.site.gpus, batches.size.tolist()
-    columns = (batches.gpu.tolist(), batches.start, chart.batches.end, sizes)
+    columns = (batches.gpu.tolist(), batches.start, batches.end, sizes)
     texts = [
         [f"{gpus[gpu].id}: {start:g} s to {end:g} s, {size} served"]
         for gpu, start, end, size in zip(*columns, strict=True)

@@ -114,14 +114,14 @@ def _members(chart: Chart) -> dict[str, Any]:
         "loss": chart.table.losses.total,
     }
     whole = {
-        "gpu": bars.gpu,
+        "gpu": chart.table.batches.gpu[requests.batch],
         "adapter": requests.adapter,
         "steps": [option.steps for option in chosen],
         "prompt": prompt,
     }
     return {
         "start": requests.start,
-        "end": bars.end,
+        "end": bars.right,
         "arrival": requests.arrival,
         "done": requests.completion,
         "deadline": np.array(allowed, dtype=np.float64),
@@ -138,7 +138,7 @@ def _batches(chart: Chart) -> dict[str, Any]:
     batches = chart.seconds.batches
     return {
         "start": batches.start,
-        "end": chart.batches.end,
+        "end": batches.end,
         "top": chart.batches.top.astype(np.float32),
         "gpu": batches.gpu.astype(np.int32),
         "adapter": chart.table.main_adapter.astype(np.int32),

@@ -63,7 +63,7 @@ def time_shares(chart: Chart) -> TimeShares:
     gpu = np.concatenate((batches.gpu[some], switches.gpu))
     what = np.concatenate((layer[chart.table.main_adapter[some]], np.zeros_like(switches.gpu)))
     start = np.concatenate((batches.start[some], switches.start))
-    end = np.concatenate((chart.batches.end[some], switches.end))
+    end = np.concatenate((batches.end[some], switches.end))
     which, bin_, seconds = _cut(start, end, width, bins)
     layers = len(apart)
     cells = (gpu[which] * bins + bin_) * layers + what[which]
@@ -88,7 +88,7 @@ def _layers(chart: Chart) -> tuple[Ints, Ints]:
 
     batches, adapters = chart.seconds.batches, len(chart.problem.site.adapter_ids)
     some = batches.size > 0
-    seconds = (chart.batches.end - batches.start)[some]
+    seconds = (batches.end - batches.start)[some]
     served = np.bincount(chart.table.main_adapter[some], weights=seconds, minlength=adapters)
     most = np.argsort(-served, kind="stable")[:MOST_APART]
     layer = np.full(adapters, len(most) + 1)

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 @cache
 def environment(package: str) -> Environment:
-    """Return the templates of a package and the shared ones; ``.html.j2`` escapes its values.
-
-    Args:
-        package: Import name of the package with a folder ``templates``.
-    """
+    """Return the templates of a package and the shared ones; ``.html.j2`` escapes its values."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
     made = Environment(
@@ -69,11 +65,7 @@ def script_url(assets: str) -> str:
 
 
 def write_assets(folder: StrPath) -> Path:
-    """Write the script into a folder, for the pages that are written with ``assets``.
-
-    Returns:
-        The file.
-    """
+    """Write the script to a file in a folder, for pages with ``assets``; return its path."""
     path = Path(folder) / script_name()
     write_bytes(path, script().encode())
     return path

@@ -92,12 +92,9 @@ class LanePanel(NamedTuple):
 
 
 def panel(title: str, seconds: Range1d, height: int) -> Panel:
-    """An empty panel over time; it can be zoomed and moved along its time axis only.
+    """An empty panel of so many pixels over time, which zooms and moves along its time axis only.
 
-    Args:
-        title: Its title, as plain text.
-        seconds: The range that all panels share.
-        height: Its height in pixels.
+    All panels share the range ``seconds``. The title is plain text.
     """
     from bokeh.models import NumeralTickFormatter, PlainText
     from bokeh.plotting import figure
@@ -257,19 +254,11 @@ def line_panel(
     filled: bool = False,
     least: float = 0.0,
 ) -> Panel:
-    """Step functions over time.
+    """Step functions over time, the last level of each drawn up to ``end`` seconds.
 
-    Args:
-        title: Its title.
-        seconds: The range that all panels share.
-        lines: The lines.
-        data: Takes each line whole, with its source, for the page's script; what a source holds
-            at first is the line seen from far away.
-        unit: Unit of a level in a tooltip.
-        end: The second up to which the last level of a line is drawn.
-        levels: Dashed levels across the panel, such as capacities.
-        filled: Whether the area below the lines is filled.
-        least: Least distance of two ticks of the levels.
+    ``data`` takes each line whole, with its source, for the page's script; a source first holds the
+    line seen from far away. ``unit`` is of the levels in a tooltip, ``levels`` are dashed lines
+    across, such as capacities; ``least`` is the least distance of two ticks of the y axis.
     """
     from bokeh.core.properties import value
     from bokeh.models import ColumnDataSource, Step, VAreaStep

@@ -79,10 +79,8 @@ def sentences(view: ScheduleView) -> Iterator[str]:
 def _use(chart: Chart, metrics: Metrics) -> Iterator[str]:
     """Use of the GPUs."""
     gpus = chart.problem.site.gpus
-    spent = (
-        f"switching takes {percent(metrics.switching_share)} of GPU time, and "
-        f"{percent(metrics.idle_share)} is idle"
-    )
+    switching, idle = percent(metrics.switching_share), percent(metrics.idle_share)
+    spent = f"switching takes {switching} of GPU time, and {idle} is idle"
     busy = serving_shares(chart)
     if len(gpus) == 1:
         yield f"The GPU serves {percent(metrics.busy_share)} of that time; {spent}."
@@ -99,7 +97,7 @@ def serving_shares(chart: Chart) -> Floats:
     import numpy as np
 
     batches, gpus = chart.seconds.batches, len(chart.problem.site.gpus)
-    busy = chart.batches.end - batches.start
+    busy = batches.end - batches.start
     return np.bincount(batches.gpu, weights=busy, minlength=gpus) / (chart.end or 1.0)
 
 
@@ -132,7 +130,8 @@ def batch_rows(chart: Chart) -> list[list[str]]:
         inside = jobs[stops[k] - int(batches.size[k]) : stops[k]]
         adapters = dict.fromkeys(label(site.adapter_ids[job.adapter]) for job in inside)
         more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
-        times = (chart.batches.first[k], batches.start[k], chart.batches.end[k])
+        start = batches.start[k]
+        times = (min(batches.switch_start[k], start), start, batches.end[k])
         rows.append(
             [
                 label(site.gpus[int(batches.gpu[k])].id),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.core.prices import prices_of
 from pats_opt.model.checker import Verdict, check
@@ -18,7 +18,7 @@ from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure, q
 from pats_opt.wording import counted, label
 
 if TYPE_CHECKING:
-    from pats_opt.tables.statistics import Floats, Ints
+    from pats_opt.tables.statistics import Flags, Floats
 
 LANE = 0.84  #: height of a GPU's lane, of 1
 
@@ -30,38 +30,26 @@ class StepSeries(NamedTuple):
     y: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBars:
-    """One bar per served request, by start.
+class LaneBoxes(NamedTuple):
+    """Rectangles in the lanes of GPUs: seconds from left to right, heights from top to bottom."""
 
-    Attributes:
-        gpu: Index of its GPU.
-        end: Right end: its own completion, or the end of the slot where the model is slotted.
-        bottom: Lower edge; the longest request of a batch lies lowest.
-        top: Upper edge.
-    """
-
-    gpu: Ints
-    end: Floats
-    bottom: Floats
-    top: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class BatchBars:
-    """One block per batch, by start.
-
-    Attributes:
-        end: Right end: when its last member ends.
-        top: Upper edge; a block is as high as it has members.
-        bottom: Lower edge.
-        first: When its switch starts, or it does where there is none.
-    """
-
-    end: Floats
+    left: Floats
+    right: Floats
     top: Floats
     bottom: Floats
-    first: Floats
+
+    @property
+    def corners(self) -> Any:
+        """The corners, one row per rectangle."""
+        import numpy as np
+
+        left, right, top, bottom = self
+        x, y = (left, right, right, left), (bottom, bottom, top, top)
+        return np.stack((np.stack(x, axis=-1), np.stack(y, axis=-1)), axis=-1)
+
+    def where(self, mask: Flags) -> LaneBoxes:
+        """Some of the rectangles."""
+        return LaneBoxes(*(side[mask] for side in self))
 
 
 class GpuPrices(NamedTuple):
@@ -116,13 +104,12 @@ class Chart:
         return self.seconds.makespan
 
     @cached_property
-    def requests(self) -> RequestBars:
-        """The bars of the requests."""
+    def requests(self) -> LaneBoxes:
+        """A bar per request, to its own completion or the end of its slot; the longest lowest."""
         import numpy as np
 
         requests, batches = self.seconds.requests, self.seconds.batches
         batch, gpu = requests.batch, batches.gpu[requests.batch]
-        # Within a batch the longest lies lowest: rank 0.
         order = np.lexsort((-requests.completion, batch))
         rank = np.empty(len(batch), dtype=np.int64)
         rank[order] = np.arange(len(batch)) - (np.cumsum(batches.size) - batches.size)[batch[order]]
@@ -130,21 +117,15 @@ class Chart:
         bottom = gpu + LANE - rank * height
         slotted = self.problem.site.clock.slotted
         end = batches.end[batch] if slotted else requests.completion
-        return RequestBars(gpu=gpu, end=end, bottom=bottom, top=bottom - height)
+        return LaneBoxes(requests.start, end, bottom - height, bottom)
 
     @cached_property
-    def batches(self) -> BatchBars:
-        """The blocks of the batches."""
-        import numpy as np
-
+    def batches(self) -> LaneBoxes:
+        """A block per batch, as high as it has members."""
         batches = self.seconds.batches
-        bottom = batches.gpu.astype(np.float64) + LANE
-        return BatchBars(
-            end=np.maximum(batches.end, batches.start),
-            top=bottom - batches.size * self._heights[batches.gpu],
-            bottom=bottom,
-            first=np.minimum(batches.switch_start, batches.start),
-        )
+        bottom = batches.gpu.astype(float) + LANE
+        top = bottom - batches.size * self._heights[batches.gpu]
+        return LaneBoxes(batches.start, batches.end, top, bottom)
 
     @cached_property
     def _heights(self) -> Floats:

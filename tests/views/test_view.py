@@ -42,14 +42,15 @@ def test_members_are_those_of_the_batches(raw: Json) -> None:
     problem, _, batches, chart = seen(raw)
     tick_s, slotted = problem.site.tick_s, problem.site.clock.slotted
     bars, requests = chart.requests, chart.seconds.requests
+    gpus = chart.table.batches.gpu[requests.batch]
     found = {
         job: (start, end, done, gpu)
         for job, start, end, done, gpu in zip(
             requests.job.tolist(),
             requests.start.tolist(),
-            bars.end.tolist(),
+            bars.right.tolist(),
             requests.completion.tolist(),
-            bars.gpu.tolist(),
+            gpus.tolist(),
             strict=True,
         )
     }
@@ -64,7 +65,7 @@ def test_members_are_those_of_the_batches(raw: Json) -> None:
         for job, _, done in batch.members
     }
     assert (np.diff(requests.start) >= 0).all()
-    lane = bars.gpu.astype(float)
+    lane = gpus.astype(float)
     assert (bars.top >= lane - 1e-9).all()
     assert (bars.bottom <= lane + LANE + 1e-9).all()
 
@@ -127,7 +128,7 @@ def test_shares_of_the_far_view_are_those_of_gpu_time(solved: Callable[[], Solve
     seconds = (blocks.right - blocks.left) * blocks.share
     switching = blocks.adapter == SWITCHING
     start, switches = chart.seconds.batches.start, chart.seconds.switches
-    assert seconds[~switching].sum() == pytest.approx((chart.batches.end - start).sum())
+    assert seconds[~switching].sum() == pytest.approx((chart.batches.right - start).sum())
     assert seconds[switching].sum() == pytest.approx((switches.end - switches.start).sum())
     assert (blocks.share <= 1 + 1e-9).all()
     np.testing.assert_allclose(blocks.bottom - blocks.top, LANE * blocks.share)

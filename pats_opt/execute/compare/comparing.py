@@ -120,15 +120,9 @@ def figure(
     comparable: bool,
     promised: bool = True,
 ) -> ComparedFigure:
-    """Return a figure with its ratios.
+    """Return a figure with its ratios; without them where the two sides are not comparable.
 
-    Args:
-        name: Its name.
-        predicted: On the tick grid.
-        exact: Before rounding to ticks.
-        measured: As it was.
-        comparable: Whether measured and predicted are of the same requests; else without ratios.
-        promised: Whether the instance predicts it; else without predictions.
+    Without predictions where the instance has none (``promised``). ``exact`` is before rounding.
     """
     if not promised:
         predicted = exact = None

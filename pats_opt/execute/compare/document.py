@@ -123,6 +123,11 @@ class TimesBySize(Struct, frozen=True, kw_only=True):
     sizes: tuple[SizeTimes, ...]
     line: TimesLine | None
 
+    @property
+    def most(self) -> SizeTimes:
+        """The size that was measured most often."""
+        return max(self.sizes, key=lambda size: size.count)
+
 
 class SwitchTimes(Struct, frozen=True, kw_only=True):
     """Switching of one kind.

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pats_opt import __version__
-from pats_opt.execute.compare.document import BatchRow, ComparedFigure, ExecutionComparison
+from pats_opt.execute.compare.document import (
+    BatchRow,
+    ComparedFigure,
+    ExecutionComparison,
+    TimesBySize,
+)
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
@@ -68,7 +73,7 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
             more_batches=len(comparison.batches) - len(shown),
             marks=marks,
             steps=comparison.constants.steps,
-            overheads=list(_overheads(comparison)),
+            overheads=_overheads(comparison),
             fit=fit_text,
             ratio=ratio,
             recalibrated=accuracy_sentence(comparison),
@@ -116,8 +121,7 @@ def failures(comparison: ExecutionComparison, execution: Execution) -> list[tupl
 
 
 def _heading(figure: ComparedFigure) -> str:
-    known = NAMES.get(figure.name)
-    return METRICS[figure.name].heading if known is None else known
+    return NAMES.get(figure.name) or METRICS[figure.name].heading
 
 
 def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
@@ -125,23 +129,16 @@ def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:
     return [f for f in figures if any((f.predicted, f.unrounded, f.measured))]
 
 
-def _overheads(comparison: ExecutionComparison) -> Iterator[dict[str, Any]]:
-    """Lines of the table of overheads: the line fitted, and the size measured most often."""
-    overheads = comparison.constants.overheads
-    for name, times in (
-        ("encode", overheads.encode),
-        ("decode", overheads.decode),
-        ("save (beside the GPU)", overheads.save),
-        ("encode, decode and save", overheads.all),
-        ("all of a batch but its steps", overheads.gpu),
-    ):
-        if times.sizes:
-            yield {
-                "name": name,
-                "line": times.line,
-                "batches": sum(size.count for size in times.sizes),
-                "most": max(times.sizes, key=lambda size: size.count),
-            }
+def _overheads(comparison: ExecutionComparison) -> list[tuple[str, TimesBySize]]:
+    of = comparison.constants.overheads
+    known = {
+        "encode": of.encode,
+        "decode": of.decode,
+        "save (beside the GPU)": of.save,
+        "encode, decode and save": of.all,
+        "all of a batch but its steps": of.gpu,
+    }
+    return [(name, times) for name, times in known.items() if times.sizes]
 
 
 def _run(execution: Execution) -> Iterator[tuple[str, Any]]:

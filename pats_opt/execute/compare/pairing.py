@@ -92,10 +92,7 @@ def executed_batches(
 ) -> list[ExecutedBatch]:
     """Return the batches of an execution, GPU by GPU, in the order they ran.
 
-    Args:
-        problem: The instance on the grid.
-        execution: What was run.
-        planned: The batches of the schedule that was run; None of a live run.
+    ``planned`` has the batches of the schedule that was run; None of a live run.
 
     Raises:
         InputError: The execution is of another instance or schedule, or names what they lack.

@@ -11,15 +11,8 @@ from pats_opt.execute.compare.sentences import promised
 from pats_opt.model.problem import Problem
 from pats_opt.tables.schedule_table import ScheduleTable, TimedBatch
 from pats_opt.views import style
-from pats_opt.views.gantt import (
-    ABOVE,
-    MOST_BATCHES,
-    LaneBoxes,
-    adapter_keys,
-    add_bars,
-    add_switches,
-)
-from pats_opt.views.view import LANE
+from pats_opt.views.gantt import ABOVE, MOST_BATCHES, adapter_keys, add_bars, add_switches
+from pats_opt.views.view import LANE, LaneBoxes
 from pats_opt.wording import label
 
 if TYPE_CHECKING:

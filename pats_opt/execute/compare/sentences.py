@@ -120,7 +120,7 @@ def _constants(comparison: ExecutionComparison) -> Iterator[str]:
 
 def _fitted(times: TimesBySize) -> str:
     """The line, or the one figure, with what the instance says where most was measured."""
-    most = max(times.sizes, key=lambda size: size.count)
+    most = times.most
     known = f"; the instance says {milli(most.predicted_s)}" if most.predicted_s is not None else ""
     if times.line is None:
         return (

@@ -98,11 +98,8 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
     Durations are those of ``ran``: of the switch, of the batch, and from the batch's start to each
     completion. On each GPU, in the order of ``ran``, a switch begins at its scheduled start, or
     when the batch before it ends if that is later; a batch at its scheduled start, or when its
-    switch ends if that is later. So equal durations give the schedule back.
-
-    Args:
-        scheduled: The schedule's batches; every batch of ``ran`` is among them.
-        ran: The batches that ran, each GPU's in their order.
+    switch ends if that is later. So equal durations give the schedule back. Every batch of ``ran``
+    is in the schedule.
     """
     plan = {(batch.gpu, batch.index): batch for batch in scheduled}
     free: dict[str, float] = {}
@@ -151,16 +148,9 @@ def measured(
     executed: Sequence[ExecutedBatch],
     grid: Sequence[TimedBatch],
 ) -> tuple[list[TimedBatch], DurationFactors]:
-    """Return the batches as they ran, on the schedule's clock.
+    """Return the batches as they ran, on the clock of the schedule ``grid``.
 
-    Args:
-        problem: The instance on the grid.
-        execution: What was run.
-        executed: Its batches.
-        grid: Those of its schedule; used only where :func:`needs_retiming` says so.
-
-    Returns:
-        The batches, and what the resumed ones were estimated with.
+    The factors are those that the resumed batches were estimated with.
     """
     # With nothing to wait for, all before a batch's start is its switch.
     unpaced = execution.pace is Pace.FAST and not execution.live
