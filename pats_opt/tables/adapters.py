@@ -70,10 +70,15 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
     asked = np.bincount([job.adapter for job in table.problem.jobs], minlength=many)
     served = np.bincount(adapter, minlength=many)
     wait_s = table.wait * table.unit_s
-    latency = group_means(table.latency_s, adapter, served)
     p95, most = group_quantiles(table.latency_s, adapter, served, 0.95, 1.0)
-    wait = group_means(wait_s, adapter, served)
     (longest_wait,) = group_quantiles(wait_s, adapter, served, 1.0)
+    of_served = {
+        "latency_mean_s": group_means(table.latency_s, adapter, served),
+        "latency_p95_s": p95,
+        "latency_max_s": most,
+        "wait_mean_s": group_means(wait_s, adapter, served),
+        "wait_max_s": longest_wait,
+    }
     queued = longest_queues(table)
     pairs = _served_by(table)
     used = np.bincount(pairs[:, 1], minlength=many)
@@ -87,11 +92,7 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
             requests=int(asked[a]),
             served=int(served[a]),
             rejected=int(asked[a] - served[a]),
-            latency_mean_s=_known(latency[a]),
-            latency_p95_s=_known(p95[a]),
-            latency_max_s=_known(most[a]),
-            wait_mean_s=_known(wait[a]),
-            wait_max_s=_known(longest_wait[a]),
+            **{name: float(v[a]) if served[a] else None for name, v in of_served.items()},
             queue_max=int(queued[a]),
             loads=loads[a],
             load_s=load_s[a],
@@ -104,10 +105,6 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
         for a in range(many)
         if asked[a] or loads[a]
     ]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _served_by(table: ScheduleTable) -> Ints:

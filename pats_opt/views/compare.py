@@ -187,15 +187,9 @@ def _parted(first: ScheduleView, second: ScheduleView) -> float | None:
 
 def _actions(table: ScheduleTable) -> Iterator[tuple[Any, ...]]:
     """Each batch and its switch, as something that is equal in both schedules or not."""
-    batches = table.batches
-    yield from zip(
-        batches.switch_start.tolist(),
-        batches.start.tolist(),
-        batches.gpu.tolist(),
-        batches.resident,
-        map(frozenset, _members(table)),
-        strict=True,
-    )
+    batches, members = table.batches, map(frozenset, _members(table))
+    columns = (batches.switch_start.tolist(), batches.start.tolist(), batches.gpu.tolist())
+    return zip(*columns, batches.resident, members, strict=True)
 
 
 def sentences(of: ScheduleComparison, first: ScheduleView, second: ScheduleView) -> Iterator[str]:

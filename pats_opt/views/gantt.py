@@ -34,15 +34,6 @@ MOST_LISTED = 12
 #: Adapters that the legend names.
 MOST_KEYS = 14
 
-#: Place of a legend, above the panel, on the right.
-ABOVE: dict[str, Any] = {
-    "loc": "lower right",
-    "bbox_to_anchor": (1, 1),
-    "fontsize": 8,
-    "handlelength": 1.2,
-    "columnspacing": 1.0,
-}
-
 
 def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
     """Draw the panels of one or more schedules of an instance, on one time axis."""
@@ -88,15 +79,25 @@ def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
     ax.tick_params(axis="y", length=0)
     _title(ax, name, "GPUs" if many else "GPUs (nothing is served)")
     if keys:
-        _legend(ax, *adapter_keys(chart.problem))
+        legend_above(ax, *adapter_keys(chart.problem))
 
 
 def _title(ax: Axes, name: str, text: str) -> None:
     ax.set_title(f"{label(name)}: {text}" if name else text)
 
 
-def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 8) -> None:
-    style.legend(ax, handles, labels, ncols=min(columns, len(labels)), **ABOVE)
+def legend_above(
+    ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 8, **place: Any
+) -> None:
+    """Draw a legend above a panel, on the right unless ``place`` says otherwise."""
+    settings: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "fontsize": 8,
+        "handlelength": 1.2,
+        "columnspacing": 1.0,
+    }
+    style.legend(ax, handles, labels, ncols=min(columns, len(labels)), **settings | place)
 
 
 def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
@@ -274,7 +275,7 @@ def memory(ax: Axes, chart: Chart, name: str = "") -> None:
     ax.set_ylim(bottom=0)
     _title(ax, name, "VRAM in use, GiB (dashed: capacity)")
     if len(lines) > 1:
-        _legend(ax, drawn, [line.name for line in lines])
+        legend_above(ax, drawn, [line.name for line in lines])
 
 
 def _step(ax: Axes, line: StepLine, end: float) -> Any:
@@ -301,7 +302,7 @@ def queue(ax: Axes, shown: Sequence[NamedChart]) -> None:
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set_title("Requests waiting")
     if drawn:
-        _legend(ax, drawn, [one.name for one in shown])
+        legend_above(ax, drawn, [one.name for one in shown])
 
 
 def prices(ax: Axes, shown: Sequence[NamedChart]) -> None:
@@ -311,4 +312,4 @@ def prices(ax: Axes, shown: Sequence[NamedChart]) -> None:
     ax.set_ylim(bottom=0)
     ax.set_title("Price of GPU time, loss per second of holding a GPU")
     if len(lines) > 1:
-        _legend(ax, drawn, [line.name for line in lines], columns=6)
+        legend_above(ax, drawn, [line.name for line in lines], columns=6)

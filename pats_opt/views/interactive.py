@@ -9,8 +9,9 @@ hundred thousand requests is never drawn as a whole. From far away a GPU's lane 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from pats_opt.model.problem import ids
 from pats_opt.views import style
@@ -19,9 +20,6 @@ from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel
 from pats_opt.views.style import BASE_COLOURS
 from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
-
-if TYPE_CHECKING:
-    from bokeh.models import Range1d
 
 #: Bars that are drawn at a time; where more are in view, they are taken together.
 MOST_BARS = 1500
@@ -43,9 +41,10 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
     sides = [lanes(one, seconds, colours) for one in shown]
     lines: list[dict[str, Any]] = []
     figures = [side.panel for side in sides]
-    figures += [_memory(one, len(shown) > 1, seconds, lines, end) for one in shown]
-    queue, rug = _queue(shown, seconds, lines, end)
-    figures += [queue, *_prices(shown, seconds, lines, end)]
+    over_time = partial(line_panel, seconds=seconds, data=lines, end=end)
+    figures += [_memory(one, len(shown) > 1, over_time) for one in shown]
+    queue, rug = _queue(shown, over_time)
+    figures += [queue, *_prices(shown, over_time)]
     figures[-1].xaxis.visible = True
     figures[-1].xaxis.axis_label = "seconds"
     figures[-1].height += 48
@@ -160,27 +159,17 @@ def _switches(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _memory(
-    one: NamedChart, several: bool, seconds: Range1d, data: list[dict[str, Any]], end: float
-) -> Panel:
+def _memory(one: NamedChart, several: bool, over_time: Callable[..., Panel]) -> Panel:
     """GiB in use on each GPU, and its capacity."""
-    gpus = one.chart.problem.site.gpus
-    lines = memory_lines(one.chart)
+    gpus, lines = one.chart.problem.site.gpus, memory_lines(one.chart)
     capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
     what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
-    return line_panel(
-        f"{one.letter}: {what}, GiB" if several else f"{what}, GiB",
-        seconds,
-        lines,
-        data,
-        unit="GiB",
-        end=end,
-        levels=sorted(capacities),
-    )
+    title = f"{one.letter}: {what}, GiB" if several else f"{what}, GiB"
+    return over_time(title, lines=lines, unit="GiB", levels=sorted(capacities))
 
 
 def _queue(
-    shown: Sequence[NamedChart], seconds: Range1d, data: list[dict[str, Any]], end: float
+    shown: Sequence[NamedChart], over_time: Callable[..., Panel]
 ) -> tuple[Panel, dict[str, Any]]:
     """Requests that wait; below them a rug of arrivals, and crosses for those rejected."""
     import numpy as np
@@ -192,11 +181,8 @@ def _queue(
         StepLine("waiting" if len(shown) == 1 else one.name, one.chart.queue, BASE_COLOURS[k], dash)
         for k, (one, dash) in enumerate(zip(shown, DASHES, strict=False))
     ]
-    whose = "" if len(shown) == 1 else " (A solid, B dashed)"
-    made = line_panel(
-        f"Requests waiting{whose}", seconds, lines, data,
-        unit="requests", end=end, filled=len(shown) == 1, least=1,
-    )  # fmt: skip
+    title = "Requests waiting" if len(shown) == 1 else "Requests waiting (A solid, B dashed)"
+    made = over_time(title, lines=lines, unit="requests", filled=len(shown) == 1, least=1)
     strip = 0.2 * made.y_range.end
     made.y_range.start = -strip
     arrivals = np.unique([job.arrival * tick_s for job in problem.jobs]).astype(np.float64)
@@ -229,12 +215,8 @@ def _queue(
     return made, {"x": arrivals, "source": source, "far": {"x": far}}
 
 
-def _prices(
-    shown: Sequence[NamedChart], seconds: Range1d, data: list[dict[str, Any]], end: float
-) -> Iterable[Panel]:
+def _prices(shown: Sequence[NamedChart], over_time: Callable[..., Panel]) -> Iterable[Panel]:
     """Price of a second of GPU time, where a solver has it."""
     if lines := list(price_lines(shown)):
-        yield line_panel(
-            "Price of GPU time, loss per second", seconds, lines, data,
-            unit="a second", end=end, filled=len(lines) == 1,
-        )  # fmt: skip
+        title = "Price of GPU time, loss per second"
+        yield over_time(title, lines=lines, unit="a second", filled=len(lines) == 1)

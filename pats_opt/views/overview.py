@@ -7,11 +7,10 @@ and the switches take.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.views.style import MOST_APART
-from pats_opt.views.view import LANE, Chart
+from pats_opt.views.view import LANE, Chart, LaneBoxes
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats, Ints
@@ -24,25 +23,18 @@ FEWEST_BINS, MOST_BINS = 24, 240
 SWITCHING, OTHERS = -1, -2
 
 
-@dataclass(frozen=True, slots=True)
-class TimeShares:
-    """One entry per block of the far view; seconds, and heights of the lanes.
+class TimeShares(NamedTuple):
+    """One entry per block of the far view.
 
     Attributes:
         gpu: Index of its GPU.
-        left: Start of its bin.
-        right: End of its bin.
-        bottom: Lower edge.
-        top: Upper edge; a bin in which the GPU is never idle fills its lane.
+        boxes: Where it lies: its bin, and a height; a bin without idle time fills its lane.
         adapter: Index of the adapter, :data:`SWITCHING` or :data:`OTHERS`.
         share: Share of the bin's time that it takes.
     """
 
     gpu: Ints
-    left: Floats
-    right: Floats
-    bottom: Floats
-    top: Floats
+    boxes: LaneBoxes
     adapter: Ints
     share: Floats
 
@@ -71,15 +63,13 @@ def time_shares(chart: Chart) -> TimeShares:
     share = share.reshape(gpus, bins, layers)
     above = np.cumsum(share, axis=2)
     lane, place, kind = np.nonzero(share)
-    return TimeShares(
-        gpu=lane,
+    boxes = LaneBoxes(
         left=np.multiply(place, width),
         right=np.multiply(place + 1, width),
-        bottom=lane + LANE * (1.0 - (above - share)[lane, place, kind]),
         top=lane + LANE * (1.0 - above[lane, place, kind]),
-        adapter=apart[kind],
-        share=share[lane, place, kind],
+        bottom=lane + LANE * (1.0 - (above - share)[lane, place, kind]),
     )
+    return TimeShares(lane, boxes, apart[kind], share[lane, place, kind])
 
 
 def _layers(chart: Chart) -> tuple[Ints, Ints]:

@@ -201,12 +201,12 @@ def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
 
     site, shares = chart.problem.site, time_shares(chart)
     names = {SWITCHING: "switching", OTHERS: "other adapters"}
-    numbers = {name: getattr(shares, name) for name in (*BOX, "share")}
+    numbers = {**{side: getattr(shares.boxes, side) for side in BOX}, "share": shares.share}
     texts = {
         "colour": [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()],
         "what": [names.get(a) or label(site.adapter_ids[a]) for a in shares.adapter.tolist()],
         "gpu": [label(site.gpus[g].id) for g in shares.gpu.tolist()],
-        "from": [f"{a:.6g} s to {b:.6g} s" for a, b in zip(shares.left, shares.right, strict=True)],
+        "from": [f"{a:.6g} s to {b:.6g} s" for a, b in zip(*shares.boxes[:2], strict=True)],
     }
     switching, renderers = shares.adapter == SWITCHING, []
     for some, style in ((~switching, {"fill_color": "colour"}), (switching, HATCHED)):

@@ -64,8 +64,8 @@ SETTINGS: Any = {
 
 
 def palette(count: int) -> list[str]:
-    """``count`` colours: the base colours, their tints, then grey."""
-    tints = [_tint(colour) for colour in BASE_COLOURS]
+    """``count`` colours: the base colours, their tints half way to white, then grey."""
+    tints = ["#" + "".join(f"{(p + 255) // 2:02X}" for p in _rgb(c)) for c in BASE_COLOURS]
     known = [*BASE_COLOURS, *tints]
     return (known + [OTHER] * max(0, count - len(known)))[:count]
 
@@ -76,15 +76,13 @@ def cycled(count: int) -> list[str]:
     return [known[k % len(known)] for k in range(count)]
 
 
-def _tint(colour: str) -> str:
-    """The colour mixed half and half with white."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{(part + 255) // 2:02X}" for part in parts)
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def on(colour: str) -> str:
     """Black or white, whichever reads better on a colour."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = _rgb(colour)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else "white"
 
 

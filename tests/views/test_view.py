@@ -125,13 +125,13 @@ def test_shares_of_the_far_view_are_those_of_gpu_time(solved: Callable[[], Solve
     """Over all bins, the seconds of serving and of switching are those of the batches."""
     chart = seen(solved().document)[3]
     blocks = time_shares(chart)
-    seconds = (blocks.right - blocks.left) * blocks.share
+    seconds = (blocks.boxes.right - blocks.boxes.left) * blocks.share
     switching = blocks.adapter == SWITCHING
     start, switches = chart.seconds.batches.start, chart.seconds.switches
     assert seconds[~switching].sum() == pytest.approx((chart.batches.right - start).sum())
     assert seconds[switching].sum() == pytest.approx((switches.end - switches.start).sum())
     assert (blocks.share <= 1 + 1e-9).all()
-    np.testing.assert_allclose(blocks.bottom - blocks.top, LANE * blocks.share)
+    np.testing.assert_allclose(blocks.boxes.bottom - blocks.boxes.top, LANE * blocks.share)
 
 
 def test_the_far_view_takes_rare_adapters_together() -> None:

@@ -101,12 +101,12 @@ def listed(comparison: ExecutionComparison) -> list[BatchRow]:
 
 def marks(row: BatchRow) -> str:
     """Return remarks on a batch."""
-    found = [
-        f"{row.failed} failed" if row.failed else "",
-        f"out of memory {counted(row.splits, 'time')}" if row.splits else "",
-        "resumed" if row.resumed else "",
-    ]
-    return ", ".join(filter(None, found))
+    found = (
+        (row.failed, f"{row.failed} failed"),
+        (row.splits, f"out of memory {counted(row.splits, 'time')}"),
+        (row.resumed, "resumed"),
+    )
+    return ", ".join([remark for applies, remark in found if applies])
 
 
 def failures(comparison: ExecutionComparison, execution: Execution) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pats_opt.execute.compare.sentences import promised
 from pats_opt.model.problem import Problem
 from pats_opt.tables.schedule_table import ScheduleTable, TimedBatch
 from pats_opt.views import style
-from pats_opt.views.gantt import ABOVE, MOST_BATCHES, adapter_keys, add_bars, add_switches
+from pats_opt.views.gantt import MOST_BATCHES, adapter_keys, add_bars, add_switches, legend_above
 from pats_opt.views.view import LANE, LaneBoxes
 from pats_opt.wording import label
 
@@ -135,9 +135,7 @@ def gantt(
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
     ax.set_xlabel("seconds")
-    handles, labels = adapter_keys(problem)
-    above = {**ABOVE, "loc": "lower left", "bbox_to_anchor": (0, 1)}
-    style.legend(ax, handles, labels, ncols=min(8, len(labels)), **above)
+    legend_above(ax, *adapter_keys(problem), loc="lower left", bbox_to_anchor=(0, 1))
     return titles
 
 

@@ -29,7 +29,7 @@ from pats_opt.tables.schedule_table import TimedBatch, TimedMember
 def completions_s(clock: BatchClock, steps: Iterable[int]) -> dict[int, float]:
     """Return rule 5 before rounding: seconds from a batch's start to the end of each step count.
 
-    A slotted instance predicts no seconds; do not ask for them.
+    Not of a slotted instance, which predicts no seconds.
     """
     shape = shape_of(steps)
     return dict(zip([count for count, _ in shape], clock.completions_s(shape), strict=True))
@@ -110,6 +110,12 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
         switch_end = switch_start + (batch.switch_end_s - batch.switch_start_s)
         start = max(planned.start_s, switch_end)
         free[batch.gpu] = end = start + (batch.end_s - batch.start_s)
+        members = [
+            m
+            if m.completion_s is None
+            else replace(m, completion_s=start + (m.completion_s - batch.start_s))
+            for m in batch.members
+        ]
         moved.append(
             replace(
                 batch,
@@ -117,14 +123,7 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
                 switch_end_s=switch_end,
                 start_s=start,
                 end_s=end,
-                members=tuple(
-                    [
-                        m
-                        if m.completion_s is None
-                        else replace(m, completion_s=start + (m.completion_s - batch.start_s))
-                        for m in batch.members
-                    ]
-                ),
+                members=tuple(members),
             )
         )
     return moved
