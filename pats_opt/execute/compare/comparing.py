@@ -258,6 +258,8 @@ def _rows(
 
 def _differences(tables: ComparedTables) -> LatencyDifferences | None:
     """Measured less predicted latency of each request that both serve."""
+    import numpy as np
+
     expected = _latencies(tables.grid)
     ran = _latencies(tables.ran)
     rising = sorted([s - expected[job] for job, s in ran.items() if job in expected])
@@ -266,7 +268,7 @@ def _differences(tables: ComparedTables) -> LatencyDifferences | None:
     shares = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
     return LatencyDifferences(
         count=len(rising),
-        mean_s=math.fsum(rising) / len(rising),
+        mean_s=float(np.mean(rising)),
         **{f"{name}_s": rising[rank(len(rising), q)] for name, q in shares.items()},
     )
 
