@@ -155,12 +155,7 @@ class ScheduleTable:
 
     @classmethod
     def from_replay(cls, problem: Problem, replayed: Sequence[ReplayedBatch]) -> ScheduleTable:
-        """Return the table of a replayed schedule, in ticks.
-
-        Args:
-            problem: The instance on the grid.
-            replayed: The batches, from :func:`pats_opt.model.checker.check`.
-        """
+        """Return the table of a replayed schedule, in ticks."""
         members = list(chain.from_iterable([b.members for b in replayed]))
         switch_start = _floats([b.batch.switch_start for b in replayed])
         batches = BatchTable(
@@ -187,12 +182,7 @@ class ScheduleTable:
 
     @classmethod
     def from_execution(cls, problem: Problem, batches: Sequence[TimedBatch]) -> ScheduleTable:
-        """Return the table of batches on a clock, in seconds.
-
-        Args:
-            problem: The instance on the grid.
-            batches: The batches; of their members, those with a completion are served.
-        """
+        """Return the table of executed batches, in seconds; only members with an image count."""
         gpus = {gpu.id: gpu.index for gpu in problem.site.gpus}
         adapters, index = problem.site.adapter_index, problem.job_index()
         done = [[m for m in b.members if m.completion_s is not None] for b in batches]
@@ -365,8 +355,7 @@ class ScheduleTable:
     def loss_terms(self, unserved: Iterable[Job]) -> LossTerms:
         """Return the loss, term by term (PROBLEM.md section 6).
 
-        Args:
-            unserved: Requests to charge as rejected; those that must be served count nothing.
+        ``unserved`` are charged as rejected; those of them that must be served count nothing.
         """
         site, losses = self.problem.site, self.losses
         return LossTerms(

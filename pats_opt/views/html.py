@@ -40,14 +40,10 @@ MOST_VIOLATIONS = 50
 def show(
     instance: Instance, schedule: Schedule, path: StrPath, *, assets: str | None = None
 ) -> Verdict:
-    """Draw a schedule, valid or not, into a file of the kind that its suffix names.
+    """Draw a schedule, valid or not, into a file that ends in one of :data:`SUFFIXES`.
 
-    Args:
-        instance: The schedule's instance.
-        schedule: The schedule.
-        path: The file, ending in one of :data:`SUFFIXES`.
-        assets: Of a page, the folder that :func:`write_assets` filled, as the page sees it
-            (``"../assets"``); None for a page that holds its script itself.
+    A page holds its script, or takes it from ``assets``: the folder that :func:`write_assets`
+    filled, as the page sees it (``"../assets"``).
 
     Returns:
         The verdict of the check; a picture of an invalid schedule says so.

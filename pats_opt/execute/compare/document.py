@@ -49,7 +49,7 @@ class BatchRow(Struct, frozen=True, kw_only=True):
         switch_ratio: Measured by predicted.
         batch_predicted_s: Seconds from its start to its end, in whole ticks.
         batch_unrounded_s: The same before rounding.
-        batch_s: What was measured.
+        batch_s: Those that were measured.
         batch_ratio: Measured by ``batch_unrounded_s``.
         end_predicted_s: When the schedule ends it; None in a live run.
         end_s: When it ended.
