@@ -18,20 +18,16 @@ def export_bins(problem: Problem, schedule: Schedule) -> Exported:
     """Export the bins in order of their slots, without those that hold only a blank."""
     origin = origin_of(problem.instance, bin_packing.BinPackingOrigin)
     sizes = {r.id: r.demand["vram_gib"] for r in problem.instance.requests if r.reject_loss is None}
-    batches = [
-        [m.id for m in batch.requests if m.id in sizes] for batch in schedule.gpus[0].batches
-    ]
     capacity = problem.instance.gpus[0].capacity["vram_gib"]
-    bins = [
-        {"items": items, "sizes": [sizes[i] for i in items], "load": sum(sizes[i] for i in items)}
-        for items in batches
-        if items
-    ]
-    lines = [f"# {origin.name}: {len(bins)} bins of capacity {capacity:g}"]
-    lines += [
-        f"bin {n} load {bin_['load']:g}: " + " ".join(i.removeprefix("item-") for i in items)
-        for n, (bin_, items) in enumerate(zip(bins, filter(None, batches), strict=True), 1)
-    ]
+    bins, lines = [], []
+    for batch in schedule.gpus[0].batches:
+        items = [member.id for member in batch.requests if member.id in sizes]
+        if items:
+            held = [sizes[item] for item in items]
+            bins.append({"items": items, "sizes": held, "load": sum(held)})
+            numbers = " ".join(item.removeprefix("item-") for item in items)
+            lines.append(f"bin {len(bins)} load {sum(held):g}: {numbers}")
+    lines.insert(0, f"# {origin.name}: {len(bins)} bins of capacity {capacity:g}")
     document = {
         "format": bin_packing.FORMAT,
         "name": origin.name,

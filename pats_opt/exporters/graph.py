@@ -41,19 +41,13 @@ def export_graph(problem: Problem, schedule: Schedule) -> Exported:
             for target in batch.load:
                 before = frozenset(() if held is None else (site.adapter_index[held],))
                 seconds = site.load_seconds(site.adapter_index[target], before)
-                source = NOTHING if held is None else held
-                known = graph.get_edge_data(source, target, {"switches": 0, "seconds": 0.0})
-                graph.add_edge(
-                    source,
-                    target,
-                    switches=known["switches"] + 1,
-                    seconds=known["seconds"] + seconds,
-                )
+                source = held or NOTHING
+                if not graph.has_edge(source, target):
+                    graph.add_edge(source, target, switches=0, seconds=0.0)
+                graph[source][target]["switches"] += 1
+                graph[source][target]["seconds"] += seconds
                 held = target
-    edges = [
-        {"from": a, "to": b, "switches": d["switches"], "seconds": d["seconds"]}
-        for a, b, d in graph.edges(data=True)
-    ]
+    edges = [{"from": a, "to": b, **data} for a, b, data in graph.edges(data=True)]
     document = {
         "format": "graph",
         "name": problem.instance.name,

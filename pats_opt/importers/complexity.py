@@ -4,8 +4,8 @@ The estimator is the prompt's length: ``1 - 2 ** (-characters / 33)``, so 0 for 
 0.5 at 33 characters, and nearing 1. Against the human labels of PartiPrompts (504 prompts labelled
 Basic or Simple Detail, 425 labelled Fine-grained Detail or Complex) its area under the ROC curve is
 0.961, and 0.5 is the threshold of highest balanced accuracy (0.891). Counting words gives 0.948,
-clauses 0.742, spatial words 0.734, number words 0.509, and no sum of them more than words alone, so
-they are left out. It ignores meaning, and was fitted to English.
+clauses 0.742, spatial words 0.734, number words 0.509, and no sum of them more than words alone. It
+ignores meaning, and was fitted to English.
 
 ``--estimator module:function`` replaces it by any function from a prompt to [0, 1].
 """

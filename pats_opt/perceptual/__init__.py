@@ -102,6 +102,5 @@ def open_metrics(
 
 
 def _best(usable: list[str]) -> list[str]:
-    if usable[:1] in (["lpips"], ["stlpips"]):
-        return usable[:1]
-    return [name for name in usable if name != "ssim" or "ms_ssim" not in usable]
+    learned = [name for name in usable if name in ("lpips", "stlpips")]
+    return learned[:1] or [name for name in usable if name != "ssim" or "ms_ssim" not in usable]

@@ -65,8 +65,8 @@ class Lpips(_FeatureDistance):
 
     def __init__(self, device: str, weights: str | None) -> None:
         backbone, heads = _alexnet(weights), _lpips_heads()
-        assert backbone is not None, "missing() refuses this"
-        assert heads is not None, "missing() refuses this"
+        assert backbone, "missing() refuses this"
+        assert heads, "missing() refuses this"
         super().__init__(device, weights, heads)
         found = _read(backbone)
         try:
@@ -108,7 +108,7 @@ class ShiftTolerantLpips(_FeatureDistance):
 
     def __init__(self, device: str, weights: str | None) -> None:
         path = _shift_tolerant()
-        assert path is not None, "missing() refuses this"
+        assert path, "missing() refuses this"
         super().__init__(device, weights, path)
         found = _read(path)
         names = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
@@ -175,16 +175,14 @@ def _checkpoints() -> Path:
 
 
 def _alexnet(weights: str | None) -> Path | None:
-    if weights is not None:
-        path = Path(weights)
-        return path if path.is_file() else None
-    return next(iter(sorted(_checkpoints().glob("alexnet-owt-*.pth"))), None)
+    found = sorted(_checkpoints().glob("alexnet-owt-*.pth")) if weights is None else [Path(weights)]
+    return next(filter(Path.is_file, found), None)
 
 
 def _inside(package: str, file: str) -> Path | None:
     """Find a file of a package without importing it; None where there is none."""
     folder = folder_of(package)
-    return folder / file if folder is not None and (folder / file).is_file() else None
+    return path if folder and (path := folder / file).is_file() else None
 
 
 def _lpips_heads() -> Path | None:

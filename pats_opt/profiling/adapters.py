@@ -24,8 +24,8 @@ def adapters_of(
 
     Args:
         model: As in :class:`~pats_opt.execute.work.EngineSettings`.
-        folder: A folder of LoRA files, or None.
-        scratch: A folder for random ones.
+        folder: Folder of LoRA files, or None.
+        scratch: Folder for random ones.
         rank: Rank of random ones; None for the model's usual one.
 
     Raises:
@@ -76,10 +76,7 @@ def _rank(path: str) -> int:
 
 
 def drop_from_cache(path: str) -> None:
-    """Ask the system to drop a file from its cache, so that it is read from the disk again.
-
-    The system may keep it (a file system in memory does), or have no way to be asked.
-    """
+    """Ask the system, which may refuse, to drop a file from its cache."""
     if hasattr(os, "posix_fadvise"):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -241,4 +241,4 @@ def read_measurements(path: Path) -> Measurements:
     try:
         return convert(parse_json(read_bytes(path)), Measurements)
     except InputError as error:
-        raise error if error.file else error.in_file(str(path)) from None
+        raise error.in_file(str(path)) from None

@@ -8,6 +8,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +187,9 @@ def _table(text: str, separator: str, path: str) -> Iterator[tuple[int, dict[str
 def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for i, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            try:
+            row = None
+            with suppress(ValueError, RecursionError):
                 row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
             if not isinstance(row, dict):
                 raise InputError(
                     "this is no JSON object",
@@ -203,9 +203,8 @@ def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _complexity(
     row: dict[str, Any], prompt: str, estimator: Estimator, path: str, line: int
 ) -> float:
-    given = next(
-        (row[name] for name in COMPLEXITY_COLUMNS if row.get(name) not in (None, "")), None
-    )
+    cells = (row.get(name) for name in COMPLEXITY_COLUMNS)
+    given = next((cell for cell in cells if cell not in (None, "")), None)
     if given is None:
         return estimator(prompt)
     try:

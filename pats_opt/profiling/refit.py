@@ -69,7 +69,7 @@ def refit(path: str, converged: float = 0.97) -> QualityFit:
     their distance is 0.
 
     Args:
-        path: The CSV file.
+        path: CSV file.
         converged: Quality of a converged prompt.
 
     Raises:
@@ -128,9 +128,8 @@ def _search(
     Gauss-Newton is damped (Levenberg and Marquardt), so that it only improves on the grid.
     """
     k = -np.log1p(-converged)
-    ends = np.array([1.0 - levels, levels])  # the share of either end in N(c)
-    if one_level:
-        ends = np.array([np.ones_like(levels), np.zeros_like(levels)])
+    share = np.zeros_like(levels) if one_level else levels
+    ends = np.array([1.0 - share, share])  # the share of either end in N(c)
 
     def left(point: np.ndarray) -> np.ndarray:
         needed = np.exp(point[..., :1]) * ends[0] + np.exp(point[..., 1:]) * ends[1]
@@ -195,13 +194,12 @@ def as_recipe(found: QualityFit) -> str:
 
 def fit_document(found: QualityFit) -> dict[str, Any]:
     """Make the JSON document of a fit, with its residuals as a list of rows."""
-    made: dict[str, Any] = msgspec.to_builtins(found)
-    made["residuals"] = [
+    residuals = [
         {"complexity": level, "steps": steps, "residual": residual}
         for level, by_steps in found.residuals.items()
         for steps, residual in by_steps.items()
     ]
-    return made
+    return {**msgspec.to_builtins(found), "residuals": residuals}
 
 
 def fit_lines(found: QualityFit) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pats_opt.profiling.adapters import drop_from_cache
 from pats_opt.profiling.bench import Bench
 from pats_opt.profiling.images import ImageComparer, ImageError
 from pats_opt.profiling.measurements import EngineInfo, MeasurementFile
-from pats_opt.profiling.plan import ProfilingPlan, Prompt, TimedPart, rounds
+from pats_opt.profiling.plan import ProfilingPlan, TimedPart, rounds
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,15 @@ class ProfilingSession:
             with self._bench("disk") as bench:
                 self._time_all(bench, timed)
                 for i, (key, prompt, seed) in enumerate(views, 1):
-                    seconds = self._image(bench, key, prompt, seed)
+                    self._refuse_late()
+                    began = self._clock()
+                    assert self._comparer is not None, "a plan with images comes with a comparer"
+                    try:
+                        self._file.add(key, *self._comparer(bench.engine, prompt, seed))
+                    except ImageError as error:
+                        _log.warning("%s: %s", key, error)
+                    self._progress(key)
+                    seconds = self._clock() - began
                     ahead = (len(views) - i) * seconds
                     _log.info("%s: %.1f s, about %.0f s left for images", key, seconds, ahead)
 
@@ -223,18 +231,6 @@ class ProfilingSession:
             largest_batch(fits, self._plan.max_batch)
         self._file.add(_memory_key(size))
         self._progress(_memory_key(size))
-
-    def _image(self, bench: Bench, key: str, prompt: Prompt, seed: int) -> float:
-        """Make and compare the images of a prompt and seed; return the seconds."""
-        self._refuse_late()
-        began = self._clock()
-        assert self._comparer is not None, "a plan with images comes with a comparer"
-        try:
-            self._file.add(key, *self._comparer(bench.engine, prompt, seed))
-        except ImageError as error:
-            _log.warning("%s: %s", key, error)
-        self._progress(key)
-        return self._clock() - began
 
 
 def largest_batch(fits: Callable[[int], bool], most: int) -> tuple[int, int | None]:

@@ -41,7 +41,7 @@ def make_profile(
         data: The measurements.
         plan: Their plan.
         name: The profile's name.
-        host_gib: Memory of the machine, the capacity of a device that does not report its own.
+        host_gib: Memory of the machine: the capacity of a device that does not report its own.
         memory_from: A profile whose memory figures replace missing ones.
         missing: Names of the parts of the plan that were not measured.
 
@@ -65,7 +65,7 @@ def make_profile(
     model, memory_source = memory
     overheads = figures.overheads(data)
     asked, found = data.asked, data.found
-    assert found is not None  # nothing is measured without an engine
+    assert found is not None, "nothing is measured without an engine"
     shrunk = f", widths and heights divided by {asked.shrink}" if asked.shrink > 1 else ""
     return Profile(
         name=name,
@@ -105,11 +105,11 @@ def _shortage(
     tiers: dict[str, LoadTime],
     no_memory: bool,
 ) -> str:
-    """Message that names the missing figures that every profile needs."""
+    """Message that names the missing figures."""
     names = []
     if 1 not in steps.medians:
-        failed = next((b.error for b in data.batches if b.n == 1 and b.error), None)
-        names.append("the steps of a single image" + (f" ({failed})" if failed else ""))
+        failed = next((f" ({b.error})" for b in data.batches if b.n == 1 and b.error), "")
+        names.append(f"the steps of a single image{failed}")
     if not tiers:
         names.append("loading adapters")
     if no_memory:
@@ -122,7 +122,7 @@ def _shortage(
 
 
 def _within_table(memory: MemoryModel, steps: figures.StepFit) -> MemoryModel:
-    """Lower the largest batch to that of a table of step times."""
+    """Bound the largest batch by that of a table of step times."""
     table = steps.step_s.table
     if table is msgspec.UNSET or (memory.max_batch or 0) <= len(table):
         return memory
@@ -137,14 +137,15 @@ def _memory(
     if model is not None:
         whole = data.found.memory_gib if data.found is not None else None
         bound = "a bound of" if asked.memory_gib else "all of it, the driver's share included:"
+        lowered = ""
+        if whole is not None and model.capacity_gib < whole - 1e-3:
+            lowered = (
+                f", lowered to {model.capacity_gib:g} so that no batch that did not fit is let in"
+            )
         return model, (
             f"measured: peak of allocated memory by batch size ({_ends(data, plan)}), less "
             f"{asked.slots} slots of {model.adapter_gib:g} GiB; capacity: {bound} {whole:g} GiB"
-            + (
-                f", lowered to {model.capacity_gib:g} so that no batch that did not fit is let in"
-                if whole is not None and model.capacity_gib < whole - 1e-3
-                else ""
-            )
+            f"{lowered}"
         )
     if other is not None:
         model = msgspec.structs.replace(other.memory, adapter_gib=figures.slot_gib(data))
@@ -155,10 +156,9 @@ def _memory(
     largest = max((b.n for b in data.batches if b.fits), default=0)
     if not largest or data.found is None or data.found.memory_gib is not None:
         return None
-    capacity = asked.memory_gib or host_gib
     return (
         MemoryModel(
-            capacity_gib=capacity,
+            capacity_gib=asked.memory_gib or host_gib,
             adapter_gib=figures.slot_gib(data),
             base_gib=0.0,
             per_sample_gib=0.0,

@@ -98,11 +98,8 @@ class Search:
 
         A parameter with choices beside its numbers is rated by its choice.
         """
-        sampled = [
-            frozen
-            for frozen in self._study.get_trials(deepcopy=False)
-            if frozen.value is not None and math.isfinite(frozen.value) and frozen.number > 0
-        ]
+        known = self._study.get_trials(deepcopy=False)
+        sampled = [t for t in known if t.number and t.value is not None and math.isfinite(t.value)]
         if len(sampled) < IMPORTANCE_TRIALS or len(self._space) < 2:
             return {}
         with quiet():
@@ -120,11 +117,8 @@ class Search:
         plan = self._plan
         params = {d.name: plan.target.default[d.name] for d in self._space}
         found = list(perform(params, plan.train))
-        errors = (
-            f"{instance.name}: {run.error}"
-            for instance, run in zip(plan.train, found, strict=True)
-            if run.error is not None
-        )
+        runs = zip(plan.train, found, strict=True)
+        errors = (f"{one.name}: {run.error}" for one, run in runs if run.error is not None)
         trial = Trial(
             number=0,
             params=params,
@@ -155,15 +149,14 @@ class Search:
         proposal = self._study.ask()
         params = {d.name: suggest(proposal, d) for d in self._space}
         same = next((t for t in self.trials if t.params == params), None)
-        try:
-            trial = (
-                self._tried(number, params, perform)
-                if same is None
-                else msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
-            )
-        except BaseException:
-            self._study.tell(proposal, state=optuna.trial.TrialState.FAIL)
-            raise
+        if same is not None:
+            trial = msgspec.structs.replace(same, number=number, runs=0, seconds=0.0)
+        else:
+            try:
+                trial = self._tried(number, params, perform)
+            except BaseException:
+                self._study.tell(proposal, state=optuna.trial.TrialState.FAIL)
+                raise
         proposal.set_user_attr(ATTRIBUTE, msgspec.to_builtins(trial))
         self._study.tell(proposal, trial.value)
         self.trials.append(trial)
