@@ -79,11 +79,7 @@ def generate(
 
 
 def adapters(
-    ids: list[str],
-    recipe: Recipe,
-    device: profile.Profile,
-    seed: int,
-    base: str | None = draw.BASE,
+    ids: list[str], recipe: Recipe, device: profile.Profile, seed: int, base: str | None = draw.BASE
 ) -> list[Adapter]:
     """Make an adapter for each id; the id ``base`` takes no memory and no time.
 

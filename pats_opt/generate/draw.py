@@ -8,6 +8,7 @@ not change the draws of another.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -98,13 +99,12 @@ def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str
 
 def _recent(spec: Popularity, recent: list[int], again: float, place: float) -> int | None:
     """Pick a recently used adapter by the recency distribution; None to draw afresh."""
-    above = 0
-    for depth, hits in zip(spec.depths, spec.hits, strict=True):
-        if again < hits:
-            at = above + int(place * (depth - above))
-            return recent[at] if at < len(recent) else None
-        above = depth
-    return None
+    i = bisect_right(spec.hits, again)
+    if i == len(spec.hits):
+        return None
+    above = spec.depths[i - 1] if i else 0
+    at = above + int(place * (spec.depths[i] - above))
+    return recent[at] if at < len(recent) else None
 
 
 def load_times(spec: LoadTime, count: int, rng: np.random.Generator) -> list[float]:

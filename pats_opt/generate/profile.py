@@ -18,14 +18,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
-from pats_opt.generate.config import (
-    ConfigTable,
-    NotNegative,
-    Positive,
-    Share,
-    as_table,
-    parse_toml,
-)
+from pats_opt.generate.config import ConfigTable, NotNegative, Positive, Share, as_table, parse_toml
 from pats_opt.generate.recipe import ServiceSettings
 from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Overhead, StepTime

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -21,13 +21,8 @@ LEVELS = {"simple": 0.0, "medium": 0.5, "complex": 1.0}
 #: Column names read as complexity, in order of preference.
 COMPLEXITY_COLUMNS = ("complexity", "prompt_type")
 
-
-class QualityModel(Protocol):
-    """Quality in [0, 1] of ``steps`` steps on a prompt of ``complexity`` in [0, 1]."""
-
-    def __call__(self, steps: int, complexity: float) -> float:
-        """Return the quality; higher is better."""
-        ...
+#: Quality in [0, 1] of a number of steps on a prompt of a complexity in [0, 1].
+QualityModel = Callable[[int, float], float]
 
 
 class Quality(ConfigTable, frozen=True, kw_only=True):
@@ -93,8 +88,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
         InputError: naming the file, the line and the hint.
     """
     rows = csv.DictReader(io.StringIO(read_text(path)))
-    columns = [name.strip().lower() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
+    rows.fieldnames = columns = [name.strip().lower() for name in rows.fieldnames or ()]
     value = next((name for name in ("quality", "lpips") if name in columns), None)
     if value is None or "steps" not in columns:
         raise InputError(

@@ -76,8 +76,16 @@ def import_bin_packing(
     Raises:
         InputError: The file is wrong, or the problem is not in it.
     """
-    chosen = _named(read_bin_packing(path), str(path), problem)
-    return bin_packing_instance(chosen, bins=bins)
+    found = read_bin_packing(path)
+    for packing in found:
+        if packing.name == problem or (problem is None and len(found) == 1):
+            return bin_packing_instance(packing, bins=bins)
+    names = ", ".join(p.name for p in found[:5]) + (", ..." if len(found) > 5 else "")
+    held = f"{len(found)} problems" if problem is None else f"no problem {problem!r}"
+    subject = "the file" if problem is None else "it"
+    raise InputError(
+        f"{subject} holds {held}", file=str(path), hint=f"choose one with --problem: {names}"
+    )
 
 
 def read_bin_packing(path: StrPath) -> list[BinPacking]:
@@ -134,15 +142,3 @@ def _packing(
         tokens.number(f"size that fits capacity {capacity:g}", 0, capacity) for _ in range(count)
     )
     return BinPacking(name, capacity, sizes, best)
-
-
-def _named(found: list[BinPacking], file: str, name: str | None) -> BinPacking:
-    """Choose the problem of this name; of a file with one problem, that one."""
-    for packing in found:
-        if packing.name == name or (name is None and len(found) == 1):
-            return packing
-    names = ", ".join(p.name for p in found[:5]) + (", ..." if len(found) > 5 else "")
-    problem = (
-        f"the file holds {len(found)} problems" if name is None else f"it holds no problem {name!r}"
-    )
-    raise InputError(problem, file=file, hint=f"choose one with --problem: {names}")

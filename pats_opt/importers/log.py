@@ -64,16 +64,12 @@ def format_of(path: StrPath, given: LogFormat | None = None) -> tuple[LogFormat,
     Raises:
         InputError: the name has no known ending.
     """
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    zipped = bool(suffixes) and suffixes[-1] == ".gz"
-    last = suffixes[:-1] if zipped else suffixes
-    kind = given or SUFFIXES.get(last[-1] if last else "")
+    file = Path(Path(path).name.lower())
+    zipped = file.suffix == ".gz"
+    kind = given or SUFFIXES.get(Path(file.stem).suffix if zipped else file.suffix)
     if kind is None:
-        raise InputError(
-            "the name has no known ending",
-            file=str(path),
-            hint="add --as csv, tsv, jsonl or parquet",
-        )
+        hint = "add --as csv, tsv, jsonl or parquet"
+        raise InputError("the name has no known ending", file=str(path), hint=hint)
     return kind, zipped
 
 
@@ -98,9 +94,8 @@ def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
         elif kind == "jsonl":
             table = pl.scan_ndjson(file, infer_schema_length=None)
         else:
-            table = pl.scan_csv(
-                file, separator="\t" if kind == "tsv" else ",", infer_schema=False, glob=False
-            )
+            separator = "\t" if kind == "tsv" else ","
+            table = pl.scan_csv(file, separator=separator, infer_schema=False, glob=False)
         table.collect_schema()
     return table.with_row_index(ROW, offset=1)
 

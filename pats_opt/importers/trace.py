@@ -13,13 +13,7 @@ from pats_opt.generate.build import RequestRow, assemble
 from pats_opt.generate.config import ConfigTable, Positive
 from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
-from pats_opt.importers.families import (
-    Family,
-    Key,
-    family_adapters,
-    family_ids,
-    members_of,
-)
+from pats_opt.importers.families import Family, Key, family_adapters, family_ids, members_of
 from pats_opt.importers.log import (
     TIME,
     Cells,

@@ -68,11 +68,7 @@ class Bench:
             engine.close()
 
     def batch(
-        self,
-        purpose: Literal["steps", "memory"],
-        n: int,
-        size: tuple[int, int],
-        repeat: int = 0,
+        self, purpose: Literal["steps", "memory"], n: int, size: tuple[int, int], repeat: int = 0
     ) -> MeasuredBatch:
         """Run a batch of ``n`` equal members, with an adapter that is resident."""
         steps = self._plan.steps if purpose == "steps" else FEW_STEPS

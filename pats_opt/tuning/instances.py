@@ -77,9 +77,8 @@ def split(
     wanted = min(max(round(share * len(instances)), 1), len(instances) - 1)
     counts = {group: int(share * len(members)) for group, members in groups.items()}
     fractions = sorted(groups, key=lambda group: counts[group] - share * len(groups[group]))
-    for group in fractions:
-        if sum(counts.values()) < wanted:
-            counts[group] += 1
+    for group in fractions[: wanted - sum(counts.values())]:
+        counts[group] += 1
     rng = np.random.default_rng(seed)
     test: set[str] = set()
     for group, members in groups.items():

@@ -81,10 +81,10 @@ def _problem(file: str, sha256: str) -> Problem:
 
 
 class TrialRunner:
-    """Runs trials: with one job in a thread of this process, else in that many workers.
+    """Runs trials: with one job in a thread, which leaves Ctrl-C to the main one, else in workers.
 
-    Results come in the order of the instances, whatever the number of jobs. So the number of jobs
-    does not change what a search finds. A thread leaves Ctrl-C to the main thread.
+    Results come in the order of the instances, whatever the number of jobs, so that it does not
+    change what a search finds.
     """
 
     def __init__(self, plan: TunePlan, jobs: int) -> None:

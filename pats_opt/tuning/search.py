@@ -76,10 +76,7 @@ class Search:
         return [i for i, loss in enumerate(losses) if loss is not None]
 
     def run(
-        self,
-        runner: TrialRunner,
-        interrupted: Callable[[], bool],
-        done: Callable[[Trial], None],
+        self, runner: TrialRunner, interrupted: Callable[[], bool], done: Callable[[Trial], None]
     ) -> None:
         """Run the missing trials; ``done`` is called after each.
 

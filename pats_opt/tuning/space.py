@@ -54,8 +54,9 @@ class NumberRange(Struct, frozen=True, kw_only=True):
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def __contains__(self, value: object) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high  # type: ignore[operator]
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "")
@@ -76,8 +77,8 @@ class Dimension(Struct, frozen=True, kw_only=True):
         return any(value == c and type(value) is type(c) for c in self.choices)
 
     def __str__(self) -> str:
-        parts = [format_value(choice) for choice in self.choices]
-        return ", ".join([*parts, str(self.numbers)] if self.numbers is not None else parts)
+        numbers = [] if self.numbers is None else [str(self.numbers)]
+        return ", ".join([*map(format_value, self.choices), *numbers])
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -164,9 +165,9 @@ def target(
 def _refuse_empty(found: Target, only: tuple[str, ...], given: Mapping[str, str]) -> None:
     """Refuse a range that the policy does not accept, a missing range, or an empty space."""
     for dimension in found.space:
-        if dimension.name in given and dimension.numbers is not None:
-            for end in (dimension.numbers.low, dimension.numbers.high):
-                found.make({dimension.name: int(end) if dimension.numbers.whole else end})
+        if dimension.name in given and (numbers := dimension.numbers):
+            for end in (numbers.low, numbers.high):
+                found.make({dimension.name: int(end) if numbers.whole else end})
     for key in (*only, *given):
         if key in found.left:
             raise InputError(

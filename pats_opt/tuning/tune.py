@@ -57,11 +57,7 @@ def prepare(config: TuneConfig, folder: Path, *, resume: bool = False) -> TunePl
 
 
 def tune(
-    plan: TunePlan,
-    folder: Path,
-    *,
-    jobs: int = 1,
-    done: Callable[[Trial], None] = lambda _: None,
+    plan: TunePlan, folder: Path, *, jobs: int = 1, done: Callable[[Trial], None] = lambda _: None
 ) -> TuneResult:
     """Run the missing trials, then the test; write ``trials.csv``, the report and the result.
 

@@ -51,22 +51,19 @@ class TuneResult(Struct, frozen=True, kw_only=True, tag="pats-opt/tune-result", 
     """The result of a search, without times: the same search gives the same bytes.
 
     Attributes:
-        policy: Name of the tuned policy or solver.
         default_spec: Spec of the defaults, the fixed parameters among them.
         spec: Spec of the best parameters, ready for ``solve --solver`` or ``simulate --policy``.
         default_params: The searched parameters at their defaults.
         best_params: The searched parameters at their best.
         best_trial: Number of the best trial; 0: the defaults themselves.
         trials: Number of finished trials, and by their end.
-        runs: Runs on train instances in all.
+        runs: Runs on train instances.
         interrupted: Whether trials are missing.
         helped: Whether tuning lowers the loss of the test instances: the whole interval is below 1,
             and every instance that the defaults can serve is served. None with too few
             instances to say.
-        verdict: A sentence that says so.
-        train: Comparison on the train instances.
-        test: Comparison on the test instances.
-        classes: Test comparison by class.
+        verdict: ``helped`` as a sentence.
+        classes: ``test`` by class.
         importances: Importance of each parameter, as a share; empty where unknown.
         left_out: Train instances on which the defaults have no schedule, with the reason.
     """
@@ -103,8 +100,8 @@ def result_of(
     """Make the result of a search.
 
     Args:
-        plan: Its plan.
-        trials: Its trials, the defaults first.
+        plan: The plan.
+        trials: The trials, the defaults first.
         tested: Losses of the defaults and of the best parameters on the test instances.
         importances: Importances of the parameters.
     """
@@ -174,7 +171,7 @@ def by_class(
 def interval(logs: Sequence[float], seed: int) -> Interval | None:
     """Bootstrap interval of ``exp(mean(logs))``; None of fewer than two."""
     found = mean_interval(logs, seed)
-    return None if found is None else (math.exp(found[0]), math.exp(found[1]))
+    return found and (math.exp(found[0]), math.exp(found[1]))
 
 
 def judge(test: TuneComparison, best_trial: int, trials: int) -> tuple[bool | None, str]:
