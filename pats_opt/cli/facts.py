@@ -84,7 +84,8 @@ def _gpus(m: Metrics) -> Iterator[Fact]:
     yield Fact("batch size", f"mean {number(m.mean_batch)}")
     yield Fact(
         "switches",
-        f"{m.switches} in {number(m.switching_s)} s; {m.loads} loads, {m.evictions} evictions",
+        f"{m.switches} in {number(m.switching_s)} s; {counted(m.loads, 'load')}, "
+        f"{counted(m.evictions, 'eviction')}",
     )
     hits, batch_hits = percent(m.hit_share), percent(m.batch_hit_share)
     yield Fact("cache hits", f"{hits} of requests, {batch_hits} of batches")
