@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from typing_extensions import override
@@ -43,6 +44,8 @@ from pats_opt.execute.work import (
 
 #: Members whose latents are primed at a time.
 PRIMED_AT_ONCE = 4
+
+_size = attrgetter("member.width", "member.height")
 
 
 class SdxlEngine(Engine):
@@ -196,7 +199,8 @@ class SdxlEngine(Engine):
         """Step all members until the last has left."""
         adapters = [s.member.adapter for s in live]
         if live and not self.slots.in_use(adapters):
-            with watch.span(Phase.ACTIVATE, n=len(live), ids=_named(adapters)):
+            named = tuple(sorted({a for a in adapters if a is not None}))
+            with watch.span(Phase.ACTIVATE, n=len(live), ids=named):
                 self.slots.use([(adapter, 1) for adapter in adapters])
         while live:
             ids = tuple(s.member.id for s in live)
@@ -399,11 +403,3 @@ def _encoded_with(member: Member) -> tuple[str, bool]:
 
 def _adapter(member: Member) -> str:
     return member.adapter or ""
-
-
-def _size(sampling: Sampling) -> tuple[int, int]:
-    return sampling.member.width, sampling.member.height
-
-
-def _named(adapters: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(sorted({a for a in adapters if a is not None}))
