@@ -15,17 +15,19 @@ from pats_opt.generate.recipe import Complexity, Recipe
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance
+from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import NEEDS, random_instance
+from pats_solvers.common.kernels import completions, switching
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of
 from pats_solvers.local.improve import improve
 from pats_solvers.local.state import one_by_one, plan_of_state, state_of
-from pats_solvers.local.timing import OVERRUN, completions, time_all
+from pats_solvers.local.timing import OVERRUN, time_all
 from tests.support import scale
 from tests.support.brute_force import brute_force
 
@@ -68,6 +70,22 @@ def test_batch_times_are_those_of_the_rules() -> None:
             assert completions(data, counts, len(chosen), ends) == clock.duration(shape)
             found = tuple(int(end) for end, n in zip(ends, counts, strict=True) if n)
             assert found == clock.completions(shape)
+
+
+def test_switches_are_those_of_the_rules() -> None:
+    """Compiled ticks and losses of switches are the model's, for random residents."""
+    for seed in scale.seeds(40):
+        site = Problem(random_instance(seed)).site
+        data, rng = data_of(Problem(random_instance(seed))), np.random.default_rng(seed)
+        for _ in range(20):
+            count = len(site.adapter_ids)
+            before, after, last = (
+                frozenset(rng.choice(count, rng.integers(0, count + 1), replace=False).tolist())
+                for _ in range(3)
+            )
+            switch = site.switch(before, after, after, last)
+            expected = switch.ticks, switching_loss(site, switch.seconds)
+            assert switching(data, switch.seconds) == expected
 
 
 @pytest.mark.parametrize("feature", sorted(Feature))

@@ -6,28 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
+from pats_solvers.common.arrays import UNLIMITED, fields, single_switches
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.common.classes import classes
 
-#: Stands for "no limit" in capacities, deadlines and horizons.
-UNLIMITED = 2**60
+#: Jobs, their options, adapters and sizes of batches: the columns of :class:`SearchArrays`.
+JOBS = fields("arrival adapter kind options deadline longest", "price late reject least")
+MODES = fields("level ticks", "quality")
+ADAPTERS = fields("vram slowest", "load_s")
+SIZES = fields("", "step_s overhead_s")
 
 
-#: Columns of jobs, of their options and of the rest, by row.
-JOBS = np.dtype(
-    [(name, np.int64) for name in ("arrival", "adapter", "kind", "options", "deadline", "longest")]
-    + [(name, np.float64) for name in ("price", "late", "reject", "least")]
-)
-MODES = np.dtype([("level", np.int64), ("ticks", np.int64), ("quality", np.float64)])
-ADAPTERS = np.dtype([("vram", np.int64), ("slowest", np.int64), ("load_s", np.float64)])
-SIZES = np.dtype([("step_s", np.float64), ("overhead_s", np.float64)])
-SWITCHES = np.dtype([("ticks", np.int64), ("cost", np.float64)])
-
-
-class Data(NamedTuple):
-    """The problem.
+class SearchArrays(NamedTuple):
+    """A problem as arrays.
 
     Attributes:
         jobs: By job: arrival tick, adapter, class of interchangeable jobs, number of options,
@@ -41,7 +33,7 @@ class Data(NamedTuple):
         sizes: By members of a batch: seconds a step, seconds of overhead.
         capacity: Quanta by GPU and resource.
         adapters: By adapter: memory, ticks of the slowest switch to it, seconds to load.
-        switches: Ticks and cost of a switch for one resident: by adapter before (0 is none), after.
+        switches: Switches of one resident, by adapter before (last row, or -1: none) and after.
         initial: Residents by GPU, filled up with -1.
         base_vram: Memory of the base model.
         tick_s: Seconds a tick.
@@ -77,13 +69,13 @@ class Data(NamedTuple):
     any_late: bool
 
 
-def data_of(problem: Problem) -> Data:
-    """The problem as arrays."""
+def data_of(problem: Problem) -> SearchArrays:
+    """Return a problem as arrays."""
     site = problem.site
     jobs, modes, demand, hosts, levels = _jobs(problem)
     adapters = np.zeros(len(site.adapter_ids), dtype=ADAPTERS)
     adapters["vram"], adapters["load_s"] = site.adapter_vram, site.load_s
-    switches = _switches(problem)
+    switches = single_switches(problem)
     adapters["slowest"] = switches["ticks"].max(axis=0, initial=0)
     members = max((largest_batch(problem, gpu.index) for gpu in site.gpus), default=0)
     sizes = np.zeros(max(1, members) + 1, dtype=SIZES)
@@ -98,7 +90,7 @@ def data_of(problem: Problem) -> Data:
         initial[gpu.index, : len(gpu.resident)] = sorted(gpu.resident)
         for r, most in enumerate(gpu.capacity):
             capacity[gpu.index, r] = UNLIMITED if most is None else most
-    return Data(
+    return SearchArrays(
         jobs=jobs,
         modes=modes,
         demand=demand,
@@ -123,7 +115,7 @@ def data_of(problem: Problem) -> Data:
 
 
 def _jobs(problem: Problem) -> tuple[Any, Any, Any, Any, Any]:
-    """Jobs, their options, demands, GPUs that can serve them, and all step counts."""
+    """Return jobs, their options, demands, GPUs that can serve them, and all step counts."""
     site, n = problem.site, len(problem.jobs)
     steps = sorted({o.steps for job in problem.jobs for o in job.options})
     place = {s: i for i, s in enumerate(steps)}
@@ -153,22 +145,3 @@ def _jobs(problem: Problem) -> tuple[Any, Any, Any, Any, Any]:
     for i, found in enumerate(classes(problem)):
         jobs["kind"][[job.index for job in found.jobs]] = i
     return jobs, modes, demand, hosts, np.array(steps, dtype=np.int64)
-
-
-def _switches(problem: Problem) -> Any:
-    """Switches between single residents."""
-    site = problem.site
-    count = len(site.adapter_ids)
-    made = np.zeros((count + 1, count), dtype=SWITCHES)
-    for before in range(count + 1):
-        if before and not site.pairs:
-            made[before] = made[0]
-        else:
-            held = frozenset() if before == 0 else frozenset((before - 1,))
-            for after in range(count):
-                into = frozenset((after,))
-                switch = site.switch(held, into, into, into)
-                made[before, after] = switch.ticks, switching_loss(site, switch.seconds)
-        if before:
-            made[before, before - 1] = 0, 0.0
-    return made

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled
-from pats_solvers.local.timing import completions
+from pats_solvers.common.kernels import completions
 
 #: States above which jobs of several classes share a queue, and most arcs.
 MOST_STATES, MOST_ARCS = 900, 6000
@@ -46,8 +46,8 @@ class Queues(NamedTuple):
     alike: bool
 
 
-class Arcs(NamedTuple):
-    """Batches.
+class BatchArcs(NamedTuple):
+    """Batches as arcs between counts of jobs served.
 
     Attributes:
         span: First arc and end by state; those of alike queues are the same for all states.
@@ -91,7 +91,7 @@ def _sort(items: Any, keys: Any) -> None:
 
 @compiled
 def queues_of(data: Any, jobs: Any, by_due: bool) -> Queues:
-    """The queues of some jobs of one adapter, which are sorted.
+    """Return the queues of some jobs of one adapter, which are sorted.
 
     ``by_due`` orders a queue of several classes by deadline, not arrival.
     """
@@ -129,7 +129,7 @@ def queues_of(data: Any, jobs: Any, by_due: bool) -> Queues:
 
 @compiled
 def best_option(data: Any, j: int, cap: int) -> int:
-    """The option that is best for a job alone among those of at most ``cap``'s steps.
+    """Return the option that is best for a job alone among those of at most ``cap``'s steps.
 
     Where there is none, the one of fewest steps.
     """
@@ -174,8 +174,8 @@ def _choice(data: Any, reps: Any, take: Any, number: int, product: int, option: 
 
 
 @compiled
-def alike_arcs(data: Any, g: int, queues: Queues) -> Arcs:
-    """All batches of alike queues in which each queue's members run the same option.
+def alike_arcs(data: Any, g: int, queues: Queues) -> BatchArcs:
+    """Return all batches of alike queues in which each queue's members run the same option.
 
     Of those that take the same jobs, the ones that a shorter and cheaper one beats are left out.
     """
@@ -266,15 +266,15 @@ def alike_arcs(data: Any, g: int, queues: Queues) -> Arcs:
     span = np.zeros((queues.size, 2), dtype=np.int64)
     for s in range(queues.size):
         span[s, 1] = made
-    return Arcs(
+    return BatchArcs(
         span, takes, options, move, duration, np.zeros(made, dtype=np.int64), fixed, slope,
         over, late_at, late_from, late_loss,
     )  # fmt: skip
 
 
 @compiled
-def run_arcs(data: Any, g: int, queues: Queues) -> Arcs:
-    """Batches that are runs of one queue, with options under a cap on steps."""
+def run_arcs(data: Any, g: int, queues: Queues) -> BatchArcs:
+    """Return batches that are runs of one queue, with options under a cap on steps."""
     jobs, n = queues.jobs, queues.jobs.shape[0]
     resources, levels = data.demand.shape[1], data.levels.shape[0]
     adapter = data.jobs[jobs[0]].adapter
@@ -346,7 +346,7 @@ def run_arcs(data: Any, g: int, queues: Queues) -> Arcs:
     move = np.empty(made, dtype=np.int64)
     for m in range(made):
         move[m] = take[m, 0]
-    return Arcs(
+    return BatchArcs(
         span, take, option, move, duration, ready, fixed, slope,
         over, late_at, late_from, late_loss,
     )  # fmt: skip

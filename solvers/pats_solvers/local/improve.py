@@ -20,8 +20,8 @@ from pats_solvers.local.timing import OVERRUN
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How the search goes. Defaults were chosen by comparison on instances of 80 and 160 requests.
+class SearchSettings:
+    """Parameters of the annealing, chosen by comparison on instances of 80 and 160 requests.
 
     Attributes:
         hot: First temperature, as a share of the loss of an average job.
@@ -42,7 +42,7 @@ class Settings:
     round: int = 20
 
 
-DEFAULT = Settings()
+DEFAULT = SearchSettings()
 
 
 def improve(
@@ -52,7 +52,7 @@ def improve(
     progress: Callable[[], float | None],
     *,
     prices: NDArray[np.float64] | None = None,
-    settings: Settings = DEFAULT,
+    settings: SearchSettings = DEFAULT,
     better: Callable[[float], None] = lambda _: None,
 ) -> Plan | None:
     """Anneal a plan: adapters out of a window of time and back in at prices, and small moves.
@@ -98,7 +98,7 @@ def improve(
 
 
 def _better(problem: Problem, start: Plan | None, found: Plan | None) -> Plan | None:
-    """The better of two plans.
+    """Return the better of two plans.
 
     A state keeps a plan's order, not its residents, so that with several of these it may be worse.
     """

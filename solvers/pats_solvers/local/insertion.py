@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.compiled import NONE, ZERO, compiled
-from pats_solvers.local.batches import Arcs, Queues, best_option
+from pats_solvers.common.kernels import switching
+from pats_solvers.local.batches import BatchArcs, Queues, best_option
 from pats_solvers.local.state import join, new_batch
-from pats_solvers.local.timing import refresh, whole_ticks
+from pats_solvers.local.timing import refresh
 
 #: How a tick's state was reached: these, SKIP + queue, or SERVE + arc.
 HOLD, LOAD, WAKE, SKIP, SERVE = 0, 1, 2, 3, 16
@@ -24,7 +25,7 @@ HOLD, LOAD, WAKE, SKIP, SERVE = 0, 1, 2, 3, 16
 MOST_CELLS = 4_000_000
 
 
-class Gaps(NamedTuple):
+class GapTable(NamedTuple):
     """Free time between batches, by start.
 
     Attributes:
@@ -54,8 +55,8 @@ class Gaps(NamedTuple):
 
 
 @compiled
-def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) -> Gaps:
-    """The gaps of a GPU that meet a window of time.
+def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) -> GapTable:
+    """Return the gaps of a GPU that meet a window of time.
 
     Args:
         data: The problem.
@@ -93,7 +94,7 @@ def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) ->
             continue
         found[0, n], found[1, n], found[2, n] = p, begin, until
         n += 1
-    return Gaps(
+    return GapTable(
         found[0, :n], found[1, :n], found[2, :n], found[3, :n], losses[0, :n], found[5, :n],
         losses[1, :n], found[7, :n], losses[2, :n], found[9, :n],
     )  # fmt: skip
@@ -106,8 +107,8 @@ def _enter(
     """Fill in what entering gap ``n`` takes after batch ``before`` (-1 where there is none)."""
     if data.max_resident == 1:
         held = data.initial[g, 0] if before < 0 else state.need[before, 0]
-        found[3, n] = found[5, n] = data.switches[held + 1, adapter].ticks
-        losses[0, n] = losses[1, n] = data.switches[held + 1, adapter].cost
+        found[3, n] = found[5, n] = data.switches[held, adapter].ticks
+        losses[0, n] = losses[1, n] = data.switches[held, adapter].loss
         found[9, n] = 0
         return
     same, resident = before < 0, False
@@ -125,9 +126,9 @@ def _enter(
     )
     if not roomy:  # another one is evicted, and will have to be loaded again
         seconds *= 2.0
-    found[3, n], losses[0, n] = whole_ticks(data, seconds), data.switch_price * seconds
+    found[3, n], losses[0, n] = switching(data, seconds)
     seconds = 0.0 if same else data.activate_s
-    found[5, n], losses[1, n] = whole_ticks(data, seconds), data.switch_price * seconds
+    found[5, n], losses[1, n] = switching(data, seconds)
     found[9, n] = 2 if resident else 1 if roomy else 0
 
 
@@ -138,8 +139,8 @@ def _leave(data: Any, state: Any, adapter: int, b: int, found: Any, losses: Any,
     if b < 0:
         return
     if data.max_resident == 1:
-        found[7, n] = data.switches[adapter + 1, state.need[b, 0]].ticks
-        losses[2, n] = data.switches[adapter + 1, state.need[b, 0]].cost - state.batches[b].paid
+        found[7, n] = data.switches[adapter, state.need[b, 0]].ticks
+        losses[2, n] = data.switches[adapter, state.need[b, 0]].loss - state.batches[b].paid
         return
     same = state.need[b, 0] == adapter
     for i in range(1, state.need.shape[1]):
@@ -148,13 +149,13 @@ def _leave(data: Any, state: Any, adapter: int, b: int, found: Any, losses: Any,
     if same:
         found[7, n], losses[2, n] = 0, -state.batches[b].paid
     elif state.batches[b].loads == 0:
-        found[7, n] = whole_ticks(data, data.activate_s)
-        losses[2, n] = data.switch_price * data.activate_s - state.batches[b].paid
+        found[7, n], loss = switching(data, data.activate_s)
+        losses[2, n] = loss - state.batches[b].paid
 
 
 @compiled
 def rest_of(data: Any, queues: Queues, skip: Any) -> Any:
-    """By state: the least that the jobs still to come cost, and what leaving them all out costs."""
+    """Return the least loss of the jobs still to come, and that of leaving them out, by state."""
     rest, out = np.zeros(queues.size), np.zeros(queues.size)
     for q in range(queues.strides.shape[0]):
         total = queues.at[q + 1] - queues.at[q]
@@ -175,8 +176,8 @@ def insert(
     state: Any,
     g: int,
     queues: Queues,
-    arcs: Arcs,
-    gaps: Gaps,
+    arcs: BatchArcs,
+    gaps: GapTable,
     skip: Any,
     prices: Any,
     scale: float,
@@ -323,8 +324,8 @@ def _read(
     state: Any,
     g: int,
     queues: Queues,
-    arcs: Arcs,
-    gaps: Gaps,
+    arcs: BatchArcs,
+    gaps: GapTable,
     how: Any,
     base: Any,
     left_at: Any,

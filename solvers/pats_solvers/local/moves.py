@@ -75,7 +75,7 @@ def restart(data: Any, current: Any, best: Any, trial: Any, losses: Any) -> None
 
 @compiled
 def near(state: Any, rng: Any, g: int, p: int) -> int:
-    """Another position of a GPU's sequence near ``p``, or -1."""
+    """Return another position of a GPU's sequence near ``p``, or -1."""
     far = 1 + int(rng.random() * FAR)
     target = p + far if rng.random() < 0.5 else p - far
     return target if 0 <= target < state.count[g] else -1
@@ -83,7 +83,7 @@ def near(state: Any, rng: Any, g: int, p: int) -> int:
 
 @compiled
 def member(state: Any, rng: Any, b: int) -> int:
-    """A random member of a batch."""
+    """Return a random member of a batch."""
     j: int = state.batches[b].first
     for _ in range(int(rng.random() * state.batches[b].members)):
         j = state.jobs[j].follow
@@ -247,7 +247,7 @@ def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: An
 
 @inlined
 def _change(data: Any, state: Any, rng: Any, touched: Any) -> bool:
-    """One random small move, not yet timed; tells the GPUs and the batches that it touched."""
+    """Make a random small move, not yet timed; ``touched`` is set to its GPUs and batches."""
     for i in range(4):
         touched[i] = -1
     g, p = anchor(state, rng)

@@ -27,7 +27,7 @@ def shuffle(rng: Any, items: Any, n: int) -> None:
 def chosen_adapters(
     data: Any, state: Any, rng: Any, g: int, begin: int, end: int, most: int
 ) -> Any:
-    """Up to ``most`` random adapters of the batches at some positions, as a mask and a list."""
+    """Return up to ``most`` random adapters of some positions, as a mask and a list."""
     wanted = np.zeros(data.adapters.shape[0], dtype=np.bool_)
     found = np.empty(data.adapters.shape[0], dtype=np.int64)
     n = ZERO

@@ -120,7 +120,7 @@ class _Clock:
         self.began, self.left = time.monotonic(), run.remaining()
 
     def __call__(self) -> float | None:
-        """The share, or None where it is to end."""
+        """Return the share, or None where it is to end."""
         if self.run.stop() is not None or self.done >= self.rounds:
             return None
         share = self.done / self.rounds

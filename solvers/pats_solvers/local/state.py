@@ -1,7 +1,7 @@
 """A sequence of batches for each GPU: how it is made of a plan, edited and read off.
 
-Start times, residents and costs follow from it (:mod:`pats_solvers.local.timing`). Those who edit
-a state refresh the batches and time the GPUs that they change.
+Start times, residents and costs follow from it (:mod:`pats_solvers.local.timing`). Callers that
+edit a state refresh the batches and time the GPUs that they change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_solvers.common.compiled import compiled, entry
-from pats_solvers.local.arrays import Data
+from pats_solvers.local.arrays import SearchArrays
 from pats_solvers.local.timing import refresh, time_all
 
 SERVED = np.dtype([(name, np.int64) for name in ("batch", "option", "follow", "offset")])
@@ -58,8 +58,8 @@ class SearchState(NamedTuple):
     loss: Any
 
 
-def empty_state(data: Data) -> SearchState:
-    """A state without batches."""
+def empty_state(data: SearchArrays) -> SearchState:
+    """Return a state without batches."""
     gpus = len(data.capacity)
     n = len(data.jobs) + 1  # one may be empty while its last member moves into a new one
     state = SearchState(
@@ -76,8 +76,8 @@ def empty_state(data: Data) -> SearchState:
     return state
 
 
-def state_of(data: Data, plan: Plan) -> SearchState:
-    """The state with a plan's batches in their order; it starts them as early as can be."""
+def state_of(data: SearchArrays, plan: Plan) -> SearchState:
+    """Return the state with a plan's batches in their order; it starts them as early as can be."""
     state = empty_state(data)
     for g, planned in enumerate(plan.gpus):
         for p, batch in enumerate(sorted(planned, key=lambda b: b.start)):
@@ -89,8 +89,8 @@ def state_of(data: Data, plan: Plan) -> SearchState:
     return state
 
 
-def one_by_one(data: Data) -> SearchState:
-    """Each job alone with its quickest option by arrival, on the GPU that is free first."""
+def one_by_one(data: SearchArrays) -> SearchState:
+    """Return each job alone with its quickest option by arrival, on the GPU that is free first."""
     state = empty_state(data)
     free = np.zeros(len(data.capacity), dtype=np.int64)
     for j, job in enumerate(data.jobs):
@@ -145,7 +145,7 @@ def displace(state: Any, g: int, position: int) -> None:
 
 @entry
 def new_batch(state: Any, g: int, position: int) -> int:
-    """An empty batch before ``position`` of a GPU's sequence."""
+    """Insert an empty batch before ``position`` of a GPU's sequence."""
     last = state.unused.shape[0] - 1  # the stack's height
     state.unused[last] -= 1
     b: int = state.unused[state.unused[last]]
@@ -206,7 +206,7 @@ def shift(state: Any, g: int, source: int, target: int) -> None:
 
 @compiled
 def anchor(state: Any, rng: Any) -> Any:
-    """A random batch: its GPU and position, or -1 where there is none."""
+    """Return the GPU and position of a random batch; -1 where there is none."""
     total = state.count.sum()
     if total == 0:
         return -1, -1

@@ -1,4 +1,4 @@
-"""When batches of a sequence run, what is resident and what it costs: rules 3 to 5, compiled.
+"""Starts, residents and costs of the batches in a sequence: rules 3 to 5, compiled.
 
 Every loss term is nondecreasing in completion ticks, so each batch starts as early as its GPU and
 its members allow. With several residents, who is evicted follows a rule (:func:`_victim`).
@@ -6,54 +6,23 @@ The rules are those of :mod:`pats_opt.model.timing` and :mod:`pats_opt.model.pro
 them together.
 """
 
-# ruff: noqa: C901, PLR0912, PLR0917, RUF046, SIM110 - compiled: loops in place, arrays handed on
+# ruff: noqa: C901, PLR0912, PLR0917, SIM110 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled, entry
+from pats_solvers.common.kernels import completions, switching
 
 #: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
 OVERRUN = 1e7
 
 
-@compiled
-def whole_ticks(data: Any, seconds: float) -> int:
-    """Ticks that cover ``seconds``, as :func:`pats_opt.model.timing.to_ticks` has it."""
-    return 0 if data.slotted else int(math.ceil(seconds / data.tick_s - 1e-9))
-
-
-@entry
-def completions(data: Any, counts: Any, members: int, ends: Any) -> int:
-    """Fill ``ends`` with the completion of each step level; returns the batch's duration.
-
-    Args:
-        data: The problem.
-        counts: Members by step level.
-        members: Their sum.
-        ends: Ticks by level, filled where ``counts`` is not 0.
-    """
-    if data.slotted:
-        for level in range(counts.shape[0]):
-            ends[level] = 0
-        return 1
-    active, elapsed, done, end = members, data.sizes[members].overhead_s, 0, 0
-    for level in range(counts.shape[0]):
-        if counts[level] > 0:
-            elapsed += (data.levels[level] - done) * data.sizes[active].step_s
-            end = int(math.ceil(elapsed / data.tick_s - 1e-9))
-            ends[level] = end
-            done = data.levels[level]
-            active -= counts[level]
-    return end
-
-
 @entry
 def refresh(data: Any, state: Any, b: int) -> None:
-    """Work out what a batch's members make of it."""
+    """Work out a batch's times, memory and loss from its members."""
     counts = np.zeros(data.levels.shape[0], dtype=np.int64)
     ends = np.zeros(data.levels.shape[0], dtype=np.int64)
     members, ready, memory = ZERO, ZERO, ZERO
@@ -105,7 +74,7 @@ def _add(need: Any, adapter: int) -> bool:
 
 @compiled
 def may_join(data: Any, state: Any, g: int, b: int, other: int, job: int) -> bool:
-    """Whether ``b`` fits GPU ``g`` with the members of ``other`` (or -1) and ``job`` (or -1)."""
+    """Return whether ``b`` fits GPU ``g`` with ``other``'s members and ``job`` (-1: none)."""
     resources = data.demand.shape[1]
     used = np.zeros(resources, dtype=np.int64)
     need = np.full(data.max_per_batch, -1, dtype=np.int64)
@@ -143,14 +112,14 @@ def settle(data: Any, state: Any, g: int) -> None:
     for p in range(state.count[g]):
         b = state.order[g, p]
         after = state.need[b, 0]
-        state.batches[b].switch = data.switches[before + 1, after].ticks
-        state.batches[b].paid = data.switches[before + 1, after].cost
+        state.batches[b].switch = data.switches[before, after].ticks
+        state.batches[b].paid = data.switches[before, after].loss
         before = after
 
 
 @compiled
 def _uses(data: Any, state: Any, g: int) -> Any:
-    """Where each adapter is used next: ``(position, slot) -> position`` and its first use."""
+    """Return the next use of each adapter, by position and slot, and its first use."""
     count, slots = state.count[g], state.need.shape[1]
     after = np.empty((count, slots), dtype=np.int64)
     coming = np.full(data.adapters.shape[0] + 1, count, dtype=np.int64)  # the last one: never
@@ -165,7 +134,7 @@ def _uses(data: Any, state: Any, g: int) -> Any:
 
 @compiled
 def _cache(data: Any, state: Any, g: int) -> None:
-    """Residents and switches where several may be resident."""
+    """Work out residents and switches where several may be resident."""
     after, coming = _uses(data, state, g)  # from here on, coming[a] is the next use of a
     count, room, slots = state.count[g], data.initial.shape[1], state.need.shape[1]
     held = np.full(room, -1, dtype=np.int64)
@@ -209,8 +178,7 @@ def _cache(data: Any, state: Any, g: int) -> None:
             holds += 1
         if loaded == 0 and previous >= 0 and _differ(state.need[b], state.need[previous]):
             seconds = data.activate_s
-        state.batches[b].switch = whole_ticks(data, seconds)
-        state.batches[b].paid = data.switch_price * seconds
+        state.batches[b].switch, state.batches[b].paid = switching(data, seconds)
         state.batches[b].loads = loaded
         live, memory = 0, data.base_vram + state.batches[b].memory
         for k in range(room):
@@ -240,7 +208,7 @@ def _differ(one: Any, other: Any) -> bool:
 
 @compiled
 def _victim(data: Any, need: Any, held: Any, holds: int, coming: Any, p: int, tight: bool) -> int:
-    """Place of the resident to evict at position ``p``, of those not needed now; -1: there is none.
+    """Return the place of the resident to evict at position ``p``, or -1: all are needed now.
 
     One whose next use is far and that is quick to load again; where memory is what is ``tight``,
     one that takes much of it. Without any of these differences it is the one needed last, which
@@ -286,7 +254,7 @@ def time_gpu(data: Any, state: Any, g: int) -> None:
 
 @compiled
 def total(data: Any, state: Any) -> float:
-    """The loss of a state whose GPUs are timed; infinite where a job that must be served is not."""
+    """Return the loss of a timed state; infinite where a job that must be served is not."""
     loss = 0.0
     for j in range(data.jobs.shape[0]):
         if state.jobs[j].batch < 0:
@@ -298,7 +266,7 @@ def total(data: Any, state: Any) -> float:
 
 @entry
 def time_all(data: Any, state: Any) -> float:
-    """Time every GPU; returns the loss."""
+    """Time every GPU, and return the loss."""
     for g in range(state.count.shape[0]):
         time_gpu(data, state, g)
     return total(data, state)
