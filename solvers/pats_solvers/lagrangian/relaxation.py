@@ -43,7 +43,7 @@ class GpuKind:
 
 @dataclass(frozen=True, slots=True)
 class PriceVector:
-    """PriceVector of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
+    """Prices of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
 
     hold: Floats
     keep: Floats
@@ -82,7 +82,7 @@ class Relaxation:
 
     Attributes:
         dimension: Length of a flat price vector: ``hold``, ``keep``, ``serve`` after one another.
-        signed: PriceVector that may be negative (``serve``).
+        signed: Prices that may be negative (``serve``).
         constant: Loss that every schedule has.
         merged: Whether classes had to be merged.
     """

@@ -236,7 +236,7 @@ def _aggregated(
     """Aggregate classes until the states fit; return them, batches, caps and the loss left out.
 
     A backlog of one in each class is told apart at least. Batches that take more than a cap are
-    left out: whoever is beyond the cap has been cut before. Where there are still too many, fewer
+    left out: what is beyond the cap has been cut before. Where there are still too many, fewer
     classes are told apart, and of a single one fewer backlogs.
     """
     most = min(len(kinds), max(1, int(math.log2(max(2, states)))))
