@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +44,9 @@ MOST_POINTS = 200
 #: Fields that a record takes from a result.
 RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "metrics", "details")
 
+#: Seconds after which a wait for runs looks for Ctrl-C.
+WAKE_S = 0.2
+
 
 def perform_all(
     tasks: Sequence[Task],
@@ -67,8 +70,11 @@ def perform_all(
             pool.submit(_perform, task, timeout_s=task.config.time_limit + grace_s): task
             for task in tasks
         }
-        for future in as_completed(futures):
-            done(_record_of(futures[future], future))
+        pending = set(futures)
+        while pending:  # a wait without end may not see Ctrl-C
+            finished, pending = wait(pending, WAKE_S, FIRST_COMPLETED)
+            for future in finished:
+                done(_record_of(futures[future], future))
 
 
 def _perform(task: Task) -> None:
