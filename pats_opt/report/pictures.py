@@ -8,13 +8,12 @@ interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from pats_opt.errors import one_line
-from pats_opt.runs.pool import WorkerError, WorkerPool
+from pats_opt.runs.pool import WorkerError, WorkerPool, completed
 from pats_opt.runs.record import Record
 
 #: Called with the number of pictures to draw; its context is called with the name of each.
@@ -98,7 +97,7 @@ def _drawn(to_do: Sequence[PictureTask], jobs: int, done: Callable[[str], None])
         return
     with WorkerPool(processes) as pool:
         futures = {pool.submit(draw, task): task for task in to_do}
-        for future in as_completed(futures):
+        for future in completed(futures):
             task = futures[future]
             try:
                 yield future.result()

@@ -16,8 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -34,6 +40,9 @@ OUTPUT_TAIL = 2000
 
 #: Seconds in which an idle worker ends by itself.
 EXIT_S = 5.0
+
+#: Longest wait for a call between two looks for Ctrl-C, in seconds.
+WAKE_S = 0.2
 
 
 class WorkerError(RuntimeError):
@@ -141,6 +150,14 @@ class WorkerPool:
         worker.close()
         with self._lock:
             self._alive.discard(worker)
+
+
+def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Yield futures as they are done; a wait without end may not see Ctrl-C, so none is long."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, WAKE_S, FIRST_COMPLETED)
+        yield from done
 
 
 class _WorkerProcess:

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
 from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.problem import Problem
-from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError
+from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError, completed
 from pats_opt.runs.record import (
     ProgressPoint,
     Record,
@@ -44,9 +44,6 @@ MOST_POINTS = 200
 #: Fields that a record takes from a result.
 RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "metrics", "details")
 
-#: Seconds after which a wait for runs looks for Ctrl-C.
-WAKE_S = 0.2
-
 
 def perform_all(
     tasks: Sequence[Task],
@@ -70,11 +67,8 @@ def perform_all(
             pool.submit(_perform, task, timeout_s=task.config.time_limit + grace_s): task
             for task in tasks
         }
-        pending = set(futures)
-        while pending:  # a wait without end may not see Ctrl-C
-            finished, pending = wait(pending, WAKE_S, FIRST_COMPLETED)
-            for future in finished:
-                done(_record_of(futures[future], future))
+        for future in completed(futures):
+            done(_record_of(futures[future], future))
 
 
 def _perform(task: Task) -> None:
