@@ -1,14 +1,15 @@
 # Two commands for a fresh machine with Python 3.11 or newer:
 #   make demo   own environment, install, main job on shipped instances, path of the report
 #   make test   own environment, install, lint, types, tests (the wheel's included)
-# And: make test-full, the random tests at three times the depth; make docs, the guide as a site.
+# And: make test-full, the random tests at three times the depth; make campaign, random attacks for an hour; make
+# docs, the guide as a site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test test-full lint types pytest docs benchmark clean
+.PHONY: demo test test-full campaign lint types pytest docs benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/pats-opt gap-report --jobs $(JOBS) -o out/demo --resume
@@ -17,6 +18,9 @@ test: lint types pytest
 
 test-full: export PATS_OPT_DEPTH := 1
 test-full: test
+
+campaign: $(VENV)/installed-test
+	$(BIN)/python -m tests.campaign --jobs $(JOBS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -1,0 +1,7 @@
+"""Attacks from outside: broken files and commands, environments, signals, hostile text."""
+
+from __future__ import annotations
+
+from tests.campaign.attack import Attack
+
+ATTACKS: tuple[Attack, ...] = ()
