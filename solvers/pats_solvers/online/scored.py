@@ -91,7 +91,7 @@ class Edd(ScoredPolicy, frozen=True, kw_only=True):
 
     @override
     def score(self, q: Queue) -> Floats:
-        return -q.due_in_s
+        return -q.due
 
 
 class Mdd(ScoredPolicy, frozen=True, kw_only=True):

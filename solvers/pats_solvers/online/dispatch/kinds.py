@@ -37,7 +37,7 @@ class Kinds:
     """
 
     def __init__(self, run: RunContext, columns: Sequence[Column]) -> None:
-        self._hosts = run.waiting.hosts
+        self._hosts, self._horizon = run.waiting.hosts, run.site.horizon is not None
         self._figures = [figure(column, run) for column in columns]
         self.columns = {column: i for i, column in enumerate(columns)}
         self._row_of: dict[Hashable, int] = {}
@@ -93,9 +93,9 @@ class Kinds:
         self._seen += 1
         for i, value in enumerate(figures):
             self._sums[i] += value
-        # Jobs of a kind can also be served until the same tick.
-        fewest = min([option.steps for option in job.options])
-        kind = job.adapter, job.demand, fewest, figures
+        kind: Hashable = job.adapter, job.demand, figures
+        if self._horizon:  # jobs of a kind can then be served until the same tick
+            kind = kind, min([option.steps for option in job.options])
         row = self._row_of.get(kind)
         if row is None:
             row = self._row_of[kind] = self._new_row()

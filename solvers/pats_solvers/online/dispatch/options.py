@@ -34,23 +34,22 @@ def chooser(rule: OptionRule, site: Site, threshold: float) -> Chooser:
 
 def fewest_steps(job: Job) -> int:
     """Return the option with the fewest steps; of several, the one of best quality."""
-    return min(
-        range(len(job.options)), key=lambda o: (job.options[o].steps, -job.options[o].quality)
-    )
+    return least([(option.steps, -option.quality) for option in job.options])
 
 
 def most_steps(job: Job) -> int:
     """Return the option with the most steps; of several, the one of best quality."""
-    return max(
-        range(len(job.options)), key=lambda o: (job.options[o].steps, job.options[o].quality)
-    )
+    return least([(-option.steps, -option.quality) for option in job.options])
 
 
 def best_quality(job: Job) -> int:
     """Return the option of best quality; of several, the one with the fewest steps."""
-    return max(
-        range(len(job.options)), key=lambda o: (job.options[o].quality, -job.options[o].steps)
-    )
+    return least([(-option.quality, option.steps) for option in job.options])
+
+
+def least(values: list[tuple[float, float]]) -> int:
+    """Return the place of the smallest of ``values``, the first of several."""
+    return values.index(min(values))
 
 
 def pruned(threshold: float, job: Job) -> int:
@@ -62,12 +61,11 @@ def pruned(threshold: float, job: Job) -> int:
 def priced(site: Site, job: Job) -> int:
     """Return the option that costs least in quality and own latency, served alone at once."""
     a_second = site.latency_price_per_s * job.weight
-    return min(
-        range(len(job.options)),
-        key=lambda o: (
-            job.options[o].quality_loss + a_second * service_s(site, job, o),
-            job.options[o].steps,
-        ),
+    return least(
+        [
+            (option.quality_loss + a_second * service_s(site, job, o), option.steps)
+            for o, option in enumerate(job.options)
+        ]
     )
 
 

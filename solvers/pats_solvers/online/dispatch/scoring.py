@@ -173,10 +173,16 @@ class Queue:
         return seconds
 
     @property
+    def due(self) -> Floats:
+        """Tick of the due date; that of the arrival without a deadline."""
+        tick: Floats = self._column("due_after") + self._arrival
+        return tick
+
+    @property
     def due_in_s(self) -> Floats:
-        """Seconds until the due date, below 0 after it; due at arrival without a deadline."""
-        ticks: Floats = self._column("due_after") + (self._arrival - self._tick)
-        return ticks * self._tick_s
+        """Seconds until the due date, below 0 after it."""
+        seconds: Floats = (self.due - self._tick) * self._tick_s
+        return seconds
 
     @property
     def mean_load_s(self) -> float:
@@ -223,14 +229,14 @@ class Queue:
         scores = self._open(scores)
         for i, room in enumerate(self.room):
             if room is not None:
-                scores[self._demand[i] > room] = NEVER
+                np.putmask(scores, self._demand[i] > room, NEVER)
         return self._best(scores)
 
     def _open(self, scores: Floats) -> Floats:
         """The scores of the rows that can be served."""
         if scores.base is not None:  # a column itself
             scores = scores.copy()
-        scores[self._out] = NEVER
+        np.putmask(scores, self._out, NEVER)
         return scores
 
     def _best(self, scores: Floats) -> int | None:
@@ -262,7 +268,7 @@ class CosineSimilarity:
             square += share * share
         self._length = np.sqrt(square)
         self._none = self._length == 0.0
-        self._length[self._none] = 1.0
+        np.putmask(self._length, self._none, 1.0)
 
     def cosine(self, residual: list[int | None]) -> Floats:
         """Return the cosine of each demand with ``residual``."""
@@ -274,7 +280,7 @@ class CosineSimilarity:
         for share, x in zip(self._shares, left, strict=True):
             dot += share * x
         dot /= self._length * length
-        dot[self._none] = 1.0
+        np.putmask(dot, self._none, 1.0)
         return np.minimum(dot, 1.0, out=dot)
 
 
