@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from pats_solvers.common import compiled
@@ -134,3 +137,154 @@ def test_another_checkout_compiles_nothing(tmp_path: Path) -> None:
     kernels.write_text(kernels.read_text().replace("2 * x", "3 * x"))
     assert call(second, cache) == [9, 0, 1]
     assert call(first, cache) == [4, 1, 0]
+
+
+# -- who may write where code is kept ----------------------------------------------------------
+
+
+#: Another user, who cannot write anywhere by being root.
+STRANGER = 65533
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for code that is the user's alone, below one of a sticky folder of temporary files.
+
+    Nothing below it exists; what the process remembers of its folders is forgotten, before and
+    after.
+    """
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(shared / "mine"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    for remembered in (compiled.cache_folder, compiled._private_folder):
+        remembered.cache_clear()
+    yield shared / "mine"
+    for remembered in (compiled.cache_folder, compiled._private_folder):
+        remembered.cache_clear()
+
+
+def folder_of_code() -> Path | None:
+    """The folder for the code of a package."""
+    return compiled.cache_folder(compiled.ROOT / "dp")
+
+
+def test_code_is_kept_where_only_the_user_can_write(cache: Path) -> None:
+    before = os.umask(0)
+    try:
+        found = folder_of_code()
+    finally:
+        os.umask(before)
+    assert found is not None
+    assert found.parent == cache
+    assert {folder.stat().st_mode & 0o777 for folder in (cache, found)} == {0o700}
+
+
+def open_to_all(cache: Path, name: str) -> None:
+    """Another's folder of code is in the user's cache, or the cache is."""
+    (cache / name).mkdir(parents=True)
+    cache.chmod(0o777)
+
+
+def open_itself(cache: Path, name: str) -> None:
+    """All can write into the folder."""
+    (cache / name).mkdir(parents=True)
+    (cache / name).chmod(0o777)
+
+
+def open_to_the_group(cache: Path, name: str) -> None:
+    """A group can write into the folder, which a sticky bit does not change."""
+    (cache / name).mkdir(parents=True)
+    (cache / name).chmod(0o1770)
+
+
+def above_is_open(cache: Path, name: str) -> None:
+    """The folder above has lost its sticky bit: all can put another cache there."""
+    (cache / name).mkdir(parents=True)
+    cache.parent.chmod(0o777)
+
+
+def linked_to_an_open_one(cache: Path, name: str) -> None:
+    """The cache is a link to a folder which all can write."""
+    other = cache.parent / "other"
+    (other / name).mkdir(parents=True)
+    other.chmod(0o777)
+    cache.symlink_to(other)
+
+
+def of_another(cache: Path, name: str) -> None:
+    """Another user has made the folder."""
+    (cache / name).mkdir(parents=True)
+    os.chown(cache / name, STRANGER, -1)
+
+
+def in_another_s(cache: Path, name: str) -> None:
+    """Another user has made the cache."""
+    (cache / name).mkdir(parents=True)
+    os.chown(cache, STRANGER, -1)
+
+
+def above_is_another_s(cache: Path, name: str) -> None:
+    """The sticky folder is another user's, who can replace all that is in it."""
+    (cache / name).mkdir(parents=True)
+    os.chown(cache.parent, STRANGER, -1)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs users and modes")
+@pytest.mark.parametrize(
+    "plant",
+    [
+        open_to_all,
+        open_itself,
+        open_to_the_group,
+        above_is_open,
+        linked_to_an_open_one,
+        of_another,
+        in_another_s,
+        above_is_another_s,
+    ],
+)
+def test_code_that_others_may_have_put_there_is_not_loaded(
+    cache: Path,
+    plant: Callable[[Path, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A private folder takes its place, for this process and its children; one line says so."""
+    folder = f"kernels-dp-{compiled.digest(compiled.ROOT / 'dp')}"
+    try:
+        plant(cache, folder)
+    except PermissionError:  # only root gives files away: let the user be another one
+        user = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    found = folder_of_code()
+    assert found is None or (cache not in found.parents and found.name == folder)
+    closed = plant not in {above_is_open, above_is_another_s}  # where nothing can be made safely
+    if closed and os.getuid() == cache.parent.stat().st_uid:
+        assert found is not None
+        assert found.stat().st_mode & 0o777 == 0o700
+        assert os.environ["NUMBA_CACHE_DIR"] == str(found.parent)
+    (line,) = caplog.messages
+    assert str(cache) in line
+    assert "NUMBA_CACHE_DIR" in line
+    compiled.cache_folder(compiled.ROOT / "local")
+    assert caplog.messages == [line]
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_a_home_and_temporary_files_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home(*_args: object, **_options: object) -> Path:
+        raise RuntimeError
+
+    def no_temporary_files() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", "")
+    monkeypatch.setattr(platformdirs, "user_cache_path", no_home)
+    monkeypatch.setattr(tempfile, "gettempdir", no_temporary_files)
+    assert folder_of_code() is None
+    assert len(caplog.messages) == 1

@@ -4,13 +4,16 @@ Numba keeps machine code on disk, but looks at a function's own file only to see
 valid, and names the folder after the path of that file. Here the folder is named after a digest of
 all sources that the kernels of a package depend on: a change in one package leaves the code of the
 others valid, and another checkout of the same sources finds it. ``NUMBA_CACHE_DIR`` is where these
-folders are; by default they are in the user's cache.
+folders are; by default they are in the user's cache. Numba unpickles what it finds there, so
+nobody else may be able to write into them.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -20,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from stat import S_ISVTX
 from typing import Any, TypeVar, cast
 
 import numba
@@ -27,6 +31,8 @@ import numpy as np
 import platformdirs
 from numba.core import caching
 from numba.core import config as numba_config
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -134,35 +140,67 @@ def digest(package: Path) -> str:
 
 @cache
 def cache_folder(package: Path) -> Path | None:
-    """Return the folder for the code of a package's kernels, or None where none can be written."""
+    """Return the folder for the code of a package's kernels, or None where there is none.
+
+    Whoever writes there runs code as this user, so every folder down to it must be the user's.
+    """
     name = f"kernels-{package.name}-{digest(package)}"
     for base in _bases():
-        folder = base / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            # Links are followed once, before they are judged: they could be changed afterwards.
+            folder = (base / name).resolve()
+            for part in (*reversed(folder.parents), folder):
+                part.mkdir(0o700, exist_ok=True)
             os.utime(folder)
-        except OSError:
-            continue
-        if _usable(folder):
-            _delete_old(base)
-            return folder
+            if _usable(folder):
+                _delete_old(folder.parent)
+                return folder
     return None
 
 
 def _usable(folder: Path) -> bool:
-    """Return whether code may be kept in a folder and loaded from it."""
-    return os.access(folder, os.W_OK)
+    """Return whether code may be kept in a folder, and nobody else can put code there."""
+    if not os.access(folder, os.W_OK):
+        return False
+    if not hasattr(os, "getuid"):
+        return True  # Windows, where both folders are in the user's profile
+    user, own = os.getuid(), folder.stat()
+    return (own.st_uid == user and not own.st_mode & 0o022) and all(
+        # Where the sticky bit is set, others cannot rename or replace what is not theirs.
+        above.st_uid in {0, user} and (not above.st_mode & 0o022 or bool(above.st_mode & S_ISVTX))
+        for above in (parent.stat() for parent in folder.parents)
+    )
 
 
 def _bases() -> Iterator[Path]:
     """Yield the folders to try, best first."""
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR)
-        return
-    with contextlib.suppress(RuntimeError):  # there may be no home
-        yield platformdirs.user_cache_path("pats-opt", appauthor=False)
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    yield Path(tempfile.gettempdir()) / f"pats-opt-{user}"
+    lasting = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
+    if not lasting:
+        with contextlib.suppress(RuntimeError):  # there may be no home
+            lasting.append(platformdirs.user_cache_path("pats-opt", appauthor=False))
+        with contextlib.suppress(OSError):  # or no folder for temporary files
+            user = os.getuid() if hasattr(os, "getuid") else "user"
+            lasting.append(Path(tempfile.gettempdir()) / f"pats-opt-{user}")
+    yield from lasting
+    if (private := _private_folder(*lasting)) is not None:
+        yield private
+
+
+@cache
+def _private_folder(*refused: Path) -> Path | None:
+    """Make a folder for this process and those that it starts, or None; warn of it once."""
+    log.warning(
+        "compiled code cannot be kept (%s: not writable, or others can write there), so each "
+        "command compiles it again for some minutes; set NUMBA_CACHE_DIR to a folder of your own",
+        ", ".join(map(str, refused)) or "no home",
+    )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="pats-opt-"))
+    except OSError:
+        return None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder
 
 
 def _delete_old(base: Path) -> None:
