@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.campaign.attack import Attack
+from tests.campaign.outside import inputs
 
-ATTACKS: tuple[Attack, ...] = ()
+ATTACKS: tuple[Attack, ...] = (inputs.ATTACK,)
