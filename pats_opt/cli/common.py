@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,70 +72,113 @@ def parsed(read: Callable[[str], Any]) -> Callable[[click.Context, click.Paramet
     return parse
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object only.")
+def option(flags: str, text: str, kind: Any = None, **settings: Any) -> Callable[[F], F]:
+    """Return an option, a decorator of a command.
 
-seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
-)
+    Args:
+        flags: The option as typed, and its parameter's name if that differs.
+        text: Help. A default is added.
+        kind: Click's type.
+        settings: Other arguments of ``click.option``.
+    """
+    shown = "default" in settings
+    return click.option(*flags.split(), help=text, type=kind, show_default=shown, **settings)
 
-time_limit_option = click.option(
+
+def field(given: str | Callable[[F], F], *described: Any, **settings: Any) -> Any:
+    """Return the default of a field of an options table: an option, or the arguments of one."""
+    return option(given, *described, **settings) if isinstance(given, str) else given
+
+
+def options(table: type[Any]) -> Callable[[F], F]:
+    """Add the options of a dataclass to a command, which receives one of it as ``options``.
+
+    The default of each field is made by :func:`field`.
+    """
+    declared = fields(table)
+
+    def decorate(command: Any) -> Any:
+        @wraps(command)
+        def call(**values: Any) -> Any:
+            given = {field.name: values.pop(field.name) for field in declared}
+            return command(**values, options=table(**given))
+
+        for field in reversed(declared):
+            call = field.default(call)
+        return call
+
+    return decorate
+
+
+json_option = option("--json as_json", "Print one JSON object only.", is_flag=True)
+
+seed_option = option("--seed", "Random seed.", click.IntRange(0), default=0)
+
+time_limit_option = option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    "Stop after S seconds with the results so far.",
+    click.FloatRange(0, min_open=True),
     metavar="S",
     callback=finite,
-    help="Stop after S seconds with the results so far.",
 )
 
-param_option = click.option(
-    "--param",
-    "params",
+param_option = option(
+    "--param params",
+    "Parameter of the solver or policy; repeatable.",
     multiple=True,
     metavar="KEY=VALUE",
     callback=pairs,
     shell_complete=completing.params,
-    help="Parameter of the solver or policy; repeatable.",
 )
 
-model_option = click.option(
+model_option = option(
     "--model",
+    "tiny or sdxl-random (both with random weights), a diffusers folder, a .safetensors file, or a "
+    "hub id.",
     default="tiny",
-    show_default=True,
     metavar="MODEL",
-    help="tiny or sdxl-random (both with random weights), a diffusers folder, a .safetensors file, "
-    "or a hub id.",
 )
 
-dtype_option = click.option(
+dtype_option = option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+    "Precision. auto: bfloat16 on a GPU, float32 on the CPU.",
+    click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="auto",
-    show_default=True,
-    help="Precision. auto: bfloat16 on a GPU, float32 on the CPU.",
 )
 
-shrink_option = click.option(
+shrink_option = option(
     "--shrink",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Divide widths and heights by N, to multiples of 8 and at least 64 pixels.  "
+    "Divide widths and heights by N, to multiples of 8 and at least 64 pixels.  "
     "[default: 16 for tiny, 1 otherwise]",
+    click.IntRange(1),
+    metavar="N",
 )
 
-guidance_option = click.option(
+guidance_option = option(
     "--guidance",
-    type=click.FloatRange(0, 100),
+    "Classifier-free guidance scale; none at 1 or below.",
+    click.FloatRange(0, 100),
     default=5.0,
-    show_default=True,
     metavar="X",
-    help="Classifier-free guidance scale; none at 1 or below.",
 )
 
-memory_option = click.option(
+memory_option = option(
     "--memory",
-    type=click.FloatRange(0, min_open=True),
+    "Use at most GIB of a GPU's memory, like a smaller GPU.",
+    click.FloatRange(0, min_open=True),
     metavar="GIB",
-    help="Use at most GIB of a GPU's memory, like a smaller GPU.",
 )
+
+schedule_option = option("-o --output", "Schedule file to write.", FILE)
+
+new_folder_option = option(
+    "-o --output", "Output folder.  [default: a new one in out/]", FILE, metavar="DIR"
+)
+
+
+def suites_option(flags: str, text: str) -> Callable[[F], F]:
+    """Return a repeatable option that names generated suites."""
+    return option(flags, text, multiple=True, metavar="NAME", shell_complete=completing.suites)
 
 
 def new_folder(command: str) -> Path:

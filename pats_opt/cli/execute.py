@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pats_opt.cli import common, completing, terminal
+from pats_opt.cli.common import FILE, field
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import ExecutionComparison
@@ -20,72 +22,67 @@ if TYPE_CHECKING:
     from pats_opt.model.schedule import Schedule
 
 
+@dataclass(frozen=True)
+class ExecuteOptions:
+    """Options of the command."""
+
+    instance: str | None = field("--instance", "Instance of SCHEDULE.", FILE)
+    policy: str | None = field(
+        "--policy",
+        "Policy to run INSTANCE with, live; for example pats:gamma=0.5.",
+        shell_complete=completing.specs,
+    )
+    params: Mapping[str, str] = field(common.param_option)
+    seed: int = field(common.seed_option)
+    model: str = field(common.model_option)
+    adapters: str | None = field(
+        "--adapters",
+        "Folder of LoRA files <adapter id>.safetensors.  [default: random, if the model is]",
+        FILE,
+    )
+    device: str = field(
+        "--device",
+        "auto, cpu, cuda (the GPUs in order), or a list such as cuda:1,cuda:0 with a device for "
+        "each GPU of the instance.",
+        default="auto",
+    )
+    dtype: str = field(common.dtype_option)
+    pace: str | None = field(
+        "--pace",
+        "Keep the schedule's times, or only its order (fast).  [default: fast; live: schedule]",
+        click.Choice(["schedule", "fast"]),
+    )
+    load_from: str = field(
+        "--load-from",
+        "Load adapters from host memory, or from their files each time.",
+        click.Choice(["host", "disk"]),
+        default="host",
+    )
+    shrink: int | None = field(common.shrink_option)
+    guidance: float = field(common.guidance_option)
+    graphs: bool = field(
+        "--graphs/--no-graphs",
+        "Run the UNet through CUDA graphs on a GPU: same images, less time.",
+        default=True,
+    )
+    memory: float | None = field(common.memory_option)
+    engine: str | None = field(
+        "--engine",
+        "Where the workers run, one per GPU. ray: on any machine that sees the files and DIR at "
+        "the same path.  [default: thread for one GPU, process for more]",
+        click.Choice(["thread", "process", "ray"]),
+    )
+    output: str = field("-o --output", "Output folder.", FILE, required=True, metavar="DIR")
+    resume: bool = field(
+        "--resume", "Continue the run in DIR: make the missing images.", is_flag=True
+    )
+    as_json: bool = field(common.json_option)
+
+
 @click.command("execute")
-@click.argument("file", metavar="SCHEDULE|INSTANCE", type=common.FILE)
-@click.option("--instance", type=common.FILE, help="Instance of SCHEDULE.")
-@click.option(
-    "--policy",
-    shell_complete=completing.specs,
-    help="Policy to run INSTANCE with, live; for example pats:gamma=0.5.",
-)
-@common.param_option
-@common.seed_option
-@common.model_option
-@click.option(
-    "--adapters",
-    type=common.FILE,
-    help="Folder of LoRA files <adapter id>.safetensors.  [default: random, if the model is]",
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, cuda (the GPUs in order), or a list such as cuda:1,cuda:0 with a device for "
-    "each GPU of the instance.",
-)
-@common.dtype_option
-@click.option(
-    "--pace",
-    type=click.Choice(["schedule", "fast"]),
-    help="Keep the schedule's times, or only its order (fast).  [default: fast; live: schedule]",
-)
-@click.option(
-    "--load-from",
-    type=click.Choice(["host", "disk"]),
-    default="host",
-    show_default=True,
-    help="Load adapters from host memory, or from their files each time.",
-)
-@common.shrink_option
-@common.guidance_option
-@click.option(
-    "--graphs/--no-graphs",
-    default=True,
-    help="Run the UNet through CUDA graphs on a GPU: same images, less time.  [default: graphs]",
-)
-@common.memory_option
-@click.option(
-    "--engine",
-    type=click.Choice(["thread", "process", "ray"]),
-    help="Where the workers run, one per GPU. ray: on any machine that sees the files and DIR at "
-    "the same path.  [default: thread for one GPU, process for more]",
-)
-@click.option(
-    "-o", "--output", type=common.FILE, required=True, metavar="DIR", help="Output folder."
-)
-@click.option("--resume", is_flag=True, help="Continue the run in DIR: make the missing images.")
-@common.json_option
-def command(
-    file: str,
-    instance: str | None,
-    policy: str | None,
-    params: dict[str, str],
-    seed: int,
-    output: str,
-    resume: bool,
-    as_json: bool,
-    **chosen: Any,
-) -> None:
+@click.argument("file", metavar="SCHEDULE|INSTANCE", type=FILE)
+@common.options(ExecuteOptions)
+def command(file: str, options: ExecuteOptions) -> None:
     """Run SCHEDULE on real devices. Each request gives a PNG file.
 
     With --policy, INSTANCE runs live: its requests arrive in real time, and the policy decides as
@@ -94,88 +91,85 @@ def command(
     run that was stopped or killed, repeat its options with --resume. Failed requests are tried
     again.
     """
+    from pats_opt.errors import InputError
+    from pats_opt.execute.drivers import ScheduleDriver
     from pats_opt.execute.engine import require
     from pats_opt.execute.run import execute
     from pats_opt.model.files import read_instance, read_schedule
     from pats_opt.model.problem import Problem
 
-    if (instance is None) == (policy is None):
+    if (options.instance is None) == (options.policy is None):
         raise click.UsageError(
             "give either a schedule and its --instance, or an instance and a --policy"
         )
     require()
-    problem = Problem(read_instance(file if instance is None else instance))
-    options = _options(problem, chosen, live=policy is not None)
+    problem = Problem(read_instance(options.instance or file))
+    settings, folder = _settings(problem, options), Path(options.output)
     driver: Driver
     schedule: Callable[[], Schedule]
-    if policy is not None:
-        driver, schedule = _live(problem, policy, params, seed, Path(output) if resume else None)
+    if options.policy is not None:
+        driver, schedule = _live(problem, options.policy, options)
     else:
-        if params:
+        if options.params:
             raise click.UsageError("--param needs a --policy")
         document = read_schedule(file)
-        driver, schedule = _scheduled(problem, document, options, file), lambda: document
-    with ImageProgress(quiet=as_json) as bar:
+        try:
+            driver, schedule = ScheduleDriver(problem, document, settings.pace), lambda: document
+        except InputError as error:
+            raise error.in_file(file) from None
+    with ImageProgress(quiet=options.as_json) as bar:
         outcome = execute(
-            problem, driver, options, output, resume=resume, begun=bar.begun, saved=bar.saved
+            problem,
+            driver,
+            settings,
+            folder,
+            resume=options.resume,
+            begun=bar.begun,
+            saved=bar.saved,
         )
-    comparison = _compare(problem, outcome, schedule, Path(output))
-    if as_json:
-        common.print_json(_summary(outcome, comparison, Path(output)))
+    comparison = _compare(problem, outcome, schedule, folder)
+    if options.as_json:
+        common.print_json(_summary(outcome, comparison, folder))
     else:
-        click.echo("\n".join(_lines(outcome, comparison, Path(output))))
+        click.echo("\n".join(_lines(outcome, comparison, folder)))
     if outcome.error is not None:
         raise outcome.error
 
 
-def _options(problem: Problem, chosen: dict[str, Any], *, live: bool) -> Options:
+def _settings(problem: Problem, given: ExecuteOptions) -> Options:
     """Return the options of the run, with defaults for those that were not given."""
-    from pats_opt.execute.options import TINY_SHRINK, Options, devices, dtype_of
+    from pats_opt.execute.options import Options, devices, dtype_of, shrink_of, threads_per_gpu
     from pats_opt.execute.record import Pace, Tier
     from pats_opt.execute.workers import WorkerKind
-    from pats_opt.runs.record import cores
 
-    if live and chosen["pace"] == "fast":
+    live = given.policy is not None
+    if live and given.pace == "fast":
         raise click.UsageError("a policy runs in real time: --pace fast works for schedules only")
     gpus = len(problem.site.gpus)
-    workers = WorkerKind(chosen["engine"] or ("thread" if gpus == 1 else "process"))
+    workers = WorkerKind(given.engine or ("thread" if gpus == 1 else "process"))
     if workers is WorkerKind.RAY:
         from pats_opt.execute.workers.ray import require
 
         require()
-    named = devices(chosen["device"], gpus, workers)
-    shrink = chosen["shrink"] or (TINY_SHRINK if chosen["model"] == "tiny" else 1)
+    named = devices(given.device, gpus, workers)
     return Options(
-        model=chosen["model"],
-        adapters=chosen["adapters"],
+        model=given.model,
+        adapters=given.adapters,
         devices=named,
-        dtype=dtype_of(chosen["dtype"], named[0]),
-        pace=Pace(chosen["pace"] or ("schedule" if live else "fast")),
-        tier=Tier(chosen["load_from"]),
-        shrink=shrink,
-        guidance=chosen["guidance"],
-        memory_gib=chosen["memory"],
-        graphs=chosen["graphs"],
+        dtype=dtype_of(given.dtype, named[0]),
+        pace=Pace(given.pace or ("schedule" if live else "fast")),
+        tier=Tier(given.load_from),
+        shrink=shrink_of(given.model, given.shrink),
+        guidance=given.guidance,
+        memory_gib=given.memory,
+        graphs=given.graphs,
         workers=workers,
-        # More threads do not help the tiny model, and slow it down a lot on a busy machine.
-        threads=(1 if chosen["model"] == "tiny" else max(1, cores() // gpus))
-        if "cpu" in named
-        else None,
+        threads=threads_per_gpu(given.model, gpus) if "cpu" in named else None,
     )
 
 
-def _scheduled(problem: Problem, schedule: Schedule, options: Options, file: str) -> Driver:
-    from pats_opt.errors import InputError
-    from pats_opt.execute.drivers import ScheduleDriver
-
-    try:
-        return ScheduleDriver(problem, schedule, options.pace)
-    except InputError as error:
-        raise error.in_file(file) from None
-
-
 def _live(
-    problem: Problem, spec: str, params: dict[str, str], seed: int, resumed: Path | None
+    problem: Problem, spec: str, options: ExecuteOptions
 ) -> tuple[Driver, Callable[[], Schedule]]:
     """Return the driver of a policy, and a function that simulates it for comparison."""
     from pats_opt.cli.simulate import named_policy
@@ -183,8 +177,9 @@ def _live(
     from pats_opt.execute.run import earlier
     from pats_opt.solving.solve import solve
 
-    policy = named_policy(spec, params)
-    driver = PolicyDriver(problem, policy, seed, None if resumed is None else earlier(resumed))
+    policy, seed = named_policy(spec, options.params), options.seed
+    journal = earlier(Path(options.output)) if options.resume else None
+    driver = PolicyDriver(problem, policy, seed, journal)
     return driver, lambda: solve(problem, policy, seed=seed).schedule
 
 

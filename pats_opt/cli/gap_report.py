@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
+from pats_opt.cli.common import FILE, option
 from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
@@ -36,46 +37,30 @@ def prices(
 
 
 @click.command("gap-report")
-@click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=common.FILE)
-@click.option(
-    "--suite",
-    "suites",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completing.suites,
-    help="Generated suite: a name or a TOML file; repeatable.",
-)
-@click.option(
+@click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=FILE)
+@common.suites_option("--suite suites", "Generated suite: a name or a TOML file; repeatable.")
+@option(
     "--solvers",
+    "Solvers and policies, such as milp:backend=scip,pats.",
     metavar="A,B",
     shell_complete=completing.spec_list,
-    help="Solvers and policies, such as milp:backend=scip,pats.",
 )
 @common.time_limit_option
-@click.option("--jobs", type=click.IntRange(1), help="Runs in parallel.  [default: all cores]")
-@click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
-@click.option(
-    "--latency-sweep",
-    "sweep",
+@option("--jobs", "Runs in parallel.  [default: all cores]", click.IntRange(1))
+@option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
+@option(
+    "--latency-sweep sweep",
+    "Also run at these latency prices, such as 0.1,0.2 or auto: a trade-off curve.",
     metavar="LAMBDAS",
     callback=prices,
-    help="Also run at these latency prices, such as 0.1,0.2 or auto: a trade-off curve.",
 )
-@click.option(
+@option(
     "--pictures/--no-pictures",
-    "pictures",
-    default=None,
-    help="Draw each schedule, which takes about a second.  [default: draw]",
+    "Draw each schedule, which takes about a second.  [default: draw]",
 )
-@click.option("--config", "run_file", type=common.FILE, help="TOML run file with these options.")
-@click.option(
-    "-o",
-    "--output",
-    type=common.FILE,
-    metavar="DIR",
-    help="Output folder.  [default: a new one in out/]",
-)
-@click.option("--resume", is_flag=True, help="Continue the runs in DIR: skip the finished ones.")
+@option("--config run_file", "TOML run file with these options.", FILE)
+@common.new_folder_option
+@option("--resume", "Continue the runs in DIR: skip the finished ones.", is_flag=True)
 @common.json_option
 def command(
     instances: tuple[str, ...],

@@ -7,21 +7,21 @@ from typing import Any
 import click
 
 from pats_opt.cli import completing
-from pats_opt.cli.common import FILE, seed_option
+from pats_opt.cli.common import FILE, option, seed_option
 from pats_opt.cli.recipe import POPULARITY, SITE, WORKLOAD, recipe_from, recipe_options
 from pats_opt.errors import InputError
 
 
 @click.command("generate")
-@click.option("-o", "--output", type=FILE, help="Instance file to write; with --suite, a folder.")
-@click.option(
+@option("-o --output", "Instance file to write; with --suite, a folder.", FILE)
+@option(
     "--suite",
+    "Generate a whole suite, given by its name or a TOML file, into the folder -o.",
     metavar="NAME",
     shell_complete=completing.suites,
-    help="Generate a whole suite, given by its name or a TOML file, into the folder -o.",
 )
-@click.option("--list", "list_only", is_flag=True, help="List the suites and profiles.")
-@click.option("--name", metavar="TEXT", help="Name of the instance.")
+@option("--list list_only", "List the suites and profiles.", is_flag=True)
+@option("--name", "Name of the instance.", metavar="TEXT")
 @seed_option
 @recipe_options(*WORKLOAD, *POPULARITY, *SITE)
 @click.pass_context

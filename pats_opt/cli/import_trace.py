@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from pats_opt.cli.common import FILE, F, seed_option
-from pats_opt.cli.recipe import POPULARITY, SITE, Setting, mix, recipe_from, recipe_options
+from pats_opt.cli.common import FILE, F, option, seed_option
+from pats_opt.cli.recipe import POPULARITY, SITE, Setting, recipe_from, recipe_options
 
 #: Field of ``LogColumns`` -> help. Each is an option that names a column.
 COLUMNS = {
@@ -31,79 +31,58 @@ COLUMNS = {
 def column_options(command: F) -> F:
     """Add an option for each column of the mapping."""
     for field, text in reversed(COLUMNS.items()):
-        command = click.option(
-            f"--{field.replace('_', '-')}",
-            f"column__{field}",
-            metavar="COLUMN",
-            required=field == "time",
-            help=text,
-        )(command)
+        flags = f"--{field.replace('_', '-')} column__{field}"
+        command = option(flags, text, metavar="COLUMN", required=field == "time")(command)
     return command
 
 
 @click.command("trace")
 @click.argument("log", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="Instance file.")
+@option("-o --output", "Instance file.", FILE, required=True)
 @column_options
-@click.option(
-    "--as",
-    "kind",
-    type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
-    help="Format of the log.  [default: by the file's suffix]",
+@option(
+    "--as kind",
+    "Format of the log.  [default: by the file's suffix]",
+    click.Choice(["csv", "tsv", "jsonl", "parquet"]),
 )
-@click.option(
+@option(
     "--time-format",
+    "s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
     metavar="FORMAT",
     default="auto",
-    show_default=True,
-    help="s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
 )
-@click.option(
-    "--from", "since", metavar="TIME", help="Start of the time window, written as in the log."
+@option("--from since", "Start of the time window, written as in the log.", metavar="TIME")
+@option("--to until", "End of the time window, inclusive.", metavar="TIME")
+@option("--count", "Take at most the first N rows.", click.IntRange(1), metavar="N")
+@option(
+    "--where", "Keep matching rows (also !=); repeatable.", multiple=True, metavar="COLUMN=VALUE"
 )
-@click.option("--to", "until", metavar="TIME", help="End of the time window, inclusive.")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="Take at most the first N rows.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Keep matching rows (also !=); repeatable.",
-)
-@click.option(
+@option(
     "--speed",
-    type=click.FloatRange(0, min_open=True),
+    "Factor by which arrivals are sped up.",
+    click.FloatRange(0, min_open=True),
     default=1.0,
-    show_default=True,
-    help="Factor by which arrivals are sped up.",
 )
-@click.option("--lora-only", is_flag=True, help="Skip requests without an adapter.")
-@click.option(
+@option("--lora-only", "Skip requests without an adapter.", is_flag=True)
+@option(
     "--family",
-    type=click.Choice(["set", "base+set", "first", "column"]),
+    "Unit of switching: the set of adapters, the same with the base model, the first adapter, or "
+    "the column's text.",
+    click.Choice(["set", "base+set", "first", "column"]),
     default="set",
-    show_default=True,
-    help="Unit of switching: the set of adapters, the same with the base model, the first adapter, "
-    "or the column's text.",
 )
-@click.option(
-    "--separator", default=";", show_default=True, help="Separator of the adapters in a cell."
-)
-@click.option(
+@option("--separator", "Separator of the adapters in a cell.", default=";")
+@option(
     "--length-unit",
-    type=click.Choice(["characters", "tokens", "words"]),
+    "Unit of --prompt-length.",
+    click.Choice(["characters", "tokens", "words"]),
     default="characters",
-    show_default=True,
-    help="Unit of --prompt-length.",
 )
-@click.option(
-    "--estimator", metavar="MODULE:FUNCTION", help="Function that estimates a prompt's complexity."
-)
-@click.option("--name", metavar="TEXT", help="Name of the instance.  [default: the file's]")
+@option("--estimator", "Function that estimates a prompt's complexity.", metavar="MODULE:FUNCTION")
+@option("--name", "Name of the instance.  [default: the file's]", metavar="TEXT")
 @seed_option
 @recipe_options(
-    Setting(
-        "--full", "steps.full", "Full step counts, if the log has none [60].", "N:SHARE,...", mix
-    ),
+    Setting("--full", "steps.full", "Full step counts, if the log has none [60].", "N:SHARE,..."),
     *POPULARITY,
     *SITE,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pats_opt.cli import common, terminal
+from pats_opt.cli.common import FILE, field
 from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
@@ -40,137 +42,112 @@ def _pixels(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class ProfileOptions:
+    """Options of the command."""
+
+    model: str = field(common.model_option)
+    adapters: str | None = field(
+        "--adapters", "Folder of LoRA files.  [default: random weights]", FILE, metavar="DIR"
+    )
+    rank: int | None = field(
+        "--rank",
+        "Rank of random adapters.  [default: 4 for tiny, 16 otherwise]",
+        click.IntRange(1, 512),
+    )
+    device: str = field("--device", "Torch device.", default="auto")
+    dtype: str = field(common.dtype_option)
+    batches: tuple[int, ...] = field(
+        "--batches",
+        "Batch sizes to measure.",
+        default="1,2,4,8",
+        metavar="N,...",
+        callback=common.parsed(_batch_sizes),
+    )
+    sizes: tuple[tuple[int, int], ...] = field(
+        "--sizes",
+        "Image sizes. Times are measured at the first one.",
+        default="1024x1024,768x768,512x512",
+        metavar="WxH,...",
+        callback=common.parsed(_pixels),
+    )
+    steps: int = field("--steps", "Steps per measured batch.", click.IntRange(1), default=12)
+    repeats: int = field(
+        "--repeats", "Measurements per batch and switch.", click.IntRange(1), default=3
+    )
+    max_batch: int = field(
+        "--max-batch",
+        "Largest batch size in the measurement of memory.",
+        click.IntRange(1),
+        default=32,
+    )
+    memory: float | None = field(common.memory_option)
+    memory_from: str | None = field(
+        "--memory-from",
+        "Profile to take memory figures from, if the device does not report its memory.",
+        metavar="PROFILE",
+    )
+    shrink: int | None = field(common.shrink_option)
+    guidance: float = field(common.guidance_option)
+    quality: bool = field(
+        "--quality", "Also measure quality by step count; needs --prompts.", is_flag=True
+    )
+    prompts: str | None = field(
+        "--prompts",
+        "Prompts: one per line, or CSV, TSV or JSON lines with 'prompt' and maybe 'complexity'.",
+        FILE,
+        metavar="FILE",
+    )
+    quality_steps: tuple[int, ...] = field(
+        "--quality-steps",
+        "Step counts to compare with --full.",
+        default="5,10,15,20,25,30,35,40,45,50,55",
+        metavar="N,...",
+        callback=common.parsed(_step_counts),
+    )
+    full: int = field("--full", "Full step count.", click.IntRange(2), default=60)
+    images: int = field(
+        "--images", "Images per prompt, with seeds 0, 1, ...", click.IntRange(1), default=1
+    )
+    metrics: tuple[str, ...] = field(
+        "--metric metrics",
+        "Distance between images; repeatable.  [default: the best one installed]",
+        click.Choice(METRICS),
+        multiple=True,
+    )
+    lpips_weights: str | None = field(
+        "--lpips-weights",
+        "AlexNet weights for LPIPS.  [default: from torch's checkpoint folder]",
+        FILE,
+        metavar="FILE",
+    )
+    refit: str | None = field(
+        "--refit",
+        "Measure nothing; fit the quality model to TABLE and write it to -o.",
+        FILE,
+        metavar="TABLE",
+    )
+    converged: float = field(
+        "--converged",
+        "With --refit: quality that counts as converged.",
+        click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.97,
+        metavar="Q",
+    )
+    time_limit: float | None = field(common.time_limit_option)
+    seed: int = field(common.seed_option)
+    name: str | None = field(
+        "--name", "Name of the profile.  [default: the file's]", metavar="TEXT"
+    )
+    as_json: bool = field(common.json_option)
+    output: str | None = field(
+        "-o --output", "TOML file to write, or a folder for it.", FILE, metavar="PROFILE"
+    )
+
+
 @click.command("profile")
-@common.model_option
-@click.option(
-    "--adapters",
-    type=common.FILE,
-    metavar="DIR",
-    help="Folder of LoRA files.  [default: random weights]",
-)
-@click.option(
-    "--rank",
-    type=click.IntRange(1, 512),
-    help="Rank of random adapters.  [default: 4 for tiny, 16 otherwise]",
-)
-@click.option("--device", default="auto", show_default=True, help="Torch device.")
-@common.dtype_option
-@click.option(
-    "--batches",
-    default="1,2,4,8",
-    show_default=True,
-    metavar="N,...",
-    callback=common.parsed(_batch_sizes),
-    help="Batch sizes to measure.",
-)
-@click.option(
-    "--sizes",
-    "pixels",
-    default="1024x1024,768x768,512x512",
-    show_default=True,
-    metavar="WxH,...",
-    callback=common.parsed(_pixels),
-    help="Image sizes. Times are measured at the first one.",
-)
-@click.option(
-    "--steps",
-    "step_count",
-    type=click.IntRange(1),
-    default=12,
-    show_default=True,
-    help="Steps per measured batch.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=3,
-    show_default=True,
-    help="Measurements per batch and switch.",
-)
-@click.option(
-    "--max-batch",
-    type=click.IntRange(1),
-    default=32,
-    show_default=True,
-    help="Largest batch size in the measurement of memory.",
-)
-@common.memory_option
-@click.option(
-    "--memory-from",
-    metavar="PROFILE",
-    help="Profile to take memory figures from, if the device does not report its memory.",
-)
-@common.shrink_option
-@common.guidance_option
-@click.option(
-    "--quality", is_flag=True, help="Also measure quality by step count; needs --prompts."
-)
-@click.option(
-    "--prompts",
-    type=common.FILE,
-    metavar="FILE",
-    help="Prompts: one per line, or CSV, TSV or JSON lines with 'prompt' and maybe 'complexity'.",
-)
-@click.option(
-    "--quality-steps",
-    default="5,10,15,20,25,30,35,40,45,50,55",
-    show_default=True,
-    metavar="N,...",
-    callback=common.parsed(_step_counts),
-    help="Step counts to compare with --full.",
-)
-@click.option(
-    "--full", type=click.IntRange(2), default=60, show_default=True, help="Full step count."
-)
-@click.option(
-    "--images",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Images per prompt, with seeds 0, 1, ...",
-)
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    type=click.Choice(METRICS),
-    help="Distance between images; repeatable.  [default: the best one installed]",
-)
-@click.option(
-    "--lpips-weights",
-    type=common.FILE,
-    metavar="FILE",
-    help="AlexNet weights for LPIPS.  [default: from torch's checkpoint folder]",
-)
-@click.option(
-    "--refit",
-    "refit_table",
-    type=common.FILE,
-    metavar="TABLE",
-    help="Measure nothing; fit the quality model to TABLE and write it to -o.",
-)
-@click.option(
-    "--converged",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.97,
-    show_default=True,
-    metavar="Q",
-    help="With --refit: quality that counts as converged.",
-)
-@common.time_limit_option
-@common.seed_option
-@click.option("--name", metavar="TEXT", help="Name of the profile.  [default: the file's]")
-@common.json_option
-@click.option(
-    "-o",
-    "--output",
-    type=common.FILE,
-    metavar="PROFILE",
-    help="TOML file to write, or a folder for it.",
-)
-def command(
-    refit_table: str | None, converged: float, output: str | None, as_json: bool, **chosen: Any
-) -> None:
+@common.options(ProfileOptions)
+def command(options: ProfileOptions) -> None:
     """Measure step time, memory and switching. Write a profile for 'generate' and 'import'.
 
     \b
@@ -187,19 +164,20 @@ def command(
     """  # noqa: D301
     from pats_opt.errors import InputError
 
-    if refit_table is not None:
-        _refit(refit_table, converged, output, as_json)
+    if options.refit is not None:
+        _refit(options.refit, options)
         return
-    if output is None:
+    if options.output is None:
         raise InputError("no output is given", hint="add -o PROFILE.toml, or -o FOLDER")
     from pats_opt.execute.engine import open_engine
     from pats_opt.profiling.run import document, lines, run
 
-    job = _job(output, chosen)
     outcome = run(
-        job, open_engine, progress=lambda parts: terminal.progress(parts, str, quiet=as_json)
+        _job(Path(options.output), options),
+        open_engine,
+        progress=lambda parts: terminal.progress(parts, str, quiet=options.as_json),
     )
-    if as_json:
+    if options.as_json:
         common.print_json(document(outcome))
         return
     for line in lines(outcome):
@@ -210,7 +188,7 @@ def command(
         click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
 
 
-def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
+def _job(named: Path, options: ProfileOptions) -> ProfilingJob:
     """Return the measuring job, with defaults for the options that were not given.
 
     Raises:
@@ -218,52 +196,44 @@ def _job(output: str, chosen: dict[str, Any]) -> ProfilingJob:
     """
     from pats_opt.errors import InputError
     from pats_opt.execute.engine import default_device
-    from pats_opt.execute.options import TINY_SHRINK, dtype_of
+    from pats_opt.execute.options import dtype_of, shrink_of, threads_per_gpu
     from pats_opt.profiling.plan import ProfilingPlan
     from pats_opt.profiling.run import ProfilingJob
     from pats_opt.profiling.write import read_memory_from
 
-    if chosen["rank"] is not None and chosen["adapters"] is not None:
+    if options.rank is not None and options.adapters is not None:
         raise InputError(
             "--rank applies to random adapters only", hint="leave out --adapters or --rank"
         )
-    named, model = Path(output), chosen["model"]
     path = named if named.suffix == ".toml" and not named.is_dir() else named / "profile.toml"
-    device = default_device() if chosen["device"] == "auto" else chosen["device"]
+    device = default_device() if options.device == "auto" else options.device
     plan = ProfilingPlan(
-        batches=chosen["batches"],
-        sizes=chosen["pixels"],
-        steps=chosen["step_count"],
-        repeats=chosen["repeats"],
-        max_batch=max(chosen["max_batch"], *chosen["batches"]),
-        shrink=chosen["shrink"] or (TINY_SHRINK if model == "tiny" else 1),
-        seed=chosen["seed"],
+        batches=options.batches,
+        sizes=options.sizes,
+        steps=options.steps,
+        repeats=options.repeats,
+        max_batch=max(options.max_batch, *options.batches),
+        shrink=shrink_of(options.model, options.shrink),
+        seed=options.seed,
     )
     return ProfilingJob(
         output=path,
-        plan=_with_quality(plan, chosen),
-        model=model,
+        plan=_with_quality(plan, options),
+        model=options.model,
         device=device,
-        dtype=dtype_of(chosen["dtype"], device),
-        threads=_threads(model) if device == "cpu" else None,
-        guidance=chosen["guidance"],
-        memory_gib=chosen["memory"],
-        adapters=chosen["adapters"],
-        rank=chosen["rank"],
-        name=chosen["name"] or path.stem,
-        memory_from=read_memory_from(chosen["memory_from"]),
-        time_limit=chosen["time_limit"],
+        dtype=dtype_of(options.dtype, device),
+        threads=threads_per_gpu(options.model, 1) if device == "cpu" else None,
+        guidance=options.guidance,
+        memory_gib=options.memory,
+        adapters=options.adapters,
+        rank=options.rank,
+        name=options.name or path.stem,
+        memory_from=read_memory_from(options.memory_from),
+        time_limit=options.time_limit,
     )
 
 
-def _threads(model: str) -> int:
-    """Return the number of CPU threads, as ``execute`` uses for one GPU."""
-    from pats_opt.runs.record import cores
-
-    return 1 if model == "tiny" else cores()
-
-
-def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
+def _with_quality(plan: ProfilingPlan, options: ProfileOptions) -> ProfilingPlan:
     """Return the plan, with the images to compare if quality is measured.
 
     Raises:
@@ -276,41 +246,41 @@ def _with_quality(plan: ProfilingPlan, chosen: dict[str, Any]) -> ProfilingPlan:
     from pats_opt.perceptual import choose
     from pats_opt.profiling.plan import QualityPlan, read_prompts
 
-    prompts, metrics, weights = chosen["prompts"], chosen["metrics"], chosen["lpips_weights"]
-    if not chosen["quality"]:
+    prompts, metrics, weights = options.prompts, options.metrics, options.lpips_weights
+    if not options.quality:
         if prompts is not None or metrics:
             raise InputError("--prompts and --metric need --quality", hint="add --quality")
         return plan
     if prompts is None:
         raise InputError("--quality needs prompts", hint="add --prompts FILE")
-    if (model := chosen["model"]) in BUILT_IN:
+    if (model := options.model) in BUILT_IN:
         click.echo(
             f"{model} has random weights: its quality means nothing for a real model", err=True
         )
-    full = chosen["full"]
+    full = options.full
     asked = QualityPlan(
         prompts=read_prompts(prompts),
-        steps=tuple(n for n in chosen["quality_steps"] if n < full),
+        steps=tuple(n for n in options.quality_steps if n < full),
         full=full,
-        images=chosen["images"],
+        images=options.images,
         metrics=tuple(choose(metrics, min(plan.shrunk(plan.reference)), weights)),
         weights=weights,
     )
     return replace(plan, quality=asked)
 
 
-def _refit(table: str, converged: float, output: str | None, as_json: bool) -> None:
+def _refit(table: str, options: ProfileOptions) -> None:
     """Fit the quality model to a table, print the fit, and write the model."""
     from pats_opt.model.files import write_bytes
     from pats_opt.profiling.refit import as_recipe, fit_document, fit_lines, refit
 
-    found = refit(table, converged)
-    if output is not None:
-        write_bytes(output, as_recipe(found).encode())
-    if as_json:
+    found = refit(table, options.converged)
+    if options.output is not None:
+        write_bytes(options.output, as_recipe(found).encode())
+    if options.as_json:
         common.print_json(fit_document(found))
         return
     for line in fit_lines(found):
         click.echo(line)
-    if output is not None:
-        click.echo(f"written to {output}", err=True)
+    if options.output is not None:
+        click.echo(f"written to {options.output}", err=True)

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from pats_opt.cli import completing
-from pats_opt.cli.common import FILE, F, parsed
+from pats_opt.cli.common import FILE, F, option, parsed
 
 #: Prefix of the option values in a command's keyword arguments.
 PREFIX = "recipe__"
@@ -26,15 +24,13 @@ class Setting:
         flag: The option.
         field: Path of the field, such as ``arrivals.load``.
         text: Help, with the default in brackets.
-        metavar: Form of the value in help and errors.
-        parse: Function from the text to the field's value.
+        metavar: Form of the value in help and errors; :data:`PARSERS` reads it.
     """
 
     flag: str
     field: str
     text: str
-    metavar: str = "N"
-    parse: Callable[[str], Any] = str
+    metavar: str
 
 
 def mix(text: str) -> dict[str, Any]:
@@ -66,38 +62,43 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
+#: Form of a value -> function that reads it; other values are text.
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "N": int,
+    "X": float,
+    "S": float,
+    "N,...": steps,
+    "G,...": numbers,
+    "C:SHARE,...": mix,
+    "N:SHARE,...": mix,
+    "WxH:SHARE,...": sizes,
+}
+
 #: Settings of the workload, for ``generate`` only: ``import`` reads it from a log.
 WORKLOAD = (
-    Setting("--requests", "requests", "Number of requests [20].", "N", int),
+    Setting("--requests", "requests", "Number of requests [20].", "N"),
     Setting(
         "--arrivals", "arrivals.process", "poisson, bursty, regular or at-once [poisson].", "P"
     ),
-    Setting("--cv", "arrivals.cv", "Coefficient of variation of bursty arrivals [3].", "X", float),
+    Setting("--cv", "arrivals.cv", "Coefficient of variation of bursty arrivals [3].", "X"),
     Setting(
         "--load",
         "arrivals.load",
         "Required over available GPU time, for full-step batches of 4 with a switch each [1].",
         "X",
-        float,
     ),
-    Setting("--rate", "arrivals.rate_per_s", "Requests per second; replaces --load.", "X", float),
-    Setting(
-        "--complexity", "complexity.levels", "Prompt complexities [0.2,0.8].", "C:SHARE,...", mix
-    ),
-    Setting("--steps", "steps.full", "Full step counts [60].", "N:SHARE,...", mix),
-    Setting("--images", "images.count", "Images per request [1].", "N:SHARE,...", mix),
+    Setting("--rate", "arrivals.rate_per_s", "Requests per second; replaces --load.", "X"),
+    Setting("--complexity", "complexity.levels", "Prompt complexities [0.2,0.8].", "C:SHARE,..."),
+    Setting("--steps", "steps.full", "Full step counts [60].", "N:SHARE,..."),
+    Setting("--images", "images.count", "Images per request [1].", "N:SHARE,..."),
 )
 
 #: Popularity of adapters, for ``generate``, and for ``import`` if the log names no adapters.
 POPULARITY = (
-    Setting("--adapters", "popularity.adapters", "Number of adapters [4].", "N", int),
-    Setting("--zipf", "popularity.zipf", "Zipf exponent of their popularity [0.8].", "X", float),
+    Setting("--adapters", "popularity.adapters", "Number of adapters [4].", "N"),
+    Setting("--zipf", "popularity.zipf", "Zipf exponent of their popularity [0.8].", "X"),
     Setting(
-        "--base-share",
-        "popularity.base_share",
-        "Share of requests without an adapter [0].",
-        "X",
-        float,
+        "--base-share", "popularity.base_share", "Share of requests without an adapter [0].", "X"
     ),
 )
 
@@ -109,23 +110,20 @@ SITE = (
     Setting(
         "--service", "service.kind", "steps, or slot: each batch takes one tick [steps].", "KIND"
     ),
-    Setting("--tick", "service.tick_s", "Seconds per tick [of the profile].", "S", float),
-    Setting("--gpus", "gpus.count", "Number of GPUs [1].", "N", int),
-    Setting(
-        "--vram", "gpus.vram_gib", "GiB of memory of each GPU [of the profile].", "G,...", numbers
-    ),
-    Setting("--batch", "gpus.batch", "Largest batch size [of the profile].", "N", int),
+    Setting("--tick", "service.tick_s", "Seconds per tick [of the profile].", "S"),
+    Setting("--gpus", "gpus.count", "Number of GPUs [1].", "N"),
+    Setting("--vram", "gpus.vram_gib", "GiB of memory of each GPU [of the profile].", "G,..."),
+    Setting("--batch", "gpus.batch", "Largest batch size [of the profile].", "N"),
     Setting(
         "--resident", "gpus.resident", "Adapters loaded at time 0: none or popular [none].", "WHICH"
     ),
-    Setting("--max-resident", "switching.max_resident", "Adapters a GPU can hold [1].", "N", int),
-    Setting("--max-per-batch", "switching.max_per_batch", "Adapters per batch [1].", "N", int),
+    Setting("--max-resident", "switching.max_resident", "Adapters a GPU can hold [1].", "N"),
+    Setting("--max-per-batch", "switching.max_per_batch", "Adapters per batch [1].", "N"),
     Setting(
         "--activate",
         "switching.activate_s",
         "Seconds to activate a resident adapter [of the profile].",
         "S",
-        float,
     ),
     Setting(
         "--tier",
@@ -133,27 +131,17 @@ SITE = (
         "Storage that adapters are loaded from [of the profile].",
         "TIER",
     ),
+    Setting("--switch-price", "switching.price_per_s", "Loss per second of switching [0.5].", "X"),
     Setting(
-        "--switch-price", "switching.price_per_s", "Loss per second of switching [0.5].", "X", float
+        "--latency-price", "terms.latency_price_per_s", "Loss per second of latency [0.05].", "X"
     ),
+    Setting("--late-price", "terms.late_price", "Loss per missed deadline [0].", "X"),
     Setting(
-        "--latency-price",
-        "terms.latency_price_per_s",
-        "Loss per second of latency [0.05].",
-        "X",
-        float,
+        "--deadline-share", "terms.deadline_share", "Share of requests with a deadline [0].", "X"
     ),
-    Setting("--late-price", "terms.late_price", "Loss per missed deadline [0].", "X", float),
-    Setting(
-        "--deadline-share",
-        "terms.deadline_share",
-        "Share of requests with a deadline [0].",
-        "X",
-        float,
-    ),
-    Setting("--reject-share", "terms.reject_share", "Share that may be rejected [0].", "X", float),
-    Setting("--pruned", "steps.pruned", "Step counts below the full one [20].", "N,...", steps),
-    Setting("--sizes", "sizes", "Image sizes [1024x1024].", "WxH:SHARE,...", sizes),
+    Setting("--reject-share", "terms.reject_share", "Share that may be rejected [0].", "X"),
+    Setting("--pruned", "steps.pruned", "Step counts below the full one [20].", "N,..."),
+    Setting("--sizes", "sizes", "Image sizes [1024x1024].", "WxH:SHARE,..."),
     Setting(
         "--image-mode",
         "images.mode",
@@ -173,17 +161,15 @@ def recipe_options(*settings: Setting) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         for setting in reversed(settings):
-            command = click.option(
-                setting.flag,
-                PREFIX + setting.field.replace(".", "__"),
+            command = option(
+                f"{setting.flag} {PREFIX}{setting.field.replace('.', '__')}",
+                setting.text,
                 metavar=setting.metavar,
-                help=setting.text,
-                callback=parsed(setting.parse),
+                callback=parsed(PARSERS.get(setting.metavar, str)),
                 shell_complete=completing.profiles if setting.flag == "--profile" else None,
             )(command)
-        return click.option(
-            "--config", type=FILE, metavar="FILE", help="TOML file with fields of the recipe."
-        )(command)
+        config = option("--config", "TOML file with fields of the recipe.", FILE, metavar="FILE")
+        return config(command)
 
     return decorate
 

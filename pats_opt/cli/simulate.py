@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pats_opt.cli import common, completing
+from pats_opt.cli.common import FILE, option
 from pats_opt.cli.terminal import (
     Fact,
     Watch,
@@ -46,17 +47,17 @@ ADAPTER_COLUMNS = (
 
 
 @click.command("simulate")
-@click.argument("instance", type=common.FILE)
-@click.option(
+@click.argument("instance", type=FILE)
+@option(
     "--policy",
+    "A policy from 'pats-opt solvers', such as pats:gamma=0.5.",
     required=True,
     shell_complete=completing.specs,
-    help="A policy from 'pats-opt solvers', such as pats:gamma=0.5.",
 )
 @common.param_option
 @common.time_limit_option
 @common.seed_option
-@click.option("-o", "--output", type=common.FILE, help="Schedule file to write.")
+@common.schedule_option
 @common.json_option
 def command(
     instance: str,
@@ -101,7 +102,7 @@ def command(
         click.echo(f"written to {output}")
 
 
-def named_policy(spec: str, params: dict[str, str]) -> Policy:
+def named_policy(spec: str, params: Mapping[str, str]) -> Policy:
     """Return the policy of a specification.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing
+from pats_opt.cli.common import FILE, option
 from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table
 
 if TYPE_CHECKING:
@@ -24,40 +25,31 @@ TERMS = ("quality", "late", "switching", "rejection")
 
 
 @click.command("solve")
-@click.argument("instance", type=common.FILE)
-@click.option(
+@click.argument("instance", type=FILE)
+@option(
     "--solver",
+    "A solver or policy from 'pats-opt solvers', such as milp:backend=scip.",
     default="auto",
-    show_default=True,
     shell_complete=completing.specs,
-    help="A solver or policy from 'pats-opt solvers', such as milp:backend=scip.",
 )
-@click.option("--backend", type=click.Choice(BACKENDS), help="Backend of the solver 'milp'.")
+@option("--backend", "Backend of the solver 'milp'.", click.Choice(BACKENDS))
 @common.param_option
 @common.time_limit_option
 @common.seed_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Threads, for solvers that use them.",
-)
-@click.option(
-    "--latency-budget",
-    "budget_s",
-    type=click.FloatRange(0, 1e9, min_open=True),
+@option("--jobs", "Threads, for solvers that use them.", click.IntRange(1), default=1)
+@option(
+    "--latency-budget budget_s",
+    "Limit the latency to S seconds: find the latency price lambda that achieves it.",
+    click.FloatRange(0, 1e9, min_open=True),
     metavar="S",
     callback=common.finite,
-    help="Limit the latency to S seconds: find the latency price lambda that achieves it.",
 )
-@click.option(
-    "--latency-measure",
-    "measure",
-    type=click.Choice(("mean", "p95")),
-    help="Latency figure that the budget limits.  [default: mean]",
+@option(
+    "--latency-measure measure",
+    "Latency figure that the budget limits.  [default: mean]",
+    click.Choice(("mean", "p95")),
 )
-@click.option("-o", "--output", type=common.FILE, help="Schedule file to write.")
+@common.schedule_option
 @common.json_option
 def command(
     instance: str,

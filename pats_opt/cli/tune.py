@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
+from pats_opt.cli.common import FILE, option
 
 if TYPE_CHECKING:
     from pats_opt.tuning.plan import TunePlan
@@ -27,72 +28,37 @@ def _names(text: str) -> tuple[str, ...]:
 
 @click.command("tune")
 @click.argument("policy", required=False, shell_complete=completing.specs)
-@click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=common.FILE)
-@click.option(
-    "--suite",
-    "suites",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completing.suites,
-    help="Generated suite; repeatable.",
-)
-@click.option(
-    "--test",
-    multiple=True,
-    metavar="FILE",
-    type=common.FILE,
-    help="Test instance or folder; repeatable.",
-)
-@click.option(
-    "--test-suite",
-    "test_suites",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completing.suites,
-    help="Generated suite for the test; repeatable.",
-)
-@click.option(
+@click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=FILE)
+@common.suites_option("--suite suites", "Generated suite; repeatable.")
+@option("--test", "Test instance or folder; repeatable.", FILE, multiple=True, metavar="FILE")
+@common.suites_option("--test-suite test_suites", "Generated suite for the test; repeatable.")
+@option(
     "--test-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of each class kept for the test, without --test.  [default: 0.3]",
+    "Share of each class kept for the test, without --test.  [default: 0.3]",
+    click.FloatRange(0, 1, min_open=True, max_open=True),
 )
-@click.option(
-    "--trials", type=click.IntRange(1), help="Number of parameter settings to try.  [default: 60]"
-)
-@click.option(
-    "--fix", multiple=True, metavar="NAME=VALUE", callback=common.pairs, help="Fix a parameter."
-)
-@click.option(
-    "--only", metavar="A,B", callback=common.parsed(_names), help="Search these parameters only."
-)
-@click.option(
-    "--range",
-    "ranges",
+@option("--trials", "Number of parameter settings to try.  [default: 60]", click.IntRange(1))
+@option("--fix", "Fix a parameter.", multiple=True, metavar="NAME=VALUE", callback=common.pairs)
+@option("--only", "Search these parameters only.", metavar="A,B", callback=common.parsed(_names))
+@option(
+    "--range ranges",
+    "Range to search for a parameter.",
     multiple=True,
     metavar="NAME=LOW:HIGH[:log]",
     callback=common.pairs,
-    help="Range to search for a parameter.",
 )
-@click.option("--prune/--no-prune", default=None, help="Stop poor trials early.  [default: yes]")
-@click.option(
+@option("--prune/--no-prune", "Stop poor trials early.  [default: yes]")
+@option(
     "--time-limit",
-    type=click.FloatRange(0, 1e7, min_open=True),
+    "Seconds per run; required unless POLICY is an online policy.",
+    click.FloatRange(0, 1e7, min_open=True),
     metavar="S",
     callback=common.finite,
-    help="Seconds per run; required unless POLICY is an online policy.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Random seed.  [default: 0]")
-@click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs in parallel."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=common.FILE,
-    metavar="DIR",
-    help="Output folder.  [default: a new one in out/]",
-)
-@click.option("--resume", is_flag=True, help="Continue the search in DIR.")
+@option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
+@option("--jobs", "Runs in parallel.", click.IntRange(1), default=1)
+@common.new_folder_option
+@option("--resume", "Continue the search in DIR.", is_flag=True)
 @common.json_option
 def command(
     policy: str | None,

@@ -12,6 +12,7 @@ from pats_opt.errors import InputError
 from pats_opt.execute.record import Pace, Tier
 from pats_opt.execute.workers import WorkerKind
 from pats_opt.model.instance import Instance, digest
+from pats_opt.runs.record import cores
 
 #: Models with random weights, for which adapters are made up.
 BUILT_IN = ("tiny", "sdxl-random")
@@ -79,6 +80,16 @@ def dtype_of(named: str, device: str) -> str:
     In float16 SDXL's VAE overflows and has to run in single precision.
     """
     return ("float32" if device == "cpu" else "bfloat16") if named == "auto" else named
+
+
+def shrink_of(model: str, named: int | None) -> int:
+    """Return the divisor of widths and heights: tiny images for the tiny model by default."""
+    return named or (TINY_SHRINK if model == "tiny" else 1)
+
+
+def threads_per_gpu(model: str, gpus: int) -> int:
+    """Return the CPU threads of a worker: one for the tiny model, which more only slow down."""
+    return 1 if model == "tiny" else max(1, cores() // gpus)
 
 
 def model_path(model: str) -> str:
