@@ -33,6 +33,9 @@ types: $(VENV)/installed-test
 pytest: $(VENV)/installed-test
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
+mutation: $(VENV)/installed-test
+	$(BIN)/python experiments/mutation/run.py
+
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d out/guide-trees -b html . out/guide
 	@echo "the guide: out/guide/index.html"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.support import scale
 
@@ -21,6 +21,10 @@ settings.register_profile(
 )
 settings.register_profile(
     "search", settings.get_profile("default"), derandomize=False, max_examples=2000
+)
+# A mutant that fails a test is dead: its example need not be small ('make mutation').
+settings.register_profile(
+    "mutation", settings.get_profile("default"), phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

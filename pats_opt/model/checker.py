@@ -251,8 +251,8 @@ class Replay:
             )
         for i, free in enumerate(site.room(gpu.index, resident)):
             if free is not None and (used := sum([job.demand[i] for job in jobs])) > free:
-                taken = f"members take {used / 1e9:g} of {site.resources[i]}"
-                self._wrong(3, place, f"{taken}, {free / 1e9:g} is free")
+                taken = f"members take {used / 1e9:.12g} of {site.resources[i]}"
+                self._wrong(3, place, f"{taken}, {free / 1e9:.12g} is free")
 
     def _switch(
         self, batch: Batch, switch: Switch, stays: bool, free: int, place: BatchPlace
@@ -265,7 +265,7 @@ class Replay:
             self._wrong(
                 4,
                 place,
-                f"its switch takes {switch.ticks} ticks from {batch.switch_start}, "
+                f"its switch takes {counted(switch.ticks, 'tick')} from {batch.switch_start}, "
                 f"past its start at {batch.start}",
             )
         if stays and not switch.load and not switch.evict and batch.switch_start != batch.start:
@@ -309,6 +309,8 @@ class Replay:
         slack = TOLERANCE * max(1.0, abs(loss))
         claimed, bound = self.schedule.loss, self.schedule.bound
         if claimed is not None and abs(claimed - loss) > slack:
-            self._wrong(0, "loss", f"the file says {claimed:g}, the schedule's loss is {loss:g}")
+            self._wrong(
+                0, "loss", f"the file says {claimed:.9g}, the schedule's loss is {loss:.9g}"
+            )
         if bound is not None and bound > loss + slack:
-            self._wrong(0, "bound", f"the bound {bound:g} is above the loss {loss:g}")
+            self._wrong(0, "bound", f"the bound {bound:.9g} is above the loss {loss:.9g}")

@@ -215,7 +215,7 @@ def _fit(site: Site, gpu: GpuState, resident: Adapters, jobs: list[Job]) -> None
         )
     used = [sum(job.demand[i] for job in jobs) for i in range(len(site.resources))]
     over = next(
-        f"{u / 1e9:g} of {name}, {free / 1e9:g} is free"
+        f"{u / 1e9:.12g} of {name}, {free / 1e9:.12g} is free"
         for name, u, free in zip(site.resources, used, site.room(gpu.index, resident), strict=True)
         if free is not None and u > free
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from itertools import pairwise
@@ -27,17 +26,8 @@ from pats_opt.solving.solve import runnable
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
 from tests.support import scale
-from tests.support.brute_force import brute_force
-from tests.support.every_schedule import Outline, every_schedule
+from tests.support.every_schedule import ENUMERATED, Outline, every_schedule
 from tests.support.zoo import document, gpu, request
-
-#: Everything that :mod:`tests.support.every_schedule` enumerates.
-ENUMERATED = frozenset(Feature) - {
-    Feature.GPUS,
-    Feature.RESIDENT,
-    Feature.MIXED_BATCH,
-    Feature.ACTIVATE,
-}
 
 SLACK = 1e-6
 
@@ -81,10 +71,6 @@ def test_mean_against_every_schedule(seed: int) -> None:
     instance = drawn(seed, alike=seed % 2 == 0)
     problem = Problem(instance)
     outlines = list(every_schedule(problem))
-    own = json.loads(msgspec.json.encode(instance))
-    price = instance.latency_price_per_s
-    least = min((o.other + price * o.waited(0.0) for o in outlines), default=None)
-    assert least == pytest.approx(brute_force(own))
     for budget_s in budgets(outlines):
         meeting = [o.other for o in outlines if o.mean <= budget_s * (1 + 1e-9)]
         try:

@@ -8,9 +8,9 @@ import pytest
 
 from pats_opt.model.checker import check, valid_loss
 from pats_opt.model.files import parse_instance
-from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
+from pats_opt.model.plan import Plan, PlannedBatch, earliest, plan_of, schedule_of
 from pats_opt.model.problem import Problem, Site
-from pats_opt.model.schedule import SolutionStatus, SolverRef, StopReason
+from pats_opt.model.schedule import SolutionStatus, SolverRef, Status, StopReason
 from tests.support.zoo import ONE_AT_A_TIME, adapter, document, gpu, request
 
 A, B, C = (frozenset((i,)) for i in range(3))
@@ -54,6 +54,70 @@ def test_early_switch_is_kept() -> None:
     schedule = schedule_of(problem(), plan, SOLVER)
     assert schedule.gpus[0].batches[1].switch_start == 3
     assert check(problem(), schedule).ok
+
+
+def test_no_switch_starts_with_its_batch() -> None:
+    """Where nothing changes there is no switch; loads, evictions and activations may be early."""
+    batches = (
+        PlannedBatch(3, ((0, 0),), A | B),
+        PlannedBatch(6, ((2, 0),), A | B, 5),  # nothing changes
+        PlannedBatch(9, ((1, 0),), A | B),  # b becomes active
+        PlannedBatch(20, ((3, 0),), B),  # a is evicted, b stays active
+        PlannedBatch(30, ((4, 0),), B | C, 22),  # c is loaded, b stays active
+    )
+    found = Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("r0"),
+                    request("r1", adapter="b"),
+                    request("r2"),
+                    request("r3", adapter="b"),
+                    request("r4", adapter="b"),
+                    adapters=[adapter("a", 1.5), adapter("b", 0.5), adapter("c", 0.25)],
+                    switching={"max_resident": 2, "activate_s": 1.0},
+                )
+            )
+        )
+    )
+    schedule = schedule_of(found, Plan((batches,)), SOLVER)
+    assert [b.switch_start for b in schedule.gpus[0].batches] == [2, 6, 8, 20, 22]
+    verdict = check(found, schedule)
+    assert verdict.ok, verdict.violations
+    assert [b.switch.ticks for b in verdict.replayed] == [1, 0, 1, 0, 1]
+
+
+def test_document_of_a_plan() -> None:
+    """The document names instance and solver, and has status, loss and bound."""
+    made = problem()
+    plan = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), A),), (PlannedBatch(1, ((1, 0),), B),)))
+    schedule = schedule_of(made, plan, SOLVER, loss=4.5, bound=4.0)
+    assert (schedule.instance.name, schedule.instance.sha256) == ("zoo", made.instance.sha256)
+    assert (schedule.solver, schedule.loss, schedule.bound) == (SOLVER, 4.5, 4.0)
+    assert schedule.status == Status(stop=StopReason.COMPLETE, point=SolutionStatus.FEASIBLE)
+    proven = schedule_of(made, plan, SOLVER, stop=StopReason.OPTIMAL)
+    assert proven.status == Status(stop=StopReason.OPTIMAL, point=SolutionStatus.OPTIMAL)
+
+
+def test_earliest() -> None:
+    """Each batch starts once its members are there, the GPU is free and its switch is over."""
+    found = Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("r0", 2, arrival_s=1.0),
+                    request("r1", adapter="b", arrival_s=2.0),
+                    request("r2", adapter="b", arrival_s=9.0),
+                    adapters=[adapter("a"), adapter("b", 1.5)],
+                )
+            )
+        )
+    )
+    batches = [(((0, 0),), A), (((1, 0),), B), (((2, 0),), B)]
+    planned = earliest(found, 0, batches)
+    assert [b.start for b in planned] == [1, 5, 9]
+    assert [(b.members, b.resident) for b in planned] == batches
+    assert check(found, schedule_of(found, Plan((planned,)), SOLVER)).ok
 
 
 def test_no_plan_is_a_document_too() -> None:
@@ -116,7 +180,8 @@ def test_what_no_schedule_can_serve() -> None:
                     request("fits"),
                     request("large", demand={"vram_gib": 10.1}),
                     request("greedy", demand={"vram_gib": 1.0, "batch": 3.0}),
-                    request("slow", 9),
+                    request("slow", 8, arrival_s=1.0),
+                    request("just", 8),
                     gpus=[gpu(batch=2.0)],
                     horizon_ticks=8,
                     service=ONE_AT_A_TIME,
@@ -124,9 +189,12 @@ def test_what_no_schedule_can_serve() -> None:
             )
         )
     )
-    assert {job.id for job, _ in found.unservable()} == {"large", "greedy", "slow"}
-    assert [found.hosts(job) for job in found.jobs] == [[0], [], [], [0]]
-    assert "horizon_ticks 8" in {job.id: why for job, why in found.unservable()}["slow"]
+    assert {job.id: why for job, why in found.unservable()} == {
+        "large": "it fits no GPU even alone",
+        "greedy": "it fits no GPU even alone",
+        "slow": "it cannot end by horizon_ticks 8",
+    }
+    assert [found.hosts(job) for job in found.jobs] == [[0], [], [], [0], [0]]
 
 
 def test_valid_loss() -> None:

@@ -108,6 +108,16 @@ def test_slots() -> None:
     assert found.largest == 2
 
 
+def test_quickest() -> None:
+    """Fewest ticks of a request in any batch: its steps at the best size, and one's overhead."""
+    alone = clock(
+        step_s={"base": 0.1, "per_sample": 0.1}, overhead_s={"base": 0.05, "per_sample": 0.1}
+    )
+    assert alone.quickest(3) == 8  # 0.15 + 3 * 0.2
+    assert clock(step_s={"table": [0.4, 0.3, 0.2]}).quickest(3) == 6  # three share a step
+    assert clock(kind="slot").quickest(3) == 1
+
+
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=5),
     st.lists(st.sampled_from((0.05, 0.1, 0.13, 0.3, 1 / 3)), min_size=5, max_size=5),

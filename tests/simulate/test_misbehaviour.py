@@ -51,7 +51,10 @@ HUGE = 10**5000
 WRONG: dict[str, tuple[Any, str]] = {
     "unknown job": ([Start(0, ((99, 0),), A)], "rule 1: job 99 does not wait"),
     "future job": ([Start(0, ((3, 0),), A)], "rule 1: job 3 does not wait"),
-    "twice in a batch": ([Start(0, ((0, 0), (0, 0)), A)], "rule 1: .* same request twice"),
+    "twice in a batch": (
+        [Start(0, ((0, 0), (0, 0)), A)],
+        "broke rule 1: a batch has the same request twice",
+    ),
     "on two GPUs": ([Start(0, ((0, 0),), A), Start(1, ((0, 0),), A)], "rule 1: job 0 does not"),
     "no such option": ([Start(0, ((0, 1),), A)], "'r0' has no option 1"),
     "negative option": ([Start(0, ((0, -1),), A)], "'r0' has no option -1"),
@@ -61,7 +64,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "busy GPU": ([Start(0, ((0, 0),), A), Start(0, ((1, 0),), A)], "rule 6: GPU 'g0' is busy to"),
     "switch of a busy GPU": ([Start(0, ((0, 0),), A), SwitchTo(0, B)], "rule 6: GPU 'g0' is busy"),
     "not resident": ([Start(0, ((0, 0),), B)], "rule 2: GPU 'g0': a is not resident"),
-    "unknown adapter": ([Start(0, ((0, 0),), frozenset((0, 7)))], "rule 2: there is no adapter 7"),
+    "unknown adapter": ([Start(0, ((0, 0),), frozenset((0, 3)))], "rule 2: there is no adapter 3"),
     "three residents": ([Start(0, ((0, 0),), A | B | C)], "rule 2: .* 3 residents of 2"),
     "two adapters": ([Start(0, ((0, 0), (2, 0)), A | B)], "rule 2: .* 2 adapters of 1 a batch"),
     "residents too large": ([Start(0, ((0, 0),), A | C)], "rule 3: .* 1 of vram_gib, -0.5 is free"),

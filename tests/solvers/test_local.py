@@ -15,14 +15,11 @@ from pats_opt.generate.recipe import Complexity, Recipe
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance
-from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import NEEDS, random_instance
-from pats_solvers.common.kernels import completions, switching
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of
 from pats_solvers.local.improve import improve
@@ -53,39 +50,6 @@ def started(problem: Problem) -> tuple[Plan, float]:
     start = warm_start(problem, Run(), None)
     assert start is not None
     return start
-
-
-def test_batch_times_are_those_of_the_rules() -> None:
-    """Compiled completions are the clock's, for every shape of up to four members."""
-    for seed in scale.seeds(40):
-        problem = Problem(random_instance(seed))
-        data, clock = data_of(problem), problem.site.clock
-        steps = data.levels.tolist()
-        rng = np.random.default_rng(seed)
-        for _ in range(20):
-            chosen = rng.choice(steps, size=rng.integers(1, len(data.sizes))).tolist()
-            shape = shape_of(chosen)
-            counts = np.array([chosen.count(s) for s in steps])
-            ends = np.zeros(len(steps), dtype=np.int64)
-            assert completions(data, counts, len(chosen), ends) == clock.duration(shape)
-            found = tuple(int(end) for end, n in zip(ends, counts, strict=True) if n)
-            assert found == clock.completions(shape)
-
-
-def test_switches_are_those_of_the_rules() -> None:
-    """Compiled ticks and losses of switches are the model's, for random residents."""
-    for seed in scale.seeds(40):
-        site = Problem(random_instance(seed)).site
-        data, rng = data_of(Problem(random_instance(seed))), np.random.default_rng(seed)
-        for _ in range(20):
-            count = len(site.adapter_ids)
-            before, after, last = (
-                frozenset(rng.choice(count, rng.integers(0, count + 1), replace=False).tolist())
-                for _ in range(3)
-            )
-            switch = site.switch(before, after, after, last)
-            expected = switch.ticks, switching_loss(site, switch.seconds)
-            assert switching(data, switch.seconds) == expected
 
 
 @pytest.mark.parametrize("feature", sorted(Feature))

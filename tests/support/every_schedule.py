@@ -11,17 +11,26 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import NamedTuple
 
+from pats_opt.core.solver import Feature
 from pats_opt.model.loss import late_loss, switching_loss
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.timing import shape_of
+
+#: Features of the instances that can be enumerated.
+ENUMERATED = frozenset(Feature) - {
+    Feature.GPUS,
+    Feature.RESIDENT,
+    Feature.MIXED_BATCH,
+    Feature.ACTIVATE,
+}
 
 
 class Outline(NamedTuple):
     """A schedule's loss without latency, and the latency of each request that it serves."""
 
-    other: float
-    latency_s: tuple[tuple[Job, float], ...]
-    rejected: tuple[Job, ...]
+    other: float = 0.0
+    latency_s: tuple[tuple[Job, float], ...] = ()
+    rejected: tuple[Job, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -46,9 +55,8 @@ def every_schedule(problem: Problem) -> Iterator[Outline]:
     site = problem.site
     assert len(site.gpus) == 1
     assert site.max_resident == 1
-    empty = Outline(0.0, (), ())
     resident = site.gpus[0].resident
-    yield from _from(problem, problem.jobs, empty, free=0, resident=resident, previous=None)
+    yield from _from(problem, problem.jobs, Outline(), free=0, resident=resident)
 
 
 def _from(
@@ -58,7 +66,6 @@ def _from(
     *,
     free: int,
     resident: Adapters,
-    previous: Adapters | None,
 ) -> Iterator[Outline]:
     site = problem.site
     losses = [job.reject_loss for job in left]
@@ -67,8 +74,8 @@ def _from(
         yield Outline(so_far.other + rest, so_far.latency_s, left)
     for batch in _batches(problem, left):
         after = frozenset({batch[0].adapter})
-        switch = site.switch(resident, after, after, previous)
-        start = max(free + switch.ticks, *(job.arrival for job in batch), 0)
+        switch = site.switch(resident, after, after, None)  # with one resident nothing is activated
+        start = max(free + switch.ticks, *(job.arrival for job in batch))
         rest_of = tuple(job for job in left if job not in batch)
         for options in product(*(range(len(job.options)) for job in batch)):
             steps = [job.options[o].steps for job, o in zip(batch, options, strict=True)]
@@ -82,8 +89,8 @@ def _from(
                 completion = start + ends[s]
                 other += job.options[option].quality_loss + late_loss(site, job, completion)
                 waits.append((job, (completion - job.arrival) * site.tick_s))
-            grown = Outline(other, (*so_far.latency_s, *waits), ())
-            yield from _from(problem, rest_of, grown, free=end, resident=after, previous=after)
+            grown = Outline(other, (*so_far.latency_s, *waits))
+            yield from _from(problem, rest_of, grown, free=end, resident=after)
 
 
 def _batches(problem: Problem, left: tuple[Job, ...]) -> Iterator[tuple[Job, ...]]:
