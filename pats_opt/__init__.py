@@ -14,11 +14,9 @@ Names are imported when first used, so that ``import pats_opt`` is quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # importing it from typing would take most of the time of this module
 if TYPE_CHECKING:
     from pats_opt.errors import (
         CapabilityError,
@@ -85,10 +83,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'pats_opt' has no attribute {name!r}")
-    found = getattr(import_module(f"pats_opt.{_HOMES[name]}"), name)
+    from importlib import import_module
+
+    found: object = getattr(import_module(f"pats_opt.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 

@@ -1,5 +1,26 @@
-"""``python -m pats_opt`` is ``pats-opt``."""
+"""Entry of the command line: ``pats-opt``, and ``python -m pats_opt``."""
 
-from pats_opt.cli import main
+from __future__ import annotations
 
-main()
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line. An error is one line and an exit status, never a traceback."""
+    try:
+        # Imported here, so that an interrupt meanwhile is one line too.
+        from pats_opt.interrupts import leave, take_sigterm_as_ctrl_c
+
+        take_sigterm_as_ctrl_c()
+        from pats_opt.cli import run
+
+        leave(run())
+    except KeyboardInterrupt:
+        sys.stderr.write("pats-opt: error: interrupted\n")
+        sys.stderr.flush()
+        os._exit(4)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@
         - CapabilityError, 2: the solver lacks a feature that the instance uses
     - InfeasibleError, 3: proven, no schedule exists
     - NoScheduleError, 4: stopped (time, memory, interrupt, horizon) without a schedule
-    - UnfinishedError, 4: an execution ended before every image was made
+    - UnfinishedError, 4: interrupted, or an execution ended before every image was made
     - SolverError, 1: a solver or policy returned something that breaks a rule
 """
 
@@ -63,9 +63,9 @@ class NoScheduleError(PatsError):
 
 
 class UnfinishedError(PatsError):
-    """An execution ended before all images were made (failed requests, a dead worker, a full disk).
+    """A command ended before all was done (an interrupt, failed requests, a full disk).
 
-    The images made are kept, and the run can be resumed.
+    What is done is kept, and the command can be resumed.
     """
 
     exit_code = 4

@@ -73,11 +73,6 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def main() -> None:
-    """Run the command line. An error is one line and an exit status, never a traceback."""
-    sys.exit(run())
-
-
 def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run one command and return its exit status (PROBLEM.md section 8)."""
     if COMPLETING in os.environ:

@@ -196,14 +196,12 @@ def _summary(report: Report) -> dict[str, Any]:
 
 def _judge(report: Report) -> None:
     """Raise where the report was interrupted, or a solver's claim is disproved."""
-    from pats_opt.errors import NoScheduleError, SolverError
+    from pats_opt.errors import SolverError, UnfinishedError
     from pats_opt.wording import counted
 
-    if report.missing:
-        raise NoScheduleError(
-            f"interrupted with {counted(report.missing, 'run')} to go; "
-            f"'pats-opt gap-report --resume -o "
-            f"{report.folder}' does them"
-        )
+    if report.interrupted:
+        left = counted(report.missing, "run") if report.missing else "pictures"
+        again = f"'pats-opt gap-report --resume -o {report.folder}' does them"
+        raise UnfinishedError(f"interrupted with {left} to go; {again}")
     if report.table.contradictions:
         raise SolverError(report.table.contradictions[0])

@@ -162,7 +162,7 @@ def command(options: ProfileOptions) -> None:
     full count. Give the resulting sdxl_step_quality_METRIC.csv to 'generate' as --quality-table,
     and quality.toml as --config.
     """  # noqa: D301
-    from pats_opt.errors import InputError
+    from pats_opt.errors import InputError, UnfinishedError
 
     if options.refit is not None:
         _refit(options.refit, options)
@@ -179,13 +179,16 @@ def command(options: ProfileOptions) -> None:
     )
     if options.as_json:
         common.print_json(document(outcome))
-        return
-    for line in lines(outcome):
-        click.echo(line)
-    for path in outcome.files:
-        click.echo(f"written to {path}", err=True)
-    if outcome.missing:
-        click.echo(f"not measured: {'; '.join(outcome.missing)}", err=True)
+    else:
+        for line in lines(outcome):
+            click.echo(line)
+        for path in outcome.files:
+            click.echo(f"written to {path}", err=True)
+    missing = "; ".join(outcome.missing)
+    if outcome.interrupted:
+        raise UnfinishedError(f"interrupted; repeat the command to measure {missing}")
+    if missing and not options.as_json:
+        click.echo(f"not measured: {missing}", err=True)
 
 
 def _job(named: Path, options: ProfileOptions) -> ProfilingJob:

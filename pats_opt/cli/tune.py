@@ -76,7 +76,7 @@ def command(
     pats:prune=false, stay fixed. Each finished trial is saved: after a kill or Ctrl-C, continue
     with --resume -o DIR.
     """
-    from pats_opt.errors import InputError
+    from pats_opt.errors import InputError, UnfinishedError
 
     if importlib.util.find_spec("optuna") is None:
         raise InputError("'tune' needs the package optuna", hint="pip install 'pats-opt[tune]'")
@@ -100,18 +100,17 @@ def command(
     _report_unsearched(plan)
     with terminal.progress(plan.config.trials, _status(), quiet=as_json) as done:
         result = tune(plan, folder, jobs=jobs, done=done)
-    if result.interrupted:
-        click.echo(
-            f"interrupted after {result.trials['finished']} of {config.trials} trials; "
-            f"continue with 'pats-opt tune --resume -o {folder}'",
-            err=True,
-        )
     if as_json:
         import msgspec
 
         common.print_json({"folder": str(folder), **msgspec.to_builtins(result)})
     else:
         click.echo("\n".join([*pages.lines(plan, result), f"folder     {folder}"]))
+    if result.interrupted:
+        raise UnfinishedError(
+            f"interrupted after {result.trials['finished']} of {config.trials} trials; "
+            f"continue with 'pats-opt tune --resume -o {folder}'"
+        )
 
 
 def _report_unsearched(plan: TunePlan) -> None:

@@ -78,6 +78,7 @@ class ProfilingResult(Struct, frozen=True, kw_only=True):
     Attributes:
         files: Paths of the files.
         missing: Names of the parts that were not measured.
+        interrupted: Whether an interrupt is the reason.
         fit: The quality model fitted to the images, if there are enough.
     """
 
@@ -85,6 +86,7 @@ class ProfilingResult(Struct, frozen=True, kw_only=True):
     data: Measurements
     files: list[str]
     missing: list[str]
+    interrupted: bool = False
     fit: QualityFit | None = None
 
 
@@ -119,10 +121,10 @@ def run(
     refuse_unwritable(job.output)
     scratch = job.output.with_name(f".{job.output.stem}-adapters")
     try:
-        data, missing = _measured(job, scratch, opener, clock, progress)
+        data, missing, interrupted = _measured(job, scratch, opener, clock, progress)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _written(job, data, missing)
+    return msgspec.structs.replace(_written(job, data, missing), interrupted=interrupted)
 
 
 def _measured(
@@ -131,8 +133,8 @@ def _measured(
     opener: EngineOpener,
     clock: Callable[[], float],
     progress: Progress,
-) -> tuple[Measurements, list[str]]:
-    """Measure what is missing; return all measurements, and names of what is still missing."""
+) -> tuple[Measurements, list[str], bool]:
+    """Return all measurements, names of what is still missing, and whether it was interrupted."""
     files = adapters_of(job.model, job.adapters, scratch, job.rank)
     shared: dict[str, Any] = {key: getattr(job, key) for key in _SHARED} | {"slots": SLOTS}
     width, height = job.plan.reference
@@ -148,7 +150,7 @@ def _measured(
     )
     with progress(len(session.left())) as advance:
         missing = session.run(advance)
-    return kept.data, missing
+    return kept.data, missing, session.interrupted
 
 
 def _written(job: ProfilingJob, data: Measurements, missing: list[str]) -> ProfilingResult:

@@ -59,6 +59,7 @@ class ProfilingSession:
         self._opener, self._clock, self._limit = opener, clock, time_limit
         self._comparer = comparer
         self._progress: Callable[[str], None] = lambda _: None
+        self.interrupted = False  #: whether Ctrl-C ended the measuring
         self._adapters = tuple(settings.adapter_files)
         self._views = list(plan.quality.views()) if plan.quality else []
 
@@ -93,7 +94,7 @@ class ProfilingSession:
         except _OutOfTimeError:
             _log.warning("the time limit ended the measuring")
         except KeyboardInterrupt:
-            _log.warning("measuring was interrupted")
+            self.interrupted = True
         kinds = Counter(
             _KINDS.get(kind, f"switching ({kind})").format(which)
             for kind, which, *_ in (key.split("/") for key in self.left())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -30,6 +29,7 @@ class Report(Struct, frozen=True, kw_only=True):
         table: The table of its runs.
         sentences: The summary.
         missing: Number of runs not done because of an interrupt.
+        interrupted: Whether runs or pictures are missing because of one.
         undrawn: An error for each schedule without a picture, one line each.
     """
 
@@ -37,6 +37,7 @@ class Report(Struct, frozen=True, kw_only=True):
     table: Table
     sentences: tuple[str, ...]
     missing: int
+    interrupted: bool = False
     undrawn: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
@@ -107,6 +108,7 @@ def gap_report(
     """
     found: dict[str, Record] = {}
     undrawn: list[str] = []
+    interrupted = False
 
     def keep(record: Record) -> None:
         found[record.config.key] = record
@@ -124,12 +126,14 @@ def gap_report(
             for spec in dict.fromkeys(task.config.solver.spec for task in missing):
                 get_ready(runnable(spec))  # here, so that no run pays for it
             perform_all(missing, jobs, config.grace_s, keep)
-        except KeyboardInterrupt:  # a run may have left its record just now
-            read_missing()
+        except KeyboardInterrupt:
+            interrupted = bool(read_missing())  # a run may have left its record just now
         records = [found[t.config.key] for t in to_do if t.config.key in found]
         if config.pictures and len(records) == len(to_do):
-            with suppress(KeyboardInterrupt):
+            try:
                 undrawn = draw_pictures(folder, records, jobs=jobs, watch=watch)
+            except KeyboardInterrupt:
+                interrupted = True
         table = collect(to_do, records)
         sentences = write_pages(table, config, folder)
     return Report(
@@ -137,5 +141,6 @@ def gap_report(
         table=table,
         sentences=tuple(sentences),
         missing=len(to_do) - len(records),
+        interrupted=interrupted,
         undrawn=tuple(undrawn),
     )

@@ -20,7 +20,11 @@ FRAME = "<Q"
 
 
 def main() -> None:
-    """Answer calls until standard input ends."""
+    """Answer calls until standard input ends.
+
+    SIGTERM, which may reach all processes of a job, ends only the pool's process at once.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)  # ignored, but not by the programs it starts
     source, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a call prints is output, no answer

@@ -99,7 +99,7 @@ def test_killed_and_resumed(tmp_path: Path, instances: str) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_ends_cleanly(tmp_path: Path, instances: str, capsys: Capture, jobs: str) -> None:
-    """Status 0, a note, and the result of what is there; resuming does the rest.
+    """Status 4, a note, and the result of what is there; resuming does the rest.
 
     The whole group of processes gets the signal, as from a terminal.
     """
@@ -109,7 +109,7 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, instances: str, capsys: Capture, jo
         wait_for(lambda: finished(out) >= 3)
         os.killpg(process.pid, signal.SIGINT)
         printed, told = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 4
     result = json.loads((out / "result.json").read_text())
     count = result["trials"]["finished"]
     assert 3 <= count < 400
