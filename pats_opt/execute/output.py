@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pats_opt.model.files import StrPath, write_bytes
+from pats_opt.model.files import StrPath, replace_bytes
 from pats_opt.runs.folder import RunFolder
 
 #: An id that is a good file name as it is.
@@ -92,7 +92,7 @@ class Output(RunFolder):
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the folder whole or not at all; a link of its name is replaced."""
-        write_bytes(self.path / name, data)
+        replace_bytes(self.path / name, data)
 
 
 class ImageFolder:

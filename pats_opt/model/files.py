@@ -1,17 +1,20 @@
 """Reading and writing files: strict, one-line errors, and never half a file.
 
-``read_*`` refuse what PROBLEM.md does not allow, with the place and a hint; ``write_*`` replace the
-target only when the new file is complete.
+``read_*`` refuse what PROBLEM.md does not allow, with the place and a hint; ``write_*`` replace a
+regular file only when the new one is complete. Every output of the project is written here.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from errno import EISDIR
+from contextlib import contextmanager, suppress
+from errno import EACCES, EBUSY, EPERM, EROFS
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -23,6 +26,10 @@ from pats_opt.model.schedule import Schedule
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
+
+#: Errors where a file cannot be replaced, but perhaps be written into: of its folder (no right to
+#: it, read-only), of its owner, or of a file that is mounted by itself, as containers do.
+_KEPT_IN_PLACE = frozenset({EACCES, EPERM, EROFS, EBUSY})
 
 
 def read_instance(path: StrPath) -> Instance:
@@ -118,31 +125,110 @@ def read_bytes(path: StrPath) -> bytes:
 
 
 def write_bytes(path: StrPath, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with _partial_file(path) as part:
-        part.write_bytes(data)
-        part.replace(path)
+    """Write a file, a regular one whole or not at all.
+
+    Links are followed, a file keeps its mode and owner, and folders that are missing are made.
+    Devices, pipes and regular files that cannot be replaced are written into.
+
+    Raises:
+        InputError: It cannot be written; folders that were made for it are removed again.
+    """
+    with _one_line_errors(path):
+        before = _status(path)
+        stream = None if before is None else _standard_output(before)
+        if stream is not None:
+            stream.write(data)
+            stream.flush()
+            return
+        if before is None or stat.S_ISREG(before.st_mode):
+            try:
+                _replace(Path(path).resolve(), data, before)
+                return
+            except OSError as error:
+                if before is None or error.errno not in _KEPT_IN_PLACE:
+                    raise
+        Path(path).write_bytes(data)
+
+
+def replace_bytes(path: StrPath, data: bytes) -> None:
+    """Put a new file in the place of whatever has this name: a link is not followed.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    with _one_line_errors(path):
+        _replace(Path(path), data, None)
 
 
 def refuse_unwritable(path: StrPath) -> None:
     """Raise now what writing this file would raise later: before hours of solving, not after."""
-    with _partial_file(path):
-        if Path(path).is_dir():
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+    with _one_line_errors(path):
+        before = _status(path)
+        if before is None:
+            with _part_of(Path(path).resolve(), 0o666):
+                _status(path)  # its name may be too long for the folder
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+
+
+def _status(path: StrPath) -> os.stat_result | None:
+    """The status of a file to write, None for a new one; raises if a regular one is protected."""
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        os.close(os.open(path, os.O_WRONLY))
+    return status
+
+
+def _standard_output(file: os.stat_result) -> BinaryIO | None:
+    """Standard output, if it is this file (``/dev/stdout``): what else is printed stays in it."""
+    try:
+        same = os.path.samestat(file, os.fstat(sys.stdout.fileno()))
+    except (AttributeError, OSError, ValueError):  # closed, or replaced by no file
+        return None
+    if not same:
+        return None
+    sys.stdout.flush()
+    return sys.stdout.buffer
+
+
+def _replace(path: Path, data: bytes, before: os.stat_result | None) -> None:
+    """Put a new file in a place, with the mode and owner of the one that was there."""
+    with _part_of(path, 0o666 if before is None else 0o600) as (part, file):
+        if before is not None:
+            made = part.stat()
+            if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+                os.chown(part, before.st_uid, before.st_gid)
+            part.chmod(stat.S_IMODE(before.st_mode))
+        file.write(data)
+        file.close()
+        part.replace(path)
 
 
 @contextmanager
-def _partial_file(path: StrPath) -> Iterator[Path]:
-    """A new file beside ``path``, removed unless it is moved; an error is one line."""
+def _part_of(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside ``path``: unless moved there, it and folders made for it are removed."""
+    missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
+    part = path.parent / f".{os.urandom(8).hex()}.part"
     try:
-        folder = Path(path).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{os.urandom(8).hex()}.part"
-        part.touch(exist_ok=False)
-        try:
-            yield part
-        finally:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(part, flags, mode), "wb") as file:
+            yield part, file
+    finally:
+        with suppress(OSError):
             part.unlink(missing_ok=True)
+        for folder in missing:
+            with suppress(OSError):  # not empty: the file is in it
+                folder.rmdir()
+
+
+@contextmanager
+def _one_line_errors(path: StrPath) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot be written ({reason})", file=str(path)) from None

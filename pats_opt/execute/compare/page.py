@@ -15,7 +15,7 @@ from pats_opt.execute.compare.document import (
 from pats_opt.execute.compare.pictures import pictures
 from pats_opt.execute.compare.sentences import accuracy_sentence, fit_text, results
 from pats_opt.execute.record import Execution
-from pats_opt.model.files import StrPath, write_bytes
+from pats_opt.model.files import StrPath, replace_bytes
 from pats_opt.model.problem import Problem
 from pats_opt.tables import METRICS
 from pats_opt.tables.statistics import ratio
@@ -44,12 +44,12 @@ NAMES = {
 def write_page(
     comparison: ExecutionComparison, execution: Execution, problem: Problem, path: StrPath
 ) -> None:
-    """Write the page.
+    """Write the page, in the place of whatever has this name: a link is not followed.
 
     Raises:
         InputError: It cannot be written.
     """
-    write_bytes(path, page(comparison, execution, problem).encode("utf-8", "backslashreplace"))
+    replace_bytes(path, page(comparison, execution, problem).encode("utf-8", "backslashreplace"))
 
 
 def page(comparison: ExecutionComparison, execution: Execution, problem: Problem) -> str:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError, one_line
 from pats_opt.execute.engine.model import BUILT_IN, modules, quiet
+from pats_opt.model.files import replace_bytes
 
 #: The pipeline's components that an adapter can change.
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
@@ -223,7 +224,7 @@ def write_random(model: str, adapters: Iterable[tuple[str, Path]], rank: int | N
         rank: Of the LoRA; None for the model's usual one.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     architecture = BUILT_IN[model]
     rank = rank or architecture.rank
@@ -239,10 +240,7 @@ def write_random(model: str, adapters: Iterable[tuple[str, Path]], rank: int | N
             half = torch.float32 if model == "tiny" else torch.bfloat16
             tensors[f"{key}.lora_A.weight"] = down.to(half)
             tensors[f"{key}.lora_B.weight"] = up.to(half)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        save_file(tensors, part, metadata={"format": "pt"})
-        part.replace(path)
+        replace_bytes(path, save(tensors, metadata={"format": "pt"}))
 
 
 def _layers(found: dict[str, Any], text_encoders: bool) -> dict[str, tuple[int, int]]:
