@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.campaign.attack import Attack
-from tests.campaign.outside import inputs
+from tests.campaign.outside import arguments, inputs
 
-ATTACKS: tuple[Attack, ...] = (inputs.ATTACK,)
+ATTACKS: tuple[Attack, ...] = (inputs.ATTACK, arguments.ATTACK)

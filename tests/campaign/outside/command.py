@@ -15,11 +15,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,9 @@ LAZY = (
 #: Exit statuses of PROBLEM.md section 8 that are no bug.
 STATUSES = frozenset((0, 2, 3, 4))
 
+#: Name of the folder of one case.
+CASE = "case"
+
 MESSAGE = "pats-opt: error: "
 
 #: The system's files of a folder, by name: kind and digest.
@@ -67,7 +72,7 @@ class Ended:
         status: Exit status, negative for a signal, None where it was killed for hanging.
         out: Standard output.
         err: Standard error.
-        left: Names of files that it made or changed in its folder.
+        left: Names of files that it made or changed, from the folder around its own.
         seconds: Its time.
     """
 
@@ -93,11 +98,33 @@ def changed(before: Listing, after: Listing) -> list[str]:
     return sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
 
 
-def forked(arguments: Sequence[str], folder: Path, patience_s: float = PATIENCE_S) -> Ended:
-    """Run a command in a fork of this process, which has imported everything already."""
+@contextmanager
+def case_folder(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Make a folder with files, and one around it in which nothing may be written."""
+    with tempfile.TemporaryDirectory(prefix="campaign-") as name:
+        folder = Path(name) / CASE
+        folder.mkdir()
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        yield folder
+
+
+@cache
+def _warm() -> None:
+    """Import what forks would import, and compile the kernels."""
     for module in LAZY:
         import_module(module)
-    before, began = listing(folder), time.monotonic()
+    from pats_opt.solving.solve import solve
+    from pats_opt.testing.instances import random_instance
+
+    for name in ("pats", "local-search", "lagrangian", "dp"):
+        solve(random_instance(0, (), requests=(4, 4)), name, time_limit=5)
+
+
+def forked(arguments: Sequence[str], folder: Path, patience_s: float = PATIENCE_S) -> Ended:
+    """Run a command in a fork of this process, which has imported everything already."""
+    _warm()
+    before, began = listing(folder.parent), time.monotonic()
     ends = [os.pipe(), os.pipe()]
     sys.stdout.flush()
     sys.stderr.flush()
@@ -115,7 +142,7 @@ def forked(arguments: Sequence[str], folder: Path, patience_s: float = PATIENCE_
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    left = changed(before, listing(folder))
+    left = changed(before, listing(folder.parent))
     return Ended(None if hung else status, out, err, left, time.monotonic() - began)
 
 
@@ -179,7 +206,7 @@ def spawned(
     **options: Any,
 ) -> Ended:
     """Run a command in a process of its own, in the folder; options are those of ``Popen``."""
-    before, began = listing(folder), time.monotonic()
+    before, began = listing(folder.parent), time.monotonic()
     environment = environ() if env is None else env
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(
@@ -196,7 +223,7 @@ def spawned(
         hung = True
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-    left, seconds = changed(before, listing(folder)), time.monotonic() - began
+    left, seconds = changed(before, listing(folder.parent)), time.monotonic() - began
     return Ended(None if hung else process.returncode, _text(out), _text(err), left, seconds)
 
 
@@ -235,6 +262,8 @@ def faults(
         yield f"a traceback{_error(ended.err)}"
     elif re.search(r"\.py:\d+: ", ended.err):
         yield "a warning with a path of the source"
+    if not all(name.startswith(f"{CASE}/") for name in ended.left):
+        yield "files outside the folder"
     if ended.status in statuses - answers:
         yield from _message(ended, names)
         if ended.left:

@@ -131,6 +131,22 @@ EOF
 
 LOTS = b"5\n2\n0 1 0 1 0\n0 0 1 0 1\n2\n0 3\n5 0\n"
 
+#: Files beside an instance and a schedule, by name.
+EXAMPLES = {
+    "r.toml": RECIPE,
+    "u.toml": SUITE,
+    "p.toml": PROFILE,
+    "c.toml": RUN_FILE,
+    "q.csv": QUALITY,
+    "l.csv": LOG,
+    "l.tsv": LOG.replace(b",", b"\t"),
+    "l.jsonl": LINES,
+    "b.txt": BINS,
+    "t.tsp": TOUR,
+    "m.atsp": MATRIX,
+    "c.psp": LOTS,
+}
+
 #: Solvers by the share of the runs that they have: the quick ones more.
 QUICK = ("fifo", "pats", "price-index", "local-search", "credits", "lagrangian")
 SLOW = ("auto", "exact", "cpsat", "dp", "milp:backend=highs", "milp:backend=scip")

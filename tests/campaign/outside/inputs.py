@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.attack import Attack, Counts, Finding
-from tests.campaign.outside.command import Ended, faults, forked, json_value
+from tests.campaign.outside.command import Ended, case_folder, faults, forked, json_value
 from tests.campaign.outside.files import Target, target
 from tests.campaign.outside.mutation import damaged, shrunk
 
@@ -35,10 +34,7 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
 
 def tried(aim: Target) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a command on its files, with its standard error."""
-    with tempfile.TemporaryDirectory(prefix="campaign-") as name:
-        folder = Path(name)
-        for file, content in aim.files.items():
-            (folder / file).write_bytes(content)
+    with case_folder(aim.files) as folder:
         ended = forked(aim.command, folder)
         answers = frozenset((0, 3) if aim.command[0] == "check" else (0,))
         found = [*faults(ended, names=tuple(aim.files), answers=answers)]
