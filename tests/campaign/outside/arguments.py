@@ -44,10 +44,10 @@ RIGHT = (
 #: What an argument becomes. Nothing here may name a file outside the folder.
 WORDS = (
     "", " ", "-", "--", "---", "-1", "0", "1", "-0", "1.5", "nan", "inf", "-inf", "1e308", "1e-320",
-    "9" * 30, "9" * 400, "0x10", "1_0", "\u0663", "true", "None", "x", "=", "=x", "a=", "a=b", "a:b",
+    "9" * 30, "9" * 400, "0x10", "1_0", "\u0663", "true", "None", "x", "=", "=x", "a=", "a=b",
     "i.json", "s.json", "q.csv", ".", "missing.json", "missing/o.json", "i.json/x", "a b", "o\nx",
     "\x1b[31m", "\x7f", "\u202e", "é", "💡", "\udcff", "x" * 300, "y" * 5000, "x:y=z:", ",", "a,,b",
-    "%s", "{0}", "$(id)", "`id`", "*", "?", "~", "~nobody/x", "@x", "--help", "-h", "--json",
+    "%s", "{0}", "$(id)", "`id`", "a:b", "*", "?", "~", "~nobody/x", "@x", "--help", "-h", "--json",
     "--version", "-o", "o.txt", "o.HTML", "o.html.gz", "fifo", "milp:backend=none", "fifo:x=1",
     "pats:gamma=nan", "os:getcwd", "pats_opt:run", "1024x0", "0x0", "1:2,3:", "10:-1", "1:nan",
 )  # fmt: skip
