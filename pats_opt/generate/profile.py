@@ -18,7 +18,15 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
-from pats_opt.generate.config import ConfigTable, NotNegative, Positive, Share, as_table, parse_toml
+from pats_opt.generate.config import (
+    ConfigTable,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    as_table,
+    parse_toml,
+)
 from pats_opt.generate.recipe import ServiceSettings
 from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Overhead, StepTime
@@ -35,7 +43,7 @@ class VramTable(ConfigTable, frozen=True, kw_only=True):
 
     width: Annotated[int, Meta(ge=1, le=65536)]
     height: Annotated[int, Meta(ge=1, le=65536)]
-    batch: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=2)]
+    batch: Annotated[tuple[Count, ...], Meta(min_length=2)]
     gib: tuple[NotNegative, ...]
 
     def __post_init__(self) -> None:
@@ -60,7 +68,7 @@ class MemoryModel(ConfigTable, frozen=True, kw_only=True):
     adapter_gib: NotNegative
     base_gib: NotNegative | None = None
     per_sample_gib: NotNegative | None = None
-    max_batch: Annotated[int, Meta(ge=1)] | None = None
+    max_batch: Count | None = None
     measured: tuple[VramTable, ...] = ()
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -87,8 +87,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
     Raises:
         InputError: naming the file, the line and the hint.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    rows.fieldnames = columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    columns, rows = read_csv(path)
     value = next((name for name in ("quality", "lpips") if name in columns), None)
     if value is None or "steps" not in columns:
         raise InputError(
@@ -98,7 +97,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
         )
     level = next((name for name in COMPLEXITY_COLUMNS if name in columns), None)
     cells: dict[float, dict[int, list[float]]] = {}
-    for row in rows:
+    for line, row in rows:
         try:
             steps = int(float(row["steps"]))
             quality = 1.0 - float(row[value]) if value == "lpips" else float(row[value])
@@ -109,7 +108,7 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
             raise InputError(
                 f"this row is not steps, complexity and quality ({error})",
                 file=path,
-                place=f"line {rows.line_num}",
+                place=f"line {line}",
                 hint="steps at least 1, the others from 0 to 1",
             ) from None
         cells.setdefault(complexity, {}).setdefault(steps, []).append(quality)
@@ -137,6 +136,29 @@ def complexity_of(text: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError("out of range")
     return value
+
+
+def read_csv(path: str, separator: str = ",") -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+    """Read a CSV file: its columns in lower case, and its rows with their line numbers.
+
+    Raises:
+        InputError: naming the file, the line and the hint.
+    """
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=None), delimiter=separator)
+    found = []
+    try:
+        rows.fieldnames = columns = [name.strip().lower() for name in rows.fieldnames or ()]
+        for row in rows:
+            row.pop(None, None)  # cells beyond the last column
+            found.append((rows.line_num, row))
+    except csv.Error as error:
+        raise InputError(
+            f"this is no table ({error})",
+            file=path,
+            place=f"line {rows.line_num + 1}",
+            hint="correct it there",
+        ) from None
+    return columns, found
 
 
 def read_text(path: str) -> str:

@@ -91,7 +91,7 @@ def instances(name: str) -> Iterator[Instance]:
 def write_suite(name: str, folder: StrPath) -> list[str]:
     """Write each instance of a suite to ``folder/<instance name>.json``; return the paths."""
     paths = []
-    for instance in instances(name):
+    for instance in list(instances(name)):  # a suite that is wrong further on leaves no files
         path = f"{folder}/{instance.name}.json"
         write_instance(instance, path)
         paths.append(path)

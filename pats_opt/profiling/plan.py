@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.execute.orders import shrunk
-from pats_opt.generate.quality import COMPLEXITY_COLUMNS, LEVELS, complexity_of, read_text
+from pats_opt.generate.quality import COMPLEXITY_COLUMNS, LEVELS, complexity_of, read_csv, read_text
 from pats_opt.importers.complexity import Estimator, estimate
 
 #: First steps of a batch that are not counted: kernels are chosen and caches filled.
@@ -144,14 +142,15 @@ def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ..
     Raises:
         InputError: naming the file, the line and the hint.
     """
-    text = read_text(path)
+    rows: Iterable[tuple[int, dict[str, Any]]]
     ending = Path(path).suffix.lower()
     if ending in _SEPARATORS:
-        rows = _table(text, _SEPARATORS[ending], path)
+        rows = read_csv(path, _SEPARATORS[ending])[1]
     elif ending in (".jsonl", ".ndjson"):
-        rows = _json_lines(text, path)
+        rows = _json_lines(read_text(path), path)
     else:
-        rows = ((i, {"prompt": line}) for i, line in enumerate(text.splitlines(), 1))
+        lines = read_text(path).splitlines()
+        rows = ((i, {"prompt": line}) for i, line in enumerate(lines, 1))
     found = []
     for line, row in rows:
         known = {str(key).strip().lower(): value for key, value in row.items()}
@@ -168,20 +167,6 @@ def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ..
     if not found:
         raise InputError("this file has no prompts", file=path, hint="add some")
     return tuple(found)
-
-
-def _table(text: str, separator: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    try:
-        for row in rows:
-            yield rows.line_num, {key: value for key, value in row.items() if key is not None}
-    except csv.Error as error:
-        raise InputError(
-            f"this is no table ({error})",
-            file=path,
-            place=f"line {rows.line_num}",
-            hint="correct it there",
-        ) from None
 
 
 def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -119,6 +119,7 @@ def test_unknown_profile_names_those_there_are() -> None:
     [
         ("tick_s = 0.5", "tick_s = 0.5\ncolour = 1", r"unknown key .?colour"),
         ("tick_s = 0.5", "tick_s = -1", "tick_s: "),
+        ("batch = [1, 2]", f"batch = [1, {'9' * 400}]", "batch.1.: "),
         ("gib = [8.0, 11.5]", "gib = [8.0]", "one number for each of 'batch'"),
         ("measured = [", "base_gib = 1.0\nmeasured = [", "both 'base_gib' and 'per_sample_gib'"),
         ('tier = "disk"', 'tier = "tape"', "none of 'tiers'"),

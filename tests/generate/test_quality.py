@@ -74,6 +74,8 @@ def test_monotone_raises_to_the_best_of_fewer_steps(tmp_path: Path) -> None:
         ("steps,lpips\n20,1.5\n", "line 2"),
         ("steps,quality,complexity\n20,0.5,hard\n", "line 2"),
         ("steps,quality\n20\n", "line 2"),
+        ("steps,quality\r20,0.5\r30,high\r", "line 3"),
+        (f"steps,quality\n20,{'1' * 200_000}\n", "line 2: this is no table"),
     ],
 )
 def test_wrong_table_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -92,3 +92,14 @@ def test_a_wrong_suite_file_is_named_with_the_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="requests") as caught:
         list(suites.instances(str(path)))
     assert caught.value.file == str(path)
+
+
+def test_a_suite_that_is_wrong_further_on_leaves_no_files(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'about = "Mine"\n[[classes]]\nname = "a"\n'
+        '[[classes]]\nname = "b"\nrecipe = { requests = -1 }\n'
+    )
+    with pytest.raises(InputError, match="requests"):
+        suites.write_suite(str(path), tmp_path / "drawn")
+    assert not (tmp_path / "drawn").exists()
