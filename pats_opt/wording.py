@@ -9,6 +9,11 @@ from pats_opt.errors import one_line
 #: Text in place of a missing figure.
 DASH = "\N{EN DASH}"
 
+MINUS = "\N{MINUS SIGN}"
+
+#: Differences below this are errors of rounding.
+SAME = 1e-9
+
 
 def label(text: str, longest: int = 28) -> str:
     """Shorten text to a printable label on one line, cut in the middle."""
@@ -51,6 +56,13 @@ def figure(value: float | str | None) -> str:
     if isinstance(value, str):
         return label(value)
     return str(value) if isinstance(value, int) else number(value, 5)
+
+
+def signed(value: float, digits: int = 5) -> str:
+    """Format a difference with its sign; 0 where there is none but rounding."""
+    if abs(value) < SAME:
+        return "0"
+    return f"{'+' if value > 0 else MINUS}{number(abs(value), digits)}"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What all tests share: markers and Hypothesis profiles."""
+"""Markers and Hypothesis profiles of all tests."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ExecuteOptions:
+class ExecutionOptions:
     """Options of the command."""
 
     instance: str | None = field("--instance", "Instance of SCHEDULE.", FILE)
@@ -81,8 +81,8 @@ class ExecuteOptions:
 
 @click.command("execute")
 @click.argument("file", metavar="SCHEDULE|INSTANCE", type=FILE)
-@common.options(ExecuteOptions)
-def command(file: str, options: ExecuteOptions) -> None:
+@common.options(ExecutionOptions)
+def command(file: str, options: ExecutionOptions) -> None:
     """Run SCHEDULE on real devices. Each request gives a PNG file.
 
     With --policy, INSTANCE runs live: its requests arrive in real time, and the policy decides as
@@ -136,7 +136,7 @@ def command(file: str, options: ExecuteOptions) -> None:
         raise outcome.error
 
 
-def _settings(problem: Problem, given: ExecuteOptions) -> Options:
+def _settings(problem: Problem, given: ExecutionOptions) -> Options:
     """Return the options of the run, with defaults for those that were not given."""
     from pats_opt.execute.options import Options, devices, dtype_of, shrink_of, threads_per_gpu
     from pats_opt.execute.record import Pace, Tier
@@ -169,7 +169,7 @@ def _settings(problem: Problem, given: ExecuteOptions) -> Options:
 
 
 def _live(
-    problem: Problem, spec: str, options: ExecuteOptions
+    problem: Problem, spec: str, options: ExecutionOptions
 ) -> tuple[Driver, Callable[[], Schedule]]:
     """Return the driver of a policy, and a function that simulates it for comparison."""
     from pats_opt.cli.simulate import named_policy

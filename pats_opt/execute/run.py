@@ -23,9 +23,8 @@ from pats_opt.execute.trace import trace
 from pats_opt.execute.work import EngineSettings
 from pats_opt.execute.worker import OpenEngine, Saved, WorkerJob, open_sdxl, reason
 from pats_opt.execute.workers import start_workers
-from pats_opt.model.files import StrPath, encode, read_bytes
+from pats_opt.model.files import StrPath, encode, read_document
 from pats_opt.model.instance import digest
-from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import InstanceRef
 from pats_opt.runs.folder import RunFolder
@@ -113,7 +112,7 @@ def _not_empty(folder: StrPath) -> InputError:
 def earlier(folder: StrPath) -> Execution | None:
     """The execution that the last session left in a folder; None where none can be read."""
     try:
-        return convert(parse_json(read_bytes(Path(folder) / EXECUTION)), Execution)
+        return read_document(Path(folder) / EXECUTION, Execution)
     except InputError:
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pats_opt.execute.record import Span, Tier
 
@@ -102,6 +103,21 @@ class Shape(Struct, frozen=True, order=True):
     width: int
     height: int
     members: int
+
+    def requests(self, adapter: str | None) -> list[Member]:
+        """Return requests to warm up with; the third step is the first that a graph repeats."""
+        warm_up = Member(
+            id="warm-up",
+            option=0,
+            adapter=adapter,
+            prompt="warm-up",
+            negative_prompt="",
+            seed=0,
+            width=self.width,
+            height=self.height,
+            steps=3,
+        )
+        return [replace(warm_up, id=f"warm-up {i}", seed=i) for i in range(self.members)]
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 
-C = TypeVar("C", bound="ConfigTable")
+C = TypeVar("C", bound=Struct)
 
 
 class ConfigTable(

@@ -73,6 +73,18 @@ def read_schedule(path: StrPath) -> Schedule:
         raise error.in_file(str(path)) from None
 
 
+def read_document(path: StrPath, kind: type[T]) -> T:
+    """Read a JSON file as a document of a type.
+
+    Raises:
+        InputError: The file cannot be read or is no such document.
+    """
+    try:
+        return convert(parse_json(read_bytes(path)), kind)
+    except InputError as error:
+        raise error.in_file(str(path)) from None
+
+
 def _stated(document: Any, kind: type[T]) -> T:
     """Convert a document, which has to state its format and version."""
     typed = convert(document, kind)

@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Seconds
-from pats_opt.model.files import encode, read_bytes, write_bytes
+from pats_opt.model.files import encode, read_document, write_bytes
 from pats_opt.model.instance import Document
-from pats_opt.model.parsing import convert, parse_json
 
 #: Place of an adapter before a batch uses it: a slot of the device, or a tier of the engine.
 Place = Literal["resident", "host", "disk"]
@@ -189,7 +188,7 @@ class MeasurementFile:
         self.path = path
         self._clock = clock
         if path.exists():
-            data = read_measurements(path)
+            data = read_document(path, Measurements)
             self._refuse_other("asked", data.asked, settings)
         else:
             begun = datetime.now(UTC).isoformat(timespec="seconds")
@@ -230,15 +229,3 @@ class MeasurementFile:
                     place=f"{name}.{field}",
                     hint="name another -o, or remove it to measure anew",
                 )
-
-
-def read_measurements(path: Path) -> Measurements:
-    """Read a document of measurements.
-
-    Raises:
-        InputError: naming the file, and what is wrong with it.
-    """
-    try:
-        return convert(parse_json(read_bytes(path)), Measurements)
-    except InputError as error:
-        raise error.in_file(str(path)) from None

@@ -24,12 +24,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pats_opt.core import registry
-from pats_opt.errors import InputError
 from pats_opt.generate import suites
-from pats_opt.generate.config import read_toml
-from pats_opt.model.files import StrPath, encode, read_bytes, write_bytes
+from pats_opt.generate.config import as_table, read_toml
+from pats_opt.model.files import StrPath, encode, read_document, write_bytes
 from pats_opt.model.instance import Instance, Price, digest
-from pats_opt.model.parsing import convert, parse_json
 from pats_opt.runs.instances import instance_files
 from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 
@@ -79,12 +77,7 @@ def read_config(path: StrPath) -> ReportConfig:
     Raises:
         InputError: The file cannot be read or is no configuration.
     """
-    document = read_toml(path)
-    try:
-        config: ReportConfig = convert(document, ReportConfig)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
-    return _moved(config, Path(path).parent)
+    return _moved(as_table(read_toml(path), ReportConfig, str(path)), Path(path).parent)
 
 
 def save_config(config: ReportConfig, folder: Path) -> None:
@@ -99,13 +92,7 @@ def save_config(config: ReportConfig, folder: Path) -> None:
 def saved_config(folder: Path) -> ReportConfig | None:
     """The configuration kept in a report's folder, or None where there is none."""
     path = folder / "config.json"
-    if not path.is_file():
-        return None
-    try:
-        config: ReportConfig = convert(parse_json(read_bytes(path)), ReportConfig)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
-    return _moved(config, folder)
+    return _moved(read_document(path, ReportConfig), folder) if path.is_file() else None
 
 
 def _moved(config: ReportConfig, folder: Path) -> ReportConfig:

@@ -13,9 +13,8 @@ from msgspec.structs import replace
 from pats_opt import __version__
 from pats_opt.core.solver import Kind, require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError
-from pats_opt.model.files import encode, read_bytes, write_bytes
+from pats_opt.model.files import encode, read_document, write_bytes
 from pats_opt.model.instance import Instance
-from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Problem
 from pats_opt.solving.solve import refuse_unservable, runnable
 from pats_opt.tuning.instances import TuneInstance, instances_of, split, without
@@ -151,11 +150,7 @@ def saved(folder: Path) -> TunePlan:
             file=str(folder),
             hint="name the folder of one, or leave out --resume",
         )
-    try:
-        plan: TunePlan = convert(parse_json(read_bytes(path)), TunePlan)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
-    return _with_paths(plan, lambda file: str(folder / file))
+    return _with_paths(read_document(path, TunePlan), lambda file: str(folder / file))
 
 
 def _with_paths(plan: TunePlan, changed: Callable[[str], str]) -> TunePlan:

@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 from pats_opt.tables import METRICS, Metrics, ScheduleTable
 from pats_opt.views.view import Chart, ScheduleView
-from pats_opt.wording import DASH, figure, label, number, percent
+from pats_opt.wording import DASH, SAME, figure, label, number, percent, signed
 
 #: Requests that a page lists as those that differ most.
 MOST_LISTED = 20
-
-#: Losses closer than this are the same.
-SAME = 1e-9
 
 
 class ComparedValue(NamedTuple):
@@ -163,14 +160,6 @@ def _metrics(a: Metrics, b: Metrics) -> Iterator[ComparedValue]:
         if isinstance(x, int | float) and isinstance(y, int | float):
             change = _points(y - x) if spec.unit == "%" else signed(y - x)
         yield ComparedValue(spec.heading, spec.text(x), spec.text(y), change)
-
-
-def signed(value: float) -> str:
-    """Return a difference with its sign; 0 where there is none."""
-    if abs(value) < SAME:
-        return "0"
-    text = figure(abs(value))
-    return f"+{text}" if value > 0 else f"\N{MINUS SIGN}{text}"
 
 
 def _points(value: float) -> str:

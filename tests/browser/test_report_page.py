@@ -56,7 +56,7 @@ def load(page: Page, report: Path) -> None:
 
 
 def column(page: Page, heading: str) -> list[str]:
-    """What the table of all runs shows in a column, from top to bottom."""
+    """Cells of a column of the table of all runs, from top to bottom."""
     at = page.locator("#all-runs thead th").all_inner_texts().index(heading)
     rows = page.locator("#all-runs tbody tr").all()
     return [row.locator("th, td").nth(at).inner_text() for row in rows]

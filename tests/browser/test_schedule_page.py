@@ -69,7 +69,7 @@ def opened(page: Page, path: Path) -> None:
 
 
 def look(page: Page) -> Any:
-    """What is drawn, once the next frame is."""
+    """Items drawn in the next frame."""
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return page.evaluate(LOOK)
 

@@ -221,7 +221,7 @@ def test_a_policy_without_a_schedule_exits_with_4(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_verbose_tells_more_on_standard_error(instance: Path) -> None:
+def test_verbose_logs_to_standard_error(instance: Path) -> None:
     """``-v`` tells what is solved and how it ends, and leaves ``--json`` alone."""
     command = [sys.executable, "-m", "pats_opt", "-v", "solve", str(instance), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

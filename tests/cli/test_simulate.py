@@ -86,7 +86,7 @@ def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert lines[-1] == f"written to {schedule}"
 
 
-def test_text_tells_who_starved(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_counts_the_starved(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", str(instance), "--policy", "fifo:max_wait_s=7.5"]) == 0
     assert "starved     0 waited longer than 7.5 s" in capsys.readouterr().out
 

@@ -37,7 +37,7 @@ def solved(capsys: Capture, *args: str) -> dict[str, Any]:
 
 
 def test_schedule_is_the_instances_own(instance: str, tmp_path: Path, capsys: Capture) -> None:
-    """What is written checks against the file given, with the loss at its own latency price."""
+    """The written schedule is valid for the given file, with the loss at its own latency price."""
     schedule = str(tmp_path / "schedule.json")
     result = solved(capsys, instance, "--latency-budget", "2", "-o", schedule)
     assert run(["check", instance, schedule, "--json"]) == 0
@@ -100,7 +100,7 @@ def test_errors_are_one_line(
     assert not schedule.exists()
 
 
-def test_a_missed_budget_is_still_told_in_json(instance: str, capsys: Capture) -> None:
+def test_a_missed_budget_is_still_printed_as_json(instance: str, capsys: Capture) -> None:
     """With --json what came nearest is printed beside the error."""
     args = ["solve", instance, "--latency-budget", "2", "--solver", "fifo:option=most", "--json"]
     assert run(args) == 4

@@ -1,4 +1,4 @@
-"""What a terminal is shown and a pipe is not: progress, colours, tables; ``pats-opt solvers``."""
+"""Output that only terminals get: progress, colours, tables; ``pats-opt solvers``."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_log_does_not_tear_the_live_lines(files: tuple[str, str]) -> None:
     assert all(line.startswith("INFO pats_opt") for line in lines)
 
 
-def test_check_tells_what_is_wrong(files: tuple[str, str], tmp_path: Path) -> None:
+def test_check_lists_violations(files: tuple[str, str], tmp_path: Path) -> None:
     """Violations are red on a terminal, folded below their text, and the verdict is no."""
     schedule = json.loads(Path(files[1]).read_text())
     schedule["gpus"][0]["batches"][0]["requests"][0]["id"] = "r0x"

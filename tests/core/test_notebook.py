@@ -91,7 +91,7 @@ def test_two_pieces_share_no_id(result: pats_opt.Result) -> None:
         assert used <= set(own)
 
 
-def test_a_verdict_tells_what_is_wrong(result: pats_opt.Result, instance: Instance) -> None:
+def test_a_verdict_lists_violations(result: pats_opt.Result, instance: Instance) -> None:
     """Valid, or each violation; the schedule is drawn as far as it can be read."""
     good = displayed(pats_opt.check(instance, result.schedule))
     assert "valid" in Html(good["text/html"]).text

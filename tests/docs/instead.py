@@ -1,4 +1,4 @@
-"""What the tests of the documents do instead of what a page says: the one list, with reasons.
+"""Replacements for commands on pages that tests cannot run: the one list, with reasons.
 
 Everything that is not named here is run as it stands on the page.
 """

@@ -73,7 +73,7 @@ def blocks(page: Path) -> list[Example]:
 
 
 def language(block: Example) -> str:
-    """What the fence says."""
+    """Words after the fence."""
     return str(block.region.lexemes["language"])
 
 
@@ -129,7 +129,7 @@ class Story:
         return found[1] if found is not None else None
 
     def shell(self, source: str, line: int) -> str:
-        """What the commands print on standard output."""
+        """Standard output of the commands."""
         for one in replaced(source):
             source = source.replace(one.said, one.done)
         commands = plain_commands(source)

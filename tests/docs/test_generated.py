@@ -1,4 +1,4 @@
-"""What the pages hold of the code and of the results is what these give now."""
+"""Generated parts of the pages agree with the code and the results."""
 
 from __future__ import annotations
 

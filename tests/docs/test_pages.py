@@ -22,7 +22,7 @@ def test_a_page_does_what_it_says(
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_code_stands_in_fences(page: Path) -> None:
+def test_code_is_in_fences(page: Path) -> None:
     """Indented code would not be run."""
     tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
     assert [token.map for token in tokens if token.type == "code_block"] == []

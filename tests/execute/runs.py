@@ -86,7 +86,7 @@ def drawn(seed: int, among: frozenset[Feature] = ALL_FEATURES) -> Problem:
 
 
 def schedule(problem: Problem, policy: str = "fifo") -> Schedule:
-    """What a policy makes of a problem in the simulator; the same each time."""
+    """Schedule of a policy in the simulator; the same each time."""
     done = simulate(problem, policy_of(policy))
     return schedule_of(problem, done.plan, SolverRef(name=policy))
 
@@ -155,5 +155,5 @@ def makings(folder: Path) -> dict[str, int]:
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    """What is in the images' folder."""
+    """Files in the images' folder."""
     return {path.name: path.read_bytes() for path in sorted((folder / "images").iterdir())}

@@ -26,7 +26,7 @@ from pats_opt.model.schedule import Schedule
 
 
 class Device(Struct, kw_only=True):
-    """What a made-up device really takes, in seconds.
+    """Times of a made-up device, in seconds.
 
     Attributes:
         step_s: A step of n members.
@@ -73,7 +73,7 @@ def executed(
     seed: int = 0,
     **others: Any,
 ) -> Execution:
-    """What the device would record of a schedule.
+    """Execution of a schedule as the device would record it.
 
     Args:
         problem: The schedule's instance.

@@ -75,7 +75,7 @@ def test_every_instance_and_run_has_a_comparison_a_page_and_sentences(
         assert "script" not in Html(page(found, run, problem)).tags
 
 
-def test_the_page_stands_alone_and_says_the_result_first(tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_begins_with_the_result(tmp_path: Path) -> None:
     problem = Problem(instance(3, 20, Feature.GPUS, Feature.OPTIONS))
     run, schedule = run_of(problem)
     found = compare(problem, run, schedule)
@@ -245,7 +245,7 @@ def test_a_slotted_instance_predicts_no_seconds() -> None:
     assert "slotted" in page(found, run, problem)
 
 
-def test_nothing_run_is_told_as_such() -> None:
+def test_an_empty_run_is_reported_as_such() -> None:
     problem = Problem(instance(5))
     run, schedule = run_of(problem)
     nothing = replace(
@@ -460,8 +460,8 @@ def test_the_sentences_say_what_the_figures_are() -> None:
     run, schedule = run_of(problem, Device(step_s=lambda _: 0.9, unet_share=None))
     told = sentences(compare(problem, run, schedule))
     assert told[0] == (
-        "The loss was 0.9, predicted 1 (10 % less): -0.3 because durations are not rounded up to "
-        "ticks, +0.2 because they were not what the constants say."
+        "The loss was 0.9, predicted 1 (10 % less): \N{MINUS SIGN}0.3 because durations are not "
+        "rounded up to ticks, +0.2 because they were not what the constants say."
     )
     assert told[1] == (
         "The last batch ended at 0.9 s (predicted 1), serving took 0.9 s (predicted 1), switching "
@@ -471,6 +471,20 @@ def test_the_sentences_say_what_the_figures_are() -> None:
         "A step takes 900 ms at batch size 1, the only one measured (so no line can be fitted); "
         "the instance says 700 ms." in told
     )
+
+
+def test_errors_of_rounding_are_no_difference() -> None:
+    """By hand: a step of one tick, and 1e-15 more without rounding."""
+    service = {"kind": "steps", "step_s": {"base": 1.0, "per_sample": 0.0}}
+    problem = Problem(parse_instance(encode(document(request("r0"), service=service))))
+    run, schedule = run_of(problem, Device(step_s=lambda _: 0.9, unet_share=None))
+    comparison = compare(problem, run, schedule)
+    loss = tuple(
+        replace(each, unrounded=1 + 1e-15) if each.name == "loss" else each
+        for each in comparison.loss
+    )
+    first = sentences(replace(comparison, loss=loss))[0]
+    assert first == "The loss was 0.9, predicted 1 (10 % less)."
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_fits_find_them_through_noise(seed: int) -> None:
     assert accuracy.after_s < 0.25 * accuracy.before_s
 
 
-def test_every_size_is_told_beside_what_the_instance_says() -> None:
+def test_every_size_is_listed_beside_the_instance_value() -> None:
     sizes = compared(DEVICE, 3).constants.steps.sizes
     assert [(s.n, s.count) for s in sizes] == [(1, 1), (2, 1), (3, 3)]
     assert [s.predicted_s for s in sizes] == pytest.approx([0.11, 0.12, 0.13])
@@ -144,7 +144,7 @@ def test_switching_by_kind() -> None:
     assert load.ratio == pytest.approx(LOAD / 2.0)
 
 
-def test_tiers_are_told_apart() -> None:
+def test_tiers_are_kept_apart() -> None:
     problem, schedule = batches_of(1, 1)
     run = executed(problem, schedule, DEVICE)
     gpu_run = run.gpus[0]

@@ -140,7 +140,7 @@ def test_before_rounding_batches_start_with_the_schedule_and_end_no_later(seed: 
 
 @given(st.integers(0, 10_000))
 def test_paces_agree_on_a_device_that_waits_for_nobody(seed: int) -> None:
-    """What ran without waiting is put where it would have been at the schedule's pace."""
+    """Batches that ran without waiting are moved to the schedule's pace."""
     problem, schedule = solved(seed)
     device = as_predicted(problem)
     slow = compare(problem, executed(problem, schedule, device), schedule)

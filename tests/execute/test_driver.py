@@ -171,7 +171,7 @@ def test_a_picture_that_cannot_be_encoded_fails_alone(
 
 
 def test_engines_that_do_not_open(tmp_path: Path) -> None:
-    """What is not fit is bad input; a device that fails is told with the GPU, in one line."""
+    """An unfit schedule is bad input; a failing device is reported with its GPU, in one line."""
     refused = run(tmp_path / "one", problem(), engine=open_refusing)
     assert isinstance(refused.error, InputError)
     assert "adapter 'a' has no weights" in str(refused.error)

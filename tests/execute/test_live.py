@@ -142,7 +142,7 @@ def test_a_batch_takes_a_tick_at_least(tmp_path: Path) -> None:
     assert len(set(starts)) == len(starts) == 3
 
 
-def test_ticks_rise_and_events_are_told(tmp_path: Path) -> None:
+def test_ticks_rise_and_events_are_delivered(tmp_path: Path) -> None:
     """Arrivals at their ticks, batch ends, timers; never before, and all in order."""
     story = of(
         request("r0", adapter="base"),
@@ -215,7 +215,7 @@ def test_rejected_requests(tmp_path: Path) -> None:
 
 
 def test_withdrawals(tmp_path: Path) -> None:
-    """What can no longer end by the hard horizon is withdrawn; what must be served ends the run."""
+    """Requests past the hard horizon are withdrawn; one that must be served ends the run."""
     story = of(
         request("r0", adapter="base"),
         request("r1", adapter="base", reject_loss=1.0),

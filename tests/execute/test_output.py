@@ -79,7 +79,7 @@ def test_names_of_made_names_are_distinct(ids: list[str]) -> None:
 
 
 def test_plain_ids_keep_their_names() -> None:
-    """What is a good file name stays as it is."""
+    """A good file name stays as it is."""
     assert file_names(["r0", "req-1.b", "x_2"], ".png") == {
         "r0": "r0.png",
         "req-1.b": "req-1.b.png",

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def killed(folder: Path, mode: str, count: int) -> list[dict[str, Any]]:
-    """What ``killed.py`` prints."""
+    """Output of ``killed.py``."""
     told = subprocess.run(
         [sys.executable, "-m", "tests.execute.killed", str(folder), mode, str(count)],
         cwd=ROOT,
@@ -200,7 +200,7 @@ def test_the_clock_goes_on(tmp_path: Path) -> None:
     assert again[-1].completion_s > last
 
 
-def test_a_batch_cut_short_is_told_from_its_images(tmp_path: Path) -> None:
+def test_a_batch_cut_short_is_recognised_by_its_images(tmp_path: Path) -> None:
     """All images are there but the batch's line is not: it counts as resumed, nothing is run."""
     folder = tmp_path / "out"
     run(folder, of(request("r0"), request("r1", steps=2)))

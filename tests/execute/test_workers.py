@@ -84,7 +84,7 @@ def test_errors_come_through(tmp_path: Path, pool: WorkerKind) -> None:
 
 
 @needs_proc
-def test_a_killed_worker_is_told(tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported(tmp_path: Path) -> None:
     """With its GPU, its signal and how to go on; the others are stopped, and it can be resumed."""
     folder = tmp_path / "out"
     story = problem(16, gpus=2)

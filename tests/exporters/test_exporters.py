@@ -196,7 +196,7 @@ def test_no_schedule(solved: tuple[str, str], capsys: pytest.CaptureFixture[str]
 
 
 def test_damaged_note(solved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What the importer noted is checked like the rest of a file."""
+    """Notes of the importer are checked like the rest of a file."""
     instance, schedule = solved
     document = json.loads(Path(instance).read_text())
     del document["extra"]["source"]["name"]

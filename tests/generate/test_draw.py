@@ -24,7 +24,7 @@ MANY = 200_000
         (Arrivals(process="regular"), 0.0),
     ],
 )
-def test_gaps_have_the_mean_and_variation_asked_for(spec: Arrivals, cv: float) -> None:
+def test_gaps_have_the_given_mean_and_variation(spec: Arrivals, cv: float) -> None:
     gaps = draw.gaps(spec, 2.0, MANY, draw.stream(3, "arrivals"))
     assert gaps.min() >= 0
     assert gaps.mean() == pytest.approx(2.0, rel=0.05)
@@ -56,7 +56,7 @@ def test_base_share_goes_without_adapter() -> None:
     assert ids.count(draw.BASE) / MANY == pytest.approx(0.3, abs=0.01)
 
 
-def test_recency_gives_the_cache_hits_asked_for() -> None:
+def test_recency_gives_the_stated_cache_hits() -> None:
     """Under least-recent eviction a cache of k hits at least as often as the recency says."""
     spec = Popularity(adapters=5000, zipf=0.0, depths=(1, 2, 4), hits=(0.4, 0.6, 0.7))
     ids = draw.adapters(spec, 20_000, draw.stream(1, "adapters"))

@@ -152,11 +152,11 @@ def test_popular_residents_start_on_different_gpus() -> None:
         ({"terms": {"horizon_slack": 1}}, Feature.HORIZON),
     ],
 )
-def test_every_feature_can_be_asked_for(parts: dict[str, Any], feature: Feature) -> None:
+def test_every_feature_can_be_generated(parts: dict[str, Any], feature: Feature) -> None:
     assert feature in features(Problem(made(**parts)))
 
 
-def test_rejection_costs_the_best_quality_unless_told() -> None:
+def test_rejection_costs_the_best_quality_by_default() -> None:
     plain = made(terms={"reject_share": 1})
     assert all(r.reject_loss == max(o.quality for o in r.options) for r in plain.requests)
     told = made(terms={"reject_share": 1, "reject_loss": 3})

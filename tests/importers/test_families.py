@@ -1,4 +1,4 @@
-"""What a family is, and what switching to it costs."""
+"""Families of adapters, and the cost of switching to one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pats_opt.model.problem import Problem
 def ask(
     problem: Problem, policy: Policy, tick: int = 0, gpus: tuple[GpuState, ...] | None = None
 ) -> list[Start]:
-    """What ``policy`` starts at ``tick``, with all requests of the problem waiting.
+    """Batches that ``policy`` starts at ``tick``, with all requests of the problem waiting.
 
     Args:
         problem: Its requests have all arrived by ``tick``.

@@ -18,7 +18,7 @@ def test_every_policy_has_a_row() -> None:
     assert sorted(named) == sorted(n for n in BUILT_IN if load(n).kind is Kind.ONLINE)
 
 
-def test_every_policy_tells_its_rule_source_and_parameters() -> None:
+def test_every_policy_documents_its_rule_source_and_parameters() -> None:
     """Each docstring says more than its first line, and names every parameter of its own."""
     from msgspec.structs import fields
 

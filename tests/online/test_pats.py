@@ -256,7 +256,7 @@ def test_at_the_horizon() -> None:
 
 
 def test_with_no_time_left_it_waits() -> None:
-    """What cannot end by the horizon is passed over for what can."""
+    """A request that cannot end by the horizon gives way to one that can."""
     problem = problem_of(
         document(
             request("short", steps=2, adapter="b"),

@@ -23,7 +23,7 @@ ONE = gpu(batch=1.0)
 
 
 def setup_of(site: Site) -> RunSetup:
-    """What a run on the site starts from."""
+    """Initial state of a run on the site."""
     return RunSetup(site, best_quality, eviction("lru", site))
 
 

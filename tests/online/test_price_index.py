@@ -139,7 +139,7 @@ def test_batches_are_of_the_best_size() -> None:
 
 
 def test_no_batch_is_quicker_than_the_quickest() -> None:
-    """What few batches are tried by: ticks per member of every batch that a queue can make."""
+    """Ticks per member of every batch that a queue can make, by which few batches are chosen."""
     for seed in scale.seeds(60):
         site = Problem(random_instance(seed, requests=(1, 4))).site
         setup = RunSetup(site, PlannedOptions(site), LeastRecentlyUsed(site))

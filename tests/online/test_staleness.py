@@ -27,7 +27,7 @@ FEATURES = ALL_FEATURES - {Feature.HORIZON}
 
 
 class Decision(NamedTuple):
-    """What a policy was asked, and what it answered."""
+    """Calls of a policy, with its answers."""
 
     tick: int
     waiting: dict[int, Job]

@@ -177,7 +177,7 @@ def test_a_damaged_or_foreign_file_is_refused(alexnet: torch.nn.Sequential, tmp_
 
 
 class Harmful:
-    """What a pickle can do where it is let."""
+    """Payload of a hostile pickle."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, (os.environ["HARM"],)

@@ -40,7 +40,7 @@ PIXEL_GIB = 2.0 / 2**20
 
 
 class Constants(Struct, kw_only=True):
-    """What the device takes for what; seconds and GiB.
+    """Times and memory of the device; seconds and GiB.
 
     Attributes:
         step_s: A step of n images: base, a sample, and a sample squared (0 for a line).

@@ -63,7 +63,7 @@ def test_json_is_one_object(command: Command, capsys: pytest.CaptureFixture[str]
     assert not [p for p in Path("out").iterdir() if p.name.startswith(".")]
 
 
-def test_figures_are_told(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_are_printed(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("-o", "gpu.toml") == 0
     out = capsys.readouterr()
     assert "gpu: Fake 24" in out.out
@@ -127,7 +127,7 @@ def test_an_interrupt_ends_with_status_4(
         ([], "add -o"),
     ],
 )
-def test_bad_usage_is_told_in_a_line(
+def test_bad_usage_is_one_line(
     command: Command,
     device: Device,
     arguments: list[str],

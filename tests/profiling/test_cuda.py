@@ -11,7 +11,7 @@ from pats_opt.generate import profile as profiles
 
 
 @pytest.mark.cuda
-def test_a_gpu_tells_its_memory(tmp_path: Path) -> None:
+def test_a_gpu_reports_its_memory(tmp_path: Path) -> None:
     """The tiny model at SDXL's size: every part is measured, and larger images take more memory.
 
     Decoding, one image after the other, may need more than all of a small batch's steps; then more

@@ -53,7 +53,7 @@ def test_tables_and_json_lines(tmp_path: Path, name: str, text: str) -> None:
         ("p.jsonl", '{"prompt": 3}\n', "there is no prompt"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_errors_name_the_problem(tmp_path: Path, name: str, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         read(tmp_path, name, text)
 

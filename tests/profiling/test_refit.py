@@ -21,7 +21,7 @@ COUNTS = (5, 10, 20, 30, 40, 50)
 
 
 def table(model: Quality, levels: tuple[float, ...] = (0.0, 0.5, 1.0)) -> QualityTable:
-    """What the model says, and the full step count compared with itself."""
+    """Figures of the model, and the full step count compared with itself."""
     return QualityTable(
         curves=tuple(
             (level, (*((n, model(n, level)) for n in COUNTS), (60, 1.0))) for level in levels
@@ -126,7 +126,7 @@ def test_command_writes_a_recipe_that_generate_takes(
     assert generate(Recipe(quality=found)).requests[0].options[0].quality < 1
 
 
-def test_command_tells_the_fit_as_json(
+def test_command_prints_the_fit_as_json(
     documents_table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import json

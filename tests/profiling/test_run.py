@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Tier
 from pats_opt.generate import profile as profiles
+from pats_opt.model.files import read_document
 from pats_opt.model.instance import Overhead, StepTime
-from pats_opt.profiling.measurements import Measurements, read_measurements
+from pats_opt.profiling.measurements import Measurements
 from pats_opt.profiling.plan import ProfilingPlan
 from pats_opt.profiling.run import ProfilingJob, ProfilingResult, run
 from pats_opt.profiling.write import IncompleteError
@@ -57,7 +58,7 @@ def measured(
 
 
 def raw_of(job: ProfilingJob) -> Measurements:
-    return read_measurements(job.raw_path)
+    return read_document(job.raw_path, Measurements)
 
 
 def test_the_devices_constants_are_found(job: ProfilingJob) -> None:
@@ -228,7 +229,7 @@ def test_memory_that_the_device_would_tell_is_not_left_out(job: ProfilingJob) ->
     assert "the figures of a100-40g" in outcome.profile.sources["memory"]
 
 
-def test_progress_is_told_part_by_part(job: ProfilingJob) -> None:
+def test_progress_is_reported_part_by_part(job: ProfilingJob) -> None:
     """As many as were announced, also where a batch is passed over as too large."""
     for constants in (Constants(), Constants(memory_gib=12.0)):
         told: list[str] = []
@@ -251,7 +252,7 @@ def test_all_done_is_not_measured_again(job: ProfilingJob) -> None:
     assert again.data.batches == first.data.batches
 
 
-def test_a_model_that_fails_is_told(job: ProfilingJob) -> None:
+def test_a_failing_model_is_reported(job: ProfilingJob) -> None:
     with pytest.raises(IncompleteError, match="no such layer"):
         measured(job, Constants(fails="no such layer"))
 

@@ -266,7 +266,7 @@ def test_a_wrong_run_file_is_refused_in_one_line(
         (["--time-limit", "0"], "time-limit"),
     ],
 )
-def test_bad_usage_is_told_before_anything_runs(
+def test_bad_usage_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: Any, capsys: Capture, args: list[str], message: str
 ) -> None:
     empty = tmp_path / "empty"

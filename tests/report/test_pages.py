@@ -51,7 +51,7 @@ def evil() -> list[Record]:
 
 
 class Page(HTMLParser):
-    """What a page holds: its tags with their attributes, and its text."""
+    """Content of a page: its tags with their attributes, and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
     assert "broken" in (tmp_path / "report.html").read_text()
 
 
-def test_failures_alike_are_told_once(tmp_path: Path) -> None:
+def test_equal_failures_are_listed_once(tmp_path: Path) -> None:
     """By solver and message, with the first instances by name; Markdown has one line per run."""
     cases = [instance(name) for name in "abcde"]
     runs = [

@@ -1,4 +1,4 @@
-"""What a run knew when: only improvements, thinned, finite, and kept in its record."""
+"""Progress trace of a run: only improvements, thinned, finite, and kept in its record."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_prefetch_saves_its_time_and_is_written_down() -> None:
     assert verdict.terms.switching == 2.0
 
 
-def test_a_switch_of_no_time_is_asked_again_at_once() -> None:
+def test_after_a_switch_of_no_time_the_policy_decides_at_once() -> None:
     """After a prefetch that takes no tick the policy is asked again at that tick, and only once."""
     free = [adapter("a"), adapter("b")]
     problem = problem_of(document(request("r0", adapter="b"), adapters=free))
@@ -184,7 +184,7 @@ def test_a_lazy_policy_at_a_horizon_ends() -> None:
 
 
 def test_leaving_a_request_waiting_rejects_it() -> None:
-    """What may be rejected and is never served is rejected at the end."""
+    """A rejectable request that is never served is rejected at the end."""
     problem = problem_of(document(request("r0", reject_loss=2.0)))
     done = simulate(problem, Scripted(lambda _: []))
     schedule, verdict = scheduled(problem, done.plan)
@@ -299,7 +299,7 @@ def test_policy_solver() -> None:
 
 
 def test_the_state_cannot_be_written_to() -> None:
-    """What a policy is given is for reading: the simulator's own state stays its own."""
+    """A policy only reads: it cannot change the simulator's state."""
 
     def decide(state: State) -> list[Action]:
         with pytest.raises(TypeError):

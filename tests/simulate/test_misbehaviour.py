@@ -244,7 +244,7 @@ def test_the_cause_of_a_failure_is_kept() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_a_long_error_is_told_in_short() -> None:
+def test_a_long_error_is_shortened() -> None:
     """Half a line of it, not the whole queue that a policy puts into its message."""
     message = stopped(lambda _: cast(Any, raising(ValueError("x" * 10**6))()))
     assert "failed with ValueError('xxx" in message

@@ -76,7 +76,7 @@ def rambling(problem: Problem, seed: int) -> Callable[[State], Iterable[Action]]
 
 @given(seed=seeds, tight=st.booleans())
 def test_whatever_the_rules_admit_is_a_valid_schedule(seed: int, tight: bool) -> None:
-    """What the simulator lets through, the independent checker finds valid, prefetches too."""
+    """The independent checker accepts whatever the simulator accepts, prefetches too."""
     problem = Problem(random_instance(seed, requests=(1, 8), tight=tight))
     try:
         with mock.patch.object(policy_run, "MOST_IDLE_TIMERS", 100):
@@ -114,7 +114,7 @@ def test_the_past_does_not_depend_on_the_future(spec: str, seed: int) -> None:
 
 @given(seed=seeds)
 def test_another_future_keeps_the_past(seed: int) -> None:
-    """What the conformance suite compares with has the same past, and can be served."""
+    """Instances that the conformance suite compares have the same past, and can be served."""
     among = ALL_FEATURES - {Feature.HORIZON}
     drawn = random_features(random.Random(seed), among=among)
     instance = random_instance(seed, drawn, requests=(3, 10))

@@ -290,7 +290,7 @@ def test_same_seed_same_plan() -> None:
         assert runs[0].plan == runs[1].plan
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     """Bounds and losses are reported, and end at the result's."""
     told: list[tuple[float | None, float | None]] = []
     instance = random_instance(3, requests=(4, 5))

@@ -157,8 +157,8 @@ def test_interrupted() -> None:
     assert retimed <= loss + 1e-9
 
 
-def test_progress_tells_falling_losses() -> None:
-    """What is reported falls, and ends at the loss."""
+def test_progress_reports_falling_losses() -> None:
+    """Reported losses fall, and end at the loss."""
     told: list[float] = []
     result = solve(
         generate(Recipe(requests=20), seed=8),

@@ -1,4 +1,4 @@
-"""What the tests of the pages ask of a page in a browser."""
+"""Helpers for tests of pages in a browser."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def overflow(page: Page) -> int:
 
 
 def barriers(page: Page) -> list[str]:
-    """What keeps people from using a page: the serious findings of axe's rules."""
+    """Barriers to using a page: the serious findings of axe's rules."""
     return [
         f"{found['id']}: {found['help']}: {[node['target'] for node in found['nodes']][:5]}"
         for found in Axe().run(page, options=NO_FETCHING).response["violations"]

@@ -24,7 +24,7 @@ LOOKS = ("NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "LINES", "COLORTERM", "TT
 
 
 class Shown(NamedTuple):
-    """What a terminal was sent, the same without escapes, and the exit status."""
+    """Output sent to a terminal, the same without escapes, and the exit status."""
 
     raw: str
     text: str
@@ -62,7 +62,7 @@ def in_terminal(
 
 
 def _read(end: int) -> bytes:
-    """What has come; nothing once the other end is closed, which Linux reports as an error."""
+    """Output so far; nothing once the other end is closed, which Linux reports as an error."""
     try:
         return os.read(end, 65536)
     except OSError:

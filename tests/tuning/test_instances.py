@@ -59,7 +59,7 @@ def test_too_few(count: int) -> None:
 
 
 def test_apart() -> None:
-    """What is named for the test is no train instance; nothing left is refused."""
+    """Test instances are never train instances; nothing left to train on is refused."""
     assert without([case(1), case(2)], [case(2), case(3)]) == [case(1)]
     for train, test in (([case(1)], [case(1)]), ([], [case(1)]), ([case(1)], [])):
         with pytest.raises(InputError, match="is a test instance as well"):

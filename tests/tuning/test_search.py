@@ -122,7 +122,7 @@ def test_interrupted_and_resumed_equals_undisturbed(tmp_path: Path, instances: s
 
 
 def test_a_trial_under_way_when_killed_is_drawn_again(tmp_path: Path, instances: str) -> None:
-    """What the journal holds of an unfinished trial changes nothing."""
+    """An unfinished trial in the journal changes nothing."""
     whole, _, _ = searched(tmp_path / "whole", instances)
     out = tmp_path / "out"
     _, _, plan = searched(out, instances, trials=5)
@@ -134,7 +134,7 @@ def test_a_trial_under_way_when_killed_is_drawn_again(tmp_path: Path, instances:
     assert [trial.number for trial in trials] == list(range(12))
 
 
-def test_a_trial_that_was_only_not_told_is_kept(tmp_path: Path, instances: str) -> None:
+def test_an_evaluated_but_unreported_trial_is_kept(tmp_path: Path, instances: str) -> None:
     """A kill between a trial's last two lines in the journal loses nothing."""
     out = tmp_path / "out"
     _, trials, plan = searched(out, instances, trials=3)
@@ -294,7 +294,7 @@ def test_a_solver_with_a_time_limit(tmp_path: Path, instances: str) -> None:
 
 
 def test_importances(tmp_path: Path, instances: str) -> None:
-    """What decides the loss is told apart from what does not, once there are enough trials."""
+    """With enough trials, parameters that decide the loss are ranked above those that do not."""
     result, _, _ = searched(
         tmp_path / "out", instances, only=("x", "wait_s"), ranges={"wait_s": "0:0.001"}, trials=24
     )

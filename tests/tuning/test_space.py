@@ -133,7 +133,7 @@ def test_nothing_to_search() -> None:
 
 @pytest.mark.parametrize("name", list(registry.BUILT_IN))
 def test_ranges_of_the_built_in(name: str) -> None:
-    """What is searched by default is allowed: both ends of each range and every choice."""
+    """Default ranges are allowed: both ends of each and every choice."""
     try:
         found = target(name)
     except InputError:  # then none of its parameters could be: text alone, or none at all

@@ -1,4 +1,4 @@
-"""What is said of the test instances."""
+"""Verdict on the test instances."""
 
 from __future__ import annotations
 

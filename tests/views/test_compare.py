@@ -1,4 +1,4 @@
-"""What is said to differ between two schedules."""
+"""Differences between two schedules, in words and figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pats_opt.model.parsing import convert
 from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
-from pats_opt.views.compare import compared, sentences, signed
+from pats_opt.views.compare import compared, sentences
 from pats_opt.views.view import ScheduleView
-from pats_opt.wording import DASH
+from pats_opt.wording import DASH, signed
 from tests.support.zoo import adapter, document, gpu, request
 
 RAW = document(
@@ -95,7 +95,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_show_takes_two_and_writes_all_that_is_asked_for(files: Path) -> None:
+def test_show_takes_two_and_writes_every_format(files: Path) -> None:
     outputs = ["-o", "cmp.html", "--png", "cmp.png", "--svg", "cmp.svg"]
     assert run(["show", "a.json", "b.json", "--instance", "i.json", *outputs]) == 0
     page, picture = (files / "cmp.html").read_text(), (files / "cmp.svg").read_text()

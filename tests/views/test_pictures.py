@@ -93,7 +93,7 @@ def chart_of(problem: Problem, replayed: list[ReplayedBatch]) -> Chart:
 
 
 def values(numbers: Any) -> list[float]:
-    """What matplotlib keeps, as plain numbers."""
+    """Data kept by matplotlib, as plain numbers."""
     return [float(number) for number in np.asarray(numbers)]
 
 
@@ -227,7 +227,7 @@ def test_drawing_leaves_no_trace() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-def test_the_page_tells_who_waits_and_what_each_adapter_gets(tmp_path: Path) -> None:
+def test_the_page_shows_waits_and_adapters(tmp_path: Path) -> None:
     """r1 waits longest, 1 to 10; it and r3 wait longer than the policy's bound of 5 s."""
     instance, _, schedule, _ = planned(4)
     maker = SolverRef(name="test", params={"max_wait_s": 5.0})

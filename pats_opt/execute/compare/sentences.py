@@ -16,7 +16,7 @@ from pats_opt.execute.compare.pairing import ExecutedBatch
 from pats_opt.execute.compare.timeline import DurationFactors, needs_retiming
 from pats_opt.execute.record import Execution, Phase
 from pats_opt.model.problem import Problem
-from pats_opt.wording import counted, number, percent
+from pats_opt.wording import SAME, counted, number, percent, signed
 
 
 def sentences(comparison: ExecutionComparison) -> list[str]:
@@ -64,10 +64,10 @@ def _loss(comparison: ExecutionComparison) -> Iterator[str]:
         way = "more" if loss.ratio >= 1 else "less"
         text += f" ({percent(abs(loss.ratio - 1))} {way})"
     rounding = loss.unrounded - loss.predicted
-    if rounding:
+    if abs(rounding) >= SAME:
         text += (
-            f": {signed(rounding)} because durations are not rounded up to ticks, "
-            f"{signed(difference - rounding)} because they were not what the constants say"
+            f": {signed(rounding, 3)} because durations are not rounded up to ticks, "
+            f"{signed(difference - rounding, 3)} because they were not what the constants say"
         )
     yield f"{text}."
 
@@ -172,14 +172,9 @@ def _live(comparison: ExecutionComparison) -> Iterator[str]:
         yield (
             f"Latencies were {number(abs(apart.mean_s), 3)} s {way} on average than "
             f"{promised(comparison)} "
-            f"(median {signed(apart.p50_s)}, 5 % to 95 %: {signed(apart.p5_s)} to "
-            f"{signed(apart.p95_s)} s)."
+            f"(median {signed(apart.p50_s, 3)}, 5 % to 95 %: {signed(apart.p5_s, 3)} to "
+            f"{signed(apart.p95_s, 3)} s)."
         )
-
-
-def signed(value: float) -> str:
-    """Return a figure with its sign."""
-    return f"{'+' if value >= 0 else '-'}{number(abs(value), 3)}"
 
 
 def milli(seconds: float) -> str:

@@ -367,7 +367,7 @@ class SdxlEngine(Engine):
             if adapter is not None:
                 self.slots.put(adapter, self.adapters.fetch(adapter))
             for shape in sorted(shapes, key=lambda s: -s.members):
-                self.run([_dummy(i, adapter, shape) for i in range(shape.members)], lambda _: None)
+                self.run(shape.requests(adapter), lambda _: None)
             if adapter is not None:
                 self.slots.evict(adapter)
         self._largest.clear()
@@ -380,21 +380,6 @@ class SdxlEngine(Engine):
             self._graphs.give_up()
         del self.pipeline, self.slots, self.decode
         self._memory.give_back()
-
-
-def _dummy(number: int, adapter: str | None, shape: Shape) -> Member:
-    """A request to warm up with; the third step is the first that a graph repeats."""
-    return Member(
-        id=f"warm-up {number}",
-        option=0,
-        adapter=adapter,
-        prompt="warm-up",
-        negative_prompt="",
-        seed=number,
-        width=shape.width,
-        height=shape.height,
-        steps=3,
-    )
 
 
 def _encoded_with(member: Member) -> tuple[str, bool]:

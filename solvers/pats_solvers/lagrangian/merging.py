@@ -20,14 +20,14 @@ from pats_solvers.common.classes import JobClass
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedClasses:
     """Classes of one adapter, and the loss that merging them left out."""
 
     kinds: tuple[JobClass, ...]
     left_out: float = 0.0
 
 
-def merge(problem: Problem, kinds: Sequence[JobClass], most: int) -> Merged:
+def merge(problem: Problem, kinds: Sequence[JobClass], most: int) -> MergedClasses:
     """The classes of one adapter, merged until there are at most ``most``."""
     merged, left_out = list(kinds), 0.0
     while len(merged) > most:
@@ -36,7 +36,7 @@ def merge(problem: Problem, kinds: Sequence[JobClass], most: int) -> Merged:
         both, lost = _union(problem, *pair)
         merged = [kind for i, kind in enumerate(merged) if i not in (one, other)] + [both]
         left_out += lost
-    return Merged(tuple(merged), left_out)
+    return MergedClasses(tuple(merged), left_out)
 
 
 def _most_alike(problem: Problem, kinds: Sequence[JobClass]) -> tuple[int, int]:

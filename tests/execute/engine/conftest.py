@@ -79,7 +79,7 @@ def member(name: str, adapter: str | None = None, **changed: Any) -> Member:
 
 
 def run(engine: SdxlEngine, members: Sequence[Member]) -> tuple[dict[str, Finished], MeasuredRun]:
-    """What came of each member, in the order they left, and what was measured."""
+    """Results of the members, in the order they left, and the measurements."""
     done: dict[str, Finished] = {}
 
     def finished(one: Finished) -> None:
@@ -96,7 +96,7 @@ def pixels(done: Finished) -> Pixels:
 
 
 def alone(pipeline: Any, one: Member, file: str | None = None) -> Pixels:
-    """What diffusers' pipeline makes of a request, with its adapter loaded the usual way."""
+    """Image of diffusers' pipeline for a request, with its adapter loaded the usual way."""
     with quiet():
         if file is not None:
             pipeline.load_lora_weights(

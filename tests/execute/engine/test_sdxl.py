@@ -210,7 +210,7 @@ def test_without_guidance_nothing_is_doubled(settings: EngineSettings, pipeline:
     assert abs(pixels(done["a"]) - np.asarray(expected).astype(np.int64)).max() <= 1
 
 
-def test_set_up_tells_what_was_opened(engine: SdxlEngine) -> None:
+def test_set_up_describes_the_engine(engine: SdxlEngine) -> None:
     setup = engine.setup
     assert setup.scheduler == "EulerDiscreteScheduler"
     assert setup.rank == 4

@@ -115,7 +115,7 @@ def test_a_stored_configuration_scales(
 
 
 def test_loading_does_not_alias_the_host_copy(files: dict[str, str], engine: SdxlEngine) -> None:
-    """What is done to a slot never reaches the copy in host memory (nor another slot)."""
+    """Changes of a slot never reach the copy in host memory (nor another slot)."""
     own = opened(files, 2, resident=("l1", "l10"))
     before = own.adapters.held["l1"].clone()
     own.slots._buffers[0].add_(1.0)

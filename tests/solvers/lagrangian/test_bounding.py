@@ -76,7 +76,7 @@ def test_the_ascent_can_be_resumed() -> None:
     assert found[0] == found[1]
 
 
-def test_the_ascent_stops_when_it_is_told() -> None:
+def test_the_ascent_stops_on_request() -> None:
     relaxation = Relaxation(crowd(), 100)
     ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
     ascent.climb(500.0, 10, stop=lambda: ascent.evaluations >= 4)
@@ -107,7 +107,7 @@ def test_the_ascent_raises_the_bound(feature: Feature | None) -> None:
 
 
 @pytest.mark.parametrize("feature", PRICED, ids=lambda f: f.name if f else "NONE")
-def test_prices_told_prove_the_bound_again(feature: Feature | None) -> None:
+def test_reported_prices_prove_the_bound_again(feature: Feature | None) -> None:
     """Whoever evaluates the prices in the details gets the bound, but for their rounding."""
     for seed in range(4):
         wanted = together(feature) if feature else frozenset[Feature]()
@@ -126,7 +126,7 @@ def test_prices_told_prove_the_bound_again(feature: Feature | None) -> None:
         assert again == pytest.approx(bounding.bound, rel=1e-4, abs=1e-4)
 
 
-def test_prices_told_are_those_of_the_best_bound() -> None:
+def test_reported_prices_are_those_of_the_best_bound() -> None:
     """Also where the ascent has just gone on with another relaxation."""
     bounding = Bounding(crowd(), 40, 1.0)
     bounding.climb(math.inf, 60, lambda: False)
@@ -150,7 +150,7 @@ def test_refining_goes_on_where_something_was_left_out() -> None:
     assert bounding.bound > rough
 
 
-def test_merged_classes_are_told_apart_later() -> None:
+def test_merged_classes_are_split_later() -> None:
     """All requests have weights of their own, which few states cannot tell apart."""
     made = document(
         *(request(f"r{i}", 2, weight=1.0 + 0.1 * i, demand={"vram_gib": 5.0}) for i in range(9))

@@ -74,7 +74,7 @@ def test_same_seed_same_result(busy: Instance) -> None:
 
 
 def test_the_bound_rises_and_the_loss_falls(busy: Instance) -> None:
-    """What the display is told gets better only, and the bound never passes the loss."""
+    """Progress only improves, and the bound never passes the loss."""
     told: list[tuple[float | None, float | None]] = []
     result = solve(busy, "lagrangian", progress=lambda *both: told.append(both))
     bounds = [bound for bound, _ in told if bound is not None]

@@ -103,7 +103,7 @@ def test_value_is_the_least_loss_with_prices(feature: Feature | None) -> None:
 
 
 def paid(sub: AdapterSubproblem, plan: AdapterPlan, hold: Prices, keep: Prices) -> float:
-    """What a plan costs, worked out from its rows alone; it must be a plan."""
+    """Cost of a plan, from its rows alone; it must be a plan."""
     loss, now = sub.constant, 0
     dealt = np.zeros(len(sub.kinds), dtype=int)
     for what, start, end, which in plan.rows.tolist():
@@ -202,7 +202,7 @@ def test_batches_without_number() -> None:
     assert 0 < value <= 60 * 1.5 + 1e-9
 
 
-def test_memory_is_told() -> None:
+def test_memory_is_reported() -> None:
     """The tables take what :meth:`AdapterSubproblem.bytes` says."""
     problem = Problem(random_instance(3, (Feature.OPTIONS,), requests=(8, 8)))
     for sub in subproblems(problem, 50):
