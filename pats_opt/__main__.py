@@ -11,8 +11,10 @@ def main() -> None:
     try:
         # Imported here, so that an interrupt meanwhile is one line too.
         from pats_opt.interrupts import leave, take_sigterm_as_ctrl_c
+        from pats_opt.streams import take_standard_streams
 
         take_sigterm_as_ctrl_c()
+        take_standard_streams()
         from pats_opt.cli import run
 
         leave(run())

@@ -94,9 +94,6 @@ def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
         return _fail("interrupted", 4)
     except MemoryError:
         return _fail("out of memory; try a larger tick_s, a smaller instance or 'cpsat'", 4)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).exception("bug")

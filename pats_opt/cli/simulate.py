@@ -76,7 +76,7 @@ def command(
     """
     import msgspec
 
-    from pats_opt.model.files import read_instance, write_schedule
+    from pats_opt.model.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.model.problem import Problem
     from pats_opt.solving.result import require_schedule
     from pats_opt.solving.solve import solve
@@ -84,6 +84,8 @@ def command(
 
     chosen = named_policy(policy, params)
     problem = Problem(read_instance(instance))
+    if output is not None:
+        refuse_unwritable(output)
     with Watch(time_limit, quiet=as_json) as watch:
         result = solve(problem, chosen, time_limit=time_limit, seed=seed, phase=watch.phase)
     require_schedule(result)

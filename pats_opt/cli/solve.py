@@ -103,13 +103,15 @@ def command(
                 )
     except InfeasibleError as error:
         raise InfeasibleError(f"{instance}: {error}") from None
-    if as_json:
-        common.print_json(result.summary())
-    require_schedule(result)
-    if isinstance(result, BudgetResult):
-        require_met(result)
-    if output is not None:
-        write_schedule(result.schedule, output)
+    try:
+        require_schedule(result)
+        if isinstance(result, BudgetResult):
+            require_met(result)
+        if output is not None:
+            write_schedule(result.schedule, output)
+    finally:  # after the file, which is kept where standard output is full
+        if as_json:
+            common.print_json(result.summary())
     if not as_json:
         _print(result, output)
 
