@@ -11,6 +11,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Most characters of a part of a message, and of a name in quotes. A user's names may be longer.
+LONGEST, LONGEST_QUOTE = 250, 80
+
+_LONG_QUOTE = re.compile(rf"'[^'\s]{{{LONGEST_QUOTE + 1},}}'")
+
 
 class PatsError(Exception):
     """Base class of all errors raised on purpose.
@@ -20,6 +29,9 @@ class PatsError(Exception):
     """
 
     exit_code = 1
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(shortened(problem))
 
 
 class InputError(PatsError):
@@ -38,12 +50,8 @@ class InputError(PatsError):
         self, problem: str, *, file: str | None = None, place: str | None = None, hint: str = ""
     ) -> None:
         self.problem, self.file, self.place, self.hint = problem, file, place, hint
-        where = "".join(f"{part}: " for part in (file, place) if part)
-        super().__init__(one_line(f"{where}{problem}" + (f"; {hint}" if hint else "")))
-
-    def in_file(self, file: str) -> InputError:
-        """Return the same error with the name of the file."""
-        return type(self)(self.problem, file=file, place=self.place, hint=self.hint)
+        what = ": ".join(shortened(part) for part in (file, place, problem) if part)
+        Exception.__init__(self, f"{what}; {shortened(hint)}" if hint else what)
 
 
 class CapabilityError(InputError):
@@ -75,6 +83,39 @@ class SolverError(PatsError):
     """A solver or policy broke a rule of the problem. This is a bug in it, not in the input."""
 
 
+@contextmanager
+def in_file(file: object, place: str = "") -> Iterator[None]:
+    """Add the name of a file, and the place in it, to errors of input that name no file.
+
+    Args:
+        file: The file, or None where there is none.
+        place: The part of it that is being read, where the error is not more exact.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.file is not None or file is None:
+            raise
+        where = ".".join(filter(None, (place, error.place)))
+        raise type(error)(error.problem, file=str(file), place=where, hint=error.hint) from None
+
+
 def one_line(text: str) -> str:
     """Escape control characters and line breaks, so that the text stays on one line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def cut(text: str, longest: int) -> str:
+    """Cut the middle out of text that is too long."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
+
+
+def shortened(text: str) -> str:
+    """Return a part of a message on one line, with what is too long in it cut."""
+    quotes = _LONG_QUOTE.sub(
+        lambda quote: f"'{cut(quote[0][1:-1], LONGEST_QUOTE)}'", one_line(text)
+    )
+    return cut(quotes, LONGEST)

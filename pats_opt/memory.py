@@ -1,8 +1,10 @@
-"""Pausing of the garbage collector while millions of objects are made and kept."""
+"""Memory: errors of too little of it, and pausing of the garbage collector."""
 
 from __future__ import annotations
 
+import errno
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +19,23 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+#: Messages of errors which libraries raise where the system gives no more memory.
+_TOO_LITTLE = re.compile(
+    "failed to map segment|cannot allocate memory|can't start new thread|std::bad_alloc"
+    "|returned NULL without setting an exception",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that it comes from, is one of too little memory."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError) or getattr(link, "errno", None) == errno.ENOMEM:
+            return True
+        if _TOO_LITTLE.search(str(link)):
+            return True
+        link = link.__cause__ or link.__context__
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pats_opt.errors import one_line
+from pats_opt.errors import cut, one_line
 
 #: Text in place of a missing figure.
 DASH = "\N{EN DASH}"
@@ -17,11 +17,7 @@ SAME = 1e-9
 
 def label(text: str, longest: int = 28) -> str:
     """Shorten text to a printable label on one line, cut in the middle."""
-    shown = one_line(text)
-    if len(shown) <= longest:
-        return shown
-    head = (longest - 1) * 2 // 3
-    return f"{shown[:head]}…{shown[head + 1 - longest :]}"
+    return cut(one_line(text), longest)
 
 
 def percent(share: float | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import click
 
 from pats_opt import __version__
 from pats_opt.cli.lazy import LazyGroup
-from pats_opt.errors import PatsError
+from pats_opt.errors import InputError, PatsError, one_line, shortened
 
 #: Set by a shell that wants completions, as click defines it.
 COMPLETING = "_PATS_OPT_COMPLETE"
@@ -73,7 +74,7 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
+def run(args: list[str] | None = None) -> int:
     """Run one command and return its exit status (PROBLEM.md section 8)."""
     if COMPLETING in os.environ:
         from pats_opt.cli import completing
@@ -87,26 +88,37 @@ def run(args: list[str] | None = None) -> int:  # noqa: PLR0911
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        hint = getattr(error, "ctx", None)
-        usage = f" (see '{hint.command_path} --help')" if hint is not None else ""
-        return _fail(error.format_message() + usage, 2)
+        from pats_opt.cli.usage import message
+
+        return _fail(message(error), 2)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 4)
-    except MemoryError:
-        return _fail("out of memory; try a larger tick_s, a smaller instance or 'cpsat'", 4)
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).exception("bug")
-        return _fail(
-            f"this is a bug in pats-opt ({type(error).__name__}: {error}); "
-            "'pats-opt -vv ...' shows the traceback",
-            1,
-        )
+        return _fail(*_unforeseen(error))
     return status if isinstance(status, int) else 0
 
 
-def _fail(message: str, status: int) -> int:
-    from pats_opt.errors import one_line
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Return the message and the exit status of an error which no command foresees."""
+    from pats_opt.memory import out_of_memory
 
+    reason = shortened(str(error) or type(error).__name__)
+    if out_of_memory(error):
+        mend = "raise the limit, or try a larger tick_s, a smaller instance or 'cpsat'"
+        return f"out of memory ({reason}); {mend}", 4
+    if not isinstance(error, OSError):
+        mend = "'pats-opt -vv ...' shows the traceback"
+        return f"this is a bug in pats-opt ({type(error).__name__}: {reason}); {mend}", 1
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working folder does not exist any more; change to another", 2
+    file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    return str(InputError(f"cannot be used ({error.strerror or reason})", file=file)), 2
+
+
+def _fail(message: str, status: int) -> int:
     click.echo(f"pats-opt: error: {one_line(message)}", err=True)
     return status

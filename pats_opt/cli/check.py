@@ -25,15 +25,13 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
     """
     import msgspec
 
-    from pats_opt.errors import InputError
+    from pats_opt.errors import in_file
     from pats_opt.model.checker import check
     from pats_opt.model.files import read_instance, read_schedule
 
     document, claimed = read_instance(instance), read_schedule(schedule)
-    try:
+    with in_file(schedule):
         verdict = check(document, claimed)
-    except InputError as error:
-        raise error.in_file(schedule) from None
     terms: dict[str, Any] = msgspec.to_builtins(verdict.terms)
     if as_json:
         common.print_json(

@@ -91,7 +91,7 @@ def command(file: str, options: ExecutionOptions) -> None:
     run that was stopped or killed, repeat its options with --resume. Failed requests are tried
     again.
     """
-    from pats_opt.errors import InputError
+    from pats_opt.errors import in_file
     from pats_opt.execute.drivers import ScheduleDriver
     from pats_opt.execute.engine import require
     from pats_opt.execute.run import execute
@@ -113,10 +113,8 @@ def command(file: str, options: ExecutionOptions) -> None:
         if options.params:
             raise click.UsageError("--param needs a --policy")
         document = read_schedule(file)
-        try:
+        with in_file(file):
             driver, schedule = ScheduleDriver(problem, document, settings.pace), lambda: document
-        except InputError as error:
-            raise error.in_file(file) from None
     with ImageProgress(quiet=options.as_json) as bar:
         outcome = execute(
             problem,

@@ -21,19 +21,15 @@ from pats_opt.exporters import FORMATS
 @common.json_option
 def command(format: str, schedule: str, instance: str, output: str | None, as_json: bool) -> None:  # noqa: A002
     """Check a schedule and convert it."""
-    from pats_opt.errors import InputError
+    from pats_opt.errors import in_file
     from pats_opt.exporters import checked, export
     from pats_opt.model.files import read_instance, read_schedule, write_bytes
 
     document, claimed = read_instance(instance), read_schedule(schedule)
-    try:
+    with in_file(schedule):
         problem = checked(document, claimed)
-    except InputError as error:
-        raise error.in_file(schedule) from None
-    try:
+    with in_file(instance):
         exported = export(format, problem, claimed)
-    except InputError as error:
-        raise error.in_file(instance) from None
     if output is not None:
         write_bytes(output, exported.text.encode())
     if as_json:

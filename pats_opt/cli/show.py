@@ -36,7 +36,8 @@ def command(
     Each schedule is checked first. One that breaks rules is drawn as far as possible. Its page
     lists the violations, and a warning is printed on standard error.
     """
-    from pats_opt.model.files import read_instance, read_schedule
+    from pats_opt.errors import in_file
+    from pats_opt.model.files import read_instance, read_schedule, refuse_unwritable
     from pats_opt.model.problem import Problem
     from pats_opt.views.html import suffix_of, write
     from pats_opt.views.view import ScheduleView
@@ -48,10 +49,12 @@ def command(
         files = [f"{Path(schedules[0]).stem}.html"]
     for file in files:
         suffix_of(file)
+        refuse_unwritable(file)
     problem = Problem(read_instance(instance))
     views = []
     for schedule in schedules:
-        views.append(ScheduleView.of(problem, read_schedule(schedule)))
+        with in_file(schedule):
+            views.append(ScheduleView.of(problem, read_schedule(schedule)))
         _warn(schedule, views[-1].verdict)
     for file in files:
         write(views, file)

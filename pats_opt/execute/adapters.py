@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, in_file
 from pats_opt.execute.options import BUILT_IN, Options
 from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Instance
@@ -101,10 +101,8 @@ def _mapping(root: Path) -> dict[str, str]:
     path = root / MAPPING
     if not path.is_file():
         return {}
-    try:
+    with in_file(path):
         mapping = parse_json(read_bytes(path))
-    except InputError as error:
-        raise error.in_file(str(path)) from None
     if isinstance(mapping, dict) and all(isinstance(v, str) for v in mapping.values()):
         return mapping
     raise InputError(

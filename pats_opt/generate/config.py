@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, in_file
 from pats_opt.model.files import StrPath, read_bytes
 from pats_opt.model.parsing import convert
 
@@ -75,7 +75,5 @@ def as_table(document: Any, kind: type[C], file: str | None = None) -> C:
     Raises:
         InputError: with file, place and hint.
     """
-    try:
+    with in_file(file):
         return convert(document, kind)
-    except InputError as error:
-        raise (error.in_file(file) if file else error) from None

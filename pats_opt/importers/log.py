@@ -146,6 +146,27 @@ class Cells:
         cells = [None] * self.count if column is None else self.column(column)
         return ["" if cell is None else str(cell).strip() for cell in cells]
 
+    def ids(self, column: str) -> list[str]:
+        """Ids, each in one row.
+
+        Raises:
+            InputError: an id is missing or repeated.
+        """
+        found = self.text(column)
+        rows: dict[str, int] = {}
+        for i, name in enumerate(found):
+            first = rows.setdefault(name, i)
+            if name and first == i:
+                continue
+            row = self._table[ROW][first]
+            raise InputError(
+                f"the id {name!r} is already in row {row}" if name else "the id is missing",
+                file=self._file,
+                place=f"row {self._table[ROW][i]}, column {column!r}",
+                hint="give each row its own id, or leave out --id",
+            )
+        return found
+
     def numbers(
         self, column: str | None, low: float, high: float, missing: Sequence[float]
     ) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, in_file
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import RequestRow, assemble
 from pats_opt.generate.config import ConfigTable, Positive
@@ -140,9 +140,10 @@ def import_trace(
     file = Path(path).name
     title = name or file.partition(".")[0]
     extra = {"class": title, "log": file, "speed": mapping.speed, "profile": device.name}
-    instance = assemble(
-        title, rows, adapters, recipe, profile=device, seed=seed, pairs=pairs, extra=extra
-    )
+    with in_file(path):
+        instance = assemble(
+            title, rows, adapters, recipe, profile=device, seed=seed, pairs=pairs, extra=extra
+        )
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
     work_s = sum(
         draw.work_s(recipe, device, steps=r.steps, images=r.images, load_s=load_s[r.adapter])
@@ -207,7 +208,7 @@ def _rows(
     prompts = cells.text(columns.prompt)
     negatives = cells.text(columns.negative_prompt)
     hard = _complexities(cells, mapping, recipe, seed, prompts)
-    ids = cells.text(columns.id) if columns.id else [f"r{i}" for i in range(count)]
+    ids = cells.ids(columns.id) if columns.id else [f"r{i}" for i in range(count)]
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
     rows = []
     for i in range(count):

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, in_file
 from pats_opt.memory import collector_paused
 from pats_opt.model.instance import Instance, digest, validate
 from pats_opt.model.parsing import convert, parse, parse_json
@@ -39,10 +39,8 @@ def read_instance(path: StrPath) -> Instance:
         InputError: The file cannot be read or is no instance.
     """
     data = read_bytes(path)
-    try:
+    with in_file(path):
         return parse_instance(data)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
 
 
 def parse_instance(data: bytes | str) -> Instance:
@@ -66,11 +64,8 @@ def read_schedule(path: StrPath) -> Schedule:
         InputError: The file cannot be read or is no schedule.
     """
     data = read_bytes(path)
-    try:
-        with collector_paused():
-            return _stated(parse_json(data), Schedule)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
+    with in_file(path), collector_paused():
+        return _stated(parse_json(data), Schedule)
 
 
 def read_document(path: StrPath, kind: type[T]) -> T:
@@ -79,10 +74,9 @@ def read_document(path: StrPath, kind: type[T]) -> T:
     Raises:
         InputError: The file cannot be read or is no such document.
     """
-    try:
-        return convert(parse_json(read_bytes(path)), kind)
-    except InputError as error:
-        raise error.in_file(str(path)) from None
+    data = read_bytes(path)
+    with in_file(path):
+        return convert(parse_json(data), kind)
 
 
 def _stated(document: Any, kind: type[T]) -> T:

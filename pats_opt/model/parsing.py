@@ -157,11 +157,29 @@ def convert(document: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
+        _refuse_other_kind(document, kind)
         problem, _, path = str(error).partition(" - at `$")
         place = _place(path.rstrip("`").lstrip("."), problem, document, kind)
         raise InputError(_plain(problem), place=place, hint=_hint(problem, place, kind)) from None
     except RecursionError:
         raise InputError("this is nested too deeply", hint="flatten it") from None
+
+
+def _refuse_other_kind(document: Any, kind: type) -> None:
+    """Name the kind of a document which says that it is of another one."""
+    given = document.get("format") if isinstance(document, dict) else None
+    wanted = _allowed(_types(inspect.type_info(kind), "format"))
+    if wanted and isinstance(given, str) and given not in wanted and given.startswith(_FORMAT):
+        this, right = (name.removeprefix(_FORMAT) for name in (given, wanted[0]))
+        raise InputError(
+            f"this file is of kind {this!r}, not {right!r}",
+            place="format",
+            hint="name another file (are two of them swapped?)",
+        )
+
+
+#: Beginning of the formats of this package.
+_FORMAT = "pats-opt/"
 
 
 def _place(path: str, problem: str, document: Any, kind: type) -> str | None:

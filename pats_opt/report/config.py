@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pats_opt.core import registry
+from pats_opt.errors import InputError, in_file
 from pats_opt.generate import suites
 from pats_opt.generate.config import as_table, read_toml
 from pats_opt.model.files import StrPath, encode, read_document, write_bytes
@@ -77,7 +78,19 @@ def read_config(path: StrPath) -> ReportConfig:
     Raises:
         InputError: The file cannot be read or is no configuration.
     """
-    return _moved(as_table(read_toml(path), ReportConfig, str(path)), Path(path).parent)
+    config = as_table(read_toml(path), ReportConfig, str(path))
+    moved = _moved(config, Path(path).parent)
+    for i, spec in enumerate(moved.solvers):
+        with in_file(path, f"solvers[{i}]"):
+            registry.make(spec)
+    for i, suite in enumerate(moved.suites):
+        with in_file(path, f"suites[{i}]"):
+            suites.suite(suite)
+    for i, instance in enumerate(moved.instances):
+        with in_file(path, f"instances[{i}]"):
+            if not Path(instance).exists():
+                raise InputError(f"there is no {instance!r}", hint="check the path")
+    return moved
 
 
 def save_config(config: ReportConfig, folder: Path) -> None:

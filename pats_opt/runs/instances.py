@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pats_opt.core.registry import names
 from pats_opt.errors import InputError
 from pats_opt.generate import suites as generated
 from pats_opt.model.files import read_instance, write_instance
@@ -42,6 +43,11 @@ def instance_files(
 
 def _files(paths: Iterable[str]) -> Iterator[Path]:
     for path in map(Path, paths):
+        if str(path).partition(":")[0] in names() and not path.exists():
+            raise InputError(
+                f"{str(path)!r} is a solver or policy, not an instance",
+                hint="join several by commas, without spaces: A,B",
+            )
         if not path.is_dir():
             yield path
             continue

@@ -102,9 +102,9 @@ def make_plan(config: TuneConfig, folder: Path) -> TunePlan:
     """
     if not config.policy:
         raise InputError("no policy is named", hint="write: pats-opt tune POLICY INSTANCE ...")
+    found = target(config.policy, config.fix, config.only, config.ranges)
     if not (config.instances or config.suites):
         raise InputError("no instances are named", hint="name files, folders or --suite NAME")
-    found = target(config.policy, config.fix, config.only, config.ranges)
     solver = runnable(found.make({}))
     if solver.kind is not Kind.ONLINE and config.time_limit is None:
         raise InputError(

@@ -79,7 +79,7 @@ def test_table(instance: str, capsys: Capture) -> None:
         (["--latency-budget", "0"], 2, "not in the range"),
         (["--latency-budget", "-3"], 2, "not in the range"),
         (["--latency-budget", "nan"], 2, "no number of seconds"),
-        (["--latency-budget", "soon"], 2, "not a valid float"),
+        (["--latency-budget", "soon"], 2, "is no number"),
         (["--latency-measure", "p95"], 2, "add --latency-budget S"),
         (["--latency-budget", "2", "--latency-measure", "p50"], 2, "'mean', 'p95'"),
         (["--latency-budget", "1.4"], 3, "instance.json: 'zoo': proven: no schedule has a mean"),

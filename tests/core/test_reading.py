@@ -312,7 +312,7 @@ def _drop(*path: str | int) -> Edit:
 
 #: One edit of the complete document, and what its refusal says: the place, then the fault.
 FAULTS: list[tuple[Edit, str]] = [
-    (_set("format", to="pats-opt/schedule"), "format: invalid value 'pats-opt/schedule'; write"),
+    (_set("format", to="pats-opt/schedule"), "format: this file is of kind 'schedule', not"),
     (_set("version", to=2), "version: invalid value 2; write 1"),
     (_set("tick_s", to=0), "tick_s: expected a number >="),
     (_set("tick_s", to="1"), "tick_s: expected a number, got a text"),

@@ -254,7 +254,11 @@ def test_adapters_are_drawn_where_the_log_has_none(log: Path) -> None:
         ),
         ("t,s\n1,0\n", {"columns": {"steps": "s"}}, "no number from 1 to"),
         ("t,c\n1,1.5\n", {"columns": {"complexity": "c"}}, "no number from 0 to 1"),
-        ("t,i\n1,a\n2,a\n", {"columns": {"id": "i"}}, "id 'a' is already used"),
+        (
+            "t,i\n1,a\n2,a\n",
+            {"columns": {"id": "i"}},
+            "row 2, column 'i': the id 'a' is already in row 1",
+        ),
         ("t\n1\n", {"lora_only": True}, "--lora-only needs a column"),
         ("t\n1\n", {"family": "base+set"}, "needs a base model"),
         ("t,x\n1,2\n3,4,5\n", {}, "cannot be read as a log"),
