@@ -121,9 +121,7 @@ def test_what_a_message_quotes_is_shortened(
 
 
 def test_ids_in_a_file_are_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "long.json").write_text(
-        json.dumps(document(request("r0", adapter="a"), **{LONG: 1}))
-    )
+    (tmp_path / "long.json").write_text(json.dumps(document(request("r0")) | {LONG: 1}))
     assert "long.json: unknown key 'xx" in mistake("solve long.json", tmp_path, capsys)
 
 
