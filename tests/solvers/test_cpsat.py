@@ -92,6 +92,20 @@ def test_decimal_losses_are_kept_exactly() -> None:
     assert losses.excess < 1e-12
 
 
+def test_tiny_losses_are_proven_as_well() -> None:
+    """Rounding follows the size of the losses, so that a price per second of 1e-8 has its proof."""
+    tiny = document(
+        request("r0", 3, arrival_s=1.0),
+        request("r1", 2, options=[{"steps": 2, "quality": 0.0}]),
+        latency_price_per_s=1.2640130473344963e-8,
+        service={"kind": "steps", "step_s": {"base": 1.0, "per_sample": 0.3}},
+    )
+    result = solve(parse_instance(json.dumps(tiny)), "cpsat")
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == pytest.approx(brute_force(tiny), rel=1e-6, abs=0.0)
+    assert result.bound == pytest.approx(result.loss, rel=1e-6, abs=0.0)
+
+
 @pytest.mark.parametrize("feature", [Feature.TABLE, Feature.OVERHEAD, None])
 def test_parts_add_up_to_the_clocks_completions(feature: Feature | None) -> None:
     """The parts of each level give every batch shape the clock's completions."""

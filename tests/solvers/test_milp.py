@@ -30,7 +30,13 @@ from pats_opt.solving.solve import solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common import incumbent
 from pats_solvers.milp import Milp, build
-from pats_solvers.milp.backends import BackendLimits, BackendName, backend, process
+from pats_solvers.milp.backends import (
+    BackendLimits,
+    BackendName,
+    BackendResult,
+    backend,
+    process,
+)
 from pats_solvers.milp.backends.highs_scip import last_point
 from pats_solvers.milp.backends.mathopt import solve as solve_here
 from pats_solvers.milp.family import scaled
@@ -413,3 +419,31 @@ def test_an_invalid_point_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(incumbent, "valid_loss", lambda *_: None)
     with pytest.raises(SolverError, match="beyond its tolerances"):
         solve(problem, "milp")
+
+
+@pytest.mark.parametrize("load_s", [1e-8, 1e-7, 1e-6])
+def test_a_load_of_no_length_takes_its_tick(load_s: float) -> None:
+    """HiGHS calls a model with such a coefficient infeasible, though rejecting costs nothing."""
+    tiny = document(
+        request("r0", adapter="c", arrival_s=0.25, weight=0.0, reject_loss=1.0),
+        gpus=[gpu(resident=()), gpu("gpu-1", resident=("b",))],
+        adapters=[adapter("a", 5.25), adapter("b", load_s), adapter("c", 1.0)],
+        switching={"max_resident": 2, "activate_s": 0.9},
+        latency_price_per_s=0.0,
+    )
+    result = solve(parse_instance(json.dumps(tiny)), "milp:formulation=indicator")
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == result.bound == 0.0
+
+
+def test_a_wrong_claim_of_infeasibility_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that finds no solution where one is known leaves the known one unproven."""
+    monkeypatch.setattr(
+        "pats_solvers.milp.solver.backend",
+        lambda _name: lambda *_: BackendResult(StopReason.INFEASIBLE),
+    )
+    result = solve(random_instance(3, (Feature.OPTIONS,), requests=(4, 4)), "milp")
+    assert result.status.stop is StopReason.COMPLETE
+    assert result.loss is not None
+    assert result.bound is not None
+    assert result.bound < result.loss

@@ -30,6 +30,9 @@ LARGEST_DENOMINATOR = 1_000_000
 #: Products of coefficients and variables stay below this: exact as doubles, far from overflow.
 LARGEST_TOTAL = 2**52
 
+#: Losses are rounded to this; finer where all of them together are below :data:`SMALL_TOTAL`.
+LOSS_UNIT, SMALL_TOTAL = 1e-12, 1e-3
+
 #: The clock's slack on a tick boundary (see :func:`pats_opt.model.timing.to_ticks`).
 CLOCK_SLACK = 1e-9
 
@@ -184,11 +187,12 @@ class IntegerLosses:
     def of(cls, coefficients: Sequence[float], largest: Sequence[int]) -> IntegerLosses:
         """Scale coefficients of variables that run from 0 to ``largest``."""
         total = math.fsum(c * most for c, most in zip(coefficients, largest, strict=True))
-        scale = common_denominator(coefficients, 1e-12)
+        unit = LOSS_UNIT * (min(1.0, total / SMALL_TOTAL) or 1.0)
+        scale = common_denominator(coefficients, unit)
         if scale is not None and total * scale < LARGEST_TOTAL:
             whole = tuple(round(c * scale) for c in coefficients)
         else:
-            scale = max(1, int(min(1e12, LARGEST_TOTAL / max(1e-300, total))))
+            scale = max(1, int(min(1.0 / unit, LARGEST_TOTAL / max(1e-300, total))))
             whole = tuple(math.floor(c * scale) for c in coefficients)
         excess = math.fsum(
             max(0.0, float(i - Fraction(c) * scale)) * most

@@ -29,7 +29,6 @@ those of the GPU's batch before, p_{l,t}; a GPU's first batch is exempt.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,8 +36,7 @@ from typing_extensions import override
 
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
-from pats_opt.model.problem import Adapters, GpuSite, Problem, Site
-from pats_opt.model.timing import to_ticks
+from pats_opt.model.problem import Adapters, GpuSite, Problem
 from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of, scaled
 from pats_solvers.milp.flow import families_of
 from pats_solvers.milp.formulation import (
@@ -49,12 +47,7 @@ from pats_solvers.milp.formulation import (
     column_at,
 )
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
-
-#: Sums of loading times beyond which every duration up to the longest is offered.
-MOST_SUMS = 5_000
-
-#: The grid's slack (see :func:`pats_opt.model.timing.to_ticks`), in ticks.
-GRID_SLACK = 1e-9
+from pats_solvers.milp.switch_times import GRID_SLACK, lengthened, load_ticks, switch_ticks
 
 
 class IndicatorFormulation(Formulation):
@@ -165,7 +158,7 @@ class GpuTimeline:
         named = served if self.activates or counted else []
         self.used = {a: model.add_columns(count) for a in named}
         self.switch = {
-            d: model.add_columns(max(0, count - d)) for d in _switch_ticks(site, adapters)
+            d: model.add_columns(max(0, count - d)) for d in switch_ticks(site, adapters)
         }
         self.idle = model.add_columns(count - 1)
         if self.activates:
@@ -251,10 +244,11 @@ class GpuTimeline:
         for d, columns in self.switch.items():
             model.add(rows[d:], columns, -(d + GRID_SLACK - self._margin if d else 0.0))
         if not site.clock.slotted:
+            loads = load_ticks(site, tuple(self.load))
             for a, columns in self.load.items():
-                model.add(rows, columns, site.load_s[a] / site.tick_s)
+                model.add(rows, columns, loads[a])
             if self.activates:
-                model.add(rows, self.paid, site.activate_s / site.tick_s)
+                model.add(rows, self.paid, lengthened(site.activate_s / site.tick_s))
 
     def _batches_use_residents(self) -> None:
         """Rule 2: a batch's adapters are resident, and at most ``max_per_batch``."""
@@ -378,23 +372,3 @@ class GpuTimeline:
             x[self.first[since : until + 1]] = 1.0
         for a in before or ():
             x[self.before[a][since + 1 : until + 1]] = 1.0
-
-
-def _switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
-    """Return every duration that a switch may have, in ticks."""
-    if site.clock.slotted:
-        return [0]
-    sums = {(0, 0.0)}
-    for a in adapters:
-        load_s = site.load_s[a]
-        sums |= {(n + 1, total + load_s) for n, total in sums if n < site.max_resident}
-        if len(sums) > MOST_SUMS:
-            return list(range(_longest_switch(site, adapters) + 1))
-    ticks = {to_ticks(total, site.tick_s) for _, total in sums}
-    return sorted(ticks | {to_ticks(site.activate_s, site.tick_s)})
-
-
-def _longest_switch(site: Site, adapters: Sequence[int]) -> int:
-    """Upper bound on the duration of a switch among ``adapters``, in ticks."""
-    loads = sorted((site.load_s[a] for a in adapters), reverse=True)[: site.max_resident]
-    return to_ticks(max(math.fsum(loads), site.activate_s), site.tick_s) + 1

@@ -36,6 +36,9 @@ FORMULATIONS: dict[str, type[Formulation]] = {
 #: solver's absolute tolerances are then far below what matters.
 SCALE = 4096.0
 
+#: Violations of rows up to this are rounding.
+ROUND = 1e-9
+
 #: Share of the room and of a tick that is left unused where tolerances broke a rule.
 MARGIN = 1e-5
 
@@ -107,8 +110,11 @@ class Milp(Struct, frozen=True, kw_only=True):
         limits = BackendLimits(run.seed, run.remaining, run.interrupted.is_set, progress)
         scaled = replace(model, cost=model.cost * scale)
         result = backend(self.backend)(scaled, limits, hint)
+        stop = result.stop
+        if stop is StopReason.INFEASIBLE and hint is not None and not model.violation(hint) > ROUND:
+            stop = StopReason.COMPLETE  # it fails at small coefficients: that proves nothing
         return _ModelResult(
-            stop=result.stop,
+            stop=stop,
             plan=None if result.x is None else stated.plan(result.x),
             bound=None if result.bound is None else result.bound / scale,
         )

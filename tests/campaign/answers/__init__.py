@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.campaign.attack import Attack
+from tests.campaign.answers import midsize, mutants, optima, policies
 
-ATTACKS: tuple[Attack, ...] = ()
+ATTACKS = (optima.ATTACK, policies.ATTACK, mutants.ATTACK, midsize.ATTACK)
