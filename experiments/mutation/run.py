@@ -1,60 +1,171 @@
-"""Mutation testing of the rules: the checker, the model, the brute force and the kernels.
+"""Mutation testing of the rules: checker, model, kernels, brute force, and a simulator's actions.
 
 Run with ``make mutation``. mutmut changes one thing at a time in the modules that ``[tool.mutmut]``
-in pyproject.toml names, and runs the tests that call it. A mutant that no test notices survives:
-either a test is missing, or the change makes no difference, and then ``survivors.toml`` says why.
+of pyproject.toml names, and runs the tests that call the changed function. A change that no test
+notices survives: a test is missing, code is superfluous, or the change makes no difference.
+``survivors.toml`` says which make none, and why; any other survivor is an error.
+
+``python experiments/mutation/run.py --again`` tries again those that were not killed, after tests
+or code have changed.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from mutmut.stats import status_by_exit_code
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
-#: Where mutmut works: it names a module by its path below ``src``.
+#: Where mutmut works; it takes a module's name from the path below ``src``.
 WORK = ROOT / "out" / "mutation"
 
-#: Their decorators only compile, which a mutant does without.
-KERNELS = Path("pats_solvers/common/kernels.py")
+MUTMUT = Path(sys.executable).with_name("mutmut")
 
-#: Bytes of addresses; some mutants fill a list without end.
+#: Their decorators only compile, and mutmut leaves out functions that have any.
+KERNELS = WORK / "src" / "pats_solvers" / "common" / "kernels.py"
+
+#: Bytes of addresses of a mutant; some fill a list without end.
 MEMORY = 8 << 30
+
+#: A mutant that never ends is as dead as one that a test refuses.
+DEAD = {"killed", "timeout"}
+
+PAGE = """# Mutation testing of the rules
+
+Written by `make mutation` ({mutmut}). One thing at a time is changed in the modules that hold the
+rules, their check and the brute force, and the tests that call the changed function are run. A
+mutant that no test notices survives.
+
+{modules}
+
+A mutant that never ends counts as killed. mutmut leaves out functions with a decorator (here
+properties of one expression; the kernels are tried without theirs) and constants of modules.
+
+## Survivors
+
+None of these changes what the code does for its callers.
+
+{classes}
+"""
+
+
+class Mutant(NamedTuple):
+    """A mutant: its module, its name, what became of it."""
+
+    module: str
+    name: str
+    status: str
+
+    def change(self) -> str:
+        """Return the function, the changed code and what is in its place, in a line."""
+        shown = subprocess.run(
+            [MUTMUT, "show", self.name], cwd=WORK, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        lines = {
+            sign: " ".join(
+                x[1:].strip() for x in shown if re.match(rf"\{sign}(?!{re.escape(sign * 2)})", x)
+            )
+            for sign in "-+"
+        }
+        function = re.sub(r"^.*\.xǁ?_?|__mutmut_\d+$", "", self.name).replace("ǁ", ".")
+        return f"{function}: {lines['-']} -> {lines['+']}"
 
 
 def stage() -> None:
     """Lay the packages out as mutmut needs them."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    (WORK / "src").mkdir(parents=True)
-    (WORK / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    (WORK / "tests").symlink_to(ROOT / "tests")
-    (WORK / "src" / "pats_opt").symlink_to(ROOT / "pats_opt")
-    shutil.copytree(
-        ROOT / "solvers" / "pats_solvers",
-        WORK / "src" / "pats_solvers",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    kernels = WORK / "src" / KERNELS
-    lines = kernels.read_text().splitlines(keepends=True)
-    kernels.write_text("".join(line for line in lines if not line.startswith("@")))
+    (WORK / "src").mkdir(parents=True, exist_ok=True)
+    for link, target in (
+        (WORK / "pyproject.toml", ROOT / "pyproject.toml"),
+        (WORK / "tests", ROOT / "tests"),
+        (WORK / "src" / "pats_opt", ROOT / "pats_opt"),
+    ):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    solvers = WORK / "src" / "pats_solvers"
+    shutil.rmtree(solvers, ignore_errors=True)
+    shutil.copytree(ROOT / "solvers" / "pats_solvers", solvers)
+    lines = KERNELS.read_text().splitlines(keepends=True)
+    KERNELS.write_text("".join(line for line in lines if not line.startswith("@")))
 
 
-def main() -> None:
-    """Run mutmut; the arguments are its own."""
-    stage()
-    mutmut = Path(sys.executable).with_name("mutmut")
+def run(*arguments: str) -> None:
+    """Run mutmut: uncompiled, and without a search for the smallest example that fails."""
+    env = {"NUMBA_DISABLE_JIT": "1", "HYPOTHESIS_PROFILE": "mutation"}
     subprocess.run(
-        [mutmut, "run", "--max-children", "1", *sys.argv[1:]],
+        [MUTMUT, "run", *arguments],
         cwd=WORK,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "HYPOTHESIS_PROFILE": "mutation"},
+        env=os.environ | env,
         check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
     )
+
+
+def mutants() -> Iterator[Mutant]:
+    """Yield all mutants with their results."""
+    for file in sorted((WORK / "mutants").rglob("*.py.meta")):
+        module = file.relative_to(WORK / "mutants").as_posix().removesuffix(".meta")
+        for name, code in json.loads(file.read_text())["exit_code_by_key"].items():
+            yield Mutant(module.removeprefix("src/"), name, status_by_exit_code[code])
+
+
+def page(found: list[Mutant]) -> tuple[str, list[str]]:
+    """Return the page of the results, and the survivors that nothing explains."""
+    classes = tomllib.loads((HERE / "survivors.toml").read_text())["class"]
+    explained: Counter[tuple[str, str]] = Counter()
+    unexplained = []
+    for mutant in found:
+        if mutant.status in DEAD:
+            continue
+        change = mutant.change()
+        reason = next((c["reason"] for c in classes if re.search(c["change"], change)), None)
+        if reason is None or mutant.status != "survived":
+            unexplained.append(f"{mutant.name} ({mutant.status}): {change}")
+        else:
+            explained[mutant.module, reason] += 1
+    rows = ["| module | mutants | killed | survived |", "|---|---|---|---|"]
+    modules = {mutant.module: [m for m in found if m.module == mutant.module] for mutant in found}
+    for name, those in [*modules.items(), ("in all", found)]:
+        killed = sum(mutant.status in DEAD for mutant in those)
+        rows.append(f"| {name} | {len(those)} | {killed} | {len(those) - killed} |")
+    reasons: Counter[str] = Counter()
+    for (_, reason), count in explained.items():
+        reasons[reason] += count
+    listed = [f"- {count}: {reason}" for reason, count in reasons.most_common()]
+    version = subprocess.run(
+        [MUTMUT, "--version"], cwd=WORK, capture_output=True, text=True, check=True
+    )
+    text = PAGE.format(
+        mutmut=version.stdout.strip(), modules="\n".join(rows), classes="\n".join(listed)
+    )
+    return text, unexplained
+
+
+def main() -> None:
+    """Try the mutants and write the page."""
+    again = sys.argv[1:] == ["--again"]
+    if not again:
+        shutil.rmtree(WORK, ignore_errors=True)
+    stage()
+    run()
+    if again and (alive := [mutant.name for mutant in mutants() if mutant.status not in DEAD]):
+        run(*alive)
+    text, unexplained = page(list(mutants()))
+    (HERE / "result.md").write_text(text)
+    if unexplained:
+        sys.exit("\n".join(["no test notices, and survivors.toml does not explain:", *unexplained]))
 
 
 if __name__ == "__main__":

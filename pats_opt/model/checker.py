@@ -227,7 +227,7 @@ class Replay:
         index = self.site.adapter_index
         known = frozenset([index[name] for name in names if name in index])
         if len(known) != len(names):
-            odd = next((n for i, n in enumerate(names) if n not in index or n in names[:i]), "")
+            odd = next(n for i, n in enumerate(names) if n not in index or n in names[:i])
             self._unknown(place, f"{key}: adapter", odd, index)
         for a in sorted(known - resident if key == "evict" else known & resident):
             state = "not resident" if key == "evict" else "resident already"

@@ -79,7 +79,7 @@ def test_batches_that_fit() -> None:
     other = request("other", adapter="b", demand={"vram_gib": 1.0, "slots": 1.0})
 
     def largest(**changes: Any) -> int:
-        made = document(*requests, other, adapters=[adapter("a", vram_gib=1.0), adapter("b")])
+        made = document(other, *requests, adapters=[adapter("a", vram_gib=1.0), adapter("b")])
         made.update(changes)
         found = every_schedule(Problem(msgspec.convert(made, Instance)))
         return max(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pats_opt.model.checker import Verdict, check
+from pats_opt.model.checker import TOLERANCE, Verdict, check
 from pats_opt.model.files import parse_instance
 from pats_opt.model.parsing import convert
 from pats_opt.model.schedule import Schedule
@@ -102,6 +102,14 @@ def same_adapter_twice(i: Json, s: Json) -> None:
     batch(s, 1).update(load=[], switch_start=3, requests=batch(s, 1)["requests"][:1])
 
 
+def free_of_charge(i: Json, _: Json) -> None:
+    """Nothing costs anything; the loss is 0."""
+    i.update(latency_price_per_s=0.0)
+    i["switching"].update(price_per_s=0.0)
+    i["requests"][2]["options"][0].update(quality=1.0)
+    i["requests"][3].update(reject_loss=0.0)
+
+
 def both(*edits: Edit) -> Edit:
     """Some edits after each other."""
 
@@ -137,6 +145,9 @@ ALLOWED: dict[str, Edit] = {
         i["requests"][1]["demand"].update(batch=1e6),
     ),
     "the horizon met exactly": lambda i, _s: i.update(horizon_ticks=4),
+    "a loss that is the same but for rounding": lambda _i, s: s.update(loss=9.5 * (1 + 9e-7)),
+    "a bound at the loss but for rounding": lambda _i, s: s.update(bound=9.5 + 9.5 * TOLERANCE),
+    "no loss but for rounding": both(free_of_charge, lambda _i, s: s.update(loss=TOLERANCE)),
     "an activation paid": prefetched,
     "no switch": same_adapter_twice,
     "evicting what is not needed": lambda _i, s: (
@@ -184,10 +195,10 @@ BROKEN: dict[str, tuple[Edit, list[str]]] = {
         ["0 gpu 'gpu-0' batch 1: load: adapter 'b' is listed twice"],
     ),
     "no such option": (
-        lambda _i, s: member(s, 1, 1).update(option=2),
+        lambda _i, s: member(s, 1, 0).update(option=1),
         [
-            "0 gpu 'gpu-0' batch 1: 'r2': has no option 2",
-            "1 request 'r2': neither served nor rejected",
+            "0 gpu 'gpu-0' batch 1: 'r1': has no option 1",
+            "1 request 'r1': neither served nor rejected",
         ],
     ),
     "started before arrival": (
@@ -318,6 +329,14 @@ BROKEN: dict[str, tuple[Edit, list[str]]] = {
     "wrong loss claimed": (
         lambda _i, s: s.update(loss=9.4),
         ["0 loss: the file says 9.4, the schedule's loss is 9.5"],
+    ),
+    "wrong loss claimed by a little": (
+        lambda _i, s: s.update(loss=9.5 * (1 - 1.1e-6)),
+        ["0 loss: the file says 9.49998955, the schedule's loss is 9.5"],
+    ),
+    "wrong loss claimed where there is none": (
+        both(free_of_charge, lambda _i, s: s.update(loss=1.5e-6)),
+        ["0 loss: the file says 1.5e-06, the schedule's loss is 0"],
     ),
     "bound above the loss": (
         lambda _i, s: s.update(bound=9.6),

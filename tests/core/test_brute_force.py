@@ -16,7 +16,7 @@ from pats_opt.model.schedule import Schedule
 from pats_opt.testing.solvers import close
 from tests.support.brute_force import best_schedule, brute_force
 from tests.support.strategies import documents
-from tests.support.zoo import ZOO, Solved, document, request
+from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
 
 
 def agreed(valid: dict[str, Any]) -> float:
@@ -34,6 +34,23 @@ def test_hand_solved(make: Callable[[], Solved]) -> None:
     """The search finds the optimum that was worked out by hand."""
     case = make()
     assert close(agreed(case.document), case.loss), case.why
+
+
+def test_activations_are_in_the_schedule() -> None:
+    """Each of the three ends a second after it arrives; only the second activates its adapter."""
+    valid = document(
+        request("r0"),
+        request("r1", adapter="b", arrival_s=10.0),
+        request("r2", adapter="b", arrival_s=20.0),
+        gpus=[gpu(resident=("a", "b"))],
+        adapters=[adapter("a"), adapter("b", 2.0)],
+        switching={"max_resident": 2, "activate_s": 1.0},
+    )
+    assert agreed(valid) == 3 + 1
+
+
+def test_digest_is_of_utf_8() -> None:
+    assert agreed(document(request("r0"), name="größer")) == 1
 
 
 @given(documents())

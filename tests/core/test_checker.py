@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pats_opt.errors import InputError
-from pats_opt.model.checker import TOLERANCE, check
+from pats_opt.model.checker import TOLERANCE, Verdict, check
 from pats_opt.model.files import parse_instance
+from pats_opt.model.loss import LossTerms
 from pats_opt.model.parsing import convert
 from pats_opt.model.schedule import Schedule
 from tests.core.checked import ALLOWED, BROKEN, Edit, batch, member, plan, problem, verdict
@@ -33,6 +34,10 @@ def test_valid_schedule() -> None:
     assert found.terms.switching == 1
     assert found.terms.rejection == 1
     assert found.loss == 9.5
+    assert [(b.gpu, b.switch.ticks, b.resident, b.end) for b in found.replayed] == [
+        (0, 0, frozenset((0,)), 2),
+        (0, 1, frozenset((0, 1)), 4),
+    ]
 
 
 @pytest.mark.parametrize("edit", ALLOWED.values(), ids=ALLOWED.keys())
@@ -73,6 +78,8 @@ def test_verdict_in_a_line() -> None:
     found = verdict()
     found.require_valid()
     assert repr(found) == "Verdict(valid, loss=9.5)"
+    exact = Verdict(violations=(), terms=LossTerms(quality=1.23456789))
+    assert repr(exact) == "Verdict(valid, loss=1.23457)"
     broken = verdict(lambda _i, s: s["rejected"].clear(), lambda i, _s: i.update(horizon_ticks=3))
     line = "rule 6: gpu 'gpu-0' batch 1: ends at tick 4, after horizon_ticks 3 (2 violations)"
     assert broken.first() == line

@@ -99,13 +99,19 @@ def test_document_of_a_plan() -> None:
     assert proven.status == Status(stop=StopReason.OPTIMAL, point=SolutionStatus.OPTIMAL)
 
 
+def test_plan_of_fewer_gpus_is_an_error() -> None:
+    """Not a schedule that leaves some out."""
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        schedule_of(problem(), Plan(((),)), SOLVER)
+
+
 def test_earliest() -> None:
     """Each batch starts once its members are there, the GPU is free and its switch is over."""
     found = Problem(
         parse_instance(
             json.dumps(
                 document(
-                    request("r0", 2, arrival_s=1.0),
+                    request("r0", 2),
                     request("r1", adapter="b", arrival_s=2.0),
                     request("r2", adapter="b", arrival_s=9.0),
                     adapters=[adapter("a"), adapter("b", 1.5)],
@@ -115,7 +121,7 @@ def test_earliest() -> None:
     )
     batches = [(((0, 0),), A), (((1, 0),), B), (((2, 0),), B)]
     planned = earliest(found, 0, batches)
-    assert [b.start for b in planned] == [1, 5, 9]
+    assert [b.start for b in planned] == [0, 4, 9]
     assert [(b.members, b.resident) for b in planned] == batches
     assert check(found, schedule_of(found, Plan((planned,)), SOLVER)).ok
 
