@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.campaign.attack import Attack
-from tests.campaign.outside import arguments, inputs, signals
+from tests.campaign.outside import arguments, environments, inputs, signals
 
-ATTACKS: tuple[Attack, ...] = (inputs.ATTACK, arguments.ATTACK, signals.ATTACK)
+ATTACKS: tuple[Attack, ...] = (inputs.ATTACK, arguments.ATTACK, environments.ATTACK, signals.ATTACK)
