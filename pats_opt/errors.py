@@ -83,6 +83,17 @@ class SolverError(PatsError):
     """A solver or policy broke a rule of the problem. This is a bug in it, not in the input."""
 
 
+def expect(value: object, kind: type, hint: str) -> None:
+    """Refuse an argument of another type.
+
+    Raises:
+        InputError: It is of another type.
+    """
+    if not isinstance(value, kind):
+        given = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise InputError(f"expected {kind.__name__}, got {given}", hint=hint)
+
+
 @contextmanager
 def in_file(file: object, place: str = "") -> Iterator[None]:
     """Add the name of a file, and the place in it, to errors of input that name no file.

@@ -13,7 +13,7 @@ of one tick are applied before one decision; a second one at the same tick follo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -106,6 +106,7 @@ Action = Start | SwitchTo | WakeAt
 Decide = Callable[[State], Iterable[Action]]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """An online policy: an immutable struct of parameters with these class attributes."""
 

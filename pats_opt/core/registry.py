@@ -16,7 +16,10 @@ import msgspec.inspect
 from pats_opt.core.policy import Policy
 from pats_opt.core.solver import Solver
 from pats_opt.errors import InputError
-from pats_opt.nearest import choose, nearest
+from pats_opt.nearest import choose, near, nearest
+
+#: Arguments of every run, which are no parameters of a solver.
+ARGUMENTS = ("time_limit", "seed", "jobs", "start", "progress", "phase")
 
 ENTRY_POINTS = "pats_opt.solvers"
 
@@ -95,16 +98,20 @@ def make(spec: str, **params: Any) -> Solver | Policy:
     known = [f.name for f in msgspec.structs.fields(made)]
     for key in params:
         if key not in known:
-            raise InputError(
-                f"{name!r} has no parameter {key!r}",
-                hint=f"it has: {nearest(key, known)}" if known else "it has none",
-            )
+            raise InputError(f"{name!r} has no parameter {key!r}", hint=_meant(key, known))
     try:
         return msgspec.convert(params, made, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(
             f"{name!r}: {error}".replace(" - at `$.", " for `"), hint=_choices(made, str(error))
         ) from None
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """Return the hint for an unknown parameter: one of the solver's, or an argument of any run."""
+    if not near(key, known) and (arguments := near(key, ARGUMENTS, cutoff=0.55)):
+        return f"did you mean the argument {arguments[0]!r} of every run?"
+    return f"it has: {nearest(key, known)}" if known else "it has none"
 
 
 def _no_struct(name: str) -> InputError:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from msgspec import Struct
 
 from pats_opt.display import Plottable
-from pats_opt.errors import InputError, one_line
+from pats_opt.errors import InputError, expect, one_line
 from pats_opt.memory import collector_paused
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import LossTerms, late_loss, latency_loss, switching_loss
@@ -106,6 +106,7 @@ def check(instance: Instance | Problem, schedule: Schedule) -> Verdict:
     """
     with collector_paused():
         problem = instance if isinstance(instance, Problem) else Problem(instance)
+    expect(schedule, Schedule, "take result.schedule, or read it: pats_opt.read_schedule(path)")
     if schedule.instance.sha256 != problem.instance.sha256:
         raise InputError(
             f"the schedule was made for another instance ({schedule.instance.name!r}, digest "

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from pats_opt.errors import InputError, in_file
+from pats_opt.errors import InputError, expect, in_file
 from pats_opt.memory import collector_paused
 from pats_opt.model.instance import Instance, digest, validate
 from pats_opt.model.parsing import convert, parse, parse_json
@@ -91,12 +91,14 @@ def _stated(document: Any, kind: type[T]) -> T:
 
 def write_instance(instance: Instance, path: StrPath) -> None:
     """Write an instance: as it was read where it was read, else with every key spelled out."""
+    expect(instance, Instance, "give an instance, then the path")
     text: bytes | None = instance.__dict__.get("text")
     write_bytes(path, text if text is not None else encode(instance))
 
 
 def write_schedule(schedule: Schedule, path: StrPath) -> None:
     """Write a schedule."""
+    expect(schedule, Schedule, "give result.schedule, then the path")
     write_bytes(path, encode(schedule))
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from pats_opt.errors import expect
 from pats_opt.model.instance import Instance, quanta
 from pats_opt.model.timing import BatchClock, late_after, to_ticks
 
@@ -223,6 +224,7 @@ class Problem:
     """
 
     def __init__(self, instance: Instance) -> None:
+        expect(instance, Instance, "read it: pats_opt.read_instance(path)")
         self.instance = instance
         self.site = site = Site(instance)
         arrival = [to_ticks(r.arrival_s, site.tick_s) for r in instance.requests]

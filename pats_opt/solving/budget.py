@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -93,7 +94,7 @@ def solve_within(
         InputError: The budget or measure is out of range, or a solver or parameter is unknown.
         SolverError: A schedule breaks a rule or a claim is wrong: a bug in the solver.
     """
-    if not 0 < budget_s <= LARGEST:
+    if not (isinstance(budget_s, Real) and 0 < budget_s <= LARGEST):
         raise InputError(
             f"a latency budget of {budget_s} s", hint="give a number of seconds above 0"
         )

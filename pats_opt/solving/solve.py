@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from pats_opt.core import registry
 from pats_opt.core.policy import Policy
 from pats_opt.core.prices import KEY
 from pats_opt.core.solver import Outcome, Run, Solver, require
-from pats_opt.errors import InfeasibleError, PatsError, SolverError
+from pats_opt.errors import InfeasibleError, InputError, PatsError, SolverError, expect
 from pats_opt.model.checker import TOLERANCE, ReplayedBatch, check, valid_loss
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import best_utility, gap
@@ -81,6 +83,8 @@ def solve(
         SolverError: The schedule breaks a rule or a claim is wrong: a bug in the solver.
     """
     problem = instance if isinstance(instance, Problem) else Problem(instance)
+    if start is not None:
+        expect(start, Plan, "give the Plan of an Outcome")
     chosen = runnable(solver, **params)
     require(chosen, problem)
     refuse_unservable(problem)
@@ -103,7 +107,17 @@ def solve(
 
 def runnable(solver: str | Solver | Policy, **params: Any) -> Solver:
     """Return a solver by its name or specification; a policy becomes a solver that simulates it."""
-    made = registry.make(solver, **params) if isinstance(solver, str) else solver
+    if isinstance(solver, str):
+        made = registry.make(solver, **params)
+    elif params:
+        unused = ", ".join(map(repr, params))
+        hint = "give them to the solver itself, or give its name here"
+        raise InputError(f"parameters without effect: {unused}", hint=hint)
+    else:
+        made = solver
+        if isinstance(made, type) or not isinstance(made, Solver | Policy):
+            hint = "give its name, or an object such as Fifo()"
+            raise InputError(f"{made!r} is no solver or policy", hint=hint)
     return made if isinstance(made, Solver) else PolicySolver(made)
 
 
@@ -115,7 +129,18 @@ def start_run(
     progress: Progress | None,
     phase: Phase | None,
 ) -> Run:
-    """Start a run's clock, with its limits and callbacks."""
+    """Start a run's clock, with its limits and callbacks.
+
+    Raises:
+        InputError: A limit is out of range.
+    """
+    if time_limit is not None and not (isinstance(time_limit, Real) and 0 <= time_limit < math.inf):
+        hint = "give seconds, at least 0, or None for no limit"
+        raise InputError(f"time_limit is {time_limit!r}", hint=hint)
+    for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
+        if not (isinstance(value, Integral) and value >= least):
+            hint = f"give a whole number of at least {least}"
+            raise InputError(f"{name} is {value!r}", hint=hint)
     run = Run(time_limit=time_limit, seed=seed, jobs=jobs)
     run.progress = progress or run.progress
     run.phase = phase or run.phase
