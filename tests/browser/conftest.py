@@ -6,33 +6,21 @@ names one that is not on the path.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.support.browser import WIDE, watch
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from tests.support.browser import NAMES, WIDE, launched, watch
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium without a window, for all tests of this process."""
-    named = os.environ.get("PATS_OPT_CHROMIUM")
-    path = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"there is no Chromium on the path (looked for {', '.join(NAMES)})")
-    with sync_playwright() as playwright:
-        # As root, as in most containers, Chromium runs only without its sandbox; pages are our own.
-        started = playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
-        )
-        yield started
-        started.close()
+    with launched() as browser:
+        if browser is None:
+            pytest.skip(f"there is no Chromium on the path (looked for {', '.join(NAMES)})")
+        yield browser
 
 
 @pytest.fixture

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+#: Names under which Chromium is installed.
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 #: A desktop and a telephone.
 WIDE: ViewportSize = {"width": 1280, "height": 900}
@@ -16,6 +23,23 @@ NO_FETCHING = {"preload": False}
 
 #: Where a page may take things from: itself and its own folder.
 OWN = ("file:", "data:", "blob:")
+
+
+@contextmanager
+def launched() -> Iterator[Browser | None]:
+    """Chromium without a window; None where there is none (``PATS_OPT_CHROMIUM`` names one)."""
+    path = os.environ.get("PATS_OPT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        yield None
+        return
+    with sync_playwright() as playwright:
+        # As root, as in most containers, Chromium runs only without its sandbox; pages are our own.
+        started = playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
+        )
+        yield started
+        started.close()
 
 
 def watch(page: Page) -> list[str]:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from tests.campaign.attack import Attack
-from tests.campaign.outside import arguments, environments, inputs, signals
+from tests.campaign.outside import arguments, environments, inputs, pages, signals
 
-ATTACKS: tuple[Attack, ...] = (inputs.ATTACK, arguments.ATTACK, environments.ATTACK, signals.ATTACK)
+ATTACKS: tuple[Attack, ...] = (
+    inputs.ATTACK,
+    arguments.ATTACK,
+    environments.ATTACK,
+    signals.ATTACK,
+    pages.ATTACK,
+)

@@ -37,7 +37,7 @@ from tests.campaign.outside.command import (
 MARK = "PATS_OPT_CAMPAIGN_CASE"
 
 #: Seconds in which a command ends after a signal, and in which its own processes end after it.
-END_S, ORPHAN_S = 20.0, 10.0
+END_S, ORPHAN_S = 60.0, 10.0
 
 #: Seconds in which Python itself starts: a signal then ends the process as the system does.
 START_S = 1.5
