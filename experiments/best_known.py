@@ -23,6 +23,7 @@ import pats_opt
 from pats_opt.errors import PatsError
 from pats_opt.generate.suites import instances, suites
 from pats_opt.model.files import read_bytes, write_bytes
+from pats_opt.spreadsheet import csv_text
 
 TABLE = Path(__file__).parents[1] / "instances" / "best_known.csv"
 
@@ -84,17 +85,14 @@ def read_table(path: Path) -> dict[str, Known]:
 
 def write_table(path: Path, known: dict[str, Known]) -> None:
     """Write the rows, in the order of the suites."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Known.__struct_fields__)
-    order = list(suites())
+    rows, order = [], list(suites())
     for row in sorted(known.values(), key=lambda r: (order.index(r.suite), r.instance)):
         cells = asdict(row)
         cells["proven"] = "yes" if row.proven else "no"
         for key in ("loss", "bound"):
             cells[key] = "" if cells[key] is None else f"{cells[key]:.9f}"
-        writer.writerow(cells.values())
-    write_bytes(path, text.getvalue().encode())
+        rows.append(cells.values())
+    write_bytes(path, csv_text(Known.__struct_fields__, rows).encode())
 
 
 def runs(names: tuple[str, ...]) -> Iterator[tuple[str, pats_opt.Instance]]:

@@ -12,8 +12,6 @@ its objective is the exported one, in the source's own terms.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import platform
@@ -34,6 +32,7 @@ from pats_opt.importers.csplib058 import import_csplib058
 from pats_opt.importers.tsplib import import_tsplib
 from pats_opt.model.files import write_bytes
 from pats_opt.model.problem import Problem
+from pats_opt.spreadsheet import csv_text
 
 HERE = Path(__file__).parent
 
@@ -128,11 +127,7 @@ def run(case: Case, solver: str, time_limit: float) -> Row:
 
 def write(rows: list[Row], folder: Path, time_limit: float) -> None:
     """Both files, whole."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(rows)
-    write_bytes(folder / "result.csv", text.getvalue().encode())
+    write_bytes(folder / "result.csv", csv_text(Row._fields, rows).encode())
     write_bytes(folder / "result.md", page(rows, time_limit).encode())
 
 

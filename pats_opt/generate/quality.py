@@ -14,6 +14,7 @@ from msgspec import Meta
 from pats_opt.errors import InputError
 from pats_opt.generate.config import ConfigTable, Positive, Share
 from pats_opt.model.files import read_bytes
+from pats_opt.spreadsheet import original
 
 #: Words for complexity in a table, in place of a number.
 LEVELS = {"simple": 0.0, "medium": 0.5, "complex": 1.0}
@@ -150,7 +151,8 @@ def read_csv(path: str, separator: str = ",") -> tuple[list[str], list[tuple[int
         rows.fieldnames = columns = [name.strip().lower() for name in rows.fieldnames or ()]
         for row in rows:
             row.pop(None, None)  # cells beyond the last column
-            found.append((rows.line_num, row))
+            cells = {name: cell and original(cell) for name, cell in row.items()}
+            found.append((rows.line_num, cells))
     except csv.Error as error:
         raise InputError(
             f"this is no table ({error})",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EBUSY, EPERM, EROFS
 from itertools import takewhile
@@ -105,18 +105,6 @@ def write_schedule(schedule: Schedule, path: StrPath) -> None:
 def encode(document: object) -> bytes:
     """A document as indented JSON in UTF-8, ending in a line break."""
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Write a table as CSV."""
-    import csv
-    import io
-
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def read_bytes(path: StrPath) -> bytes:

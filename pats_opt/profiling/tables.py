@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pats_opt.model.files import csv_text
 from pats_opt.profiling import figures
 from pats_opt.profiling.measurements import ComparedImage, Measurements
+from pats_opt.spreadsheet import csv_text
 from pats_opt.wording import number
 
 #: File name of the table of switching, in the columns of the PATS document and more.

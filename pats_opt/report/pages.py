@@ -12,7 +12,7 @@ import polars as pl
 from msgspec.structs import asdict
 
 from pats_opt import __version__
-from pats_opt.model.files import csv_text, write_bytes
+from pats_opt.model.files import write_bytes
 from pats_opt.report import columns
 from pats_opt.report.collect import Table
 from pats_opt.report.config import ReportConfig
@@ -23,6 +23,7 @@ from pats_opt.report.pictures import links
 from pats_opt.report.service import Row, services, starvations, tradeoffs
 from pats_opt.report.summary import sentences
 from pats_opt.runs.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
+from pats_opt.spreadsheet import csv_text
 from pats_opt.views.page import environment
 from pats_opt.wording import counted, number, percent
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pats_opt.core.registry import format_value
-from pats_opt.model.files import csv_text
+from pats_opt.spreadsheet import csv_text
 from pats_opt.tuning.plan import TunePlan
 from pats_opt.tuning.trials import Trial
 from pats_opt.tuning.verdict import TuneComparison, TuneResult

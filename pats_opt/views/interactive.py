@@ -31,7 +31,7 @@ MOST_PROMPTS = 20_000
 def figure_json(shown: Sequence[NamedChart]) -> str:
     """Return the figure of schedules of one instance, one below the other, as JSON for a page."""
     from bokeh.embed import json_item
-    from bokeh.models import Column, CustomJS, Range1d
+    from bokeh.models import Column, Range1d
 
     problem = shown[0].chart.problem
     tick_s, colours = problem.site.tick_s, style.colour_list(problem)
@@ -67,11 +67,11 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
             for kind in ("PanTool", "BoxZoomTool")
         },
     }
-    levels = CustomJS(name="levels", args={"data": data}, code="window.patsFigure.refresh(data)")
-    for changed in ("start", "end"):
-        seconds.js_on_change(changed, levels)
-    figures[0].js_on_change("inner_width", levels)
-    made = json_item(Column(children=[*figures], sizing_mode="stretch_width", spacing=6))
+    # The page's script reads its input off a tag, and connects itself: callbacks of Bokeh are code
+    # in texts, which the page's Content-Security-Policy forbids.
+    column = Column(children=[*figures], name="figure", tags=[data])
+    column.sizing_mode, column.spacing = "stretch_width", 6
+    made = json_item(column)
     return json.dumps(made, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
@@ -88,6 +88,7 @@ def _chart(one: NamedChart, side: LanePanel) -> dict[str, Any]:
         "panel": side.panel,
         "sources": side.sources,
         "levels": side.levels,
+        "hover": side.hover,
         "prompts": members.pop("prompts"),
         "members": members,
         "batches": _batches(one.chart),

@@ -6,6 +6,8 @@ the code that made it; Markdown escapes with :func:`cell`.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from pats_opt.wording import milliseconds, number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 @cache
@@ -33,7 +36,7 @@ def environment(package: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"plain": one_line, "cell": cell}
+    made.filters |= {"plain": one_line, "cell": cell, "allowed": allowed}
     made.filters |= {"number": number, "percent": percent, "ms": milliseconds}
     return made
 
@@ -42,6 +45,14 @@ def cell(text: object) -> str:
     """Escape text for a cell of a Markdown table: one line, nothing marked up."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", one_line(str(text)))
     return escaped.replace("://", r"\://")  # else taken for a link
+
+
+def allowed(script: str) -> Markup:
+    """Return what allows a script in a page's Content-Security-Policy: the digest of its text."""
+    from markupsafe import Markup
+
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup("'sha256-{}'").format(digest)
 
 
 def script() -> str:

@@ -12,7 +12,7 @@ from pats_opt.views.view import LANE, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
-    from bokeh.models import ColumnDataSource, Range1d
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
 
 #: Bokeh's figures and renderers; its annotations do not know what their properties accept.
 Panel = Any
@@ -69,13 +69,6 @@ HATCHED: dict[str, Any] = {
     "hatch_weight": 1,
 }
 
-#: Shows the wait of the member that the pointer is on: a line from its arrival to its start.
-WAIT = """
-const [k] = cb_data.index.indices, d = members.data
-wait.data = k === undefined ? {left: [], right: [], y: []}
-  : {left: [d.arrival[k]], right: [d.left[k]], y: [d.y[k]]}
-"""
-
 
 class LanePanel(NamedTuple):
     """The lanes of one schedule.
@@ -84,11 +77,13 @@ class LanePanel(NamedTuple):
         panel: The panel.
         sources: What is in view, by kind; empty until the page's script fills them.
         levels: What is visible at each level of detail alone.
+        hover: Tool of the tooltips of members.
     """
 
     panel: Panel
     sources: dict[str, ColumnDataSource]
     levels: dict[str, list[Renderer]]
+    hover: HoverTool
 
 
 def panel(title: str, seconds: Range1d, height: int) -> Panel:
@@ -128,7 +123,6 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     """Return the lanes of all GPUs; the page's script fills in the bars that are in view."""
     from bokeh.models import (
         ColumnDataSource,
-        CustomJS,
         LinearColorMapper,
         Quad,
         Range1d,
@@ -163,15 +157,14 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     dot = Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line)
     made.add_glyph(views["wait"], dot)
     follow: dict[str, Any] = {"point_policy": "follow_mouse", "limit": 1}
-    wait = CustomJS(args={name: views[name] for name in ("members", "wait")}, code=WAIT)
-    hover(made, [members], MEMBER_TOOLTIP, callback=wait, **follow)
+    of_members = hover(made, [members], MEMBER_TOOLTIP, **follow)
     hover(made, [blocks], BATCH_TOOLTIP, **follow)
     hover(made, [switches, sudden], SWITCH_TOOLTIP, **follow)
     hover(made, far, SHARE_TOOLTIP, **follow)
     levels = {"requests": [members, frames], "batches": [blocks], "shares": far}
     for renderer in (members, frames, blocks):
         renderer.visible = False
-    return LanePanel(made, views, levels)
+    return LanePanel(made, views, levels, of_members)
 
 
 def _height(chart: Chart) -> int:
@@ -222,13 +215,13 @@ def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
 
 def hover(
     made: Panel, renderers: Sequence[Renderer], rows: Mapping[str, str], **options: Any
-) -> None:
+) -> HoverTool:
     """Add a tooltip at the pointer, with these rows: names and fields."""
     from bokeh.models import HoverTool
 
-    made.add_tools(
-        HoverTool(renderers=[*renderers], tooltips=tooltip(rows), visible=False, **options)
-    )
+    tool = HoverTool(renderers=[*renderers], tooltips=tooltip(rows), visible=False, **options)
+    made.add_tools(tool)
+    return tool
 
 
 def tooltip(rows: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from pats_opt.execute.compare import compare, write_page
 from pats_opt.model.checker import check
@@ -22,7 +22,7 @@ from pats_opt.views.html import show, write
 from pats_opt.views.view import ScheduleView
 from tests.execute.samples import as_predicted, executed
 from tests.report.examples import record, solver, tasks_of
-from tests.support.browser import visit
+from tests.support.browser import visit, watch
 from tests.support.markup import EVIL, SEEN, marked
 
 INSTANCE = parse_instance(encode(marked()))
@@ -75,3 +75,33 @@ def test_markup_shows_as_text(page: Page, tmp_path: Path, make: Callable[[Path],
     assert page.evaluate("window.harmed") is None
     assert SEEN in page.inner_text("body")
     assert page.locator("img").count() == 0
+
+
+#: What would run if a text came into a page as markup.
+HARM = (
+    "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'>"
+    "<a href='javascript:window.harmed = 3' id=harm>x</a>"
+    "<iframe src='data:text/html,x'></iframe><link rel=stylesheet href='http://127.0.0.1:9/x.css'>"
+    "<script>eval('window.harmed = 4')</script>"
+)
+
+
+@pytest.mark.parametrize("make", [schedule_page, comparison_page, report_page, execution_page])
+def test_markup_would_do_nothing(
+    browser: Browser, tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    """The pages' Content-Security-Policy is a second wall: no script but their own runs.
+
+    That their own do, without a complaint, is what all other tests of this folder see.
+    """
+    path = make(tmp_path)
+    path.write_text(path.read_text().replace("<main", f"{HARM}<main", 1))
+    with browser.new_context() as context:
+        page = context.new_page()
+        complaints = watch(page)
+        visit(page, path)
+        page.locator("#harm").click()
+        assert page.evaluate("window.harmed") is None
+        refused = [text for text in complaints if "Content Security Policy" in text]
+        for directive in ("script-src", "img-src", "default-src", "style-src"):
+            assert any(directive in text for text in refused), directive

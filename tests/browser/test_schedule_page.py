@@ -27,7 +27,7 @@ PATIENCE = 60_000
 
 #: A look into the figure: its range, and what is drawn of each kind of bar.
 LOOK = """(() => {
-  const {range, charts} = Bokeh.documents.at(-1).get_model_by_name("levels").args.data
+  const {range, charts} = Bokeh.documents.at(-1).get_model_by_name("figure").tags[0]
   const many = name => charts.map(c => Object.values(c.sources[name].data)[0].length)
   return {start: range.start, end: range.end, members: many("members"), batches: many("batches"),
           switches: many("switches"), sudden: many("sudden"), wait: many("wait"),
@@ -78,7 +78,7 @@ def point(page: Page, x: float, y: float) -> None:
     """Put the pointer on a place of the first panel: shares of its plotting area."""
     box = page.evaluate(
         """(() => {
-          const {panel} = Bokeh.documents.at(-1).get_model_by_name("levels").args.data.charts[0]
+          const {panel} = Bokeh.documents.at(-1).get_model_by_name("figure").tags[0].charts[0]
           const view = Bokeh.index.find_one(panel), at = view.el.getBoundingClientRect()
           const {left, top} = view.frame.bbox
           return [at.left + left, at.top + top, panel.inner_width, panel.inner_height]
@@ -222,7 +222,7 @@ def test_tooltips_show_markup_as_text(page: Page, tmp_path: Path) -> None:
     x, y = page.evaluate(
         """(() => {
           const {range, charts: [{panel, sources}]} =
-            Bokeh.documents.at(-1).get_model_by_name("levels").args.data
+            Bokeh.documents.at(-1).get_model_by_name("figure").tags[0]
           const {left, right, y} = sources.members.data, {start, end} = panel.y_range
           return [((left[0] + right[0]) / 2 - range.start) / (range.end - range.start),
                   (y[0] - end) / (start - end)]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from pats_opt.model.files import csv_text, write_bytes
+from pats_opt.model.files import write_bytes
+from pats_opt.spreadsheet import csv_text
 from tests.campaign.campaign import Campaign
 
 #: Packages whose versions matter for what solvers answer.

@@ -9,6 +9,7 @@ import pytest
 from pats_opt.errors import InputError
 from pats_opt.importers.complexity import estimate
 from pats_opt.profiling.plan import read_prompts
+from pats_opt.spreadsheet import csv_text
 
 
 def read(folder: Path, name: str, text: str) -> list[tuple[str, float]]:
@@ -24,6 +25,13 @@ def test_one_prompt_a_line(tmp_path: Path) -> None:
         ("a cat", estimate("a cat")),
         ("a red, red apple", estimate("a red, red apple")),
     ]
+
+
+def test_prompts_marked_for_spreadsheets(tmp_path: Path) -> None:
+    """A prompt from a table of ours, where an apostrophe keeps it from being a formula."""
+    table = csv_text(["prompt_text"], [["-1+1 = a cat"], ["'a' cat"]])
+    assert [text for text, _ in read(tmp_path, "p.csv", table)] == ["-1+1 = a cat", "'a' cat"]
+    assert "'-1+1" in table
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,20 @@ def test_resume_keeps_what_matches_and_runs_the_rest(
     assert len(records(out)) == len(before) + 2
 
 
+def test_names_like_formulas_survive_resuming(tmp_path: Path, write: Callable[..., str]) -> None:
+    """They are marked in ``runs.csv`` once, however often the report is made."""
+    out = tmp_path / "out"
+    path = write("one.json", name="=1+1", extra={"class": "@x"})
+    args = ["gap-report", "--no-pictures", path, "--solvers", "steady", "-o", str(out)]
+    assert run(args) == 0
+    table = (out / "runs.csv").read_bytes()
+    assert table.splitlines()[1].startswith(b"'=1+1,")
+    assert run([*args, "--resume"]) == 0
+    assert (out / "runs.csv").read_bytes() == table
+    (kept,) = records(out).values()
+    assert kept["config"]["instance"]["name"] == "=1+1"
+
+
 def test_killed_and_resumed(tmp_path: Path, write: Callable[..., str], capsys: Capture) -> None:
     """A kill -9 in the middle: no half file, no worker left, and resuming finishes the rest."""
     paths = [write(f"i{k}.json", requests=k + 1) for k in range(4)]

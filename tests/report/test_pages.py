@@ -15,6 +15,7 @@ from pats_opt.report.config import ReportConfig
 from pats_opt.report.figures import figures
 from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
+from pats_opt.spreadsheet import original
 from pats_opt.views import style
 from tests.report.examples import instance, record, solver, table_of
 
@@ -159,6 +160,18 @@ def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
     pages.write_pages(table_of(evil()), CONFIG, tmp_path)
     with (tmp_path / "runs.csv").open(newline="") as file:
         assert {row["instance"] for row in csv.DictReader(file)} == {EVIL}
+
+
+def test_csv_has_no_formulas(tmp_path: Path) -> None:
+    """A name that a spreadsheet would compute is marked in the CSV file, and plain on the pages."""
+    formula = "=HYPERLINK(A1)"
+    case = instance(formula, group="@x")
+    runs = [record(case, solver("-x", "online"), end=RunOutcome.FAILED, error="failed")]
+    pages.write_pages(table_of(runs), CONFIG, tmp_path)
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text()))
+    assert [row[key] for key in ("instance", "class", "solver")] == [f"'{formula}", "'@x", "'-x"]
+    assert original(row["instance"]) == formula
+    assert f">{formula}<" in (tmp_path / "report.html").read_text()
 
 
 def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:

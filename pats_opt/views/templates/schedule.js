@@ -174,7 +174,17 @@ window.patsFigure = (() => {
   const KEYS = {"+": "in", "=": "in", "-": "out", "0": "all", ArrowLeft: "earlier",
     ArrowRight: "later"}
 
+  // The wait of the member that the pointer is on: a line from its arrival to its start.
+  const follow = ({members, wait}) => (_tool, {index: {indices: [k]}}) => {
+    const {arrival, left, y} = members.data
+    wait.data = k === undefined ? {left: [], right: [], y: []}
+      : {left: [arrival[k]], right: [left[k]], y: [y[k]]}
+  }
+
   function connect(data, box, bar) {
+    const {start, end} = data.range.properties, {inner_width} = data.charts[0].panel.properties
+    for (const {change} of [start, end, inner_width]) change.connect(() => refresh(data))
+    for (const {hover, sources} of data.charts) hover.callback = follow(sources)
     box.addEventListener("keydown", event => {
       const action = KEYS[event.key]
       if (!action || event.ctrlKey || event.metaKey || event.altKey) return
@@ -196,13 +206,12 @@ window.patsFigure = (() => {
     const json = document.getElementById("chart-data")
     const item = JSON.parse(json.textContent)
     json.remove()
-    const views = await Bokeh.embed.embed_item(item, box)
-    const levels = Bokeh.documents.at(-1).get_model_by_name("levels")
-    const {data} = levels.args
+    await Bokeh.embed.embed_item(item, box)
+    const [data] = Bokeh.documents.at(-1).get_model_by_name("figure").tags
     connect(data, box, document.getElementById("chart-bar"))
     redraw(data)
     box.dataset.ready = "yes"
   }
 
-  return {open, refresh}
+  return {open}
 })()
