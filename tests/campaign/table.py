@@ -48,14 +48,14 @@ def _markdown(campaign: Campaign) -> Iterator[str]:
         found = sum(kept.finding.attack == attack.name for kept in progress.found.values())
         yield f"| {attack.about} (`{attack.name}`) | {tally.tries:,} | {tried} | {found} |"
     every = sum((Counter(tally.counts) for tally in progress.tallies.values()), Counter[str]())
-    yield "\n| tried on | number |\n|---|---|"
-    by_which: dict[str, list[str]] = {}
+    yield "\n| tried | on which |\n|---|---|"
+    by_what: dict[str, list[str]] = {}
     for key, count in sorted(every.items()):
         what, _, which = key.partition("/")
         if which:
-            by_which.setdefault(which, []).append(f"{count:,} {what}")
-    for which, numbers in by_which.items():
-        yield f"| `{which}` | {'; '.join(numbers)} |"
+            by_what.setdefault(what, []).append(f"`{which}` {count:,}")
+    for what, numbers in by_what.items():
+        yield f"| {what} | {', '.join(numbers)} |"
     if progress.found:
         yield "\n| found | times | repeat |\n|---|---:|---|"
         for kept in progress.found.values():

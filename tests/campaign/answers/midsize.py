@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from pats_opt.core.solver import features
+from pats_opt.core.solver import Kind, features
 from pats_opt.errors import InfeasibleError, NoScheduleError
 from pats_opt.model.files import encode
 from pats_opt.model.schedule import StopReason
@@ -37,7 +37,9 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
     for spec, limit in (*METHODS, *((drawn(rng), 10.0) for _ in range(3))):
         if not features(judge.problem) <= runnable(spec).capabilities.features:
             continue
-        counts[f"runs/{spec.partition(':')[0]}"] += 1
+        solver = runnable(spec)
+        what = "policy runs" if solver.kind is Kind.ONLINE else "runs"
+        counts[f"{what}/{solver.name}"] += 1
         try:
             results[spec] = solve(judge.problem, spec, time_limit=limit)
         except InfeasibleError:

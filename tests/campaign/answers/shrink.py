@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.support.strategies import parent, places
+from tests.support.strategies import Path, parent, places
 
 Json = dict[str, Any]
 
@@ -20,18 +20,22 @@ KEPT = frozenset({"format", "version", "id", "kind", "sha256", "name"})
 
 def shrink(document: Json, holds: Callable[[Json], bool]) -> Json:
     """Return the document with all left out or made round that is not needed for ``holds``."""
-    end = time.monotonic() + LONGEST_S
-    smaller = True
-    while smaller and time.monotonic() < end:
-        smaller = False
-        for path in sorted(places(document), key=len):
+    end, before = time.monotonic() + LONGEST_S, None
+    while document != before and time.monotonic() < end:
+        before = document
+        for path in sorted(places(document), key=_outermost_and_last):
             for candidate in _smaller(document, path):
-                if time.monotonic() < end and _still(candidate, holds):
-                    document, smaller = candidate, True
+                if time.monotonic() > end:
+                    return document
+                if _still(candidate, holds):
+                    document = candidate
                     break
-            if smaller:
-                break
     return document
+
+
+def _outermost_and_last(path: Path) -> tuple[int, list[int]]:
+    """Large parts first; of a list the last item, so that the places of others stay."""
+    return len(path), [-part if isinstance(part, int) else 0 for part in path]
 
 
 def _still(document: Json, holds: Callable[[Json], bool]) -> bool:
@@ -41,21 +45,23 @@ def _still(document: Json, holds: Callable[[Json], bool]) -> bool:
         return False
 
 
-def _smaller(document: Json, path: tuple[str | int, ...]) -> Iterator[Json]:
-    node, key = parent(document, path)
-    value = node[key]
+def _smaller(document: Json, path: Path) -> Iterator[Json]:
+    """The document without what is at a path, or with a simpler number there."""
+    try:
+        node, key = parent(document, path)
+        value = node[key]
+    except LookupError:  # left out meanwhile
+        return
     if key not in KEPT:
         yield _changed(document, path, None, remove=True)
     if isinstance(value, bool) or not isinstance(value, int | float) or key == "version":
         return
     for simple in (0, 1, round(value), round(value, 1), float(f"{value:.3g}")):
-        if simple != value and len(repr(simple)) <= len(repr(value)):
+        if (len(repr(simple)), abs(simple)) < (len(repr(value)), abs(value)):
             yield _changed(document, path, simple)
 
 
-def _changed(
-    document: Json, path: tuple[str | int, ...], value: object, *, remove: bool = False
-) -> Json:
+def _changed(document: Json, path: Path, value: object, *, remove: bool = False) -> Json:
     changed = copy.deepcopy(document)
     node, key = parent(changed, path)
     if remove:
