@@ -121,12 +121,18 @@ def packages() -> str:
     return "\n".join(lines)
 
 
+def campaign() -> str:
+    """The table of the last full campaign."""
+    return (EXPERIMENTS / "campaign" / "campaign.md").read_text(encoding="utf-8").strip()
+
+
 def report(experiment: str) -> str:
     """The text of an experiment's report."""
     return (EXPERIMENTS / experiment / "result" / "report.md").read_text(encoding="utf-8")
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "campaign": campaign,
     "names": names,
     "packages": packages,
     "policies": policies,

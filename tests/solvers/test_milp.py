@@ -44,7 +44,7 @@ from pats_solvers.milp.model import INF, LinearModel, ModelBuilder
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.solver import FormulationName, size_of
 from tests.support import scale
-from tests.support.zoo import adapter, document, gpu, request
+from tests.support.zoo import ONE_AT_A_TIME, adapter, document, gpu, request
 
 BACKENDS: tuple[BackendName, ...] = ("highs", "scip", "cbc")
 
@@ -434,6 +434,21 @@ def test_a_load_of_no_length_takes_its_tick(load_s: float) -> None:
     result = solve(parse_instance(json.dumps(tiny)), "milp:formulation=indicator")
     assert result.status.stop is StopReason.OPTIMAL
     assert result.loss == result.bound == 0.0
+
+
+def test_a_load_just_above_a_tick_takes_two() -> None:
+    """Tolerances of the backend do not make it one: the optimum is proven all the same."""
+    late = document(
+        request("r0", adapter="b"),
+        request("r1", adapter="b"),
+        adapters=[adapter("a", 0.5, 1.0), adapter("b", 1.00000001, 1.0)],
+        switching={"max_resident": 2},
+        service=ONE_AT_A_TIME,
+        horizon_ticks=6,
+    )
+    result = solve(parse_instance(json.dumps(late)), "milp")
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == pytest.approx(3 + 4 + 1.00000001)
 
 
 def test_a_wrong_claim_of_infeasibility_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

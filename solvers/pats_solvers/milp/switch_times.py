@@ -11,9 +11,10 @@ from pats_opt.model.timing import to_ticks
 #: Sums of loading times beyond which every duration up to the longest is offered.
 MOST_SUMS = 5_000
 
-#: Loading times that are shorter, in ticks, become this long where no switch takes more ticks then:
-#: HiGHS may call a model with smaller coefficients infeasible.
-SHORTEST_LOAD = 1e-4
+#: Loading times above a whole number of ticks by less get this much above it where no switch takes
+#: more ticks then. Backends have tolerances, and HiGHS may call a model with coefficients that are
+#: smaller infeasible.
+LEAST_PART = 1e-4
 
 #: The grid's slack (see :func:`pats_opt.model.timing.to_ticks`), in ticks.
 GRID_SLACK = 1e-9
@@ -34,12 +35,13 @@ def switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
 
 
 def lengthened(ticks: float) -> float:
-    """Return a time in ticks, not between no time and :data:`SHORTEST_LOAD`."""
-    return max(ticks, SHORTEST_LOAD) if ticks > GRID_SLACK else ticks
+    """Return a time in ticks that is not just above a whole number of them."""
+    whole = math.floor(ticks)
+    return whole + LEAST_PART if GRID_SLACK < ticks - whole < LEAST_PART else ticks
 
 
 def load_ticks(site: Site, adapters: Sequence[int]) -> dict[int, float]:
-    """Return loading times in ticks, tiny ones lengthened where no switch takes longer then."""
+    """Return loading times in ticks, lengthened where no switch takes more ticks then."""
     ticks = {a: site.load_s[a] / site.tick_s for a in adapters}
     longer = {a: lengthened(t) for a, t in ticks.items()}
     if longer == ticks:

@@ -24,7 +24,8 @@ IN_TURN = (
     "local-search",
 )
 
-#: Ticks beyond which models with a column per tick need no proof, and are tried rarely.
+#: Ticks beyond which models with a column per tick need no proof; and how often a solver is tried
+#: that refuses the instance or takes long.
 MANY_TICKS = 50
 RARELY = 0.04
 
@@ -43,43 +44,55 @@ def ticks(document: Json) -> float:
     return float((last + busy) / document["tick_s"])
 
 
-def judge_of(document: Json, spec: str, optimum: float | None) -> Judge:
-    """Judge of a solver's answer to a tiny instance."""
+def judge_of(document: Json, spec: str, optimum: float | None, limit: float | None) -> Judge:
+    """Judge of a solver's answer to a tiny instance; in a hurry nothing has to be proven."""
     timed = spec.startswith("milp") and ticks(document) > MANY_TICKS
     short = timed or spec in ("lagrangian", "local-search")
-    limit = SHORT_S if short else 200.0
-    return Judge(document, optimum, proof=not timed, time_limit=limit)
+    return Judge(
+        document,
+        optimum,
+        proof=not timed and limit is None,
+        time_limit=limit or (SHORT_S if short else 200.0),
+    )
+
+
+def _suits(spec: str, document: Json) -> bool:
+    """Whether a solver can be expected to answer, in a short time."""
+    if spec.startswith("milp") and ticks(document) > MANY_TICKS:
+        return False
+    cached, pairs = document["switching"]["max_resident"] > 1, "pairs" in document["switching"]
+    return not (cached if spec.endswith("flow") else pairs and spec.endswith("indicator"))
 
 
 def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
-    """One instance: all quick solvers, and one of the slow ones."""
+    """One instance: all quick solvers, one of the slow ones, and one in a hurry."""
     rng = random.Random(seed)
     document = tiny(rng)
-    slow = [s for s in IN_TURN if not s.startswith("milp") or rng.random() < RARELY]
-    slow = list(IN_TURN) if ticks(document) <= MANY_TICKS else slow
+    slow = [spec for spec in IN_TURN if _suits(spec, document) or rng.random() < RARELY]
     optimum = brute_force(document)
     counts["instances"] += 1
-    for spec in (*EVERY, rng.choice(slow)):
-        judge = judge_of(document, spec, optimum)
-        faults = list(judge.faults(spec))
-        what = "refusals" if judge.refused else "runs"
-        counts[f"{what}/{spec}"] += 1
+    asked: list[tuple[str, float | None]] = [(s, None) for s in (*EVERY, rng.choice(slow))]
+    asked.append((rng.choice((*EVERY, *slow)), 10 ** rng.uniform(-4, -0.5)))
+    for spec, limit in asked:
+        judge, run_seed = judge_of(document, spec, optimum, limit), rng.choice((0, 1, 2**40))
+        faults = list(judge.faults(spec, run_seed))
+        what = "runs" if limit is None else "runs in a hurry"
+        counts[f"{'refusals' if judge.refused else what}/{spec}"] += 1
         for fault in faults:
-            kind = f"{spec}: {fault.kind}"
-            files = {"instance.json": document, "solver": spec}
-            yield Finding(kind=kind, problem=fault.problem, files=files)
+            files = {"instance.json": document, "solver": spec, "seed": run_seed, "limit": limit}
+            yield Finding(kind=f"{spec}: {fault.kind}", problem=fault.problem, files=files)
 
 
 def smaller(finding: Finding) -> Finding:
     """The finding on a smaller instance."""
-    spec = finding.files["solver"]
+    spec, seed, limit = (finding.files[key] for key in ("solver", "seed", "limit"))
 
     def problem(document: Json) -> str | None:
-        faults = judge_of(document, spec, brute_force(document)).faults(spec)
+        faults = judge_of(document, spec, brute_force(document), limit).faults(spec, seed)
         return next((f.problem for f in faults if f"{spec}: {f.kind}" == finding.kind), None)
 
     document = shrink(finding.files["instance.json"], lambda d: problem(d) is not None)
-    files = {"instance.json": document, "solver": spec}
+    files = {**finding.files, "instance.json": document}
     return Finding(kind=finding.kind, problem=problem(document) or finding.problem, files=files)
 
 
