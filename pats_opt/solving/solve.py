@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -43,8 +43,11 @@ PREPARING = "preparing"
 #: Loss and bound this close, relative to the loss, are the same number.
 ROUNDING = 1e-12
 
-#: Policies whose schedules an exact solver may start from.
-WARM_STARTS = ("pats", "pats:gamma=0", "pats:threshold=1", "fifo", "fifo:option=fewest")
+#: Policies whose schedules an exact solver may start from, the quickest first.
+WARM_STARTS = ("fifo:option=fewest", "fifo", "pats:threshold=1", "pats:gamma=0", "pats")
+
+#: Share of the time limit after which no schedule better than the first is looked for.
+WARM_SHARE = 0.5
 
 
 def solve(
@@ -64,7 +67,8 @@ def solve(
     Args:
         instance: The instance or problem to solve.
         solver: A name from ``pats-opt solvers``, with parameters as ``name:key=value`` or keywords.
-        time_limit: Seconds, warm start included; None for no limit.
+        time_limit: Seconds, warm start included; None for no limit. The simulation of the quickest
+            policy, which is the first schedule, is not cut off.
         seed: Seed of every random choice.
         jobs: Threads that the solver may use.
         start: Plan to start from. By default the online policies make one if the solver uses it.
@@ -182,26 +186,42 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
 
     Args:
         problem: The problem.
-        run: Its limits. The loss of the plan is reported as progress.
+        run: Its limits. The loss of each better plan is reported as progress.
         given: Plan to use; None for the best of the policies in :data:`WARM_STARTS`.
     """
-    candidates: list[Plan] = [given] if given is not None else []
-    for name in WARM_STARTS if given is None else ():
-        if run.stop():
-            break
+    best: tuple[Plan, float] | None = None
+    for plan in _policy_plans(problem, run) if given is None else [given]:
+        loss = valid_loss(problem, plan)
+        if loss is None or (best is not None and loss > best[1]):
+            continue
+        if best is None or loss < best[1]:
+            run.progress(None, loss)
+        best = plan, loss
+    log.info("starts from loss %s", None if best is None else best[1])
+    return best
+
+
+def _policy_plans(problem: Problem, run: Run) -> Iterator[Plan]:
+    """Yield plans of the policies in :data:`WARM_STARTS`.
+
+    The first plan is made whatever it takes, so that every solver has a schedule to give. The
+    others come within :data:`WARM_SHARE` of the time limit.
+    """
+    left: float | None = None
+    for name in WARM_STARTS:
+        if run.interrupted.is_set() or left == 0.0:
+            return
+        stage = Run(time_limit=left, seed=run.seed, phase=run.phase, interrupted=run.interrupted)
         try:
-            plan = runnable(name).solve(problem, run).plan
+            plan = runnable(name).solve(problem, stage).plan
         except PatsError as error:
             log.debug("no start from %s: %s", name, error)
             continue  # a policy may lack a feature, or fail at a hard horizon
         if plan is not None:
-            candidates.append(plan)
-    rated = [(plan, loss) for plan in candidates if (loss := valid_loss(problem, plan)) is not None]
-    best = min(rated, key=lambda pair: pair[1], default=None)
-    log.info("starts from loss %s", None if best is None else best[1])
-    if best is not None:
-        run.progress(None, best[1])
-    return best
+            yield plan
+            if run.time_limit is not None:
+                spent = time.monotonic() - run.began
+                left = max(0.0, WARM_SHARE * run.time_limit - spent)
 
 
 def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Result:

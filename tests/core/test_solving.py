@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run, Solver
 from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError, SolverError
+from pats_opt.generate import Recipe, generate
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import parse_instance
 from pats_opt.model.instance import Instance
@@ -138,6 +139,22 @@ def test_warm_start() -> None:
     given: list[Run] = []
     solve(instance(), scripted(Outcome(StopReason.OPTIMAL, AT_ONCE, 1.0), given), start=LATE)
     assert given[0].start == (LATE, 2.0)
+
+
+@pytest.mark.parametrize("solver", ["auto", "milp", "cpsat", "lagrangian"])
+def test_there_is_always_a_schedule(solver: str) -> None:
+    """Not even the first policy has ended at this limit; its schedule counts all the same."""
+    result = solve(generate(Recipe(requests=200), seed=1), solver, time_limit=1e-3)
+    assert result.status.stop is StopReason.TIME_LIMIT
+    assert result.status.point is SolutionStatus.FEASIBLE
+    require_schedule(result)
+
+
+def test_an_interrupted_start_is_none() -> None:
+    """Only the time limit waits for the first policy."""
+    run = Run(time_limit=60.0)
+    run.interrupted.set()
+    assert warm_start(Problem(instance()), run, None) is None
 
 
 def test_invalid_start_is_ignored() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,13 @@ from pats_solvers.milp.backends import (
 from pats_solvers.milp.backends.highs_scip import last_point
 from pats_solvers.milp.backends.mathopt import solve as solve_here
 from pats_solvers.milp.family import scaled
-from pats_solvers.milp.model import INF, LinearModel, ModelBuilder
+from pats_solvers.milp.model import (
+    INF,
+    LinearModel,
+    ModelBuilder,
+    ModelLimits,
+    StatingStoppedError,
+)
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.solver import FormulationName, size_of
 from tests.support import scale
@@ -253,12 +261,34 @@ def test_refuses_what_a_formulation_cannot_state() -> None:
 
 
 def test_refuses_what_does_not_fit_the_memory() -> None:
-    """A grid of a billion ticks is refused with its estimate, before anything of it is built."""
+    """A grid of a billion ticks is refused by its size, before anything of it is built."""
     lines = document(
         request("r0"), request("r1", arrival_s=1000.0), tick_s=1e-6, gpus=[gpu(resident=())]
     )
-    with pytest.raises(InputError, match=r"columns, .* rows .* non-zeros, about .* GiB of the 8"):
+    with pytest.raises(InputError, match=r"columns, .* rows .* non-zeros, .* the 8 GiB"):
         solve(parse_instance(json.dumps(lines)), "milp")
+
+
+@pytest.mark.parametrize("formulation", ["counting", "indicator"])
+def test_counts_no_further_than_the_memory(formulation: FormulationName) -> None:
+    """What is too large is refused as soon as it is, however much would be left to count."""
+    problem = Problem(generate(Recipe(requests=300), seed=1))
+    whole = size_of(problem, None, formulation)
+    limit = whole.gib / 20
+    with pytest.raises(InputError, match="too much") as refusal:
+        size_of(problem, None, formulation, ModelLimits(limit))
+    columns = int(re.findall(r"([\d,]+) columns", str(refusal.value))[0].replace(",", ""))
+    assert 0 < columns < whole.columns / 5
+
+
+def test_counting_and_building_look_at_the_clock() -> None:
+    """Neither goes on for long once it is time to stop."""
+    problem = Problem(generate(Recipe(requests=20), seed=1))
+    for state in (size_of, build):
+        asked = iter([None] * 5)
+        limits = ModelLimits(stop=partial(next, asked, StopReason.TIME_LIMIT))
+        with pytest.raises(StatingStoppedError):
+            state(problem, limits=limits)
 
 
 def test_refuses_too_many_shapes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -105,6 +106,14 @@ def test_a_known_loss_shortens_the_tail() -> None:
     free, known = safe_horizon(problem), safe_horizon(problem, start[1])
     assert arrived < known
     assert known - arrived < (free - arrived) / 2
+
+
+def test_the_tail_of_many_requests_takes_no_minutes() -> None:
+    """Not every request is priced at every tick."""
+    problem = Problem(generate(Recipe(requests=20_000), seed=1))
+    began = time.process_time()
+    assert safe_horizon(problem, 1e7) < safe_horizon(problem)
+    assert time.process_time() - began < 30.0
 
 
 def test_the_tail_counts_completions_by_hand() -> None:

@@ -10,10 +10,13 @@ can be.
 
 from __future__ import annotations
 
-from functools import cache
+import math
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pats_opt.model.loss import serving_loss
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Job, Problem
 from pats_solvers.common.bounds import (
     combinatorial_bound,
     earliest_completion,
@@ -23,6 +26,9 @@ from pats_solvers.common.bounds import (
     longest_switch,
     share_of_batch,
 )
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Slack on the known loss, relative, so that rounding never cuts off the schedule it came from.
 SLACK = 1e-9
@@ -54,34 +60,55 @@ def _longest_tail(problem: Problem, known_loss: float, members: int, most: int) 
     completions alone must not cost more than the known loss leaves. (In the slotted model the
     completion is the tick before.)
     """
-    site, last = problem.site, problem.jobs[-1].arrival
+    last = problem.jobs[-1].arrival
     apart = longest_batch(problem, members) + longest_switch(problem)
     spare = spare_loss(problem, known_loss)
-    least = [least_loss(problem, job) for job in problem.jobs]
-
-    @cache
-    def extra(tick: int) -> float:
-        """Return the least that any job completing at ``tick`` adds to its own least loss."""
-        losses = (
-            min(serving_loss(site, job, o, tick) for o in range(len(job.options)))
-            for job in problem.jobs
-        )
-        return max(0.0, min(loss - own for loss, own in zip(losses, least, strict=True)))
+    cheapest = _cheapest_to_delay(problem, last)
+    early = 1 if problem.site.clock.slotted else 0
 
     def too_long(tail: int) -> bool:
-        ends = range(last + tail, last, -apart)
-        total = 0.0
-        for tick in ends[: len(problem.jobs)]:
-            total += extra(tick - 1 if site.clock.slotted else tick)
-            if total > spare:
-                return True
-        return False
+        ends = np.arange(last + tail, last, -apart)[: len(problem.jobs)] - early
+        extra = np.min([_excess(problem, job, ends) for job in cheapest], axis=0)
+        return float(np.cumsum(np.maximum(extra, 0.0))[-1]) > spare
 
     low, high = 0, most  # a longer tail costs more: bisect the longest that is within
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (low, middle - 1) if too_long(middle) else (middle, high)
     return low
+
+
+def _excess(problem: Problem, job: Job, ticks: Ints) -> Floats:
+    """Return how far completing ``job`` at each of ``ticks`` is above its least loss."""
+    site = problem.site
+    waits = ticks - job.arrival
+    quality = min(option.quality_loss for option in job.options)
+    late = site.late_price * job.weight * (waits > _patience(job))
+    latency = site.latency_price_per_s * job.weight * waits * site.tick_s
+    excess: Floats = quality + latency + late - least_loss(problem, job)
+    return excess
+
+
+def _patience(job: Job) -> float:
+    return math.inf if job.deadline is None else job.deadline
+
+
+def _cheapest_to_delay(problem: Problem, last: int) -> list[Job]:
+    """Return jobs of which one has the least excess at each tick from ``last`` on.
+
+    Every other job has a higher excess at ``last``, a higher weight and an earlier deadline than
+    one of them.
+    """
+    rated = []
+    for job in problem.jobs:
+        due = job.arrival + _patience(job)
+        excess = float(_excess(problem, job, np.array([last]))[0])
+        rated.append((excess, job.weight, -math.inf if due < last else -due, job.index))
+    kept: list[tuple[float, float, float, int]] = []
+    for one in sorted(rated):
+        if not any(other[1] <= one[1] and other[2] <= one[2] for other in kept):
+            kept.append(one)
+    return [problem.jobs[index] for *_, index in kept]
 
 
 def spare_loss(problem: Problem, known_loss: float) -> float:

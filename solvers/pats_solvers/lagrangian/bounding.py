@@ -280,4 +280,5 @@ def _work(relaxation: Relaxation) -> float:
 
 
 def _rounded(prices: Floats) -> tuple[float, ...]:
-    return tuple(float(f"{price:.6g}") for price in prices)
+    # Of the ticks of a sparse instance nearly all have no price.
+    return tuple(float(f"{price:.6g}") if price else price for price in prices.tolist())

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
+from pats_opt.errors import InputError
+from pats_opt.model.schedule import StopReason
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -67,17 +70,41 @@ class LinearModel:
         return float(max(worst))
 
 
+class StatingStoppedError(Exception):
+    """A limit was reached while a model was stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """Limits on stating a model.
+
+    Attributes:
+        gib: Memory beyond which the model is refused, without counting on.
+        stop: Returns the reason to stop now, or None.
+    """
+
+    gib: float = INF
+    stop: Callable[[], StopReason | None] = lambda: None
+
+
+UNLIMITED = ModelLimits()
+
+
 class ModelSize:
     """Size of a model that is not built: counts columns, rows and entries, and keeps none.
 
     Formulations are stated once, against this interface; :class:`ModelBuilder` keeps what is added.
 
+    Args:
+        limits: Where counting ends.
+
     Attributes:
         columns, rows, entries: Of the matrix; entries before repeated ones are summed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ModelLimits = UNLIMITED) -> None:
         self.columns = self.rows = self.entries = 0
+        self._limits = limits
 
     @property
     def gib(self) -> float:
@@ -88,6 +115,22 @@ class ModelSize:
             + self.entries * BYTES_PER_ENTRY
         )
         return total / 2**30
+
+    def _check_limits(self) -> None:
+        """Refuse a model that has grown too large; stop where it is time to.
+
+        Raises:
+            InputError: It would take more than the memory allowed.
+            StatingStoppedError: It is time to stop.
+        """
+        if self.gib > self._limits.gib:
+            raise InputError(
+                f"the MILP would have more than {self.columns:,} columns, {self.rows:,} rows and "
+                f"{self.entries:,} non-zeros, too much for the {self._limits.gib:g} GiB allowed",
+                hint="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
+            )
+        if self._limits.stop() is not None:
+            raise StatingStoppedError
 
     def add_columns(
         self,
@@ -101,25 +144,29 @@ class ModelSize:
         """Add ``count`` columns from ``lower`` to ``upper``, and return their numbers."""
         del cost, lower, upper, integer
         self.columns += count
+        self._check_limits()
         return _numberless(count)
 
     def add_rows(self, count: int, lower: ArrayLike, upper: ArrayLike) -> Ints:
         """Add ``count`` empty rows, and return their numbers."""
         del lower, upper
         self.rows += count
+        self._check_limits()
         return _numberless(count)
 
     def add(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike = 1.0) -> None:
         """Add ``values`` at (rows, columns), element by element; repeated places add up."""
         shape = np.broadcast_shapes(np.shape(rows), np.shape(columns), np.shape(values))
         self.entries += math.prod(shape)
+        self._check_limits()
 
 
 class ModelBuilder(ModelSize):
     """Builder of a model: keeps columns, rows and entries."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    @override
+    def __init__(self, limits: ModelLimits = UNLIMITED) -> None:
+        super().__init__(limits)
         self._column_blocks: list[tuple[Any, ...]] = []
         self._row_blocks: list[tuple[Any, ...]] = []
         self._entry_blocks: list[tuple[Any, ...]] = []

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
-from pats_opt.errors import CapabilityError, InputError, SolverError
+from pats_opt.errors import CapabilityError, SolverError
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
@@ -22,7 +22,14 @@ from pats_solvers.milp.family import TimeWindows
 from pats_solvers.milp.flow import FlowFormulation
 from pats_solvers.milp.formulation import Formulation
 from pats_solvers.milp.indicator import IndicatorFormulation
-from pats_solvers.milp.model import LinearModel, ModelBuilder, ModelSize
+from pats_solvers.milp.model import (
+    UNLIMITED,
+    LinearModel,
+    ModelBuilder,
+    ModelLimits,
+    ModelSize,
+    StatingStoppedError,
+)
 
 FormulationName = Literal["auto", "flow", "counting", "indicator"]
 
@@ -72,8 +79,16 @@ class Milp(Struct, frozen=True, kw_only=True):
         if settled is not None:
             return settled
         incumbent = Incumbent(problem, run, combinatorial_bound(problem))
-        refuse_too_large(size_of(problem, incumbent.known_loss, self.formulation), self.memory_gib)
         details: dict[str, Any] = {"backend": self.backend}
+        try:
+            known, limits = incumbent.known_loss, ModelLimits(self.memory_gib, run.stop)
+            size_of(problem, known, self.formulation, limits)
+            return self._solve_models(incumbent, details)
+        except StatingStoppedError:
+            return incumbent.outcome(**details)
+
+    def _solve_models(self, incumbent: Incumbent, details: dict[str, Any]) -> Outcome:
+        """Solve the model, and once more with a margin where tolerances break a rule."""
         found = self._solve_model(incumbent, details, margin=0.0)
         if found.bound is not None:
             incumbent.raise_bound(found.bound)
@@ -94,7 +109,8 @@ class Milp(Struct, frozen=True, kw_only=True):
     ) -> _ModelResult:
         """Build a model and solve it from the incumbent."""
         problem, run, known_loss = incumbent.problem, incumbent.run, incumbent.known_loss
-        model, stated = build(problem, self.formulation, known_loss, margin)
+        limits = ModelLimits(self.memory_gib, run.stop)
+        model, stated = build(problem, self.formulation, known_loss, margin, limits)
         details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
         hint = None
         if incumbent.plan is not None:
@@ -107,9 +123,12 @@ class Milp(Struct, frozen=True, kw_only=True):
                 None if objective is None else objective / scale,
             )
 
-        limits = BackendLimits(run.seed, run.remaining, run.interrupted.is_set, progress)
         scaled = replace(model, cost=model.cost * scale)
-        result = backend(self.backend)(scaled, limits, hint)
+        result = backend(self.backend)(
+            scaled,
+            BackendLimits(run.seed, run.remaining, run.interrupted.is_set, progress),
+            hint,
+        )
         stop = result.stop
         if stop is StopReason.INFEASIBLE and hint is not None and not model.violation(hint) > ROUND:
             stop = StopReason.COMPLETE  # it fails at small coefficients: that proves nothing
@@ -134,6 +153,7 @@ def build(
     formulation: FormulationName = "auto",
     known_loss: float | None = None,
     margin: float = 0.0,
+    limits: ModelLimits = UNLIMITED,
 ) -> tuple[LinearModel, Formulation]:
     """Return the model of a problem, and its columns by meaning.
 
@@ -146,8 +166,9 @@ def build(
         formulation: Name of the formulation.
         known_loss: Loss of a schedule; the model then holds only those that are no worse.
         margin: See :class:`Formulation`.
+        limits: Where to stop.
     """
-    builder = ModelBuilder()
+    builder = ModelBuilder(limits)
     windows = TimeWindows.of(problem, known_loss)
     stated = select(problem, formulation)(problem, windows, builder, margin)
     return builder.build(), stated
@@ -175,26 +196,20 @@ def select(problem: Problem, formulation: FormulationName) -> type[Formulation]:
 
 
 def size_of(
-    problem: Problem, known_loss: float | None = None, formulation: FormulationName = "auto"
+    problem: Problem,
+    known_loss: float | None = None,
+    formulation: FormulationName = "auto",
+    limits: ModelLimits = UNLIMITED,
 ) -> ModelSize:
     """Return the exact size of a problem's model without building it.
 
     Raises:
-        InputError: Its batch shapes alone are too many.
+        InputError: Its batch shapes alone are too many, or it would take too much memory.
+        StatingStoppedError: It is time to stop.
     """
-    size = ModelSize()
+    size = ModelSize(limits)
     select(problem, formulation)(problem, TimeWindows.of(problem, known_loss), size)
     return size
-
-
-def refuse_too_large(size: ModelSize, limit_gib: float) -> None:
-    """Raise InputError where a model would not fit ``limit_gib``."""
-    if size.gib > limit_gib:
-        raise InputError(
-            f"the MILP would have {size.columns:,} columns, {size.rows:,} rows and "
-            f"{size.entries:,} non-zeros, about {size.gib:,.1f} GiB of the {limit_gib:g} allowed",
-            hint="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
-        )
 
 
 def _scale(model: LinearModel, known_loss: float | None) -> float:
