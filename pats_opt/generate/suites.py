@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
-from pats_opt.errors import InputError
+from pats_opt.errors import InputError, in_file
 from pats_opt.generate import generate
 from pats_opt.generate.config import ConfigTable, as_table, parse_toml, read_toml
 from pats_opt.generate.recipe import Recipe
@@ -82,10 +82,12 @@ def instances(name: str) -> Iterator[Instance]:
     """Generate the instances of a suite, one at a time.
 
     Raises:
-        InputError: there is no such suite.
+        InputError: there is no such suite, or a recipe of it makes no instance.
     """
     for class_name, seed, recipe in recipes(name):
-        yield generate(recipe, seed, class_name=class_name)
+        with in_file(name if name.endswith(SUFFIX) else None):
+            made = generate(recipe, seed, class_name=class_name)
+        yield made
 
 
 def write_suite(name: str, folder: StrPath) -> list[str]:

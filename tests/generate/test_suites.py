@@ -94,6 +94,15 @@ def test_a_wrong_suite_file_is_named_with_the_place(tmp_path: Path) -> None:
     assert caught.value.file == str(path)
 
 
+def test_a_recipe_that_makes_no_instance_names_the_suite_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    service = 'service = { profile = "none" }'
+    path.write_text(f'about = "Mine"\n[[classes]]\nname = "a"\nrecipe = {{ {service} }}\n')
+    with pytest.raises(InputError, match="no profile 'none'") as caught:
+        list(suites.instances(str(path)))
+    assert caught.value.file == str(path)
+
+
 def test_a_suite_that_is_wrong_further_on_leaves_no_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(

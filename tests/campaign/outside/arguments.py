@@ -130,14 +130,12 @@ def smaller(finding: Finding) -> Finding:
     """Leave out the damage that the finding does not need."""
     line, fault = finding.files["line"], finding.files["fault"]
     beside = {name: finding.files[name].encode() for name in ("i.json", "s.json")}
-    said: dict[str, str] = {}
 
-    def fails(steps: list[int]) -> bool:
-        said.update(_tried(_broken(line, steps), beside))
-        return fault in said
+    def said(steps: list[int]) -> dict[str, str]:
+        return dict(_tried(_broken(line, steps), beside))
 
-    steps = shrunk(finding.files["steps"], fails)
-    return _finding(line, steps, beside, fault, said.get(fault, ""))
+    steps = shrunk(finding.files["steps"], lambda steps: fault in said(steps))
+    return _finding(line, steps, beside, fault, said(steps).get(fault, ""))
 
 
 ATTACK = Attack(

@@ -16,6 +16,7 @@ from typing import Any
 from tests.campaign.attack import Attack, Counts, Finding
 from tests.campaign.outside import files
 from tests.campaign.outside.command import (
+    CASE,
     MESSAGE,
     PROGRAM,
     STATUSES,
@@ -253,6 +254,9 @@ def _problems(line: str, output: str | None, odd: Odd, ended: Ended, folder: Pat
     answers = frozenset((0, 3) if line.startswith("check") else (0,))
     if odd.mute and ended.status in STATUSES:
         ended.err = MESSAGE if ended.status else ""
+    if output is not None and "/" in output:  # what is done is kept for --resume
+        folder_kept = f"{CASE}/{output.partition('/')[0]}"
+        ended.left = [name for name in ended.left if not name.startswith(folder_kept)]
     yield from faults(ended, statuses=STATUSES | odd.statuses, answers=answers | odd.statuses)
     if ended.status != 0:
         return

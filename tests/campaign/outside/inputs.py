@@ -98,14 +98,11 @@ def smaller(finding: Finding) -> Finding:
     aim = Target(case["kind"], case["damaged"], texts, tuple(case["command"]), output)
     fault = finding.problem.rpartition(": ")[2]
 
-    said: dict[str, str] = {}
+    def said(steps: list[int]) -> dict[str, str]:
+        return dict(tried(_broken(aim, steps)))
 
-    def fails(steps: list[int]) -> bool:
-        said.update(tried(_broken(aim, steps)))
-        return fault in said
-
-    steps = shrunk(list(finding.files["steps"]), fails)
-    return _finding(aim, steps, fault, said.get(fault, ""))
+    steps = shrunk(list(finding.files["steps"]), lambda steps: fault in said(steps))
+    return _finding(aim, steps, fault, said(steps).get(fault, ""))
 
 
 ATTACK = Attack(

@@ -186,6 +186,7 @@ def stopped(
             stdout=out,
             stderr=err,
             start_new_session=True,
+            preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it only sets a signal's handler
         )
         with suppress(subprocess.TimeoutExpired):
             process.wait(after_s)
@@ -212,6 +213,11 @@ def stopped(
     # Click begins a new line on a terminal after the ^C there.
     status = None if hung else process.returncode
     return Ended(status, said, wrong.lstrip("\n"), made, seconds), problems
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def marked(mark: str) -> list[int]:
