@@ -21,9 +21,11 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
 HERE = Path(__file__).resolve().parent
@@ -45,9 +47,9 @@ DEAD = {"killed", "timeout"}
 
 PAGE = """# Mutation testing of the rules
 
-Written by `make mutation` ({mutmut}). One thing at a time is changed in the modules that hold the
-rules, their check and the brute force, and the tests that call the changed function are run. A
-mutant that no test notices survives.
+Written by `make mutation` (mutmut {mutmut}). One thing at a time is changed in the modules that
+hold the rules, their check and the brute force, and the tests that call the changed function are
+run. A mutant that no test notices survives.
 
 {modules}
 
@@ -63,25 +65,22 @@ None of these changes what the code does for its callers.
 
 
 class Mutant(NamedTuple):
-    """A mutant: its module, its name, what became of it."""
+    """A mutant: its file, its name, what became of it."""
 
-    module: str
+    file: Path
     name: str
     status: str
 
     def change(self) -> str:
         """Return the function, the changed code and what is in its place, in a line."""
-        shown = subprocess.run(
-            [MUTMUT, "show", self.name], cwd=WORK, capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        lines = {
-            sign: " ".join(
-                x[1:].strip() for x in shown if re.match(rf"\{sign}(?!{re.escape(sign * 2)})", x)
-            )
-            for sign in "-+"
-        }
+        lines = [
+            line
+            for line in get_diff_for_mutant(self.name, path=self.file).splitlines()
+            if re.match(r"[-+](?!--|\+\+)", line)
+        ]
+        old, new = (" ".join(x[1:].strip() for x in lines if x[0] == sign) for sign in "-+")
         function = re.sub(r"^.*\.xǁ?_?|__mutmut_\d+$", "", self.name).replace("ǁ", ".")
-        return f"{function}: {lines['-']} -> {lines['+']}"
+        return f"{function}: {old} -> {new}"
 
 
 def stage() -> None:
@@ -106,7 +105,6 @@ def run(*arguments: str) -> None:
     env = {"NUMBA_DISABLE_JIT": "1", "HYPOTHESIS_PROFILE": "mutation"}
     subprocess.run(
         [MUTMUT, "run", *arguments],
-        cwd=WORK,
         env=os.environ | env,
         check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
@@ -116,15 +114,15 @@ def run(*arguments: str) -> None:
 def mutants() -> Iterator[Mutant]:
     """Yield all mutants with their results."""
     for file in sorted((WORK / "mutants").rglob("*.py.meta")):
-        module = file.relative_to(WORK / "mutants").as_posix().removesuffix(".meta")
+        source = file.relative_to(WORK / "mutants").with_suffix("")
         for name, code in json.loads(file.read_text())["exit_code_by_key"].items():
-            yield Mutant(module.removeprefix("src/"), name, status_by_exit_code[code])
+            yield Mutant(source, name, status_by_exit_code[code])
 
 
 def page(found: list[Mutant]) -> tuple[str, list[str]]:
     """Return the page of the results, and the survivors that nothing explains."""
     classes = tomllib.loads((HERE / "survivors.toml").read_text())["class"]
-    explained: Counter[tuple[str, str]] = Counter()
+    reasons: Counter[str] = Counter()
     unexplained = []
     for mutant in found:
         if mutant.status in DEAD:
@@ -134,21 +132,17 @@ def page(found: list[Mutant]) -> tuple[str, list[str]]:
         if reason is None or mutant.status != "survived":
             unexplained.append(f"{mutant.name} ({mutant.status}): {change}")
         else:
-            explained[mutant.module, reason] += 1
+            reasons[reason] += 1
     rows = ["| module | mutants | killed | survived |", "|---|---|---|---|"]
-    modules = {mutant.module: [m for m in found if m.module == mutant.module] for mutant in found}
-    for name, those in [*modules.items(), ("in all", found)]:
+    files = {mutant.file: [m for m in found if m.file == mutant.file] for mutant in found}
+    named = [(f"`{file.as_posix().removeprefix('src/')}`", those) for file, those in files.items()]
+    for name, those in [*named, ("in all", found)]:
         killed = sum(mutant.status in DEAD for mutant in those)
         rows.append(f"| {name} | {len(those)} | {killed} | {len(those) - killed} |")
-    reasons: Counter[str] = Counter()
-    for (_, reason), count in explained.items():
-        reasons[reason] += count
-    listed = [f"- {count}: {reason}" for reason, count in reasons.most_common()]
-    version = subprocess.run(
-        [MUTMUT, "--version"], cwd=WORK, capture_output=True, text=True, check=True
-    )
     text = PAGE.format(
-        mutmut=version.stdout.strip(), modules="\n".join(rows), classes="\n".join(listed)
+        mutmut=version("mutmut"),
+        modules="\n".join(rows),
+        classes="\n".join(f"- {count}: {reason}" for reason, count in reasons.most_common()),
     )
     return text, unexplained
 
@@ -159,6 +153,8 @@ def main() -> None:
     if not again:
         shutil.rmtree(WORK, ignore_errors=True)
     stage()
+    os.chdir(WORK)  # mutmut reads and writes where it is
+    (WORK / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)  # which test calls what
     run()
     if again and (alive := [mutant.name for mutant in mutants() if mutant.status not in DEAD]):
         run(*alive)

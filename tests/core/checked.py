@@ -179,7 +179,7 @@ BROKEN: dict[str, tuple[Edit, list[str]]] = {
         ["0 gpus[1]: GPU 'gpu-0' is listed twice"],
     ),
     "unknown request": (
-        lambda _i, s: batch(s, 0)["requests"].append({"id": "no", "option": 0, "completion": 2}),
+        lambda _i, s: batch(s, 0)["requests"].insert(0, {"id": "no", "option": 0, "completion": 2}),
         ["0 gpu 'gpu-0' batch 0: request 'no' is unknown"],
     ),
     "unknown request rejected": (

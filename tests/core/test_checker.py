@@ -34,9 +34,9 @@ def test_valid_schedule() -> None:
     assert found.terms.switching == 1
     assert found.terms.rejection == 1
     assert found.loss == 9.5
-    assert [(b.gpu, b.switch.ticks, b.resident, b.end) for b in found.replayed] == [
-        (0, 0, frozenset((0,)), 2),
-        (0, 1, frozenset((0, 1)), 4),
+    assert [(b.gpu, b.switch.ticks, b.batch.start, b.resident, b.end) for b in found.replayed] == [
+        (0, 0, 0, frozenset((0,)), 2),
+        (0, 1, 3, frozenset((0, 1)), 4),
     ]
 
 
@@ -94,8 +94,12 @@ def test_verdict_in_a_line() -> None:
 def test_another_instance_is_refused() -> None:
     """A schedule is never checked against an instance that it was not made for."""
     instance = parse_instance(json.dumps(problem()))
-    with pytest.raises(InputError, match="made for another instance"):
+    with pytest.raises(InputError) as error:
         check(instance, convert(plan(), Schedule))
+    assert str(error.value) == (
+        "instance.sha256: the schedule was made for another instance ('zoo', digest 000000000000, "
+        f"not {instance.sha256[:12]}); name the instance that the schedule was made for"
+    )
 
 
 def test_late_and_slot_terms() -> None:

@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 from fractions import Fraction
+from functools import cache
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
@@ -98,15 +99,15 @@ class _Search:
         self.horizon: int | None = document.get("horizon_ticks")
         self.slotted = self.service["kind"] == "slot"
         self.arrival = [self._ticks(_exact(r["arrival_s"])) for r in self.requests]
-        self.memo: dict[tuple[int, State], Start] = {}
-        self.fitting: dict[tuple[int, int, int], bool] = {}
-        self.offset: dict[tuple[int, ...], tuple[dict[int, int], int]] = {}
+        self.least = cache(self._least)
+        self.fits = cache(self._fits)
+        self.offsets = cache(self._offsets)
+        self.switch = cache(self._switch)
         self.residencies = [
             sum(1 << a for a in chosen)
             for size in range(self.switching["max_resident"] + 1)
             for chosen in itertools.combinations(range(len(self.adapters)), size)
         ]
-        self.switches: dict[tuple[int, int, int, int], tuple[int, float]] = {}
 
     def _ticks(self, seconds: Fraction) -> int:
         return math.ceil(seconds / self.tick - SLACK)
@@ -147,20 +148,17 @@ class _Search:
         held = self.document["gpus"][g].get("resident", [])
         return State(share, 0, sum(1 << self.number[a] for a in held), 0)
 
-    def least(self, g: int, state: State) -> Start:
+    def _least(self, g: int, state: State) -> Start:
         """The best way to serve all of ``state.left`` on GPU ``g``, by its first batch."""
         if not state.left:
             return Start(0.0)
-        known = self.memo.get((g, state))
-        if known is not None:
-            return known
         best = Start(INFINITY)
         for members in _subsets(state.left):
             if not members:
                 continue
             active = self._active(members)
             for resident in self.residencies:
-                if active & ~resident or not self._fits(g, members, active, resident):
+                if active & ~resident or not self.fits(g, members, active, resident):
                     continue
                 for batch in self._options(members):
                     start, end, loss = self._run(state, batch, active, resident)
@@ -170,7 +168,6 @@ class _Search:
                     loss += self.least(g, after).loss
                     if loss < best.loss:
                         best = Start(loss, batch, resident, start)
-        self.memo[g, state] = best
         return best
 
     def _active(self, members: int) -> int:
@@ -190,21 +187,18 @@ class _Search:
 
     def _fits(self, g: int, members: int, active: int, resident: int) -> bool:
         """Rules 2 and 3."""
-        key = (g, members, resident)
-        if key not in self.fitting:
-            batch = [r for j, r in enumerate(self.requests) if members >> j & 1]
-            table = (self.service.get("step_s") or {}).get("table")
-            sound = active.bit_count() <= self.switching.get("max_per_batch", 1)
-            sound &= table is None or len(batch) <= len(table)
-            for name, capacity in self.document["gpus"][g]["capacity"].items():
-                used = sum(_billionths(r["demand"].get(name, 0)) for r in batch)
-                if name == "vram_gib":
-                    used += _billionths(self.document["base_vram_gib"])
-                    for a, adapter in enumerate(self.adapters):
-                        used += _billionths(adapter["vram_gib"]) * (resident >> a & 1)
-                sound &= used <= _billionths(capacity)
-            self.fitting[key] = sound
-        return self.fitting[key]
+        batch = [r for j, r in enumerate(self.requests) if members >> j & 1]
+        table = (self.service.get("step_s") or {}).get("table")
+        sound = active.bit_count() <= self.switching.get("max_per_batch", 1)
+        sound &= table is None or len(batch) <= len(table)
+        for name, capacity in self.document["gpus"][g]["capacity"].items():
+            used = sum(_billionths(r["demand"].get(name, 0)) for r in batch)
+            if name == "vram_gib":
+                used += _billionths(self.document["base_vram_gib"])
+                for a, adapter in enumerate(self.adapters):
+                    used += _billionths(adapter["vram_gib"]) * (resident >> a & 1)
+            sound &= used <= _billionths(capacity)
+        return sound
 
     def _run(
         self, state: State, batch: tuple[tuple[int, int], ...], active: int, resident: int
@@ -229,20 +223,17 @@ class _Search:
             lost += self.document.get("late_price", 0)
         return float(r.get("weight", 1) * lost)
 
-    def switch(self, before: int, after: int, previous: int, active: int) -> tuple[int, float]:
+    def _switch(self, before: int, after: int, previous: int, active: int) -> tuple[int, float]:
         """Rule 4: ticks and loss of a switch."""
-        key = (before, after, previous, active)
-        if key not in self.switches:
-            loads = [a for a in range(len(self.adapters)) if (after & ~before) >> a & 1]
-            if loads:
-                seconds = sum((self._load(a, before) for a in loads), Fraction(0))
-            elif previous and previous != active:
-                seconds = _exact(self.switching.get("activate_s", 0))
-            else:
-                seconds = Fraction(0)
-            price = float(_exact(self.switching["price_per_s"]) * seconds)
-            self.switches[key] = (0 if self.slotted else self._ticks(seconds), price)
-        return self.switches[key]
+        loads = [a for a in range(len(self.adapters)) if (after & ~before) >> a & 1]
+        if loads:
+            seconds = sum((self._load(a, before) for a in loads), Fraction(0))
+        elif previous and previous != active:
+            seconds = _exact(self.switching.get("activate_s", 0))
+        else:
+            seconds = Fraction(0)
+        price = float(_exact(self.switching["price_per_s"]) * seconds)
+        return (0 if self.slotted else self._ticks(seconds)), price
 
     def _load(self, a: int, before: int) -> Fraction:
         held = [x["id"] for i, x in enumerate(self.adapters) if before >> i & 1]
@@ -252,23 +243,21 @@ class _Search:
                 return _exact(pair["load_s"])
         return _exact(self.adapters[a]["load_s"])
 
-    def offsets(self, steps: tuple[int, ...]) -> tuple[dict[int, int], int]:
+    def _offsets(self, steps: tuple[int, ...]) -> tuple[dict[int, int], int]:
         """Rule 5: ticks from start to completion of each step count, and to the batch's end."""
         if self.slotted:
             return dict.fromkeys(steps, 0), 1
-        if steps not in self.offset:
-            overhead = self.service.get("overhead_s", 0)
-            if isinstance(overhead, dict):
-                elapsed = _exact(overhead["base"]) + _exact(overhead["per_sample"]) * len(steps)
-            else:
-                elapsed = _exact(overhead)
-            found = {}
-            for k in range(1, max(steps) + 1):
-                elapsed += self._step(sum(1 for s in steps if s >= k))
-                if k in steps:
-                    found[k] = self._ticks(elapsed)
-            self.offset[steps] = found, max(found.values())
-        return self.offset[steps]
+        overhead = self.service.get("overhead_s", 0)
+        if isinstance(overhead, dict):
+            elapsed = _exact(overhead["base"]) + _exact(overhead["per_sample"]) * len(steps)
+        else:
+            elapsed = _exact(overhead)
+        found = {}
+        for k in range(1, max(steps) + 1):
+            elapsed += self._step(sum(1 for s in steps if s >= k))
+            if k in steps:
+                found[k] = self._ticks(elapsed)
+        return found, max(found.values())
 
     def _step(self, n: int) -> Fraction:
         step: Json = self.service["step_s"]
