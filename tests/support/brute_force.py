@@ -189,7 +189,7 @@ class _Search:
         """Rules 2 and 3."""
         batch = [r for j, r in enumerate(self.requests) if members >> j & 1]
         table = (self.service.get("step_s") or {}).get("table")
-        sound = active.bit_count() <= self.switching.get("max_per_batch", 1)
+        sound: bool = active.bit_count() <= self.switching.get("max_per_batch", 1)
         sound &= table is None or len(batch) <= len(table)
         for name, capacity in self.document["gpus"][g]["capacity"].items():
             used = sum(_billionths(r["demand"].get(name, 0)) for r in batch)
