@@ -37,6 +37,7 @@ from pats_solvers.milp.backends import (
     BackendName,
     BackendResult,
     backend,
+    cbc,
     process,
 )
 from pats_solvers.milp.backends.highs_scip import last_point
@@ -367,6 +368,18 @@ def test_cbc_ends_with_its_parent() -> None:
     done = subprocess.run(command, input="", capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert not folder.exists()
+
+
+def test_a_crash_of_cbc_at_its_time_limit_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does crash there, now and then; a crash with time left is an error."""
+    crash = "import os, time; time.sleep(0.6); os.abort()"
+    monkeypatch.setattr(cbc, "start", lambda _: process.start([sys.executable, "-c", crash]))
+    instance = random_instance(3, (Feature.OPTIONS,), requests=(4, 4))
+    result = solve(instance, "milp:backend=cbc", time_limit=0.5)
+    assert result.status.stop is StopReason.TIME_LIMIT
+    assert result.loss is not None
+    with pytest.raises(SolverError, match="status -6 without an answer"):
+        solve(instance, "milp:backend=cbc")
 
 
 @pytest.mark.parametrize("name", BACKENDS)

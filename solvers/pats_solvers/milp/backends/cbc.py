@@ -108,14 +108,14 @@ class _CbcProcess:
         command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]
         guard = [sys.executable, "-I", "-S", guard_file, str(self.folder)]
         limits = self.limits
-        why, tail = follow(
-            start(guard + command), limits.remaining, limits.interrupted, self._read, GRACE
-        )
+        child = start(guard + command)
+        why, tail = follow(child, limits.remaining, limits.interrupted, self._read, GRACE)
         asked = None if why is None else StopReason(why)
         if not Path(solution).exists():
-            if asked is not None:
-                return BackendResult(asked, None, self.bound)
-            raise SolverError(f"CBC ended without an answer: {tail[-300:]}")
+            if asked is not None or limits.remaining() == 0.0:  # it may crash at its time limit
+                return BackendResult(asked or StopReason.TIME_LIMIT, None, self.bound)
+            status = child.returncode
+            raise SolverError(f"CBC ended with status {status} without an answer: {tail[-300:]}")
         _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
         x = np.array([values[v.name] for v in variables])
         if found == pulp.LpSolutionInfeasible:
