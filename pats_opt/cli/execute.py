@@ -270,7 +270,7 @@ class ImageProgress:
     def __init__(self, *, quiet: bool) -> None:
         from contextlib import ExitStack
 
-        self._quiet, self._stack, self._failed = quiet, ExitStack(), 0
+        self._quiet, self._stack = quiet, ExitStack()
         self._done: Callable[[Saved], None] = lambda _: None
 
     def __enter__(self) -> ImageProgress:
@@ -281,17 +281,14 @@ class ImageProgress:
 
     def begun(self, total: int) -> None:
         """Start the bar."""
-        self._done = self._stack.enter_context(
-            terminal.progress(total, self._status, quiet=self._quiet)
-        )
+        from pats_opt.wording import label
+
+        def failed(saved: Saved) -> bool:
+            return saved.member.error is not None
+
+        status = terminal.failures_and_last(failed, lambda saved: label(saved.member.id))
+        self._done = self._stack.enter_context(terminal.progress(total, status, quiet=self._quiet))
 
     def saved(self, saved: Saved) -> None:
         """Advance the bar by one image."""
         self._done(saved)
-
-    def _status(self, saved: Saved) -> str:
-        from pats_opt.wording import label
-
-        self._failed += saved.member.error is not None
-        last = label(saved.member.id)
-        return f"{self._failed} failed; {last}" if self._failed else last

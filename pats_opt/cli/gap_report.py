@@ -118,7 +118,7 @@ def command(
 
 
 def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> ReportConfig:
-    """The run file, or what the resumed folder was begun with, under what the command line says."""
+    """Return the run file or the resumed folder's configuration, overridden by the options."""
     import msgspec
 
     from pats_opt.report.config import DEFAULT_SUITE, ReportConfig, read_config, saved_config
@@ -137,29 +137,24 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
 
 
 def _progress_line() -> Callable[[Record], str]:
-    """The text of the bar after each run."""
+    """Return the function that gives the bar's text after each run."""
     from pats_opt.runs.record import FAILURES
     from pats_opt.wording import label
 
-    failed = 0
-
-    def line(record: Record) -> str:
-        nonlocal failed
-        failed += record.end in FAILURES
-        last = f"{label(record.config.solver.spec)} on {label(record.config.instance.name)}"
-        return f"{failed} failed; {last}" if failed else last
-
-    return line
+    return terminal.failures_and_last(
+        lambda record: record.end in FAILURES,
+        lambda r: f"{label(r.config.solver.spec)} on {label(r.config.instance.name)}",
+    )
 
 
 def _drawn(name: str) -> str:
-    """The text of the bar after each picture."""
+    """Return the bar's text after a picture."""
     from pats_opt.wording import label
 
     return f"drawn {label(name, 60)}"
 
 
-#: The keys of a run in the summary, and the columns that they are of.
+#: Key of a run in the summary -> column of the table.
 _RUN = {
     "instance": "label",
     "class": "class",
@@ -175,7 +170,7 @@ _RUN = {
 
 
 def _summary(report: Report) -> dict[str, Any]:
-    """The report as one JSON object."""
+    """Return the report as one JSON object."""
     import msgspec
 
     table = report.table

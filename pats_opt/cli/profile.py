@@ -18,19 +18,11 @@ if TYPE_CHECKING:
     from pats_opt.profiling.run import ProfilingJob
 
 
-def _batch_sizes(text: str) -> tuple[int, ...]:
-    """Parse batch sizes, sorted. 1 is always among them."""
-    return _positive({1, *steps(text)})
-
-
-def _step_counts(text: str) -> tuple[int, ...]:
-    """Parse step counts, sorted."""
-    return _positive(set(steps(text)))
-
-
-def _positive(counts: set[int]) -> tuple[int, ...]:
+def _counts(text: str) -> tuple[int, ...]:
+    """Parse positive counts, sorted."""
+    counts = set(steps(text))
     if not counts or min(counts) < 1:
-        raise ValueError(counts)
+        raise ValueError(text)
     return tuple(sorted(counts))
 
 
@@ -62,7 +54,7 @@ class ProfileOptions:
         "Batch sizes to measure.",
         default="1,2,4,8",
         metavar="N,...",
-        callback=common.parsed(_batch_sizes),
+        callback=common.parsed(lambda text: _counts(f"1,{text}")),
     )
     sizes: tuple[tuple[int, int], ...] = field(
         "--sizes",
@@ -103,7 +95,7 @@ class ProfileOptions:
         "Step counts to compare with --full.",
         default="5,10,15,20,25,30,35,40,45,50,55",
         metavar="N,...",
-        callback=common.parsed(_step_counts),
+        callback=common.parsed(_counts),
     )
     full: int = field("--full", "Full step count.", click.IntRange(2), default=60)
     images: int = field(

@@ -294,6 +294,18 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def failures_and_last(failed: Callable[[T], bool], name: Callable[[T], str]) -> Callable[[T], str]:
+    """Return a status for :func:`progress`: the number of failures so far, and the last item."""
+    count = 0
+
+    def status(done: T) -> str:
+        nonlocal count
+        count += failed(done)
+        return f"{count} failed; {name(done)}" if count else name(done)
+
+    return status
+
+
 @contextmanager
 def progress(
     total: int, status: Callable[[T], str], *, quiet: bool

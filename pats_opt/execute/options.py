@@ -22,7 +22,7 @@ TINY_SHRINK = 16
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """EngineSettings of an execution.
+    """Options of an execution.
 
     Attributes:
         model: ``tiny``, ``sdxl-random``, a folder, a file or a hub id.

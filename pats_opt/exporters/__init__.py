@@ -19,10 +19,10 @@ from pats_opt.model.schedule import Schedule, SolutionStatus
 
 #: Format -> ("module:function" of its exporter, one-line help), in the order they are listed.
 FORMATS: dict[str, tuple[str, str]] = {
-    "bin-packing": ("pats_opt.exporters.classic:export_bins", "bins with their items and loads"),
-    "tsplib": ("pats_opt.exporters.classic:export_tour", "a TSPLIB .tour file"),
-    "csplib058": ("pats_opt.exporters.classic:export_plan", "the item made in each period"),
-    "graph": ("pats_opt.exporters.graph:export_graph", "the adapters' changeovers as GraphML"),
+    "bin-packing": ("pats_opt.exporters.formats:export_bins", "bins with their items and loads"),
+    "tsplib": ("pats_opt.exporters.formats:export_tour", "a TSPLIB .tour file"),
+    "csplib058": ("pats_opt.exporters.formats:export_plan", "the item made in each period"),
+    "graph": ("pats_opt.exporters.formats:export_graph", "the adapters' changeovers as GraphML"),
 }
 
 

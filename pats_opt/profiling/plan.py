@@ -15,7 +15,7 @@ from msgspec import Struct
 from pats_opt.errors import InputError
 from pats_opt.execute.orders import shrunk
 from pats_opt.generate.quality import COMPLEXITY_COLUMNS, LEVELS, complexity_of, read_csv, read_text
-from pats_opt.importers.complexity import Estimator, estimate
+from pats_opt.importers.complexity import estimate
 
 #: First steps of a batch that are not counted: kernels are chosen and caches filled.
 WARM_STEPS = 2
@@ -132,12 +132,10 @@ def rounds(
         yield from parts
 
 
-def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ...]:
+def read_prompts(path: str) -> tuple[Prompt, ...]:
     """Read prompts from a text file (one per line), a CSV or TSV file, or a file of JSON lines.
 
-    Args:
-        path: The file; its ending names its kind.
-        estimator: Estimates the complexity of a prompt without one.
+    The suffix decides the kind. The complexity of a prompt without one is estimated.
 
     Raises:
         InputError: naming the file, the line and the hint.
@@ -163,7 +161,7 @@ def read_prompts(path: str, estimator: Estimator = estimate) -> tuple[Prompt, ..
                 hint=f"name the column one of {', '.join(PROMPT_COLUMNS)}",
             )
         if prompt.strip():
-            found.append(Prompt(prompt.strip(), _complexity(known, prompt, estimator, path, line)))
+            found.append(Prompt(prompt.strip(), _complexity(known, prompt, path, line)))
     if not found:
         raise InputError("this file has no prompts", file=path, hint="add some")
     return tuple(found)
@@ -185,13 +183,11 @@ def _json_lines(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield i, row
 
 
-def _complexity(
-    row: dict[str, Any], prompt: str, estimator: Estimator, path: str, line: int
-) -> float:
+def _complexity(row: dict[str, Any], prompt: str, path: str, line: int) -> float:
     cells = (row.get(name) for name in COMPLEXITY_COLUMNS)
     given = next((cell for cell in cells if cell not in (None, "")), None)
     if given is None:
-        return estimator(prompt)
+        return estimate(prompt)
     try:
         return complexity_of(str(given))
     except ValueError:

@@ -92,11 +92,9 @@ def mean_interval(values: Sequence[float], seed: int) -> Interval | None:
     return float(low), float(high)
 
 
-def shifted_geometric_interval(
-    values: Sequence[float], shift: float, seed: int = 0
-) -> Interval | None:
+def shifted_geometric_interval(values: Sequence[float], shift: float) -> Interval | None:
     """Bootstrap interval of :func:`shifted_geometric_mean`; None of fewer than two values."""
-    found = mean_interval([math.log(v + shift) for v in values], seed)
+    found = mean_interval([math.log(v + shift) for v in values], seed=0)
     if found is None:
         return None
     low, high = (max(0.0, math.exp(end) - shift) for end in found)

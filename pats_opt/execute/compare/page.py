@@ -68,7 +68,7 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
                 ("Loss", _known(comparison.loss)),
                 ("Service", _known(comparison.service)),
             ],
-            name=_heading,
+            name=lambda figure: NAMES.get(figure.name) or METRICS[figure.name].heading,
             batches=shown,
             more_batches=len(comparison.batches) - len(shown),
             marks=marks,
@@ -118,10 +118,6 @@ def failures(comparison: ExecutionComparison, execution: Execution) -> list[tupl
         if member.error is not None
     }
     return [(name, reasons.get(name, "")) for name in comparison.gaps.failed]
-
-
-def _heading(figure: ComparedFigure) -> str:
-    return NAMES.get(figure.name) or METRICS[figure.name].heading
 
 
 def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:

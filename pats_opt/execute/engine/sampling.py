@@ -114,10 +114,6 @@ class ModelKind(Struct, frozen=True, kw_only=True):
             dtype=pipeline.unet.dtype,
         )
 
-    def fresh_scheduler(self) -> Any:
-        """A scheduler for one request."""
-        return type(self.scheduler).from_config(self.scheduler.config)
-
 
 class Sampling:
     """A request's denoising: what it is conditioned on, and how far it is.
@@ -148,7 +144,7 @@ class Sampling:
         check(member, kind)
         self.member, self.conditioning = member, conditioning
         self.error: str | None = None
-        self.scheduler = kind.fresh_scheduler()
+        self.scheduler = type(kind.scheduler).from_config(kind.scheduler.config)
         self.scheduler.set_timesteps(member.steps + member.skip, device=kind.device)
         self.timesteps = self.scheduler.timesteps
         self.done, self.stop = 0, len(self.timesteps) if stop is None else stop

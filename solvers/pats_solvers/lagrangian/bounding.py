@@ -75,7 +75,7 @@ class Bounding:
         self.end = max(1, self.end)
         self._memory = memory_gib * 2**30
         self._states = FIRST_STATES
-        self._finest = self._grain(1, FIRST_STATES)
+        self._finest = self._grain(FIRST_STATES)
         relaxation = self._relaxation(self._finest, FIRST_STATES)
         while not self._fits(relaxation):
             self._finest = self._coarser(self._finest, relaxation.bytes())
@@ -219,8 +219,9 @@ class Bounding:
     def _relaxation(self, grain: int, states: int) -> Relaxation:
         return Relaxation(self.problem, self.end, states=states, grain=grain, threads=self.threads)
 
-    def _grain(self, grain: int, states: int) -> int:
-        """The finest grain, from ``grain`` on, that fits the memory."""
+    def _grain(self, states: int) -> int:
+        """The finest grain that fits the memory."""
+        grain = 1
         while (need := self._estimate(grain, states)) > self._memory:
             grain = self._coarser(grain, need)
         return grain

@@ -44,7 +44,7 @@ LAZY = (
     "pats_opt.cli.gap_report", "pats_opt.cli.tune", "pats_opt.cli.profile", "pats_opt.cli.solvers",
     "pats_opt.solving.solve", "pats_opt.solving.budget", "pats_opt.importers.trace",
     "pats_opt.importers.bin_packing", "pats_opt.importers.tsplib", "pats_opt.importers.csplib058",
-    "pats_opt.exporters.graph", "pats_opt.generate", "pats_opt.views.interactive",
+    "pats_opt.exporters.formats", "pats_opt.generate", "pats_opt.views.interactive",
     "pats_opt.views.html", "pats_opt.profiling.refit", "pats_opt.report.pages", "pats_solvers.auto",
     "pats_solvers.exact", "pats_solvers.cpsat.solver", "pats_solvers.dp.solver",
     "pats_solvers.local.solver", "pats_solvers.lagrangian.bounding", "pats_solvers.milp.solver",
