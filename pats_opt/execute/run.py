@@ -81,12 +81,15 @@ def execute(
             f"{len(options.devices)} devices are named for {len(problem.site.gpus)} GPUs",
             hint="name one for each GPU of the instance",
         )
-    if RunFolder(folder).is_used(OWN):
+    home = RunFolder(Path(folder).absolute())
+    if home.is_used(OWN):
         raise _not_empty(folder)
-    output = Output(folder)
-    with output.locked():
-        _refuse_begun(output, resume)
-        return _Session(problem, driver, options, output, open_engine).run(begun, saved)
+    with home.removed_if_unused():
+        output = Output(folder)
+        with output.locked():
+            _refuse_begun(output, resume)
+            session = _Session(problem, driver, options, output, open_engine)
+            return session.run(begun, saved)
 
 
 def _refuse_begun(output: Output, resume: bool) -> None:

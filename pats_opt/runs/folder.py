@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pats_opt.errors import InputError
@@ -76,6 +76,23 @@ class RunFolder:
                 file=str(self.path),
                 hint=hint or "give the options it was begun with, or name another folder",
             )
+
+    @contextmanager
+    def removed_if_unused(self) -> Iterator[None]:
+        """Remove the folder again, and parents made for it, where bad input leaves it empty."""
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            yield
+        except InputError:
+            if missing:
+                with suppress(OSError):  # what has anything in it stays
+                    for entry in self.path.iterdir():
+                        if entry.is_dir():
+                            entry.rmdir()
+                    (self.path / LOCK).unlink(missing_ok=True)
+                    for path in missing:
+                        path.rmdir()
+            raise
 
     @contextmanager
     def locked(self, wait_s: float = 0.0) -> Iterator[None]:

@@ -217,6 +217,15 @@ def test_a_batch_cut_short_is_recognised_by_its_images(tmp_path: Path) -> None:
     assert batch.end_s == batch.members[-1].completion_s
 
 
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    """A folder that was there stays."""
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(InputError, match="has no file"):
+            run(tmp_path / name, problem(), adapters=str(tmp_path / "there"))
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "adapters") == ["there"]
+
+
 def test_without_resume_it_is_refused(tmp_path: Path) -> None:
     """A folder with a run in it says what to do."""
     run(tmp_path / "out", problem())
