@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("instance", type=common.FILE)
-@click.argument("schedule", type=common.FILE)
+@click.argument("instance", type=common.INPUT_FILE)
+@click.argument("schedule", type=common.INPUT_FILE)
 @common.json_option
 @click.pass_context
 def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> None:

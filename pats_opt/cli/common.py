@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+from typing_extensions import override
 
 from pats_opt.cli import completing
 
@@ -18,10 +20,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FilePath(click.Path):
-    """Path argument. The reader of the file reports in one line what is wrong with it."""
+    """Path argument.
 
-    def __init__(self) -> None:
+    Args:
+        read: Whether it is a file to read. Then all of a command line can be opened before the
+            first is read, which may be large.
+    """
+
+    def __init__(self, *, read: bool = False) -> None:
         super().__init__(path_type=str)
+        self._read = read
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        path = super().convert(value, param, ctx)
+        if self._read:
+            from pats_opt.model.files import refuse_unreadable
+
+            refuse_unreadable(str(path))
+        return path
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -34,6 +53,7 @@ class FilePath(click.Path):
 
 
 FILE = FilePath()
+INPUT_FILE = FilePath(read=True)
 
 
 def finite(ctx: click.Context, option: click.Parameter, seconds: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
-from pats_opt.cli.common import FILE, field
+from pats_opt.cli.common import FILE, INPUT_FILE, field
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import ExecutionComparison
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ExecutionOptions:
     """Options of the command."""
 
-    instance: str | None = field("--instance", "Instance of SCHEDULE.", FILE)
+    instance: str | None = field("--instance", "Instance of SCHEDULE.", INPUT_FILE)
     policy: str | None = field(
         "--policy",
         "Policy to run INSTANCE with, live; for example pats:gamma=0.5.",
@@ -80,7 +80,7 @@ class ExecutionOptions:
 
 
 @click.command("execute")
-@click.argument("file", metavar="SCHEDULE|INSTANCE", type=FILE)
+@click.argument("file", metavar="SCHEDULE|INSTANCE", type=INPUT_FILE)
 @common.options(ExecutionOptions)
 def command(file: str, options: ExecutionOptions) -> None:
     """Run SCHEDULE on real devices. Each request gives a PNG file.

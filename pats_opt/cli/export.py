@@ -15,8 +15,8 @@ from pats_opt.exporters import FORMATS
     + "\n\n\b\n  pats-opt export tsplib gr17-schedule.json --instance gr17.json -o gr17.tour",
 )
 @click.argument("format", type=click.Choice(list(FORMATS)))
-@click.argument("schedule", type=common.FILE)
-@click.option("--instance", type=common.FILE, required=True, help="Instance of SCHEDULE.")
+@click.argument("schedule", type=common.INPUT_FILE)
+@click.option("--instance", type=common.INPUT_FILE, required=True, help="Instance of SCHEDULE.")
 @click.option("-o", "--output", type=common.FILE, help="Output file.  [default: standard output]")
 @common.json_option
 def command(format: str, schedule: str, instance: str, output: str | None, as_json: bool) -> None:  # noqa: A002

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("schedules", metavar="SCHEDULE [SCHEDULE]", nargs=-1, type=common.FILE)
-@click.option("--instance", required=True, type=common.FILE, help="Instance of the schedules.")
+@click.argument("schedules", metavar="SCHEDULE [SCHEDULE]", nargs=-1, type=common.INPUT_FILE)
+@click.option(
+    "--instance", required=True, type=common.INPUT_FILE, help="Instance of the schedules."
+)
 @click.option("-o", "--output", type=common.FILE, help="Page or picture: .html, .svg or .png.")
 @click.option("--png", type=common.FILE, metavar="FILE", help="PNG picture to write.")
 @click.option("--svg", type=common.FILE, metavar="FILE", help="SVG picture to write.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing
-from pats_opt.cli.common import FILE, option
+from pats_opt.cli.common import INPUT_FILE, option
 from pats_opt.cli.terminal import (
     Fact,
     Watch,
@@ -47,7 +47,7 @@ ADAPTER_COLUMNS = (
 
 
 @click.command("simulate")
-@click.argument("instance", type=FILE)
+@click.argument("instance", type=INPUT_FILE)
 @option(
     "--policy",
     "A policy from 'pats-opt solvers', such as pats:gamma=0.5.",

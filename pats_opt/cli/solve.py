@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing
-from pats_opt.cli.common import FILE, option
+from pats_opt.cli.common import INPUT_FILE, option
 from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TERMS = ("quality", "late", "switching", "rejection")
 
 
 @click.command("solve")
-@click.argument("instance", type=FILE)
+@click.argument("instance", type=INPUT_FILE)
 @option(
     "--solver",
     "A solver or policy from 'pats-opt solvers', such as milp:backend=scip.",

@@ -109,8 +109,22 @@ def encode(document: object) -> bytes:
 
 def read_bytes(path: StrPath) -> bytes:
     """A file's bytes, or an :class:`InputError` that says why they cannot be read."""
-    try:
+    with _one_line_read_errors(path):
         return Path(path).read_bytes()
+
+
+def refuse_unreadable(path: StrPath) -> None:
+    """Raise now what reading this file would raise; a pipe is not opened, which its writer sees."""
+    with _one_line_read_errors(path):
+        mode = Path(path).stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            Path(path).open("rb").close()
+
+
+@contextmanager
+def _one_line_read_errors(path: StrPath) -> Iterator[None]:
+    try:
+        yield
     except IsADirectoryError:
         raise InputError("this is a folder", file=str(path), hint="name a file in it") from None
     except FileNotFoundError:

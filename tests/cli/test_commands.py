@@ -68,6 +68,19 @@ def test_solve_then_check_agree(
     assert sum(checked["terms"].values()) == pytest.approx(checked["loss"])
 
 
+@pytest.mark.parametrize("command", ["check", "show", "export", "execute"])
+def test_a_missing_file_is_said_before_another_is_read(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first file may be large; here it is broken, which only reading it shows."""
+    broken, missing = tmp_path / "broken.json", tmp_path / "missing.json"
+    broken.write_text("{")
+    named = {"check": f"{broken} {missing}", "export": f"bin-packing {missing} --instance {broken}"}
+    line = named.get(command, f"{missing} --instance {broken}")
+    assert run([command, *line.split()]) == 2
+    assert f"{missing}: no such file" in capsys.readouterr().err
+
+
 def test_utility_is_the_documents(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Utility is the sum of weight x best quality minus the loss."""
     assert run(["solve", str(instance), "--solver", "fifo", "--json"]) == 0
