@@ -72,7 +72,6 @@ class GpuOrders(Struct, frozen=True, kw_only=True):
 
     Attributes:
         resident: Adapters it holds at the start.
-        orders: In order.
         slots: The most adapters it ever holds.
     """
 

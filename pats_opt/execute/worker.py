@@ -44,14 +44,12 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
     """Everything that a worker needs besides its orders.
 
     Attributes:
-        gpu: Number of its GPU.
         images: Folder of the images.
         journal: Its journal, which has its first line.
         names: File name of each request's image.
         text: Texts of every image's file besides those of its request.
         model: The model as the journal states it; the engine adds its scheduler and rank.
         engine: Where workers run: ``thread``, ``process`` or ``ray``.
-        session: Number of the session.
     """
 
     gpu: int

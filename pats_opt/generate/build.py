@@ -38,7 +38,6 @@ class RequestRow:
     Attributes:
         arrival_s: Seconds from the first request.
         steps: Its full step count.
-        images: Number of images.
         deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
     """
 

@@ -34,7 +34,6 @@ class LotSizing(Struct, frozen=True):
     """One lot-sizing problem.
 
     Attributes:
-        name: Its name.
         demand: ``demand[i][d]`` units of item i are due in period d (from 0).
         stocking: Cost of keeping a unit for a period.
         changeover: ``changeover[a][b]`` from item a to item b; the diagonal is not used.

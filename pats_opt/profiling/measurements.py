@@ -55,7 +55,6 @@ class EngineInfo(Document, frozen=True, kw_only=True):
     """Hardware and software that the engine ran on.
 
     Attributes:
-        device_name: Name of the device.
         memory_gib: Its usable memory; None where the device does not report it.
         rank: Rank that the slots are padded to.
         versions: Versions of Python and of the packages that matter.

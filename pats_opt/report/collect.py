@@ -40,8 +40,6 @@ class SolverTotal(Struct, frozen=True, kw_only=True):
 
     Attributes:
         group: The class; empty for all.
-        solver: The solver.
-        runs: Number of runs.
         proven: Runs that proved their schedule optimal.
         stopped: Runs with a schedule that stopped at a limit.
         ends: Number of runs by outcome; ``not run`` for those not done.

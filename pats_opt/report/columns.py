@@ -23,7 +23,6 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        heading: Heading.
         value: Value of a row.
         show: Text of a value; ``str`` makes a column of words, sorted as such.
         choices: Those of :data:`CHOICES` which show it.

@@ -35,7 +35,6 @@ class PerformanceProfile(Struct, frozen=True, kw_only=True):
     """The performance profile of one solver.
 
     Attributes:
-        solver: The solver.
         ratios: Its ratios to the best, rising, one for each instance with a figure.
         instances: Number of instances compared.
     """
@@ -53,7 +52,6 @@ class GapCurve(Struct, frozen=True, kw_only=True):
     """The gap of a solver over time, mean over instances.
 
     Attributes:
-        solver: The solver.
         curve: Its mean gap from each second on; :data:`UNKNOWN_GAP` before the first.
         integral_s: The gap integrated over the time limit, mean over the instances, seconds.
         final: The mean gap at the time limit.

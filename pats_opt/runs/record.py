@@ -55,13 +55,9 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     """An instance of a report.
 
     Attributes:
-        name: Name.
         file: File, relative to the report's folder.
         sha256: Digest.
         group: Class of instances over which means are taken.
-        requests: Number of requests.
-        adapters: Number of adapters.
-        gpus: Number of GPUs.
         latency_price: Its own latency price per second.
     """
 
@@ -88,8 +84,6 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Everything that decides the result of one run.
 
     Attributes:
-        instance: The instance.
-        solver: The solver.
         time_limit: Time limit of the solver, s.
         seed: Seed of every random choice.
         version: Version of pats-opt.
@@ -143,7 +137,6 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         config: The configuration.
         versions: Of Python and the packages.
         machine: Platform, processor and cores.
-        end: How it ended.
         status: Why the solver stopped, and the schedule's status; None without a result.
         error: Why there is no result, or None.
         started: UTC, ISO 8601.

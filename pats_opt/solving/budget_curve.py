@@ -43,7 +43,6 @@ class CurvePoint:
         price: The latency price; infinite if only latency was minimised.
         plan: The schedule's plan.
         terms: Its loss at the instance's own prices.
-        metrics: Its metrics.
         waited: G, in weighted seconds.
         waited_unweighted: G with every weight 1, the objective when only latency is minimised.
         proven: Whether the plan is proven optimal at ``price``.

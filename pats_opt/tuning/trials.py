@@ -43,7 +43,6 @@ class Trial(Struct, frozen=True, kw_only=True):
     Attributes:
         number: 0 for the defaults, then in the order of trying.
         params: Values of the searched parameters.
-        end: Its end.
         value: Mean of ``log(loss / the defaults' loss)``; infinite where it failed. Of a pruned
             trial an estimate: the value of the best trial at that time, plus the mean difference
             to it on the instances that were run.

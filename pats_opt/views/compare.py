@@ -45,7 +45,6 @@ class ScheduleComparison(NamedTuple):
     """Two schedules side by side.
 
     Attributes:
-        names: Their names.
         terms: The loss by term, and the loss.
         metrics: Their figures.
         parted: The second at which they first do different things; None where they never do.

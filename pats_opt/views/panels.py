@@ -74,7 +74,6 @@ class LanePanel(NamedTuple):
     """The lanes of one schedule.
 
     Attributes:
-        panel: The panel.
         sources: What is in view, by kind; empty until the page's script fills them.
         levels: What is visible at each level of detail alone.
         hover: Tool of the tooltips of members.

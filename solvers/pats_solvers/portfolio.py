@@ -19,7 +19,6 @@ class Portfolio:
     """Solvers run one after another on one problem, with one incumbent.
 
     Attributes:
-        problem: The problem.
         run: Limits of all stages together.
         incumbent: The best plan and bound of all stages.
         left_out: Names of the solvers that refused the problem.

@@ -204,7 +204,6 @@ class PredictionAccuracy(Struct, frozen=True, kw_only=True):
     """Mean absolute error of batch seconds, over the batches run whole, with no failure.
 
     Attributes:
-        batches: How many.
         mean_s: Mean measured seconds of these batches.
         grid_s: Error of the instance's constants, in whole ticks; None of a slotted instance.
         before_s: The same before rounding to ticks.
@@ -251,7 +250,6 @@ class BatchComposition(Struct, frozen=True, kw_only=True):
     """Similarity of the batches of a live run to the simulated ones.
 
     Attributes:
-        simulated: Batches simulated.
         live: Batches run.
         same: Batches run whose members and options are those of a simulated batch.
         same_options: Requests that both serve with the same option.

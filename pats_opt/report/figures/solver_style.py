@@ -48,7 +48,6 @@ class ReportFigure(Struct, frozen=True, kw_only=True):
 
     Attributes:
         title: Heading.
-        svg: The figure.
         caption: Content, instances, and how to read it.
     """
 

@@ -30,7 +30,6 @@ class JobClass:
     """Interchangeable jobs, by arrival.
 
     Attributes:
-        adapter: Their adapter.
         jobs: The jobs, in the order in which they are served.
         ways: Options worth taking: the one of least quality loss of each step count.
         price: Loss per tick of latency of one job.
@@ -55,7 +54,6 @@ class Move:
     """A batch of one adapter, by classes.
 
     Attributes:
-        adapter: The adapter.
         takes: ``(class, jobs taken)``.
         parts: ``(class, option, jobs, ticks to completion)``.
         duration: Ticks until the batch ends.

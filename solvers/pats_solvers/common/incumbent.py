@@ -25,7 +25,6 @@ class Incumbent:
         return incumbent.outcome(passes=3)
 
     Attributes:
-        problem: The problem.
         run: Limits of the run; its ``start`` is the first plan.
         plan: The best plan, or None.
         loss: Its loss; infinity without a plan.

@@ -27,7 +27,6 @@ class CpSatModel(ABC):
             measured as peaks of 40 s with 60 to 300 requests.
         linearization: CP-SAT's ``linearization_level`` that suits the model.
         probing: CP-SAT's ``cp_model_probing_level``; on a large flow it costs more than it gives.
-        problem: The problem.
         cp: The native ``CpModel``, to which you can add constraints.
         losses: The objective's coefficients.
         exact: Whether durations are the clock's in every case.

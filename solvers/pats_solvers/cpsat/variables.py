@@ -17,7 +17,6 @@ class Position:
     """Variables of one position; those that a problem has no use for stay empty.
 
     Attributes:
-        gpu: The GPU.
         before: The position before it, or None.
         x: Whether job j runs here with option o, by (j, o).
         used: Whether any job does.
@@ -62,7 +61,6 @@ class PositionVariables:
     """Variables of all positions and jobs.
 
     Attributes:
-        problem: The problem.
         durations: Batch durations as integers.
         latest: The last completion per job and option, None where the option is of no use.
         hosts: The GPUs that can serve each job.

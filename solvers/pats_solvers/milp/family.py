@@ -50,9 +50,7 @@ class JoinOption:
     """A way for a job to join a batch that starts at a tick from ``first`` to ``last``.
 
     Attributes:
-        job: The job.
         place: Its index in the family.
-        option: Its option.
         level: The option's step count, as an index of the modes' levels.
         offset: Ticks from start to completion; None where the mode prices the completion, so that
             the costs are those of completing at the start.

@@ -56,8 +56,6 @@ class BatchColumns:
     """Columns and rows of a family's batches; index i is the start tick ``family.first + i``.
 
     Attributes:
-        family: The family.
-        start: Batches that start.
         modes: Batches by mode, in the family's order; a long mode has fewer starts.
         joins: Members.
     """
@@ -229,7 +227,6 @@ class Formulation(ABC):
     """Adds a problem's columns and rows to a model, and keeps the columns by meaning.
 
     Attributes:
-        problem: The problem.
         rejected: Column by job: whether the job is rejected.
     """
 

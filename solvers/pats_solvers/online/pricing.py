@@ -36,11 +36,7 @@ class Choice(Struct, frozen=True, gc=False):
     """A job with one of its options.
 
     Attributes:
-        job: The job.
-        option: The option.
-        steps: Its steps.
         ticks: Ticks that the job takes with it, alone.
-        quality_loss: Loss of quality.
         arrival: Tick at which the job arrived.
         deadline: Largest latency in ticks that is not late.
         price: Loss per tick of the job's latency.
@@ -64,9 +60,7 @@ class PricedJob(Struct, frozen=True, gc=False):
     """A job with each of its options.
 
     Attributes:
-        job: The job.
         choices: Its options.
-        adapter: Its adapter.
         price: Loss per tick of its latency.
         steps: The fewest steps among its options.
         service_s: Seconds that it takes alone with the fewest steps.

@@ -58,7 +58,6 @@ class BatchBuilder:
             is full. None where that is not known.
 
     Attributes:
-        gpu: The GPU.
         resident: Adapters that are resident while it runs, so far.
         jobs: Its members, the leader first.
         members: ``(job index, option)`` of each.

@@ -26,7 +26,6 @@ class Visit:
     """A GPU's stay at one adapter's queue.
 
     Attributes:
-        adapter: The adapter.
         began: Tick at which its first batch started, its switch done.
         requests: Requests served so far.
         busy: Ticks of service so far.
