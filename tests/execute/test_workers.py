@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import json
 import os
 import signal
@@ -44,15 +45,30 @@ def cluster() -> Iterator[None]:
         return
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        configure_logging=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
-    )
+    from pats_opt.execute.workers.ray import start_ray
+
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    start_ray(num_cpus=2, runtime_env=environment)
     yield
     ray.shutdown()
+
+
+@pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_ray_listens_on_loopback_only() -> None:
+    """None of its processes can be reached from another machine."""
+    psutil = pytest.importorskip("psutil")  # accelerate and peft need it
+    own = psutil.Process()
+    processes = [own, *own.children(recursive=True)]
+    listening = [
+        ipaddress.ip_address(c.laddr.ip.removeprefix("::ffff:"))
+        for process in processes
+        for c in process.net_connections("inet")
+        if c.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert all(address.is_loopback for address in listening)
 
 
 @pytest.mark.parametrize("pool", KINDS)

@@ -8,6 +8,7 @@ set alike.
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
@@ -18,6 +19,8 @@ from typing_extensions import override
 from pats_opt.errors import InputError, one_line
 from pats_opt.execute.worker import Broken, Command, Message, OpenEngine, WorkerEnded, WorkerJob
 from pats_opt.execute.workers import GpuWorkers, WorkerThread
+
+LOOPBACK = "127.0.0.1"
 
 #: Seconds that an actor holds a question for messages before it says that there are none.
 HELD_S = 1.0
@@ -35,6 +38,37 @@ def require() -> None:
     if importlib.util.find_spec("ray") is None:
         raise InputError(
             "--engine ray needs ray", hint="install the extra: pip install 'pats-opt[ray]'"
+        )
+
+
+def start_ray(**options: Any) -> None:
+    """Join the cluster that RAY_ADDRESS names, else start one that listens on loopback only.
+
+    Args:
+        **options: Further arguments of ``ray.init``.
+
+    Raises:
+        InputError: Ray would listen on other interfaces too.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    options |= {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    if os.environ.get("RAY_ADDRESS", "local") != "local":
+        ray.init(**options)
+        return
+    # Ray's servers keep to loopback if that is their node's address. Where clusters are possible,
+    # which is all but macOS and Windows, it replaces such an address by one of the network.
+    possible, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init(address="local", _node_ip_address=LOOPBACK, **options)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = possible
+    if (address := ray.util.get_node_ip_address()) != LOOPBACK:
+        ray.shutdown()
+        raise InputError(
+            f"this release of Ray listens on {address}",
+            hint="use --engine process, or start a cluster and name it in RAY_ADDRESS",
         )
 
 
@@ -84,7 +118,7 @@ class RayActors(GpuWorkers):
         self._ray = ray
         self._started = not ray.is_initialized()
         if self._started:
-            ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False)
+            start_ray()
         self._messages: SimpleQueue[tuple[int, Message]] = SimpleQueue()
         self._closed = threading.Event()
         self._actors: list[Any] = []
