@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Most characters of a part of a message, and of a name in quotes. A user's names may be longer.
-LONGEST, LONGEST_QUOTE = 250, 80
+LONGEST, LONGEST_QUOTE = 500, 80
 
 _LONG_QUOTE = re.compile(rf"'[^'\s]{{{LONGEST_QUOTE + 1},}}'")
 

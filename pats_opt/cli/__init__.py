@@ -87,6 +87,9 @@ def run(args: list[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else "")
+        status = 0
     except click.ClickException as error:
         from pats_opt.cli.usage import message
 

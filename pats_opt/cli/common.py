@@ -92,6 +92,18 @@ def parsed(read: Callable[[str], Any]) -> Callable[[click.Context, click.Paramet
     return parse
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Parse names separated by commas.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = tuple(filter(None, map(str.strip, text.split(","))))
+    if not found:
+        raise ValueError(text)
+    return found
+
+
 def option(flags: str, text: str, kind: Any = None, **settings: Any) -> Callable[[F], F]:
     """Return an option, a decorator of a command.
 

@@ -43,6 +43,7 @@ def prices(
     "--solvers",
     "Solvers and policies, such as milp:backend=scip,pats.",
     metavar="A,B",
+    callback=common.parsed(common.names),
     shell_complete=completing.spec_list,
 )
 @common.time_limit_option
@@ -65,7 +66,7 @@ def prices(
 def command(
     instances: tuple[str, ...],
     suites: tuple[str, ...],
-    solvers: str | None,
+    solvers: tuple[str, ...] | None,
     time_limit: float | None,
     jobs: int | None,
     seed: int | None,
@@ -91,7 +92,7 @@ def command(
     given = {
         "instances": instances,
         "suites": suites,
-        "solvers": tuple(filter(None, solvers.split(","))) if solvers else (),
+        "solvers": solvers or (),
         "time_limit": time_limit,
         "seed": seed,
         "latency_sweep": sweep,
@@ -121,6 +122,7 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
     """Return the run file or the resumed folder's configuration, overridden by the options."""
     import msgspec
 
+    from pats_opt.errors import InputError
     from pats_opt.report.config import DEFAULT_SUITE, ReportConfig, read_config, saved_config
 
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
@@ -129,6 +131,12 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
         base = read_config(run_file)
     elif resumed is not None and (saved := saved_config(resumed)) is not None:
         base = saved
+    elif resumed is not None and not named:
+        raise InputError(
+            "there is no report to resume in this folder",
+            file=str(resumed),
+            hint="name the folder of one, or leave out --resume",
+        )
     else:
         base = ReportConfig() if named else ReportConfig(suites=(DEFAULT_SUITE,))
     if named:  # the command line's instances and suites replace the file's, both of them

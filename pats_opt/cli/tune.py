@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from pats_opt.tuning.trials import Trial
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Parse a comma-separated list of names."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found:
-        raise ValueError(text)
-    return found
-
-
 @click.command("tune")
 @click.argument("policy", required=False, shell_complete=completing.specs)
 @click.argument("instances", metavar="[INSTANCE ...]", nargs=-1, type=FILE)
@@ -39,7 +31,9 @@ def _names(text: str) -> tuple[str, ...]:
 )
 @option("--trials", "Number of parameter settings to try.  [default: 60]", click.IntRange(1))
 @option("--fix", "Fix a parameter.", multiple=True, metavar="NAME=VALUE", callback=common.pairs)
-@option("--only", "Search these parameters only.", metavar="A,B", callback=common.parsed(_names))
+@option(
+    "--only", "Search these parameters only.", metavar="A,B", callback=common.parsed(common.names)
+)
 @option(
     "--range ranges",
     "Range to search for a parameter.",

@@ -36,11 +36,12 @@ def message(error: click.ClickException) -> str:
     text = error.format_message()
     for before, after in PLAINER.items():
         text = text.replace(before, after)
-    text = shortened(text).rstrip(".")
+    text = shortened(re.sub(r"\s*\n\s*", " ", text)).rstrip(".")
     if context is None:
         return text
-    mend = _mend(error, context)
-    return f"{text}{f'; {mend}' if mend else ''} (see '{context.command_path} --help')"
+    if mend := _mend(error, context):
+        text = f"{re.split(r'[.]? .?Did you mean', text)[0]}; {mend}"
+    return f"{text} (see '{context.command_path} --help')"
 
 
 def _mend(error: click.ClickException, context: click.Context) -> str:

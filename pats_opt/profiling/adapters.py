@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pats_opt.errors import InputError
 from pats_opt.execute.adapters import find_adapters, make_adapters
+from pats_opt.execute.engine.lora_file import refuse_other_kinds
 from pats_opt.execute.options import BUILT_IN
 from pats_opt.profiling.measurements import AdapterFile
 
@@ -67,12 +68,17 @@ def _rank(path: str) -> int:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            downs = [name for name in file.keys() if name.endswith(_DOWN)]  # noqa: SIM118
-            return int(max(file.get_slice(name).get_shape()[0] for name in downs))
+            names = list(file.keys())
+            refuse_other_kinds(path, names)
+            downs = [file.get_slice(name) for name in names if name.endswith(_DOWN)]
+            ranks = [int(down.get_shape()[0]) for down in downs]
     except (OSError, ValueError, IndexError, SafetensorError) as error:
         raise InputError(
             f"this is no LoRA in safetensors ({error})", file=path, hint="name another folder"
         ) from None
+    if not ranks:
+        raise InputError("this file holds no LoRA layer", file=path, hint="name another folder")
+    return max(ranks)
 
 
 def drop_from_cache(path: str) -> None:

@@ -70,6 +70,10 @@ def mistake(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("gap-report --config instance.toml", ["instance.toml: instances[0]: ", "none.json"]),
         ("gap-report --config key.toml", ["key.toml: ", "'instances'"]),
         ("gap-report one.json --solvers fifo pats", ["'pats'", "commas"]),
+        ("gap-report one.json --solvers ,", ["--solvers", "write it as A,B"]),
+        ("gap-report --resume -o none", ["none: ", "no report to resume"]),
+        ("gap-report one.json --solver fifo", ["'--solver'; use --solvers (see"]),
+        ("export", ["Choose from: bin-packing, tsplib"]),
         ("gap-report --solvers fifo pats:gamma=1 one.json", ["'pats:gamma=1'", "commas"]),
         ("import trace twice.csv --time t --id id -o x.json", ["twice.csv: row 3, column 'id'"]),
         ("import trace empty.csv --time t --id id -o x.json", ["empty.csv: row 2, column 'id'"]),
@@ -118,6 +122,16 @@ def test_what_a_message_quotes_is_shortened(
 ) -> None:
     """A name of thousands of characters, where the system takes no such name too."""
     assert "x…x" in mistake(arguments, folder, capsys)
+
+
+@pytest.mark.parametrize("arguments", [[], ["import"]])
+def test_a_group_alone_shows_its_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Usage: pats-opt")
+    assert err == ""
 
 
 def test_ids_in_a_file_are_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,22 @@ COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
+#: Parts of the keys of files of other kinds, which neither diffusers nor this reader applies.
+OTHER_KINDS = {
+    "dora_scale": "a DoRA",
+    "magnitude_vector": "a DoRA",
+    "hada_w": "a LoHa",
+    "lokr_w": "a LoKr",
+    "ia3_l": "an IA3",
+    ".on_input": "an IA3",
+    ".oft_": "an OFT",
+    ".boft_": "a BOFT",
+    "vera_lambda": "a VeRA",
+    "lllite_": "a ControlNet",
+    "emb_params": "a textual inversion",
+    "model.diffusion_model.": "a whole model",
+}
+
 #: How diffusers names kohya's alphas: after the matrix they came with.
 _ALPHA = ".lora_A.weight.alpha"
 
@@ -48,7 +64,7 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
     """Read a ``.safetensors`` LoRA file made for SDXL.
 
     Raises:
-        InputError: It cannot be read, is of another kind (such as DoRA), or does not fit the model.
+        InputError: It cannot be read, is of another kind (such as LoHa), or does not fit the model.
     """
     if not path.endswith(".safetensors"):
         raise InputError(
@@ -100,8 +116,7 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
 
     try:
         raw = load_file(path)
-        if dora := [key for key in raw if "dora_scale" in key or "magnitude_vector" in key]:
-            raise _misfit(path, min(dora), "it is a DoRA, which is not supported")
+        refuse_other_kinds(path, raw)
         with quiet():
             state, alphas, metadata = type(pipeline).lora_state_dict(
                 dict(raw), unet_config=pipeline.unet.config, return_lora_metadata=True
@@ -110,7 +125,7 @@ def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any
             if dora := [
                 key for key, value in metadata.items() if key.endswith("use_dora") and value
             ]:
-                raise _misfit(path, min(dora), "it is a DoRA, which is not supported")
+                raise _other_kind(path, min(dora), "a DoRA")
             state = {**state, **(alphas or {})}  # translated alike
             parts = {name: _part(state, name) for name in COMPONENTS}
             strange = set(state) - {f"{n}.{k}" for n, part in parts.items() for k in part}
@@ -193,6 +208,23 @@ def _check_shapes(path: str, key: str, module: Any, down: Any, up: Any) -> None:
         raise _misfit(path, key, f"its shape does not fit ({shapes})")
     if not bool(down.isfinite().all() and up.isfinite().all()):
         raise _misfit(path, key, "it holds numbers that are not finite")
+
+
+def refuse_other_kinds(path: str, keys: Iterable[str]) -> None:
+    """Refuse a file whose keys are those of another kind of adapter, or of a model.
+
+    Raises:
+        InputError: It is of another kind; the message names it.
+    """
+    for key in sorted(keys):
+        for part, kind in OTHER_KINDS.items():
+            if part in key:
+                raise _other_kind(path, key, kind)
+
+
+def _other_kind(path: str, key: str, kind: str) -> InputError:
+    problem = f"this is {kind}, not a plain LoRA"
+    return InputError(problem, file=path, place=key, hint="convert it to a LoRA, or name another")
 
 
 def _misfit(path: str, key: str, reason: str) -> InputError:

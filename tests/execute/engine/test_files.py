@@ -16,6 +16,7 @@ from pats_opt.errors import InputError
 from pats_opt.execute.adapters import find_adapters, make_adapters
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.model import open_pipeline
+from pats_opt.profiling.adapters import describe
 from tests.execute.engine.conftest import alone, member
 
 Tensors = dict[str, torch.Tensor]
@@ -48,11 +49,6 @@ def foreign(tensors: Tensors) -> Tensors:
     return {**tensors, "transformer.x.lora_A.weight": torch.zeros(4, 4)}
 
 
-def dora(tensors: Tensors) -> Tensors:
-    """A DoRA: diffusers drops its scales without an error."""
-    return {**tensors, "unet.x.dora_scale": torch.zeros(4)}
-
-
 def checkpoint(_: Tensors) -> Tensors:
     """No adapter at all."""
     return {"unet.conv_in.weight": torch.zeros(4, 4)}
@@ -66,7 +62,6 @@ def checkpoint(_: Tensors) -> Tensors:
         (reshaped, "its shape does not fit"),
         (broken, "not finite"),
         (foreign, "no such part"),
-        (dora, "DoRA"),
         (checkpoint, "safetensors: "),
     ],
 )
@@ -84,6 +79,34 @@ def test_an_adapter_that_does_not_fit_is_refused(
         read_lora(str(path), pipeline)
     assert caught.value.file == str(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("unet.x.dora_scale", "a DoRA"),
+        ("unet.x.lora_magnitude_vector", "a DoRA"),
+        ("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a", "a LoHa"),
+        ("base_model.model.mid_block.attentions.0.proj_in.hada_w1_a", "a LoHa"),
+        ("lora_unet_mid_block_attentions_0_proj_in.lokr_w2_b", "a LoKr"),
+        ("base_model.model.mid_block.attentions.0.to_k.ia3_l", "an IA3"),
+        ("lora_unet_mid_block_attentions_0_to_k.on_input", "an IA3"),
+        ("base_model.model.mid_block.attentions.0.to_k.oft_R.weight", "an OFT"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "a whole model"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_as_what_it_is(
+    tmp_path: Path, files: dict[str, str], pipeline: Any, key: str, kind: str
+) -> None:
+    """Alone or beside layers of a LoRA, in ``execute`` and in ``profile``."""
+    path = tmp_path / "other.safetensors"
+    alone: Tensors = {}
+    for others in (alone, load_file(files["l1"])):
+        save_file({**others, key: torch.zeros(4, 4)}, path)
+        for read in (lambda: read_lora(str(path), pipeline), lambda: describe({"a": str(path)})):
+            with pytest.raises(InputError, match=f"this is {kind}, not a plain LoRA") as caught:
+                read()
+            assert (caught.value.file, caught.value.place) == (str(path), key)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}", b"not safetensors at all"])
