@@ -42,11 +42,13 @@ class GpuState(Struct, frozen=True):
     def switch_ticks(self, site: Site, resident: Adapters, active: Adapters) -> int:
         """Ticks of switching still due before a batch that uses ``active`` among ``resident``.
 
-        A prefetch has paid for its loads; one that only evicted leaves the activation to pay.
+        A prefetch has done its loads; the activations are left.
         """
         before = self.resident if self.before is None else self.before
         switch = site.switch(before, resident, active, self.active)
-        return 0 if self.before is not None and switch.load else switch.ticks
+        if self.before is None:
+            return switch.ticks
+        return site.switch(resident, resident, switch.activate, frozenset()).ticks
 
 
 class State(Struct, frozen=True):

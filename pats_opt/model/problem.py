@@ -8,6 +8,7 @@ and rule 5 in :mod:`pats_opt.model.timing`; the loss is in :mod:`pats_opt.model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,10 +69,19 @@ class Job(Struct, frozen=True, gc=False):
 
 
 class Switch(NamedTuple):
-    """A change of residency before a batch: what is loaded and evicted, and what it costs."""
+    """The change before a batch (rule 4).
+
+    Attributes:
+        load: Adapters made resident.
+        evict: Adapters that leave.
+        activate: Adapters that were resident and are made active.
+        seconds: Seconds of loading and activation, which are paid.
+        ticks: Ticks that it takes: those of each load and of each activation.
+    """
 
     load: Adapters
     evict: Adapters
+    activate: Adapters
     seconds: float
     ticks: int
 
@@ -143,6 +153,10 @@ class Site:
             return self.pairs.get((source, adapter), self.load_s[adapter])
         return self.load_s[adapter]
 
+    def switching_ticks(self, seconds: float) -> int:
+        """Ticks of one load or activation."""
+        return 0 if self.clock.slotted else to_ticks(seconds, self.tick_s)
+
     def switch(
         self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
     ) -> Switch:
@@ -171,13 +185,12 @@ class Site:
     def _switch(
         self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
     ) -> Switch:
-        load, evict = after - before, before - after
-        if load:
-            seconds = sum(self.load_seconds(a, before) for a in sorted(load))
-        else:
-            seconds = self.activate_s if previous is not None and previous != active else 0.0
-        ticks = 0 if self.clock.slotted else to_ticks(seconds, self.tick_s)
-        return Switch(load, evict, seconds, ticks)
+        load = after - before
+        activate = frozenset[int]() if previous is None else (active & before) - previous
+        seconds = [self.load_seconds(a, before) for a in sorted(load)]
+        seconds += [self.activate_s] * len(activate)
+        ticks = sum([self.switching_ticks(s) for s in seconds])
+        return Switch(load, before - after, activate, math.fsum(seconds), ticks)
 
     def room(self, gpu: int, resident: Adapters) -> tuple[int | None, ...]:
         """Rule 3: what a batch may use of each resource on ``gpu`` while ``resident`` is held.

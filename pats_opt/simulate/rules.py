@@ -76,7 +76,7 @@ def admit_switch(site: Site, state: State, action: SwitchTo) -> tuple[Adapters, 
     if resident is gpu.resident:
         raise BrokenRuleError(f"section 7: {_name(site, gpu)} holds {ids(site, resident)} already")
     _fit(site, gpu, resident, [])
-    # Which adapters the next batch will use, so whether it pays an activation, is not known yet.
+    # Which adapters the next batch will use, so what it activates, is not known yet.
     end = state.tick + site.switch(gpu.resident, resident, frozenset(), None).ticks
     _in_time(site, gpu, "switch of", end)
     return resident, end

@@ -37,8 +37,8 @@ class AdapterMetrics(Struct, frozen=True, kw_only=True):
         mean_batch: Its members per such batch.
         serving_share: Share of GPU time spent serving it; a batch of several adapters counts for
             each in proportion to its members. Over all adapters they add up to ``busy_share``.
-        loss: Its part of the loss: its requests' and that of loading it; an activation counts for
-            the adapters of its batch alike. Over all adapters they add up to the loss.
+        loss: Its part of the loss: its requests' and that of loading and activating it. Over all
+            adapters they add up to the loss.
         loss_share: That, by the whole loss.
     """
 
@@ -83,7 +83,7 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
     pairs = _served_by(table)
     used = np.bincount(pairs[:, 1], minlength=many)
     share = _serving(table)
-    loads, load_s, switching = _loads(table, pairs)
+    loads, load_s, switching = _loads(table)
     losses = switching + _requests(table)
     whole = math.fsum(losses)
     return [
@@ -128,7 +128,7 @@ def _serving(table: ScheduleTable) -> Floats:
     return group_sums(each, table.requests.adapter, len(site.adapter_ids))
 
 
-def _loads(table: ScheduleTable, pairs: Ints) -> tuple[list[int], list[float], Floats]:
+def _loads(table: ScheduleTable) -> tuple[list[int], list[float], Floats]:
     """Loads of each adapter, the seconds they take, and its loss by switching."""
     import numpy as np
 
@@ -143,11 +143,9 @@ def _loads(table: ScheduleTable, pairs: Ints) -> tuple[list[int], list[float], F
             loads[a] += times
             load_s[a] += seconds
             loss[a] += switching_loss(site, seconds)
-    # A switch that loads nothing pays an activation, for the adapters of its batch alike.
-    bare = np.array([not load for load in batches.load], dtype=bool) & (batches.switch_s > 0)
-    active = np.bincount(pairs[:, 0], minlength=len(bare))
-    batch, adapter = pairs[bare[pairs[:, 0]]].T
-    np.add.at(loss, adapter, site.switch_price_per_s * batches.switch_s[batch] / active[batch])
+    for activate, times in Counter(batches.activate).items():
+        for a in activate:
+            loss[a] += switching_loss(site, times * site.activate_s)
     return loads, load_s, loss
 
 

@@ -94,6 +94,7 @@ class BatchTable:
         switch_s: Seconds of loading and activation paid, before rounding to ticks.
         load: Adapters that its switch loads.
         evict: Adapters that its switch evicts; not known of an execution.
+        activate: Adapters that its switch activates; not known of an execution.
         resident: Adapters resident while it runs; not known of an execution.
     """
 
@@ -106,6 +107,7 @@ class BatchTable:
     switch_s: Floats
     load: list[Adapters]
     evict: list[Adapters]
+    activate: list[Adapters]
     resident: list[Adapters]
 
 
@@ -168,6 +170,7 @@ class ScheduleTable:
             switch_s=_floats([b.switch.seconds for b in replayed]),
             load=[b.switch.load for b in replayed],
             evict=[b.switch.evict for b in replayed],
+            activate=[b.switch.activate for b in replayed],
             resident=[b.resident for b in replayed],
         )
         return cls._joined(
@@ -198,6 +201,7 @@ class ScheduleTable:
             switch_s=_floats([b.paid_s for b in batches]),
             load=[frozenset([adapters[a] for a in b.load if a in adapters]) for b in batches],
             evict=[frozenset()] * len(batches),
+            activate=[frozenset()] * len(batches),
             resident=[frozenset()] * len(batches),
         )
         return cls._joined(

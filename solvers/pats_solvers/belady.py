@@ -96,7 +96,7 @@ class _Gpu:
         self.own_cost = costs[-1]
         self.best_cost, best = min((cost, i) for i, cost in enumerate(costs))
         self.best = found[best]
-        self.optimal = exact is not None and (site.activate_s == 0.0 or site.max_resident == 1)
+        self.optimal = exact is not None
 
     def timed(self, residents: list[Adapters]) -> tuple[PlannedBatch, ...]:
         """Return the batches with these residents, each as early as possible."""

@@ -87,11 +87,9 @@ def furthest(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Adapters]
 def cheapest(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Adapters] | None:
     """Return residents through ``uses`` with the fewest seconds of loading, then of loads.
 
-    Exact to a microsecond a load where activation takes no time. Where it does, exact for batches
-    of one adapter among residents that are loaded for a batch that uses them (by the letter of rule
-    4 to load any other one in the same switch would replace the activation). None where how many
-    adapters a batch can keep depends on which they are, and where there are over ``MOST_ARCS``
-    chances to keep one that do not all save the same.
+    Exact to a microsecond a load. None where how many adapters a batch can keep depends on which
+    they are, and where there are over ``MOST_ARCS`` chances to keep one that do not all save the
+    same.
     """
     chances = _chances(site, gpu, uses)
     keeps = [keep for keep in chances if keep.cost > 0]
@@ -126,8 +124,7 @@ def _chances(site: Site, gpu: int, uses: Sequence[AdapterUse]) -> list[Retention
             last[adapter] = t
             if before is None or before == t - 1:
                 continue  # it was not there, or the batch before had it: nothing to decide
-            # Where nothing is loaded, coming back costs the activation.
-            saved = site.load_s[adapter] - (site.activate_s if len(use.active) == 1 else 0.0)
+            saved = site.load_s[adapter] - site.activate_s
             # Of equal seconds, the fewer loads.
             cost = round(saved * PER_SECOND) + 1 if saved >= 0.0 else 0
             chances.append(Retention(adapter, before + 1, t - 1, cost))

@@ -35,24 +35,31 @@ class Batch:
         self.start: int = batch["start"]
         self.load = {a: loads[a] for a in batch["load"]}
         self.evictions = len(batch["evict"])
+        self.before = before
         self.resident = (before - set(batch["evict"])) | set(batch["load"])
         self.adapters = {requests[r["id"]]["adapter"] for r in batch["requests"]}
         self.size = len(batch["requests"])
         self.end = self.start + 1 if slotted else max(r["completion"] for r in batch["requests"])
-        self.switch_s = sum(self.load.values())
+        self.parts_s = list(self.load.values())
         self.slotted = slotted
         self.tick_s = tick_s
 
     def activate(self, seconds: float, previous: Batch | None) -> None:
-        """Pay the activation where nothing is loaded and other adapters were active before."""
-        changed = previous is not None and previous.adapters != self.adapters
-        if not self.load and changed:
-            self.switch_s = seconds
+        """Pay for each adapter that was resident and that the batch before did not use."""
+        if previous is not None:
+            self.parts_s += [seconds for _ in (self.adapters & self.before) - previous.adapters]
+
+    @property
+    def switch_s(self) -> float:
+        """What is paid."""
+        return math.fsum(self.parts_s)
 
     @property
     def switch_ticks(self) -> int:
         """How long the switch takes."""
-        return 0 if self.slotted else math.ceil(self.switch_s / self.tick_s - 1e-9)
+        if self.slotted:
+            return 0
+        return sum(math.ceil(seconds / self.tick_s - 1e-9) for seconds in self.parts_s)
 
 
 class Plain:

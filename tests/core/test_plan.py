@@ -142,8 +142,11 @@ def test_no_plan_is_a_document_too() -> None:
         ((A | B, B, B, A), 2.2, 3),  # evicting takes no time, activating does
         ((A | B, B, B, B), 0.0, 0),  # evicting alone
         ((A, A | B, B, A), 0.5, 1),  # loading: no activation on top
-        ((A, A | B | C, A, A), 0.75, 1),  # two loads are one switch, rounded once
-        ((A, A | C, A, B), 0.25, 1),  # loading what is not used spares the activation
+        ((A, A | B | C, A, A), 0.75, 2),  # two loads are one switch, each rounded by itself
+        ((A, A | C, A, B), 2.45, 4),  # loading what is not used spares no activation
+        ((A | B, A | B, A | B, C), 4.4, 6),  # each adapter is activated by itself
+        ((A | B, A | B, A | B, A), 2.2, 3),  # the batch before used one of them
+        ((A | B, A | B, A, A | B), 0.0, 0),  # it used them all
         ((frozenset(), A, A, None), 1.5, 2),
     ],
 )
@@ -159,6 +162,7 @@ def test_rule_4(
     assert (switch.seconds, switch.ticks) == (seconds, ticks)
     assert switch.load == after - before
     assert switch.evict == before - after
+    assert switch.seconds == 2.2 * len(switch.activate) + sum(site.load_s[a] for a in switch.load)
 
 
 def test_pairs_override_load_times() -> None:

@@ -126,14 +126,13 @@ class _Worker:
 
     def gpu(self, planned: dict[int, ReplayedBatch]) -> list[BatchRun]:
         """The batches of one GPU."""
-        self.now, previous = 0.0, None
+        self.now = 0.0
         found = []
         for index, batch in planned.items():
-            found.append(self.batch(index, batch, previous))
-            previous = frozenset(job.adapter for job, _, _ in batch.members)
+            found.append(self.batch(index, batch))
         return found
 
-    def batch(self, index: int, planned: ReplayedBatch, previous: Adapters | None) -> BatchRun:
+    def batch(self, index: int, planned: ReplayedBatch) -> BatchRun:
         """One batch with its switch."""
         site, device, batch = self.problem.site, self.device, planned.batch
         active = frozenset(job.adapter for job, _, _ in planned.members)
@@ -149,8 +148,9 @@ class _Worker:
                 tier=Tier.HOST,
                 mib=device.mib,
             )
-        if not planned.switch.load and previous is not None and previous != active:
-            self.spend(Phase.ACTIVATE, device.activate_s, ids=ids(site, active))
+        if planned.switch.activate:
+            seconds = device.activate_s * len(planned.switch.activate)
+            self.spend(Phase.ACTIVATE, seconds, ids=ids(site, active))
         self.wait(batch.start)
         start = self.now
         members = self.members(planned)

@@ -46,11 +46,7 @@ def uses_of(problem: Problem) -> list[AdapterUse]:
 
 
 def least(site: Site, uses: list[AdapterUse]) -> tuple[float, int]:
-    """The fewest seconds of switching, then loads, over all sequences of residents there are.
-
-    With an activation time only those that load an adapter for the batch that uses it: to load any
-    other one in the same switch would replace the activation.
-    """
+    """The fewest seconds of switching, then loads, over all sequences of residents there are."""
     everyone = range(len(site.adapter_ids))
     sets = [
         frozenset(chosen)
@@ -66,7 +62,6 @@ def least(site: Site, uses: list[AdapterUse]) -> tuple[float, int]:
                 switches = (
                     (site.switch(before, after, use.active, previous), cost)
                     for before, cost in known.items()
-                    if site.activate_s == 0.0 or after - before <= use.active
                 )
                 costs = ((c + s.seconds, n + len(s.load)) for s, (c, n) in switches)
                 new[after] = min(costs, default=(inf, 0))

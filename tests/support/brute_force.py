@@ -225,15 +225,14 @@ class _Search:
 
     def _switch(self, before: int, after: int, previous: int, active: int) -> tuple[int, float]:
         """Rule 4: ticks and loss of a switch."""
-        loads = [a for a in range(len(self.adapters)) if (after & ~before) >> a & 1]
-        if loads:
-            seconds = sum((self._load(a, before) for a in loads), Fraction(0))
-        elif previous and previous != active:
-            seconds = _exact(self.switching.get("activate_s", 0))
-        else:
-            seconds = Fraction(0)
-        price = float(_exact(self.switching["price_per_s"]) * seconds)
-        return (0 if self.slotted else self._ticks(seconds)), price
+        seconds = []
+        for a in range(len(self.adapters)):
+            if (after & ~before) >> a & 1:
+                seconds.append(self._load(a, before))
+            elif previous and (active & before & ~previous) >> a & 1:
+                seconds.append(_exact(self.switching.get("activate_s", 0)))
+        price = float(_exact(self.switching["price_per_s"]) * sum(seconds, Fraction(0)))
+        return (0 if self.slotted else sum(map(self._ticks, seconds))), price
 
     def _load(self, a: int, before: int) -> Fraction:
         held = [x["id"] for i, x in enumerate(self.adapters) if before >> i & 1]

@@ -113,13 +113,18 @@ def _switches(problem: Problem, adapter: int) -> tuple[tuple[int, float], ...]:
         least = min(into)
         ticks = 0 if site.clock.slotted else math.ceil(least / site.tick_s - 1e-9)
         return ((ticks, site.switch_price_per_s * least), (0, 0.0), (0, 0.0))
-    load = site.load_s[adapter]
-    spared = site.activate_s if site.max_per_batch == 1 else 0.0
-    activate = min([spared, *(s for a, s in enumerate(site.load_s) if a != adapter)])
-    return tuple(
+    active, load, activate = site.max_per_batch, site.load_s[adapter], site.activate_s
+    others = [s for a, s in enumerate(site.load_s) if a != adapter]
+
+    def whole(seconds: float) -> int:
+        return 0 if site.clock.slotted else math.ceil(seconds / site.tick_s - 1e-9)
+
+    found = [
+        (whole(load), load),
         (
-            0 if site.clock.slotted else math.floor(s / site.tick_s + 1e-12),
-            site.switch_price_per_s * s,
-        )
-        for s in (load, activate, max(0.0, load - spared))
-    )
+            min([whole(activate), *(whole(s) // active for s in others)]),
+            min([activate, *(s / active for s in others)]),
+        ),
+        (max(0, whole(load) - active * whole(activate)), max(0.0, load - active * activate)),
+    ]
+    return tuple((taken, site.switch_price_per_s * seconds) for taken, seconds in found)

@@ -77,7 +77,7 @@ def early_leaving() -> Solved:
     )
 
 
-def loads_are_rounded_once() -> Solved:
+def loads_are_rounded_one_by_one() -> Solved:
     return Solved(
         document(
             request("r0"),
@@ -86,9 +86,9 @@ def loads_are_rounded_once() -> Solved:
             adapters=[adapter("a", 0.4), adapter("b", 0.4)],
             switching={"max_resident": 2, "max_per_batch": 2},
         ),
-        4.8,
-        "both loads are one switch of 0.8 s, one tick: both end at 2, plus 0.8 of switching; one "
-        "after the other needs two switches and ends at 2 and 4",
+        6.8,
+        "each load takes a tick, though both are 0.8 s in all: 3 + 3 of latency, plus 0.8 of "
+        "switching; one after the other they end at 2 and 4",
     )
 
 
@@ -120,18 +120,33 @@ def switching_while_idle() -> Solved:
     )
 
 
-def loading_another_avoids_activation() -> Solved:
+def loading_another_avoids_no_activation() -> Solved:
     return Solved(
         document(
             request("r0"),
             request("r1", adapter="b"),
             gpus=[gpu(resident=("a", "b"))],
-            adapters=[adapter("a", 1.0), adapter("b", 1.0), adapter("c", 0.5)],
+            adapters=[adapter("a", 3.0), adapter("b", 3.0), adapter("c", 0.5)],
             switching={"max_resident": 3, "activate_s": 2.0},
         ),
-        4.5,
-        "the second batch would pay 2 s of activation (5 + 2); where its switch loads c, which "
-        "nobody needs, it pays 0.5 s instead: 1 + 3 of latency and 0.5",
+        7.0,
+        "the second batch pays 2 s of activation, with or without a load of c, which no request "
+        "needs: 1 + 4 of latency and 2",
+    )
+
+
+def a_load_in_place_of_an_activation() -> Solved:
+    return Solved(
+        document(
+            request("r0"),
+            request("r1", adapter="b"),
+            gpus=[gpu(resident=("a", "b"))],
+            adapters=[adapter("a", 1.0), adapter("b", 1.0)],
+            switching={"max_resident": 2, "activate_s": 2.0},
+        ),
+        5.0,
+        "b is evicted before the first batch and loaded before its own, in 1 s instead of 2 s of "
+        "activation: 1 + 3 of latency and 1",
     )
 
 
@@ -260,15 +275,15 @@ def detour_over_a_third_adapter() -> Solved:
 def prefetch_of_an_unused_adapter() -> Solved:
     return Solved(
         document(
-            request("r0"),
-            request("r1", adapter="b"),
+            request("r0", arrival_s=2.0),
+            request("r1", adapter="b", arrival_s=2.0),
             gpus=[gpu(resident=())],
             adapters=[adapter("a", 0.5), adapter("b", 0.5)],
             switching={"max_resident": 2, "price_per_s": 0.0},
         ),
-        5.0,
-        "the first switch loads both in one tick, b unused yet: they end at 2 and 3; loading each "
-        "when it is needed takes a tick each: 2 + 4",
+        3.0,
+        "the first switch loads both in the two ticks before anything arrives, b unused yet: they "
+        "wait 1 and 2; loading b when it is needed takes a tick more",
     )
 
 
@@ -306,10 +321,11 @@ def second_resource_limits() -> Solved:
 
 ZOO: tuple[Callable[[], Solved], ...] = (
     early_leaving,
-    loads_are_rounded_once,
+    loads_are_rounded_one_by_one,
     service_is_rounded_once,
     switching_while_idle,
-    loading_another_avoids_activation,
+    loading_another_avoids_no_activation,
+    a_load_in_place_of_an_activation,
     first_batch_activates_free,
     deadline_met_on_the_grid,
     eviction_frees_memory,

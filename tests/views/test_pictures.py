@@ -37,8 +37,8 @@ from tests.support.zoo import (
     Solved,
     documents_slots,
     horizon_forces_fewer_steps,
-    loading_another_avoids_activation,
-    loads_are_rounded_once,
+    loading_another_avoids_no_activation,
+    loads_are_rounded_one_by_one,
     rejecting_is_cheaper,
     two_gpus_take_an_adapter_each,
 )
@@ -259,8 +259,8 @@ def test_every_feature_can_be_drawn(solved: Callable[[], Solved]) -> None:
     [
         documents_slots,
         horizon_forces_fewer_steps,
-        loading_another_avoids_activation,
-        loads_are_rounded_once,
+        loading_another_avoids_no_activation,
+        loads_are_rounded_one_by_one,
         two_gpus_take_an_adapter_each,
     ],
     ids=lambda s: s.__name__,

@@ -114,7 +114,7 @@ def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[
     for batch in executed:
         for span in () if batch.run.resumed else batch.paid:
             expected = (
-                site.activate_s
+                site.activate_s * max(1, len(batch.switch.activate))
                 if span.phase is Phase.ACTIVATE
                 else math.fsum([site.load_seconds(a, batch.before) for a in loaded(problem, span)])
             )

@@ -143,7 +143,8 @@ def _switching(
             loads[name].append(seconds)
             pairs[before, name].append(seconds)
         if not any(span.phase is Phase.LOAD for span in batch.paid):
-            activations += [span.seconds for span in batch.paid]
+            each = max(1, len(batch.switch.activate))
+            activations += [span.seconds / each for span in batch.paid]
     if not activations:
         remarks.append("No activation without a load was measured: activate_s is the instance's.")
     adapters = tuple(_adapters(instance.adapters, loads, remarks))
@@ -165,14 +166,15 @@ def _switching(
 def _loads(problem: Problem, batch: ExecutedBatch) -> Iterator[tuple[str, float]]:
     """Seconds that each adapter took to load before a batch.
 
-    By rule 4 a switch that loads pays no activation, so that of such a batch is in its loads. It
-    is shared out evenly among them, as is a span of several adapters.
+    By rule 4 an adapter that is loaded is not activated as well, so its share of the batch's
+    activation is in its load. A span of several adapters is shared out evenly.
     """
     spans = [span for span in batch.paid if span.phase is Phase.LOAD]
     named = [(problem.site.adapter_ids[a], s) for s in spans for a in loaded(problem, s)]
     activation_s = batch.paid_s - sum([span.seconds for span in spans])
     for name, span in named:
-        yield name, span.seconds / len(loaded(problem, span)) + activation_s / len(named)
+        each_s = activation_s / (len(named) + len(batch.switch.activate))
+        yield name, span.seconds / len(loaded(problem, span)) + each_s
 
 
 def _adapters(

@@ -57,11 +57,8 @@ def share_of_batch(problem: Problem, members: int) -> int:
 def longest_switch(problem: Problem) -> int:
     """Upper bound on the duration of a switch, in ticks."""
     site = problem.site
-    if site.clock.slotted:
-        return 0
-    loads = sorted((*site.load_s, *site.pairs.values()), reverse=True)
-    seconds = max(math.fsum(loads[: site.max_resident]), site.activate_s)
-    return to_ticks(seconds, site.tick_s) + 1
+    seconds = sorted((*site.load_s, *site.pairs.values()), reverse=True)[: site.max_resident]
+    return sum(site.switching_ticks(max(s, site.activate_s)) for s in seconds)
 
 
 def longest_batch(problem: Problem, members: int) -> int:

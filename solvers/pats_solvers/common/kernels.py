@@ -1,7 +1,6 @@
-"""Rules 4 and 5 as kernels: what a switch takes and costs, and when the members of a batch end.
+"""Rule 5 as a kernel: when the members of a batch end.
 
-They are those of :mod:`pats_opt.model.timing` and :mod:`pats_opt.model.loss`; tests hold them
-together.
+It is that of :mod:`pats_opt.model.timing`; tests hold them together.
 """
 
 # ruff: noqa: RUF046 - compiled: numba's ceil is a real number
@@ -10,19 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pats_solvers.common.compiled import compiled, entry
-
-
-@compiled
-def whole_ticks(data: Any, seconds: float) -> int:
-    """Return the ticks that cover ``seconds``, as :func:`pats_opt.model.timing.to_ticks` has it."""
-    return 0 if data.slotted else int(math.ceil(seconds / data.tick_s - 1e-9))
-
-
-@entry
-def switching(data: Any, seconds: float) -> Any:
-    """Return the ticks and the loss of a switch of so many seconds."""
-    return whole_ticks(data, seconds), data.switch_price * seconds
+from pats_solvers.common.compiled import entry
 
 
 @entry

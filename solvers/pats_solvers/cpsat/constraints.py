@@ -37,7 +37,6 @@ class PositionConstraints:
                 self._capacity(p)
                 self._transitions(p) if self._site.pairs else self._loads(p)
                 self._activation(p)
-                self._switch_ticks(p)
                 self._finish(p)
                 self._one_activity_at_a_time(p)
                 self._arrivals(p)
@@ -110,17 +109,13 @@ class PositionConstraints:
                 self._cp.add(sum(amount // common * v for amount, v in parts) <= free // common)
 
     def _loads(self, p: Position) -> None:
-        """The switch loads exactly those newly resident.
-
-        Both sides matter: a load costs, but it also spares the activation.
-        """
+        """The switch loads those newly resident, and no others: a load spares the activation."""
         held = dict.fromkeys(self._site.gpus[p.gpu].resident, 1)
         if p.before is not None:
             held = p.before.resident
         for a, resident in p.resident.items():
             was, load = held.get(a, 0), p.load[a]
             self._cp.add(load >= resident - was)
-            self._cp.add_implication(load, resident)
             self._cp.add(load + was <= 1)
 
     def _transitions(self, p: Position) -> None:
@@ -134,25 +129,10 @@ class PositionConstraints:
             self._cp.add(sum(v for (source, _), v in p.enter.items() if source == s) <= active)
 
     def _activation(self, p: Position) -> None:
-        """Rule 4: activation is paid where nothing is loaded and the adapters change."""
-        if p.activate is None or p.before is None:
-            return
-        self._define([p.loads])
-        spared = p.loads + (1 - p.used)
-        for a in sorted({*p.active, *p.before.active}):
-            now, then = p.active.get(a, 0), p.before.active.get(a, 0)
-            self._cp.add(p.activate + spared >= now - then)
-            self._cp.add(p.activate + spared >= then - now)
-
-    def _switch_ticks(self, p: Position) -> None:
-        """Rule 4: a switch of several adapters takes the ceil of the sum of its parts."""
-        units = p.switch_units
-        if units is None:
-            return
-        amounts = [(units.part(s / self._site.tick_s), v) for s, v in p.switch_parts]
-        self._cp.add(units.unit * p.switch >= sum(t * v for t, v in amounts) - units.slack)
-        for amount, v in amounts:
-            self._cp.add(p.switch >= units.up(amount - units.slack) * v)
+        """Rule 4: what is used, not loaded, and not used by the batch before is activated."""
+        for a, activate in p.activate.items():
+            before = p.before.active.get(a, 0) if p.before is not None else 0
+            self._cp.add(activate + p.load[a] + before >= p.active[a])
 
     def _one_activity_at_a_time(self, p: Position) -> None:
         """Rule 6: a batch follows the batch before it and the switch, within the horizon."""

@@ -161,14 +161,6 @@ class Durations:
         return tuple(least)
 
 
-def load_units(problem: Problem, seconds: Sequence[float]) -> IntegerTicks:
-    """Return units in which sums of these loading times round up as the clock rounds them."""
-    site = problem.site
-    each = [s / site.tick_s for s in seconds]
-    most = min(len(each), site.max_resident)
-    return IntegerTicks.over(each, most, sum(sorted(each)[-most:]) if most else 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class IntegerLosses:
     """Loss coefficients as integers.

@@ -154,11 +154,9 @@ class PositionHint:
             self._set(v, a in resident and held == (frozenset() if s is None else {s}))
         for a, v in p.load.items():
             self._set(v, a in resident - held)
-        switch = self._site.switch(held, resident, active, previous if active else None)
-        if p.activate is not None:
-            self._set(p.activate, bool(active and not switch.load and active != previous))
-        if p.switch_ticks is not None:
-            self._set(p.switch_ticks, switch.ticks)
+        switch = self._site.switch(held, resident, active, previous)
+        for a, v in p.activate.items():
+            self._set(v, a in switch.activate)
 
     def _times(self, p: Position, batch: PlannedBatch) -> int:
         """Set sizes and offsets of the position; return when its GPU is free again."""

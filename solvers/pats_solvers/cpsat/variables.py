@@ -9,7 +9,7 @@ from typing import Any
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.cpsat.base import Var
-from pats_solvers.cpsat.integers import Durations, IntegerTicks, load_units
+from pats_solvers.cpsat.integers import Durations
 from pats_solvers.cpsat.layout import by_steps
 
 
@@ -24,11 +24,9 @@ class Position:
         resident: Whether an adapter is resident.
         load: Whether an adapter is loaded.
         enter: Transitions from one adapter to another, where pairs count.
-        loads: Whether any adapter is loaded, where activation counts.
-        activate: Whether nothing is loaded, but the batch before used other adapters.
+        activate: Whether an adapter is activated, where that can take time.
         switch_parts: What the switch may do: seconds and variable.
         switch: Ticks of the switch.
-        switch_ticks: ``switch`` where it is a variable, whose units are ``switch_units``.
         reach: Whether a member has step level i or above.
         size: Members at each level, as flags by number, where their time is no straight line.
         finish: Ticks until each level is done, where they depend on the members.
@@ -44,12 +42,9 @@ class Position:
         self.resident: dict[int, Var] = {}
         self.load: dict[int, Var] = {}
         self.enter: dict[tuple[int | None, int], Var] = {}
-        self.loads: Var = None
-        self.activate: Var = None
+        self.activate: dict[int, Var] = {}
         self.switch_parts: list[tuple[float, Var]] = []
         self.switch: Var = 0
-        self.switch_ticks: Var = None
-        self.switch_units: IntegerTicks | None = None
         self.reach: list[Var] = []
         self.size: list[dict[int, Var]] = []
         self.finish: list[Var] = []
@@ -64,7 +59,7 @@ class PositionVariables:
         durations: Batch durations as integers.
         latest: The last completion per job and option, None where the option is of no use.
         hosts: The GPUs that can serve each job.
-        kept: Adapters that are worth holding, per GPU.
+        kept: Adapters that requests need, per GPU.
         rows: Positions per GPU.
         rejected: Per job that may be.
         delay: Per job, ticks from arrival to completion; 0 where it is rejected.
@@ -114,16 +109,9 @@ class PositionVariables:
         return job.deadline is not None and self.problem.site.late_price * job.weight > 0
 
     def _kept(self, gpu: int) -> Adapters:
-        """Return adapters with requests for this GPU, and those loaded faster than activated.
-
-        Loading an adapter that no request needs is of use only where it spares an activation
-        (rule 4).
-        """
-        site = self.problem.site
-        kept = {job.adapter for job in self.problem.jobs if gpu in self.hosts[job.index]}
-        if site.max_resident > 1:
-            kept |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
-        return frozenset(kept)
+        """Return adapters with requests for this GPU."""
+        jobs = (job for job in self.problem.jobs if gpu in self.hosts[job.index])
+        return frozenset(job.adapter for job in jobs)
 
     # -- positions -------------------------------------------------------------------------------
 
@@ -146,10 +134,7 @@ class PositionVariables:
             if not p.x:
                 break
             self._adapters(p)
-            if self.problem.site.max_resident == 1:
-                self._switch_to_one(p)
-            else:
-                self._switch_to_several(p)
+            self._switch(p)
             p.start = self._cp.new_int_var(0, self._last_tick + 1, "")
             p.end = p.start + self._duration(p)
             row.append(p)
@@ -173,35 +158,18 @@ class PositionVariables:
         else:
             p.load = {a: self._flag() for a in p.resident}
 
-    def _switch_to_one(self, p: Position) -> None:
-        """Rule 4 with one resident adapter: ticks are a sum over loads or transitions."""
-        nothing: Adapters = frozenset()
-        entries = [(nothing, a, v) for a, v in p.load.items()]
-        entries += [
-            (nothing if s is None else frozenset((s,)), a, v) for (s, a), v in p.enter.items()
-        ]
-        for held, a, v in entries:
-            after = frozenset((a,))
-            change = self.problem.site.switch(held, after, after, None)
-            p.switch += change.ticks * v
-            p.switch_parts.append((change.seconds, v))
-
-    def _switch_to_several(self, p: Position) -> None:
-        """Rule 4 with several residents: ticks are the ceil of a sum, so a variable."""
+    def _switch(self, p: Position) -> None:
+        """Rule 4: a switch is the sum of its loads (or transitions) and activations."""
         site = self.problem.site
+        if p.before is not None and site.activate_s > 0 and site.max_resident > 1:
+            p.activate = {a: self._flag() for a in p.active}
         p.switch_parts = [(site.load_s[a], v) for a, v in p.load.items()]
-        if p.before is not None and site.activate_s > 0:
-            p.loads, p.activate = self._any_of(list(p.load.values())), self._flag()
-            p.switch_parts.append((site.activate_s, p.activate))
-        if site.clock.slotted:
-            return
-        units = load_units(self.problem, [seconds for seconds, _ in p.switch_parts])
-        self.exact &= units.slack == 0
-        ticks = sorted(units.up(units.part(s / site.tick_s)) for s, _ in p.switch_parts)
-        longest = sum(ticks[-site.max_resident :])
-        if longest > 0:
-            p.switch = p.switch_ticks = self._cp.new_int_var(0, longest, "")
-            p.switch_units = units
+        p.switch_parts += [(site.activate_s, v) for v in p.activate.values()]
+        for (source, a), v in p.enter.items():
+            held: Adapters = frozenset() if source is None else frozenset((source,))
+            seconds = 0.0 if a in held else site.load_seconds(a, held)
+            p.switch_parts.append((seconds, v))
+        p.switch = sum(site.switching_ticks(seconds) * v for seconds, v in p.switch_parts)
 
     def _duration(self, p: Position) -> Var:
         """Return the ticks of the batch, 0 where there is none (rule 5)."""

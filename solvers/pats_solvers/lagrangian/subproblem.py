@@ -204,10 +204,11 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
 
     With one resident it is the cheapest way in, from wherever.
 
-    With more, the adapters that are loaded in one switch share its last tick: what each takes for
-    itself is rounded down. They also spare it the activation of the one that serves. So an
-    activation is charged at no more than the load of any other adapter, and a load ahead of time
-    leaves that much out: together they are at most what the switch costs.
+    With more, an adapter that the batch before used stays active through the switch, in which
+    others may be loaded ahead of time. These hold the GPU then, so here it is activated again. So
+    that they take no more together than such a load, it is taken for less, by the activation of
+    as many adapters as a batch may use, and an activation for no more than another one's load
+    shared out among these.
     """
     site = problem.site
     made = np.zeros(3, dtype=SWITCHES)
@@ -215,12 +216,14 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
         ways = np.delete(single_switches(problem)[:, adapter], adapter)
         made[kernels.TO_LOAD] = ways["ticks"].min() // grain, ways["loss"].min()
         return made
-    load = site.load_s[adapter]
-    others_s = (s for a, s in enumerate(site.load_s) if a != adapter)
-    spared = site.activate_s if site.max_per_batch == 1 else 0.0
-    seconds = load, min((spared, *others_s)), max(0.0, load - spared)
-    per_tick = math.inf if site.clock.slotted else site.tick_s
-    made["ticks"] = [math.floor(s / per_tick + 1e-12) // grain for s in seconds]
+    active = site.max_per_batch
+    others_s = [s for a, s in enumerate(site.load_s) if a != adapter]
+    ticks = [site.switching_ticks(s) for s in (site.load_s[adapter], site.activate_s)]
+    least = min([ticks[1], *(site.switching_ticks(s) // active for s in others_s)])
+    made["ticks"] = [t // grain for t in (ticks[0], least, max(0, ticks[0] - active * ticks[1]))]
+    load_s, activate_s = site.load_s[adapter], site.activate_s
+    least_s = min([activate_s, *(s / active for s in others_s)])
+    seconds = load_s, least_s, max(0.0, load_s - active * activate_s)
     made["loss"] = [switching_loss(site, s) for s in seconds]
     return made
 

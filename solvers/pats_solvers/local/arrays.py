@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import UNLIMITED, fields, single_switches
 from pats_solvers.common.bounds import largest_batch
@@ -33,12 +34,12 @@ class SearchArrays(NamedTuple):
         sizes: By members of a batch: seconds a step, seconds of overhead.
         capacity: Quanta by GPU and resource.
         adapters: By adapter: memory, ticks of the slowest switch to it, seconds to load.
-        switches: Switches of one resident, by adapter before (last row, or -1: none) and after.
+        switches: Loads, by the single resident before (last row, or -1: none) and adapter.
         initial: Residents by GPU, filled up with -1.
         base_vram: Memory of the base model.
         tick_s: Seconds a tick.
-        activate_s: Seconds to activate.
-        switch_price: Loss for a second of switching.
+        activate_ticks: Ticks of an activation.
+        activate_loss: What it costs.
         max_resident: Most residents, no more than there are adapters.
         max_per_batch: Most adapters in a batch.
         horizon: Last tick at which anything may end.
@@ -59,8 +60,8 @@ class SearchArrays(NamedTuple):
     initial: Any
     base_vram: int
     tick_s: float
-    activate_s: float
-    switch_price: float
+    activate_ticks: int
+    activate_loss: float
     max_resident: int
     max_per_batch: int
     horizon: int
@@ -103,8 +104,8 @@ def data_of(problem: Problem) -> SearchArrays:
         initial=initial,
         base_vram=site.base_vram,
         tick_s=site.tick_s,
-        activate_s=site.activate_s,
-        switch_price=site.switch_price_per_s,
+        activate_ticks=site.switching_ticks(site.activate_s),
+        activate_loss=switching_loss(site, site.activate_s),
         max_resident=room,
         max_per_batch=min(site.max_per_batch, room),
         horizon=UNLIMITED if site.horizon is None else site.horizon,

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.compiled import NONE, ZERO, compiled
-from pats_solvers.common.kernels import switching
 from pats_solvers.local.batches import BatchArcs, Queues, best_option
 from pats_solvers.local.state import join, new_batch
-from pats_solvers.local.timing import refresh
+from pats_solvers.local.timing import among, refresh
 
 #: How a tick's state was reached: these, SKIP + queue, or SERVE + arc.
 HOLD, LOAD, WAKE, SKIP, SERVE = 0, 1, 2, 3, 16
@@ -111,24 +110,21 @@ def _enter(
         losses[0, n] = losses[1, n] = data.switches[held, adapter].loss
         found[9, n] = 0
         return
-    same, resident = before < 0, False
-    if before >= 0:
-        same = state.need[before, 0] == adapter
-        for i in range(1, state.need.shape[1]):
-            same = same and state.need[before, i] < 0
+    active, resident = before < 0 or among(state.need[before], adapter), False
     for k in range(data.initial.shape[1]):
         held = data.initial[g, k] if before < 0 else state.resident[before, k]
         resident = resident or held == adapter
-    seconds = data.adapters[adapter].load_s
     roomy = before < 0 or (
         state.batches[before].live < data.initial.shape[1]
         and state.batches[before].live_memory + data.adapters[adapter].vram <= data.capacity[g, 0]
     )
+    found[3, n], losses[0, n] = data.switches[-1, adapter].ticks, data.switches[-1, adapter].loss
     if not roomy:  # another one is evicted, and will have to be loaded again
-        seconds *= 2.0
-    found[3, n], losses[0, n] = switching(data, seconds)
-    seconds = 0.0 if same else data.activate_s
-    found[5, n], losses[1, n] = switching(data, seconds)
+        found[3, n] *= 2
+        losses[0, n] *= 2.0
+    found[5, n], losses[1, n] = 0, 0.0
+    if not active:
+        found[5, n], losses[1, n] = data.activate_ticks, data.activate_loss
     found[9, n] = 2 if resident else 1 if roomy else 0
 
 
@@ -142,15 +138,15 @@ def _leave(data: Any, state: Any, adapter: int, b: int, found: Any, losses: Any,
         found[7, n] = data.switches[adapter, state.need[b, 0]].ticks
         losses[2, n] = data.switches[adapter, state.need[b, 0]].loss - state.batches[b].paid
         return
-    same = state.need[b, 0] == adapter
-    for i in range(1, state.need.shape[1]):
-        same = same and state.need[b, i] < 0
-    found[7, n] = state.batches[b].switch
-    if same:
-        found[7, n], losses[2, n] = 0, -state.batches[b].paid
-    elif state.batches[b].loads == 0:
-        found[7, n], loss = switching(data, data.activate_s)
-        losses[2, n] = loss - state.batches[b].paid
+    needed, used = ZERO, among(state.need[b], adapter)
+    for i in range(state.need.shape[1]):
+        needed += int(state.need[b, i] >= 0)
+    if used and needed == 1:
+        losses[2, n] = -state.batches[b].paid
+        return
+    more = max(0, needed - state.batches[b].loads - int(used)) - state.batches[b].activations
+    found[7, n] = state.batches[b].switch + more * data.activate_ticks
+    losses[2, n] = more * data.activate_loss
 
 
 @compiled

@@ -21,8 +21,8 @@ BATCHES = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "first", "members", "memory", "duration", "ready", "start", "switch", "loads", "live",
-            "live_memory",
+            "first", "members", "memory", "duration", "ready", "start", "switch", "loads",
+            "activations", "live", "live_memory",
         )
     ]
     + [(name, np.float64) for name in ("fixed", "slope", "paid")]

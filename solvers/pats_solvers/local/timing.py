@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled, entry
-from pats_solvers.common.kernels import completions, switching
+from pats_solvers.common.kernels import completions
 
 #: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
 OVERRUN = 1e7
@@ -146,7 +146,7 @@ def _cache(data: Any, state: Any, g: int) -> None:
     previous = -1
     for p in range(count):
         b = state.order[g, p]
-        seconds, loaded = 0.0, 0
+        ticks, loss, loaded, activated = ZERO, 0.0, ZERO, ZERO
         fresh = np.full(slots, -1, dtype=np.int64)
         for i in range(slots):
             a = state.need[b, i]
@@ -159,7 +159,10 @@ def _cache(data: Any, state: Any, g: int) -> None:
             if not known:
                 fresh[loaded] = a
                 loaded += 1
-                seconds += data.adapters[a].load_s
+                ticks += data.switches[-1, a].ticks
+                loss += data.switches[-1, a].loss
+            elif previous >= 0 and not among(state.need[previous], a):
+                activated += 1
         memory = data.base_vram + state.batches[b].memory
         for k in range(holds):
             memory += data.adapters[held[k]].vram
@@ -176,14 +179,13 @@ def _cache(data: Any, state: Any, g: int) -> None:
         for i in range(loaded):
             held[holds] = fresh[i]
             holds += 1
-        if loaded == 0 and previous >= 0 and _differ(state.need[b], state.need[previous]):
-            seconds = data.activate_s
-        state.batches[b].switch, state.batches[b].paid = switching(data, seconds)
-        state.batches[b].loads = loaded
+        state.batches[b].switch = ticks + activated * data.activate_ticks
+        state.batches[b].paid = loss + activated * data.activate_loss
+        state.batches[b].loads, state.batches[b].activations = loaded, activated
         live, memory = 0, data.base_vram + state.batches[b].memory
         for k in range(room):
             state.resident[b, k] = held[k] if k < holds else -1
-            if k < holds and (coming[held[k]] < count or _among(state.need[b], held[k])):
+            if k < holds and (coming[held[k]] < count or among(state.need[b], held[k])):
                 live += 1
                 memory += data.adapters[held[k]].vram
         state.batches[b].live, state.batches[b].live_memory = live, memory
@@ -191,17 +193,10 @@ def _cache(data: Any, state: Any, g: int) -> None:
 
 
 @compiled
-def _among(need: Any, adapter: int) -> bool:
+def among(need: Any, adapter: int) -> bool:
+    """Return whether an adapter is among those that a batch needs."""
     for i in range(need.shape[0]):
         if need[i] == adapter:
-            return True
-    return False
-
-
-@compiled
-def _differ(one: Any, other: Any) -> bool:
-    for i in range(one.shape[0]):
-        if one[i] != other[i]:
             return True
     return False
 
@@ -218,7 +213,7 @@ def _victim(data: Any, need: Any, held: Any, holds: int, coming: Any, p: int, ti
     end = coming.shape[0]
     for k in range(holds):
         a = held[k]
-        if _among(need, a) or (tight and data.adapters[a].vram == 0):
+        if among(need, a) or (tight and data.adapters[a].vram == 0):
             continue
         score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
         if coming[a] >= coming[end - 1]:

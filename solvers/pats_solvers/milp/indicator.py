@@ -12,7 +12,7 @@ constraint ``I(y_t != y_{t-1}) => tau_switch``. Here, per GPU and tick t,
 * quality and latency are the cost of the columns x_{j,s,t} of
   :mod:`pats_solvers.milp.formulation`: job j joins, with s steps, the batch that starts at t;
 * I is a load indicator u_{l,t} per adapter, at the cost of its loading time, and an activation
-  indicator act_t (:meth:`GpuTimeline._activation`), for which there is no term in the documents;
+  indicator act_{l,t} (:meth:`GpuTimeline._activation`), for which the documents have no term;
 * bin packing is :meth:`GpuTimeline._vram_bin_packing`, residents included, and the capacity of
   other resources in :mod:`pats_solvers.milp.formulation`;
 * the switching constraint is :meth:`GpuTimeline._switching_indicators` and
@@ -21,10 +21,10 @@ constraint ``I(y_t != y_{t-1}) => tau_switch``. Here, per GPU and tick t,
 Residents r_{l,t} are those that a batch starting at t finds. They change only where a batch starts,
 in the switch right before it: ``r_{l,t} - r_{l,t-1} = u_{l,t} - v_{l,t}`` with eviction indicators
 v. What is resident cannot be loaded, and nothing is loaded and evicted at once: it would be a way
-around activation. A switch of d ticks ends at the batch's start;
-``sum of load_s u + activate_s act <= d ticks`` picks d, and batches and switches in progress are at
-most one per GPU and tick. act is 1 where nothing is loaded and the batch's adapters a_{l,t} are not
-those of the GPU's batch before, p_{l,t}; a GPU's first batch is exempt.
+around activation. A switch of d ticks ends at the batch's start; ``sum of load ticks u + activation
+ticks act <= d`` picks d, and batches and switches in progress are at most one per GPU and tick. act
+is 1 where the batch uses an adapter, a_{l,t}, that is not loaded for it and that the GPU's batch
+before did not use, p_{l,t}; a GPU's first batch is exempt.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing_extensions import override
 
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of
-from pats_opt.model.problem import Adapters, GpuSite, Problem
+from pats_opt.model.problem import Adapters, GpuSite, Problem, Site
 from pats_solvers.milp.family import BatchFamily, TimeWindows, family_of, scaled
 from pats_solvers.milp.flow import families_of
 from pats_solvers.milp.formulation import (
@@ -47,7 +47,9 @@ from pats_solvers.milp.formulation import (
     column_at,
 )
 from pats_solvers.milp.model import INF, Floats, Ints, ModelSize
-from pats_solvers.milp.switch_times import GRID_SLACK, lengthened, load_ticks, switch_ticks
+
+#: Sums of loading times beyond which every duration up to the longest is offered.
+MOST_SUMS = 5_000
 
 
 class IndicatorFormulation(Formulation):
@@ -113,7 +115,7 @@ class GpuTimeline:
         activates: Whether activation can cost anything; only then there are:
         before: Adapters of the last batch that started before t.
         first: No batch has started before t.
-        paid: The batch that starts at t pays ``activate_s``.
+        activate: Activated in the switch before the batch that starts at t.
     """
 
     def __init__(
@@ -142,10 +144,7 @@ class GpuTimeline:
         site, model, count = self._site, self._model, self._count
         served = sorted({job.adapter for f in families for job in f.jobs})
         self.activates = site.activate_s > 0 and len(served) > 1
-        held = set(served) | self._gpu.resident
-        if self.activates:  # loading anything, even what no request needs, saves the activation
-            held |= {a for a, load_s in enumerate(site.load_s) if load_s < site.activate_s}
-        adapters = sorted(held)
+        adapters = sorted({*served, *self._gpu.resident})
         self.batches = tuple(
             BatchColumns(self._problem, f, 1, model, self._margin) for f in families
         )
@@ -158,13 +157,14 @@ class GpuTimeline:
         named = served if self.activates or counted else []
         self.used = {a: model.add_columns(count) for a in named}
         self.switch = {
-            d: model.add_columns(max(0, count - d)) for d in switch_ticks(site, adapters)
+            d: model.add_columns(max(0, count - d)) for d in _switch_ticks(site, adapters)
         }
         self.idle = model.add_columns(count - 1)
         if self.activates:
             self.before = {a: model.add_columns(count) for a in served}
             self.first = model.add_columns(count)
-            self.paid = model.add_columns(count, cost=switching_loss(site, site.activate_s))
+            cost = switching_loss(site, site.activate_s)
+            self.activate = {a: model.add_columns(count, cost=cost) for a in served}
 
     def _add_starts(self, rows: Ints, value: float) -> None:
         """Add the batches that start at t to row t."""
@@ -238,17 +238,16 @@ class GpuTimeline:
                 model.add(back, z[: len(back)])
 
     def _switching_takes_time(self) -> None:
-        """Rule 4: a switch is at least as long as its loads, or its activation, take."""
+        """Rule 4: a switch is at least as long as its loads and activations take."""
         model, site = self._model, self._site
         rows = model.add_rows(self._count, -INF, 0.0)
         for d, columns in self.switch.items():
-            model.add(rows[d:], columns, -(d + GRID_SLACK - self._margin if d else 0.0))
-        if not site.clock.slotted:
-            loads = load_ticks(site, tuple(self.load))
-            for a, columns in self.load.items():
-                model.add(rows, columns, loads[a])
-            if self.activates:
-                model.add(rows, self.paid, lengthened(site.activate_s / site.tick_s))
+            model.add(rows[d:], columns, -float(d))
+        for a, columns in self.load.items():
+            model.add(rows, columns, float(site.switching_ticks(site.load_s[a])))
+        if self.activates:
+            for columns in self.activate.values():
+                model.add(rows, columns, float(site.switching_ticks(site.activate_s)))
 
     def _batches_use_residents(self) -> None:
         """Rule 2: a batch's adapters are resident, and at most ``max_per_batch``."""
@@ -281,9 +280,8 @@ class GpuTimeline:
                 model.add(rows, self.resident[a][b.family.first : b.family.last + 1], -1.0)
 
     def _activation(self) -> None:
-        """Rule 4: a batch pays where nothing is loaded and its adapters are not those before."""
-        model, site = self._model, self._site
-        count = self._count
+        """Rule 4: a batch activates what was resident and the batch before did not use."""
+        model, count = self._model, self._count
         for a, used in self.used.items():
             joined = model.add_rows(count, -INF, 0.0)
             model.add(joined, used)
@@ -307,19 +305,10 @@ class GpuTimeline:
                 model.add(rows, source[:-1], -1.0)
                 if weight:
                     self._add_starts(rows, weight)
-            joining, leaving = (used, before), (before, used)
-            for now, then in [joining] if site.max_per_batch == 1 else [joining, leaving]:
-                # the adapters differ from those before, nothing is loaded, it is not the first
-                slack = now is before
-                rows = model.add_rows(count, -INF, 1.0 if slack else 0.0)
-                model.add(rows, now)
-                model.add(rows, then, -1.0)
-                model.add(rows, self.paid, -1.0)
-                model.add(rows, self.first, -1.0)
-                for load in self.load.values():
-                    model.add(rows, load, -1.0)
-                if slack:
-                    self._add_starts(rows, 1.0)
+            ready = model.add_rows(count, -INF, 0.0)
+            model.add(ready, used)
+            for reason in (before, self.load[a], self.activate[a], self.first):
+                model.add(ready, reason, -1.0)
         later = model.add_rows(count - 1, -INF, 0.0)
         model.add(later, self.first[1:])
         model.add(later, self.first[:-1], -1.0)
@@ -346,8 +335,9 @@ class GpuTimeline:
             for change, adapters in ((self.load, switch.load), (self.evict, switch.evict)):
                 for a in adapters:
                     x[column_at(change[a], batch.start)] = 1.0
-            if self.activates and not switch.load:
-                x[column_at(self.paid, batch.start)] = switch.seconds > 0
+            if self.activates:
+                for a in switch.activate:
+                    x[column_at(self.activate[a], batch.start)] = 1.0
             self._activate(x, before, since, batch.start)
             for a in active & self.used.keys():
                 x[column_at(self.used[a], batch.start)] = 1.0
@@ -372,3 +362,16 @@ class GpuTimeline:
             x[self.first[since : until + 1]] = 1.0
         for a in before or ():
             x[self.before[a][since + 1 : until + 1]] = 1.0
+
+
+def _switch_ticks(site: Site, adapters: Sequence[int]) -> list[int]:
+    """Return every duration that a switch among ``adapters`` may have, in ticks."""
+    sums = {(0, 0)}
+    for a in adapters:
+        ways = {site.switching_ticks(s) for s in (site.load_s[a], site.activate_s)}
+        sums |= {(n + 1, total + t) for n, total in sums if n < site.max_resident for t in ways}
+        if len(sums) > MOST_SUMS:
+            most = [max(site.load_s[a], site.activate_s) for a in adapters]
+            longest = sorted(map(site.switching_ticks, most), reverse=True)[: site.max_resident]
+            return list(range(sum(longest) + 1))
+    return sorted({total for _, total in sums})

@@ -116,15 +116,14 @@ class Reading:
     ) -> None:
         """Rule 4, and what the switch costs."""
         loads = [a for a in batch.get("load", []) if a in self.adapters]
-        switching, seconds = self.instance["switching"], Fraction(0)
+        switching = self.instance["switching"]
         source = min(resident) if resident else None  # pairs have one resident at most
         pairs = {(p["from"], p["to"]): p["load_s"] for p in switching.get("pairs", [])}
-        for name in loads:
-            seconds += exact(pairs.get((source, name), self.adapters[name]["load_s"]))
-        if not loads and before is not None and active != before:
-            seconds = exact(switching.get("activate_s", 0))
-        self.loss += exact(switching["price_per_s"]) * seconds
-        takes = 0 if self.slot else self.ticks(seconds)
+        seconds = [exact(pairs.get((source, a), self.adapters[a]["load_s"])) for a in loads]
+        if before is not None:
+            seconds += [exact(switching.get("activate_s", 0)) for _ in (active & resident) - before]
+        self.loss += exact(switching["price_per_s"]) * sum(seconds, Fraction(0))
+        takes = 0 if self.slot else sum(map(self.ticks, seconds))
         self.unless(batch["switch_start"] >= free, 6)
         self.unless(batch["switch_start"] + takes <= batch["start"], 4)
         if not batch.get("load") and not batch.get("evict") and active == before:

@@ -125,8 +125,8 @@ def test_weak_duality_on_drawn_documents(made: dict[str, Any], seed: int) -> Non
 # -- what could break it: one instance for each argument -------------------------------------------
 
 
-def switched_by_a_cheap_load() -> dict[str, Any]:
-    """Activation is dear, but a switch that loads something spares it."""
+def activated_beside_cheap_loads() -> dict[str, Any]:
+    """An activation is dearer than a load of another adapter."""
     return document(
         *(request(f"r{i}", adapter="ab"[i % 2], arrival_s=float(i)) for i in range(4)),
         gpus=[gpu(resident=("a", "b"))],
@@ -135,8 +135,8 @@ def switched_by_a_cheap_load() -> dict[str, Any]:
     )
 
 
-def loaded_ahead_of_an_activation() -> dict[str, Any]:
-    """A switch loads b and serves a resident, whose activation the load pays."""
+def loaded_beside_an_activation() -> dict[str, Any]:
+    """A switch loads b and activates a resident."""
     return document(
         request("r0", adapter="c"),
         request("r1", arrival_s=1.0),
@@ -157,8 +157,8 @@ def after_the_horizon() -> dict[str, Any]:
     )
 
 
-def loads_share_a_tick() -> dict[str, Any]:
-    """Three loads of 0.4 s in one switch take two ticks, not three."""
+def loads_of_less_than_a_tick() -> dict[str, Any]:
+    """Three loads of 0.4 s in one switch take a tick each."""
     return document(
         *(request(f"r{i}", adapter=name) for i, name in enumerate("abc")),
         gpus=[gpu(resident=())],
@@ -269,10 +269,10 @@ def pairs_with_a_detour() -> dict[str, Any]:
 
 
 ADVERSE = (
-    switched_by_a_cheap_load,
-    loaded_ahead_of_an_activation,
+    activated_beside_cheap_loads,
+    loaded_beside_an_activation,
     after_the_horizon,
-    loads_share_a_tick,
+    loads_of_less_than_a_tick,
     quicker_together,
     quicker_together_mixed,
     switches_of_no_length,

@@ -42,7 +42,7 @@ def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""
     if adapter not in gpu.resident:  # as Site.switch, without sets: decisions spend time here
         return site.load_seconds(adapter, gpu.resident)
-    return 0.0 if gpu.active is None or gpu.active == {adapter} else site.activate_s
+    return 0.0 if gpu.active is None or adapter in gpu.active else site.activate_s
 
 
 class BatchBuilder:

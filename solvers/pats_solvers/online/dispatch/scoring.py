@@ -102,7 +102,7 @@ class ScoringRun(RunContext):
             self._loads[source] = np.array([site.load_seconds(a, before) for a in range(count)])
         seconds = self._loads[source].copy()
         for a in gpu.resident:
-            stays = gpu.active is None or gpu.active == {a}
+            stays = gpu.active is None or a in gpu.active
             seconds[a] = 0.0 if stays else site.activate_s
         return seconds
 
