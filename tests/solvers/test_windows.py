@@ -123,10 +123,10 @@ def test_the_tail_counts_completions_by_hand() -> None:
     best = optimum(problem)
     assert best is not None
     assert (best[0], best[2]) == (6.0, 3)
-    # each loses 1 at least, so 3 is to spare; batches are at most 2 ticks apart by the bounds, so an
-    # end at tick 4 costs 3 more at least (4 - 1), and 1 more for the batch before it (2 - 1)
+    # each loses 1 at least, so 3 is to spare; batches are at most 2 ticks apart by the bounds, so
+    # an end at tick 4 costs 3 more at least (4 - 1), and 1 more for the batch before it (2 - 1)
     assert safe_horizon(problem, 6.0) == 3
-    assert latest_completions(problem, 6.0) == [[4], [4], [4]]
+    assert latest_completions(problem, 6.0) == [[3], [3], [3]]
     assert latest_completions(problem, 5.0) == [[3], [3], [3]]
 
 
