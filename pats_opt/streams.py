@@ -13,7 +13,7 @@ from pats_opt.errors import InputError
 BROKEN_PIPE = 141
 
 
-class StandardOutput(io.FileIO):
+class _StandardOutput(io.FileIO):
     """Standard output, whose errors are one line; one that nobody reads ends the process."""
 
     def write(self, data: Any, /) -> int:
@@ -30,7 +30,7 @@ class StandardOutput(io.FileIO):
             raise InputError(problem, file="standard output") from None
 
 
-class StandardError(io.FileIO):
+class _StandardError(io.FileIO):
     """Standard error; messages that cannot be written are lost, and nothing else is."""
 
     def write(self, data: Any, /) -> int:
@@ -54,8 +54,8 @@ def take_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free
-    sys.stdout = _text(StandardOutput(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(StandardError(2, "w", closefd=False), sys.stderr)
+    sys.stdout = _text(_StandardOutput(1, "w", closefd=False), sys.stdout)
+    sys.stderr = _text(_StandardError(2, "w", closefd=False), sys.stderr)
 
 
 def _text(raw: io.FileIO, before: TextIO | Any) -> TextIO:
