@@ -26,7 +26,7 @@ FORMULATIONS: dict[str, type[CpSatModel]] = {
     model.name: model for model in (PackingModel, CircuitModel, PositionsModel)
 }
 
-#: Seconds between looks at the interrupt flag while the native search runs.
+#: Seconds between looks at the limits while the native search runs.
 POLL_S = 0.05
 
 
@@ -182,10 +182,10 @@ class NativeSearch:
         return incumbent.outcome(stop, **self._details(self.native.status_name(status).lower()))
 
     def _search(self) -> Any:
-        """Run the native search in a thread, so that this one can answer Ctrl-C."""
-        left = self.run.remaining()
-        if left is not None:
-            self.native.parameters.max_time_in_seconds = left
+        """Run the native search in a thread, so that this one can end it.
+
+        It gets no time limit: it would measure that on the system's clock, which may jump.
+        """
         status: list[Any] = []
         callback = self._callback()
         self.native.best_bound_callback = self._on_bound
@@ -200,8 +200,9 @@ class NativeSearch:
         thread.start()
         try:
             while thread.is_alive():
-                thread.join(POLL_S)
-                if self.run.interrupted.is_set():
+                left = self.run.remaining()
+                thread.join(POLL_S if not left else min(POLL_S, left))
+                if self.run.stop() is not None:
                     self.native.stop_search()
         finally:
             while thread.is_alive():  # a second Ctrl-C leaves through here

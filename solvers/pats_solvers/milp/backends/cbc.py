@@ -26,8 +26,9 @@ from pats_solvers.milp.backends.process import __file__ as guard_file
 from pats_solvers.milp.backends.process import follow, start
 from pats_solvers.milp.model import Floats, LinearModel
 
-#: Seconds CBC gets to end by itself when it is asked to.
-GRACE = 3.0
+#: Seconds CBC gets to end by itself when it is asked to. It gets no time limit of its own: it would
+#: measure that on the system's clock, which may jump.
+GRACE = 1.5
 
 #: Printed numbers have few digits: a printed bound is lowered by this, relative to its size.
 PRINTED = 1e-5
@@ -100,9 +101,6 @@ class _CbcProcess:
         if warm:
             cbc.writesol(begin, program, order, names, row_names)
             command += ["-mips", begin]
-        remaining = self.limits.remaining()
-        if remaining is not None:
-            command += ["-timeMode", "elapsed", "-sec", str(remaining)]
         seed = str(self.limits.seed % 2**31)
         command += ["-ratio", "0", "-allow", "0", "-randomSeed", seed, "-randomCbcSeed", seed]
         command += ["-log", "1", "-solve", "-printingOptions", "all", "-solution", solution]

@@ -21,7 +21,7 @@ import numpy as np
 from pats_opt.errors import SolverError
 from pats_opt.model.schedule import StopReason
 from pats_solvers.milp.backends import BackendLimits, BackendName, BackendResult
-from pats_solvers.milp.backends.process import follow, start
+from pats_solvers.milp.backends.process import LATE, follow, start
 from pats_solvers.milp.model import Floats, LinearModel
 
 #: Models up to this many columns first get a moment in this process.
@@ -31,7 +31,7 @@ SMALL = 5_000
 MOMENT = 0.5
 
 #: Seconds a child gets to end by itself when it is asked to.
-GRACE = {"highs": 1.0, "scip": 10.0}
+GRACE = {"highs": 1.0, "scip": 1.5}
 
 #: Printed numbers have about ten digits: a printed bound is lowered by this, relative to its size.
 PRINTED = {"highs": 1e-8, "scip": 1e-5}
@@ -69,7 +69,8 @@ class _MathOptProcess:
         np.savez(self.folder / "model.npz", **arrays)
         if hint is not None:
             np.save(self.folder / "hint.npy", hint)
-        remaining = self.limits.remaining()
+        # SCIP would measure a limit on the system's clock, which may jump; it ends when asked.
+        remaining = None if self.name == "scip" else self.limits.remaining()
         command = [
             sys.executable,
             "-m",
@@ -80,7 +81,12 @@ class _MathOptProcess:
         command += [str(self.limits.seed), str(math.inf if remaining is None else remaining)]
         child = start(command, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
         asked, tail = follow(
-            child, self.limits.remaining, self.limits.interrupted, self._read, GRACE[self.name]
+            child,
+            self.limits.remaining,
+            self.limits.interrupted,
+            self._read,
+            GRACE[self.name],
+            late=LATE if self.name == "highs" else 0.0,
         )
         return self._result(child.returncode, None if asked is None else StopReason(asked), tail)
 

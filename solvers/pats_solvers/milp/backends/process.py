@@ -23,7 +23,7 @@ from queue import Empty, Queue
 #: Seconds between two looks at the user's wish to stop.
 POLL = 0.05
 
-#: Seconds past the time limit after which a child that should have seen it is stopped.
+#: Seconds past its time limit after which a child that keeps one itself is stopped.
 LATE = 3.0
 
 #: Lines of the log that are kept for an error's text.
@@ -49,6 +49,8 @@ def follow(
     interrupted: Callable[[], bool],
     read: Callable[[str], None],
     grace: float,
+    *,
+    late: float = 0.0,
 ) -> tuple[str | None, str]:
     """Wait until ``child`` has ended, and make sure that it does.
 
@@ -59,6 +61,7 @@ def follow(
         interrupted: Returns whether the user wants the best so far.
         read: Called with each line of the log.
         grace: Seconds it has to end, once asked to, before it and its own children are ended.
+        late: Seconds past the time limit after which it is asked to end.
 
     Returns:
         The :class:`StopReason` value for which it was asked to stop, or None where it ended by
@@ -79,12 +82,12 @@ def follow(
     listener.start()
     tail: deque[str] = deque(maxlen=TAIL)
     asked: str | None = None
-    until = late = float("inf")
+    until = overdue = float("inf")
     try:
         while time.monotonic() < until:
-            if late == float("inf") and remaining() == 0.0:
-                late = time.monotonic() + LATE
-            if asked is None and (interrupted() or time.monotonic() > late):
+            if overdue == float("inf") and remaining() == 0.0:
+                overdue = time.monotonic() + late
+            if asked is None and (interrupted() or time.monotonic() >= overdue):
                 asked = "interrupted" if interrupted() else "time-limit"
                 until = time.monotonic() + grace
                 with suppress(OSError):  # it has just ended
