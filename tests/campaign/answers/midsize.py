@@ -97,7 +97,7 @@ ATTACK = Attack(
     name="midsize",
     about="8 to 40 requests: methods against each other, metrics against a plain restatement",
     attempt=attempt,
-    weight=1.5,
+    weight=2.0,
     aims={"instances": 100},
     quick=1,
 )
