@@ -142,7 +142,8 @@ class Campaign:
             return
         if attack.shrink is not None:
             with suppress(Exception):  # it stays as it is where it cannot be made smaller
-                smaller = pool.submit(attack.shrink, finding, timeout_s=SHRINK_S).result()
+                call = pool.submit(attack.shrink, finding, timeout_s=SHRINK_S)
+                smaller = next(completed([call])).result()
                 finding = msgspec.structs.replace(
                     finding, problem=smaller.problem, files=smaller.files
                 )

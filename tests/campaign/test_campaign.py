@@ -69,3 +69,18 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "5 is odd" in status("--only", "odd", "--repeat", "5")[1]
     assert status("--only", "odd", "--repeat", "4")[0] == 0
     assert "there are: quiet, odd" in status("--only", "evn")[1]
+
+
+def test_ctrl_c_ends_with_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was tried so far, and the shell's status of an interrupt."""
+
+    def interrupted(campaign: Campaign, seconds: float, jobs: int) -> None:
+        campaign.progress.tallies["quiet"].tries = 5
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "ATTACKS", {"quiet": QUIET})
+    monkeypatch.setattr(Campaign, "run", interrupted)
+    done = CliRunner().invoke(__main__.main, ["-o", str(tmp_path)])
+    assert done.exit_code == 130
+    assert "| finds nothing (`quiet`) | 5 |" in done.output
+    assert (tmp_path / "campaign.md").exists()

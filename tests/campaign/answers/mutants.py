@@ -234,5 +234,5 @@ ATTACK = Attack(
     shrink=smaller,
     weight=1.0,
     aims={"mutated schedules": 100_000},
-    quick=25,
+    quick=60,
 )

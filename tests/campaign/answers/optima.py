@@ -105,6 +105,6 @@ ATTACK = Attack(
     shrink=smaller,
     weight=6.0,
     aims={"instances": 10_000},
-    quick=25,
+    quick=50,
     timeout_s=900.0,
 )

@@ -166,5 +166,5 @@ ATTACK = Attack(
     shrink=smaller,
     weight=1.5,
     aims={"policy runs": 50_000},
-    quick=12,
+    quick=40,
 )
