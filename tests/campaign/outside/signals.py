@@ -243,8 +243,10 @@ def _broken(
         return found
     if parts:
         found.append("a half-written file")
-    if ended.status == -kind and not ended.err and (after_s < START_S or written or ended.out):
-        return found  # before the command began, or after it had ended
+    if after_s < START_S and ended.status in {1, -kind} and "pats" not in ended.err:
+        return found  # Python had not begun with the command
+    if ended.status == -kind and not ended.err and (written or ended.out):
+        return found  # the command had ended
     kept = [name for name in ended.left if name.startswith(f"{CASE}/{_folder(one)}")]
     ended.left = [name for name in ended.left if name not in kept]
     found += faults(ended, statuses=frozenset((0, 4)))
