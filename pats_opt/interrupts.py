@@ -27,4 +27,7 @@ def leave(status: int) -> None:
     for each in SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, signal.SIG_DFL)
+    # Python remembers an interrupt within `exec` (of a dataclass, say), though it was caught, and
+    # would end with the status of that; another `exec` makes it forget.
+    exec("")  # noqa: S102
     sys.exit(status)

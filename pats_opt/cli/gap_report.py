@@ -129,6 +129,9 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
     named = "instances" in chosen or "suites" in chosen
     if run_file is not None:
         base = read_config(run_file)
+        if not (named or base.instances or base.suites):
+            hint = "name instances or suites in it, or on the command line"
+            raise InputError("there is nothing to run", file=run_file, hint=hint)
     elif resumed is not None and (saved := saved_config(resumed)) is not None:
         base = saved
     elif resumed is not None and not named:

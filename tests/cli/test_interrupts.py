@@ -56,6 +56,16 @@ def test_during_imports(module: str, number: signal.Signals, instance: str) -> N
     assert done.stderr.strip() == "pats-opt: error: interrupted"
 
 
+def test_an_interrupt_within_exec_does_not_decide_the_status(tmp_path: Path) -> None:
+    """As dataclasses and named tuples use it, while modules are imported."""
+    (tmp_path / "caught.py").write_text(
+        "from pats_opt.interrupts import leave\n"
+        "try:\n    exec('raise KeyboardInterrupt')\nexcept KeyboardInterrupt:\n    leave(4)\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "caught"], cwd=tmp_path, check=False)
+    assert done.returncode == 4
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the kernel's process table")
 @pytest.mark.parametrize(
     ("solver", "number"),

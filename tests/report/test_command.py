@@ -255,6 +255,7 @@ def test_a_run_file(tmp_path: Path, write: Callable[..., str], monkeypatch: Any)
         ("speed = 3", "unknown key"),
         ("time_limit = -1", "time_limit"),
         ("a = ", "TOML"),
+        ("seed = 1", "nothing to run"),
     ],
 )
 def test_a_wrong_run_file_is_refused_in_one_line(

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = (sys.executable, "-m", "pats_opt")
 
 #: Most characters of a message: a file, a place, a problem and a hint may be long, not all of them.
-LONGEST = 500
+LONGEST = 700
 
 #: Seconds after which a command counts as hanging, and its address space in bytes.
 PATIENCE_S, ADDRESS_SPACE = 60.0, 12 << 30
