@@ -71,6 +71,7 @@ def test_monotone_raises_to_the_best_of_fewer_steps(tmp_path: Path) -> None:
         ("steps,quality\n", "has no rows"),
         ("steps,quality\n20,0.5\n30,high\n", "line 3"),
         ("steps,quality\n0,0.5\n", "line 2"),
+        ("steps,quality\n1e308,0.5\n", "line 2"),
         ("steps,lpips\n20,1.5\n", "line 2"),
         ("steps,quality,complexity\n20,0.5,hard\n", "line 2"),
         ("steps,quality\n20\n", "line 2"),
