@@ -45,10 +45,10 @@ from pats_solvers.milp.backends.mathopt import solve as solve_here
 from pats_solvers.milp.family import scaled
 from pats_solvers.milp.model import (
     INF,
+    BuildStoppedError,
     LinearModel,
     ModelBuilder,
     ModelLimits,
-    StatingStoppedError,
 )
 from pats_solvers.milp.modes import capped_modes, exact_modes, monotone
 from pats_solvers.milp.solver import FormulationName, size_of
@@ -288,7 +288,7 @@ def test_counting_and_building_look_at_the_clock() -> None:
     for state in (size_of, build):
         asked = iter([None] * 5)
         limits = ModelLimits(stop=partial(next, asked, StopReason.TIME_LIMIT))
-        with pytest.raises(StatingStoppedError):
+        with pytest.raises(BuildStoppedError):
             state(problem, limits=limits)
 
 

@@ -70,13 +70,13 @@ class LinearModel:
         return float(max(worst))
 
 
-class StatingStoppedError(Exception):
-    """A limit was reached while a model was stated."""
+class BuildStoppedError(Exception):
+    """A limit was reached while a model was built."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """Limits on stating a model.
+    """Limits on building a model.
 
     Attributes:
         gib: Memory beyond which the model is refused, without counting on.
@@ -121,7 +121,7 @@ class ModelSize:
 
         Raises:
             InputError: It would take more than the memory allowed.
-            StatingStoppedError: It is time to stop.
+            BuildStoppedError: It is time to stop.
         """
         if self.gib > self._limits.gib:
             raise InputError(
@@ -130,7 +130,7 @@ class ModelSize:
                 hint="take a coarser tick_s, a shorter span, --solver cpsat, or raise memory_gib",
             )
         if self._limits.stop() is not None:
-            raise StatingStoppedError
+            raise BuildStoppedError
 
     def add_columns(
         self,

@@ -24,11 +24,11 @@ from pats_solvers.milp.formulation import Formulation
 from pats_solvers.milp.indicator import IndicatorFormulation
 from pats_solvers.milp.model import (
     UNLIMITED,
+    BuildStoppedError,
     LinearModel,
     ModelBuilder,
     ModelLimits,
     ModelSize,
-    StatingStoppedError,
 )
 
 FormulationName = Literal["auto", "flow", "counting", "indicator"]
@@ -84,7 +84,7 @@ class Milp(Struct, frozen=True, kw_only=True):
             known, limits = incumbent.known_loss, ModelLimits(self.memory_gib, run.stop)
             size_of(problem, known, self.formulation, limits)
             return self._solve_models(incumbent, details)
-        except StatingStoppedError:
+        except BuildStoppedError:
             return incumbent.outcome(**details)
 
     def _solve_models(self, incumbent: Incumbent, details: dict[str, Any]) -> Outcome:
@@ -205,7 +205,7 @@ def size_of(
 
     Raises:
         InputError: Its batch shapes alone are too many, or it would take too much memory.
-        StatingStoppedError: It is time to stop.
+        BuildStoppedError: It is time to stop.
     """
     size = ModelSize(limits)
     select(problem, formulation)(problem, TimeWindows.of(problem, known_loss), size)

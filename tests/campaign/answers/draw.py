@@ -13,11 +13,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-#: Parts of a tick that are added to whole ones; and tiny ones, which are rounded away or are not.
-#: A document has one of these: the ticks of a sum of two that cancel are below what MIP solvers
-#: tolerate.
-PARTS = (0.0, 0.0, 0.0, 0.5, 0.25, 0.9, 1 / 3)
-TINY_PARTS = (-1e-12, 1e-12, 1e-8, -1e-8)
+#: Parts of a tick that are added to whole ones; the small ones are rounded away, or are not.
+PARTS = (0.0, 0.0, 0.0, 0.5, 0.25, 0.9, 1 / 3, -1e-12, 1e-12, 1e-8, -1e-8)
 
 #: Step counts with a step time, in ticks: batches of a few ticks, and of many.
 STEPS: tuple[tuple[tuple[int, ...], float], ...] = (
@@ -48,7 +45,6 @@ class Draw:
         self.mixed_money = rng.random() < 0.15
         self.style = rng.choice(("whole", "decimal", "float", "few", "few"))
         self.steps, self.step_ticks = rng.choice(STEPS)
-        self.tiny = rng.choice(TINY_PARTS)
         self.span = rng.choice((0, 3, 3, 8, longest))
         self.size_gib = rng.choice((1.0, 1.0, 4.0, 1e-6, 1e6))
         self.resources = rng.sample(("batch", "host_gib", "odd"), rng.choice((0, 0, 1, 2, 3)))
@@ -77,9 +73,7 @@ class Draw:
 
     def seconds(self, high: float) -> float:
         """Seconds of up to ``high`` ticks; whole ticks, parts of one, or next to whole ones."""
-        ticks = self.rng.randint(0, math.ceil(high)) + self.rng.choice(
-            (*PARTS, self.tiny, self.tiny)
-        )
+        ticks = self.rng.randint(0, math.ceil(high)) + self.rng.choice(PARTS)
         return max(0.0, ticks * self.tick_s)
 
     def document(self) -> Json:
