@@ -43,10 +43,36 @@ def test_activations_are_in_the_schedule() -> None:
         request("r1", adapter="b", arrival_s=10.0),
         request("r2", adapter="b", arrival_s=20.0),
         gpus=[gpu(resident=("a", "b"))],
-        adapters=[adapter("a"), adapter("b", 2.0)],
+        adapters=[adapter("a", 2.0), adapter("b", 2.0)],
         switching={"max_resident": 2, "activate_s": 1.0},
     )
     assert agreed(valid) == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("valid", "loss"),
+    [
+        (document(request("r0", demand={"vram_gib": 10.0000000004})), 1),
+        (document(request("r0", deadline_s=0.999999999), late_price=5.0), 1),
+        (document(request("r0", 2, deadline_s=1.0)), 2),
+        (
+            document(
+                request("r0"),
+                request("r1"),
+                service={
+                    "kind": "steps",
+                    "step_s": {"base": 1.0, "per_sample": 0.0},
+                    "overhead_s": {"base": 0.0, "per_sample": 1.0},
+                },
+            ),
+            6,
+        ),
+    ],
+    ids=["full but for rounding", "due but for rounding", "late for nothing", "overhead each"],
+)
+def test_by_hand(valid: dict[str, Any], loss: float) -> None:
+    """Readings of the text that the instances solved by hand leave out."""
+    assert agreed(valid) == loss
 
 
 def test_digest_is_of_utf_8() -> None:
@@ -62,7 +88,7 @@ def test_search_and_checker_agree(valid: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "impossible",
     [
-        document(request("r0", demand={"vram_gib": 11.0})),
+        document(request("r0", demand={"vram_gib": 10.000000001})),
         document(request("r0", 3), horizon_ticks=2),
         document(request("r0"), gpus=[]),
         document(

@@ -106,6 +106,7 @@ def test_slots() -> None:
     assert found.completions(((20, 1), (60, 1))) == (0, 0)
     assert found.duration(((60, 2),)) == 1
     assert found.largest == 2
+    assert (found.step_s(2), found.overhead_s(2)) == (0.1, 0.0)
 
 
 def test_quickest() -> None:
