@@ -126,6 +126,11 @@ def campaign() -> str:
     return (EXPERIMENTS / "campaign" / "campaign.md").read_text(encoding="utf-8").strip()
 
 
+def mutation() -> str:
+    """The table of the last mutation testing."""
+    return (EXPERIMENTS / "mutation" / "mutation.md").read_text(encoding="utf-8").strip()
+
+
 def report(experiment: str) -> str:
     """The text of an experiment's report."""
     return (EXPERIMENTS / experiment / "result" / "report.md").read_text(encoding="utf-8")
@@ -133,6 +138,7 @@ def report(experiment: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "campaign": campaign,
+    "mutation": mutation,
     "names": names,
     "packages": packages,
     "policies": policies,

@@ -5,8 +5,8 @@ of pyproject.toml names, and runs the tests that call the changed function. A ch
 notices survives: a test is missing, code is superfluous, or the change makes no difference.
 ``survivors.toml`` says which make none, and why; any other survivor is an error.
 
-``python experiments/mutation/run.py --again`` tries again those that were not killed, after tests
-or code have changed.
+``python experiments/mutation/run.py --again`` tries those again after tests or code have changed,
+and the mutants of changed functions.
 """
 
 from __future__ import annotations
@@ -45,20 +45,11 @@ MEMORY = 8 << 30
 #: A mutant that never ends is as dead as one that a test refuses.
 DEAD = {"killed", "timeout"}
 
-PAGE = """# Mutation testing of the rules
-
-Written by `make mutation` (mutmut {mutmut}). One thing at a time is changed in the modules that
-hold the rules, their check and the brute force, and the tests that call the changed function are
-run. A mutant that no test notices survives.
+TABLE = """With mutmut {mutmut}:
 
 {modules}
 
-A mutant that never ends counts as killed. mutmut leaves out functions with a decorator (here
-properties of one expression; the kernels are tried without theirs) and constants of modules.
-
-## Survivors
-
-None of these changes what the code does for its callers.
+The survivors, none of which changes what the code does for its callers:
 
 {classes}
 """
@@ -119,36 +110,40 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(source, name, status_by_exit_code[code])
 
 
-def page(found: list[Mutant]) -> tuple[str, list[str]]:
-    """Return the page of the results, and the survivors that nothing explains."""
+def explained(found: list[Mutant]) -> tuple[Counter[str], list[Mutant]]:
+    """Return how many mutants survive for each reason, and those that survive for none."""
     classes = tomllib.loads((HERE / "survivors.toml").read_text())["class"]
     reasons: Counter[str] = Counter()
-    unexplained = []
+    others = []
     for mutant in found:
         if mutant.status in DEAD:
             continue
         change = mutant.change()
         reason = next((c["reason"] for c in classes if re.search(c["change"], change)), None)
         if reason is None or mutant.status != "survived":
-            unexplained.append(f"{mutant.name} ({mutant.status}): {change}")
+            others.append(mutant)
         else:
             reasons[reason] += 1
-    rows = ["| module | mutants | killed | survived |", "|---|---|---|---|"]
+    return reasons, others
+
+
+def table(found: list[Mutant], reasons: Counter[str]) -> str:
+    """Return the table of modules, and the reasons of survivors."""
+    rows = ["| module | mutants | killed | survived |", "|---|---:|---:|---:|"]
     files = {mutant.file: [m for m in found if m.file == mutant.file] for mutant in found}
     named = [(f"`{file.as_posix().removeprefix('src/')}`", those) for file, those in files.items()]
     for name, those in [*named, ("in all", found)]:
         killed = sum(mutant.status in DEAD for mutant in those)
         rows.append(f"| {name} | {len(those)} | {killed} | {len(those) - killed} |")
-    text = PAGE.format(
+    return TABLE.format(
         mutmut=version("mutmut"),
         modules="\n".join(rows),
         classes="\n".join(f"- {count}: {reason}" for reason, count in reasons.most_common()),
     )
-    return text, unexplained
 
 
 def main() -> None:
-    """Try the mutants and write the page."""
+    """Try the mutants and write the table, which the guide shows."""
     again = sys.argv[1:] == ["--again"]
     if not again:
         shutil.rmtree(WORK, ignore_errors=True)
@@ -156,12 +151,14 @@ def main() -> None:
     os.chdir(WORK)  # mutmut reads and writes where it is
     (WORK / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)  # which test calls what
     run()
-    if again and (alive := [mutant.name for mutant in mutants() if mutant.status not in DEAD]):
-        run(*alive)
-    text, unexplained = page(list(mutants()))
-    (HERE / "result.md").write_text(text)
-    if unexplained:
-        sys.exit("\n".join(["no test notices, and survivors.toml does not explain:", *unexplained]))
+    reasons, others = explained(list(mutants()))
+    if again and others:
+        run(*[mutant.name for mutant in others])
+        reasons, others = explained(list(mutants()))
+    (HERE / "mutation.md").write_text(table(list(mutants()), reasons))
+    if others:
+        texts = [f"{mutant.name} ({mutant.status}): {mutant.change()}" for mutant in others]
+        sys.exit("\n".join(["no test notices, and survivors.toml does not explain:", *texts]))
 
 
 if __name__ == "__main__":

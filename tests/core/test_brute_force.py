@@ -55,6 +55,7 @@ def test_activations_are_in_the_schedule() -> None:
         (document(request("r0", demand={"vram_gib": 10.0000000004})), 1),
         (document(request("r0", deadline_s=0.999999999), late_price=5.0), 1),
         (document(request("r0", 2, deadline_s=1.0)), 2),
+        (document(request("r0", demand={"vram_gib": 11.0}, reject_loss=3.0)), 3),
         (
             document(
                 request("r0"),
@@ -68,7 +69,13 @@ def test_activations_are_in_the_schedule() -> None:
             6,
         ),
     ],
-    ids=["full but for rounding", "due but for rounding", "late for nothing", "overhead each"],
+    ids=[
+        "full but for rounding",
+        "due but for rounding",
+        "late for nothing",
+        "rejected",
+        "overhead each",
+    ],
 )
 def test_by_hand(valid: dict[str, Any], loss: float) -> None:
     """Readings of the text that the instances solved by hand leave out."""

@@ -207,6 +207,32 @@ def test_what_no_schedule_can_serve() -> None:
     assert [found.hosts(job) for job in found.jobs] == [[0], [], [], [0], [0]]
 
 
+def test_amounts_and_complexity() -> None:
+    """A resource that a request does not name has demand 0; one that a GPU does not name no end."""
+    found = Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("r0", complexity=0.25),
+                    request("r1", demand={"vram_gib": 1.0, "slots": 0.5}),
+                    gpus=[gpu(), gpu("gpu-1", slots=0.0), gpu("gpu-2", vram_gib=2.0)],
+                )
+            )
+        )
+    )
+    assert found.site.name == "zoo"
+    assert found.site.resources == ("vram_gib", "slots")
+    assert [g.capacity for g in found.site.gpus] == [
+        (10**10, None),
+        (10**10, 0),
+        (2 * 10**9, None),
+    ]
+    assert [job.demand for job in found.jobs] == [(10**9, 0), (10**9, 10**9 // 2)]
+    assert [job.complexity for job in found.jobs] == [0.25, None]
+    assert [found.hosts(job) for job in found.jobs] == [[0, 1, 2], [0, 2]]
+    assert [found.site.fits(g, A, found.jobs) for g in range(3)] == [True, False, True]
+
+
 def test_valid_loss() -> None:
     """The loss of a plan that keeps the rules; None of one that does not."""
     keeps = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), A),), (PlannedBatch(1, ((1, 0),), B),)))

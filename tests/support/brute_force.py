@@ -130,7 +130,7 @@ class _Search:
             (loss + self._rejecting(everyone & ~done), shares)
             for done, (loss, shares) in table.items()
         ]
-        return min(ends, key=lambda end: end[0], default=(INFINITY, []))
+        return min(ends)
 
     def _rejecting(self, left: int) -> float:
         total = 0.0
