@@ -55,6 +55,7 @@ def test_activations_are_in_the_schedule() -> None:
         (document(request("r0", demand={"vram_gib": 10.0000000004})), 1),
         (document(request("r0", deadline_s=0.999999999), late_price=5.0), 1),
         (document(request("r0", 2, deadline_s=1.0)), 2),
+        (document(request("r0"), gpus=[gpu(slots=0.0)]), 1),
         (document(request("r0", demand={"vram_gib": 11.0}, reject_loss=3.0)), 3),
         (
             document(
@@ -73,6 +74,7 @@ def test_activations_are_in_the_schedule() -> None:
         "full but for rounding",
         "due but for rounding",
         "late for nothing",
+        "no slots needed",
         "rejected",
         "overhead each",
     ],
@@ -98,6 +100,11 @@ def test_search_and_checker_agree(valid: dict[str, Any]) -> None:
         document(request("r0", demand={"vram_gib": 10.000000001})),
         document(request("r0", 3), horizon_ticks=2),
         document(request("r0"), gpus=[]),
+        document(request("r0"), adapters=[adapter("a", vram_gib=9.000000001)]),
+        document(
+            request("r0", adapter="b"),
+            adapters=[adapter("a"), adapter("b", vram_gib=9.000000001)],
+        ),
         document(
             request("r0", 2),
             request("r1", 2),
@@ -105,7 +112,14 @@ def test_search_and_checker_agree(valid: dict[str, Any]) -> None:
             service={"kind": "steps", "step_s": {"table": [1.0]}},
         ),
     ],
-    ids=["fits no GPU", "beyond the horizon", "no GPU", "one too many"],
+    ids=[
+        "fits no GPU",
+        "beyond the horizon",
+        "no GPU",
+        "adapter too large",
+        "second adapter too large",
+        "one too many",
+    ],
 )
 def test_infeasible(impossible: dict[str, Any]) -> None:
     """Where no schedule exists, the search says so."""
