@@ -103,14 +103,14 @@ def read_table(path: str, monotone: bool = False) -> QualityTable:
             steps = int(float(row["steps"]))
             quality = 1.0 - float(row[value]) if value == "lpips" else float(row[value])
             complexity = 1.0 if level is None else complexity_of(row[level])
-            if not 1 <= steps <= 10**9 or not 0 <= quality <= 1:
+            if not 1 <= steps <= 1_000_000 or not 0 <= quality <= 1:
                 raise ValueError("out of range")
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"this row is not steps, complexity and quality ({error})",
                 file=path,
                 place=f"line {line}",
-                hint="steps from 1 to 1e9, the others from 0 to 1",
+                hint="steps from 1 to 1,000,000, the others from 0 to 1",
             ) from None
         cells.setdefault(complexity, {}).setdefault(steps, []).append(quality)
     if not cells:
