@@ -25,7 +25,7 @@ from pats_opt.model.instance import (
     StepsService,
     Switching,
     Transition,
-    validate,
+    validate_made,
 )
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import to_ticks
@@ -92,7 +92,7 @@ def assemble(
         late_price=terms.late_price,
         requests=tuple(_requests(rows, adapters, recipe, profile, seed)),
     )
-    validate(instance)
+    validate_made(instance)
     problem = Problem(instance)
     for job, reason in problem.unservable():
         raise InputError(

@@ -24,7 +24,7 @@ from pats_opt.model.instance import (
     SlotService,
     Switching,
     Transition,
-    validate,
+    validate_made,
 )
 from pats_opt.model.parsing import convert
 
@@ -183,7 +183,7 @@ def slot_instance(
         requests=tuple(requests),
         extra={SOURCE: msgspec.to_builtins(origin)},
     )
-    validate(instance)
+    validate_made(instance)
     return instance
 
 

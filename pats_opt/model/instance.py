@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from pats_opt.display import Displayable
 from pats_opt.errors import InputError, one_line
+from pats_opt.model.parsing import convert
 from pats_opt.nearest import meant
 from pats_opt.wording import counted
 
@@ -232,6 +233,20 @@ def validate(instance: Instance) -> None:
             _has_vram(request.demand, f"requests[{r}].demand")
     _pairs(instance.switching, known)
     _step_time(instance)
+
+
+def validate_made(instance: Instance) -> None:
+    """Check an instance that was not read: its fields too, which otherwise their types check.
+
+    Raises:
+        InputError: As :func:`validate`.
+    """
+    try:
+        msgspec.json.decode(msgspec.json.encode(instance), type=Instance)
+    except msgspec.ValidationError:  # slower, but with the place and a hint
+        convert(msgspec.to_builtins(instance), Instance)
+        raise
+    validate(instance)
 
 
 def _unique(name: str, items: Sequence[Gpu | Adapter | Request]) -> None:

@@ -259,6 +259,11 @@ def test_adapters_are_drawn_where_the_log_has_none(log: Path) -> None:
             {"columns": {"id": "i"}},
             "row 2, column 'i': the id 'a' is already in row 1",
         ),
+        (
+            f"t,i\n1,a\n2,{'b' * 600}\n",
+            {"columns": {"id": "i"}},
+            r"log.csv: requests.1..id: expected a text of length <= 512",
+        ),
         ("t\n1\n", {"lora_only": True}, "--lora-only needs a column"),
         ("t\n1\n", {"family": "base+set"}, "needs a base model"),
         ("t,x\n1,2\n3,4,5\n", {}, "cannot be read as a log"),
