@@ -66,6 +66,9 @@ TEXTS = (
 #: What the report shows in full has at most this many characters.
 SHORT = 25
 
+#: An id or a name has at most this many.
+MOST = 500
+
 
 def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
     """Make pages of an instance whose every text is hostile; open them."""
@@ -89,30 +92,25 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
             yield _finding(instance, report, fault, ended.err)
         for problem in _formulas(folder / "r" / "runs.csv"):
             yield _finding(instance, "runs.csv", problem, "")
+        if not (folder / "s.html").exists():
+            yield _finding(instance, "simulate", "the instance is refused", "")
         with launched() as browser:
             if browser is None:
                 counts["pages not opened, without a browser"] += 1
                 return
-            pages = [
-                folder / "s.html",
-                folder / "c.html",
-                folder / "s.svg",
-                folder / "r/report.html",
-            ]
-            pages += sorted((folder / "r" / "schedules").glob("*.html"))[:1]
+            shown = [folder / name for name in ("s.html", "c.html", "s.svg")]
+            pages = [*shown, *sorted((folder / "r").rglob("*.html"))[:3]]
             for path in pages:
                 if path.exists():
-                    counts[f"pages/{'report' if path.parent.name == 'r' else path.suffix[1:]}"] += 1
+                    counts[f"pages/{'report' if path not in shown else path.suffix[1:]}"] += 1
                     for problem in _opened(browser, path, instance):
                         yield _finding(instance, path.name, problem, "")
 
 
 def hostile(rng: random.Random) -> dict[str, Any]:
     """Return an instance whose every id, name and prompt is hostile text."""
-    names = rng.sample(TEXTS, 3)
-    ids = [f"{text} {n}" for n, text in enumerate(rng.sample(TEXTS, 6))]
-    if rng.random() < 0.5:
-        ids = [text[:-2] for text in ids]
+    names = [text[:MOST] for text in rng.sample(TEXTS, 3)]
+    ids = [text[:MOST] for text in rng.sample(TEXTS, 6)]
     requests = [
         request(
             name,
@@ -129,7 +127,7 @@ def hostile(rng: random.Random) -> dict[str, Any]:
         request("refused", steps=10**6, adapter=names[0], prompt=names[1], reject_loss=0.5),
         name=names[2],
         late_price=1.0,
-        gpus=[gpu(rng.choice(TEXTS), ()), gpu(f"{rng.choice(TEXTS)} 2", ())],
+        gpus=[gpu(text[:MOST], ()) for text in rng.sample(TEXTS, 2)],
         adapters=[adapter(names[0], 1.0, 1.0), adapter(names[1], 2.0, 1.0)],
         extra={"class": rng.choice(TEXTS)},
     )
