@@ -58,6 +58,7 @@ def prices(
 @option(
     "--pictures/--no-pictures",
     "Draw each schedule, which takes about a second.  [default: draw]",
+    default=None,
 )
 @option("--config run_file", "TOML run file with these options.", FILE)
 @common.new_folder_option

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     metavar="NAME=LOW:HIGH[:log]",
     callback=common.pairs,
 )
-@option("--prune/--no-prune", "Stop poor trials early.  [default: yes]")
+@option("--prune/--no-prune", "Stop poor trials early.  [default: yes]", default=None)
 @option(
     "--time-limit",
     "Seconds per run; required unless POLICY is an online policy.",

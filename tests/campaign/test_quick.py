@@ -17,9 +17,9 @@ TODAY = int(time.strftime("%Y%m%d"))
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_nothing_is_found(attack: Attack) -> None:
     """Each failure shows the command that repeats it."""
-    for number in range(1, attack.quick + 1):
-        # In a process of its own, as in a campaign: one with threads cannot be forked safely.
-        with WorkerPool(1) as pool:
+    # In another process, as in a campaign: one with threads cannot be forked safely.
+    with WorkerPool(1) as pool:
+        for number in range(1, attack.quick + 1):
             call = pool.submit(attempt, attack, TODAY * SEEDS + number, timeout_s=attack.timeout_s)
             found = call.result()[0]
-        assert not found, "\n".join(f"{f.command}\n{f.kind}: {f.problem}" for f in found)
+            assert not found, "\n".join(f"{f.command}\n{f.kind}: {f.problem}" for f in found)

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from pats_opt.cli import COMMANDS, run
+from pats_opt.cli import COMMANDS, group, run
 
 DOCUMENT: dict[str, Any] = {
     "format": "pats-opt/instance",
@@ -267,3 +268,19 @@ import pats_opt.execute.compare
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_switch_that_is_not_given_leaves_the_default_to_the_command() -> None:
+    """``--prune/--no-prune`` without a default of its own would mean no where the help says yes."""
+    switches = {}
+    for command in COMMANDS:
+        found = group.get_command(click.Context(group), command)
+        assert found is not None
+        context = click.Context(found)
+        for option in found.params:
+            if option.secondary_opts:
+                switches[command, option.name] = option.get_default(context)
+    assert switches[("tune", "prune")] is None
+    assert switches[("gap-report", "pictures")] is None
+    assert switches[("execute", "graphs")] is True
+    assert False not in switches.values()

@@ -106,7 +106,7 @@ def test_in_a_schedule(place: tuple[Any, ...], wrong: object, expected: str) -> 
         (["generate", "--profile", "a100-40", "-o", "{folder}/i.json"], "a100-40g"),
         (["generate", "--config", "{recipe}", "-o", "{folder}/i.json"], "did you mean 'requests'?"),
         (["import", "tsplb", "x"], "tsplib"),
-        (["export", "grph", "x", "--instance", "y"], "'graph'"),
+        (["export", "grph", "{file}", "--instance", "{file}"], "'graph'"),
         (["solvers", "price-indx"], "price-index"),
         (["completion", "bsh"], "'bash'"),
     ],

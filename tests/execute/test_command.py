@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, whole: Path) -> None:
     command = ["execute", scheduled, "--instance", instance, "--device", "cpu", "-o", str(out)]
     command += ["--load-from", "disk"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from pats_opt.cli import main; main()", *command],
+        [sys.executable, "-m", "pats_opt", *command],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"},
     )
     while not list((out / "images").glob("*.png")):
