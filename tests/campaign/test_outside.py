@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.campaign.outside import files, inputs, pages, signals
+from tests.campaign.outside import files, inputs, signals
 from tests.campaign.outside.command import CASE, Ended, case_folder, faults, forked, spawned
 from tests.campaign.outside.mutation import damaged, shrunk
-from tests.support.browser import launched
 
 RIGHT = "pats-opt: error: i.json: requests[0].weight: expected a number\n"
 
@@ -115,17 +114,3 @@ def test_a_process_that_is_left_is_found(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ended, problems = signals.stopped((), tmp_path / CASE, SIGKILL, 2.0)
     assert ended.status == -SIGKILL
     assert problems == ["a process is left"]
-
-
-def test_a_page_that_runs_its_text_is_found(tmp_path: Path) -> None:
-    """Scripts, elements, requests and formulas."""
-    page, table = tmp_path / "page.html", tmp_path / "runs.csv"
-    page.write_text(f"<meta charset=utf-8><p>{pages.TEXTS[0]}{pages.TEXTS[3]}", encoding="utf-8")
-    table.write_text("a,b\n-1,=1+1\n-1e-3,'=1\n", encoding="utf-8")
-    assert [*pages._formulas(table)] == ["a cell that is a formula: =1+1"]
-    with launched() as browser:
-        if browser is None:
-            pytest.skip("there is no Chromium on the path")
-        found = " ".join(pages._opened(browser, page, {"name": "x"}))
-    assert "text was run as a script" in found
-    assert "text became 1 elements" in found

@@ -71,6 +71,13 @@ def test_ray_listens_on_loopback_only() -> None:
     assert all(address.is_loopback for address in listening)
 
 
+@pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
+@pytest.mark.usefixtures("cluster")
+def test_ray_leaves_sigterm_to_the_command() -> None:
+    """Its own handler would end the process before anything is written."""
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 @pytest.mark.parametrize("pool", KINDS)
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
@@ -51,12 +52,23 @@ def start_ray(**options: Any) -> None:
         InputError: Ray would listen on other interfaces too.
     """
     import ray
-    from ray._private import ray_constants
 
     options |= {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS", "local") != "local":
-        ray.init(**options)
-        return
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        if os.environ.get("RAY_ADDRESS", "local") == "local":
+            _start_on_loopback(**options)
+        else:
+            ray.init(**options)
+    finally:  # Ray's handler would end the process at once
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)
+
+
+def _start_on_loopback(**options: Any) -> None:
+    import ray
+    from ray._private import ray_constants
+
     # Ray's servers keep to loopback if that is their node's address. Where clusters are possible,
     # which is all but macOS and Windows, it replaces such an address by one of the network.
     possible, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
