@@ -250,7 +250,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         table = ScheduleTable.from_replay(problem, batches)
         metrics = measure(table, max_wait_s=bound_on_waiting(params))
         _verify_claims(solver, outcome, loss)
-        if bound is not None and bound > loss - ROUNDING * max(1.0, loss):
+        if bound is not None and bound > loss * (1.0 - ROUNDING):
             bound = loss  # floats added up in another order differ by so little
     prices = outcome.details.get(KEY)
     schedule = replace(

@@ -99,6 +99,14 @@ def test_bound_within_rounding_is_not_above_the_loss() -> None:
     assert result.bound == result.loss == 1.0
 
 
+def test_a_bound_below_a_tiny_loss_is_not_raised() -> None:
+    """Losses of 1e-13 are losses too: that they are near 0 proves no optimum."""
+    tiny = parse_instance(json.dumps(document(request("r0"), latency_price_per_s=1e-13)))
+    result = solve(tiny, scripted(Outcome(StopReason.TIME_LIMIT, AT_ONCE, 0.0)))
+    assert result.loss == pytest.approx(1e-13)
+    assert result.bound == 0.0
+
+
 def test_stopped_without_a_schedule() -> None:
     """A bound alone is a result without loss; whoever needs a schedule gets an error that tells."""
     result = solve(instance(), scripted(Outcome(StopReason.TIME_LIMIT, None, 0.5)))

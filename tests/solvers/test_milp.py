@@ -396,7 +396,7 @@ def test_progress_is_reported(name: BackendName) -> None:
     """Bounds are reported while a backend runs, none above the one it ends with."""
     bounds: list[float] = []
     problem = large(40)
-    run = Run(time_limit=8.0)
+    run = Run(time_limit=30.0)
     run.start = warm_start(problem, run, None)
 
     def progress(bound: float | None, _: float | None) -> None:
