@@ -12,7 +12,7 @@ JOBS ?= 2
 .PHONY: demo test test-full campaign lint types pytest docs benchmark clean
 
 demo: $(VENV)/installed
-	$(BIN)/pats-opt gap-report --jobs $(JOBS) -o out/demo --resume
+	$(BIN)/pats-opt gap-report --suite demo --jobs $(JOBS) -o out/demo --resume
 
 test: lint types pytest
 

@@ -119,7 +119,7 @@ def measure(action: str, *paths: str) -> dict[str, float]:
 def start_up() -> dict[str, float]:
     """Seconds of ``pats-opt --help``, interpreter included."""
     began = time.perf_counter()
-    command = [sys.executable, "-c", "from pats_opt.cli import main; main()", "--help"]
+    command = [sys.executable, "-m", "pats_opt", "--help"]
     subprocess.run(command, check=True, capture_output=True)
     return {"seconds": time.perf_counter() - began}
 

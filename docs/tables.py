@@ -121,6 +121,11 @@ def packages() -> str:
     return "\n".join(lines)
 
 
+def bound_gaps() -> str:
+    """The gaps of the Lagrangian bound by feature."""
+    return (ROOT / "benchmarks" / "results" / "bound_gaps.md").read_text(encoding="utf-8").strip()
+
+
 def campaign() -> str:
     """The table of the last full campaign."""
     return (EXPERIMENTS / "campaign" / "campaign.md").read_text(encoding="utf-8").strip()
@@ -137,6 +142,7 @@ def report(experiment: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "bound-gaps": bound_gaps,
     "campaign": campaign,
     "mutation": mutation,
     "names": names,
