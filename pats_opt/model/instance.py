@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -182,8 +183,11 @@ class Instance(Document, Displayable, frozen=True, kw_only=True, dict=True, gc=T
 
 
 def quanta(amount: float) -> int:
-    """An amount of a resource in whole billionths: sums of floats would make 0.1 + 0.2 > 0.3."""
-    return round(amount * 1e9)
+    """An amount of a resource in whole billionths: sums of floats would make 0.1 + 0.2 > 0.3.
+
+    Of the decimal number that a file shows: beyond some millions, a product of floats is off.
+    """
+    return int(Decimal(repr(float(amount))).scaleb(9).to_integral_value())
 
 
 def digest(document: object, compact: bytes | None = None) -> str:

@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pats_opt.model.files import parse_instance
+from pats_opt.model.instance import quanta
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import BatchClock, late_after, shape_of, to_ticks
 from tests.support.zoo import document, request
@@ -151,3 +152,19 @@ def test_jobs_by_arrival_then_by_place() -> None:
     assert [job.id for job in problem.jobs] == ["first", "second", "late"]
     assert [job.arrival for job in problem.jobs] == [1, 1, 5]
     assert [job.position for job in problem.jobs] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ((0.1, 0.2), 0.3),
+        ((6881423.444728159, 497978.5006946686, 2318602.5447178935), 9698004.490140721),
+        ((1e9, 1e-9), 1000000000.000000001),
+    ],
+)
+def test_amounts_are_the_billionths_that_a_file_shows(
+    parts: tuple[float, ...], whole: float
+) -> None:
+    """Exact also where a float has no billionths to spare."""
+    exact = [round(Fraction(repr(part)) * 10**9) for part in (*parts, whole)]
+    assert [quanta(part) for part in (*parts, whole)] == exact

@@ -92,6 +92,19 @@ def test_decimal_losses_are_kept_exactly() -> None:
     assert losses.excess < 1e-12
 
 
+def test_what_is_always_0_has_no_coefficient() -> None:
+    """Beside a loss of 1e-8 that of a delay which cannot be would be too large for CP-SAT."""
+    made = document(
+        request("r0", reject_loss=7.56e-9),
+        latency_price_per_s=2339.0,
+        service={"kind": "slot"},
+    )
+    assert IntegerLosses.of([2339.0, 7.56e-9], [0, 1]).coefficients[0] == 0
+    result = solve(parse_instance(json.dumps(made)), "cpsat")
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == 0.0
+
+
 def test_tiny_losses_are_proven_as_well() -> None:
     """Rounding follows the size of the losses, so that a price per second of 1e-8 has its proof."""
     tiny = document(

@@ -178,6 +178,8 @@ class IntegerLosses:
     @classmethod
     def of(cls, coefficients: Sequence[float], largest: Sequence[int]) -> IntegerLosses:
         """Scale coefficients of variables that run from 0 to ``largest``."""
+        # What is always 0 costs nothing, and its coefficient could be too large.
+        coefficients = [c if most else 0.0 for c, most in zip(coefficients, largest, strict=True)]
         total = math.fsum(c * most for c, most in zip(coefficients, largest, strict=True))
         unit = LOSS_UNIT * (min(1.0, total / SMALL_TOTAL) or 1.0)
         scale = common_denominator(coefficients, unit)
