@@ -63,7 +63,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=40)
     seeds = range(parser.parse_args().seeds)
-    lines = ["| instances | mean | median | worst | optimum met |", "|---|---|---|---|---|"]
+    lines = [
+        "# Gap of the bound by feature",
+        "",
+        "Written by `python benchmarks/bound_gaps.py`.",
+        "",
+    ]
+    lines += ["| instances | mean | median | worst | optimum met |", "|---|---|---|---|---|"]
     for name, features in CLASSES.items():
         found = gaps(features, seeds)
         met = 100 * sum(gap <= MET for gap in found) / len(found)

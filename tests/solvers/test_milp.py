@@ -494,6 +494,27 @@ def test_a_load_just_above_a_tick_takes_two() -> None:
     assert result.loss == pytest.approx(3 + 4 + 1.00000001)
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_price_far_above_the_loss_hides_no_optimum(name: BackendName) -> None:
+    """CBC called a loss of 2.1e-5 optimal, beside the price of 1333 for being late."""
+    late = document(
+        request("r0", 2, adapter="a", arrival_s=2.0, deadline_s=1.0, demand={"vram_gib": 4.0}),
+        request("r1", adapter="b", arrival_s=0.5, deadline_s=1.3, weight=2.0),
+        request("r2", adapter="a", demand={"vram_gib": 4.0}),
+        request("r3", adapter="c", deadline_s=1.0),
+        tick_s=0.3,
+        gpus=[gpu(resident=("c",), vram_gib=49.0), gpu("gpu-1", resident=("a",), vram_gib=49.0)],
+        adapters=[adapter("a", 0.7), adapter("b", 1.0), adapter("c", 1.0)],
+        switching={"price_per_s": 1.24e-5},
+        service={"kind": "steps", "step_s": {"table": [0.2]}},
+        latency_price_per_s=0.0,
+        late_price=1333.0,
+    )
+    result = solve(parse_instance(json.dumps(late)), Milp(backend=name))
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == pytest.approx(1.24e-5, abs=1e-12)
+
+
 def test_a_wrong_claim_of_infeasibility_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that finds no solution where one is known leaves the known one unproven."""
     monkeypatch.setattr(

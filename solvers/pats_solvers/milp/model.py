@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,18 @@ class LinearModel:
     def objective(self, x: Floats) -> float:
         """Return the cost of a point."""
         return float(self.cost @ x)
+
+    def below(self, cost: float) -> LinearModel:
+        """Return the model of the points that cost no more: columns that alone do are fixed at 0.
+
+        Backends have absolute tolerances, so that a cost far above all others could hide these.
+        """
+        if (self.cost < 0.0).any() or (self.lower < 0.0).any():
+            return self
+        dear = self.integer & (self.lower == 0.0) & (self.cost > cost)
+        return replace(
+            self, upper=np.where(dear, 0.0, self.upper), cost=np.where(dear, 0.0, self.cost)
+        )
 
     def violation(self, x: Floats) -> float:
         """Return the largest violation of a row or bound at a point, 0 where it is feasible."""

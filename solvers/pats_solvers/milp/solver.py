@@ -16,6 +16,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.windows import SLACK
 from pats_solvers.milp.backends import BackendLimits, BackendName, backend
 from pats_solvers.milp.counting import CountingFormulation
 from pats_solvers.milp.family import TimeWindows
@@ -45,6 +46,9 @@ SCALE = 4096.0
 
 #: Violations of rows up to this are rounding.
 ROUND = 1e-9
+
+#: A plan whose loss is this share of the known one, or less, has the model solved at its own scale.
+FINER = 1e-4
 
 #: Share of the room and of a tick that is left unused where tolerances broke a rule.
 MARGIN = 1e-5
@@ -89,12 +93,16 @@ class Milp(Struct, frozen=True, kw_only=True):
 
     def _solve_models(self, incumbent: Incumbent, details: dict[str, Any]) -> Outcome:
         """Solve the model, and once more with a margin where tolerances break a rule."""
+        known = incumbent.known_loss
         found = self._solve_model(incumbent, details, margin=0.0)
+        loss = None if found.plan is None else incumbent.offer(found.plan)
+        if loss is not None and known is not None and 0.0 < loss < FINER * known:
+            return self._solve_models(incumbent, details)  # its tolerances were above this loss
         if found.bound is not None:
             incumbent.raise_bound(found.bound)
         if found.stop is StopReason.INFEASIBLE:  # the windows keep every better plan
             incumbent.raise_bound(math.inf)
-        if found.plan is None or incumbent.offer(found.plan) is not None:
+        if found.plan is None or loss is not None:
             return incumbent.outcome(found.stop, **details)
         # Tolerances let the plan break a rule: its bound holds, a plan takes another model.
         again = self._solve_model(incumbent, details, margin=MARGIN)
@@ -111,6 +119,8 @@ class Milp(Struct, frozen=True, kw_only=True):
         problem, run, known_loss = incumbent.problem, incumbent.run, incumbent.known_loss
         limits = ModelLimits(self.memory_gib, run.stop)
         model, stated = build(problem, self.formulation, known_loss, margin, limits)
+        if known_loss is not None:
+            model = model.below(known_loss * (1.0 + SLACK))
         details |= dict(zip(("columns", "rows", "nonzeros"), model.size, strict=True))
         hint = None
         if incumbent.plan is not None:
