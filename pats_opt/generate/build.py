@@ -97,6 +97,7 @@ def assemble(
     for job, reason in problem.unservable():
         raise InputError(
             f"request {job.id!r} cannot be served: {reason}",
+            file=own if (own := recipe.service.profile).endswith(".toml") else None,
             hint="use smaller images, fewer images per request, or GPUs with more memory",
         )
     if terms.horizon_slack is None:

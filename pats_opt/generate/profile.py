@@ -7,6 +7,7 @@ accepted, so is the path of a file in the same format (``pats-opt profile`` writ
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from importlib.resources import files as package_files
@@ -247,7 +248,7 @@ def load(name: str) -> Profile:
     """
     if name in names():
         data = (_FOLDER / f"{name}.toml").read_bytes()
-    elif name.endswith(".toml") or Path(name).exists():
+    elif name.endswith(".toml") or os.path.exists(name):  # noqa: PTH110 - also of too long a name
         data = read_bytes(name)
     else:
         raise InputError(

@@ -94,11 +94,12 @@ def test_a_wrong_suite_file_is_named_with_the_place(tmp_path: Path) -> None:
     assert caught.value.file == str(path)
 
 
-def test_a_recipe_that_makes_no_instance_names_the_suite_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["none", "x" * 5000], ids=["unknown", "too long for a path"])
+def test_a_recipe_that_makes_no_instance_names_the_suite_file(profile: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    service = 'service = { profile = "none" }'
+    service = f'service = {{ profile = "{profile}" }}'
     path.write_text(f'about = "Mine"\n[[classes]]\nname = "a"\nrecipe = {{ {service} }}\n')
-    with pytest.raises(InputError, match="no profile 'none'") as caught:
+    with pytest.raises(InputError, match="there is no profile") as caught:
         list(suites.instances(str(path)))
     assert caught.value.file == str(path)
 
