@@ -15,6 +15,7 @@ See :mod:`pats_solvers.online.simple` for the smallest policies,
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Generic, cast
 
@@ -41,7 +42,11 @@ Threshold = Annotated[float, Meta(ge=0, le=1)]
 RunT = TypeVar("RunT", bound=RunContext, default=RunContext)
 
 
-class OnlinePolicy(msgspec.Struct, Generic[RunT], frozen=True, kw_only=True):
+class PolicyClass(msgspec.StructMeta, ABCMeta):
+    """Class of policy classes: one of which a hook is missing cannot be made."""
+
+
+class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=True, kw_only=True):
     """An online policy with what all of them take besides their own parameters.
 
     Args:
@@ -70,9 +75,9 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], frozen=True, kw_only=True):
             stale = Staleness(site, run.waiting, self.max_wait_s, self.adaptive_wait)
         return Dispatcher(self, run, stale)
 
+    @abstractmethod
     def chooser(self, site: Site) -> Chooser:
         """Return the rule by which each request gets its option."""
-        raise NotImplementedError
 
     def make_eviction(self, site: Site) -> Eviction:
         """Return the rule by which residents go when room is needed."""
@@ -82,13 +87,13 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], frozen=True, kw_only=True):
         """Return the state of a new run; a policy with more to remember overrides this."""
         return cast("RunT", RunContext(setup))
 
+    @abstractmethod
     def select_leader(self, run: RunT, idle: Sequence[GpuState]) -> Leader | None:
         """Return the next batch's GPU, one of ``idle``, and its leader; None leaves them idle.
 
         Called again after each batch with the GPUs that are left, and after a leader that could not
         start there (it is then hidden in ``run.waiting``).
         """
-        raise NotImplementedError
 
     def fill_batch(self, run: RunT, batch: BatchBuilder) -> None:
         """Add members to a batch that holds its leader.

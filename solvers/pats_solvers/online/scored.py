@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -32,9 +33,9 @@ class ScoredPolicy(QueuePolicy[ScoringRun], frozen=True, kw_only=True):
     #: What :meth:`score` looks at besides adapter, demand and arrival.
     columns: ClassVar[tuple[Column, ...]]
 
+    @abstractmethod
     def score(self, q: Queue) -> Floats:
         """Return the score of each row of ``q``; it must not fall with waiting."""
-        raise NotImplementedError
 
     @override
     def new_run(self, setup: RunSetup) -> ScoringRun:
