@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.campaign.answers.draw import Json, tiny
 from tests.campaign.answers.judging import Judge
-from tests.campaign.answers.shrink import shrink
+from tests.campaign.answers.shrink import on_smaller_instance
 from tests.campaign.attack import Attack, Counts, Finding
 from tests.support.brute_force import brute_force
 
@@ -93,9 +93,7 @@ def smaller(finding: Finding) -> Finding:
         faults = judge_of(document, spec, brute_force(document), limit).faults(spec, seed)
         return next((f.problem for f in faults if f"{spec}: {f.kind}" == finding.kind), None)
 
-    document = shrink(finding.files["instance.json"], lambda d: problem(d) is not None)
-    files = {**finding.files, "instance.json": document}
-    return Finding(kind=finding.kind, problem=problem(document) or finding.problem, files=files)
+    return on_smaller_instance(finding, problem)
 
 
 ATTACK = Attack(

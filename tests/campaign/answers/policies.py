@@ -19,7 +19,7 @@ from pats_opt.testing.policies import answers
 from pats_opt.tuning.space import Target, target
 from tests.campaign.answers.draw import Draw, Json, tiny
 from tests.campaign.answers.judging import Judge
-from tests.campaign.answers.shrink import shrink
+from tests.campaign.answers.shrink import on_smaller_instance
 from tests.campaign.attack import Attack, Counts, Finding
 from tests.support.brute_force import brute_force
 
@@ -154,9 +154,7 @@ def smaller(finding: Finding) -> Finding:
                 return text
         return None
 
-    document = shrink(finding.files["instance.json"], lambda d: problem(d) is not None)
-    files = {**finding.files, "instance.json": document}
-    return Finding(kind=finding.kind, problem=problem(document) or finding.problem, files=files)
+    return on_smaller_instance(finding, problem)
 
 
 ATTACK = Attack(

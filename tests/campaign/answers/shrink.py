@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.campaign.attack import Finding
 from tests.support.strategies import Path, parent, places
 
 Json = dict[str, Any]
@@ -43,6 +44,13 @@ def _still(document: Json, holds: Callable[[Json], bool]) -> bool:
         return holds(document)
     except Exception:  # no document any more
         return False
+
+
+def on_smaller_instance(finding: Finding, problem: Callable[[Json], str | None]) -> Finding:
+    """Return the finding on the smallest instance of which ``problem`` still gives the problem."""
+    document = shrink(finding.files["instance.json"], lambda d: problem(d) is not None)
+    files = {**finding.files, "instance.json": document}
+    return Finding(kind=finding.kind, problem=problem(document) or finding.problem, files=files)
 
 
 def _smaller(document: Json, path: Path) -> Iterator[Json]:
