@@ -47,9 +47,11 @@ class Feature(StrEnum):
     REJECTION = "rejection"
     INITIAL = "initial residents"
     HORIZON = "hard horizon"
+    OVERLAP = "overlap"
 
 
-ALL_FEATURES: frozenset[Feature] = frozenset(Feature)
+#: Every feature but ``overlap``: loads beside serving ask for decisions of their own.
+ALL_FEATURES: frozenset[Feature] = frozenset(Feature) - {Feature.OVERLAP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def features(problem: Problem) -> frozenset[Feature]:
         Feature.REJECTION: any(job.reject_loss is not None for job in jobs),
         Feature.INITIAL: any(gpu.resident for gpu in site.gpus),
         Feature.HORIZON: site.horizon is not None,
+        Feature.OVERLAP: site.channels is not None,
     }
     return frozenset(feature for feature, is_used in used.items() if is_used)
 

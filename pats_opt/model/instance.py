@@ -68,14 +68,24 @@ class Transition(Document, frozen=True, kw_only=True):
     load_s: Seconds
 
 
+class Overlap(Document, frozen=True, kw_only=True):
+    """Loads beside serving (PROBLEM.md section 5a): the most loads in progress on a GPU."""
+
+    channels: Count
+
+
 class Switching(Document, frozen=True, kw_only=True):
-    """The cache of resident adapters and what changing it costs, in seconds and in loss."""
+    """The cache of resident adapters and what changing it costs, in seconds and in loss.
+
+    Without ``overlap`` a GPU serves nobody while it loads.
+    """
 
     max_resident: Count
     max_per_batch: Count = 1
     activate_s: Seconds = 0.0
     price_per_s: Price
     pairs: tuple[Transition, ...] = ()
+    overlap: Overlap | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class StepTime(Document, frozen=True, kw_only=True):
@@ -236,6 +246,7 @@ def validate(instance: Instance) -> None:
         if "vram_gib" not in request.demand:
             _has_vram(request.demand, f"requests[{r}].demand")
     _pairs(instance.switching, known)
+    _overlap(instance)
     _step_time(instance)
 
 
@@ -325,6 +336,24 @@ def _pairs(switching: Switching, known: set[str]) -> None:
                 hint="give each transition between two different adapters once",
             )
         known_pairs.add((pair.source, pair.target))
+
+
+def _overlap(instance: Instance) -> None:
+    """Loads beside serving have no transitions and need time to run in."""
+    if not instance.switching.overlap:
+        return
+    if instance.switching.pairs:
+        raise InputError(
+            "loads beside serving have no pairs",
+            place="switching.pairs",
+            hint="remove pairs, or set overlap to null",
+        )
+    if isinstance(instance.service, SlotService):
+        raise InputError(
+            "slot service has no loads beside serving",
+            place="switching.overlap",
+            hint="set overlap to null, or use service of kind 'steps'",
+        )
 
 
 def _step_time(instance: Instance) -> None:

@@ -5,16 +5,18 @@ Switches and completions follow from a plan by rules 4 and 5; :func:`schedule_of
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
 
-from pats_opt.model.problem import Adapters, Problem, ids
+from pats_opt.model.problem import Adapters, Problem, Site, Switch, ids
 from pats_opt.model.schedule import (
     Batch,
     GpuPlan,
     InstanceRef,
+    Load,
     Schedule,
     Served,
     SolutionStatus,
@@ -30,7 +32,9 @@ Members = tuple[tuple[int, int], ...]
 class PlannedBatch(Struct, frozen=True, gc=False):
     """A batch to run: start tick, ``(job, option)`` members, residents while it runs.
 
-    Without ``switch_start`` the switch ends when the batch starts.
+    Without ``switch_start`` the switch ends when the batch starts. Where loads run beside serving,
+    ``resident`` is what stays at the switch's start: all else that is resident and not being loaded
+    is evicted there.
     """
 
     start: int
@@ -39,16 +43,34 @@ class PlannedBatch(Struct, frozen=True, gc=False):
     switch_start: int | None = None
 
 
+class PlannedLoad(Struct, frozen=True, gc=False):
+    """A load beside serving: the adapter, its start tick, and the adapters that leave then."""
+
+    adapter: int
+    start: int
+    evict: Adapters = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Batches of each GPU, in order. Jobs that no batch serves are rejected."""
+    """Batches of each GPU, in order. Jobs that no batch serves are rejected.
+
+    ``loads`` holds each GPU's loads beside serving, in order of start (within a tick, in the order
+    in which they take place); it is empty where the problem has none.
+    """
 
     gpus: tuple[tuple[PlannedBatch, ...], ...]
+    loads: tuple[tuple[PlannedLoad, ...], ...] = ()
 
 
-def plan_of(batches: Sequence[Sequence[PlannedBatch]]) -> Plan:
-    """A plan from batches per GPU, in any order."""
-    return Plan(tuple(tuple(sorted(gpu, key=lambda b: b.start)) for gpu in batches))
+def plan_of(
+    batches: Sequence[Sequence[PlannedBatch]], loads: Sequence[Sequence[PlannedLoad]] = ()
+) -> Plan:
+    """A plan from batches, and loads beside serving, per GPU, in any order."""
+    return Plan(
+        tuple(tuple(sorted(gpu, key=lambda batch: batch.start)) for gpu in batches),
+        tuple(tuple(sorted(gpu, key=lambda load: load.start)) for gpu in loads),
+    )
 
 
 def schedule_of(
@@ -72,18 +94,77 @@ def schedule_of(
         loss=loss,
         bound=bound,
         gpus=tuple(
-            GpuPlan(id=gpu.id, batches=tuple(_batches(problem, gpu.index, planned)))
-            for gpu, planned in zip(problem.site.gpus, gpus, strict=plan is not None)
+            _gpu(problem, gpu.index, planned, loads)
+            for gpu, planned, loads in zip(
+                problem.site.gpus,
+                gpus,
+                plan.loads if plan and plan.loads else ((),) * len(gpus),
+                strict=plan is not None,
+            )
         ),
         rejected=tuple(job.id for job in problem.jobs if plan and job.index not in served),
     )
 
 
-def _batches(problem: Problem, gpu: int, planned: Sequence[PlannedBatch]) -> list[Batch]:
+def _gpu(
+    problem: Problem, gpu: int, planned: Sequence[PlannedBatch], loads: Sequence[PlannedLoad]
+) -> GpuPlan:
+    site = problem.site
+    used = [frozenset([problem.jobs[j].adapter for j, _ in b.members]) for b in planned]
+    name = site.gpus[gpu].id
+    if site.channels is None:
+        residents = [batch.resident for batch in planned]
+        switches = list(site.switches(gpu, zip(residents, used, strict=True)))
+        return GpuPlan(id=name, batches=tuple(_batches(problem, planned, used, switches)))
+    switches = _switches_beside_loads(site, gpu, planned, used, loads)
+    return GpuPlan(
+        id=name,
+        batches=tuple(_batches(problem, planned, used, switches)),
+        loads=tuple(
+            [
+                Load(
+                    adapter=site.adapter_ids[load.adapter],
+                    start=load.start,
+                    evict=ids(site, load.evict),
+                )
+                for load in loads
+            ]
+        ),
+    )
+
+
+def _switches_beside_loads(
+    site: Site,
+    gpu: int,
+    planned: Sequence[PlannedBatch],
+    used: Sequence[Adapters],
+    loads: Sequence[PlannedLoad],
+) -> list[Switch]:
+    """Section 5a: each batch's activations, and what it evicts of what is resident then."""
+    held, previous, to_come = site.gpus[gpu].resident, None, deque(loads)
+    loaded: dict[int, int] = {}  # adapter -> end of its last load
+    switches = []
+    for batch, active in zip(planned, used, strict=True):
+        switch = site.activation(active, previous)
+        start = batch.start - switch.ticks if batch.switch_start is None else batch.switch_start
+        while to_come and to_come[0].start < start:
+            load = to_come.popleft()
+            held = (held - load.evict) | {load.adapter}
+            loaded[load.adapter] = load.start + site.load_ticks(load.adapter)
+        evict = frozenset([a for a in held - batch.resident if loaded.get(a, 0) <= start])
+        held, previous = held - evict, active
+        switches.append(switch._replace(evict=evict))
+    return switches
+
+
+def _batches(
+    problem: Problem,
+    planned: Sequence[PlannedBatch],
+    used: Sequence[Adapters],
+    switches: Sequence[Switch],
+) -> list[Batch]:
     site, jobs, batches = problem.site, problem.jobs, []
     names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go
-    used = [frozenset([jobs[j].adapter for j, _ in batch.members]) for batch in planned]
-    switches = site.switches(gpu, zip([batch.resident for batch in planned], used, strict=True))
     previous = None
     for batch, active, switch in zip(planned, used, switches, strict=True):
         for change in (switch.load, switch.evict):

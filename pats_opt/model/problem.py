@@ -94,6 +94,8 @@ class Site:
         adapter_ids: Adapter ids; an adapter's index is its place here.
         adapter_vram: Memory of each adapter while resident, in quanta.
         load_s: Seconds to make each adapter resident, where no pair overrides it.
+        channels: Most loads in progress on a GPU beside its batches, or None where a GPU serves
+            nobody while it loads (section 5a).
         base_vram: Memory of the base model, in quanta.
         clock: Batch times (rule 5).
     """
@@ -127,6 +129,7 @@ class Site:
         self.max_resident = switching.max_resident
         self.max_per_batch = min(switching.max_per_batch, switching.max_resident)
         self.activate_s = switching.activate_s
+        self.channels = switching.overlap.channels if switching.overlap else None
         self.switch_price_per_s = switching.price_per_s
         self.pairs: dict[tuple[int | None, int], float] = {
             (
@@ -156,6 +159,19 @@ class Site:
     def switching_ticks(self, seconds: float) -> int:
         """Ticks of one load or activation."""
         return 0 if self.clock.slotted else to_ticks(seconds, self.tick_s)
+
+    def load_ticks(self, adapter: int) -> int:
+        """Ticks of a load where no pair overrides its seconds."""
+        return self.switching_ticks(self.load_s[adapter])
+
+    def activation(self, active: Adapters, previous: Adapters | None) -> Switch:
+        """Section 5a: the switch before a batch where loads run beside serving.
+
+        Args:
+            active: Adapters that the batch's members use.
+            previous: Those of the previous batch on this GPU, or None for its first batch.
+        """
+        return self._known_switch(active, active, active, previous)
 
     def switch(
         self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None

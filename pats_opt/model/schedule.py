@@ -78,11 +78,20 @@ class Batch(Document, frozen=True, kw_only=True):
     requests: Annotated[tuple[Served, ...], Meta(min_length=1)]
 
 
+class Load(Document, frozen=True, kw_only=True):
+    """A load beside serving: what it makes resident from ``start`` on, and what leaves then."""
+
+    adapter: Id
+    start: Tick
+    evict: tuple[Id, ...] = ()
+
+
 class GpuPlan(Document, frozen=True, kw_only=True):
-    """The batches of one GPU."""
+    """The batches of one GPU and, where the instance has ``overlap``, its loads."""
 
     id: Id
     batches: tuple[Batch, ...]
+    loads: tuple[Load, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Schedule(Document, frozen=True, kw_only=True):
