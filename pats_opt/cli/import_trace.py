@@ -13,6 +13,7 @@ from pats_opt.cli.recipe import POPULARITY, SITE, Setting, recipe_from, recipe_o
 COLUMNS = {
     "time": "Arrival time.",
     "adapter": "Adapter id, several ids joined by --separator, or a list; empty for none.",
+    "rank": "Rank of the adapter, or of each of several, joined likewise.",
     "base_model": "Base model (checkpoint).",
     "steps": "Full step count.",
     "images": "Number of images.",

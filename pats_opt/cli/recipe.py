@@ -131,6 +131,15 @@ SITE = (
         "Storage that adapters are loaded from [of the profile].",
         "TIER",
     ),
+    Setting(
+        "--ranks",
+        "ranks.rank",
+        "Ranks of adapters; memory is 2 x rank x hidden x layers x bytes [of the profile].",
+        "N:SHARE,...",
+    ),
+    Setting("--lora-hidden", "ranks.hidden", "Width of adapted matrices, for ranks [1280].", "N"),
+    Setting("--lora-layers", "ranks.layers", "Number of adapted matrices [560].", "N"),
+    Setting("--lora-bytes", "ranks.bytes", "Bytes per weight of adapters [2].", "X"),
     Setting("--switch-price", "switching.price_per_s", "Loss per second of switching [0.5].", "X"),
     Setting(
         "--latency-price", "terms.latency_price_per_s", "Loss per second of latency [0.05].", "X"

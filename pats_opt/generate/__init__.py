@@ -79,19 +79,28 @@ def generate(
 
 
 def adapters(
-    ids: list[str], recipe: Recipe, device: profile.Profile, seed: int, base: str | None = draw.BASE
+    ids: list[str],
+    recipe: Recipe,
+    device: profile.Profile,
+    seed: int,
+    *,
+    base: str | None = draw.BASE,
+    ranks: dict[str, int] | None = None,
 ) -> list[Adapter]:
     """Make an adapter for each id; the id ``base`` takes no memory and no time.
 
-    Load times are those of the recipe in turn, else drawn from the profile's tier.
+    Load times are those of the recipe in turn, else drawn from the profile's tier. Memory is that
+    of the rank, as ``ranks`` has it or as drawn from the recipe, else the profile's.
     """
     spec, given = device.load_time(recipe.switching.tier), recipe.switching.load_s
     loads = draw.load_times(spec, len(ids), draw.stream(seed, "load times"))
     if given:
         loads = [given[i % len(given)] for i in range(len(ids))]
+    known = draw.ranks(recipe.ranks, ids, draw.stream(seed, "ranks")) | (ranks or {})
+    vram_gib = {name: profile.round_up(recipe.ranks.gib(rank)) for name, rank in known.items()}
     return [
         Adapter(id=name, vram_gib=0.0, load_s=0.0)
         if name == base
-        else Adapter(id=name, vram_gib=device.memory.adapter_gib, load_s=load_s)
+        else Adapter(id=name, vram_gib=vram_gib.get(name, device.memory.adapter_gib), load_s=load_s)
         for name, load_s in zip(ids, loads, strict=True)
     ]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pats_opt.generate.config import Mix
 from pats_opt.generate.profile import LoadTime, Profile
+from pats_opt.generate.ranks import AdapterRanks
 from pats_opt.generate.recipe import Arrivals, Complexity, ImageSize, Popularity, Recipe
 
 Floats = NDArray[np.float64]
@@ -112,6 +113,12 @@ def load_times(spec: LoadTime, count: int, rng: np.random.Generator) -> list[flo
     return [round(spec.quantile(float(u)), 3) for u in rng.random(count)]
 
 
+def ranks(spec: AdapterRanks, ids: Sequence[str], rng: np.random.Generator) -> dict[str, int]:
+    """Draw the rank of each adapter; none without a distribution."""
+    drawn = [] if spec.rank is None else mixed(spec.rank, len(ids), rng)
+    return {name: int(rank) for name, rank in zip(ids, drawn, strict=False)}
+
+
 def work_s(
     recipe: Recipe, profile: Profile, *, steps: float, images: float, load_s: float
 ) -> float:
@@ -135,7 +142,9 @@ def assumed_batch(recipe: Recipe, profile: Profile) -> int:
     total = sum(size.share for size in recipe.sizes)
     demand = sum(size.share * request_gib(size, profile) for size in recipe.sizes) / total
     vram = min(recipe.gpus.vram_gib, default=profile.memory.capacity_gib)
-    free = vram - profile.base_vram_gib - profile.memory.adapter_gib
+    mix = recipe.ranks.rank
+    adapter = profile.memory.adapter_gib if mix is None else recipe.ranks.gib(mix.mean)
+    free = vram - profile.base_vram_gib - adapter
     limits = [recipe.arrivals.batch, recipe.gpus.batch or profile.memory.max_batch]
     if demand > 0:
         limits.append(int(free / demand + 1e-9))

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from pats_opt.generate.config import ConfigTable, Mix, NotNegative, Positive, Share
 from pats_opt.generate.quality import Quality
+from pats_opt.generate.ranks import AdapterRanks
 from pats_opt.model.instance import Overhead, StepTime
 
 Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -219,5 +220,6 @@ class Recipe(ConfigTable, frozen=True, kw_only=True):
     service: ServiceSettings = ServiceSettings()
     gpus: GpuSettings = GpuSettings()
     switching: AdapterCache = AdapterCache()
+    ranks: AdapterRanks = AdapterRanks()
     quality: Quality = Quality()
     terms: Terms = Terms()

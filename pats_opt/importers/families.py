@@ -9,8 +9,11 @@ from pats_opt.errors import InputError
 from pats_opt.generate import adapters as drawn_adapters
 from pats_opt.generate import draw
 from pats_opt.generate.profile import Profile
+from pats_opt.generate.ranks import LARGEST_RANK
 from pats_opt.generate.recipe import Recipe
+from pats_opt.importers.log import Cells
 from pats_opt.model.instance import Adapter, Transition
+from pats_opt.wording import counted
 
 #: Definition of a family; see :class:`pats_opt.importers.trace.LogMapping`.
 Family = Literal["set", "base+set", "first", "column"]
@@ -24,13 +27,53 @@ LONGEST_ID = 400
 
 def members_of(cell: object, family: Family, separator: str) -> tuple[str, ...]:
     """Return the adapters of a cell that make the family."""
-    parts = cell if isinstance(cell, list) else [cell]
-    if not isinstance(cell, list | None) and separator and family != "column":
-        parts = str(cell).split(separator)
-    members = [text for part in parts if part is not None and (text := str(part).strip())]
+    members = parts_of(cell, family, separator)
     if family == "first":
         return tuple(members[:1])
     return tuple(members) if family == "column" else tuple(sorted(set(members)))
+
+
+def parts_of(cell: object, family: Family, separator: str) -> list[str]:
+    """Return the texts that a cell joins or lists, in its order."""
+    parts = cell if isinstance(cell, list) else [cell]
+    if not isinstance(cell, list | None) and separator and family != "column":
+        parts = str(cell).split(separator)
+    return [text for part in parts if part is not None and (text := str(part).strip())]
+
+
+def rank_column(
+    cells: Cells, adapter: str, rank: str, family: Family, separator: str
+) -> dict[str, int]:
+    """Read the rank of each adapter; an adapter whose cells are all empty has none.
+
+    Raises:
+        InputError: a rank is no whole number, an adapter has two of them, or a cell has not one
+            for each adapter of its row.
+    """
+    found: dict[str, int] = {}
+    for i, (names, texts) in enumerate(zip(cells.column(adapter), cells.column(rank), strict=True)):
+        members, given = (parts_of(cell, family, separator) for cell in (names, texts))
+        if given and len(given) != len(members):
+            counts = f"{counted(len(given), 'rank')} for {counted(len(members), 'adapter')}"
+            hint = "give one for each adapter of the row, in its order, or leave the cell empty"
+            raise cells.error(i, rank, counts, hint)
+        for member, text in zip(members, given, strict=False):
+            value = _whole(text)
+            if value is None:
+                problem = f"{text!r} is no whole number from 1 to {LARGEST_RANK}"
+                raise cells.error(i, rank, problem, "correct it, or leave the cell empty")
+            if (before := found.setdefault(member, value)) != value:
+                problem = f"adapter {member!r} has rank {value} here and {before} before"
+                raise cells.error(i, rank, problem, "give each adapter one rank")
+    return found
+
+
+def _whole(text: str) -> int | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if 1 <= value <= LARGEST_RANK and value == int(value) else None
 
 
 def family_ids(keys: Iterable[Key]) -> dict[Key, str]:
@@ -52,20 +95,25 @@ def family_ids(keys: Iterable[Key]) -> dict[Key, str]:
 
 
 def family_adapters(
-    ids: dict[Key, str], recipe: Recipe, device: Profile, seed: int
+    ids: dict[Key, str],
+    recipe: Recipe,
+    device: Profile,
+    seed: int,
+    ranks: dict[str, int] | None = None,
 ) -> tuple[list[Adapter], list[Transition]]:
     """Make an adapter for each family, and the transitions that keep the base model.
 
-    Memory and load time of a set are the sums over its members. With base models the load time
-    includes the base model's; a transition between two families of one base model overrides it
-    with the set's alone.
+    Memory and load time of a set are the sums over its members, whose memory is that of their
+    ``ranks`` where the log has them. With base models the load time includes the base model's; a
+    transition between two families of one base model overrides it with the set's alone.
 
     Raises:
         InputError: base models with a cache of several, or a profile without ``base_model_s``.
     """
     singles = sorted({member for _, members in ids for member in members})
-    single_s = {a.id: a.load_s for a in drawn_adapters(singles, recipe, device, seed, base=None)}
-    set_s = {key: round(sum(single_s[member] for member in key[1]), 6) for key in ids}
+    drawn = drawn_adapters(singles, recipe, device, seed, base=None, ranks=ranks)
+    single = {adapter.id: adapter for adapter in drawn}
+    set_s = {key: round(sum(single[member].load_s for member in key[1]), 6) for key in ids}
     has_bases = any(base for base, _ in ids)
     base_s = device.load.base_model_s if has_bases else 0.0
     if base_s is None:
@@ -81,7 +129,7 @@ def family_adapters(
     adapters = [
         Adapter(
             id=name,
-            vram_gib=round(len(key[1]) * device.memory.adapter_gib, 6),
+            vram_gib=round(sum(single[member].vram_gib for member in key[1]), 6),
             load_s=round(set_s[key] + base_s, 6),
         )
         for key, name in ids.items()

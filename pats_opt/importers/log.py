@@ -141,6 +141,11 @@ class Cells:
         """Cells of a column as the table holds them; :data:`TIME` is rising."""
         return self._table[name].to_list()
 
+    def error(self, i: int, column: str, problem: str, hint: str) -> InputError:
+        """Return the error of a cell: row ``i`` of the window, from 0."""
+        place = f"row {self._table[ROW][i]}, column {column!r}"
+        return InputError(problem, file=self._file, place=place, hint=hint)
+
     def text(self, column: str | None) -> list[str]:
         """Texts; empty where the column or the cell is missing."""
         cells = [None] * self.count if column is None else self.column(column)
@@ -159,12 +164,8 @@ class Cells:
             if name and first == i:
                 continue
             row = self._table[ROW][first]
-            raise InputError(
-                f"the id {name!r} is already in row {row}" if name else "the id is missing",
-                file=self._file,
-                place=f"row {self._table[ROW][i]}, column {column!r}",
-                hint="give each row its own id, or leave out --id",
-            )
+            problem = f"the id {name!r} is already in row {row}" if name else "the id is missing"
+            raise self.error(i, column, problem, "give each row its own id, or leave out --id")
         return found
 
     def numbers(
@@ -187,11 +188,7 @@ class Cells:
             except (TypeError, ValueError):
                 value = float("nan")
             if not low <= value <= high:
-                raise InputError(
-                    f"{cell!r} is no number from {low:g} to {high:g}",
-                    file=self._file,
-                    place=f"row {self._table[ROW][i]}, column {column!r}",
-                    hint="correct it, or leave the cell empty",
-                )
+                problem = f"{cell!r} is no number from {low:g} to {high:g}"
+                raise self.error(i, column, problem, "correct it, or leave the cell empty")
             values.append(value)
         return values

@@ -13,7 +13,14 @@ from pats_opt.generate.build import RequestRow, assemble
 from pats_opt.generate.config import ConfigTable, Positive
 from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
-from pats_opt.importers.families import Family, Key, family_adapters, family_ids, members_of
+from pats_opt.importers.families import (
+    Family,
+    Key,
+    family_adapters,
+    family_ids,
+    members_of,
+    rank_column,
+)
 from pats_opt.importers.log import (
     TIME,
     Cells,
@@ -34,6 +41,8 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
     Attributes:
         time: Arrival time of the request.
         adapter: One adapter id, several joined by the separator, or a list; empty for none.
+        rank: Rank of the adapter, or one for each of several; its memory is that of the recipe's
+            formula. Adapters without one have a drawn rank or the profile's memory.
         base_model: The base model (checkpoint).
         steps: Full step count; drawn from the recipe where it is missing.
         images: Number of images; drawn likewise.
@@ -44,6 +53,7 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
 
     time: str
     adapter: str | None = None
+    rank: str | None = None
     base_model: str | None = None
     steps: str | None = None
     images: str | None = None
@@ -136,7 +146,8 @@ def import_trace(
     families = _families(cells, mapping, recipe, seed)
     ids = family_ids(families)
     rows = _rows(cells, mapping, recipe, seed, [ids[key] for key in families])
-    adapters, pairs = family_adapters(ids, recipe, device, seed)
+    ranks = _ranks(cells, mapping)
+    adapters, pairs = family_adapters(ids, recipe, device, seed, ranks)
     file = Path(path).name
     title = name or file.partition(".")[0]
     extra = {"class": title, "log": file, "speed": mapping.speed, "profile": device.name}
@@ -159,6 +170,8 @@ def _window(path: StrPath, mapping: LogMapping) -> Cells:
     columns = mapping.columns
     if columns.adapter is None and mapping.lora_only:
         raise InputError("--lora-only needs a column of adapters", hint="add --adapter COLUMN")
+    if columns.adapter is None and columns.rank is not None:
+        raise InputError("--rank needs a column of adapters", hint="add --adapter COLUMN")
     if mapping.family == "base+set" and columns.base_model is None:
         raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
     table = scan(path, mapping.format)
@@ -187,6 +200,14 @@ def _families(cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int) -> l
         sets = [members_of(cell, mapping.family, mapping.separator) for cell in found]
     bases = cells.text(columns.base_model if mapping.family == "base+set" else None)
     return list(zip(bases, sets, strict=True))
+
+
+def _ranks(cells: Cells, mapping: LogMapping) -> dict[str, int]:
+    """Ranks of the adapters, as far as the log gives them."""
+    adapter, rank = mapping.columns.adapter, mapping.columns.rank
+    if adapter is None or rank is None:
+        return {}
+    return rank_column(cells, adapter, rank, mapping.family, mapping.separator)
 
 
 def _rows(

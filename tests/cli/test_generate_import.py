@@ -47,6 +47,7 @@ def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
         " --max-resident 2 --max-per-batch 2 --activate 0.1 --tier disk --switch-price 0.25"
         " --latency-price 0.01 --late-price 1 --deadline-share 1 --reject-share 1"
         " --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
+        " --ranks 8:1,16:1 --lora-hidden 640 --lora-layers 280 --lora-bytes 4"
     )
     assert run(["generate", *args.split(), "-o", str(out)]) == 0
     instance = pats_opt.read_instance(out)
@@ -60,6 +61,7 @@ def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
     assert (switching.max_resident, switching.max_per_batch) == (2, 2)
     assert (switching.activate_s, switching.price_per_s) == (0.1, 0.25)
     assert (instance.latency_price_per_s, instance.late_price) == (0.01, 1.0)
+    assert {a.vram_gib for a in instance.adapters if a.id != "base"} == {0.0107, 0.0214}
     assert {r.width for r in instance.requests} == {512, 768}
     assert {r.weight for r in instance.requests} == {0.5, 1.0}
     assert all(r.deadline_s and r.reject_loss for r in instance.requests)

@@ -36,8 +36,8 @@ TERMS = frozenset(
     pairwise panel parameter part pass path patient pats performance phase picture plan planned
     plottable point polar policy polling pool popularity portfolio position prediction price
     priced pricing problem process processes profile profiling progress prompt proof quality
-    queue range rate ray ready reason recalibration recently recipe record recorded recorder ref
-    relaxation release replay replayed report request resource result retention row rule run
+    queue range rank rate ray ready reason recalibration recently recipe record recorded recorder
+    ref relaxation release replay replayed report request resource result retention row rule run
     runner running sampling sat saved saver schedule scheduled scored scoring sdxl search series
     served server service session set setting setup shape share shift similarity simulated
     simulation site size sizing slot solution solver span spec spread srpt ssim stage staleness

@@ -227,8 +227,55 @@ def test_adapters_are_drawn_where_the_log_has_none(log: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("set", {"a+b": 0.0428 + 0.1709, "b": 0.1709, "c": 0.17, "base": 0.0}),
+        ("first", {"b": 0.1709, "a": 0.0428, "c": 0.17, "base": 0.0}),
+    ],
+)
+def test_ranks_give_the_memory(tmp_path: Path, family: str, expected: dict[str, float]) -> None:
+    """One rank for each adapter, in any row; without one, the profile's memory."""
+    path = tmp_path / "log.csv"
+    path.write_text("t,lora,r\n1,b;a,64;16\n2,b,64.0\n3,c,\n4,a;b,\n5,,\n")
+    found = read(path, columns={"adapter": "lora", "rank": "r"}, family=family).instance
+    assert {a.id: a.vram_gib for a in found.adapters} == {
+        name: pytest.approx(gib) for name, gib in expected.items()
+    }
+
+
+def test_ranks_of_typed_cells_and_of_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"t": 1, "lora": ["b", "a"], "r": [64, 16]}\n{"t": 2, "lora": ["c"]}\n')
+    recipe = {"ranks": {"rank": {"values": [8]}, "bytes": 1}}
+    found = read(path, recipe, columns={"adapter": "lora", "rank": "r"}).instance
+    assert {a.id: a.vram_gib for a in found.adapters} == {
+        "a+b": pytest.approx(0.0855 + 0.0214),
+        "c": 0.0107,
+    }
+
+
+@pytest.mark.parametrize(
     ("text", "mapping", "message"),
     [
+        *(
+            (
+                f"t,lora,r\n1,a,8\n2,b,{rank}\n",
+                {"columns": {"adapter": "lora", "rank": "r"}},
+                f"row 2, column 'r': '{rank}' is no whole number from 1 to 65536; correct it",
+            )
+            for rank in ("0", "-8", "8.5", "r16", "nan", "1e9")
+        ),
+        (
+            "t,lora,r\n1,a,8\n2,a;b,16;8\n",
+            {"columns": {"adapter": "lora", "rank": "r"}},
+            "row 2, column 'r': adapter 'a' has rank 16 here and 8 before; give each adapter one",
+        ),
+        (
+            "t,lora,r\n1,a;b,8\n",
+            {"columns": {"adapter": "lora", "rank": "r"}},
+            "row 1, column 'r': 1 rank for 2 adapters; give one for each",
+        ),
+        ("t,r\n1,8\n", {"columns": {"rank": "r"}}, "--rank needs a column of adapters; add"),
         (
             "t,lora\n1,a\n",
             {"columns": {"time": "tt"}},
