@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
@@ -52,6 +52,28 @@ class VramTable(ConfigTable, frozen=True, kw_only=True):
             raise ValueError("'gib' needs one number for each of 'batch', each batch size once")
 
 
+class AdapterMemory(ConfigTable, frozen=True, kw_only=True):
+    """Memory of one of the measured adapters, beside that of the formula.
+
+    Attributes:
+        rank: Its rank, the largest of its layers.
+        hidden: The most common width of the matrices that it adapts.
+        layers: Number of them.
+        bytes_per_weight: ``bytes`` in files: of the precision that was measured.
+        formula_gib: As :func:`pats_opt.generate.ranks.lora_gib` has it.
+        weights_gib: Memory of its own weights, in that precision.
+        slot_gib: Memory that it takes in the engine's layout, padding included.
+    """
+
+    rank: Count
+    hidden: Count
+    layers: Count
+    bytes_per_weight: Positive = field(name="bytes")
+    formula_gib: NotNegative
+    weights_gib: NotNegative
+    slot_gib: NotNegative
+
+
 class MemoryModel(ConfigTable, frozen=True, kw_only=True):
     """Device memory in GiB: base + n x (memory of a request).
 
@@ -63,6 +85,7 @@ class MemoryModel(ConfigTable, frozen=True, kw_only=True):
             proportion to their pixels unless measured.
         max_batch: Largest batch known to work, or None; it becomes the resource ``batch``.
         measured: Tables by resolution, the first of which is the reference.
+        adapters: The measured adapters, for comparison; ``adapter_gib`` is what counts.
     """
 
     capacity_gib: Positive
@@ -71,6 +94,7 @@ class MemoryModel(ConfigTable, frozen=True, kw_only=True):
     per_sample_gib: NotNegative | None = None
     max_batch: Count | None = None
     measured: tuple[VramTable, ...] = ()
+    adapters: tuple[AdapterMemory, ...] = ()
 
     def __post_init__(self) -> None:
         lacking = [self.base_gib, self.per_sample_gib].count(None)

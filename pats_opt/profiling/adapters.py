@@ -1,8 +1,10 @@
-"""Adapters to switch between, and the ranks of their files."""
+"""Adapters to switch between, and the shapes of their files."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections import Counter
 from pathlib import Path
 
 from pats_opt.errors import InputError
@@ -14,8 +16,9 @@ from pats_opt.profiling.measurements import AdapterFile
 #: Most adapters: enough that one is always out of the slots.
 MOST = 4
 
-#: Endings of the names of LoRA's down matrices; their first length is the rank.
+#: Endings of the names of LoRA's matrices, of shapes (rank, inputs) and (outputs, rank).
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
+_UP = ("lora_B.weight", "lora.up.weight", "lora_up.weight")
 
 
 def adapters_of(
@@ -51,34 +54,40 @@ def adapters_of(
 
 
 def describe(files: dict[str, str]) -> tuple[AdapterFile, ...]:
-    """Read the rank and the size of each file.
+    """Read the size of each file, and the adapter's shape from its header.
 
     Raises:
         InputError: A file is no LoRA in safetensors.
     """
-    return tuple(
-        AdapterFile(id=name, rank=_rank(path), mib=round(Path(path).stat().st_size / 2**20, 3))
-        for name, path in files.items()
-    )
+    return tuple(_described(name, path) for name, path in files.items())
 
 
-def _rank(path: str) -> int:
-    """Read the largest rank of a file's layers from its header."""
+def _described(name: str, path: str) -> AdapterFile:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
             refuse_other_kinds(path, names)
-            downs = [file.get_slice(name) for name in names if name.endswith(_DOWN)]
-            ranks = [int(down.get_shape()[0]) for down in downs]
+            shapes = {key: file.get_slice(key).get_shape() for key in names}
+        downs = [shape for key, shape in shapes.items() if key.endswith(_DOWN)]
+        ups = [shape for key, shape in shapes.items() if key.endswith(_UP)]
+        ranks = [int(shape[0]) for shape in downs]
+        widths = Counter([int(down[1]) for down in downs] + [int(up[0]) for up in ups])
     except (OSError, ValueError, IndexError, SafetensorError) as error:
         raise InputError(
             f"this is no LoRA in safetensors ({error})", file=path, hint="name another folder"
         ) from None
     if not ranks:
         raise InputError("this file holds no LoRA layer", file=path, hint="name another folder")
-    return max(ranks)
+    return AdapterFile(
+        id=name,
+        rank=max(ranks),
+        mib=round(Path(path).stat().st_size / 2**20, 3),
+        layers=len(downs),
+        hidden=max(widths, key=lambda width: (widths[width], width)),
+        weights=sum(map(math.prod, downs + ups)),
+    )
 
 
 def drop_from_cache(path: str) -> None:

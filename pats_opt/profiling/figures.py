@@ -10,7 +10,14 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pats_opt.generate.profile import LoadTime, MemoryModel, VramTable, round_up
+from pats_opt.generate.profile import (
+    AdapterMemory,
+    LoadTime,
+    MemoryModel,
+    VramTable,
+    round_up,
+)
+from pats_opt.generate.ranks import lora_gib
 from pats_opt.model.instance import Overhead, StepTime
 from pats_opt.profiling.measurements import MeasuredBatch, MeasuredSwitch, Measurements
 from pats_opt.profiling.plan import WARM_STEPS
@@ -142,6 +149,29 @@ def slot_gib(data: Measurements) -> float:
     return round_up(max(copied, default=0.0) / 1024)
 
 
+def adapter_memory(data: Measurements) -> tuple[AdapterMemory, ...]:
+    """Memory of the adapters by the formula, by their weights and in a slot, by rising rank.
+
+    Adapters of the same shape are one entry. There is none where no load was measured.
+    """
+    copied = [s.mib for s in data.switches if s.mib is not None]
+    size = 4 if data.asked.dtype == "float32" else 2
+    shapes = {(a.rank, a.hidden, a.layers, a.weights) for a in data.asked.adapters if a.layers}
+    return tuple(
+        AdapterMemory(
+            rank=rank,
+            hidden=hidden,
+            layers=layers,
+            bytes_per_weight=size,
+            formula_gib=_rounded(lora_gib(rank, hidden, layers, size)),
+            weights_gib=_rounded(weights * size / 2**30),
+            slot_gib=_rounded(max(copied) / 1024),
+        )
+        for rank, hidden, layers, weights in sorted(shapes)
+        if copied
+    )
+
+
 def peaks(data: Measurements, size: tuple[int, int]) -> dict[int, float]:
     """Peak memory in GiB by batch size, rising, without the slots."""
     slots = data.asked.slots * slot_gib(data)
@@ -204,7 +234,7 @@ def tick_s(step: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Round a time to four digits; less than a nanosecond is no time."""
+    """Round a figure to four digits; less than a nanosecond is no time."""
     return float(f"{value:.4g}") if value >= 1e-9 else 0.0
 
 

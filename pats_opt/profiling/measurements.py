@@ -19,11 +19,22 @@ Place = Literal["resident", "host", "disk"]
 
 
 class AdapterFile(Document, frozen=True, kw_only=True):
-    """An adapter that was switched to: the rank and the size of its file."""
+    """An adapter that was switched to: the size of its file, and its shape.
+
+    Attributes:
+        rank: The largest of its layers.
+        mib: Of the file.
+        layers: Number of adapted matrices; 0 in older documents, as the next two.
+        hidden: Their most common width.
+        weights: Number of its weights.
+    """
 
     id: str
     rank: int
     mib: float
+    layers: int = 0
+    hidden: int = 0
+    weights: int = 0
 
 
 class MeasurementSettings(Document, frozen=True, kw_only=True):

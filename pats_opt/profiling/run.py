@@ -26,7 +26,7 @@ from pats_opt.profiling.plan import ProfilingPlan, QualityPlan
 from pats_opt.profiling.refit import QualityFit, as_recipe, fit_document, fit_lines, refit
 from pats_opt.profiling.session import EngineOpener, ProfilingSession
 from pats_opt.profiling.write import IncompleteError, make_profile, profile_toml
-from pats_opt.wording import number
+from pats_opt.wording import counted, number
 
 #: File name of the fitted quality model, for ``generate --config``.
 FITTED = "quality.toml"
@@ -231,6 +231,12 @@ def lines(result: ProfilingResult) -> Iterator[str]:
     yield "step, s     " + ", ".join(f"{n}: {number(s)}" for n, s in medians.items())
     loads = [f"{tier} {number(load.median)}" for tier, load in profile.load.tiers.items()]
     yield f"switch, s   resident {number(profile.load.activate_s)}, " + ", ".join(loads)
+    for a in profile.memory.adapters:
+        mib = [number(1024 * gib) for gib in (a.formula_gib, a.weights_gib, a.slot_gib)]
+        yield (
+            f"rank {a.rank}, MiB  formula {mib[0]}, weights {mib[1]}, in a slot {mib[2]} "
+            f"({counted(a.layers, 'layer')}, mostly {a.hidden} wide)"
+        )
     for key, text in profile.sources.items():
         yield f"{key:<11} {text}"
     if result.fit is not None:

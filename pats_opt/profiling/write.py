@@ -12,7 +12,7 @@ from pats_opt.errors import InputError, PatsError
 from pats_opt.generate.config import as_table, parse_toml
 from pats_opt.generate.profile import Loading, LoadTime, MemoryModel, Profile, load
 from pats_opt.profiling import figures
-from pats_opt.profiling.measurements import MeasuredSwitch, Measurements, Place
+from pats_opt.profiling.measurements import EngineInfo, MeasuredSwitch, Measurements, Place
 from pats_opt.profiling.plan import WARM_STEPS, ProfilingPlan
 from pats_opt.wording import counted, number, percent
 
@@ -75,13 +75,16 @@ def make_profile(
         tick_s=figures.tick_s(steps.medians[1]),
         step_s=steps.step_s,
         overhead_s=overheads.overhead_s,
-        memory=_within_table(model, steps),
+        memory=msgspec.structs.replace(
+            _within_table(model, steps), adapters=figures.adapter_memory(data)
+        ),
         load=Loading(tier=next(iter(tiers)), tiers=tiers, activate_s=activate_s),
         sources={
             "setup": _setup(data),
             "step_s": _step_source(steps, plan),
             "overhead_s": _overhead_source(overheads),
             "memory": memory_source,
+            "adapters": _adapters_source(found),
             "load": _load_source(data, by_place),
             "tick_s": "four steps of one image, to two digits",
             **({"missing": "; ".join(missing)} if missing else {}),
@@ -216,6 +219,14 @@ def _overhead_source(overheads: figures.OverheadFit) -> str:
         f"(off by at most {percent(overheads.error)}); not counted: saving a PNG "
         f"{number(overheads.save_s)} s, as images are saved beside the GPU's work, and "
         f"{number(overheads.rest_s)} s of a batch outside all of these"
+    )
+
+
+def _adapters_source(found: EngineInfo) -> str:
+    return (
+        "weights_gib: counted in the files; slot_gib: copied by a load, each adapter padded to "
+        f"rank {found.rank} and to the layers of all; formula_gib: 2 x rank x hidden x layers x "
+        "bytes, with the most common width of the adapted matrices as hidden"
     )
 
 

@@ -290,6 +290,15 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     assert found.memory.max_batch == 2
     assert "4 adapters of rank 2" in found.sources["load"]
     assert found.memory.adapter_gib > 0
+    (adapter,) = found.memory.adapters
+    assert (adapter.rank, adapter.hidden, adapter.layers, adapter.bytes_per_weight) == (
+        *(2, 64, 152),
+        4,
+    )
+    # Of the inputs and outputs of the layers, 272 are 64 wide and 32 are 32 wide.
+    assert adapter.weights_gib == pytest.approx((272 * 64 + 32 * 32) * 2 * 4 / 2**30, rel=1e-3)
+    assert adapter.slot_gib == adapter.weights_gib  # of one rank, so nothing is padded
+    assert adapter.formula_gib == pytest.approx(2 * 2 * 64 * 152 * 4 / 2**30, rel=1e-3)
     assert "tiny, float32, guidance 5, EulerDiscreteScheduler; python" in found.sources["setup"]
     assert "widths and heights divided by 16" in found.about
 

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
+from safetensors.numpy import save_file
 
 from pats_opt.errors import InputError
 from pats_opt.execute.record import Tier
 from pats_opt.generate import profile as profiles
 from pats_opt.model.files import read_document
 from pats_opt.model.instance import Overhead, StepTime
+from pats_opt.profiling.adapters import describe
 from pats_opt.profiling.measurements import Measurements
 from pats_opt.profiling.plan import ProfilingPlan
-from pats_opt.profiling.run import ProfilingJob, ProfilingResult, run
+from pats_opt.profiling.run import ProfilingJob, ProfilingResult, lines, run
 from pats_opt.profiling.write import IncompleteError
 from tests.profiling.fakes import Constants, Device, write_adapters
 
@@ -90,12 +93,54 @@ def test_the_devices_constants_are_found(job: ProfilingJob) -> None:
 def test_sources_say_how_it_was_measured(job: ProfilingJob) -> None:
     outcome, _ = measured(job)
     sources = outcome.profile.sources
-    assert set(sources) == {"setup", "step_s", "overhead_s", "memory", "load", "tick_s"}
+    assert set(sources) == {
+        *("setup", "step_s", "overhead_s", "memory", "adapters", "load", "tick_s")
+    }
     for part in ("Fake 24", "sdxl-random", "float16", "torch 0", "in 1 session"):
         assert part in sources["setup"]
     assert "1024x1024: 8 fit, 9 did not; 512x512: 16 fit, no more tried" in sources["memory"]
     assert "3 adapters of rank 4, 8" in sources["load"]
+    assert "padded to rank 8" in sources["adapters"]
     assert outcome.profile.date == outcome.data.begun[:10]
+
+
+def test_adapters_memory_beside_the_formula(job: ProfilingJob) -> None:
+    """By rank: one layer of 4 x 4 weights in half precision, in slots of 51.2 MiB."""
+    outcome, _ = measured(job)
+    small, large = profiles.load(str(job.output)).memory.adapters
+    assert (small.rank, small.hidden, small.layers, small.bytes_per_weight) == (4, 4, 1, 2.0)
+    assert small.formula_gib == small.weights_gib == pytest.approx(64 / 2**30, rel=1e-3)
+    assert large.rank == 8
+    assert large.weights_gib == pytest.approx(128 / 2**30, rel=1e-3)
+    assert small.slot_gib == large.slot_gib == 0.05
+    (line,) = (line for line in lines(outcome) if line.startswith("rank 8"))
+    assert line == (
+        "rank 8, MiB  formula 0.0001221, weights 0.0001221, in a slot 51.2 (1 layer, mostly 4 wide)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [
+        ("lora_A.weight", "lora_B.weight"),
+        ("lora.down.weight", "lora.up.weight"),
+        ("lora_down.weight", "lora_up.weight"),
+    ],
+)
+def test_shape_of_an_adapter(tmp_path: Path, down: str, up: str) -> None:
+    """Rank 2 on a linear layer of 6 x 8 weights, rank 1 on a convolution of 8 x 8 x 3 x 3."""
+    path = str(tmp_path / "a.safetensors")
+    shapes = {
+        f"unet.to_q.{down}": (2, 8),
+        f"unet.to_q.{up}": (6, 2),
+        f"unet.conv.{down}": (1, 8, 3, 3),
+        f"unet.conv.{up}": (8, 1, 1, 1),
+        "unet.conv.alpha": (),
+    }
+    save_file({key: np.zeros(shape, np.float16) for key, shape in shapes.items()}, path)
+    (file,) = describe({"a": path})
+    assert (file.id, file.rank, file.layers, file.hidden) == ("a", 2, 2, 8)
+    assert file.weights == 2 * 8 + 6 * 2 + 8 * 9 + 8
 
 
 def test_slow_first_steps_are_not_counted(job: ProfilingJob) -> None:
