@@ -14,6 +14,7 @@ from pats_opt.model.instance import (
     Instance,
     Option,
     Overhead,
+    Overlap,
     Request,
     SlotService,
     StepsService,
@@ -30,10 +31,13 @@ from pats_opt.model.timing import to_ticks
 NEEDS: dict[Feature, frozenset[Feature]] = {
     Feature.MIXED_BATCH: frozenset((Feature.RESIDENT,)),
     Feature.ACTIVATE: frozenset((Feature.RESIDENT,)),
+    Feature.OVERLAP: frozenset((Feature.RESIDENT,)),  # else a load waits for the batch anyway
 }
 CONFLICTS: tuple[tuple[Feature, Feature], ...] = (
     (Feature.PAIRS, Feature.RESIDENT),
     (Feature.SLOT, Feature.OVERHEAD),
+    (Feature.OVERLAP, Feature.PAIRS),
+    (Feature.OVERLAP, Feature.SLOT),
 )
 
 #: Round numbers, and numbers whose sums and ratios are inexact as floats.
@@ -50,6 +54,8 @@ STEPS: tuple[tuple[tuple[int, ...], float], ...] = (
     ((1, 2, 4), 1 / 3),
     ((20, 40, 60), 0.05),
 )
+#: Load times in ticks; beside serving, longer ones matter.
+LOADS = ((1.0, 1.0, 0.0, 0.4, 1.7, 2.0), (1.0, 2.0, 0.0, 0.4, 2.7, 4.0))
 PRICES = (0.0, 0.05, 0.1, 1 / 3, 1.0)
 
 
@@ -58,6 +64,8 @@ def random_features(
 ) -> frozenset[Feature]:
     """Draw compatible features of ``among``, each with probability ``share``."""
     drawn = {feature for feature in sorted(ALL_FEATURES) if rng.random() < share} & among
+    if Feature.OVERLAP in among and rng.random() < share:
+        drawn |= {Feature.OVERLAP}
     for one, other in CONFLICTS:
         if {one, other} <= drawn:
             drawn.discard(rng.choice((one, other)))
@@ -145,7 +153,7 @@ class _InstanceDraw:
             Adapter(
                 id=f"lora-{a}",
                 vram_gib=rng.choice(ADAPTERS_GIB),
-                load_s=self._seconds((1.0, 1.0, 0.0, 0.4, 1.7, 2.0)),
+                load_s=self._seconds(LOADS[Feature.OVERLAP in self.wanted]),
             )
             for a in range(rng.randint(1, 3))
         )
@@ -203,6 +211,9 @@ class _InstanceDraw:
             activate_s=self._seconds((0.2, 1.0)) if activate else 0.0,
             price_per_s=rng.choice(PRICES) / self.tick_s,
             pairs=tuple(pairs),
+            overlap=Overlap(channels=rng.randint(1, 2))
+            if Feature.OVERLAP in wanted
+            else msgspec.UNSET,
         )
 
     def _gpus(

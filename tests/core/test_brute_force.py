@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from pats_opt.core.solver import Feature
 from pats_opt.model.checker import check
-from pats_opt.model.files import parse_instance
+from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.parsing import convert
 from pats_opt.model.schedule import Schedule
+from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import close
 from tests.support.brute_force import best_schedule, brute_force
+from tests.support.overlap_zoo import OVERLAP_ZOO
 from tests.support.strategies import documents
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
 
@@ -29,7 +34,7 @@ def agreed(valid: dict[str, Any]) -> float:
     return verdict.loss
 
 
-@pytest.mark.parametrize("make", ZOO, ids=[make.__name__ for make in ZOO])
+@pytest.mark.parametrize("make", ZOO + OVERLAP_ZOO, ids=lambda make: make.__name__)
 def test_hand_solved(make: Callable[[], Solved]) -> None:
     """The search finds the optimum that was worked out by hand."""
     case = make()
@@ -92,6 +97,36 @@ def test_digest_is_of_utf_8() -> None:
 def test_search_and_checker_agree(valid: dict[str, Any]) -> None:
     """The checker, written apart, accepts the search's schedule and its loss."""
     assert brute_force(valid) == agreed(valid) or close(brute_force(valid) or 0.0, agreed(valid))
+
+
+#: What can be together with loads beside serving; searches of several GPUs take long.
+BESIDE = frozenset(Feature) - {Feature.PAIRS, Feature.SLOT, Feature.GPUS}
+
+
+@given(st.randoms(use_true_random=False))
+def test_loads_beside_serving(rng: random.Random) -> None:
+    """Search and checker agree; a loader never hurts where nothing is activated, nor a channel."""
+    wanted = random_features(rng, 0.3, BESIDE) | {Feature.OVERLAP, Feature.RESIDENT}
+    document = json.loads(encode(random_instance(rng, wanted, requests=(1, 3))))
+    if brute_force(document) is None:
+        return
+    loss, switching = agreed(document), document["switching"]
+    more = {**switching, "overlap": {"channels": switching["overlap"]["channels"] + 1}}
+    assert (brute_force({**document, "switching": more}) or 0.0) <= loss * (1 + 1e-9)
+    if switching["activate_s"] == 0:
+        plain = brute_force({**document, "switching": {**switching, "overlap": None}})
+        assert plain is None or loss <= plain * (1 + 1e-9)
+        single = {**switching, "max_resident": 1}
+        idle = {**document, "gpus": [{**gpu, "resident": []} for gpu in document["gpus"]]}
+        beside = brute_force({**idle, "switching": single})
+        assert beside == pytest.approx(
+            brute_force({**idle, "switching": {**single, "overlap": None}})
+        )
+        adapters = [{**a, "load_s": 0.0} for a in document["adapters"]]
+        free = {**document, "adapters": adapters}
+        assert brute_force(free) == pytest.approx(
+            brute_force({**free, "switching": {**switching, "overlap": None}})
+        )
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,13 @@ class State(NamedTuple):
 
 def brute_force(document: Json) -> float | None:
     """The least loss of any schedule of an instance document, or None where there is none."""
-    loss, _ = _Search(document).best()
+    loss, _ = searching(document).best()
     return None if loss == INFINITY else loss
 
 
 def best_schedule(document: Json) -> Json | None:
     """A schedule document of least loss, or None where there is none."""
-    search = _Search(document)
+    search = searching(document)
     loss, shares = search.best()
     if loss == INFINITY:
         return None
@@ -70,11 +70,20 @@ def best_schedule(document: Json) -> Json | None:
         "loss": loss,
         "bound": loss,
         "gpus": [
-            {"id": gpu["id"], "batches": search.batches(g, share)}
+            {"id": gpu["id"], **search.plan(g, share)}
             for g, (gpu, share) in enumerate(zip(document["gpus"], shares, strict=True))
         ],
         "rejected": [r["id"] for j, r in enumerate(document["requests"]) if not served >> j & 1],
     }
+
+
+def searching(document: Json) -> Search:
+    """The search of an instance: with loads in switches, or beside serving."""
+    if document["switching"].get("overlap") is None:
+        return Search(document)
+    from tests.support.loader_search import LoaderSearch  # it builds on this module
+
+    return LoaderSearch(document)
 
 
 def _exact(number: float) -> Fraction:
@@ -87,7 +96,9 @@ def _billionths(amount: float) -> int:
     return round(_exact(amount) * 10**9)
 
 
-class _Search:
+class Search:
+    """Exhaustive search over the shares of requests that each GPU serves."""
+
     def __init__(self, document: Json) -> None:
         self.document = document
         self.tick = _exact(document["tick_s"])
@@ -121,8 +132,8 @@ class _Search:
         for g in range(len(self.document["gpus"])):
             grown: dict[int, tuple[float, list[int]]] = {}
             for done, (loss, shares) in table.items():
-                for share in _subsets(everyone & ~done):
-                    total = loss + self.least(g, self.initial(g, share)).loss
+                for share in subsets(everyone & ~done):
+                    total = loss + self.cost(g, share)
                     if total < grown.get(done | share, (INFINITY,))[0]:
                         grown[done | share] = (total, [*shares, share])
             table = grown
@@ -143,6 +154,14 @@ class _Search:
 
     # -- one GPU -------------------------------------------------------------------------------
 
+    def cost(self, g: int, share: int) -> float:
+        """The least loss of serving ``share`` on GPU ``g``."""
+        return self.least(g, self.initial(g, share)).loss
+
+    def plan(self, g: int, share: int) -> Json:
+        """The batches of a best way to serve ``share`` on GPU ``g``, as keys of a document."""
+        return {"batches": self.batches(g, share)}
+
     def initial(self, g: int, share: int) -> State:
         """A GPU at tick 0 that has ``share`` to serve."""
         held = self.document["gpus"][g].get("resident", [])
@@ -153,7 +172,7 @@ class _Search:
         if not state.left:
             return Start(0.0)
         best = Start(INFINITY)
-        for members in _subsets(state.left):
+        for members in subsets(state.left):
             if not members:
                 continue
             active = self._active(members)
@@ -193,12 +212,18 @@ class _Search:
         sound &= table is None or len(batch) <= len(table)
         for name, capacity in self.document["gpus"][g]["capacity"].items():
             used = sum(_billionths(r["demand"].get(name, 0)) for r in batch)
-            if name == "vram_gib":
-                used += _billionths(self.document["base_vram_gib"])
-                for a, adapter in enumerate(self.adapters):
-                    used += _billionths(adapter["vram_gib"]) * (resident >> a & 1)
-            sound &= used <= _billionths(capacity)
-        return sound
+            sound &= name == "vram_gib" or used <= _billionths(capacity)
+        return sound and self.memory(g, members, resident) >= 0
+
+    def memory(self, g: int, members: int, resident: int) -> int:
+        """Memory that base model, residents and members leave free, in billionths of a GiB."""
+        free = _billionths(self.document["gpus"][g]["capacity"]["vram_gib"])
+        free -= _billionths(self.document["base_vram_gib"])
+        for a, adapter in enumerate(self.adapters):
+            free -= _billionths(adapter["vram_gib"]) * (resident >> a & 1)
+        for j, r in enumerate(self.requests):
+            free -= _billionths(r["demand"]["vram_gib"]) * (members >> j & 1)
+        return free
 
     def _run(
         self, state: State, batch: tuple[tuple[int, int], ...], active: int, resident: int
@@ -300,7 +325,7 @@ class _Search:
         return [a["id"] for i, a in enumerate(self.adapters) if mask >> i & 1]
 
 
-def _subsets(mask: int) -> list[int]:
+def subsets(mask: int) -> list[int]:
     """All subsets of a bit mask, the empty one included."""
     found, subset = [], mask
     while True:
