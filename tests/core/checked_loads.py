@@ -86,12 +86,13 @@ def load(schedule: Json, i: int) -> Json:
     return found
 
 
-def later(schedule: Json, b: int, ticks: int) -> None:
-    """Move a batch, its switch and its members."""
+def later(schedule: Json, b: int, ticks: int) -> Json:
+    """Move a batch, its switch and its members; return it."""
     batch(schedule, b)["switch_start"] += ticks
     batch(schedule, b)["start"] += ticks
     for served in batch(schedule, b)["requests"]:
         served["completion"] += ticks
+    return batch(schedule, b)
 
 
 def two_channels(i: Json, s: Json) -> None:
