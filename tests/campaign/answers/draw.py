@@ -103,6 +103,8 @@ class Draw:
             "latency_price_per_s": min(1e6, self.price(1.0) / self.tick_s),
             "requests": requests,
         }
+        if self.count <= 3 and "pairs" not in switching and made["service"]["kind"] == "steps":
+            switching.update(rng.choice(({}, {"overlap": None}, {"overlap": self._overlap()})))
         if self.late_share:
             made["late_price"] = self.price(3.0)
         if self.maybe(0.25):
@@ -170,6 +172,9 @@ class Draw:
                 for source, target in rng.sample(routes, rng.randint(1, len(routes)))
             ]
         return made
+
+    def _overlap(self) -> Json:
+        return {"channels": self.rng.choice((1, 1, 2, 9))}
 
     def _gpus(
         self, base: float, adapters: list[Json], requests: list[Json], most: int

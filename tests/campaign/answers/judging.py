@@ -117,7 +117,7 @@ class Judge:
         reading = Reading(self.document, json.loads(encode(result.schedule)))
         loss, rounding = float(reading.loss), CLOSE_AT_STAKE * at_stake(self.document)
         if reading.broken:
-            yield Fault(f"breaks rule {min(reading.broken)}", f"rules {reading.broken}")
+            yield Fault(f"breaks rule {min(map(str, reading.broken))}", f"rules {reading.broken}")
         elif result.loss is None or abs(result.loss - loss) > 1e-9 * max(loss, rounding):
             yield Fault("loss is another", f"{result.loss!r}, not {loss!r}")
 

@@ -60,7 +60,7 @@ def disagreement(document: Json, instance: Instance, schedule: Json) -> tuple[st
     if verdict.ok != (not reading.broken):
         says = "accepts what is not valid" if verdict.ok else "refuses what is valid"
         listed = [v.rule for v in verdict.violations]
-        return f"the checker {says}: rules {listed}, not {sorted(reading.broken)}", "wrong"
+        return f"the checker {says}: rules {listed}, not {reading.broken}", "wrong"
     if not verdict.ok:
         rules = {v.rule for v in verdict.violations}
         if not rules & reading.broken:
@@ -161,6 +161,21 @@ def _residents(document: Json, schedule: Json, rng: random.Random) -> None:
         batch[key].append(rng.choice(names))
 
 
+def _load(document: Json, schedule: Json, rng: random.Random) -> None:
+    """Move a load beside serving, or let it evict another or nothing; or add one."""
+    gpus = [gpu for gpu in schedule["gpus"] if gpu.get("loads") or rng.random() < 0.1]
+    if not gpus:
+        return
+    loads, names = rng.choice(gpus).setdefault("loads", []), [a["id"] for a in document["adapters"]]
+    if not loads or rng.random() < 0.2:
+        loads.append({"adapter": rng.choice(names), "start": rng.randint(0, 9), "evict": []})
+    load = rng.choice(loads)
+    if rng.random() < 0.6:
+        load["start"] = max(0, load["start"] + rng.choice((-2, -1, -1, 1, 1, 2)))
+    else:
+        load["evict"] = rng.sample(names, rng.randint(0, 1))
+
+
 def _gpu(document: Json, schedule: Json, rng: random.Random) -> None:
     """Move a batch to another GPU, or swap two GPUs' or two batches' ticks."""
     gpus = schedule["gpus"]
@@ -189,6 +204,8 @@ CHANGES: tuple[Callable[[Json, Json, random.Random], None], ...] = (
     _member,
     _member,
     _residents,
+    _load,
+    _load,
     _gpu,
     _claim,
 )

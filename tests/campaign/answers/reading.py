@@ -1,4 +1,4 @@
-"""A second reading of PROBLEM.md sections 5, 6 and 10: is a schedule right, and what does it lose?
+"""A second reading of PROBLEM.md sections 5 to 6 and 10: is a schedule right, what does it lose?
 
 Written from the text alone for the campaign, on plain JSON documents, in exact fractions. It shares
 nothing with the checker, which it is held against.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
+
+from tests.campaign.answers.reading_loads import read_gpu
 
 Json = dict[str, Any]
 
@@ -26,7 +28,8 @@ class Reading:
     """One schedule read against its instance.
 
     Attributes:
-        broken: Numbers of the broken rules; 0 stands for the document itself.
+        broken: Numbers of the broken rules; 0 stands for the document itself, 5a for loads beside
+            serving.
         loss: The loss where no rule is broken.
     """
 
@@ -35,8 +38,9 @@ class Reading:
         self.tick = exact(instance["tick_s"])
         self.requests = {r["id"]: r for r in instance["requests"]}
         self.adapters = {a["id"]: a for a in instance["adapters"]}
+        self.switching: Json = instance["switching"]
         self.slot = instance["service"]["kind"] == "slot"
-        self.broken: set[int] = set()
+        self.broken: set[int | str] = set()
         self.loss = Fraction(0)
         self.times = Counter[str]()
         self._gpus(schedule.get("gpus", []))
@@ -46,7 +50,7 @@ class Reading:
         if not self.broken:
             self._claims(schedule)
 
-    def unless(self, holds: bool, rule: int) -> None:
+    def unless(self, holds: bool, rule: int | Literal["5a"]) -> None:
         """Note the rule as broken where it does not hold."""
         if not holds:
             self.broken.add(rule)
@@ -54,6 +58,20 @@ class Reading:
     def ticks(self, seconds: Fraction) -> int:
         """Section 2."""
         return math.ceil(seconds / self.tick - ALMOST)
+
+    @staticmethod
+    def seconds(number: float) -> Fraction:
+        """Seconds as the file shows them."""
+        return exact(number)
+
+    def pay(self, seconds: Fraction) -> None:
+        """Add the price of a switch or a load."""
+        self.loss += exact(self.switching["price_per_s"]) * seconds
+
+    def ends(self, tick: int, rule: int | Literal["5a"]) -> None:
+        """Rule 6: the horizon."""
+        horizon = self.instance.get("horizon_ticks")
+        self.unless(horizon is None or tick <= horizon, rule)
 
     def arrival(self, request: Json) -> int:
         """Tick of a request's arrival."""
@@ -68,21 +86,25 @@ class Reading:
                 for batch in plan["batches"]:
                     self.times.update(served["id"] for served in batch["requests"])
                 continue
+            if self.switching.get("overlap") is not None:
+                read_gpu(self, gpu, plan)
+                continue
+            self.unless(not plan.get("loads"), "5a")
             self._gpu(gpu, sorted(plan["batches"], key=lambda batch: batch["start"]))
 
     def _gpu(self, gpu: Json, batches: list[Json]) -> None:
         resident, before, free = set(gpu.get("resident", [])), None, 0
         for batch in batches:
             after, active = self._residents(resident, batch)
-            self._memory(gpu, after, batch)
+            self.memory(gpu, after, batch)
             self._switch(resident, batch, active, before, free)
-            end = self._serve(batch)
+            end = self.serve(batch)
             self.unless(batch["start"] >= free, 6)
-            horizon = self.instance.get("horizon_ticks")
-            self.unless(horizon is None or end <= horizon, 6)
+            self.ends(end, 6)
             resident, before, free = after, active, max(free, end)
 
-    def _members(self, batch: Json) -> list[Json]:
+    def members(self, batch: Json) -> list[Json]:
+        """The requests of a batch whose ids are known."""
         return [self.requests[s["id"]] for s in batch["requests"] if s["id"] in self.requests]
 
     def _residents(self, resident: set[str], batch: Json) -> tuple[set[str], set[str]]:
@@ -92,44 +114,47 @@ class Reading:
             self.unless(len(set(names)) == len(names) and set(names) <= set(self.adapters), 0)
         self.unless(not set(load) & resident and set(evict) <= resident, 2)
         after = (resident - set(evict)) | set(load)
-        active = {request["adapter"] for request in self._members(batch)}
-        switching = self.instance["switching"]
-        self.unless(len(after) <= switching["max_resident"] and active <= after, 2)
-        self.unless(len(active) <= switching.get("max_per_batch", 1), 2)
+        active = {request["adapter"] for request in self.members(batch)}
+        self.unless(len(after) <= self.switching["max_resident"] and active <= after, 2)
+        self.unless(len(active) <= self.switching.get("max_per_batch", 1), 2)
         return after, active
 
-    def _memory(self, gpu: Json, after: set[str], batch: Json) -> None:
+    def memory(self, gpu: Json, after: set[str], batch: Json) -> None:
         """Rule 3, in whole billionths; and the table's length."""
-        members = self._members(batch)
+        members = self.members(batch)
         table = (self.instance["service"].get("step_s") or {}).get("table")
         self.unless(table is None or len(members) <= len(table), 3)
-        for name, capacity in gpu["capacity"].items():
-            amounts = [member["demand"].get(name, 0) for member in members]
-            if name == "vram_gib":
-                amounts.append(self.instance["base_vram_gib"])
-                amounts += [self.adapters[a]["vram_gib"] for a in after if a in self.adapters]
-            used = sum(round(exact(amount) * 10**9) for amount in amounts)
-            self.unless(used <= round(exact(capacity) * 10**9), 3)
+        for name in gpu["capacity"]:
+            self.unless(self.free(gpu, name, after, members) >= 0, 3)
+
+    def free(self, gpu: Json, name: str, resident: set[str], members: list[Json]) -> int:
+        """What is left of a resource, in whole billionths."""
+        amounts = [member["demand"].get(name, 0) for member in members]
+        if name == "vram_gib":
+            amounts.append(self.instance["base_vram_gib"])
+            amounts += [self.adapters[a]["vram_gib"] for a in resident if a in self.adapters]
+        used = sum(round(exact(amount) * 10**9) for amount in amounts)
+        return round(exact(gpu["capacity"][name]) * 10**9) - used
 
     def _switch(
         self, resident: set[str], batch: Json, active: set[str], before: set[str] | None, free: int
     ) -> None:
         """Rule 4, and what the switch costs."""
         loads = [a for a in batch.get("load", []) if a in self.adapters]
-        switching = self.instance["switching"]
+        switching = self.switching
         source = min(resident) if resident else None  # pairs have one resident at most
         pairs = {(p["from"], p["to"]): p["load_s"] for p in switching.get("pairs", [])}
         seconds = [exact(pairs.get((source, a), self.adapters[a]["load_s"])) for a in loads]
         if before is not None:
             seconds += [exact(switching.get("activate_s", 0)) for _ in (active & resident) - before]
-        self.loss += exact(switching["price_per_s"]) * sum(seconds, Fraction(0))
+        self.pay(sum(seconds, Fraction(0)))
         takes = 0 if self.slot else sum(map(self.ticks, seconds))
         self.unless(batch["switch_start"] >= free, 6)
         self.unless(batch["switch_start"] + takes <= batch["start"], 4)
         if not batch.get("load") and not batch.get("evict") and active == before:
             self.unless(batch["switch_start"] == batch["start"], 4)
 
-    def _serve(self, batch: Json) -> int:
+    def serve(self, batch: Json) -> int:
         """Rules 1 and 5, and the loss of the members; returns the batch's end."""
         served = []
         self.unless(bool(batch["requests"]), 0)
