@@ -44,6 +44,7 @@ def command(ctx: click.Context, instance: str, schedule: str, as_json: bool) -> 
         )
     else:
         _print(verdict, terms)
+    common.note_ticks(document)
     ctx.exit(0 if verdict.ok else 3)
 
 

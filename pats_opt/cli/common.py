@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 from typing_extensions import override
 
 from pats_opt.cli import completing
+
+if TYPE_CHECKING:
+    from pats_opt.model.instance import Instance
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -218,6 +221,14 @@ def new_folder(command: str) -> Path:
     from datetime import datetime
 
     return Path("out") / f"{command}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def note_ticks(instance: Instance) -> None:
+    """Say on standard error what an instance's ticks distort, if they do."""
+    from pats_opt.model.timing import tick_distortion
+
+    if line := tick_distortion(instance):
+        click.echo(f"pats-opt: note: {line}", err=True)
 
 
 def print_json(document: object) -> None:

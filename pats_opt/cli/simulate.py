@@ -97,11 +97,12 @@ def command(
         queue = queue_series(table)
         tables = msgspec.to_builtins({"adapters": adapters, "queue": queue})
         common.print_json({**result.summary(), **tables})
-        return
-    _print(result)
-    _print_adapters(adapters)
-    if output is not None:
-        click.echo(f"written to {output}")
+    else:
+        _print(result)
+        _print_adapters(adapters)
+        if output is not None:
+            click.echo(f"written to {output}")
+    common.note_ticks(problem.instance)
 
 
 def named_policy(spec: str, params: Mapping[str, str]) -> Policy:

@@ -114,6 +114,7 @@ def command(
             common.print_json(result.summary())
     if not as_json:
         _print(result, output)
+    common.note_ticks(document)
 
 
 def _print(result: Result, output: str | None) -> None:

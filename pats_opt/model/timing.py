@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from pats_opt.model.instance import Instance, Overhead, SlotService
+from pats_opt.wording import number
 
 #: Counts of members by step count, rising (``((20, 3), (60, 1))`` is three at 20 steps, one at 60).
 Shape = tuple[tuple[int, int], ...]
@@ -24,6 +25,34 @@ def late_after(deadline_s: float, tick_s: float) -> int:
     ``latency * tick_s > deadline_s`` alone would call 3 ticks of 0.1 s later than 0.3 s.
     """
     return math.floor(deadline_s / tick_s + 1e-9)
+
+
+def tick_distortion(instance: Instance) -> str | None:
+    """Say in one line what the ticks distort; None where they distort nothing.
+
+    They distort where a tick is longer than the shortest step, load or activation above 0
+    (PROBLEM.md section 2). A load or an activation then takes a whole tick; steps are rounded once
+    for each batch. An activation counts only where it can be paid: with several resident adapters,
+    or with loads beside serving. The slotted model has ticks instead of durations.
+    """
+    clock, switching = BatchClock(instance), instance.switching
+    if clock.slotted:
+        return None
+    loads = [a.load_s for a in instance.adapters] + [p.load_s for p in switching.pairs]
+    activated = switching.max_resident > 1 or switching.overlap
+    steps = [clock.step_s(n) for n in range(1, (clock.largest or 1) + 1)]
+    tick = f"{number(instance.tick_s)} s"
+    parts = [
+        f"{name} takes {number(shortest)} s and {effect}"
+        for name, seconds, effect in (
+            ("the shortest load", loads, f"becomes {tick}"),
+            ("an activation", [switching.activate_s] if activated else [], f"becomes {tick}"),
+            ("a step", steps, f"a batch becomes up to {tick} longer"),
+        )
+        if (shortest := min((s for s in seconds if s > 0), default=math.inf)) < math.inf
+        and to_ticks(instance.tick_s, shortest) > 1
+    ]
+    return f"a tick of {tick} distorts: {'; '.join(parts)}" if parts else None
 
 
 def shape_of(steps: Iterable[int]) -> Shape:

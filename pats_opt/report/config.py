@@ -29,6 +29,7 @@ from pats_opt.generate import suites
 from pats_opt.generate.config import as_table, read_toml
 from pats_opt.model.files import StrPath, encode, read_document, write_bytes
 from pats_opt.model.instance import Instance, Price, digest
+from pats_opt.model.timing import tick_distortion
 from pats_opt.runs.instances import instance_files
 from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 
@@ -161,6 +162,7 @@ def tasks(config: ReportConfig, folder: Path) -> list[Task]:
             adapters=len(instance.adapters),
             gpus=len(instance.gpus),
             latency_price=instance.latency_price_per_s,
+            ticks=tick_distortion(instance),
         )
         for price, solver in product((None, *sweep(config, instance)), solvers):
             run = RunConfig(

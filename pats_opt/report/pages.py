@@ -87,6 +87,7 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "totals": columns.totals_columns(table.totals),
         "duels": table.duels,
         "own": table.own.to_dicts(),
+        "ticks": _ticks(table),
         "results": columns.RESULTS,
         "service": columns.SERVICE,
         "compared": compared,
@@ -107,6 +108,13 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
         "versions": [", ".join(f"{k} {v}" for k, v in m.items()) for m in versions.values()],
     }
+
+
+def _ticks(table: Table) -> list[str]:
+    """Distortion by ticks, of the first instance of each class that has one."""
+    instances = [record.config.instance for record in table.records.values()]
+    lines = {i.group: f"{i.group or i.name}: {i.ticks}" for i in reversed(instances) if i.ticks}
+    return [lines[group] for group in sorted(lines)]
 
 
 def _lines_over_time(found: GapsOverTime) -> list[Row]:

@@ -59,6 +59,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
         sha256: Digest.
         group: Class of instances over which means are taken.
         latency_price: Its own latency price per second.
+        ticks: What its ticks distort, as :func:`pats_opt.model.timing.tick_distortion` says it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     adapters: int
     gpus: int
     latency_price: float | None = None
+    ticks: str | None = None
 
 
 class SolverInfo(Struct, frozen=True, kw_only=True):

@@ -50,6 +50,29 @@ def instance(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+@pytest.mark.parametrize("tick_s", [1.2, 0.02])
+def test_what_a_tick_distorts_is_said_beside_results(
+    tick_s: float, as_json: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on standard error; nothing where the tick is fine."""
+    path, schedule = str(tmp_path / "instance.json"), str(tmp_path / "schedule.json")
+    Path(path).write_text(json.dumps({**DOCUMENT, "tick_s": tick_s}))
+    said = (
+        "pats-opt: note: a tick of 1.2 s distorts: the shortest load takes 1.16 s and becomes "
+        "1.2 s; a step takes 0.06 s and a batch becomes up to 1.2 s longer\n"
+    )
+    for arguments in (
+        ("solve", path, "--solver", "fifo", "-o", schedule),
+        ("simulate", path, "--policy", "fifo"),
+        ("check", path, schedule),
+    ):
+        assert run([*arguments, *as_json]) == 0
+        out, err = capsys.readouterr()
+        assert err == (said if tick_s == 1.2 else "")
+        assert "a tick of" not in out
+
+
 def test_solve_then_check_agree(
     instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

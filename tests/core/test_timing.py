@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from pats_opt.model.files import parse_instance
 from pats_opt.model.instance import quanta
 from pats_opt.model.problem import Problem
-from pats_opt.model.timing import BatchClock, late_after, shape_of, to_ticks
-from tests.support.zoo import document, request
+from pats_opt.model.timing import BatchClock, late_after, shape_of, tick_distortion, to_ticks
+from tests.support.zoo import adapter, document, request
 
 ticks_s = st.sampled_from((0.1, 0.3, 0.6, 0.7, 1.0, 1.2, 1e-3, 60.0))
 
@@ -168,3 +169,51 @@ def test_amounts_are_the_billionths_that_a_file_shows(
     """Exact also where a float has no billionths to spare."""
     exact = [round(Fraction(repr(part)) * 10**9) for part in (*parts, whole)]
     assert [quanta(part) for part in (*parts, whole)] == exact
+
+
+LOAD = "the shortest load takes {} s and becomes {} s"
+ACTIVATION = "an activation takes {} s and becomes {} s"
+STEP = "a step takes {} s and a batch becomes up to {} s longer"
+TWO = {"max_resident": 2, "activate_s": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, None),  # steps of a whole tick, and an adapter that takes no time to load
+        ({"tick_s": 0.1, "adapters": [adapter("a", 0.1)]}, None),
+        ({"adapters": [adapter("a", 5.0), adapter("b", 0.001)]}, LOAD.format(0.001, 1)),
+        ({"switching": TWO}, ACTIVATION.format(0.4, 1)),
+        ({"switching": {**TWO, "max_resident": 1}}, None),  # never paid
+        (
+            {"switching": {**TWO, "max_resident": 1, "overlap": {"channels": 1}}},
+            ACTIVATION.format(0.4, 1),
+        ),
+        (
+            {"switching": {"pairs": [{"from": None, "to": "a", "load_s": 0.2}]}},
+            LOAD.format(0.2, 1),
+        ),
+        ({"tick_s": 2.5}, STEP.format(1, 2.5)),
+        (
+            {"service": {"kind": "steps", "step_s": {"table": [1.0, 0.8, 1.2]}}},
+            STEP.format(0.8, 1),
+        ),
+        (
+            {"tick_s": 4.0, "adapters": [adapter("a", 3.0)], "switching": TWO},
+            "; ".join((LOAD.format(3, 4), ACTIVATION.format(0.4, 4), STEP.format(1, 4))),
+        ),
+        ({"adapters": [adapter("a", 0.001)], "service": {"kind": "slot"}}, None),
+    ],
+)
+def test_what_a_tick_distorts(parts: dict[str, Any], said: str | None) -> None:
+    """Whatever is above 0 and shorter than a tick, with its length and what it becomes."""
+    found = tick_distortion(parse_instance(json.dumps(document(request("r0"), **parts))))
+    tick = f"{parts.get('tick_s', 1.0):g}"
+    assert found == (None if said is None else f"a tick of {tick} s distorts: {said}")
+
+
+@given(ticks_s, ticks_s)
+def test_a_tick_distorts_what_is_shorter(tick_s: float, step_s: float) -> None:
+    service = {"kind": "steps", "step_s": {"base": step_s, "per_sample": 0.0}}
+    made = parse_instance(json.dumps(document(tick_s=tick_s, service=service)))
+    assert (tick_distortion(made) is not None) == (step_s < tick_s)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pats_opt.model.schedule import StopReason
 from pats_opt.report import pages
@@ -74,6 +75,24 @@ def test_markdown_of_fixed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pages, "__version__", "1.0")
     pages.write_pages(table_of(fixed()), CONFIG, tmp_path)
     assert (tmp_path / "report.md").read_text() == GOLDEN.read_text()
+
+
+def test_ticks_that_distort_are_named_by_class(tmp_path: Path) -> None:
+    """The first instance of a class speaks for it; text from files stays text."""
+    pats = solver("pats", "online")
+    cases = [(EVIL, EVIL, f"tick {EVIL}"), ("b", "x", None), ("c", "x", "line 1"), ("d", "x", "2")]
+    records = [
+        record(replace(instance(name, group=group), ticks=ticks), pats, 5.0)
+        for name, group, ticks in cases
+    ]
+    pages.write_pages(table_of(records), CONFIG, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    heading, *lines = text.partition("What ticks distort")[2].split("\n\n")[:2]
+    assert heading == ", in the first instance of each class:"
+    assert lines[0].splitlines()[1] == "- x: line 1"
+    assert "<script" not in lines[0].replace("\\<", "")
+    page = Page((tmp_path / "report.html").read_text())
+    assert "-->&amp;$\\x$_; x: line 1." in page.text
 
 
 @pytest.mark.parametrize("records", [fixed(), evil(), []], ids=["fixed", "evil", "none"])
