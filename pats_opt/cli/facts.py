@@ -63,6 +63,10 @@ def _requests(m: Metrics, max_wait_s: float | None) -> Iterator[Fact]:
         "served", f"{m.served} in {batches}, {m.rejected} rejected, {m.deadline_misses} late"
     )
     yield Fact("latency, s", _spread(m, "latency", "mean", "p50", "p95", "p99", "max"))
+    if m.groups_served is not None:
+        yield Fact("groups", f"{m.groups_served} served, {m.groups_rejected} rejected")
+        spread = _spread(m, "group_latency", "mean", "p50", "p95", "p99", "max")
+        yield Fact("group latency, s", spread)
     waits = _spread(m, "wait", "mean", "p95", "p99", "max")
     yield Fact("wait, s", f"{waits} (request {figure(m.wait_max_request)})")
     if m.starved is not None:

@@ -26,6 +26,7 @@ COLUMNS = {
     "height": "Height in pixels.",
     "weight": "Weight in the loss.",
     "id": "Request id.",
+    "group": "The user's request that a row belongs to, if that has several.",
 }
 
 

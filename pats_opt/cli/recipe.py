@@ -154,7 +154,7 @@ SITE = (
     Setting(
         "--image-mode",
         "images.mode",
-        "Treatment of requests for several images: split, share, stack or one [split].",
+        "Treatment of requests for several images: split, group, share, stack or one [split].",
         "MODE",
     ),
     Setting(

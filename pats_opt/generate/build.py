@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
@@ -39,6 +40,7 @@ class RequestRow:
         arrival_s: Seconds from the first request.
         steps: Its full step count.
         deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
+        group: The user's request that it belongs to; unset where it is its own.
     """
 
     id: str
@@ -53,6 +55,7 @@ class RequestRow:
     seed: int = 0
     weight: float = 1.0
     deadline_s: float | None = None
+    group: str | UnsetType = UNSET
 
 
 def assemble(
@@ -129,6 +132,7 @@ def _requests(
         if may_reject[i] < terms.reject_share:
             best = max(option.quality for option in options)
             reject_loss = best if terms.reject_loss is None else terms.reject_loss
+        group = row.group or (row.id if recipe.images.mode == "group" else UNSET)
         vram_gib = draw.request_gib(row.size, profile)
         for copy, times, weight in _copies(row, recipe.images):
             yield Request(
@@ -146,6 +150,7 @@ def _requests(
                 seed=row.seed + (copy or 0),
                 width=row.size.width,
                 height=row.size.height,
+                group=group,
             )
 
 

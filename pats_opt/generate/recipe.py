@@ -95,6 +95,9 @@ class ImageCount(ConfigTable, frozen=True, kw_only=True):
     ``split``
         n requests of one image each (``r7.0`` ... ``r7.3``), each with the full weight. The GPU
         time is right; the loss counts images.
+    ``group``
+        As ``split``, and each names the request as its ``group``, those of one image too: metrics
+        are given by group besides.
     ``share``
         As ``split``, each with 1/n of the weight: the loss counts requests, and the latency of a
         request is the mean over its images.
@@ -107,7 +110,7 @@ class ImageCount(ConfigTable, frozen=True, kw_only=True):
     """
 
     count: Mix = Mix(values=(1.0,))
-    mode: Literal["split", "share", "stack", "one"] = "split"
+    mode: Literal["split", "group", "share", "stack", "one"] = "split"
 
 
 class ImageSize(ConfigTable, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from msgspec import UNSET
+
 from pats_opt.errors import InputError, in_file
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import RequestRow, assemble
@@ -49,6 +51,7 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
         prompt_length: Length of the prompt, for a log without prompts.
         complexity: From 0 to 1; else estimated from the prompt or its length, else drawn.
         deadline: Seconds from arrival.
+        group: The user's request that the row belongs to; empty for none.
     """
 
     time: str
@@ -66,6 +69,7 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
     height: str | None = None
     weight: str | None = None
     id: str | None = None
+    group: str | None = None
 
     def named(self) -> dict[str, str]:
         """Return the given columns by command-line option."""
@@ -230,6 +234,7 @@ def _rows(
     negatives = cells.text(columns.negative_prompt)
     hard = _complexities(cells, mapping, recipe, seed, prompts)
     ids = cells.ids(columns.id) if columns.id else [f"r{i}" for i in range(count)]
+    groups = cells.text(columns.group)
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
     rows = []
     for i in range(count):
@@ -249,6 +254,7 @@ def _rows(
                 seed=int(seeds[i]),
                 weight=weights[i],
                 deadline_s=None if deadlines[i] < 0 else deadlines[i],
+                group=groups[i] or UNSET,
             )
         )
     return rows

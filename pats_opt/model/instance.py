@@ -142,7 +142,11 @@ class Option(Document, frozen=True, kw_only=True):
 
 
 class Request(Document, frozen=True, kw_only=True):
-    """One text-to-image request. ``reject_loss`` null means that it must be served."""
+    """One text-to-image request. ``reject_loss`` null means that it must be served.
+
+    ``group`` names the user's request that this image belongs to. No solver or policy depends on
+    it: it is for the metrics.
+    """
 
     id: Id
     arrival_s: Seconds
@@ -158,6 +162,7 @@ class Request(Document, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     width: Annotated[int, Meta(ge=1, le=65536)] = 1024
     height: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    group: Id | msgspec.UnsetType | None = msgspec.UNSET  # unset, it stays out of what is written
 
 
 class Instance(Document, Displayable, frozen=True, kw_only=True, dict=True, gc=True):

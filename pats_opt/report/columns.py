@@ -154,6 +154,14 @@ MEANS = (
     column("p99", "decision_p99_s", _ms),
 )
 
+#: Service by group, for both of these tables where an instance has groups.
+BY_GROUP = (
+    metric("groups_rejected"),
+    metric("group_latency_mean_s"),
+    metric("group_latency_p95_s", "group p95"),
+    metric("group_latency_p99_s", "group p99"),
+)
+
 #: Waiting under each policy.
 WAITING = (
     column("bound s", "bound_s"),
@@ -192,6 +200,11 @@ ANYTIME = (
 
 #: Outcomes that the table of totals always shows; others where they occur.
 ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
+
+
+def by_group(table: Table) -> tuple[Column, ...]:
+    """The columns by group; none where no run has a schedule of an instance with groups."""
+    return BY_GROUP if table.runs["groups_served"].count() else ()
 
 
 def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
@@ -254,7 +267,10 @@ def run_columns(table: Table) -> list[Column]:
             )
             for c in RESULTS
         ),
-        *(c._replace(choices=always if c.heading in short else service) for c in SERVICE),
+        *(
+            c._replace(choices=always if c.heading in short else service)
+            for c in (*SERVICE, *by_group(table))
+        ),
         *(c._replace(choices=rest) for c in INSTANCES),
     ]
 

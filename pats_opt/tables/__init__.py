@@ -8,17 +8,20 @@ adapter, :mod:`queue` the requests that wait over time. Quantiles, Jain's index 
 
 from pats_opt.tables.adapters import AdapterMetrics, adapter_table
 from pats_opt.tables.metrics import (
+    BY_GROUP,
     METRICS,
     Metrics,
     MetricSpec,
     bound_on_waiting,
     latency_quantiles,
     measure,
+    shown,
 )
 from pats_opt.tables.queue import QueueSeries, queue_series, queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
 
 __all__ = [
+    "BY_GROUP",
     "METRICS",
     "AdapterMetrics",
     "MetricSpec",
@@ -31,4 +34,5 @@ __all__ = [
     "measure",
     "queue_series",
     "queue_steps",
+    "shown",
 ]

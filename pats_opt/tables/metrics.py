@@ -84,6 +84,13 @@ METRICS: dict[str, MetricSpec] = {
     "worst_adapter_p95_s": MetricSpec("worst adapter p95", "s", "low"),
     "steps_saved_share": MetricSpec("steps saved share", "%"),
     "quality_mean": MetricSpec("quality mean", better="high"),
+    "groups_served": MetricSpec("groups served", better="high"),
+    "groups_rejected": MetricSpec("groups rejected", better="low"),
+    "group_latency_mean_s": MetricSpec("group latency mean", "s", "low"),
+    "group_latency_p50_s": MetricSpec("group latency p50", "s", "low"),
+    "group_latency_p95_s": MetricSpec("group latency p95", "s", "low"),
+    "group_latency_p99_s": MetricSpec("group latency p99", "s", "low"),
+    "group_latency_max_s": MetricSpec("group latency max", "s", "low"),
     # Of one adapter.
     "adapter": MetricSpec("adapter"),
     "requests": MetricSpec("requests"),
@@ -97,7 +104,7 @@ METRICS: dict[str, MetricSpec] = {
 }
 
 
-class Metrics(Struct, frozen=True, kw_only=True):
+class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Metrics of one schedule; each is one number (or id), so that runs are lines of a table.
 
     Names and units are in :data:`METRICS`. Times are seconds; shares are from 0 to 1. Metrics of
@@ -139,6 +146,11 @@ class Metrics(Struct, frozen=True, kw_only=True):
         worst_adapter_p95_s: Its p95 latency.
         steps_saved_share: Share of denoising steps saved against every request's longest option.
         quality_mean: Mean quality of what was served.
+        groups_served: Groups of which every request is served; like all metrics by group, None and
+            not written where no request names a group. A request without one is in none of them.
+        groups_rejected: Groups of which a request is not served; they have no latency.
+        group_latency_mean_s: Mean seconds from the first arrival in a group that is served to the
+            last completion in it; then its quantiles and maximum.
     """
 
     served: int
@@ -178,7 +190,17 @@ class Metrics(Struct, frozen=True, kw_only=True):
     worst_adapter_p95_s: float | None
     steps_saved_share: float
     quality_mean: float | None
+    groups_served: int | None = None
+    groups_rejected: int | None = None
+    group_latency_mean_s: float | None = None
+    group_latency_p50_s: float | None = None
+    group_latency_p95_s: float | None = None
+    group_latency_p99_s: float | None = None
+    group_latency_max_s: float | None = None
 
+
+#: Metrics by group, which only instances with groups have.
+BY_GROUP = tuple(name for name in Metrics.__struct_fields__ if name.startswith("group"))
 
 #: Shares at which the distribution is kept, every 2 %, and more of the slowest.
 SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
@@ -191,6 +213,12 @@ def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
     """Return a policy's hard bound on waiting in seconds, from its parameters; None without one."""
     bound = params.get("max_wait_s")
     return float(bound) if isinstance(bound, int | float) else None
+
+
+def shown(*of: Metrics) -> list[str]:
+    """Return the names of the metrics to show: those by group only where there are groups."""
+    hidden = BY_GROUP if all(m.groups_served is None for m in of) else ()
+    return [name for name in Metrics.__struct_fields__ if name not in hidden]
 
 
 def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics:
@@ -210,6 +238,7 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
         **_switching(table),
         **_use(table),
         **_fairness(table),
+        **_groups(table),
     )
 
 
@@ -323,4 +352,29 @@ def _fairness(table: ScheduleTable) -> dict[str, Any]:
         "jain": jain(means[counts > 0]),
         "worst_adapter": None if worst is None else adapter_ids[worst],
         "worst_adapter_p95_s": None if worst is None else float(p95[worst]),
+    }
+
+
+def _groups(table: ScheduleTable) -> dict[str, Any]:
+    """Service by group; nothing where no request names one."""
+    import numpy as np
+
+    problem, requests = table.problem, table.requests
+    names = [problem.instance.requests[job.position].group for job in problem.jobs]
+    known = {name: g for g, name in enumerate(dict.fromkeys(filter(None, names)))}
+    if not known:
+        return {}
+    group = np.array([known.get(name, -1) for name in names])
+    of_served, unserved = group[requests.job], np.ones(len(group), dtype=np.bool_)
+    unserved[requests.job] = False
+    inside, whole = of_served >= 0, np.ones(len(known), dtype=np.bool_)
+    whole[group[unserved & (group >= 0)]] = False
+    counts = np.bincount(of_served[inside], minlength=len(known))
+    (first,) = group_quantiles(requests.arrival[inside], of_served[inside], counts, 0.0)
+    (last,) = group_quantiles(requests.completion[inside], of_served[inside], counts, 1.0)
+    latency_s = (last - first)[whole] * table.unit_s
+    return {
+        "groups_served": len(latency_s),
+        "groups_rejected": len(known) - len(latency_s),
+        **_mean_and_quantiles("group_latency", latency_s, "p50 p95 p99 max"),
     }

@@ -131,7 +131,7 @@ class _InstanceDraw:
             requests[-1] = msgspec.structs.replace(
                 requests[-1], demand=too_large, reject_loss=rng.choice((0.0, 1.0))
             )
-        return Instance(
+        made = Instance(
             name=name,
             tick_s=self.tick_s,
             base_vram_gib=base,
@@ -143,6 +143,11 @@ class _InstanceDraw:
             late_price=rng.choice((0.5, 1.0, 3.0)) if Feature.DEADLINES in self.wanted else 0.0,
             requests=tuple(requests),
         )
+        if rng.random() < 0.7:  # drawn last: a seed gives the same instance as before, but for them
+            return made
+        groups = (msgspec.UNSET, None, *(f"call-{k}" for k in range(count)))
+        grouped = [msgspec.structs.replace(r, group=rng.choice(groups)) for r in requests]
+        return msgspec.structs.replace(made, requests=tuple(grouped))
 
     def _seconds(self, ticks: Sequence[float]) -> float:
         return self.rng.choice(ticks) * self.tick_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pats_opt.tables import METRICS, Metrics, ScheduleTable
+from pats_opt.tables import METRICS, Metrics, ScheduleTable, shown
 from pats_opt.views.view import Chart, ScheduleView
 from pats_opt.wording import DASH, SAME, figure, label, number, percent, signed
 
@@ -153,7 +153,7 @@ def _terms(first: ScheduleView, second: ScheduleView) -> list[ComparedValue]:
 
 
 def _metrics(a: Metrics, b: Metrics) -> Iterator[ComparedValue]:
-    for name in a.__struct_fields__:
+    for name in shown(a, b):
         x, y = getattr(a, name), getattr(b, name)
         spec, change = METRICS[name], ""
         if isinstance(x, int | float) and isinstance(y, int | float):

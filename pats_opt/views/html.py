@@ -18,7 +18,7 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.loss import best_utility, gap
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
-from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table
+from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table, shown
 from pats_opt.views import compare, style, text
 from pats_opt.views.gantt import draw, tooltips
 from pats_opt.views.interactive import figure_json
@@ -174,5 +174,5 @@ def _unbroken(sentences: Iterator[str]) -> list[str]:
 
 
 def _texts(values: Metrics | AdapterMetrics) -> Iterator[tuple[str, str]]:
-    for name in values.__struct_fields__:
+    for name in shown(values) if isinstance(values, Metrics) else values.__struct_fields__:
         yield name, METRICS[name].text(getattr(values, name))

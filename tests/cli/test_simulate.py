@@ -86,6 +86,27 @@ def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert lines[-1] == f"written to {schedule}"
 
 
+@pytest.mark.parametrize("command", [["simulate", "--policy", "fifo"], ["solve", "--solver=fifo"]])
+def test_service_by_group(
+    command: list[str], instance: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both tell it, as text and as JSON, where there are groups; else they say nothing of it."""
+    made = json.loads(instance.read_text())
+    for group in ({}, {"group": "call"}):
+        requests = [{**asked, **group} for asked in made["requests"]]
+        instance.write_text(json.dumps({**made, "requests": requests}))
+        assert run([*command, str(instance)]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert run([*command, str(instance), "--json"]) == 0
+        metrics = json.loads(capsys.readouterr().out)["metrics"]
+        if not group:
+            assert "group" not in text + str(metrics)
+            continue
+        assert "group latency, s mean 4, p50 4, p95 4, p99 4, max 4" in text
+        assert ("groups 1 served, 0 rejected" in text) == (command[0] == "simulate")
+        assert (metrics["groups_served"], metrics["group_latency_max_s"]) == (1, 4.0)
+
+
 def test_text_counts_the_starved(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", str(instance), "--policy", "fifo:max_wait_s=7.5"]) == 0
     assert "starved     0 waited longer than 7.5 s" in capsys.readouterr().out

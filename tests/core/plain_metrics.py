@@ -19,7 +19,8 @@ class Member:
         self.start = batch.start
         self.arrival: int = math.ceil(request["arrival_s"] / tick_s - 1e-9)
         self.wait = batch.start - self.arrival
-        self.latency: int = served["completion"] - self.arrival
+        self.completion: int = served["completion"]
+        self.latency = self.completion - self.arrival
         self.batch = batch
 
 
@@ -127,7 +128,30 @@ class Plain:
         }
         cold = [b for b in self.batches if b.adapters & set(b.load)]
         figures["batch_hit_share"] = 1 - len(cold) / len(self.batches) if self.batches else None
-        return figures
+        return figures | self.by_group()
+
+    def by_group(self) -> Json:
+        """Figures of the groups; None where there are none."""
+        groups: dict[str, list[str]] = {}
+        for request in self.instance["requests"]:
+            if request.get("group") is not None:
+                groups.setdefault(request["group"], []).append(request["id"])
+        served = {m.id: m for m in self.members}
+        whole = [ids for ids in groups.values() if all(i in served for i in ids)]
+        latencies = [
+            (max(served[i].completion for i in ids) - min(served[i].arrival for i in ids))
+            * self.tick_s
+            for ids in whole
+        ]
+        return {
+            "groups_served": len(whole) if groups else None,
+            "groups_rejected": len(groups) - len(whole) if groups else None,
+            "group_latency_mean_s": sum(latencies) / len(latencies) if latencies else None,
+            "group_latency_p50_s": _at_least(0.5, latencies),
+            "group_latency_p95_s": _at_least(0.95, latencies),
+            "group_latency_p99_s": _at_least(0.99, latencies),
+            "group_latency_max_s": max(latencies, default=None),
+        }
 
     def _arrival(self, request: Json) -> int:
         seconds: float = request["arrival_s"]

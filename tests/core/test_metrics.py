@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from pats_opt.errors import NoScheduleError
 from pats_opt.model.checker import ReplayedBatch, check
@@ -21,6 +24,7 @@ from pats_opt.model.schedule import SolverRef
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import solve
 from pats_opt.tables import (
+    BY_GROUP,
     METRICS,
     AdapterMetrics,
     Metrics,
@@ -29,6 +33,7 @@ from pats_opt.tables import (
     measure,
     queue_series,
     queue_steps,
+    shown,
 )
 from pats_opt.tables.statistics import group_quantiles, jain, quantile, rank
 from pats_opt.testing.instances import random_features, random_instance
@@ -50,7 +55,7 @@ def replayed(problem: Problem, plan: Plan) -> list[ReplayedBatch]:
     return batches
 
 
-def worked() -> ScheduleTable:
+def worked(groups: Mapping[str, str | None] | None = None) -> ScheduleTable:
     """Two adapters on two GPUs that hold one each; a step takes a second, a load two.
 
     ======  ====  =====  =====  =====
@@ -75,6 +80,9 @@ def worked() -> ScheduleTable:
         gpus=[gpu(), gpu("gpu-1", resident=())],
         adapters=[adapter("a", 2.0, 1.0), adapter("b", 1.5, 2.0), adapter("c"), adapter("idle")],
     )
+    for asked in instance["requests"]:
+        if groups and asked["id"] in groups:
+            asked["group"] = groups[asked["id"]]
     problem = Problem(parse_instance(json.dumps(instance)))
     a, b = frozenset({0}), frozenset({1})
     first = [
@@ -106,6 +114,33 @@ def test_figures_of_a_schedule_worked_by_hand() -> None:
     assert made.jain == pytest.approx((11 / 3 + 3.5) ** 2 / (2 * ((11 / 3) ** 2 + 3.5**2)))
     assert (made.worst_adapter, made.worst_adapter_p95_s) == ("b", 6.0)
     assert (made.steps_saved_share, made.quality_mean) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("clock", ["ticks", "seconds"])
+def test_groups_worked_by_hand(clock: str) -> None:
+    """Two of a call arrive at 0 and 1 and end at 2 and 6: 6 s. The whole of the other: 4 s.
+
+    The third call loses r5, so that it counts as rejected; r4 is in no group.
+    """
+    groups = {"r0": "x", "r1": "y", "r2": "x", "r3": "z", "r4": None, "r5": "z"}
+    table = worked(groups)
+    made = measure(table if clock == "ticks" else table.in_seconds())
+    assert (made.groups_served, made.groups_rejected) == (2, 1)
+    assert (made.group_latency_mean_s, made.group_latency_p50_s) == (5.0, 4.0)
+    assert (made.group_latency_p95_s, made.group_latency_max_s) == (6.0, 6.0)
+    assert shown(made) == [*Metrics.__struct_fields__]
+    assert msgspec.to_builtins(made) == asdict(made)
+
+
+def test_without_groups_there_are_no_metrics_of_them() -> None:
+    """They are neither shown nor written; a group of which nobody is served has no latency."""
+    made = measure(worked())
+    assert [name for name in BY_GROUP if getattr(made, name) is not None] == []
+    assert {*msgspec.to_builtins(made)} == {*shown(made)} == {*shown(made, made)}
+    assert {*Metrics.__struct_fields__} - {*shown(made)} == {*BY_GROUP}
+    none = measure(worked({"r5": "z"}))
+    assert (none.groups_served, none.groups_rejected, none.group_latency_mean_s) == (0, 1, None)
+    assert shown(made, none) == shown(none, made) == [*Metrics.__struct_fields__]
 
 
 def test_the_table_by_adapter_worked_by_hand() -> None:

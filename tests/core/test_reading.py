@@ -68,8 +68,9 @@ def complete() -> Json:
             seed=17,
             width=1024,
             height=1024,
+            group="call",
         ),
-        request("r1", adapter="b"),
+        request("r1", adapter="b", group=None),
         gpus=[gpu(resident=("a",), batch=8.0), gpu("gpu-1", ())],
         adapters=[adapter("a", 1.0, 0.2), adapter("b", 1.0, 0.2)],
         switching={
@@ -195,6 +196,15 @@ def test_schedule_keeps_extra(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(best))
     write_schedule(read_schedule(tmp_path / "s.json"), tmp_path / "t.json")
     assert_within(best, json.loads((tmp_path / "t.json").read_text()))
+
+
+def test_a_group_that_is_not_given_is_not_written() -> None:
+    """An instance without groups has the bytes and the digest that it had before there were any."""
+    for key in ({}, {"group": None}, {"group": "call"}):
+        read = parse_instance(json.dumps(document(request("r0", **key))))
+        (written,) = json.loads(encode(msgspec.structs.replace(read, name="built")))["requests"]
+        assert {name: value for name, value in written.items() if name == "group"} == key
+    assert refusal(json.dumps(document(request("r0", group="")))).startswith("requests[0].group")
 
 
 # -- the digest ------------------------------------------------------------------------------------

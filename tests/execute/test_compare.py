@@ -27,6 +27,7 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
+from pats_opt.tables import BY_GROUP
 from pats_opt.tables.statistics import ratio
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import Device, as_predicted, executed
@@ -92,6 +93,25 @@ def test_the_page_is_self_contained_and_begins_with_the_result(tmp_path: Path) -
     assert text.index(sentences(found)[0].split(":")[0], lead) < text.index("<h2>")
     for sentence in sentences(found):
         assert sentence in tags.text
+
+
+def test_service_by_group_is_compared_where_there_are_groups() -> None:
+    """A call of eight images lasts from its first arrival to its last image, on both sides."""
+    plain = instance(3, 8)
+    for group in ("call", None):
+        requests = tuple(replace(r, group=group) for r in plain.requests)
+        problem = Problem(replace(plain, requests=requests))
+        execution, schedule = run_of(problem)
+        comparison = compare(problem, execution, schedule)
+        found, told = named(comparison), page(comparison, execution, problem)
+        assert ("group latency p95" in told) == (group is not None)
+        if group is None:
+            assert not {*BY_GROUP} & found.keys()
+            continue
+        served, longest = found["groups_served"], found["group_latency_max_s"]
+        assert (served.predicted, served.unrounded, served.measured) == (1, 1, 1)
+        assert longest.measured == found["group_latency_p50_s"].measured
+        assert (longest.measured or 0.0) >= (found["latency_max_s"].measured or 0.0) > 0.0
 
 
 def test_texts_from_files_stay_texts() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from pats_opt import Instance
 from pats_opt.core.solver import Feature, features
@@ -82,6 +84,7 @@ def test_assumed_batch_is_cut_to_what_fits() -> None:
     ("mode", "count", "demand", "weight"),
     [
         ("split", 3, 4.0, 2.0),
+        ("group", 3, 4.0, 2.0),
         ("share", 3, 4.0, 2 / 3),
         ("stack", 1, 12.0, 2.0),
         ("one", 1, 4.0, 2.0),
@@ -98,6 +101,16 @@ def test_images(mode: str, count: int, demand: float, weight: float) -> None:
     assert {r.weight for r in instance.requests} == {weight}
     assert len({r.id for r in instance.requests}) == 2 * count
     assert len({r.seed for r in instance.requests}) == 2 * count
+
+
+def test_images_of_a_request_are_its_group() -> None:
+    """The same instance as ``split``, but for the groups; one image is a group too."""
+    images = {"count": {"values": [1, 3]}}
+    split, grouped = (made(requests=9, images={**images, "mode": m}) for m in ("split", "group"))
+    assert {r.group for r in split.requests} == {UNSET}
+    assert [replace(r, group=UNSET) for r in grouped.requests] == list(split.requests)
+    assert [r.group for r in grouped.requests] == [r.id.partition(".")[0] for r in split.requests]
+    assert Counter(Counter(r.group for r in grouped.requests).values()).keys() == {1, 3}
 
 
 def test_options_are_the_pruned_steps_below_the_full_ones() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from msgspec import UNSET
 
 from pats_opt.errors import InputError
 from pats_opt.generate.recipe import Recipe
@@ -134,7 +135,13 @@ def test_lora_only(log: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "count", "weights"),
-    [("split", 8, {1.0}), ("share", 8, {1.0, 0.5, 0.25}), ("stack", 4, {1.0}), ("one", 4, {1.0})],
+    [
+        ("split", 8, {1.0}),
+        ("group", 8, {1.0}),
+        ("share", 8, {1.0, 0.5, 0.25}),
+        ("stack", 4, {1.0}),
+        ("one", 4, {1.0}),
+    ],
 )
 def test_images(log: Path, mode: str, count: int, weights: set[float]) -> None:
     found = read(log, {"images": {"mode": mode}}, columns={"images": "n"})
@@ -185,7 +192,7 @@ def test_iso_window(tmp_path: Path) -> None:
 def test_everything_a_log_can_tell(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(
-        "t,who,p,neg,c,due,w,h,weight\n0,u1,a cat,blurry,0.3,12.5,512,768,2\n1,u2,,,,,,,\n"
+        "t,who,p,neg,c,due,w,h,weight,call\n0,u1,a cat,blurry,0.3,12.5,512,768,2,c9\n1,u2,,,,,,,,\n"
     )
     names = {
         "id": "who",
@@ -196,6 +203,7 @@ def test_everything_a_log_can_tell(tmp_path: Path) -> None:
         "width": "w",
         "height": "h",
         "weight": "weight",
+        "group": "call",
     }
     one, two = read(path, columns=names).instance.requests
     assert (one.id, one.prompt, one.negative_prompt, one.complexity) == (
@@ -207,6 +215,9 @@ def test_everything_a_log_can_tell(tmp_path: Path) -> None:
     assert (one.deadline_s, one.width, one.height, one.weight) == (12.5, 512, 768, 2.0)
     assert one.demand["vram_gib"] == pytest.approx(4.0 * 512 * 768 / 1024**2, abs=1e-4)
     assert (two.deadline_s, two.width, two.weight) == (None, 1024, 1.0)
+    assert (one.group, two.group) == ("c9", UNSET)
+    modes = {"images": {"mode": "group"}}
+    assert [r.group for r in read(path, modes, columns=names).instance.requests] == ["c9", "u2"]
     assert two.complexity is not None
 
 

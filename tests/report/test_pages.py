@@ -18,7 +18,7 @@ from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.spreadsheet import original
 from pats_opt.views import style
-from tests.report.examples import instance, record, solver, table_of
+from tests.report.examples import METRICS, instance, record, solver, table_of
 
 GOLDEN = Path(__file__).with_name("golden.md")
 CONFIG = ReportConfig(title="Fixed runs", time_limit=10.0)
@@ -172,6 +172,24 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
     assert (first["decisions"], first["decision_p99_s"]) == ("", "")
     assert (crashed["loss"], crashed["gap_best_bound"]) == ("", "1.0")
     assert crashed["error"].endswith("SIGKILL")
+
+
+def test_groups_have_columns_where_an_instance_has_groups(tmp_path: Path) -> None:
+    """Of the means, of the runs and of ``runs.csv``, which is the same without them."""
+    grouped = replace(METRICS, groups_served=3, groups_rejected=1, group_latency_mean_s=11.25)
+    pats = solver("pats", "online")
+    for folder, metrics in ((tmp_path / "a", METRICS), (tmp_path / "b", grouped)):
+        folder.mkdir()
+        pages.write_pages(
+            table_of([record(instance("a"), pats, 4.0, metrics=metrics)]), CONFIG, folder
+        )
+        texts = [(folder / f"report.{kind}").read_text() for kind in ("md", "html")]
+        assert [text.count("group latency mean s") for text in texts] == (
+            [2, 2] if metrics is grouped else [0, 0]
+        )
+        (row,) = csv.DictReader(io.StringIO((folder / "runs.csv").read_text()))
+        found = row["groups_served"], row["group_latency_mean_s"], row["group_latency_p95_s"]
+        assert found == (("3", "11.25", "") if metrics is grouped else ("", "", ""))
 
 
 def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:

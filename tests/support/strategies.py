@@ -35,6 +35,7 @@ NEUTRAL: Json = {
     "seed": 0,
     "width": 1024,
     "height": 1024,
+    "group": None,
 }
 
 #: Values that no reader likes, and some that only some places take.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from pats_opt.cli import run
 from pats_opt.model.files import write_instance, write_schedule
@@ -15,6 +16,7 @@ from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.views.compare import compared, sentences
+from pats_opt.views.html import schedule_page
 from pats_opt.views.view import ScheduleView
 from pats_opt.wording import DASH, signed
 from tests.support.zoo import adapter, document, gpu, request
@@ -59,6 +61,33 @@ def test_terms_requests_and_the_moment_they_part() -> None:
     words = " ".join(sentences(of, first, second))
     assert "B: other loses 17 % more than A: test: 7 against 6." in words
     assert "2 of 3 requests fare differently; 0 of the 2" in words
+
+
+def test_metrics_by_group_where_there_are_groups() -> None:
+    """r1 and r2 are a call: from 0 to 3, and of the second schedule rejected."""
+    assert "groups served" not in _metrics_of(PROBLEM)
+    raw = {**RAW, "requests": [dict(r) for r in RAW["requests"]]}
+    for asked in raw["requests"][1:]:
+        asked["group"] = "call"
+    rows = _metrics_of(Problem(convert(raw, Instance)))
+    assert rows["groups served"] == ("1", "0", "\N{MINUS SIGN}1")
+    assert rows["group latency mean, s"] == ("3", DASH, "")
+
+
+def _metrics_of(problem: Problem) -> dict[str, tuple[str, str, str]]:
+    """The metrics of the two schedules that ``show`` compares, and those that a page lists."""
+    digest = problem.instance.sha256
+    first, second = (
+        ScheduleView.of(problem, replace(s, instance=replace(s.instance, sha256=digest)))
+        for s in (TOGETHER, APART)
+    )
+    rows = {
+        row.name: (row.first, row.second, row.change) for row in compared(first, second).metrics
+    }
+    page = schedule_page(first, ".")
+    assert [name for name in rows if f">{name}<" not in page] == []
+    assert ("group latency" in page) == ("groups served" in rows)
+    return rows
 
 
 def test_they_part_where_the_first_other_thing_begins() -> None:

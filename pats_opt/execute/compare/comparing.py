@@ -32,11 +32,11 @@ from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
-from pats_opt.tables import ScheduleTable, measure
+from pats_opt.tables import BY_GROUP, ScheduleTable, measure
 from pats_opt.tables.schedule_table import TimedBatch
 from pats_opt.tables.statistics import rank, ratio
 
-#: Metrics of the service that are compared.
+#: Metrics of the service that are compared; where there are groups, those by group too.
 SERVICE = (
     "served",
     "batches",
@@ -212,7 +212,8 @@ def _service(tables: ComparedTables, whole: bool, slotted: bool) -> Iterator[Com
         {**structs.asdict(measure(table)), "switches": sum(map(bool, table.batches.load))}
         for table in tables
     ]
-    for name in SERVICE:
+    by_group = () if metrics[0]["groups_served"] is None else BY_GROUP
+    for name in (*SERVICE, *by_group):
         promised = not (slotted and name.endswith("_s"))
         values = (of[name] for of in metrics)
         yield figure(name, *values, comparable=whole, promised=promised)

@@ -120,6 +120,10 @@ class Draw:
             else:
                 request = self._request(self.rng.choice(adapters)["id"])
             requests.append({**request, "id": f"r{r}"})
+        if self.maybe(0.2):
+            for request in requests:
+                if self.maybe(0.8):
+                    request["group"] = self.rng.choice((None, "r0", "call", "calls"))
         self.rng.shuffle(requests)
         return requests
 
