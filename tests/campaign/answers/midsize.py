@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pats_opt.core.solver import Kind, features
-from pats_opt.errors import InfeasibleError, NoScheduleError
+from pats_opt.errors import InfeasibleError, InputError, NoScheduleError
 from pats_opt.model.files import encode
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.result import Result
@@ -21,6 +21,9 @@ from tests.core.plain_metrics import Plain
 
 #: Methods and their time limits in seconds.
 METHODS = (("auto", 4.0), ("cpsat", 3.0), ("dp", 3.0), ("lagrangian", 3.0), ("local-search", 2.0))
+
+#: Methods that refuse an instance with too many different batches.
+REFUSE_BY_SIZE = ("dp",)
 
 #: Ticks beyond which a restatement of metrics, tick by tick, takes too long.
 MANY_TICKS = 2000
@@ -46,6 +49,10 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
             impossible.append(spec)
         except NoScheduleError:
             continue
+        except InputError:
+            if spec not in REFUSE_BY_SIZE:
+                raise
+            counts[f"refusals/{spec}"] += 1
     faults = [*_contradictions(results, impossible, CLOSE_AT_STAKE * at_stake(document))]
     for spec, result in results.items():
         faults += _schedule_faults(judge, spec.partition(":")[0], result)
