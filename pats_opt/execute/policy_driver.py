@@ -25,12 +25,14 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState, Policy
 from pats_opt.core.registry import parameters
+from pats_opt.errors import CapabilityError
 from pats_opt.execute.drivers import Driver, WorkerSetup
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order, Shape
 from pats_opt.execute.worker import Idle
+from pats_opt.model.plan import PlannedLoad
 from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import SolverRef
 from pats_opt.simulate.gpus import Clock, GpuFleet
@@ -52,6 +54,9 @@ class PolicyDriver(Driver):
         policy: The policy.
         seed: Seed of its random choices.
         before: The execution so far, of a run that is resumed; None for a new one.
+
+    Raises:
+        CapabilityError: The instance loads beside serving, which live runs cannot do.
     """
 
     live = True
@@ -60,6 +65,8 @@ class PolicyDriver(Driver):
     def __init__(
         self, problem: Problem, policy: Policy, seed: int, before: Execution | None = None
     ) -> None:
+        if problem.site.channels is not None:
+            raise no_overlap()
         self._problem, self._policy, self._seed = problem, policy, seed
         self.maker = SolverRef(name=policy.name, params=parameters(policy), seed=seed)
         self.key = {
@@ -144,6 +151,14 @@ class PolicyDriver(Driver):
         self.rejected += tuple(job.id for job in problem.jobs if job.id in unserved)
         self.wanted -= set(self.rejected)
         self.notes["policy"] = _decisions(done)
+
+
+def no_overlap() -> CapabilityError:
+    """The error of an instance that loads beside serving."""
+    return CapabilityError(
+        "a live run of a policy cannot handle overlap",
+        hint="set 'switching.overlap' to null, or use 'pats-opt simulate'",
+    )
 
 
 def _in_order(params: dict[str, Any]) -> str:
@@ -258,6 +273,10 @@ class LiveGpus(GpuFleet):
             replace(gpu, free_at=max(gpu.free_at, tick + 1)) if g in self._earliest else gpu
             for g, gpu in enumerate(self._gpus)
         )
+
+    @override
+    def load(self, gpu: GpuState, end: int, load: PlannedLoad) -> None:
+        raise no_overlap()
 
     @override
     def occupy(self, gpu: GpuState, tick: int, members: tuple[tuple[int, int], ...]) -> None:

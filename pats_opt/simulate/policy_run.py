@@ -13,18 +13,31 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import islice, takewhile
 from time import perf_counter
 from types import MappingProxyType
 
-from pats_opt.core.policy import Decide, GpuState, Policy, Start, State, SwitchTo, WakeAt
+from msgspec.structs import replace
+
+from pats_opt.core.policy import (
+    Decide,
+    GpuState,
+    Policy,
+    Start,
+    StartLoad,
+    State,
+    SwitchTo,
+    WakeAt,
+)
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
-from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad
 from pats_opt.model.problem import Adapters, Job, Problem, Site
 from pats_opt.model.schedule import StopReason
 from pats_opt.simulate.gpus import Clock, GpuFleet, SimulatedClock, SimulatedGpus
 from pats_opt.simulate.rules import (
+    AdmittedBatch,
     BrokenRuleError,
+    admit_load,
     admit_start,
     admit_switch,
     admit_timer,
@@ -58,8 +71,8 @@ class Simulation:
 
     Attributes:
         stop: ``COMPLETE``, or why it was broken off.
-        plan: Batches of every GPU; None where it was broken off.
-        events: Arrivals, batch ends, switch ends, withdrawals and timers.
+        plan: Batches and loads of every GPU; None where it was broken off.
+        events: Arrivals, ends of batches, switches and loads, withdrawals and timers.
         decisions: How often the policy was asked.
         decision_s: Seconds it took to answer, in all.
         decision_p50_s: The median answer's seconds; 0 where it was never asked.
@@ -173,12 +186,13 @@ class PolicyRun:
         self._ticks: list[int] = []  # the queue: timers, and ticks in ``_expiring``
         self._expiring: dict[int, list[int]] = {}  # tick -> jobs that cannot start any more then
         self._batches: list[list[PlannedBatch]] = [[] for _ in site.gpus]
+        self._loads: list[list[PlannedLoad]] = [[] for _ in site.gpus if site.channels is not None]
         self._sets: dict[Adapters, Adapters] = {}  # each resident set once, however many batches
         self._events = 0
         self._spent = array("d")  # seconds of each decision
         self._now = perf_counter()
-        # In a row up to now: decisions at which nothing arrived, left or was done; the seconds they
-        # took; and how many of the last ones could have done something.
+        # In a row up to now: decisions at which nothing arrived, left or was done but loads; the
+        # seconds they took; and how many of the last ones could have done something.
         self._timers, self._timer_s, self._idle_timers = 0, 0.0, 0
 
     def run(self, stop: Callable[[], StopReason | None] = lambda: None) -> Simulation:
@@ -195,7 +209,8 @@ class PolicyRun:
                 self._timers, self._timer_s, self._idle_timers = 0, 0.0, 0
             else:
                 self._skip(state)
-        return self._result(StopReason.COMPLETE, Plan(tuple(map(tuple, self._batches))))
+        plan = Plan(tuple(map(tuple, self._batches)), tuple(map(tuple, self._loads)))
+        return self._result(StopReason.COMPLETE, plan)
 
     def _result(self, stop: StopReason, plan: Plan | None) -> Simulation:
         rising = sorted(self._spent) or [0.0]
@@ -279,16 +294,20 @@ class PolicyRun:
         return answer
 
     def _carry_out(self, state: State, actions: Sequence[object]) -> bool:
-        """Carry out an answer, action by action; whether there was one besides timers."""
+        """Carry out an answer, action by action; whether there was one besides timers and loads."""
         if len(actions) > MOST_ACTIONS:
             raise self._error(state, f"broke section 7: over {MOST_ACTIONS} actions in an answer")
-        now, acted = state, False
+        now, changed, acted = state, False, False
         for action in actions:
-            if acted:
+            if changed:
                 now = self._state_now(state.tick)
             try:
                 if type(action) is Start:
                     self._start(now, action)
+                elif type(action) is StartLoad:
+                    self._load(now, action)
+                    changed = True
+                    continue
                 elif type(action) is SwitchTo:
                     self._switch(now, action)
                 elif type(action) is WakeAt:
@@ -298,7 +317,7 @@ class PolicyRun:
                     raise BrokenRuleError(f"section 7: {short_repr(action)} is no action")
             except BrokenRuleError as broken:
                 raise self._error(now, f"broke {broken}") from None
-            acted = True
+            changed = acted = True
         return acted
 
     def _state_now(self, tick: int) -> State:
@@ -308,19 +327,56 @@ class PolicyRun:
     def _start(self, state: State, action: Start) -> None:
         admitted, g = admit_start(self.site, state, action), action.gpu
         resident = self._sets.setdefault(admitted.resident, admitted.resident)
+        if self._loads:
+            occupied, stays = self._beside_loads(state, action, admitted)
+        else:
+            occupied, stays = GpuState(g, resident, admitted.active, admitted.end), resident
         self._batches[g].append(
             PlannedBatch(
                 start=admitted.start,
                 members=action.members,
-                resident=resident,
+                resident=stays,
                 switch_start=self._prefetched.pop(g, None),
             )
         )
         for index, _ in action.members:
             del self.waiting[index]
         self.left -= len(action.members)
-        occupied = GpuState(g, resident, admitted.active, admitted.end)
         self.gpus.occupy(occupied, state.tick, action.members)
+
+    def _beside_loads(
+        self, state: State, action: Start, admitted: AdmittedBatch
+    ) -> tuple[GpuState, Adapters]:
+        """The GPU while its loads go on beside the batch, and what the batch itself leaves there.
+
+        Within a tick evictions come before loads, so what a load of this tick has evicted is still
+        there when the batch's own evictions take place.
+        """
+        gpu = state.gpus[action.gpu]
+        past = reversed(self._loads[gpu.index])
+        loads = list(takewhile(lambda load: load.start == state.tick, past))
+        if loads and admitted.resident is not gpu.resident:
+            raise BrokenRuleError("section 5a: within a tick a batch evicts before loads start")
+        stays = admitted.resident.union(*[load.evict for load in loads])
+        taken = sum([self.waiting[j].demand[0] for j, _ in action.members])
+        busy = GpuState(
+            gpu.index,
+            admitted.resident,
+            admitted.active,
+            admitted.end,
+            loading=gpu.loading,
+            taken=taken,
+        )
+        return busy, stays
+
+    def _load(self, state: State, action: StartLoad) -> None:
+        (resident, end), tick = admit_load(self.site, state, action), state.tick
+        load = PlannedLoad(action.adapter, tick, action.evict)
+        self._loads[action.gpu].append(load)
+        gpu = replace(state.gpus[action.gpu], resident=resident)
+        if end > tick:
+            gpu = replace(gpu, loading=(*gpu.loading, (action.adapter, end)))
+        self.gpus.load(gpu, end, load)
 
     def _switch(self, state: State, action: SwitchTo) -> None:
         resident, end = admit_switch(self.site, state, action)
@@ -331,19 +387,24 @@ class PolicyRun:
         self.gpus.occupy(occupied, state.tick, ())
 
     def _skip(self, state: State) -> None:
-        """Note that a timer went by unused; a policy may not go on so for ever."""
+        """Note a decision without progress; a policy may not go on so for ever."""
         self._timers += 1
         self._timer_s += self._spent[-1]
         self._idle_timers = self._idle_timers + 1 if self.waiting and state.idle else 0
         if self._idle_timers > MOST_IDLE_TIMERS or self._timers > MOST_TIMERS:
             count = self._idle_timers or self._timers
-            raise self._error(state, f"sets timers but did not act at {count} of them in a row")
+            raise self._error(state, f"{self._idling()} at {count} of them in a row")
         if self._timer_s > MOST_TIMER_S:
             raise self._error(
                 state,
-                f"sets timers but did not act at {self._timers} of them in a row, in which it "
+                f"{self._idling()} at {self._timers} of them in a row, in which it "
                 f"thought for over {MOST_TIMER_S:g} s",
             )
+
+    def _idling(self) -> str:
+        if self._loads:
+            return "sets timers or starts loads but served nobody"
+        return "sets timers but did not act"
 
     def _finish(self) -> None:
         """Nothing is pending: what waits is rejected, or the policy blocks for ever."""

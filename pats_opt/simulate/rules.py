@@ -7,14 +7,16 @@ holds for NaN) or an endless iterator of members must not get as far as a queue 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from reprlib import Repr
 
 from msgspec import Struct
 
-from pats_opt.core.policy import GpuState, Start, State, SwitchTo, WakeAt
+from pats_opt.core.policy import GpuState, Start, StartLoad, State, SwitchTo, WakeAt
 from pats_opt.errors import one_line
 from pats_opt.model.problem import Adapters, Job, Site, ids
 from pats_opt.model.schedule import LAST_TICK
+from pats_opt.wording import counted
 
 #: How many waiting requests, and how many GPUs, a message about a broken rule describes.
 NAMED, DESCRIBED = 5, 8
@@ -52,9 +54,11 @@ def admit_start(site: Site, state: State, action: Start) -> AdmittedBatch:
             f"section 4: {_name(site, gpu)} has switched ahead and must serve as it is before it "
             "switches again"
         )
-    _fit(site, gpu, resident, jobs)
     active = frozenset([job.adapter for job in jobs])
     start = state.tick + gpu.switch_ticks(site, resident, active)
+    if site.channels is not None:
+        _loads_nothing(site, gpu, resident, active, start)
+    _fit(site, gpu, resident, jobs)
     end = start + site.clock.ends(tuple(steps))[1]
     _in_time(site, gpu, "batch on", end)
     return AdmittedBatch(start, end, resident, active)
@@ -67,6 +71,8 @@ def admit_switch(site: Site, state: State, action: SwitchTo) -> tuple[Adapters, 
         BrokenRuleError: naming the rule.
     """
     gpu = _idle_gpu(site, state, action.gpu)
+    if site.channels is not None:
+        raise BrokenRuleError("section 5a: with overlap a StartLoad loads ahead, not a SwitchTo")
     resident = _residents(site, gpu, action.resident)
     if gpu.before is not None:
         raise BrokenRuleError(
@@ -79,6 +85,51 @@ def admit_switch(site: Site, state: State, action: SwitchTo) -> tuple[Adapters, 
     # Which adapters the next batch will use, so what it activates, is not known yet.
     end = state.tick + site.switch(gpu.resident, resident, frozenset(), None).ticks
     _in_time(site, gpu, "switch of", end)
+    return resident, end
+
+
+def admit_load(site: Site, state: State, action: StartLoad) -> tuple[Adapters, int]:
+    """Verify a load beside serving; the GPU's residents from now on, and the tick at which it ends.
+
+    Raises:
+        BrokenRuleError: naming the rule.
+    """
+    if site.channels is None:
+        raise BrokenRuleError(
+            "section 5a: the instance has no overlap, so a Start or SwitchTo loads"
+        )
+    gpu, adapter = _gpu(site, state, action.gpu), action.adapter
+    place = _name(site, gpu)
+    if type(action.evict) is not frozenset:
+        raise BrokenRuleError(
+            f"section 7: evicts {short_repr(action.evict)}, which is no frozenset"
+        )
+    _known(site, (adapter,))
+    if adapter in gpu.resident:
+        raise BrokenRuleError(f"rule 2: {place} holds {site.adapter_ids[adapter]!r} already")
+    _evictable(site, gpu, action.evict)
+    if used := action.evict & _in_use(gpu, state.tick):
+        raise BrokenRuleError(f"section 5a: the batch on {place} uses {', '.join(ids(site, used))}")
+    ticks = site.load_ticks(adapter)
+    if ticks and len(gpu.loading) >= site.channels:
+        raise BrokenRuleError(
+            f"section 5a: {place} loads {counted(len(gpu.loading), 'adapter')}, channels "
+            f"{site.channels}"
+        )
+    resident = (gpu.resident - action.evict) | {adapter}
+    if len(resident) > site.max_resident:
+        raise BrokenRuleError(
+            f"section 5a: {place}: {len(resident)} residents of {site.max_resident}"
+        )
+    free = site.room(gpu.index, resident)[0]
+    taken = gpu.taken if gpu.free_at > state.tick else 0
+    if free is not None and taken > free:
+        raise BrokenRuleError(
+            f"section 5a: {place}: residents and batch in progress take "
+            f"{(taken - free) / 1e9:.12g} GiB too much"
+        )
+    end = state.tick + ticks
+    _in_time(site, gpu, "load on", end)
     return resident, end
 
 
@@ -130,10 +181,14 @@ def _name(site: Site, gpu: GpuState) -> str:
     return f"GPU {site.gpus[gpu.index].id!r}"
 
 
-def _idle_gpu(site: Site, state: State, index: int) -> GpuState:
+def _gpu(site: Site, state: State, index: int) -> GpuState:
     if type(index) is not int or not 0 <= index < len(site.gpus):
         raise BrokenRuleError(f"section 7: there is no GPU {short_repr(index)}")
-    gpu = state.gpus[index]
+    return state.gpus[index]
+
+
+def _idle_gpu(site: Site, state: State, index: int) -> GpuState:
+    gpu = _gpu(site, state, index)
     if gpu.free_at > state.tick:
         raise BrokenRuleError(f"rule 6: {_name(site, gpu)} is busy to tick {gpu.free_at}")
     return gpu
@@ -174,10 +229,49 @@ def _residents(site: Site, gpu: GpuState, adapters: Adapters) -> Adapters:
         return adapters
     if type(adapters) is not frozenset:
         raise BrokenRuleError(f"section 7: residents {short_repr(adapters)} are no frozenset")
+    _known(site, adapters)
+    return gpu.resident if adapters == gpu.resident else adapters
+
+
+def _known(site: Site, adapters: Iterable[object]) -> None:
     for a in adapters:
         if type(a) is not int or not 0 <= a < len(site.adapter_ids):
             raise BrokenRuleError(f"rule 2: there is no adapter {short_repr(a)}")
-    return gpu.resident if adapters == gpu.resident else adapters
+
+
+def _in_use(gpu: GpuState, tick: int) -> Adapters:
+    """Adapters of the batch in progress."""
+    return gpu.active if gpu.active is not None and gpu.free_at > tick else frozenset()
+
+
+def _evictable(site: Site, gpu: GpuState, evict: Adapters) -> None:
+    """Section 5a: what leaves is resident and not being loaded."""
+    if absent := evict - gpu.resident:
+        _known(site, absent)
+        names = ", ".join(ids(site, absent))
+        raise BrokenRuleError(f"rule 2: {_name(site, gpu)} evicts {names}, which is not resident")
+    if loading := evict & {a for a, _ in gpu.loading}:
+        names = ", ".join(ids(site, loading))
+        raise BrokenRuleError(
+            f"section 5a: {_name(site, gpu)} evicts {names}, which is being loaded"
+        )
+
+
+def _loads_nothing(
+    site: Site, gpu: GpuState, resident: Adapters, active: Adapters, start: int
+) -> None:
+    """Section 5a: a batch loads nothing, and its adapters are loaded when it starts."""
+    place = _name(site, gpu)
+    if absent := resident - gpu.resident:
+        names = ", ".join(ids(site, absent))
+        raise BrokenRuleError(f"section 5a: {place} does not hold {names}; start its load first")
+    _evictable(site, gpu, gpu.resident - resident)
+    for a, end in gpu.loading:
+        if a in active and end > start:
+            raise BrokenRuleError(
+                f"section 5a: {place} is loading {site.adapter_ids[a]!r} to tick {end}, after the "
+                f"batch's start at {start}"
+            )
 
 
 def _in_time(site: Site, gpu: GpuState, what: str, end: int) -> None:

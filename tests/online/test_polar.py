@@ -14,10 +14,10 @@ from pats_opt.core.registry import make
 from pats_opt.core.solver import Solver
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
-from pats_solvers.online.base import Dispatcher
 from pats_solvers.online.dispatch.context import RunSetup
 from pats_solvers.online.dispatch.eviction import LearntValue, LeastRecentlyUsed
 from pats_solvers.online.dispatch.options import best_quality
+from pats_solvers.online.dispatcher import Dispatcher
 from pats_solvers.online.polar import LinUcb, Polar
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request

@@ -297,8 +297,9 @@ def test_demand_of_a_queue() -> None:
 
 def test_stopwatch_reads_once() -> None:
     watch = BatchTimer[str]()
-    watch.start(0, 3, "note")
+    watch.start(0, 3, 5, "note")
     assert watch.read(GpuState(1, A, free_at=9)) is None
+    assert watch.read(GpuState(0, A, free_at=5)) is None  # it has not started
     assert watch.read(GpuState(0, A, free_at=9)) == (6, "note")
     assert watch.read(GpuState(0, A, free_at=9)) is None
 

@@ -1,12 +1,14 @@
-"""The base of the policies: common parameters, the hooks, and the loop that asks them.
+"""The base of the policies: common parameters and the hooks.
 
 A policy is an immutable struct of parameters. What it has to remember during one run is in a
 :class:`~pats_solvers.online.dispatch.context.RunContext`, which every hook gets first. One hook is
 a must: :meth:`OnlinePolicy.select_leader` says which request leads the next batch, and on which
-idle GPU. :class:`Dispatcher` keeps the queues and the evictions, opens the batch, has it filled,
-and goes on until no idle GPU can be used. Whatever a policy decides, the batch keeps every rule of
-the problem, a request that is past the bound on waiting goes first, and one that can no longer end
-by a hard horizon is passed over.
+idle GPU. :class:`~pats_solvers.online.dispatcher.Dispatcher` keeps the queues and the evictions,
+opens the batch, has it filled, and goes on until no idle GPU can be used.
+:class:`~pats_solvers.online.overlap.OverlapDispatcher` starts loads too, where they run beside
+serving. Whatever a policy decides, the batch keeps every rule of the problem, a request that is
+past the bound on waiting goes first, and one that can no longer end by a hard horizon is passed
+over.
 
 See :mod:`pats_solvers.online.simple` for the smallest policies,
 :mod:`pats_solvers.online.scored` for those that rank requests by a score and
@@ -23,14 +25,16 @@ import msgspec
 from msgspec import Meta
 from typing_extensions import TypeVar, override
 
-from pats_opt.core.policy import Action, Decide, GpuState, State, WakeAt
-from pats_opt.core.solver import Capabilities, Kind
+from pats_opt.core.policy import Decide, GpuState
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.batch import BatchBuilder, open_batch
+from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
 from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, eviction
-from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser, fewest_steps
+from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser
 from pats_solvers.online.dispatch.staleness import Staleness
+from pats_solvers.online.dispatcher import Dispatcher
+from pats_solvers.online.overlap import OverlapDispatcher, PrefetchRule
 
 #: A bound on waiting in seconds, or None for none.
 MaxWait = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [5.0, 500.0], "log": True})] | None
@@ -56,15 +60,20 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
         max_wait_s: Hard bound on waiting, seconds: a request that has waited this long leads the
             next batch, whatever the policy says. None: no bound.
         adaptive_wait: Whether the bound adapts to switching cost, queues and burstiness.
+        prefetch: Which adapters are loaded beside serving (``overlap``): ``none``, a load starts
+            when its GPU is idle and the policy wants that adapter next; ``next``, what a busy GPU
+            would serve next if it were idle; ``ahead``, what it would serve next of what it does
+            not hold.
     """
 
     kind: ClassVar[Kind] = Kind.ONLINE
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(ALL_FEATURES | {Feature.OVERLAP})
     name: ClassVar[str]
 
     eviction: EvictionRule = "lru"
     max_wait_s: MaxWait = None
     adaptive_wait: bool = False
+    prefetch: PrefetchRule = "none"
 
     def start(self, site: Site, seed: int) -> Decide:
         """Return the decision function of a new run."""
@@ -73,7 +82,9 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
         stale = None
         if self.max_wait_s is not None:
             stale = Staleness(site, run.waiting, self.max_wait_s, self.adaptive_wait)
-        return Dispatcher(self, run, stale)
+        if site.channels is None:
+            return Dispatcher(self, run, stale)
+        return OverlapDispatcher(self, run, stale, self.prefetch)
 
     @abstractmethod
     def chooser(self, site: Site) -> Chooser:
@@ -96,7 +107,7 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
         """
 
     def fill_batch(self, run: RunT, batch: BatchBuilder) -> None:
-        """Add members to a batch that holds its leader.
+        """Add members to a batch that holds its leader; the batch may yet be dropped.
 
         By default those of the leader's adapter in order of arrival, then, where batches may mix
         adapters, those of other residents: they cost no load.
@@ -131,76 +142,3 @@ class QueuePolicy(OnlinePolicy[RunT], frozen=True, kw_only=True):
     @override
     def chooser(self, site: Site) -> Chooser:
         return chooser(self.option, site, self.threshold)
-
-
-class Dispatcher(Generic[RunT]):
-    """A policy in one run: the answer to each event."""
-
-    def __init__(self, policy: OnlinePolicy[RunT], run: RunT, stale: Staleness | None) -> None:
-        self._policy, self._run, self._stale = policy, run, stale
-
-    def __call__(self, state: State) -> list[Action]:
-        """Return what the idle GPUs do next."""
-        run = self._run
-        self._update(state)
-        idle, actions = state.idle, list[Action]()
-        while idle and len(run.waiting):
-            batch = self._next_batch(idle)
-            if batch is None:
-                break
-            actions.append(batch.start())
-            idle = [gpu for gpu in idle if gpu.index != batch.gpu.index]
-        if idle and len(run.waiting) and (wake := self._wake(idle)) is not None:
-            actions.append(WakeAt(wake))
-        run.waiting.show_all()
-        return actions
-
-    def _update(self, state: State) -> None:
-        """Take in what has arrived and left since the last decision."""
-        policy, run = self._policy, self._run
-        run.tick = state.tick
-        for job in state.arrived:
-            run.waiting.add(job)
-            run.eviction.arrived(job)
-            if self._stale is not None:
-                self._stale.arrived(job)
-            policy.arrived(run, job)
-        for job in state.withdrawn:
-            run.waiting.remove(job)
-
-    def _next_batch(self, idle: Sequence[GpuState]) -> BatchBuilder | None:
-        policy, run = self._policy, self._run
-        while (leader := self._leader(idle)) is not None:
-            gpu, job = leader
-            options = [run.option(job)]
-            if run.site.horizon is not None:  # the fewest steps may end in time where it does not
-                options.append(fewest_steps(job))
-            batch = open_batch(
-                run.site,
-                gpu,
-                job,
-                options,
-                tick=run.tick,
-                evict=run.eviction,
-                least=run.waiting.least,
-            )
-            if batch is None:
-                run.waiting.hide(gpu.index, job)
-                continue
-            policy.fill_batch(run, batch)
-            for member in batch.jobs:
-                run.waiting.remove(member)
-            run.eviction.served(gpu.index, gpu.resident, batch.resident, batch.active)
-            policy.served(run, batch)
-            return batch
-        return None
-
-    def _leader(self, idle: Sequence[GpuState]) -> Leader | None:
-        overdue = self._stale.overdue(idle, self._run.tick) if self._stale is not None else None
-        return overdue or self._policy.select_leader(self._run, idle)
-
-    def _wake(self, idle: Sequence[GpuState]) -> int | None:
-        wakes = [self._policy.wake(self._run, idle)]
-        if self._stale is not None:
-            wakes.append(self._stale.wake(idle, self._run.tick))
-        return min((w for w in wakes if w is not None), default=None)

@@ -24,6 +24,7 @@ class CreditRun(RunContext):
     Attributes:
         credit: Credit of each adapter, in requests.
         called: Adapters that are called.
+        due: Payments of the batch under construction, each as payer and payee.
     """
 
     def __init__(self, setup: RunSetup, call: float, release: float) -> None:
@@ -31,6 +32,7 @@ class CreditRun(RunContext):
         self._call, self._release = call, release
         self.called: set[int] = set()
         self.credit = [0] * len(setup.site.adapter_ids)
+        self.due: list[tuple[int, int]] = []
 
     def pay(self, payer: int, payee: int) -> None:
         """Move one credit from an adapter to another."""
@@ -100,8 +102,12 @@ class Credits(QueuePolicy[CreditRun], frozen=True, kw_only=True):
         jumped = sorted(job.index for job in batch.jobs if job.index not in fair)
         members = {job.index: job.adapter for job in batch.jobs}
         passed = (job.adapter for index, job in fair.items() if index not in members)
-        for payee, index in zip(passed, jumped, strict=True):
-            run.pay(members[index], payee)
+        run.due = [(members[index], payee) for payee, index in zip(passed, jumped, strict=True)]
+
+    @override
+    def served(self, run: CreditRun, batch: BatchBuilder) -> None:
+        for payer, payee in run.due:
+            run.pay(payer, payee)
 
 
 def called(run: CreditRun, idle: Sequence[GpuState]) -> Leader | None:

@@ -183,7 +183,7 @@ class CostAware(PollingPolicy[CostAwareRun], frozen=True, kw_only=True):
         if len(loaded) == 1 and not run.site.clock.slotted:
             (adapter,) = loaded
             note = run.load(before, adapter), run.site.load_seconds(adapter, before), batch.ticks
-            run.timer.start(batch.gpu.index, run.tick, note)
+            run.timer.start(batch.gpu.index, run.tick, batch.start_tick, note)
 
     def _measure(self, run: CostAwareRun, gpu: GpuState) -> None:
         read = run.timer.read(gpu)

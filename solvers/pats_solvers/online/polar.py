@@ -187,6 +187,5 @@ class Polar(PollingPolicy[PolarRun], frozen=True, kw_only=True):
             switch = site.switch(gpu.resident, batch.resident, batch.active, gpu.active)
             untimed_s = switch.seconds
         weight = sum([job.weight for job in batch.jobs])
-        run.timer.start(
-            gpu.index, run.tick, (batch.jobs[0].adapter, run.context, weight, untimed_s)
-        )
+        note = batch.jobs[0].adapter, run.context, weight, untimed_s
+        run.timer.start(gpu.index, run.tick, batch.start_tick, note)

@@ -252,7 +252,8 @@ class Patient(PollingPolicy[PatientRun], frozen=True, kw_only=True):
         if not heads:
             return None
         head = heads[self.next_adapter(run, gpu, heads)]
-        until = max(gpu.free_at, min(job.arrival for job in heads.values()))
+        idle_from = min(gpu.free_at, run.tick)  # later where a busy GPU is asked what comes next
+        until = max(idle_from, min(job.arrival for job in heads.values()))
         until += self._patience_ticks(run, gpu, head)
         if until <= run.tick:
             return head

@@ -174,4 +174,9 @@ class BatchCompletion(QueuePolicy[RunningSets], frozen=True, kw_only=True):
             run.add_loading(batch, run.waiting.among(running, gpu))
         else:
             run.add_loading(batch, run.waiting.in_order(gpu))
+
+    @override
+    def served(self, run: RunningSets, batch: BatchBuilder) -> None:
+        gpu = batch.gpu.index
+        if batch.jobs[0].adapter not in run.running.get(gpu, NONE):
             run.running[gpu] = batch.active

@@ -6,6 +6,7 @@ Policies decide which jobs to serve; this keeps what they put together feasible.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heapreplace
 
 from pats_opt.core.policy import GpuState, Start
 from pats_opt.model.problem import Adapters, Amounts, Job, Site
@@ -27,9 +28,10 @@ def make_room(
         return gpu.resident if site.fits(gpu.index, gpu.resident, jobs) else None
     needed = frozenset([job.adapter for job in jobs])
     resident = gpu.resident | needed
-    if site.max_resident == 1 and needed != gpu.resident:  # nothing to choose
+    keep = needed.union([a for a, _ in gpu.loading]) if gpu.loading else needed
+    if site.max_resident == 1 and not gpu.loading and needed != gpu.resident:  # nothing to choose
         return needed if site.fits(gpu.index, needed, jobs) else None
-    evictable = iter(evict(gpu.index, gpu.resident - needed))
+    evictable = iter(evict(gpu.index, gpu.resident - keep))
     while len(resident) > site.max_resident or not site.fits(gpu.index, resident, jobs):
         victim = next(evictable, None)
         if victim is None:
@@ -43,6 +45,22 @@ def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
     if adapter not in gpu.resident:  # as Site.switch, without sets: decisions spend time here
         return site.load_seconds(adapter, gpu.resident)
     return 0.0 if gpu.active is None or adapter in gpu.active else site.activate_s
+
+
+def loaded_at(site: Site, gpu: GpuState, tick: int, adapters: Adapters) -> int:
+    """Return the tick from which ``gpu`` can use ``adapters`` where loads run beside serving.
+
+    Those that are absent are loaded from ``tick`` on, in order, as channels become free.
+    """
+    done, ends = tick, dict(gpu.loading)
+    channels = [tick] * min((site.channels or 0) - len(ends), len(adapters)) + sorted(ends.values())
+    for a in sorted(adapters):
+        if a in ends:
+            done = max(done, ends[a])
+        elif a not in gpu.resident and (ticks := site.load_ticks(a)):
+            done = max(done, channels[0] + ticks)
+            heapreplace(channels, channels[0] + ticks)
+    return done
 
 
 class BatchBuilder:
@@ -164,13 +182,18 @@ class BatchBuilder:
         return False
 
     def _end(self, active: Adapters, steps: int) -> int:
-        start = self._tick + self.gpu.switch_ticks(self._site, self.resident, active)
-        return start + self._site.clock.duration(shape_of((*self._steps, steps)))
+        return self._start(active) + self._site.clock.duration(shape_of((*self._steps, steps)))
+
+    def _start(self, active: Adapters) -> int:
+        site, begin = self._site, self._tick
+        if site.channels is not None:
+            begin = loaded_at(site, self.gpu, begin, active)
+        return begin + self.gpu.switch_ticks(site, self.resident, active)
 
     @property
     def start_tick(self) -> int:
-        """The tick at which it starts, its switch done."""
-        return self._tick + self.gpu.switch_ticks(self._site, self.resident, self.active)
+        """The tick at which it starts, its loads and its switch done."""
+        return self._start(self.active)
 
     @property
     def ticks(self) -> int:

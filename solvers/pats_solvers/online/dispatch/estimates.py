@@ -138,16 +138,28 @@ class BatchTimer(Generic[Note]):
     """Ticks from a decision to when its GPU is idle again, as a live server would measure them."""
 
     def __init__(self) -> None:
-        self._running: dict[int, tuple[int, Note]] = {}
+        self._running: dict[int, tuple[int, int, Note]] = {}
 
-    def start(self, gpu: int, tick: int, note: Note) -> None:
-        """Start timing a batch, its switch included, that was decided on at ``tick``.
+    def start(self, gpu: int, decided: int, start: int, note: Note) -> None:
+        """Start timing a batch, its switch included.
 
-        ``note`` is given back by :meth:`read`.
+        Args:
+            gpu: The GPU.
+            decided: The tick at which it was decided on.
+            start: The tick at which its switch is done.
+            note: Given back by :meth:`read`.
         """
-        self._running[gpu] = tick, note
+        self._running[gpu] = decided, start, note
 
     def read(self, gpu: GpuState) -> tuple[int, Note] | None:
-        """Return the ticks that an idle GPU's last batch took, and its note; once per batch."""
-        began = self._running.pop(gpu.index, None)
-        return None if began is None else (gpu.free_at - began[0], began[1])
+        """Return the ticks that an idle GPU's last batch took, and its note; once per batch.
+
+        None while the batch has not started: its adapters are being loaded beside serving.
+        """
+        if gpu.index not in self._running:
+            return None
+        decided, start, note = self._running[gpu.index]
+        if gpu.free_at <= start:
+            return None
+        del self._running[gpu.index]
+        return gpu.free_at - decided, note

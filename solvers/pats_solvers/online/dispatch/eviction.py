@@ -36,6 +36,9 @@ class Eviction(ABC):
     def arrived(self, job: Job) -> None:  # noqa: B027 - a hook
         """Note that a job arrives."""
 
+    def evicted(self, gpu: int, adapters: Adapters) -> None:  # noqa: B027 - a hook
+        """Note that a load beside serving evicts ``adapters`` from ``gpu``."""
+
     def served(  # noqa: B027 - a hook
         self, gpu: int, before: Adapters, after: Adapters, active: Adapters
     ) -> None:
@@ -112,10 +115,14 @@ class GreedyDual(Eviction):
         self._credit: dict[tuple[int, int], float] = {}
 
     @override
-    def served(self, gpu: int, before: Adapters, after: Adapters, active: Adapters) -> None:
-        for adapter in before - after:
+    def evicted(self, gpu: int, adapters: Adapters) -> None:
+        for adapter in adapters:
             credit = self._credit.pop((gpu, adapter), 0.0)
             self._inflation[gpu] = max(self._inflation[gpu], credit)
+
+    @override
+    def served(self, gpu: int, before: Adapters, after: Adapters, active: Adapters) -> None:
+        self.evicted(gpu, before - after)
         for adapter in active:
             self._credit[gpu, adapter] = self._inflation[gpu] + self._worth[adapter]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
 from typing import Protocol
 
-from pats_opt.model.problem import Amounts, Job, Site
+from pats_opt.model.problem import Adapters, Amounts, Job, Site
 
 #: Jobs in order of arrival, by index. Ordered dicts, because a plain one walks over all that it has
 #: lost to reach its first key.
@@ -19,6 +19,8 @@ JobQueue = OrderedDict[int, Job]
 Hosts = tuple[int, ...]
 
 ARRIVAL = attrgetter("index")
+
+NONE: Adapters = frozenset()
 
 
 class Follower(Protocol):
@@ -36,7 +38,8 @@ class WaitingJobs:
 
     With GPUs of different sizes, a job that only a busy GPU can hold is then never looked at again
     and again. A job that cannot start on a GPU now, because the hard horizon leaves no time or the
-    GPU has switched ahead, can be hidden from that GPU for the rest of a decision.
+    GPU has switched ahead, can be hidden from that GPU for the rest of a decision; so can all jobs
+    of some adapters.
 
     Attributes:
         least: The least that any job so far has needed of each resource; None before the first.
@@ -53,6 +56,8 @@ class WaitingJobs:
         self._heads: dict[int, Job] = {}
         self._counts: dict[int, int] = {}
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
+        self._barred: dict[int, Adapters] = {}  # GPU -> adapters that are hidden from it
+        self._all_shown = True
         self._count = 0
         self.least: Amounts | None = None
         self.followers: list[Follower] = []
@@ -122,21 +127,34 @@ class WaitingJobs:
     def hide(self, gpu: int, job: Job) -> None:
         """Leave a job out of what ``gpu`` can serve, until :meth:`show_all`."""
         self._hidden.setdefault(gpu, set()).add(job.index)
+        self._all_shown = False
 
     def hidden(self, gpu: int) -> frozenset[int]:
-        """Indices of the jobs that are hidden from ``gpu``."""
+        """Indices of the jobs that are hidden from ``gpu``, those of hidden adapters left out."""
         return frozenset(self._hidden.get(gpu, ()))
+
+    def hide_adapters(self, gpu: int, adapters: Adapters) -> None:
+        """Hide from ``gpu`` all jobs of ``adapters``, and of no others, until :meth:`show_all`."""
+        self._barred[gpu] = adapters
+        self._all_shown = False
+
+    def hidden_adapters(self, gpu: int) -> Adapters:
+        """Adapters whose jobs are all hidden from ``gpu``."""
+        return self._barred.get(gpu, NONE)
 
     def show_all(self) -> None:
         """End all hiding."""
-        self._hidden.clear()
+        if not self._all_shown:
+            self._hidden.clear()
+            self._barred.clear()
+            self._all_shown = True
 
     def first(self, adapter: int, gpu: int) -> Job | None:
         """Return the earliest job of ``adapter`` that ``gpu`` can serve, or None."""
         queues = self._queues.get(adapter)
         if queues is None:
             return None
-        if len(queues) == 1 and not self._hidden:
+        if len(queues) == 1 and self._all_shown:
             hosts, queue = next(iter(queues.items()))
             return queue[next(iter(queue))] if gpu in hosts else None
         return next(self.of(adapter, gpu), None)
@@ -147,11 +165,16 @@ class WaitingJobs:
 
     def among(self, adapters: Iterable[int], gpu: int) -> Iterator[Job]:
         """Jobs of any of ``adapters`` that ``gpu`` can serve, in order of arrival."""
-        found = [each for a in adapters for each in self._queues.get(a, {}).items()]
+        barred = self._barred.get(gpu, NONE)
+        found = [
+            each for a in adapters if a not in barred for each in self._queues.get(a, {}).items()
+        ]
         return self._visible(gpu, [queue for hosts, queue in found if gpu in hosts])
 
     def in_order(self, gpu: int) -> Iterator[Job]:
         """Every job that ``gpu`` can serve, in order of arrival."""
+        if gpu in self._barred:
+            return self.among(self._queues, gpu)
         return self._visible(gpu, [queue for hosts, queue in self._order.items() if gpu in hosts])
 
     def _visible(self, gpu: int, queues: list[JobQueue]) -> Iterator[Job]:
@@ -187,12 +210,12 @@ class WaitingJobs:
 
     def _serves_all(self, gpu: int) -> bool:
         """Whether ``gpu`` can serve every job that waits."""
-        return not self._hidden and len(self._order) == 1 and gpu in next(iter(self._order))
+        return self._all_shown and len(self._order) == 1 and gpu in next(iter(self._order))
 
     def demands(self, adapter: int) -> int:
         """Number of different demands of the waiting jobs of ``adapter``."""
         return len(self._demands.get(adapter, ()))
 
-    def adapters(self) -> Iterable[int]:
+    def adapters(self) -> Set[int]:
         """Adapters with waiting jobs, in no particular order."""
         return self._queues.keys()

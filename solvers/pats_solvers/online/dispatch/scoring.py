@@ -13,7 +13,7 @@ from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.dispatch.batch import BatchBuilder
 from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.kinds import Column, Floats, Ints, Kinds
+from pats_solvers.online.dispatch.kinds import Bools, Column, Floats, Ints, Kinds
 
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf
@@ -81,6 +81,8 @@ class ScoringRun(RunContext):
         queue = Queue(self, None, gpu, switch_s, room)
         for index in self.waiting.hidden(gpu.index):
             queue.drop(kinds.row(index))
+        for a in self.waiting.hidden_adapters(gpu.index):
+            queue.drop(kinds.adapter == a)
         return queue
 
     def _followers(self, batch: BatchBuilder, adapters: Iterable[int]) -> Queue:
@@ -216,8 +218,8 @@ class Queue:
         else:
             self._out[place] = True
 
-    def drop(self, place: int) -> None:
-        """Leave out a row that cannot be served."""
+    def drop(self, place: int | Bools) -> None:
+        """Leave out a row that cannot be served, or several."""
         self._out[place] = True
 
     def best(self, scores: Floats) -> int | None:

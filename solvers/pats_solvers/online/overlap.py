@@ -1,0 +1,230 @@
+"""Loads beside serving: when a policy's decisions start loads, and when its batches start.
+
+A policy decides on batches as ever. Here a batch whose adapters are not loaded is *decided*: its
+members are committed, its loads start as channels become free, and it starts when they have ended,
+like after a switch. With ``prefetch`` the time is used: the GPU serves what is loaded while that
+delays nothing, and what comes next is loaded while the GPU serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+from typing_extensions import override
+
+from pats_opt.core.policy import Action, GpuState, StartLoad, State
+from pats_opt.model.problem import Adapters
+from pats_solvers.online.dispatch.batch import BatchBuilder
+from pats_solvers.online.dispatch.staleness import Staleness
+from pats_solvers.online.dispatcher import Dispatcher, PolicyRule, RunT
+
+#: When adapters are loaded beside serving, for parameters.
+PrefetchRule = Literal["none", "next", "ahead"]
+
+
+class WaitingBatch(Struct):
+    """A batch that is decided and waits for its adapters.
+
+    Attributes:
+        batch: The batch.
+        loads: Adapters whose loads are to start, in this order.
+        evict: Residents that leave when the first of them starts.
+    """
+
+    batch: BatchBuilder
+    loads: list[int]
+    evict: Adapters
+
+
+class OverlapDispatcher(Dispatcher[RunT]):
+    """A policy in one run where loads run beside serving.
+
+    Attributes:
+        gpus: The GPUs as they are after the actions so far.
+        decided: The batch of each GPU that waits for its adapters, by the GPU's index.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyRule[RunT],
+        run: RunT,
+        stale: Staleness | None,
+        prefetch: PrefetchRule,
+    ) -> None:
+        super().__init__(policy, run, stale)
+        self.gpus: list[GpuState] = []
+        self.decided: dict[int, WaitingBatch] = {}
+        self._channels = run.site.channels or 0
+        self._prefetch = prefetch
+        self._ahead: list[set[int]] = [set() for _ in run.site.gpus]  # loaded, and not used yet
+        self._loads = [0] * len(run.site.gpus)  # in progress after the last answer
+        self._ask = set[int]()  # busy GPUs whose next adapter may have changed
+
+    @override
+    def __call__(self, state: State) -> list[Action]:
+        """Return what GPUs do next: the idle ones, and the loaders of all."""
+        run = self._run
+        self._update(state)
+        self.gpus = list(state.gpus)
+        actions = list[Action]()
+        for g in list(self.decided):
+            actions += self._advance(g)
+        idle = [gpu for gpu in self.gpus if self._is_free(gpu)]
+        while idle and len(run.waiting):
+            batch = self._next_batch(idle, self._order)
+            if batch is None:
+                break
+            actions += self._decide(batch)
+            idle = [gpu for gpu in idle if gpu.index != batch.gpu.index]
+        actions += self._wakes(idle)
+        if self._prefetch != "none":
+            actions += self._beside(state)
+        run.waiting.show_all()
+        return actions
+
+    def _is_free(self, gpu: GpuState) -> bool:
+        return gpu.free_at <= self._run.tick and gpu.index not in self.decided
+
+    def _order(self, gpu: int, residents: Adapters) -> Sequence[int]:
+        """Residents in the order in which they are to go.
+
+        That is the policy's rule; with ``prefetch`` those for which requests wait go last.
+        """
+        order = self._run.eviction(gpu, residents)
+        if self._prefetch == "none":
+            return order
+        waiting = self._run.waiting
+        return sorted(order, key=lambda a: waiting.count(a, gpu) > 0)
+
+    # -- decided batches -----------------------------------------------------------------------
+
+    def _decide(self, batch: BatchBuilder) -> list[Action]:
+        """Commit a batch, which starts at once where its adapters are loaded."""
+        self._commit(batch)
+        before, after = batch.gpu.resident, batch.resident
+        loads = sorted(after - before)
+        self.decided[batch.gpu.index] = WaitingBatch(
+            batch, loads, before - after if loads else frozenset()
+        )
+        return self._advance(batch.gpu.index)
+
+    def _advance(self, g: int) -> list[Action]:
+        """Start the loads for which channels are free; where all have ended, start the batch."""
+        decided, actions = self.decided[g], list[Action]()
+        while decided.loads and self._channel_free(self.gpus[g], decided.loads[0]):
+            actions.append(self._load(g, decided.loads.pop(0), decided.evict))
+            decided.evict = frozenset()
+        gpu, batch = self.gpus[g], decided.batch
+        loading = {a for a, _ in gpu.loading}
+        if gpu.free_at <= self._run.tick and not decided.loads and not batch.active & loading:
+            del self.decided[g]
+            actions.append(self._start(batch))
+        return actions
+
+    def _channel_free(self, gpu: GpuState, adapter: int) -> bool:
+        return len(gpu.loading) < self._channels or not self._run.site.load_ticks(adapter)
+
+    def _load(self, g: int, adapter: int, evict: Adapters) -> Action:
+        gpu, end = self.gpus[g], self._run.tick + self._run.site.load_ticks(adapter)
+        loading = ((adapter, end),) if end > self._run.tick else ()
+        self.gpus[g] = replace(
+            gpu, resident=(gpu.resident - evict) | {adapter}, loading=gpu.loading + loading
+        )
+        self._ahead[g] -= evict
+        return StartLoad(g, adapter, evict)
+
+    def _start(self, batch: BatchBuilder) -> Action:
+        g, run = batch.gpu.index, self._run
+        gpu = self.gpus[g]
+        switch = run.site.activation(batch.active, gpu.active)
+        self.gpus[g] = GpuState(
+            g,
+            batch.resident,
+            batch.active,
+            run.tick + switch.ticks + batch.ticks,
+            loading=gpu.loading,
+            taken=sum([job.demand[0] for job in batch.jobs]),
+        )
+        self._ahead[g] -= batch.active | (gpu.resident - batch.resident)
+        self._ask.add(g)
+        return batch.start()
+
+    # -- what runs beside ----------------------------------------------------------------------
+
+    def _beside(self, state: State) -> Iterator[Action]:
+        """Serve beside loads, and load beside serving."""
+        new = {job.adapter for job in state.arrived}
+        for g, gpu in enumerate(state.gpus):
+            if len(gpu.loading) < self._loads[g] or not new <= gpu.resident:
+                self._ask.add(g)
+        for g, decided in self.decided.items():
+            if self.gpus[g].free_at <= self._run.tick and not decided.loads:
+                yield from self._serve_meanwhile(decided.batch)
+        for g in sorted(self._ask):
+            if g not in self.decided and self.gpus[g].free_at > self._run.tick:
+                yield from self._load_ahead(g)
+        self._ask.clear()
+        self._loads = [len(gpu.loading) for gpu in self.gpus]
+
+    def _serve_meanwhile(self, decided: BatchBuilder) -> Iterator[Action]:
+        """Serve what is loaded, evicting nothing, where it ends before ``decided`` can start."""
+        g, run = decided.gpu.index, self._run
+        gpu = self.gpus[g]
+        ready = gpu.resident.difference([a for a, _ in gpu.loading])
+        run.waiting.hide_adapters(g, frozenset(run.waiting.adapters() - ready))
+        batch = self._next_batch([gpu], lambda *_: ())
+        if batch is not None:
+            ends = dict(gpu.loading)
+            loaded = max([ends.get(a, 0) for a in decided.active])
+            if batch.start_tick + batch.ticks <= loaded:
+                for member in batch.jobs:
+                    run.waiting.remove(member)
+                run.eviction.served(g, gpu.resident, batch.resident, batch.active)
+                yield self._start(batch)
+
+    def _load_ahead(self, g: int) -> Iterator[Action]:
+        """Load what a busy GPU would serve next, as channels and its cache have room."""
+        run, site = self._run, self._run.site
+        others = {a for other, held in enumerate(self._ahead) if other != g for a in held}
+        while len((gpu := self.gpus[g]).loading) < self._channels and len(run.waiting):
+            spare = self._spare(gpu)
+            if not spare and len(gpu.resident) >= site.max_resident:
+                return
+            hidden = others - gpu.resident
+            if self._prefetch == "ahead":
+                hidden |= gpu.resident
+            run.waiting.hide_adapters(g, frozenset(hidden))
+            leader = self._leader([gpu])
+            if leader is None or (adapter := leader[1].adapter) in gpu.resident:
+                return
+            evict = self._evict_for(gpu, adapter, spare)
+            end = run.tick + site.load_ticks(adapter)
+            if evict is None or (site.horizon is not None and end >= site.horizon):
+                return
+            self._ahead[g].add(adapter)
+            run.eviction.evicted(g, evict)
+            yield self._load(g, adapter, evict)
+
+    def _spare(self, gpu: GpuState) -> Sequence[int]:
+        """Residents that a load may evict beside a batch, in the order in which they are to go.
+
+        Neither what the batch uses or is being loaded, nor what requests wait for.
+        """
+        run = self._run
+        held = gpu.resident.difference(gpu.active or (), [a for a, _ in gpu.loading])
+        return run.eviction(
+            gpu.index, frozenset([a for a in held if not run.waiting.count(a, gpu.index)])
+        )
+
+    def _evict_for(self, gpu: GpuState, adapter: int, spare: Sequence[int]) -> Adapters | None:
+        """The first of ``spare`` that make room for an adapter beside the batch; None: none do."""
+        site, resident = self._run.site, gpu.resident | {adapter}
+        for count in range(len(spare) + 1):
+            after = resident.difference(spare[:count])
+            free = site.room(gpu.index, after)[0]
+            if len(after) <= site.max_resident and (free is None or gpu.taken <= free):
+                return gpu.resident - after
+        return None
