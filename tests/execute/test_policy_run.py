@@ -10,8 +10,9 @@ import pytest
 
 from pats_opt.core.policy import Action, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.core.solver import Feature
+from pats_opt.errors import CapabilityError
 from pats_opt.execute.orders import OrderBuilder
-from pats_opt.execute.policy_driver import LiveClock, LiveGpus
+from pats_opt.execute.policy_driver import LiveClock, LiveGpus, PolicyDriver
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import Order
 from pats_opt.execute.worker import Idle, Message
@@ -19,8 +20,10 @@ from pats_opt.model.problem import Problem
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, simulated, start
 from pats_opt.testing.instances import random_features, random_instance
 from tests.execute.runs import policy_of
-from tests.simulate.scripted import Scripted, alone
+from tests.simulate.scripted import Scripted, alone, problem_of
 from tests.support import scale
+from tests.support.overlap_zoo import overlapping
+from tests.support.zoo import request
 
 #: Features under which a batch of one fits on the GPU.
 SIMPLE = frozenset({Feature.OPTIONS, Feature.TABLE, Feature.OVERHEAD, Feature.REJECTION})
@@ -110,6 +113,7 @@ def test_simulated_and_live_runs_make_the_same_plan(name: str) -> None:
     for seed in scale.seeds(30):
         policy = POLICIES[name]
         among = SIMPLE if isinstance(policy, Scripted) else policy.capabilities.features
+        among -= {Feature.OVERLAP}  # live runs refuse it
         features = random_features(random.Random(seed), among=among)
         problem = Problem(random_instance(seed, features, requests=(4, 30)))
         if name == "ahead" and 0.0 in problem.site.load_s:
@@ -123,3 +127,9 @@ def test_simulated_and_live_runs_make_the_same_plan(name: str) -> None:
             orders = [order for gpu, order in workers.orders if gpu == g and order.members]
             ids = [[problem.jobs[j].id for j, _ in batch.members] for batch in batches]
             assert [[m.id for m in order.members] for order in orders] == ids
+
+
+def test_a_live_run_refuses_loads_beside_serving() -> None:
+    problem = problem_of(overlapping(request("r0")))
+    with pytest.raises(CapabilityError, match="cannot handle overlap"):
+        PolicyDriver(problem, policy_of("fifo"), 0)

@@ -49,6 +49,10 @@ VARIANTS = (
     "price-index:forecast=2:memory=3:max_wait_s=6",
     "credits:call=1:keep=0",
     "credits:call=2.5:keep=1:option=fewest:max_wait_s=2",
+    *(f"{name}:prefetch=next" for name in ("fifo", "patient", "credits", "polar", "price-index")),
+    *(f"{name}:prefetch=ahead" for name in ("pats", "gated", "cost-aware", "vllm-lora")),
+    "batch-completion:prefetch=ahead:max_wait_s=2:eviction=cost",
+    "price-index:prefetch=ahead:forecast=2:max_wait_s=6:adaptive_wait=true",
 )
 
 

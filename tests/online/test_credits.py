@@ -40,6 +40,7 @@ def history(problem: Problem, policy: Credits) -> list[tuple[str, list[int]]]:
     class Told(Credits, frozen=True, kw_only=True):
         @override
         def served(self, run: CreditRun, batch: BatchBuilder) -> None:
+            super().served(run, batch)
             told.append(("".join(job.id[1:] for job in batch.jobs), list(run.credit)))
 
     simulate(problem, Told(**msgspec.structs.asdict(policy)))

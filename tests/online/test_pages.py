@@ -22,7 +22,7 @@ def test_every_policy_documents_its_rule_source_and_parameters() -> None:
     """Each docstring says more than its first line, and names every parameter of its own."""
     from msgspec.structs import fields
 
-    common = {"eviction", "max_wait_s", "adaptive_wait", "option", "threshold"}
+    common = {"eviction", "max_wait_s", "adaptive_wait", "prefetch", "option", "threshold"}
     for name in BUILT_IN:
         policy = load(name)
         if policy.kind is not Kind.ONLINE:

@@ -353,6 +353,7 @@ def test_parameters_are_checked() -> None:
         "eviction": "lru",
         "max_wait_s": None,
         "adaptive_wait": False,
+        "prefetch": "none",
         "threshold": 0.25,
         "gamma": 0.5,
         "use_cosine": False,
