@@ -26,11 +26,13 @@ class KindPrices(Struct, frozen=True, kw_only=True, omit_defaults=True):
         gpus: Ids of these GPUs.
         hold: Loss per tick of holding one of them.
         keep: Loss per tick of one place in its cache; empty where one adapter is resident.
+        load: Loss per tick of one channel of its loader; empty without loads beside serving.
     """
 
     gpus: tuple[str, ...]
     hold: tuple[Price, ...]
     keep: tuple[Price, ...] = ()
+    load: tuple[Price, ...] = ()
 
 
 class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):

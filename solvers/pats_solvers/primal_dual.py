@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
@@ -43,13 +43,17 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         memory_gib: Memory for the dynamic programs, in GiB. Where they would take more,
             ticks are taken together, which weakens the bound; where that does not help,
             the problem is refused with the estimate.
-        schedule: Whether to look for schedules; else all the time goes to the bound.
+        schedule: Whether to look for schedules; else all the time goes to the bound. With loads
+            beside serving there is no search: the schedule is the one given.
     """
 
     name: ClassVar[str] = "lagrangian"
     kind: ClassVar[Kind] = Kind.BOUND
     capabilities: ClassVar[Capabilities] = Capabilities(
-        bound=True, warm_start=True, packages=("numba",)
+        features=ALL_FEATURES | {Feature.OVERLAP},
+        bound=True,
+        warm_start=True,
+        packages=("numba",),
     )
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
@@ -71,10 +75,11 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         incumbent = Incumbent(problem, run)
         bounding = bounding_of(incumbent, self.memory_gib)
         rng = default_rng(run.seed)
+        searching = self.schedule and problem.site.channels is None
         rounds, idle = max(ROUNDS, int(ROUNDS_SHARE * len(problem.jobs))), 0
         while not incumbent.over() and not (idle >= PATIENCE and bounding.ascent.converged):
             bounding.advance(incumbent)
-            if self.schedule:
+            if searching:
                 better = improve_schedule(incumbent, bounding, rng, rounds)
                 idle, rounds = (0, rounds) if better else (idle + 1, 2 * rounds)
             elif bounding.ascent.converged and not bounding.refine():

@@ -21,7 +21,7 @@ from pats_solvers.common.arrays import (
 )
 from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
 
 #: Bits of a key's word; the sign stays free.
@@ -48,24 +48,23 @@ def tables_bytes(parts: Sequence[AdapterSubproblem]) -> int:
     return _rows(parts) * 8 + max((part.bytes() for part in parts), default=0)
 
 
-def tables_at(parts: Sequence[AdapterSubproblem], hold: Floats) -> CostToGo:
+def tables_at(parts: Sequence[AdapterSubproblem], paid: Floats) -> CostToGo:
     """Return the tables of subproblems of one GPU with one resident adapter.
 
     Args:
         parts: One for each adapter with jobs.
-        hold: Price of the GPU summed up from grain 0.
+        paid: Prices summed up from grain 0, of :meth:`.Relaxation.paid`.
     """
     parts = sorted(parts, key=lambda part: part.adapter)
     values = np.empty(_rows(parts))
-    keep = np.zeros_like(hold)
     at = 0
     for part in parts:
-        found = part.values(hold, keep)
+        found = part.values(paid)
         for state in (ABSENT, ACTIVE):
             block = found[state].reshape(-1)
             values[at : at + len(block)] = block
             at += len(block)
-    return CostToGo(parts, hold, values)
+    return CostToGo(parts, paid[AS_ACTIVE], values)
 
 
 def _rows(parts: Sequence[AdapterSubproblem]) -> int:

@@ -144,8 +144,8 @@ def _tables(bounding: Bounding, memory_gib: float) -> CostToGo:
         relaxation = Relaxation(
             bounding.problem, bounding.end, states=states, grain=relaxation.grain
         )
-    hold, _, _ = ascent.relaxation.cumulated(ascent.prices, 0)
-    return tables_at(relaxation.subproblems, hold)
+    paid, _ = ascent.relaxation.paid(ascent.prices, 0)
+    return tables_at(relaxation.subproblems, paid)
 
 
 @cache

@@ -185,6 +185,7 @@ class Bounding:
                 gpus=tuple(site.gpus[g].id for g in kind.gpus),
                 hold=_rounded(prices.hold[number] / grain),
                 keep=_rounded(prices.keep[number] / grain) if relaxation.caching else (),
+                load=_rounded(prices.load[number] / grain) if relaxation.overlap else (),
             )
             for number, kind in enumerate(relaxation.kinds)
         )
@@ -213,6 +214,8 @@ class Bounding:
         parts = [spread(prices.hold)]
         if finer.caching:
             parts.append(spread(prices.keep))
+        if finer.overlap:
+            parts.append(spread(prices.load))
         parts.append(prices.serve)
         self.ascent = Ascent(finer, np.concatenate(parts))
 

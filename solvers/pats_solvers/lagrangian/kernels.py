@@ -20,8 +20,9 @@ import numpy as np
 from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import ZERO, compiled, entry, inlined
 
-#: What a plan does, as written in the rows of :func:`.follow`.
-WAIT, LOAD, ACTIVATE, HOLD, SERVE, SKIP, CUT, PREFETCH = range(8)
+#: What a plan does, as written in the rows of :func:`.follow`. The last two are those of loads
+#: beside serving: to load in a place of the cache, and to hold the GPU alone, without a place.
+WAIT, LOAD, ACTIVATE, HOLD, SERVE, SKIP, CUT, PREFETCH, LOAD_BESIDE, RESERVE = range(10)
 
 #: How the adapter is.
 ABSENT, RESIDENT, ACTIVE = range(3)
@@ -29,9 +30,9 @@ ABSENT, RESIDENT, ACTIVE = range(3)
 #: Switches: to load before serving, to activate, to load ahead.
 TO_LOAD, TO_ACTIVATE, TO_PREFETCH = range(3)
 
-#: Rows of the prices, summed up from tick 0: of being active (holding the GPU included), and
-#: resident.
-AS_ACTIVE, AS_RESIDENT = range(2)
+#: Rows of the prices, summed up from tick 0: of being active (holding the GPU included), resident,
+#: and loaded ahead.
+AS_ACTIVE, AS_RESIDENT, AS_LOADED = range(3)
 
 #: Classes: backlogs told apart (the cap and 0), stride of the flattened backlog, where the jobs
 #: begin in ``skip`` (-1 where none may be skipped), loss for each tick that a start is later, and
@@ -56,6 +57,7 @@ class SubproblemArrays(NamedTuple):
         late: Members with a priced deadline, :data:`.LATE`.
         switches: The switches above, :data:`.SWITCHES`.
         caching: Whether adapters may be resident beside the active one.
+        overlap: Whether adapters are loaded beside serving.
         hard: Whether everything must have ended by the last tick.
     """
 
@@ -68,6 +70,7 @@ class SubproblemArrays(NamedTuple):
     late: Any
     switches: Any
     caching: bool
+    overlap: bool
     hard: bool
 
 
@@ -181,6 +184,34 @@ def wait_cost(paid: Any, state: int, t: int) -> float:
     return paid[row, t + 1] - paid[row, t]  # type: ignore[no-any-return]
 
 
+@compiled
+def has_switch(data: SubproblemArrays, kind: int) -> bool:
+    """Return whether there are switches of a kind."""
+    return not data.overlap if kind == TO_LOAD else data.caching
+
+
+@compiled
+def load_beside(data: SubproblemArrays, paid: Any, t: int, late: int) -> tuple[int, int, float]:
+    """A load beside serving, the activation in part beside it; what begins first begins at ``t``.
+
+    Returns:
+        The load's end, ``late`` ticks after which the adapter is active, that tick, and the cost.
+        Ticks may be after the last one.
+    """
+    last = paid.shape[1] - 1
+    load, activate = data.switches[TO_PREFETCH], data.switches[TO_ACTIVATE]
+    loaded = t + max(load.ticks, activate.ticks - late)
+    end = loaded + late
+    start, ready = min(loaded - load.ticks, last), min(loaded, last)
+    reserved, active = min(end - activate.ticks, last), min(end, last)
+    cost = load.loss + activate.loss
+    cost += paid[AS_LOADED, ready] - paid[AS_LOADED, start]
+    cost += paid[AS_RESIDENT, active] - paid[AS_RESIDENT, ready]
+    cost += paid[AS_ACTIVE, active] - paid[AS_ACTIVE, reserved]
+    cost -= paid[AS_RESIDENT, active] - paid[AS_RESIDENT, reserved]
+    return loaded, end, cost
+
+
 @inlined
 def _serve(data: SubproblemArrays, paid: Any, values: Any, buffer: Any, t: int) -> None:
     """Improve the values of the active state at tick ``t`` by starting a batch."""
@@ -218,6 +249,19 @@ def _wait_or_switch(
 ) -> None:
     """Improve the values of a state at tick ``t`` by waiting, switching and skipping."""
     last, here = values.shape[1] - 1, values[state, t]
+    if data.overlap and state == ABSENT:
+        for late in range(data.switches[TO_ACTIVATE].ticks):
+            _, end, cost = load_beside(data, paid, t, late)
+            if end > last:
+                if data.hard:
+                    break
+                end = last
+            goal = values[ACTIVE, end]
+            _lower(
+                here,
+                _shift(data.classes, data.digits, data.arrived, data.skip, goal, buffer, t, end),
+                cost,
+            )
     wait = wait_cost(paid, state, t)
     _lower(
         here,
@@ -234,14 +278,15 @@ def _wait_or_switch(
         wait,
     )
     for kind in range(3 if state != ACTIVE else 0):
-        if (kind == TO_ACTIVATE) != (state == RESIDENT) or (kind > 0 and not data.caching):
+        if (kind == TO_ACTIVATE) != (state == RESIDENT) or not has_switch(data, kind):
             continue
         end = t + data.switches[kind].ticks
         if end > last:
             if data.hard:
                 continue
             end = last
-        busy = paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t] + data.switches[kind].loss
+        row = AS_LOADED if kind == TO_PREFETCH else AS_ACTIVE
+        busy = paid[row, end] - paid[row, t] + data.switches[kind].loss
         goal = values[RESIDENT if kind == TO_PREFETCH else ACTIVE, end]
         _lower(
             here,
@@ -260,7 +305,7 @@ def backward(data: SubproblemArrays, paid: Any, values: Any) -> None:
 
     Args:
         data: The subproblem.
-        paid: Prices summed up: ``(2, ticks + 1)``.
+        paid: Prices summed up: ``(3, ticks + 1)``.
         values: Filled here.
     """
     last, size = values.shape[1] - 1, values.shape[2]
@@ -302,9 +347,37 @@ def after(
     return values[then, index] + cost  # type: ignore[no-any-return]
 
 
+@compiled
+def first_use(data: SubproblemArrays, paid: Any, values: Any) -> tuple[float, int, int]:
+    """Return the best way to be loaded beside serving for the GPU's first batch.
+
+    That batch pays no activation, and nobody else holds the GPU before it.
+
+    Returns:
+        The value, and from when until when the adapter is loaded.
+    """
+    last, backlog = values.shape[1] - 1, data.arrived[:, 0].copy()
+    load, best, start, loaded = data.switches[TO_PREFETCH], np.inf, ZERO, ZERO
+    for t in range(last):
+        end = t + load.ticks
+        if end > last:
+            if data.hard:
+                break
+            end = last
+        cost = load.loss + paid[AS_LOADED, end] - paid[AS_LOADED, t]
+        cost += paid[AS_ACTIVE, end] - paid[AS_RESIDENT, end]
+        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, ZERO, end)
+        if cost < best:
+            best, start, loaded = cost, t, end
+    return best, start, loaded
+
+
 @entry
-def at_first(data: SubproblemArrays, values: Any, state: int) -> float:
+def at_first(data: SubproblemArrays, paid: Any, values: Any, state: int) -> float:
     """Return the value at tick 0 of what has arrived then."""
-    return after(
+    value = after(
         data.classes, data.arrived, data.skip, values[state], data.arrived[:, 0].copy(), ZERO, ZERO
     )
+    if data.overlap and state == ABSENT:
+        value = min(value, first_use(data, paid, values)[0])
+    return value

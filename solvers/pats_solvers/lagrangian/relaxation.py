@@ -1,13 +1,15 @@
 """The relaxation: everything is priced that adapters and GPUs compete for.
 
-Three kinds of prices, all per GPU kind (GPUs of equal capacity), make the problem fall apart into
+Four kinds of prices, all per GPU kind (GPUs of equal capacity), make the problem fall apart into
 one subproblem for each adapter and GPU:
 
 - ``hold[t]``: holding a GPU in tick t. With one resident adapter a GPU is held from the start of a
   switch until it is left; with more, only while it switches, serves, or (where activation takes
   time) waits for the active adapter. At most one adapter holds a GPU at a time, or
   ``max_per_batch`` where batches mix.
-- ``keep[t]``: being resident in tick t, where more than one adapter can be.
+- ``keep[t]``: being resident in tick t, where more than one adapter can be, or where loads are.
+- ``load[t]``: loading beside serving in tick t, where that is possible. Such loads do not hold the
+  GPU, and at most ``channels`` of them are in progress.
 - ``serve[j]``: serving job j, where there are several GPUs: each GPU's subproblem decides for
   itself which jobs it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
 
@@ -29,8 +31,25 @@ from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats, Ints
 from pats_solvers.common.classes import classes
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, CUT, SERVE, SKIP, WAIT
-from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem
+from pats_solvers.lagrangian.kernels import (
+    ABSENT,
+    ACTIVE,
+    CUT,
+    LOAD_BESIDE,
+    RESERVE,
+    SERVE,
+    SKIP,
+    WAIT,
+)
+from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, paid
+
+#: By what a row of a plan says: whether it holds the GPU, a place in the cache, and the loader.
+_ROWS = np.arange(RESERVE + 1)
+HOLDS, KEEPS, LOADS = (
+    (_ROWS != WAIT) & (_ROWS != LOAD_BESIDE),
+    _ROWS != RESERVE,
+    _ROWS == LOAD_BESIDE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +62,14 @@ class GpuKind:
 
 @dataclass(frozen=True, slots=True)
 class PriceVector:
-    """Prices of a relaxation: ``hold`` and ``keep`` by GPU kind and tick, ``serve`` by job."""
+    """Prices of a relaxation: ``hold``, ``keep``, ``load`` by GPU kind and tick, ``serve`` by job.
+
+    Those that a problem does not have are zero, or of no length.
+    """
 
     hold: Floats
     keep: Floats
+    load: Floats
     serve: Floats
 
 
@@ -81,7 +104,9 @@ class Relaxation:
         threads: Subproblems solved at once.
 
     Attributes:
-        dimension: Length of a flat price vector: ``hold``, ``keep``, ``serve`` after one another.
+        dimension: Length of a flat price vector: ``hold``, ``keep``, ``load``, ``serve`` after one
+            another.
+        serve_at: Where ``serve`` begins there.
         signed: Prices that may be negative (``serve``).
         constant: Loss that every schedule has.
         merged: Whether classes had to be merged.
@@ -95,7 +120,8 @@ class Relaxation:
         self.kinds = _gpu_kinds(problem)
         self.ticks = max(1, -(-ticks // grain))
         self.several = len(site.gpus) > 1
-        self.caching = site.max_resident > 1
+        self.overlap = site.channels is not None
+        self.caching = site.max_resident > 1 or self.overlap
         self.constant = 0.0
         self._starts: list[tuple[int, int]] = []  # GPUs where the adapter is absent, and active
         self.subproblems: list[AdapterSubproblem] = []
@@ -110,19 +136,14 @@ class Relaxation:
             nowhere = self._unfit == len(site.gpus)
             self.constant += float(self.reject[nowhere].sum())
             self._fits = ~nowhere
-        per_kind = len(self.kinds) * self.ticks
-        self.holds = per_kind
-        self.keeps = per_kind if self.caching else 0
-        self.dimension = self.holds + self.keeps + (len(problem.jobs) if self.several else 0)
-        self.signed = np.arange(self.dimension) >= self.holds + self.keeps
+        rooms = [[site.max_per_batch for _ in self.kinds]]  # on one GPU, by part and kind
+        rooms += [[kind.places for kind in self.kinds]] if self.caching else []
+        rooms += [[site.channels for _ in self.kinds]] if site.channels is not None else []
         sizes = np.array([len(kind.gpus) for kind in self.kinds])
-        places = np.array([len(kind.gpus) * kind.places for kind in self.kinds])
-        self._room = np.concatenate(
-            (
-                np.repeat(sizes * site.max_per_batch, self.ticks),
-                np.repeat(places, self.ticks) if self.caching else np.zeros(0),
-            )
-        ).astype(np.float64)
+        self._room = np.repeat((np.array(rooms) * sizes).ravel(), self.ticks).astype(np.float64)
+        self.serve_at = len(self._room)
+        self.dimension = self.serve_at + (len(problem.jobs) if self.several else 0)
+        self.signed = np.arange(self.dimension) >= self.serve_at
 
     def _add(self, problem: Problem, kind: GpuKind, states: int) -> None:
         site, gpu = problem.site, kind.gpus[0]
@@ -165,16 +186,12 @@ class Relaxation:
 
     def prices(self, flat: Floats) -> PriceVector:
         """A flat price vector by its parts."""
-        shape = (len(self.kinds), self.ticks)
-        keep = flat[self.holds : self.holds + self.keeps]
-        return PriceVector(
-            flat[: self.holds].reshape(shape),
-            keep.reshape(shape) if self.caching else np.zeros(shape),
-            flat[self.holds + self.keeps :],
-        )
+        parts = [*flat[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)]
+        hold, keep, load = [*parts, *[np.zeros_like(parts[0])] * 2][:3]
+        return PriceVector(hold, keep, load, flat[self.serve_at :])
 
-    def cumulated(self, flat: Floats, number: int) -> tuple[Floats, Floats, Floats | None]:
-        """Return what a subproblem pays: hold and keep summed up, and the cost of skipping."""
+    def paid(self, flat: Floats, number: int) -> tuple[Floats, Floats | None]:
+        """Return what a subproblem pays: prices summed up, and the cost of skipping."""
         prices, kind = self.prices(flat), self._of_kind[number]
         skip = None
         if self.several:
@@ -186,17 +203,18 @@ class Relaxation:
                 ]
             )
             skip = prices.serve[jobs] + arrivals
-        return _sums(prices.hold[kind]), _sums(prices.keep[kind]), skip
+        load = prices.load[kind] if self.overlap else None
+        return paid(prices.hold[kind], prices.keep[kind], load), skip
 
     def evaluate(self, flat: Floats) -> Evaluation:
         """The bound at a flat price vector, a supergradient, and the subproblems' plans."""
 
         def solve(number: int) -> list[AdapterPlan]:
             subproblem = self.subproblems[number]
-            hold, keep, skip = self.cumulated(flat, number)
-            values = subproblem.values(hold, keep, skip)
+            prices, skip = self.paid(flat, number)
+            values = subproblem.values(prices, skip)
             return [
-                subproblem.plan(values, hold, keep, state, skip)
+                subproblem.plan(values, prices, state, skip)
                 for state, count in zip((ABSENT, ACTIVE), self._starts[number], strict=True)
                 if count
             ]
@@ -209,7 +227,7 @@ class Relaxation:
             found = [solve(number) for number in numbers]
         terms = [self.constant]
         slope = np.zeros(self.dimension)
-        slope[: len(self._room)] = -self._room
+        slope[: self.serve_at] = -self._room
         plans: list[tuple[AdapterSubproblem, int, AdapterPlan]] = []
         cut = left = 0
         for number in numbers:
@@ -221,7 +239,7 @@ class Relaxation:
                 free = self._use(number, count, plan, flat, slope)
                 at_end = min(free, int((plan.rows[:, 1] == self.ticks).sum()))
                 cut, left = cut + free - at_end, left + at_end
-        terms.append(-float(flat[: len(self._room)] @ self._room))
+        terms.append(-float(flat[: self.serve_at] @ self._room))
         if self.several:
             terms.extend(self._agreement(flat, slope))
         return Evaluation(_sum_below(terms), slope, tuple(plans), cut, left)
@@ -230,23 +248,20 @@ class Relaxation:
         """Add to ``slope`` what a plan uses; how many jobs it serves for nothing."""
         subproblem, kind = self.subproblems[number], self._of_kind[number]
         rows = plan.rows
-        held = rows[(rows[:, 0] != WAIT) & (rows[:, 2] > rows[:, 1])]
-        slope[kind * self.ticks : (kind + 1) * self.ticks] += count * _covered(held, self.ticks)
-        if self.caching:
-            at = self.holds + kind * self.ticks
-            there = rows[rows[:, 2] > rows[:, 1]]
-            slope[at : at + self.ticks] += count * _covered(there, self.ticks)
+        lasting = rows[rows[:, 2] > rows[:, 1]]
+        parts = slope[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)
+        for part, used in zip(parts[:, kind], (HOLDS, KEEPS, LOADS), strict=False):
+            part += count * _covered(lasting[used[lasting[:, 0]]], self.ticks)
         if not self.several:
             return int((rows[:, 0] == CUT).sum())
-        skipped, cut = _skipped(subproblem, rows, self.cumulated(flat, number)[2])
-        first = self.holds + self.keeps
-        np.add.at(slope, first + self._jobs[number][skipped], count)
+        skipped, cut = _skipped(subproblem, rows, self.paid(flat, number)[1])
+        np.add.at(slope, self.serve_at + self._jobs[number][skipped], count)
         return cut
 
     def _agreement(self, flat: Floats, slope: Floats) -> list[float]:
         """The part of the bound that makes GPUs agree on who serves what."""
         gpus = len(self.problem.site.gpus)
-        first = self.holds + self.keeps
+        first = self.serve_at
         serve = flat[first:]
         slope[first:] += self._unfit
         rejected = serve > self.reject
@@ -296,10 +311,6 @@ def _monotone(problem: Problem) -> Problem:
         return problem
     eased = msgspec.structs.replace(service, step_s=StepTime(table=rising))
     return Problem(msgspec.structs.replace(problem.instance, service=eased))
-
-
-def _sums(prices: Floats) -> Floats:
-    return np.concatenate(([0.0], np.cumsum(prices)))
 
 
 def _covered(rows: Ints, ticks: int) -> Floats:

@@ -115,7 +115,8 @@ class AdapterSubproblem:
             takes=takes,
             late=late,
             switches=_switching(problem, self.adapter, grain),
-            caching=site.max_resident > 1,
+            caching=site.max_resident > 1 or site.channels is not None,
+            overlap=site.channels is not None,
             hard=site.horizon is not None and site.horizon // grain <= ticks,
         )
 
@@ -128,26 +129,25 @@ class AdapterSubproblem:
         """Return the memory that one run of the dynamic program takes, in bytes."""
         return 3 * (self.ticks + 1) * self.size * 8
 
-    def values(self, hold: Floats, keep: Floats, skip: Floats | None = None) -> Floats:
+    def values(self, paid: Floats, skip: Floats | None = None) -> Floats:
         """Return costs to go by state, tick and backlog at these prices.
 
         Args:
-            hold: Price of holding the GPU, summed up from tick 0: ``(ticks + 1,)``.
-            keep: The same for being resident.
+            paid: Prices summed up, of :func:`paid`.
             skip: Cost of leaving each job to others, in the order of ``arrays.skip``.
         """
         values = np.empty((3, self.ticks + 1, self.size))
-        kernels.backward(self._with(skip), _paid(hold, keep), values)
+        kernels.backward(self._with(skip), paid, values)
         return values
 
     def plan(
-        self, values: Floats, hold: Floats, keep: Floats, state: int, skip: Floats | None = None
+        self, values: Floats, paid: Floats, state: int, skip: Floats | None = None
     ) -> AdapterPlan:
         """Return the best plan from tick 0, where the adapter is in ``state`` then."""
         arrays, jobs = self._with(skip), sum(len(kind.jobs) for kind in self.kinds)
         rows = np.empty((3 * self.ticks + 3 * jobs + 16, 4), dtype=np.int64)
-        count = follow(arrays, _paid(hold, keep), values, state, rows)
-        value = kernels.at_first(arrays, values, state) + self.constant
+        count = follow(arrays, paid, values, state, rows)
+        value = kernels.at_first(arrays, paid, values, state) + self.constant
         return AdapterPlan(value, rows[: max(count, 0)].copy())
 
     def _with(self, skip: Floats | None) -> kernels.SubproblemArrays:
@@ -204,7 +204,9 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
 
     With one resident it is the cheapest way in, from wherever.
 
-    With more, an adapter that the batch before used stays active through the switch, in which
+    With loads beside serving, a load and an activation are what they are.
+
+    With more residents and without, an adapter that the batch before used stays active through the switch, in which
     others may be loaded ahead of time. These hold the GPU then, so here it is activated again. So
     that they take no more together than such a load, it is taken for less, by the activation of
     as many adapters as a batch may use, and an activation for no more than another one's load
@@ -212,25 +214,41 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
     """
     site = problem.site
     made = np.zeros(3, dtype=SWITCHES)
+    load_s, activate_s = site.load_s[adapter], site.activate_s
+    if site.channels is not None:
+        for kind, s in ((kernels.TO_PREFETCH, load_s), (kernels.TO_ACTIVATE, activate_s)):
+            made[kind] = site.switching_ticks(s) // grain, switching_loss(site, s)
+        return made
     if site.max_resident == 1:
         ways = np.delete(single_switches(problem)[:, adapter], adapter)
         made[kernels.TO_LOAD] = ways["ticks"].min() // grain, ways["loss"].min()
         return made
     active = site.max_per_batch
     others_s = [s for a, s in enumerate(site.load_s) if a != adapter]
-    ticks = [site.switching_ticks(s) for s in (site.load_s[adapter], site.activate_s)]
+    ticks = [site.switching_ticks(s) for s in (load_s, activate_s)]
     least = min([ticks[1], *(site.switching_ticks(s) // active for s in others_s)])
     made["ticks"] = [t // grain for t in (ticks[0], least, max(0, ticks[0] - active * ticks[1]))]
-    load_s, activate_s = site.load_s[adapter], site.activate_s
     least_s = min([activate_s, *(s / active for s in others_s)])
     seconds = load_s, least_s, max(0.0, load_s - active * activate_s)
     made["loss"] = [switching_loss(site, s) for s in seconds]
     return made
 
 
-def _paid(hold: Floats, keep: Floats) -> Floats:
-    """Summed-up prices by the rows of the kernels."""
-    return np.stack((hold + keep, keep))
+def paid(hold: Floats, keep: Floats, load: Floats | None = None) -> Floats:
+    """Return what a subproblem pays from tick 0 on: the rows of the kernels, ``(3, ticks + 1)``.
+
+    Args:
+        hold: Price of holding the GPU, by tick.
+        keep: That of being resident.
+        load: That of being loaded beside serving; None where loads hold the GPU.
+    """
+    resident = _sums(keep)
+    active = _sums(hold) + resident
+    return np.stack((active, resident, active if load is None else _sums(load) + resident))
+
+
+def _sums(prices: Floats) -> Floats:
+    return np.concatenate(([0.0], np.cumsum(prices)))
 
 
 def _aggregated(

@@ -13,10 +13,13 @@ from pats_solvers.lagrangian.kernels import (
     ACTIVATE,
     ACTIVE,
     AS_ACTIVE,
+    AS_LOADED,
     CUT,
     HOLD,
     LOAD,
+    LOAD_BESIDE,
     PREFETCH,
+    RESERVE,
     RESIDENT,
     SERVE,
     SKIP,
@@ -26,6 +29,9 @@ from pats_solvers.lagrangian.kernels import (
     SubproblemArrays,
     after,
     cost_at_end,
+    first_use,
+    has_switch,
+    load_beside,
     move_cost,
     wait_cost,
 )
@@ -58,7 +64,7 @@ def _best_wait(
             best, end, then_state = cost, t + 1, lower
             what = HOLD if lower == ACTIVE else WAIT
     for kind in range(3):
-        if (kind > 0 and not data.caching) or (kind == TO_ACTIVATE and state == ABSENT):
+        if not has_switch(data, kind) or (kind == TO_ACTIVATE and state == ABSENT):
             continue
         then = t + data.switches[kind].ticks
         if then > last:
@@ -68,14 +74,25 @@ def _best_wait(
         goal = RESIDENT if kind == TO_PREFETCH else ACTIVE
         if data.switches[kind].ticks == 0 and goal <= state:
             continue
-        cost = data.switches[kind].loss + paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t]
+        row = AS_LOADED if kind == TO_PREFETCH else AS_ACTIVE
+        cost = data.switches[kind].loss + paid[row, then] - paid[row, t]
         cost += after(data.classes, data.arrived, data.skip, values[goal], backlog, t, then)
         if cost < best:
             best, end, then_state = cost, then, goal
             what = LOAD
             if kind > 0:
                 what = ACTIVATE if kind == TO_ACTIVATE else PREFETCH
-    return PlanStep(best, what, end, ZERO, then_state)
+    best_step = PlanStep(best, what, end, ZERO, then_state)
+    for late in range(data.switches[TO_ACTIVATE].ticks if data.overlap else 0):
+        _, then, cost = load_beside(data, paid, t, late)
+        if then > last:
+            if data.hard:
+                break
+            then = last
+        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, t, then)
+        if cost < best_step.cost:
+            best_step = PlanStep(cost, RESERVE, then, late, ACTIVE)
+    return best_step
 
 
 @compiled
@@ -127,6 +144,13 @@ def _best_step(
     return best
 
 
+@compiled
+def _write(rows: Any, count: int, what: int, start: int, end: int, which: int) -> int:
+    """Write a row, and return how many there are."""
+    rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = what, start, end, which
+    return count + 1
+
+
 @entry
 def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any) -> int:
     """Read an optimal plan off ``values``, from tick 0.
@@ -137,13 +161,21 @@ def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any
         values: What :func:`backward` filled.
         state: How the adapter is at tick 0.
         rows: ``(room, 4)``: what is done, from which tick, until which, and the move, class or 0.
+            Of a load beside serving and what is done beside it the rows are not in order; the GPU is
+            reserved for an activation (1), or to be the first there (0).
 
     Returns:
         Rows written, or -1 where there is no plan or no room.
     """
     last, number = values.shape[1] - 1, data.classes.shape[0]
-    backlog = data.arrived[:, 0].copy()
+    load, backlog = data.switches[TO_PREFETCH], data.arrived[:, 0].copy()
     count, t = ZERO, ZERO
+    if data.overlap and state == ABSENT:
+        value, start, loaded = first_use(data, paid, values)
+        if value < after(data.classes, data.arrived, data.skip, values[state], backlog, t, t):
+            count = _write(rows, count, RESERVE, ZERO, loaded, ZERO)
+            count = _write(rows, count, LOAD_BESIDE, start, loaded, ZERO)
+            t, state, backlog = loaded, ACTIVE, data.arrived[:, loaded].copy()
     while True:
         waiting, over, first = 0, -1, number
         for q in range(number):
@@ -162,7 +194,7 @@ def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any
             step = PlanStep(cost, what, t, first, state)
         else:
             step = _best_step(data, paid, values, backlog, state, t)
-        if step.what < 0 or count == rows.shape[0]:
+        if step.what < 0 or count + 3 > rows.shape[0]:
             return -1
         for q in range(number):
             if step.what == SERVE:
@@ -170,8 +202,14 @@ def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any
             if q == step.which and step.what in (SKIP, CUT):
                 backlog[q] -= 1
             backlog[q] += data.arrived[q, step.end] - data.arrived[q, t]
-        if step.what != WAIT or step.state == RESIDENT:
-            rows[count, 0], rows[count, 1] = step.what, t
-            rows[count, 2], rows[count, 3] = step.end, step.which
-            count += 1
+        if step.what == RESERVE:
+            loaded, end, _ = load_beside(data, paid, t, step.which)
+            start, reserved = loaded - load.ticks, end - data.switches[TO_ACTIVATE].ticks
+            loaded = min(loaded, last)
+            count = _write(rows, count, RESERVE, min(reserved, last), step.end, ZERO + 1)
+            count = _write(rows, count, LOAD_BESIDE, min(start, last), loaded, ZERO)
+            count = _write(rows, count, WAIT, loaded, step.end, ZERO)
+        elif step.what != WAIT or step.state == RESIDENT:
+            what = LOAD_BESIDE if data.overlap and step.what == PREFETCH else step.what
+            count = _write(rows, count, what, t, step.end, step.which)
         t, state = step.end, step.state

@@ -53,9 +53,8 @@ def drawn(relaxation: Relaxation, rng: np.random.Generator) -> Prices:
     prices = scale * rng.random(relaxation.dimension) * (rng.random(relaxation.dimension) < 0.7)
     size = 10.0 ** rng.uniform(-1.0, 1.0)
     serving = size * rng.normal(size=relaxation.dimension)
-    first = relaxation.holds + relaxation.keeps
-    serving[:first] = 0.0
-    prices[first:] = 0.0
+    serving[: relaxation.serve_at] = 0.0
+    prices[relaxation.serve_at :] = 0.0
     flat: Prices = prices + serving
     return flat
 

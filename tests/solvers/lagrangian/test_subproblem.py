@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pats_opt.core.solver import ALL_FEATURES, Feature
 from pats_opt.errors import InputError
 from pats_opt.model.files import parse_instance
+from pats_opt.model.instance import Overlap
 from pats_opt.model.problem import Problem
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
@@ -22,23 +24,31 @@ from pats_solvers.lagrangian.kernels import (
     ACTIVE,
     CUT,
     LOAD,
+    LOAD_BESIDE,
     PREFETCH,
+    RESERVE,
     SERVE,
     SKIP,
     TO_ACTIVATE,
     TO_LOAD,
     TO_PREFETCH,
-    WAIT,
 )
-from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem
+from pats_solvers.lagrangian.relaxation import HOLDS, KEEPS, LOADS
+from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, paid
 from tests.support import scale
-from tests.support.one_adapter import least_priced_loss
+from tests.support.one_adapter import least_priced_loss, least_priced_loss_beside
 from tests.support.zoo import document, request
 
 Prices = NDArray[np.float64]
 
 #: Switches by what a plan's row says.
-SWITCHES = {LOAD: TO_LOAD, ACTIVATE: TO_ACTIVATE, PREFETCH: TO_PREFETCH}
+SWITCHES = {
+    LOAD: TO_LOAD,
+    ACTIVATE: TO_ACTIVATE,
+    PREFETCH: TO_PREFETCH,
+    LOAD_BESIDE: TO_PREFETCH,
+    RESERVE: TO_ACTIVATE,
+}
 
 #: Random instances per feature.
 SEEDS = len(scale.seeds(10))
@@ -60,15 +70,12 @@ def subproblems(
     ]
 
 
-def sums(prices: Prices) -> Prices:
-    """Prices by tick, summed up from tick 0."""
-    return np.concatenate(([0.0], np.cumsum(prices)))
-
-
-def solved(sub: AdapterSubproblem, hold: Prices, keep: Prices, state: int) -> AdapterPlan:
+def solved(
+    sub: AdapterSubproblem, hold: Prices, keep: Prices, state: int, load: Prices | None = None
+) -> AdapterPlan:
     """The best plan at prices by tick."""
-    values = sub.values(sums(hold), sums(keep))
-    return sub.plan(values, sums(hold), sums(keep), state)
+    prices = paid(hold, keep, load)
+    return sub.plan(sub.values(prices), prices, state)
 
 
 def drawn(rng: np.random.Generator, problem: Problem) -> tuple[int, Prices, Prices]:
@@ -99,20 +106,58 @@ def test_value_is_the_least_loss_with_prices(feature: Feature | None) -> None:
                 least = least_priced_loss(problem, sub.adapter, list(hold), list(keep), state)
                 assert value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, sub.adapter)
                 if np.isfinite(value):
-                    assert paid(sub, plan, hold, keep) == pytest.approx(value)
+                    assert cost(sub, plan, hold, keep) == pytest.approx(value)
 
 
-def paid(sub: AdapterSubproblem, plan: AdapterPlan, hold: Prices, keep: Prices) -> float:
+@pytest.mark.parametrize(
+    "feature",
+    [None, *(f for f in FEATURES if f not in {Feature.PAIRS, Feature.SLOT})],
+    ids=lambda f: f.name if f else "NONE",
+)
+def test_value_with_loads_beside_serving(feature: Feature | None) -> None:
+    """The same where loads are beside serving; the rows of a plan say what it uses."""
+    for seed in range(2 * SEEDS):
+        rng = np.random.default_rng(seed)
+        wanted = together(feature) if feature else frozenset[Feature]()
+        instance = random_instance(seed, wanted, requests=(1, 3), tight=seed % 2 == 0)
+        ticks = float(rng.choice([0.0, 0.4, 1.0, 2.0, 2.6]))
+        switching = msgspec.structs.replace(
+            instance.switching, activate_s=ticks * instance.tick_s, overlap=Overlap(channels=1)
+        )
+        problem = Problem(msgspec.structs.replace(instance, switching=switching))
+        end, hold, keep = drawn(rng, problem)
+        end = min(end, 14)
+        hold, load = hold[:end], float(np.max(hold)) * rng.random(end)
+        keep = 0.3 * load.max() * rng.random(end)
+        for sub in subproblems(problem, end):
+            for state in (ABSENT, ACTIVE):
+                plan = solved(sub, hold, keep, state, load)
+                least = least_priced_loss_beside(
+                    problem, sub.adapter, list(hold), list(keep), list(load), resident=state == ACTIVE
+                )  # fmt: skip
+                assert plan.value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, sub.adapter)
+                if np.isfinite(plan.value):
+                    assert cost(sub, plan, hold, keep, load) == pytest.approx(plan.value)
+
+
+def cost(
+    sub: AdapterSubproblem,
+    plan: AdapterPlan,
+    hold: Prices,
+    keep: Prices,
+    load: Prices | None = None,
+) -> float:
     """Cost of a plan, from its rows alone; it must be a plan."""
     loss, now = sub.constant, 0
     dealt = np.zeros(len(sub.kinds), dtype=int)
     for what, start, end, which in plan.rows.tolist():
-        assert start >= now, "rows overlap"
+        assert start >= now or load is not None, "rows overlap"
         now = end
-        loss += float(keep[start:end].sum())
-        if what != WAIT:
-            loss += float(hold[start:end].sum())
-        if what in SWITCHES:
+        loss += float(keep[start:end].sum()) if KEEPS[what] else 0.0
+        loss += float(hold[start:end].sum()) if HOLDS[what] else 0.0
+        if load is not None and LOADS[what]:
+            loss += float(load[start:end].sum())
+        if what in SWITCHES and (what != RESERVE or which):
             loss += float(sub.arrays.switches["loss"][SWITCHES[what]])
         if what == SERVE:
             dealt += sub.arrays.takes[which]
@@ -206,5 +251,5 @@ def test_memory_is_reported() -> None:
     """The tables take what :meth:`AdapterSubproblem.bytes` says."""
     problem = Problem(random_instance(3, (Feature.OPTIONS,), requests=(8, 8)))
     for sub in subproblems(problem, 50):
-        values = sub.values(np.zeros(51), np.zeros(51))
+        values = sub.values(paid(np.zeros(50), np.zeros(50)))
         assert values.nbytes == sub.bytes()
