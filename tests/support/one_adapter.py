@@ -177,10 +177,9 @@ def _batches(
                 chosen = list(zip(members, options, strict=True))
                 shape = shape_of(m.options[o].steps for m, o in chosen)
                 ends = dict(zip((s for s, _ in shape), site.clock.completions(shape), strict=True))
-                loss = sum(
-                    serving_loss(site, job, o, now + ends[job.options[o].steps])
-                    for job, o in chosen
-                )
+                ticks = [now + ends[job.options[o].steps] for job, o in chosen]
+                parts = zip(chosen, ticks, strict=True)
+                loss = sum(serving_loss(site, job, o, tick) for (job, o), tick in parts)
                 yield loss, rest, site.clock.duration(shape)
 
 

@@ -45,11 +45,8 @@ from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, p
 
 #: By what a row of a plan says: whether it holds the GPU, a place in the cache, and the loader.
 _ROWS = np.arange(RESERVE + 1)
-HOLDS, KEEPS, LOADS = (
-    (_ROWS != WAIT) & (_ROWS != LOAD_BESIDE),
-    _ROWS != RESERVE,
-    _ROWS == LOAD_BESIDE,
-)
+HOLDS = (_ROWS != WAIT) & (_ROWS != LOAD_BESIDE)
+KEEPS, LOADS = _ROWS != RESERVE, _ROWS == LOAD_BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +247,9 @@ class Relaxation:
         rows = plan.rows
         lasting = rows[rows[:, 2] > rows[:, 1]]
         parts = slope[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)
-        for part, used in zip(parts[:, kind], (HOLDS, KEEPS, LOADS), strict=False):
-            part += count * _covered(lasting[used[lasting[:, 0]]], self.ticks)
+        for part, used in enumerate((HOLDS, KEEPS, LOADS)[: len(parts)]):
+            taken = _covered(lasting[used[lasting[:, 0]]], self.ticks)
+            parts[part, kind] += count * taken
         if not self.several:
             return int((rows[:, 0] == CUT).sum())
         skipped, cut = _skipped(subproblem, rows, self.paid(flat, number)[1])

@@ -206,11 +206,11 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
 
     With loads beside serving, a load and an activation are what they are.
 
-    With more residents and without, an adapter that the batch before used stays active through the switch, in which
-    others may be loaded ahead of time. These hold the GPU then, so here it is activated again. So
-    that they take no more together than such a load, it is taken for less, by the activation of
-    as many adapters as a batch may use, and an activation for no more than another one's load
-    shared out among these.
+    Else, with more residents, an adapter that the batch before used stays active through the
+    switch, in which others may be loaded ahead of time. These hold the GPU then, so here it is
+    activated again. So that they take no more together than such a load, it is taken for less, by
+    the activation of as many adapters as a batch may use, and an activation for no more than
+    another one's load shared out among these.
     """
     site = problem.site
     made = np.zeros(3, dtype=SWITCHES)

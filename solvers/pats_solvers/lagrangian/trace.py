@@ -161,8 +161,8 @@ def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any
         values: What :func:`backward` filled.
         state: How the adapter is at tick 0.
         rows: ``(room, 4)``: what is done, from which tick, until which, and the move, class or 0.
-            Of a load beside serving and what is done beside it the rows are not in order; the GPU is
-            reserved for an activation (1), or to be the first there (0).
+            Of a load beside serving and what is done beside it the rows are not in order; the GPU
+            is reserved for an activation (1), or to be the first there (0).
 
     Returns:
         Rows written, or -1 where there is no plan or no room.

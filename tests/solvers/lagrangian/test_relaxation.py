@@ -6,23 +6,28 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pats_opt.core.solver import Feature
+from pats_opt.core.solver import ALL_FEATURES, Feature
 from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Overlap
 from pats_opt.model.problem import Problem
+from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
+from tests.support.overlap_zoo import OVERLAP_ZOO
 from tests.support.strategies import documents
 from tests.support.tiny import tiny
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
@@ -113,6 +118,31 @@ def test_weak_duality_in_the_zoo(case: Solved) -> None:
     problem = Problem(parse_instance(json.dumps(case.document)))
     for seed in range(3):
         try_prices(problem, case.loss, seed)
+
+
+@pytest.mark.parametrize(
+    "case", [make() for make in OVERLAP_ZOO], ids=[make.__name__ for make in OVERLAP_ZOO]
+)
+def test_weak_duality_in_the_zoo_of_loads(case: Solved) -> None:
+    """The same with loads beside serving."""
+    problem = Problem(parse_instance(json.dumps(case.document)))
+    for seed in range(3):
+        try_prices(problem, case.loss, seed)
+
+
+def test_weak_duality_with_loads_beside_serving() -> None:
+    """On mixes of all features with a loader, one resident and long activations among them."""
+    for seed in range(4 * SEEDS):
+        rng = random.Random(seed)
+        wanted = random_features(rng, 0.35, ALL_FEATURES - {Feature.PAIRS, Feature.SLOT})
+        made = random_instance(seed, wanted, requests=(2, 4), tight=seed % 2 == 0)
+        switching = msgspec.structs.replace(
+            made.switching,
+            activate_s=rng.choice((0.0, 0.0, 0.4, 1.0, 2.5)) * made.tick_s,
+            overlap=Overlap(channels=rng.choice((1, 1, 2))),
+        )
+        made = msgspec.structs.replace(made, switching=switching)
+        try_prices(Problem(made), brute_force(json.loads(encode(made))), seed, 2)
 
 
 @given(documents(), st.integers(0, 2**32 - 1))

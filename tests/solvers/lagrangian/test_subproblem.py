@@ -132,9 +132,10 @@ def test_value_with_loads_beside_serving(feature: Feature | None) -> None:
         for sub in subproblems(problem, end):
             for state in (ABSENT, ACTIVE):
                 plan = solved(sub, hold, keep, state, load)
+                resident, of = state == ACTIVE, sub.adapter
                 least = least_priced_loss_beside(
-                    problem, sub.adapter, list(hold), list(keep), list(load), resident=state == ACTIVE
-                )  # fmt: skip
+                    problem, of, list(hold), list(keep), list(load), resident=resident
+                )
                 assert plan.value == pytest.approx(least, rel=1e-9, abs=1e-9), (seed, sub.adapter)
                 if np.isfinite(plan.value):
                     assert cost(sub, plan, hold, keep, load) == pytest.approx(plan.value)
