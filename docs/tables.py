@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pats_opt
 from pats_opt.core.registry import BUILT_IN, load
-from pats_opt.core.solver import ALL_FEATURES, Feature, Kind
+from pats_opt.core.solver import Feature, Kind
 from pats_opt.model.files import write_bytes
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ def policies() -> str:
 
 def lacks(features: frozenset[Feature]) -> str:
     """The missing features of the problem."""
-    return ", ".join(sorted(ALL_FEATURES - features)) or "-"
+    return ", ".join(sorted(frozenset(Feature) - features)) or "-"
 
 
 def results() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.exact import UNLIMITED_S, Exact
 from pats_solvers.portfolio import Portfolio
@@ -22,7 +22,9 @@ class Auto(Struct, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "auto"
     kind: ClassVar[Kind] = Kind.EXACT
-    capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=ALL_FEATURES | {Feature.OVERLAP}, bound=True, warm_start=True
+    )
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
     leading: Annotated[float, Meta(ge=0, le=1)] = 0.7

@@ -12,7 +12,16 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run, Solver, features
+from pats_opt.core.solver import (
+    ALL_FEATURES,
+    Capabilities,
+    Feature,
+    Kind,
+    Outcome,
+    Run,
+    Solver,
+    features,
+)
 from pats_opt.model.problem import Problem
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.portfolio import Portfolio
@@ -41,7 +50,10 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: ClassVar[str] = "exact"
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(
-        bound=True, warm_start=True, packages=("numba",)
+        features=ALL_FEATURES | {Feature.OVERLAP},
+        bound=True,
+        warm_start=True,
+        packages=("numba",),
     )
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
@@ -53,9 +65,12 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from pats_solvers.dp import Dp
         from pats_solvers.primal_dual import Lagrangian
 
-        if problem is None or _dp_applies(problem):
+        if problem is None:
             Dp().prepare()
-        if problem is None or not (_dp_applies(problem) or self._cpsat_first(problem)):
+            Lagrangian().prepare()
+        elif _can(Dp(), problem):
+            Dp().prepare()
+        elif not self._cpsat_first(problem) and _can(Lagrangian(), problem):
             Lagrangian().prepare()
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
@@ -77,7 +92,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         opening = cpsat, self.opening * whole
         bounding = Lagrangian(memory_gib=half), self.bounding * whole
         stages: list[tuple[Solver, float | None]] = [bounding, opening]
-        if _dp_applies(problem):
+        if _can(Dp(), problem):
             stages = [(Dp(memory_gib=half), None), opening]
         elif self._cpsat_first(problem):
             stages = [opening, bounding]
@@ -96,10 +111,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.opening > 0 and len(problem.jobs) <= FEW_REQUESTS
 
 
-def _dp_applies(problem: Problem) -> bool:
-    from pats_solvers.dp import Dp
-
-    return features(problem) <= Dp.capabilities.features
+def _can(solver: Solver, problem: Problem) -> bool:
+    return features(problem) <= solver.capabilities.features
 
 
 def _possible_starts(portfolio: Portfolio) -> int:

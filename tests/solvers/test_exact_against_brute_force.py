@@ -18,6 +18,7 @@ from pats_opt.model.schedule import SolutionStatus, StopReason
 from pats_opt.solving.solve import runnable, solve
 from pats_opt.testing.solvers import close
 from tests.support import scale
+from tests.support.overlap_zoo import OVERLAP_ZOO
 from tests.support.tiny import tiny
 from tests.support.zoo import ZOO, Solved
 
@@ -34,6 +35,9 @@ SOLVERS = (
     "exact",
     "auto",
 )
+
+#: The hand-solved instances by name.
+CASES = {make.__name__: make() for make in ZOO + OVERLAP_ZOO}
 
 #: What a parameter takes away from a solver's record.
 LACKS = {
@@ -77,7 +81,7 @@ def test_random_instances(spec: str, feature: Feature | None) -> None:
         agree(spec, *tiny(feature, seed))
 
 
-@pytest.mark.parametrize("case", [make() for make in ZOO], ids=[make.__name__ for make in ZOO])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("spec", SOLVERS)
 def test_zoo(spec: str, case: Solved) -> None:
     """The optimum that was worked out by hand."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 
 import pytest
 
-from pats_opt.core.solver import Feature, Run
+from pats_opt.core.solver import ALL_FEATURES, Feature, Run
 from pats_opt.generate import Recipe, generate
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import warm_start
-from pats_opt.testing.instances import random_instance
+from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.bounds import (
     earliest_completion,
     largest_batch,
@@ -29,6 +30,9 @@ from tests.support.brute_force import best_schedule
 from tests.support.zoo import adapter, document, gpu, request
 
 Json = dict[str, object]
+
+#: What can be together with loads beside serving; searches of several GPUs take long.
+BESIDE = frozenset(Feature) - {Feature.PAIRS, Feature.SLOT, Feature.GPUS}
 
 
 def optimum(problem: Problem) -> tuple[float, list[tuple[int, int, int]], int] | None:
@@ -47,10 +51,20 @@ def optimum(problem: Problem) -> tuple[float, list[tuple[int, int, int]], int] |
     return found["loss"], served, end
 
 
+def drawn(seed: int) -> Problem:
+    """A tiny problem of any features; every third one loads beside serving."""
+    rng = random.Random(seed)
+    among = ALL_FEATURES if seed % 3 else BESIDE
+    wanted = random_features(rng, among=among)
+    if seed % 3 == 0:
+        wanted |= {Feature.OVERLAP, Feature.RESIDENT}
+    return Problem(random_instance(rng, wanted, requests=(2, 4 if seed % 3 else 3)))
+
+
 @pytest.mark.parametrize("seed", scale.seeds(80))
 def test_an_optimum_is_inside(seed: int) -> None:
     """The search's optimum, timed as early as possible, ends in time and inside every window."""
-    problem = Problem(random_instance(seed, None, requests=(2, 4)))
+    problem = drawn(seed)
     best = optimum(problem)
     if best is None:
         return
@@ -71,7 +85,7 @@ def test_an_optimum_is_inside(seed: int) -> None:
 @pytest.mark.parametrize("seed", scale.seeds(80))
 def test_the_least_is_never_more(seed: int) -> None:
     """The sum of what every job loses at least, and of the switches that must be, is a bound."""
-    problem = Problem(random_instance(seed, None, requests=(2, 4)))
+    problem = drawn(seed)
     best = optimum(problem)
     if best is not None:
         least = sum(least_loss(problem, job) for job in problem.jobs)
@@ -81,7 +95,7 @@ def test_the_least_is_never_more(seed: int) -> None:
 @pytest.mark.parametrize("seed", scale.seeds(40))
 def test_batches_are_within_their_bounds(seed: int) -> None:
     """No batch of the optimum is larger or longer than the bounds say."""
-    problem = Problem(random_instance(seed, None, requests=(2, 4)))
+    problem = drawn(seed)
     found = best_schedule(json.loads(encode(problem.instance)))
     index = problem.job_index()
     for g, plan in enumerate(found["gpus"] if found else ()):

@@ -55,8 +55,16 @@ def share_of_batch(problem: Problem, members: int) -> int:
 
 
 def longest_switch(problem: Problem) -> int:
-    """Upper bound on the duration of a switch, in ticks."""
+    """Upper bound on the duration of a switch, in ticks.
+
+    With loads beside serving, of the activations of a batch and the loads whose first batch it is:
+    an idle GPU then waits for nothing else.
+    """
     site = problem.site
+    if site.channels is not None:
+        loads = sorted(map(site.load_ticks, range(len(site.load_s))), reverse=True)
+        most = site.max_per_batch
+        return sum(loads[:most]) + most * site.switching_ticks(site.activate_s)
     seconds = sorted((*site.load_s, *site.pairs.values()), reverse=True)[: site.max_resident]
     return sum(site.switching_ticks(max(s, site.activate_s)) for s in seconds)
 

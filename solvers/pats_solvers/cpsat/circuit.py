@@ -16,12 +16,12 @@ from typing import ClassVar
 from typing_extensions import override
 
 from pats_opt.model.loss import is_late, switching_loss
-from pats_opt.model.plan import Plan
+from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Adapters, Job, Problem, Switch
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.cpsat.base import CpSatModel, Var
-from pats_solvers.cpsat.layout import OrderedBatch, interchangeable, normal, timed
+from pats_solvers.cpsat.layout import interchangeable, normal, timed
 
 #: Where the circuit comes from and goes to; job j is node j + 1.
 DEPOT = 0
@@ -68,6 +68,8 @@ class CircuitModel(CpSatModel):
             return "several GPUs"
         if site.max_resident > 1:
             return "max_resident above 1"
+        if site.channels is not None:
+            return "overlap"
         return None if largest_batch(problem, 0) <= 1 else "batches of several requests"
 
     @classmethod
@@ -204,9 +206,9 @@ class CircuitModel(CpSatModel):
         batches, j = [], after[None]
         while j is not None:
             adapter = self.problem.jobs[j].adapter
-            batches.append(OrderedBatch(((j, option[j]),), frozenset((adapter,))))
+            batches.append(PlannedBatch(0, ((j, option[j]),), frozenset((adapter,))))
             j = after[j]
-        return timed(self.problem, [batches])
+        return timed(self.problem, Plan((tuple(batches),)))
 
     @override
     def hint(self, plan: Plan) -> None:

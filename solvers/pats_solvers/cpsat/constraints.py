@@ -15,6 +15,7 @@ from pats_opt.model.problem import Job
 from pats_solvers.common.bounds import earliest_completion, largest_batch
 from pats_solvers.cpsat.base import Var
 from pats_solvers.cpsat.layout import by_steps, identical_gpus, interchangeable
+from pats_solvers.cpsat.loader import LoaderConstraints
 from pats_solvers.cpsat.variables import Position, PositionVariables, grouped
 
 
@@ -48,6 +49,9 @@ class PositionConstraints:
         self._first_come_first_served()
         for alike in identical_gpus(self._problem):
             self._first_jobs_in_order(alike)
+        if self._site.channels is not None:
+            for row in self._v.rows:
+                LoaderConstraints(self._cp, self._v, row).add()
 
     def _define(self, flags: Iterable[Var]) -> None:
         """Each flag is true exactly if one of its members is."""
@@ -109,7 +113,10 @@ class PositionConstraints:
                 self._cp.add(sum(amount // common * v for amount, v in parts) <= free // common)
 
     def _loads(self, p: Position) -> None:
-        """The switch loads those newly resident, and no others: a load spares the activation."""
+        """The switch loads those newly resident, and no others: a load spares the activation.
+
+        Section 5a: nor does it help there to load what the position before holds to its end.
+        """
         held = dict.fromkeys(self._site.gpus[p.gpu].resident, 1)
         if p.before is not None:
             held = p.before.resident
@@ -129,10 +136,14 @@ class PositionConstraints:
             self._cp.add(sum(v for (source, _), v in p.enter.items() if source == s) <= active)
 
     def _activation(self, p: Position) -> None:
-        """Rule 4: what is used, not loaded, and not used by the batch before is activated."""
+        """Rule 4: what is used, not loaded, and not used by the batch before is activated.
+
+        Section 5a: there a load spares no activation.
+        """
         for a, activate in p.activate.items():
             before = p.before.active.get(a, 0) if p.before is not None else 0
-            self._cp.add(activate + p.load[a] + before >= p.active[a])
+            load = p.load[a] if self._site.channels is None else 0
+            self._cp.add(activate + load + before >= p.active[a])
 
     def _one_activity_at_a_time(self, p: Position) -> None:
         """Rule 6: a batch follows the batch before it and the switch, within the horizon."""

@@ -8,24 +8,24 @@ without raising its loss, so that a warm start is a solution of the model.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
-from pats_opt.model.plan import Plan, earliest
+import msgspec
+
+from pats_opt.model.plan import Plan, PlannedBatch, earliest
 from pats_opt.model.problem import Adapters, Job, Problem
+from pats_solvers.common.loading import earliest_beside_loads, events
 
 
-@dataclass(frozen=True, slots=True)
-class OrderedBatch:
-    """A batch that has no start yet: members ``(job, option)`` and residents."""
+def timed(problem: Problem, plan: Plan) -> Plan:
+    """Return a plan's batches in their order, each as early as arrivals and switches allow.
 
-    members: tuple[tuple[int, int], ...]
-    resident: Adapters
-
-
-def timed(problem: Problem, gpus: Sequence[Sequence[OrderedBatch]]) -> Plan:
-    """Return the plan that starts every batch as early as arrivals and switches allow."""
-    untimed = [[(batch.members, batch.resident) for batch in gpu] for gpu in gpus]
-    return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(untimed)))
+    With loads beside serving these keep their place in the order, and need not be in ``resident``.
+    """
+    if problem.site.channels is None:
+        untimed = [[(batch.members, batch.resident) for batch in gpu] for gpu in plan.gpus]
+        return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(untimed)))
+    rows = [earliest_beside_loads(problem, g, events(plan, g)) for g in range(len(plan.gpus))]
+    return Plan(tuple(batches for batches, _ in rows), tuple(loads for _, loads in rows))
 
 
 def identical_gpus(problem: Problem) -> list[list[int]]:
@@ -56,18 +56,18 @@ def interchangeable(problem: Problem) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> list[list[OrderedBatch]]:
-    """Return a plan's batches in the model's order, without residents not ``kept`` (per GPU)."""
-    gpus = [
-        [OrderedBatch(b.members, b.resident & kept[g]) for b in gpu]
-        for g, gpu in enumerate(plan.gpus)
-    ]
-    gpus = _first_come_first_served(problem, plan, gpus)
+def normal(problem: Problem, plan: Plan, kept: Sequence[Adapters]) -> Plan:
+    """Return a plan in the model's order, without residents not ``kept`` (per GPU).
+
+    Starts stay as they are; :func:`timed` makes them early.
+    """
+    gpus = _first_come_first_served(problem, plan, kept)
+    order = list(range(len(gpus)))
     for group in identical_gpus(problem):
-        parts = sorted((gpus[g] for g in group), key=_first_job)
-        for g, part in zip(group, parts, strict=True):
-            gpus[g] = part
-    return gpus
+        for g, source in zip(group, sorted(group, key=lambda g: _first_job(gpus[g])), strict=True):
+            order[g] = source
+    loads = tuple(plan.loads[g] for g in order) if plan.loads else ()
+    return Plan(tuple(gpus[g] for g in order), loads)
 
 
 def by_steps(job: Job) -> list[int]:
@@ -75,14 +75,14 @@ def by_steps(job: Job) -> list[int]:
     return sorted(range(len(job.options)), key=lambda o: (job.options[o].steps, o))
 
 
-def _first_job(batches: list[OrderedBatch]) -> tuple[bool, int]:
+def _first_job(batches: Sequence[PlannedBatch]) -> tuple[bool, int]:
     jobs = [j for batch in batches for j, _ in batch.members]
     return (not jobs, min(jobs, default=0))
 
 
 def _first_come_first_served(
-    problem: Problem, plan: Plan, gpus: list[list[OrderedBatch]]
-) -> list[list[OrderedBatch]]:
+    problem: Problem, plan: Plan, kept: Sequence[Adapters]
+) -> list[tuple[PlannedBatch, ...]]:
     jobs = problem.jobs
     place = {
         j: (batch.start, jobs[j].options[o].steps, g, b, o)
@@ -96,12 +96,13 @@ def _first_come_first_served(
         for j, former in zip(served, sorted(served, key=place.__getitem__), strict=True):
             takes[(*place[former][2:4], former)] = j
     return [
-        [
-            OrderedBatch(
-                tuple((takes.get((g, b, j), j), o) for j, o in batch.members),
-                batch.resident,
+        tuple(
+            msgspec.structs.replace(
+                batch,
+                members=tuple((takes.get((g, b, j), j), o) for j, o in batch.members),
+                resident=batch.resident & kept[g],
             )
             for b, batch in enumerate(gpu)
-        ]
-        for g, gpu in enumerate(gpus)
+        )
+        for g, gpu in enumerate(plan.gpus)
     ]

@@ -5,18 +5,20 @@ Its size depends on requests, options, GPUs and adapters, never on ticks. It sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from pats_opt.model.loss import is_late, switching_loss
-from pats_opt.model.plan import Plan, PlannedBatch
+from pats_opt.model.plan import Members, Plan, PlannedBatch, PlannedLoad, plan_of
 from pats_opt.model.problem import Adapters, Problem
 from pats_opt.model.timing import shape_of
+from pats_solvers.common.loading import events
 from pats_solvers.cpsat.base import CpSatModel, Var
 from pats_solvers.cpsat.constraints import PositionConstraints
-from pats_solvers.cpsat.layout import OrderedBatch, normal, timed
+from pats_solvers.cpsat.layout import normal, timed
 from pats_solvers.cpsat.variables import Position, PositionVariables
 
 
@@ -74,18 +76,28 @@ class PositionsModel(CpSatModel):
 
     @override
     def plan(self, value: Callable[[Var], int]) -> Plan:
-        gpus = [
+        used = [[p for p in row if value(p.used)] for row in self.variables.rows]
+        batches = [
             [
-                OrderedBatch(
+                PlannedBatch(
+                    value(p.start),
                     tuple(key for key, v in p.x.items() if value(v)),
                     frozenset(a for a, v in p.resident.items() if value(v)),
                 )
                 for p in row
-                if value(p.used)
             ]
-            for row in self.variables.rows
+            for row in used
         ]
-        return timed(self.problem, gpus)
+        loads = [
+            [
+                PlannedLoad(a, value(since))
+                for p in row
+                for a, since in p.since.items()
+                if value(p.load[a])
+            ]
+            for row in used
+        ]
+        return timed(self.problem, plan_of(batches, loads))
 
     @override
     def hint(self, plan: Plan) -> None:
@@ -111,8 +123,8 @@ class PositionHint:
 
     def set_plan(self, plan: Plan) -> None:
         """Set all variables; the flags follow from their members."""
-        for gpu, batches in enumerate(plan.gpus):
-            self._row(gpu, batches)
+        for gpu in range(len(plan.gpus)):
+            self._row(gpu, plan)
         for job in self._jobs:
             done = self._done.get(job.index, job.arrival)
             self._set(self._v.delay[job.index], done - job.arrival)
@@ -126,17 +138,71 @@ class PositionHint:
     def _set(self, variable: Var, value: int) -> None:
         self.values[variable.index] = variable, int(value)
 
-    def _row(self, gpu: int, batches: Sequence[PlannedBatch]) -> None:
+    def _row(self, gpu: int, plan: Plan) -> None:
         held, previous, free = self._site.gpus[gpu].resident, None, 0
+        batches = list(plan.gpus[gpu])
+        since: list[dict[int, int | None]] = []
+        if self._site.channels is not None:
+            since = self._residents(gpu, plan)
+            batches = [
+                replace(b, resident=frozenset(s)) for b, s in zip(batches, since, strict=True)
+            ]
         for b, p in enumerate(self._v.rows[gpu]):
             batch = batches[b] if b < len(batches) else PlannedBatch(free, (), frozenset())
-            active = frozenset(self._jobs[j].adapter for j, _ in batch.members)
+            active = self._used(batch.members)
             self._set(p.start, batch.start)
             for key, v in p.x.items():
                 self._set(v, key in batch.members)
             self._switch(p, batch.resident, held, active, previous)
-            free = self._times(p, batch)
-            held, previous = batch.resident, active
+            end = self._times(p, batch)
+            if self._site.channels is not None:
+                self._beside_loads(p, batch, since[b] if b < len(since) else {}, free, end)
+            held, previous, free = batch.resident, active, end
+
+    def _used(self, members: Members) -> Adapters:
+        return frozenset(self._jobs[j].adapter for j, _ in members)
+
+    def _residents(self, gpu: int, plan: Plan) -> list[dict[int, int | None]]:
+        """Section 5a: the residents at each position, with the start of a load that is its own."""
+        starts = iter([load.start for load in plan.loads[gpu]])
+        found: list[dict[int, int | None]] = []
+        begun: dict[int, tuple[int | None, int]] = {}  # adapter -> start of its load, position
+        for a in self._site.gpus[gpu].resident:
+            begun[a] = None, 0
+        for event in events(plan, gpu):
+            if isinstance(event, int):
+                begun[event] = next(starts), len(found)
+                continue
+            found.append({})
+            for a in self._used(event):
+                start, first = begun[a]
+                if start is not None:
+                    found[-1][a] = start
+                else:
+                    for residents in found[first:]:
+                        residents[a] = None
+                begun[a] = None, len(found)
+        return found
+
+    def _beside_loads(
+        self,
+        p: Position,
+        batch: PlannedBatch,
+        since: Mapping[int, int | None],
+        free: int,
+        end: int,
+    ) -> None:
+        """Section 5a: set what the intervals are made of."""
+        self._set(p.end, end)
+        self._set(p.length, end - batch.start)
+        taken = sum(self._jobs[j].demand[0] for j, _ in batch.members)
+        self._set(p.taken, taken // self._v.memory_unit)
+        for a, v in p.since.items():
+            start = since.get(a, 0)
+            begun = free if start is None else start
+            self._set(v, begun)
+            self._set(p.stay[a], end - begun if a in since else 0)
+            self._set(p.load[a], a in since and start is not None)
 
     def _switch(
         self,
@@ -154,7 +220,10 @@ class PositionHint:
             self._set(v, a in resident and held == (frozenset() if s is None else {s}))
         for a, v in p.load.items():
             self._set(v, a in resident - held)
-        switch = self._site.switch(held, resident, active, previous)
+        if self._site.channels is None:
+            switch = self._site.switch(held, resident, active, previous)
+        else:
+            switch = self._site.activation(active, previous)
         for a, v in p.activate.items():
             self._set(v, a in switch.activate)
 

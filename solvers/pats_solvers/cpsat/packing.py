@@ -19,12 +19,12 @@ from typing import ClassVar
 from typing_extensions import override
 
 from pats_opt.model.loss import switching_loss
-from pats_opt.model.plan import Plan
+from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Job, Problem
 from pats_solvers.common.bounds import largest_batch
 from pats_solvers.cpsat.base import CpSatModel, Var
 from pats_solvers.cpsat.bins import quick_bins
-from pats_solvers.cpsat.layout import OrderedBatch, timed
+from pats_solvers.cpsat.layout import timed
 
 #: Arcs beyond which the model is not built: finely measured sizes give too many amounts.
 MOST_ARCS = 200_000
@@ -81,6 +81,7 @@ def _more_than_packing(problem: Problem, times: set[int]) -> str | None:
     site, jobs = problem.site, problem.jobs
     obstacles = {
         "several GPUs": len(site.gpus) != 1,
+        "overlap": site.channels is not None,
         "several adapters": len({job.adapter for job in jobs}) != 1,
         "arrivals after tick 0": any(job.arrival for job in jobs),
         "priced latency or deadlines": any(_minds_waiting(problem, job) for job in jobs),
@@ -209,7 +210,7 @@ class PackingModel(CpSatModel):
                 best = min(fits, key=room.__getitem__)
                 room[best] -= size
                 packed[best].append(job)
-        return timed(problem, [[_batch(jobs) for jobs in packed if jobs]])
+        return timed(problem, Plan((tuple(_batch(jobs) for jobs in packed if jobs),)))
 
     def _count(self) -> Var:
         self._go_on()
@@ -260,7 +261,7 @@ class PackingModel(CpSatModel):
         left: dict[int, list[Job]] = defaultdict(list)
         for key, jobs in self.classes.items():
             left[key[0]] += jobs[int(value(self.rejected[key])) :]
-        batches = []
+        batches: list[PlannedBatch] = []
         for _ in range(int(value(self.used))):
             members, at = [], 0
             while not (at and ends[at]):
@@ -270,7 +271,7 @@ class PackingModel(CpSatModel):
                 members.append(left[size].pop())
             ends[at] -= 1
             batches.append(_batch(members))
-        return timed(self.problem, [batches])
+        return timed(self.problem, Plan((tuple(batches),)))
 
     @override
     def hint(self, plan: Plan) -> None:
@@ -295,11 +296,11 @@ class PackingModel(CpSatModel):
             self.cp.add_hint(v, sum(job.index not in served for job in self.classes[key]))
 
 
-def _batch(jobs: list[Job]) -> OrderedBatch:
+def _batch(jobs: list[Job]) -> PlannedBatch:
     """Return a batch of jobs, each with its option of least loss (all take equally long)."""
 
     def best(job: Job) -> int:
         return min(range(len(job.options)), key=lambda o: job.options[o].quality_loss)
 
     members = tuple((job.index, best(job)) for job in jobs)
-    return OrderedBatch(members, frozenset((jobs[0].adapter,)))
+    return PlannedBatch(0, members, frozenset((jobs[0].adapter,)))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import CapabilityError, InputError, SolverError
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
@@ -47,7 +47,10 @@ class CpSat(Struct, frozen=True, kw_only=True):
     name: ClassVar[str] = "cpsat"
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(
-        bound=True, warm_start=True, packages=("ortools",)
+        features=ALL_FEATURES | {Feature.OVERLAP},
+        bound=True,
+        warm_start=True,
+        packages=("ortools",),
     )
 
     formulation: FormulationName = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,13 +26,19 @@ class Position:
         load: Whether an adapter is loaded.
         enter: Transitions from one adapter to another, where pairs count.
         activate: Whether an adapter is activated, where that can take time.
-        switch_parts: What the switch may do: seconds and variable.
+        switch_parts: What the switch, or the loader, may do: seconds and variable.
         switch: Ticks of the switch.
         reach: Whether a member has step level i or above.
         size: Members at each level, as flags by number, where their time is no straight line.
         finish: Ticks until each level is done, where they depend on the members.
         start: Start tick; an empty position starts when its GPU is free.
+        duration: Ticks of the batch, 0 where there is none.
         end: End tick.
+        since: Section 5a: tick from which an adapter that is resident is so, that of its load or
+            the end of the position before; 0 for others.
+        stay: Ticks from then to the end.
+        length: The duration as a variable.
+        taken: Memory of the members in :attr:`PositionVariables.memory_unit`.
     """
 
     def __init__(self, gpu: int, before: Position | None) -> None:
@@ -49,7 +56,12 @@ class Position:
         self.size: list[dict[int, Var]] = []
         self.finish: list[Var] = []
         self.start: Var = None
+        self.duration: Var = None
         self.end: Var = None
+        self.since: dict[int, Var] = {}
+        self.stay: dict[int, Var] = {}
+        self.length: Var = None
+        self.taken: Var = None
 
 
 class PositionVariables:
@@ -60,6 +72,7 @@ class PositionVariables:
         latest: The last completion per job and option, None where the option is of no use.
         hosts: The GPUs that can serve each job.
         kept: Adapters that requests need, per GPU.
+        memory_unit: Quanta of memory of which all adapters and demands are multiples.
         rows: Positions per GPU.
         rejected: Per job that may be.
         delay: Per job, ticks from arrival to completion; 0 where it is rejected.
@@ -78,6 +91,7 @@ class PositionVariables:
         self.latest = latest_completions(problem, known_loss)
         self.hosts = [frozenset(problem.hosts(job)) for job in problem.jobs]
         self.kept = [self._kept(gpu.index) for gpu in problem.site.gpus]
+        self.memory_unit = memory_unit(problem)
         self.flags: dict[int, tuple[Var, list[Var], bool]] = {}
         self._cp, self._go_on = cp, go_on
         self._last_tick = max((t for row in self.latest for t in row if t is not None), default=0)
@@ -136,9 +150,24 @@ class PositionVariables:
             self._adapters(p)
             self._switch(p)
             p.start = self._cp.new_int_var(0, self._last_tick + 1, "")
-            p.end = p.start + self._duration(p)
+            p.duration = self._duration(p)
+            p.end = p.start + p.duration
+            if self.problem.site.channels is not None:
+                self._beside_loads(p)
             row.append(p)
         return row
+
+    def _beside_loads(self, p: Position) -> None:
+        """Section 5a: intervals want variables of their own for starts, sizes and ends."""
+
+        def ticks() -> Var:
+            return self._cp.new_int_var(0, self._last_tick + 1, "")
+
+        p.end, p.length = ticks(), ticks()
+        p.since = {a: ticks() for a in p.resident}
+        p.stay = {a: ticks() for a in p.resident}
+        most = sum(job.demand[0] for job in self.problem.jobs) // self.memory_unit
+        p.taken = self._cp.new_int_var(0, most, "")
 
     def _adapters(self, p: Position) -> None:
         """Adapters that are used, resident and loaded."""
@@ -161,15 +190,18 @@ class PositionVariables:
     def _switch(self, p: Position) -> None:
         """Rule 4: a switch is the sum of its loads (or transitions) and activations."""
         site = self.problem.site
-        if p.before is not None and site.activate_s > 0 and site.max_resident > 1:
+        beside = site.channels is not None  # then loads take none of the GPU's time
+        if p.before is not None and site.activate_s > 0 and (site.max_resident > 1 or beside):
             p.activate = {a: self._flag() for a in p.active}
-        p.switch_parts = [(site.load_s[a], v) for a, v in p.load.items()]
-        p.switch_parts += [(site.activate_s, v) for v in p.activate.values()]
+        loads = [(site.load_s[a], v) for a, v in p.load.items()]
+        p.switch_parts = [(site.activate_s, v) for v in p.activate.values()]
         for (source, a), v in p.enter.items():
             held: Adapters = frozenset() if source is None else frozenset((source,))
             seconds = 0.0 if a in held else site.load_seconds(a, held)
             p.switch_parts.append((seconds, v))
-        p.switch = sum(site.switching_ticks(seconds) * v for seconds, v in p.switch_parts)
+        blocking = p.switch_parts if beside else loads + p.switch_parts
+        p.switch = sum(site.switching_ticks(seconds) * v for seconds, v in blocking)
+        p.switch_parts = loads + p.switch_parts
 
     def _duration(self, p: Position) -> Var:
         """Return the ticks of the batch, 0 where there is none (rule 5)."""
@@ -221,6 +253,12 @@ class PositionVariables:
         flag = self._flag()
         self.flags[flag.index] = flag, members, exclusive
         return flag
+
+
+def memory_unit(problem: Problem) -> int:
+    """Return the greatest common divisor of all amounts of memory, 1 where there are none."""
+    amounts = [*problem.site.adapter_vram, *(job.demand[0] for job in problem.jobs)]
+    return math.gcd(*amounts) or 1
 
 
 def grouped(pairs: Iterable[tuple[int, Var]]) -> dict[int, list[Var]]:
