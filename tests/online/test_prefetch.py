@@ -156,16 +156,22 @@ def test_what_waits_and_is_resident_is_not_evicted() -> None:
 
 
 def test_a_gpu_serves_while_it_waits_for_a_load() -> None:
-    """r0 is next, and c takes 3 s to load: r1 and r2 are served by then, r3 would be too late."""
+    """r0 is next, and c takes 3 s to load: r1 and r2 are served by then.
+
+    Of r3, which would end later, r0 would wait for a second, while r3 gains the 1 s that is left
+    and the second that r0 takes, unless it weighs less than half of r0.
+    """
     made = overlapping(
         request("r0", adapter="c"),
         *[request(f"r{i}") for i in (1, 2)],
-        request("r3", 2),
+        request("r3", 2, weight=0.5),
         adapters=THREE,
         service=ONE,
     )
     assert starts(run(made, "fifo:prefetch=none")[0]) == [(3, 0), (4, 1), (5, 2), (6, 3)]
     assert starts(run(made, "fifo:prefetch=next")[0]) == [(0, 1), (1, 2), (3, 0), (4, 3)]
+    made["requests"][3]["weight"] = 0.6
+    assert starts(run(made, "fifo:prefetch=next")[0]) == [(0, 1), (1, 2), (2, 3), (4, 0)]
 
 
 def test_memory_of_the_batch_in_progress_counts() -> None:

@@ -61,7 +61,7 @@ class OverlapDispatcher(Dispatcher[RunT]):
         self._prefetch = prefetch
         self._ahead: list[set[int]] = [set() for _ in run.site.gpus]  # loaded, and not used yet
         self._loads = [0] * len(run.site.gpus)  # in progress after the last answer
-        self._ask = set[int]()  # busy GPUs whose next adapter may have changed
+        self._ask = set[int]()  # GPUs for which the answer to what runs beside may have changed
 
     @override
     def __call__(self, state: State) -> list[Action]:
@@ -154,49 +154,76 @@ class OverlapDispatcher(Dispatcher[RunT]):
 
     # -- what runs beside ----------------------------------------------------------------------
 
-    def _beside(self, state: State) -> Iterator[Action]:
+    def _beside(self, state: State) -> list[Action]:
         """Serve beside loads, and load beside serving."""
-        new = {job.adapter for job in state.arrived}
+        tick, actions = self._run.tick, list[Action]()
         for g, gpu in enumerate(state.gpus):
-            if len(gpu.loading) < self._loads[g] or not new <= gpu.resident:
+            if len(gpu.loading) < self._loads[g] or gpu.free_at == tick:
                 self._ask.add(g)
-        for g, decided in self.decided.items():
-            if self.gpus[g].free_at <= self._run.tick and not decided.loads:
-                yield from self._serve_meanwhile(decided.batch)
+        for job in state.arrived:
+            first = self._run.waiting.count(job.adapter) == 1
+            for g, gpu in enumerate(state.gpus):
+                held = job.adapter in gpu.resident
+                if held if g in self.decided else first and not held:
+                    self._ask.add(g)
         for g in sorted(self._ask):
-            if g not in self.decided and self.gpus[g].free_at > self._run.tick:
-                yield from self._load_ahead(g)
+            busy = self.gpus[g].free_at > tick
+            if g not in self.decided:
+                actions += self._load_ahead(g) if busy else ()
+            elif not busy and not self.decided[g].loads:
+                actions += self._serve_meanwhile(self.decided[g].batch)
         self._ask.clear()
         self._loads = [len(gpu.loading) for gpu in self.gpus]
+        return actions
 
     def _serve_meanwhile(self, decided: BatchBuilder) -> Iterator[Action]:
-        """Serve what is loaded, evicting nothing, where it ends before ``decided`` can start."""
+        """Serve what is loaded, evicting nothing, while ``decided`` waits for its adapters."""
         g, run = decided.gpu.index, self._run
         gpu = self.gpus[g]
-        ready = gpu.resident.difference([a for a, _ in gpu.loading])
-        run.waiting.hide_adapters(g, frozenset(run.waiting.adapters() - ready))
+        ends = dict(gpu.loading)
+        waiting = run.waiting.adapters()
+        absent = waiting - (gpu.resident - ends.keys())
+        if len(absent) == len(waiting):
+            return
+        run.waiting.hide_adapters(g, frozenset(absent))
+        end = max([ends.get(a, 0) for a in decided.active])
         batch = self._next_batch([gpu], lambda *_: ())
-        if batch is not None:
-            ends = dict(gpu.loading)
-            loaded = max([ends.get(a, 0) for a in decided.active])
-            if batch.start_tick + batch.ticks <= loaded:
-                for member in batch.jobs:
-                    run.waiting.remove(member)
-                run.eviction.served(g, gpu.resident, batch.resident, batch.active)
-                yield self._start(batch)
+        if batch is not None and self._pays(batch, decided, end):
+            for member in batch.jobs:
+                run.waiting.remove(member)
+            run.eviction.served(g, gpu.resident, batch.resident, batch.active)
+            yield self._start(batch)
+
+    def _pays(self, batch: BatchBuilder, decided: BatchBuilder, loaded: int) -> bool:
+        """Whether ``batch`` goes before ``decided``, whose adapters are loaded at a tick.
+
+        It does where it ends by then. Where it ends later it delays the other, and would itself be
+        delayed by the wait and the other: what weighs more counts.
+        """
+        late, horizon = batch.end_tick - loaded, self._run.site.horizon
+        if late <= 0:
+            return True
+        if horizon is not None and decided.end_tick + late > horizon:
+            return False
+        waits = loaded - self._run.tick + decided.ticks
+        return waits * _weight(batch) > late * _weight(decided)
 
     def _load_ahead(self, g: int) -> Iterator[Action]:
         """Load what a busy GPU would serve next, as channels and its cache have room."""
         run, site = self._run, self._run.site
-        others = {a for other, held in enumerate(self._ahead) if other != g for a in held}
-        while len((gpu := self.gpus[g]).loading) < self._channels and len(run.waiting):
+        while len((gpu := self.gpus[g]).loading) < self._channels:
+            others = {a for other, held in enumerate(self._ahead) if other != g for a in held}
+            absent = run.waiting.adapters() - gpu.resident
+            if absent <= others:
+                return
             spare = self._spare(gpu)
             if not spare and len(gpu.resident) >= site.max_resident:
                 return
             hidden = others - gpu.resident
             if self._prefetch == "ahead":
                 hidden |= gpu.resident
-            run.waiting.hide_adapters(g, frozenset(hidden))
+            if hidden:
+                run.waiting.hide_adapters(g, frozenset(hidden))
             leader = self._leader([gpu])
             if leader is None or (adapter := leader[1].adapter) in gpu.resident:
                 return
@@ -228,3 +255,7 @@ class OverlapDispatcher(Dispatcher[RunT]):
             if len(after) <= site.max_resident and (free is None or gpu.taken <= free):
                 return gpu.resident - after
         return None
+
+
+def _weight(batch: BatchBuilder) -> float:
+    return sum([job.weight for job in batch.jobs])

@@ -67,6 +67,11 @@ class PriceIndexRun(RunContext):
         self._least, self._most = self.waiting.least, 1
         self._quickest: dict[tuple[int, int], tuple[int, int]] = {}
 
+    def hold(self, gpu: GpuState) -> None:
+        """Note what loads beside serving have changed: what they bring was used least recently."""
+        held = [a for a in self.recent[gpu.index] if a in gpu.resident]
+        self.recent[gpu.index] = held + sorted(gpu.resident.difference(held))
+
     @property
     def mean_price(self) -> float:
         """Loss per tick of one job's latency, the mean of all so far."""
@@ -272,6 +277,9 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     Rule: this project's, after Smith (1956) and Sidney (1975).
 
+    Where loads run beside serving, a busy GPU loads the adapter of the highest index, at the same
+    prices (``prefetch``).
+
     Idle GPUs decide in their order. Batches with several adapters take along
     requests of other residents, with their best options alone. Ties go to the earlier request.
 
@@ -306,6 +314,8 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
             jobs = list(run.waiting.in_order(gpu.index))
             if not jobs:
                 continue
+            if run.site.channels is not None:
+                run.hold(gpu)
             run.members = Backlog(run, gpu, jobs, self.forecast).best_batch()
             if run.members:
                 run.plan.option = {c.job.index: c.option for c in run.members}

@@ -200,6 +200,11 @@ class BatchBuilder:
         """Ticks from its start to its end, its switch left out."""
         return self._site.clock.duration(shape_of(self._steps))
 
+    @property
+    def end_tick(self) -> int:
+        """The tick at which its last member is done."""
+        return self.start_tick + self.ticks
+
     def start(self) -> Start:
         """The batch as an action."""
         return Start(self.gpu.index, tuple(self.members), self.resident)
