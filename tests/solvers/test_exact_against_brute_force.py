@@ -41,7 +41,9 @@ CASES = {make.__name__: make() for make in ZOO + OVERLAP_ZOO}
 
 #: What a parameter takes away from a solver's record.
 LACKS = {
-    "milp:formulation=flow": frozenset((Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE)),
+    "milp:formulation=flow": frozenset(
+        (Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE, Feature.OVERLAP)
+    ),
     "milp:formulation=indicator": frozenset((Feature.PAIRS,)),
 }
 

@@ -1,4 +1,4 @@
-"""Loads beside serving: orders of loads and batches timed early, and CP-SAT's model of them."""
+"""Loads beside serving: orders of loads and batches timed early, and exact solvers' models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pats_opt.core.solver import Feature, Run
+from pats_opt.core.solver import Feature, Run, Solver
 from pats_opt.errors import CapabilityError
 from pats_opt.model.checker import TOLERANCE, valid_loss
 from pats_opt.model.files import encode, parse_instance
@@ -26,6 +26,8 @@ from pats_solvers.common.loading import Event, earliest_beside_loads
 from pats_solvers.cpsat import CpSat
 from pats_solvers.cpsat.layout import timed
 from pats_solvers.cpsat.model import PositionsModel
+from pats_solvers.milp import Milp
+from pats_solvers.milp.backends import BackendName
 from tests.support import scale
 from tests.support.brute_force import Json, best_schedule
 from tests.support.overlap_zoo import overlapping
@@ -176,7 +178,24 @@ def test_orders_that_cannot_be() -> None:
         earliest_beside_loads(_beside(max_resident=1), 0, [1, R0, R2])
 
 
-# -- CP-SAT ------------------------------------------------------------------------------------
+# -- exact solvers -----------------------------------------------------------------------------
+
+
+def proves(
+    solver: Solver, problem: Problem, start: tuple[Plan, float] | None, optimum: float | None
+) -> None:
+    """The solver proves the optimum, or that there is no schedule."""
+    outcome = solver.solve(problem, Run(start=start, time_limit=120))
+    if optimum is None:
+        assert outcome.stop is StopReason.INFEASIBLE
+        return
+    assert outcome.stop is StopReason.OPTIMAL
+    assert outcome.plan is not None
+    assert outcome.bound is not None
+    loss = valid_loss(problem, outcome.plan)
+    assert loss is not None
+    assert close(loss, optimum), (loss, optimum)
+    assert close(outcome.bound, optimum), (outcome.bound, optimum)
 
 
 @pytest.mark.parametrize("seed", scale.seeds(120))
@@ -186,17 +205,18 @@ def test_cpsat_proves_the_optimum(seed: int) -> None:
     plan = one_by_one(problem, random.Random(seed))
     loss = valid_loss(problem, plan)
     for start in {None, None if loss is None else (plan, loss)}:
-        outcome = CpSat().solve(problem, Run(start=start, time_limit=120))
-        if best is None:
-            assert outcome.stop is StopReason.INFEASIBLE
-            continue
-        assert outcome.stop is StopReason.OPTIMAL
-        assert outcome.plan is not None
-        assert outcome.bound is not None
-        found = valid_loss(problem, outcome.plan)
-        assert found is not None
-        assert close(found, best[1]), (found, best)
-        assert close(outcome.bound, best[1]), (outcome.bound, best)
+        proves(CpSat(), problem, start, None if best is None else best[1])
+
+
+@pytest.mark.parametrize("seed", scale.seeds(40))
+@pytest.mark.parametrize("backend", ["highs", "scip", "cbc"])
+def test_milp_proves_the_optimum(backend: BackendName, seed: int) -> None:
+    """The same with linear programs of indicators by tick, in all three MIP solvers."""
+    problem, best = optimum(seed)
+    plan = one_by_one(problem, random.Random(seed))
+    loss = valid_loss(problem, plan)
+    start = None if loss is None or seed % 2 else (plan, loss)
+    proves(Milp(backend=backend), problem, start, None if best is None else best[1])
 
 
 @pytest.mark.parametrize("seed", scale.seeds(40))
@@ -249,8 +269,12 @@ def test_a_loader_never_hurts(seed: int) -> None:
     assert close(least(free, **plain), least(free, **plain, overlap=None))
 
 
-@pytest.mark.parametrize("formulation", ["circuit", "packing"])
-def test_special_models_refuse(formulation: str) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [f"cpsat:formulation={name}" for name in ("circuit", "packing")]
+    + [f"milp:formulation={name}" for name in ("flow", "counting")],
+)
+def test_special_models_refuse(spec: str) -> None:
     """Models that have no loader say so; ``auto`` takes the one that has."""
     lines = overlapping(
         request("r0"),
@@ -260,7 +284,7 @@ def test_special_models_refuse(formulation: str) -> None:
     )
     instance = parse_instance(json.dumps(lines))
     with pytest.raises(CapabilityError, match="overlap"):
-        solve(instance, f"cpsat:formulation={formulation}")
+        solve(instance, spec)
     assert solve(instance, "cpsat").details["formulation"] == "positions"
 
 

@@ -31,6 +31,15 @@ def events(plan: Plan, gpu: int) -> list[Event]:
     return [event for *_, event in sorted(found, key=lambda x: x[:2])]
 
 
+def timed_beside_loads(problem: Problem, plan: Plan) -> Plan:
+    """Return a plan whose loads and batches keep their order, each as early as it can be.
+
+    Residents and evictions follow from the order.
+    """
+    rows = [earliest_beside_loads(problem, g, events(plan, g)) for g in range(len(plan.gpus))]
+    return Plan(tuple(batches for batches, _ in rows), tuple(loads for _, loads in rows))
+
+
 def earliest_beside_loads(
     problem: Problem, gpu: int, order: Sequence[Event]
 ) -> tuple[tuple[PlannedBatch, ...], tuple[PlannedLoad, ...]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from pats_opt.model.plan import Plan, PlannedBatch, earliest
 from pats_opt.model.problem import Adapters, Job, Problem
-from pats_solvers.common.loading import earliest_beside_loads, events
+from pats_solvers.common.loading import timed_beside_loads
 
 
 def timed(problem: Problem, plan: Plan) -> Plan:
@@ -24,8 +24,7 @@ def timed(problem: Problem, plan: Plan) -> Plan:
     if problem.site.channels is None:
         untimed = [[(batch.members, batch.resident) for batch in gpu] for gpu in plan.gpus]
         return Plan(tuple(earliest(problem, gpu, batches) for gpu, batches in enumerate(untimed)))
-    rows = [earliest_beside_loads(problem, g, events(plan, g)) for g in range(len(plan.gpus))]
-    return Plan(tuple(batches for batches, _ in rows), tuple(loads for _, loads in rows))
+    return timed_beside_loads(problem, plan)
 
 
 def identical_gpus(problem: Problem) -> list[list[int]]:

@@ -64,9 +64,15 @@ class IndicatorFormulation(Formulation):
         for gpu in problem.site.gpus:
             families = self._families(gpu.index, windows)
             if families:
-                self.timelines[gpu.index] = GpuTimeline(problem, gpu, families, model, margin)
+                self.timelines[gpu.index] = self._timeline(gpu, families, model, margin)
         batches = [batches for line in self.timelines.values() for batches in line.batches]
         self.rejected = self._serve_once(batches, model)
+
+    def _timeline(
+        self, gpu: GpuSite, families: Sequence[BatchFamily], model: ModelSize, margin: float
+    ) -> GpuTimeline:
+        """Return a GPU's columns and rows."""
+        return GpuTimeline(self.problem, gpu, families, model, margin)
 
     def _families(self, gpu: int, windows: TimeWindows) -> list[BatchFamily]:
         """Return one family per adapter, or, where batches mix adapters, one of all jobs."""
@@ -107,7 +113,9 @@ class GpuTimeline:
         batches: Its families' columns.
         supply: A column fixed at 1: the GPU itself.
         resident: Residents that a batch starting at t finds.
+        usable: Those that its members can use.
         load: Loaded in the switch before it.
+        blocking: Loads that take the GPU's time.
         evict: Evicted in that switch.
         used: Adapters of the batch that starts at t; empty where nothing depends on them.
         switch: By duration d: a switch of d ticks ends at tick ``d + i``, where a batch starts.
@@ -151,13 +159,14 @@ class GpuTimeline:
         self.resident = {a: model.add_columns(count) for a in adapters}
         price = {a: switching_loss(site, site.load_s[a]) for a in adapters}
         self.load = {a: model.add_columns(count, cost=price[a]) for a in adapters}
+        self.usable, self.blocking = self.resident, self.load
         self.evict = {a: model.add_columns(count) for a in adapters}
         self.supply = int(model.add_columns(1, lower=1.0)[0])
         counted = site.max_per_batch < min(len(served), site.max_resident)
         named = served if self.activates or counted else []
         self.used = {a: model.add_columns(count) for a in named}
         self.switch = {
-            d: model.add_columns(max(0, count - d)) for d in _switch_ticks(site, adapters)
+            d: model.add_columns(max(0, count - d)) for d in self._switch_durations(adapters)
         }
         self.idle = model.add_columns(count - 1)
         if self.activates:
@@ -165,6 +174,9 @@ class GpuTimeline:
             self.first = model.add_columns(count)
             cost = switching_loss(site, site.activate_s)
             self.activate = {a: model.add_columns(count, cost=cost) for a in served}
+
+    def _switch_durations(self, adapters: Sequence[int]) -> list[int]:
+        return _switch_ticks(self._site, adapters)
 
     def _add_starts(self, rows: Ints, value: float) -> None:
         """Add the batches that start at t to row t."""
@@ -174,6 +186,14 @@ class GpuTimeline:
 
     def _switching_indicators(self, a: int) -> None:
         """Residents change by loads and evictions alone, and those need a batch."""
+        self._residents_change(a)
+        needs = self._model.add_rows(self._count, -INF, 0.0)
+        self._model.add(needs, self.load[a])
+        self._model.add(needs, self.evict[a])
+        self._add_starts(needs, -1.0)
+
+    def _residents_change(self, a: int) -> None:
+        """Loads and evictions change who is resident; what is there is not loaded again."""
         model = self._model
         r, u, v = self.resident[a], self.load[a], self.evict[a]
         change = model.add_rows(len(r), 0.0, 0.0)
@@ -190,10 +210,6 @@ class GpuTimeline:
         stays = model.add_rows(len(r), -INF, 0.0)
         model.add(stays, u)
         model.add(stays, r, -1.0)
-        needs = model.add_rows(len(r), -INF, 0.0)
-        model.add(needs, u)
-        model.add(needs, v)
-        self._add_starts(needs, -1.0)
 
     def _most_residents(self) -> None:
         rows = self._model.add_rows(self._count, -INF, float(self._site.max_resident))
@@ -243,7 +259,7 @@ class GpuTimeline:
         rows = model.add_rows(self._count, -INF, 0.0)
         for d, columns in self.switch.items():
             model.add(rows[d:], columns, -float(d))
-        for a, columns in self.load.items():
+        for a, columns in self.blocking.items():
             model.add(rows, columns, float(site.switching_ticks(site.load_s[a])))
         if self.activates:
             for columns in self.activate.values():
@@ -255,7 +271,7 @@ class GpuTimeline:
         for a, used in self.used.items():
             rows = model.add_rows(len(used), -INF, 0.0)
             model.add(rows, used)
-            model.add(rows, self.resident[a], -1.0)
+            model.add(rows, self.usable[a], -1.0)
         if self.used:
             most = model.add_rows(self._count, -INF, 0.0)
             self._add_starts(most, -float(site.max_per_batch))
@@ -266,7 +282,7 @@ class GpuTimeline:
             for j in b.joins:
                 ways.setdefault(j.way.job.index, []).append(j)
             for mine in ways.values():
-                needed = (self.used or self.resident)[mine[0].way.job.adapter]
+                needed = (self.used or self.usable)[mine[0].way.job.adapter]
                 first = min(j.way.first for j in mine)
                 count = max(j.way.last for j in mine) + 1 - first
                 rows = model.add_rows(count, -INF, 0.0)
@@ -277,7 +293,7 @@ class GpuTimeline:
                 a = b.family.jobs[0].adapter
                 rows = model.add_rows(len(b.start), -INF, 0.0)
                 model.add(rows, b.start)
-                model.add(rows, self.resident[a][b.family.first : b.family.last + 1], -1.0)
+                model.add(rows, self.usable[a][b.family.first : b.family.last + 1], -1.0)
 
     def _activation(self) -> None:
         """Rule 4: a batch activates what was resident and the batch before did not use."""
@@ -307,7 +323,10 @@ class GpuTimeline:
                     self._add_starts(rows, weight)
             ready = model.add_rows(count, -INF, 0.0)
             model.add(ready, used)
-            for reason in (before, self.load[a], self.activate[a], self.first):
+            reasons = [before, self.activate[a], self.first]
+            if a in self.blocking:
+                reasons.append(self.blocking[a])
+            for reason in reasons:
                 model.add(ready, reason, -1.0)
         later = model.add_rows(count - 1, -INF, 0.0)
         model.add(later, self.first[1:])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import CapabilityError, SolverError
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
@@ -23,6 +23,7 @@ from pats_solvers.milp.family import TimeWindows
 from pats_solvers.milp.flow import FlowFormulation
 from pats_solvers.milp.formulation import Formulation
 from pats_solvers.milp.indicator import IndicatorFormulation
+from pats_solvers.milp.loader import LoaderFormulation
 from pats_solvers.milp.model import (
     UNLIMITED,
     BuildStoppedError,
@@ -66,7 +67,9 @@ class Milp(Struct, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "milp"
     kind: ClassVar[Kind] = Kind.EXACT
-    capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=ALL_FEATURES | {Feature.OVERLAP}, bound=True, warm_start=True
+    )
 
     backend: BackendName = "highs"
     formulation: FormulationName = "auto"
@@ -190,6 +193,13 @@ def select(problem: Problem, formulation: FormulationName) -> type[Formulation]:
     Raises:
         CapabilityError: It cannot state this problem.
     """
+    if problem.site.channels is not None:
+        if formulation not in ("auto", "indicator"):
+            raise CapabilityError(
+                f"formulation {formulation!r} cannot handle overlap",
+                hint="leave 'formulation' out, or set it to indicator",
+            )
+        return LoaderFormulation
     if formulation == "auto":
         formulation = "counting" if problem.site.max_resident == 1 else "indicator"
     if formulation != "indicator" and problem.site.max_resident > 1:
