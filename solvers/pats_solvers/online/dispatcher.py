@@ -53,7 +53,8 @@ class Dispatcher(Generic[RunT]):
             self._commit(batch)
             actions.append(batch.start())
             idle = [gpu for gpu in idle if gpu.index != batch.gpu.index]
-        actions += self._wakes(idle)
+        if idle and len(run.waiting):
+            actions += self._wakes(idle)
         run.waiting.show_all()
         return actions
 
@@ -102,8 +103,6 @@ class Dispatcher(Generic[RunT]):
 
     def _wakes(self, idle: Sequence[GpuState]) -> list[Action]:
         """The timer for GPUs that are left idle beside waiting jobs, if any."""
-        if not idle or not len(self._run.waiting):
-            return []
         wakes = [self._policy.wake(self._run, idle)]
         if self._stale is not None:
             wakes.append(self._stale.wake(idle, self._run.tick))

@@ -79,7 +79,8 @@ class OverlapDispatcher(Dispatcher[RunT]):
                 break
             actions += self._decide(batch)
             idle = [gpu for gpu in idle if gpu.index != batch.gpu.index]
-        actions += self._wakes(idle)
+        if idle and len(run.waiting):
+            actions += self._wakes(idle)
         if self._prefetch != "none":
             actions += self._beside(state)
         run.waiting.show_all()
@@ -166,7 +167,7 @@ class OverlapDispatcher(Dispatcher[RunT]):
                 held = job.adapter in gpu.resident
                 if held if g in self.decided else first and not held:
                     self._ask.add(g)
-        for g in sorted(self._ask):
+        for g in sorted(self._ask) if self._ask else ():
             busy = self.gpus[g].free_at > tick
             if g not in self.decided:
                 actions += self._load_ahead(g) if busy else ()

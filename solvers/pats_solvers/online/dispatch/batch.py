@@ -185,10 +185,10 @@ class BatchBuilder:
         return self._start(active) + self._site.clock.duration(shape_of((*self._steps, steps)))
 
     def _start(self, active: Adapters) -> int:
-        site, begin = self._site, self._tick
+        site, ready = self._site, self._tick
         if site.channels is not None:
-            begin = loaded_at(site, self.gpu, begin, active)
-        return begin + self.gpu.switch_ticks(site, self.resident, active)
+            ready = loaded_at(site, self.gpu, ready, active)
+        return ready + self.gpu.switch_ticks(site, self.resident, active)
 
     @property
     def start_tick(self) -> int:

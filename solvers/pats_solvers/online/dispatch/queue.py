@@ -57,7 +57,6 @@ class WaitingJobs:
         self._counts: dict[int, int] = {}
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._barred: dict[int, Adapters] = {}  # GPU -> adapters that are hidden from it
-        self._all_shown = True
         self._count = 0
         self.least: Amounts | None = None
         self.followers: list[Follower] = []
@@ -127,7 +126,6 @@ class WaitingJobs:
     def hide(self, gpu: int, job: Job) -> None:
         """Leave a job out of what ``gpu`` can serve, until :meth:`show_all`."""
         self._hidden.setdefault(gpu, set()).add(job.index)
-        self._all_shown = False
 
     def hidden(self, gpu: int) -> frozenset[int]:
         """Indices of the jobs that are hidden from ``gpu``, those of hidden adapters left out."""
@@ -136,7 +134,6 @@ class WaitingJobs:
     def hide_adapters(self, gpu: int, adapters: Adapters) -> None:
         """Hide from ``gpu`` all jobs of ``adapters``, and of no others, until :meth:`show_all`."""
         self._barred[gpu] = adapters
-        self._all_shown = False
 
     def hidden_adapters(self, gpu: int) -> Adapters:
         """Adapters whose jobs are all hidden from ``gpu``."""
@@ -144,17 +141,17 @@ class WaitingJobs:
 
     def show_all(self) -> None:
         """End all hiding."""
-        if not self._all_shown:
-            self._hidden.clear()
-            self._barred.clear()
-            self._all_shown = True
+        self._hidden.clear()
+        self._barred.clear()
 
     def first(self, adapter: int, gpu: int) -> Job | None:
         """Return the earliest job of ``adapter`` that ``gpu`` can serve, or None."""
         queues = self._queues.get(adapter)
         if queues is None:
             return None
-        if len(queues) == 1 and self._all_shown:
+        if self._barred and adapter in self._barred.get(gpu, NONE):
+            return None
+        if len(queues) == 1 and not self._hidden:
             hosts, queue = next(iter(queues.items()))
             return queue[next(iter(queue))] if gpu in hosts else None
         return next(self.of(adapter, gpu), None)
@@ -187,7 +184,10 @@ class WaitingJobs:
     def heads(self, gpu: int) -> Mapping[int, Job]:
         """The earliest job that ``gpu`` can serve of each adapter that has one; for reading."""
         if self._serves_all(gpu):
-            return self._heads
+            barred = self._barred.get(gpu)
+            if not barred:
+                return self._heads
+            return {a: job for a, job in self._heads.items() if a not in barred}
         found = ((adapter, self.first(adapter, gpu)) for adapter in self._queues)
         return {adapter: job for adapter, job in found if job is not None}
 
@@ -209,8 +209,8 @@ class WaitingJobs:
         return {adapter: self.count(adapter, gpu) for adapter in self._queues}
 
     def _serves_all(self, gpu: int) -> bool:
-        """Whether ``gpu`` can serve every job that waits."""
-        return self._all_shown and len(self._order) == 1 and gpu in next(iter(self._order))
+        """Whether ``gpu`` can serve every job that waits, but those of hidden adapters."""
+        return not self._hidden and len(self._order) == 1 and gpu in next(iter(self._order))
 
     def demands(self, adapter: int) -> int:
         """Number of different demands of the waiting jobs of ``adapter``."""
