@@ -124,12 +124,12 @@ class ScheduleDriver(Driver):
         slots = max([1, *(script.slots for script in self._orders)])
         return [
             WorkerSetup(
-                needed=bool(script.orders),
+                needed=bool(script.batches),
                 resident=script.resident,
                 slots=slots,
-                requests=tuple(m.id for order in script.orders for m in order.members),
-                prime=tuple(m for order in script.orders for m in order.members if m.skip),
-                warm=tuple(sorted({s for o in script.orders for s in shapes(o.members)})),
+                requests=tuple(m.id for order in script.batches for m in order.members),
+                prime=tuple(m for order in script.batches for m in order.members if m.skip),
+                warm=tuple(sorted({s for o in script.batches for s in shapes(o.members)})),
             )
             for script in self._orders
         ]
@@ -144,6 +144,7 @@ class ScheduleDriver(Driver):
 def _adapters(problem: Problem, schedule: Schedule) -> Set[str]:
     """Those that a valid schedule ever holds."""
     held = {name for gpu in problem.instance.gpus for name in gpu.resident}
+    held |= {load.adapter for gpu in schedule.gpus for load in gpu.loads or ()}
     return held | {name for gpu in schedule.gpus for batch in gpu.batches for name in batch.load}
 
 

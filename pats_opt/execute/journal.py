@@ -25,10 +25,12 @@ from pats_opt.execute.output import ImageFolder, open_to_append, sync_folder, wr
 from pats_opt.execute.record import (
     BatchRun,
     GpuRun,
+    LoadRun,
     MemberRun,
     ModelRef,
     Seconds,
     Span,
+    hidden_share,
     highest_gib,
 )
 from pats_opt.model.files import read_bytes
@@ -75,13 +77,19 @@ class BatchEnded(Struct, frozen=True, kw_only=True, tag="batch"):
     batch: BatchRun
 
 
+class LoadEnded(Struct, frozen=True, kw_only=True, tag="load"):
+    """A load beside the batches ended."""
+
+    load: LoadRun
+
+
 class SessionStopped(Struct, frozen=True, kw_only=True, tag="stopped"):
     """The session ended early, at this second."""
 
     second: Seconds
 
 
-JournalLine = SessionStarted | RequestFinished | BatchEnded | SessionStopped
+JournalLine = SessionStarted | RequestFinished | BatchEnded | LoadEnded | SessionStopped
 
 
 class Journal(Struct, frozen=True):
@@ -114,6 +122,8 @@ def _second(line: JournalLine) -> float:
             return member.completion_s or 0.0
         case BatchEnded(batch=batch):
             return batch.end_s
+        case LoadEnded(load=load):
+            return load.end_s
         case _:
             return line.second
 
@@ -277,11 +287,12 @@ def gpu_run(gpu: str, device: str, journal: Journal | None) -> GpuRun:
     """
     if journal is None:
         return GpuRun(id=gpu, device=device, batches=())
-    found = sessions([journal])
+    found, ran = sessions([journal]), tuple(batches(journal))
     return GpuRun(
         id=gpu,
         device=found[-1].device if found else device,
-        batches=tuple(batches(journal)),
+        batches=ran,
+        loads=tuple(loads(journal, ran)),
         primed=tuple(span for session in found for span in session.primed),
     )
 
@@ -307,6 +318,13 @@ def batches(journal: Journal) -> list[BatchRun]:
         for index, left in members.items()
     ]
     return sorted(found, key=lambda batch: (batch.switch_start_s, batch.index))
+
+
+def loads(journal: Journal, ran: Sequence[BatchRun]) -> list[LoadRun]:
+    """The loads of a journal by start, each as it was run last, beside these batches of its GPU."""
+    last = {line.load.index: line.load for line in journal.lines if isinstance(line, LoadEnded)}
+    found = [replace(load, hidden=hidden_share(load, ran)) for load in last.values()]
+    return sorted(found, key=lambda load: (load.start_s, load.index))
 
 
 def _joined(first: BatchRun, then: BatchRun) -> BatchRun:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import IntEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.execute.record import Pace
-from pats_opt.execute.work import Member, Order, Shape
+from pats_opt.execute.work import LoadOrder, Member, Order, Shape
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import GpuPlan, Schedule
 
@@ -72,12 +74,18 @@ class GpuOrders(Struct, frozen=True, kw_only=True):
 
     Attributes:
         resident: Adapters it holds at the start.
+        orders: Its orders and loads beside serving, in the order in which they begin.
         slots: The most adapters it ever holds.
     """
 
     resident: tuple[str, ...]
-    orders: tuple[Order, ...]
+    orders: tuple[Order | LoadOrder, ...]
     slots: int
+
+    @property
+    def batches(self) -> tuple[Order, ...]:
+        """The orders that run a batch."""
+        return tuple([o for o in self.orders if isinstance(o, Order) and o.members])
 
 
 def gpu_orders(
@@ -92,15 +100,109 @@ def gpu_orders(
         made: Requests that have their image already; batches of nobody else are left out.
     """
     plans = {plan.id: plan for plan in schedule.gpus}
-    nothing: Sequence[Order] = ()
-    return [
-        _gpu_orders(
-            builder.resident(gpu.index),
-            list(_orders(builder, plans[gpu.id], pace)) if gpu.id in plans else nothing,
-            made,
-        )
-        for gpu in builder.problem.site.gpus
+    found = []
+    for gpu in builder.problem.site.gpus:
+        resident = builder.resident(gpu.index)
+        plan = plans.get(gpu.id, GpuPlan(id=gpu.id, batches=()))
+        if builder.problem.site.channels is None:
+            found.append(_gpu_orders(resident, list(_orders(builder, plan, pace)), made))
+        else:
+            begun = [s.id for batch in plan.batches for s in batch.requests if s.id in made]
+            found.append(_left(resident, list(_beside(builder, plan, pace)), begun))
+    return found
+
+
+def _beside(builder: OrderBuilder, plan: GpuPlan, pace: Pace) -> Iterator[Order | LoadOrder]:
+    """The orders and loads of a plan with loads beside serving (PROBLEM.md section 5a).
+
+    What a batch evicts at its switch's start is an order of its own, as loads may start between
+    that and the batch.
+    """
+    tick_s = builder.problem.site.tick_s if pace is Pace.SCHEDULE else 0.0
+    loads, end = plan.loads or (), math.inf  # of the batch before
+    for tick, what, index in in_order(plan):
+        if what is PlanEvent.LOAD:
+            yield LoadOrder(
+                index=index,
+                adapter=next(iter(builder.adapters([loads[index].adapter])), None),
+                evict=builder.adapters(loads[index].evict),
+                after_batch=end <= tick,
+                start_at_s=tick * tick_s,
+            )
+            continue
+        batch = plan.batches[index]
+        order = Order(index=index, load=(), evict=(), members=())
+        if what is PlanEvent.SWITCH:
+            yield replace(order, evict=builder.adapters(batch.evict), switch_at_s=tick * tick_s)
+        else:
+            members = tuple([builder.member(s.id, s.option) for s in batch.requests])
+            yield replace(order, members=members, start_at_s=tick * tick_s)
+            end = max([s.completion for s in batch.requests])
+
+
+class PlanEvent(IntEnum):
+    """Beginnings on a GPU with loads beside serving, in their order within a tick."""
+
+    SWITCH = 0  #: the switch before a batch, with its evictions
+    LOAD = 1
+    START = 2  #: the batch
+
+
+def in_order(plan: GpuPlan) -> list[tuple[int, PlanEvent, int]]:
+    """The tick, kind and place in the file of all beginnings of a plan, in order."""
+    found = [(load.start, PlanEvent.LOAD, i) for i, load in enumerate(plan.loads or ())]
+    for i, batch in enumerate(plan.batches):
+        found += [
+            (batch.switch_start, PlanEvent.SWITCH, i),
+            (batch.start, PlanEvent.START, i),
+        ]
+    return sorted(found)
+
+
+def _left(
+    resident: Sequence[str], orders: Sequence[Order | LoadOrder], made: Collection[str]
+) -> GpuOrders:
+    """The orders and loads that are left once some requests are made.
+
+    They begin at the switch before the first batch that is left, with what is resident there
+    loaded beforehand, and end with the last one.
+    """
+    left = [
+        i
+        for i, order in enumerate(orders)
+        if isinstance(order, Order) and any(m.id not in made for m in order.members)
     ]
+    first, last = 0, len(orders)
+    if made:
+        index = orders[left[0]].index if left else None
+        first = next((i for i, o in enumerate(orders) if _of(o, index)), last)
+        last = left[-1] + 1 if left else first
+    held = dict.fromkeys(resident)  # an ordered set
+    before, slots = tuple(held), len(held)
+    found: list[Order | LoadOrder] = []
+    for i, order in enumerate(orders):
+        if i == first:
+            before = tuple(held)
+        for name in order.evict:
+            del held[name]
+        if isinstance(order, LoadOrder) and order.adapter is not None:
+            held[order.adapter] = None
+        slots = max(slots, len(held))
+        if not first <= i < last:
+            continue
+        if isinstance(order, Order) and order.members:
+            members = tuple([m for m in order.members if m.id not in made])
+            if members:
+                count = len(order.members) - len(members)
+                found.append(replace(order, members=members, made=count))
+        elif isinstance(order, LoadOrder) or order.evict:
+            found.append(order)
+    return GpuOrders(resident=before, orders=tuple(found), slots=slots)
+
+
+def _of(order: Order | LoadOrder, index: int | None) -> bool:
+    """Whether an order is of the batch of this index."""
+    return isinstance(order, Order) and order.index == index
 
 
 def _orders(builder: OrderBuilder, plan: GpuPlan, pace: Pace) -> Iterator[Order]:

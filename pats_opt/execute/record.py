@@ -6,7 +6,7 @@ for all GPUs); totals, fits and the trace for the viewer are computed from spans
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -111,17 +111,54 @@ class BatchRun(Document, frozen=True, kw_only=True):
     resumed: bool = False
 
 
+class LoadRun(Document, frozen=True, kw_only=True):
+    """One load beside serving (PROBLEM.md section 5a) as it was run.
+
+    Attributes:
+        index: Its place in the GPU's list of loads.
+        evict: Adapters that left as it started.
+        mib: Bytes copied, in MiB.
+        hidden: Share of its seconds in which the GPU was serving a batch.
+    """
+
+    index: int
+    adapter: Id
+    evict: tuple[Id, ...] = ()
+    start_s: Seconds
+    seconds: Seconds
+    tier: Tier | None = None
+    mib: float | None = None
+    hidden: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+    @property
+    def end_s(self) -> float:
+        """When batches could use the adapter."""
+        return self.start_s + self.seconds
+
+
 def highest_gib(*peaks: float | None) -> float | None:
     """The highest of the peaks that are known."""
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
+def hidden_share(load: LoadRun, batches: Iterable[BatchRun]) -> float:
+    """Share of a load's seconds in which its GPU was serving one of these batches."""
+    parts = [min(b.end_s, load.end_s) - max(b.start_s, load.start_s) for b in batches]
+    served = sum([part for part in parts if part > 0])
+    return min(1.0, served / load.seconds) if load.seconds > 0 else 1.0
+
+
 class GpuRun(Document, frozen=True, kw_only=True):
-    """Work of one GPU of the instance, and the device it ran on."""
+    """Work of one GPU of the instance, and the device it ran on.
+
+    Attributes:
+        loads: Loads beside the batches, by start.
+    """
 
     id: Id
     device: str
     batches: tuple[BatchRun, ...]
+    loads: tuple[LoadRun, ...] = ()
     primed: tuple[Span, ...] = ()
 
 

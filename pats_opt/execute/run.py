@@ -235,6 +235,7 @@ class _Session:
                 model=self.model(setups[gpu].slots),
                 engine=options.workers.value,
                 session=number,
+                channels=min(self.problem.site.channels or 0, setups[gpu].slots),
             )
             for gpu in workers
         ]

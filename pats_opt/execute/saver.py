@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import one_line
-from pats_opt.execute.journal import BatchEnded, JournalWriter, RequestFinished
+from pats_opt.execute.journal import BatchEnded, JournalWriter, LoadEnded, RequestFinished
 from pats_opt.execute.output import IMAGES, ImageFolder
-from pats_opt.execute.record import BatchRun, MemberRun, Phase, Span
+from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, Phase, Span
 from pats_opt.execute.work import Finished, Member
 
 #: What the keys of the text in a file begin with.
@@ -87,7 +87,7 @@ class Saver:
         self._journal, self._images = journal, images
         self._names, self._text, self._clock = names, text, clock
         self._saved = saved
-        self._queue: Queue[_Picture | BatchRun | None] = Queue(WAITING)
+        self._queue: Queue[_Picture | BatchRun | LoadRun | None] = Queue(WAITING)
         self._members: list[MemberRun] = []
         self._spans: list[Span] = []
         self._error: BaseException | None = None
@@ -106,6 +106,10 @@ class Saver:
         """Hand over a batch all of whose members have left; they and their saving are added."""
         self._put(batch)
 
+    def loaded(self, load: LoadRun) -> None:
+        """Note a load that has ended beside the batches."""
+        self._put(load)
+
     def close(self) -> None:
         """Wait until all is saved.
 
@@ -117,7 +121,7 @@ class Saver:
         if self._error is not None:
             raise self._error
 
-    def _put(self, item: _Picture | BatchRun) -> None:
+    def _put(self, item: _Picture | BatchRun | LoadRun) -> None:
         if self._error is not None:
             raise self._error
         self._queue.put(item)
@@ -129,6 +133,8 @@ class Saver:
             try:
                 if isinstance(item, _Picture):
                     self._leave(item)
+                elif isinstance(item, LoadRun):
+                    self._journal.append(LoadEnded(load=item))
                 else:
                     self._end(item)
             except BaseException as error:

@@ -9,17 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pats_opt.errors import InputError, UnfinishedError
-from pats_opt.execute.work import ClockStart, Order, RunClock
-from pats_opt.execute.worker import (
-    BeginCommand,
-    Broken,
-    EngineReady,
-    FinishCommand,
-    Message,
-    Saved,
-    StopCommand,
-    WorkerEnded,
-)
+from pats_opt.execute.inbox import BeginCommand, FinishCommand, StopCommand
+from pats_opt.execute.work import ClockStart, LoadOrder, Order, RunClock
+from pats_opt.execute.worker import Broken, EngineReady, Message, Saved, WorkerEnded
 from pats_opt.execute.workers import GpuWorkers
 
 #: Seconds between two checks whether the user wants to stop.
@@ -87,8 +79,8 @@ class Supervisor:
         for place in range(len(self._gpus)):
             self._pool.send(place, BeginCommand(start))
 
-    def send(self, gpu: int, order: Order) -> None:
-        """Hand an order to a GPU's worker."""
+    def send(self, gpu: int, order: Order | LoadOrder) -> None:
+        """Hand an order, or a load beside the batches, to a GPU's worker."""
         self._pool.send(self._places[gpu], order)
 
     def listen(self, timeout_s: float) -> tuple[int, Message] | None:

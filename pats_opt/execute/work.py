@@ -97,6 +97,24 @@ class Order(Struct, frozen=True, kw_only=True):
     start_at_s: float = 0.0
 
 
+class LoadOrder(Struct, frozen=True, kw_only=True):
+    """A load beside the batches of one GPU. Orders and loads begin in the order they were given.
+
+    Attributes:
+        index: Its place in the GPU's list of loads.
+        adapter: The adapter to make resident; None for the bare model, which needs no loading.
+        evict: Adapters that leave as it starts.
+        after_batch: Whether it waits for the end of the batch before it, not only for its start.
+        start_at_s: Second on the run's clock before which it does not start.
+    """
+
+    index: int
+    adapter: str | None
+    evict: tuple[str, ...] = ()
+    after_batch: bool = False
+    start_at_s: float = 0.0
+
+
 class Shape(Struct, frozen=True, order=True):
     """Members of one size in a UNet call."""
 
@@ -205,6 +223,22 @@ class Engine(Protocol):
 
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Evict, then make resident. A GPU synchronises at both ends."""
+        ...
+
+    def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
+        """Evict, then take a slot for an adapter, which no batch can use before :meth:`fill`.
+
+        The bare model (None) needs no slot.
+
+        Another thread may be in :meth:`run`, with a batch that uses none of these adapters.
+        """
+        ...
+
+    def fill(self, adapter: str) -> Span:
+        """Copy an adapter into the slot that was reserved for it; it can be used afterwards.
+
+        Other threads may be in :meth:`run` and :meth:`fill`.
+        """
         ...
 
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:

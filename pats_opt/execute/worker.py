@@ -1,9 +1,9 @@
 """A worker: one GPU's loop from orders to images, wherever it runs (a thread, a process, Ray).
 
-It receives each :data:`Command` and sends each :data:`Message`; both are plain data. It opens its
-engine, sends :class:`EngineReady`, waits for :class:`BeginCommand`, carries out orders until
-:class:`FinishCommand` or :class:`StopCommand`, and sends :class:`WorkerEnded`. If anything goes
-wrong, it sends :class:`Broken` instead.
+It receives commands (:mod:`pats_opt.execute.inbox`) and sends each :data:`Message`; both are plain
+data. It opens its engine, sends :class:`EngineReady`, waits for the command to begin, carries out
+orders until it is to finish or stop, and sends :class:`WorkerEnded`. If anything goes wrong, it
+sends :class:`Broken` instead.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt import __version__
 from pats_opt.errors import InputError, one_line
+from pats_opt.execute.inbox import BeginCommand, Inbox, StoppedError
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
+from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
 from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import Saver
 from pats_opt.execute.work import (
-    ClockStart,
     Engine,
     EngineSettings,
     Finished,
@@ -50,6 +50,7 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
         text: Texts of every image's file besides those of its request.
         model: The model as the journal states it; the engine adds its scheduler and rank.
         engine: Where workers run: ``thread``, ``process`` or ``ray``.
+        channels: Loads in progress at a time beside batches; 0 where there are none.
     """
 
     gpu: int
@@ -61,23 +62,7 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
     model: ModelRef
     engine: str
     session: int
-
-
-class BeginCommand(Struct, frozen=True):
-    """The session begins."""
-
-    start: ClockStart
-
-
-class FinishCommand(Struct, frozen=True):
-    """No more orders come: end when those at hand are done."""
-
-
-class StopCommand(Struct, frozen=True):
-    """End as soon as something leaves its batch; orders at hand are dropped."""
-
-
-Command = BeginCommand | Order | FinishCommand | StopCommand
+    channels: int = 0
 
 
 class EngineReady(Struct, frozen=True):
@@ -111,29 +96,6 @@ class Broken(Struct, frozen=True):
 
 
 Message = EngineReady | Idle | Saved | WorkerEnded | Broken
-
-
-class Inbox:
-    """Commands for a worker; any thread may put one in."""
-
-    def __init__(self) -> None:
-        self._commands: SimpleQueue[Command] = SimpleQueue()
-        self.stopped = threading.Event()
-
-    def put(self, command: Command) -> None:
-        """Hand over a command; :class:`StopCommand` overtakes all others."""
-        if isinstance(command, StopCommand):
-            self.stopped.set()
-        self._commands.put(command)
-
-    def take(self) -> Command:
-        """The next command, waited for."""
-        command = self._commands.get()
-        return StopCommand() if self.stopped.is_set() else command
-
-
-class _StoppedError(Exception):
-    """A stop was commanded."""
 
 
 #: Models are opened one at a time in a process: torch draws random weights, and chooses their type
@@ -185,7 +147,7 @@ class _Worker:
             engine = self._open(job.settings, self._clock)
             try:
                 self._send(EngineReady())
-                begin = self._inbox.take()
+                begin, _ = self._inbox.take()
                 if isinstance(begin, BeginCommand):
                     self._serve_all(engine, journal, begin)
             finally:
@@ -214,27 +176,39 @@ class _Worker:
             clock=self._clock,
             saved=lambda member: self._send(Saved(member)),
         )
+        loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, saver.loaded)
         try:
-            self._wait(begin.start.second)
-            while isinstance(order := self._inbox.take(), Order):
-                self._serve(engine, saver, order)
-        except _StoppedError:
+            with loader:
+                self._wait(begin.start.second)
+                order, loads = self._inbox.take()
+                while isinstance(order, Order):
+                    self._serve(engine, saver, loader, order, loads)
+                    order, loads = self._inbox.take()
+        except StoppedError:
             pass
         finally:
             saver.close()
         if self._inbox.stopped.is_set():
             journal.append(SessionStopped(second=max(0.0, self._clock())))
 
-    def _serve(self, engine: Engine, saver: Saver, order: Order) -> None:
+    def _serve(
+        self, engine: Engine, saver: Saver, loader: AdapterLoader, order: Order, loads: int
+    ) -> None:
+        """Carry out an order that comes after so many loads."""
+        loader.await_started(loads)
+        loader.await_loaded(order.evict)
         switched = self._switch(engine, order)
         if not order.members:  # the batch that uses it comes later
             self._ahead = switched
-            self._send(Idle())
+            with loader.order():
+                self._send(Idle())
             return
         self._ahead = None
+        loader.await_loaded(member.adapter for member in order.members)
         self._wait(order.start_at_s)
         start = self._clock()
-        ran = engine.run(order.members, lambda left: self._leave(saver, order.index, left))
+        with loader.order():
+            ran = engine.run(order.members, lambda left: self._leave(saver, order.index, left))
         end = self._clock()
         saver.end(
             BatchRun(
@@ -265,20 +239,10 @@ class _Worker:
     def _leave(self, saver: Saver, batch: int, left: Finished) -> None:
         saver.put(batch, left)
         if self._inbox.stopped.is_set():
-            raise _StoppedError
+            raise StoppedError
 
     def _wait(self, second: float) -> None:
-        """Wait until a second of the run.
-
-        Raises:
-            _StoppedError: A stop was commanded.
-        """
-        while (left := second - self._clock()) > 0:
-            # Very long waits overflow the system's timers.
-            if self._inbox.stopped.wait(min(left, 3600.0)):
-                raise _StoppedError
-        if self._inbox.stopped.is_set():
-            raise _StoppedError
+        self._inbox.wait(second, self._clock)
 
 
 class _SwitchRun(Struct, frozen=True, kw_only=True):

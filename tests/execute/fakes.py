@@ -21,10 +21,17 @@ class FakeEngine:
     """Makes a small picture of each member's digest; a step takes ``step_s``."""
 
     def __init__(
-        self, settings: EngineSettings, clock: Callable[[], float], step_s: float = 0.0
+        self,
+        settings: EngineSettings,
+        clock: Callable[[], float],
+        step_s: float = 0.0,
+        load_s: float = 0.0,
     ) -> None:
-        self._settings, self._clock, self._step_s = settings, clock, step_s
+        self._settings, self._clock = settings, clock
+        self._step_s, self._load_s = step_s, load_s
         self.resident = list(settings.resident)
+        self._filling: set[str] = set()
+        self._using: set[str | None] = set()
         self._check()
         self.primed = {(m.id, m.option) for m in settings.prime}
         primed = [
@@ -58,6 +65,33 @@ class FakeEngine:
             )
         )
 
+    def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
+        """Take a slot; nothing that a batch uses or a load fills may leave."""
+        for name in evict:
+            assert name not in self._filling
+            assert name not in self._using
+            self.resident.remove(name)
+        if adapter is not None:
+            self.resident.append(adapter)
+            self._filling.add(adapter)
+        self._check()
+
+    def fill(self, adapter: str) -> Span:
+        """Fill it, which takes ``load_s``."""
+        began = self._clock()
+        if self._load_s:
+            time.sleep(self._load_s)
+        self._filling.remove(adapter)
+        seconds = self._clock() - began
+        return Span(
+            phase=Phase.LOAD,
+            start_s=began,
+            seconds=seconds,
+            ids=(adapter,),
+            tier=Tier.HOST,
+            mib=1.0,
+        )
+
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Step all members, those with fewest steps leave first."""
         assert members
@@ -66,7 +100,9 @@ class FakeEngine:
         active = list(members)
         for member in members:
             assert member.adapter is None or member.adapter in self.resident
+            assert member.adapter not in self._filling
             assert not member.skip or (member.id, member.option) in self.primed
+        self._using = {member.adapter for member in members}
         step = 0
         while active:
             began = self._clock()
@@ -84,6 +120,7 @@ class FakeEngine:
             for member in [m for m in active if m.steps <= step]:
                 active.remove(member)
                 finished(self.finish(member))
+        self._using = set()
         return MeasuredRun(spans=tuple(spans), peak_gib=1.0)
 
     def finish(self, member: Member) -> Finished:
@@ -111,6 +148,11 @@ def open_fake(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngin
 def open_slow(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
     """One whose steps take 20 ms."""
     return FakeEngine(settings, clock, 0.02)
+
+
+def open_loading(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:
+    """One whose steps take 2 ms and whose loads beside them take 5 ms."""
+    return FakeEngine(settings, clock, 0.002, 0.005)
 
 
 def open_stuck(settings: EngineSettings, clock: Callable[[], float]) -> FakeEngine:

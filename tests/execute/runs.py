@@ -20,8 +20,9 @@ from pats_opt.execute.policy_driver import PolicyDriver
 from pats_opt.execute.record import Pace
 from pats_opt.execute.run import ExecutionOutcome, earlier, execute
 from pats_opt.execute.worker import OpenEngine
+from pats_opt.model.checker import check
 from pats_opt.model.files import parse_instance
-from pats_opt.model.plan import schedule_of
+from pats_opt.model.plan import PlannedBatch, PlannedLoad, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.simulate import simulate
@@ -89,6 +90,51 @@ def schedule(problem: Problem, policy: str = "fifo") -> Schedule:
     """Schedule of a policy in the simulator; the same each time."""
     done = simulate(problem, policy_of(policy))
     return schedule_of(problem, done.plan, SolverRef(name=policy))
+
+
+def beside(problem: Problem, seed: int = 0) -> Schedule:
+    """A schedule with loads beside serving: batches by arrival, each load as early as it can be.
+
+    Drawn are the sizes of batches, and which adapter leaves.
+    """
+    rng, site = random.Random(seed), problem.site
+    everything = frozenset(range(len(site.adapter_ids)))
+    batches: list[list[PlannedBatch]] = []
+    loads: list[list[PlannedLoad]] = []
+    jobs = sorted(problem.jobs, key=lambda job: job.arrival)
+    for each in site.gpus:
+        ready = dict.fromkeys(sorted(each.resident), 0)
+        last_use = dict.fromkeys(everything, 0)
+        batches.append([])
+        loads.append([])
+        free, ends, previous = 0, [0] * (site.channels or 0), None
+        mine = jobs[each.index :: len(site.gpus)]
+        while mine:
+            wanted = mine[0].adapter
+            some = [job for job in mine if job.adapter == wanted][: rng.randint(1, 2)]
+            mine = [job for job in mine if job not in some]
+            if wanted not in ready:
+                leaving = sorted(ready, key=lambda a: (last_use[a], a))[: len(ready) - 1]
+                out = [rng.choice(leaving)] if len(ready) == site.max_resident else []
+                start = max([min(ends), *[max(last_use[a], ready[a]) for a in out]])
+                if loads[-1]:
+                    start = max(start, loads[-1][-1].start)
+                for a in out:
+                    del ready[a]
+                ready[wanted] = start + site.load_ticks(wanted)
+                ends[ends.index(min(ends))] = ready[wanted]
+                loads[-1].append(PlannedLoad(wanted, start, frozenset(out)))
+            ticks = site.activation(frozenset([wanted]), previous).ticks
+            start = max([free + ticks, ready[wanted], *[job.arrival for job in some]])
+            previous = frozenset([wanted])
+            members = tuple([(job.index, 0) for job in some])
+            batches[-1].append(PlannedBatch(start, members, everything))
+            steps = tuple([job.options[0].steps for job in some])
+            free = last_use[wanted] = start + site.clock.ends(steps)[1]
+    plan = plan_of(batches, loads)
+    made = schedule_of(problem, plan, SolverRef(name="beside"))
+    check(problem, made).require_valid()
+    return made
 
 
 def policy_of(spec: str) -> Policy:

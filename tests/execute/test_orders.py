@@ -35,7 +35,7 @@ def test_a_batch_becomes_an_order() -> None:
     story = of(r0, gpus=[gpu(resident=("a",))], switching={"max_resident": 1})
     plan = schedule(story)
     (script,) = gpu_orders(OrderBuilder(story, {"base"}, 4), plan, Pace.SCHEDULE)
-    (order,) = script.orders
+    (order,) = script.batches
     (member,) = order.members
     assert (script.resident, script.slots) == (("a",), 1)
     assert (order.load, order.evict, order.made) == (("b",), ("a",), 0)
@@ -46,8 +46,8 @@ def test_a_batch_becomes_an_order() -> None:
     assert (member.option, member.steps, member.skip) == (1, 3, 6)
     assert (member.width, member.height) == (256, 128)
     (fast,) = gpu_orders(OrderBuilder(story, {"base"}, 1), plan, Pace.FAST)
-    assert (fast.orders[0].switch_at_s, fast.orders[0].start_at_s) == (0.0, 0.0)
-    assert fast.orders[0].members[0].width == 1024
+    assert (fast.batches[0].switch_at_s, fast.batches[0].start_at_s) == (0.0, 0.0)
+    assert fast.batches[0].members[0].width == 1024
 
 
 def test_the_bare_model_takes_no_slot() -> None:
@@ -60,8 +60,8 @@ def test_the_bare_model_takes_no_slot() -> None:
         gpus=[gpu(resident=("base",))],
     )
     (script,) = gpu_orders(OrderBuilder(story, {"base"}, 1), schedule(story), Pace.FAST)
-    assert [(o.load, o.evict) for o in script.orders] == [((), ()), (("a",), ()), ((), ("a",))]
-    assert [o.members[0].adapter for o in script.orders] == [None, "a", None]
+    assert [(o.load, o.evict) for o in script.batches] == [((), ()), (("a",), ()), ((), ("a",))]
+    assert [o.members[0].adapter for o in script.batches] == [None, "a", None]
     assert (script.resident, script.slots) == ((), 1)
 
 
@@ -94,12 +94,12 @@ def test_resumed_orders_hold_what_the_whole_ones_hold() -> None:
         left = gpu_orders(builder, plan, Pace.FAST, made)
         for before, after in zip(whole, left, strict=True):
             held, expected = set(before.resident), {}
-            for order in before.orders:
+            for order in before.batches:
                 held = held - set(order.evict) | set(order.load)
                 expected[order.index] = (set(held), order.members)
             held = set(after.resident)
             assert len(held) <= after.slots
-            for order in after.orders:
+            for order in after.batches:
                 assert set(order.evict) <= held
                 assert not set(order.load) & held
                 held = held - set(order.evict) | set(order.load)
@@ -107,8 +107,8 @@ def test_resumed_orders_hold_what_the_whole_ones_hold() -> None:
                 assert held == residents
                 assert order.members == tuple(m for m in members if m.id not in made)
                 assert order.made == len(members) - len(order.members)
-            todo = {m.id for o in before.orders for m in o.members} - made
-            assert {m.id for o in after.orders for m in o.members} == todo
+            todo = {m.id for o in before.batches for m in o.members} - made
+            assert {m.id for o in after.batches for m in o.members} == todo
 
 
 def test_shapes_of_a_batch() -> None:

@@ -129,6 +129,19 @@ class FakeEngine:
         assert len(self.resident) == self._settings.slots
         return MeasuredRun(spans=tuple(spans))
 
+    def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
+        """Evict, then take a slot."""
+        for name in evict:
+            self.resident.remove(name)
+        if adapter is not None:
+            self.resident.append(adapter)
+        assert len(self.resident) == self._settings.slots
+
+    def fill(self, adapter: str) -> Span:
+        """Fill it, in no time."""
+        tier, mib = self._settings.tier, self._device.constants.slot_mib
+        return self._span(Phase.LOAD, 0.0, ids=(adapter,), tier=tier, mib=mib)
+
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Run a batch; members leave as they are done."""
         assert not self._closed

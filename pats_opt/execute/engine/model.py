@@ -9,6 +9,7 @@ model. Their tokenizer is built in code: bytes, no merges.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -305,25 +306,30 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, **cuda}
 
 
+#: Held while the libraries are quiet: their settings are the process's, and threads load adapters.
+_quiet = threading.RLock()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' notices about harmless things off the terminal."""
+    """Keep the libraries' notices about harmless things off the terminal; one thread at a time."""
     import diffusers
     import transformers
 
-    levels = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
-    diffusers.logging.set_verbosity_error()
-    transformers.logging.set_verbosity_error()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    diffusers.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        diffusers.logging.set_verbosity(levels[0])
-        transformers.logging.set_verbosity(levels[1])
-        if bars:
-            transformers.logging.enable_progress_bar()
-        diffusers.logging.enable_progress_bar()
+    with _quiet:
+        levels = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
+        diffusers.logging.set_verbosity_error()
+        transformers.logging.set_verbosity_error()
+        bars = transformers.logging.is_progress_bar_enabled()
+        transformers.logging.disable_progress_bar()
+        diffusers.logging.disable_progress_bar()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            diffusers.logging.set_verbosity(levels[0])
+            transformers.logging.set_verbosity(levels[1])
+            if bars:
+                transformers.logging.enable_progress_bar()
+            diffusers.logging.enable_progress_bar()

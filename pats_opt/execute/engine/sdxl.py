@@ -9,6 +9,7 @@ neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -87,6 +88,9 @@ class SdxlEngine(Engine):
                 f"the model and {settings.slots} adapter slots do not fit the device's memory",
                 hint="use a larger device, fewer resident adapters or a smaller --dtype",
             ) from None
+        on_cuda = self._device.type == "cuda"
+        # Not torch's current stream, whose kernels a copy for another slot need not wait for.
+        self._loading = torch.cuda.Stream(self._device) if on_cuda else None
         self.decode: Callable[[Any], Any] = partial(decode, self.pipeline.vae)
         self._guided = (
             settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
@@ -123,11 +127,40 @@ class SdxlEngine(Engine):
             self.slots.evict(adapter)
         tier = self._settings.tier
         for adapter in load:
-            packed_mib = self.adapters.layout.size * self._kind.dtype.itemsize / 2**20
-            with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=packed_mib):
+            with watch.span(Phase.LOAD, ids=(adapter,), tier=tier, mib=self._packed_mib):
                 self.slots.put(adapter, self.adapters.fetch(adapter))
                 watch.synchronize()
         return MeasuredRun(spans=watch.read())
+
+    @override
+    def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
+        for name in evict:
+            self.slots.evict(name)
+        if adapter is not None:
+            self.slots.reserve(adapter)
+
+    @override
+    def fill(self, adapter: str) -> Span:
+        import torch
+
+        on_cuda = self._loading is not None
+        began = self._clock()
+        # A thread's current device is the first one, in whose context memory would be pinned.
+        with torch.cuda.device(self._device) if on_cuda else nullcontext():
+            self.slots.fill(adapter, self.adapters.fetch(adapter), self._loading)
+        return Span(
+            phase=Phase.LOAD,
+            start_s=max(0.0, began),
+            seconds=self._clock() - began,
+            ids=(adapter,),
+            tier=self._settings.tier,
+            mib=self._packed_mib,
+        )
+
+    @property
+    def _packed_mib(self) -> float:
+        """Size of an adapter in a slot, in MiB."""
+        return float(self.adapters.layout.size * self._kind.dtype.itemsize / 2**20)
 
     @override
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:

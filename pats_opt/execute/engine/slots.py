@@ -12,6 +12,7 @@ Slot names never contain one another, as peft's hot-swapping matches names by su
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -153,6 +154,8 @@ class Slots:
         self._stage = STAGE if staged and count else None
         self._staged: str | None = None  # the adapter whose copy is there
         self._holding: dict[str, int] = {}
+        self._filling: dict[str, int] = {}  # reserved, not ready to be used
+        self._changing = threading.Lock()  # of the two, and of the staged copy
         parts: dict[str, dict[str, Any]] = {}
         for component in COMPONENTS:
             names = [layer.name for layer in layout.layers if layer.component == component]
@@ -191,13 +194,54 @@ class Slots:
         Raises:
             ValueError: It is resident already, or every slot is taken.
         """
-        taken = set(self._holding.values())
-        free = [i for i in range(len(self._names)) if i not in taken]
-        if adapter in self._holding or not free:
-            reason = "is resident" if adapter in self._holding else "finds no free slot"
-            raise ValueError(f"adapter {adapter!r} {reason}")
-        self._buffers[free[0]].copy_(packed, non_blocking=True)
-        self._holding[adapter] = free[0]
+        self.reserve(adapter)
+        self._copy(adapter, packed)
+        self._ready(adapter)
+
+    def reserve(self, adapter: str) -> None:
+        """Take a free slot for an adapter, which cannot be used before :meth:`fill`.
+
+        Raises:
+            ValueError: It is resident already, or every slot is taken.
+        """
+        with self._changing:
+            held = {**self._holding, **self._filling}
+            free = [i for i in range(len(self._names)) if i not in held.values()]
+            if adapter in held or not free:
+                reason = "is resident" if adapter in held else "finds no free slot"
+                raise ValueError(f"adapter {adapter!r} {reason}")
+            self._filling[adapter] = free[0]
+
+    def fill(self, adapter: str, packed: Any, stream: Any) -> None:
+        """Fill the slot that was reserved for an adapter, beside whatever the device does.
+
+        Returns once the copy is done, so that all work handed to the device from now on sees it.
+        Nothing that was handed over before uses the slot: the batch that last did has ended.
+
+        Args:
+            adapter: Its id.
+            packed: Its flat tensor, in host memory.
+            stream: A CUDA stream to copy on; None on a CPU.
+        """
+        import torch
+
+        if stream is None:
+            self._copy(adapter, packed)
+        else:
+            with torch.cuda.stream(stream):
+                self._copy(adapter, packed)
+                done = torch.cuda.Event(blocking=True)  # the waiting thread sleeps
+                done.record(stream)
+            # Buffer and host copy outlive this, so neither needs 'record_stream'.
+            done.synchronize()
+        self._ready(adapter)
+
+    def _copy(self, adapter: str, packed: Any) -> None:
+        self._buffers[self._filling[adapter]].copy_(packed, non_blocking=True)
+
+    def _ready(self, adapter: str) -> None:
+        with self._changing:
+            self._holding[adapter] = self._filling.pop(adapter)
 
     def evict(self, adapter: str) -> None:
         """Free an adapter's slot; it keeps the memory, which the slots own for good.
@@ -205,10 +249,11 @@ class Slots:
         Raises:
             ValueError: It is not resident.
         """
-        if self._holding.pop(adapter, None) is None:
-            raise ValueError(f"adapter {adapter!r} is not resident")
-        if self._staged == adapter:
-            self._staged = None
+        with self._changing:
+            if self._holding.pop(adapter, None) is None:
+                raise ValueError(f"adapter {adapter!r} is not resident")
+            if self._staged == adapter:
+                self._staged = None
 
     def use(self, groups: Sequence[Group]) -> None:
         """Say which adapters the UNet's next calls use, for which rows of the batch.
@@ -235,9 +280,10 @@ class Slots:
         if adapter is None or self._stage is None:
             self._set("unet", self._unet, None if adapter is None else self._name(adapter))
             return
-        if self._staged != adapter:
-            self._buffers[-1].copy_(self._buffers[self._slot(adapter)])
-            self._staged = adapter
+        with self._changing:
+            if self._staged != adapter:
+                self._buffers[-1].copy_(self._buffers[self._slot(adapter)])
+                self._staged = adapter
         self._set("unet", self._unet, self._stage)
 
     def _add(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -289,7 +335,8 @@ class Slots:
         slot = self._holding.get(adapter)
         if slot is None:
             # peft takes an unknown name for the bare model without a word.
-            raise ValueError(f"adapter {adapter!r} is not resident")
+            how = "is being loaded" if adapter in self._filling else "is not resident"
+            raise ValueError(f"adapter {adapter!r} {how}")
         return slot
 
 

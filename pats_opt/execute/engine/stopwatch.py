@@ -33,9 +33,9 @@ class Stopwatch:
         self._origin = self._now()
 
     def synchronize(self) -> None:
-        """Wait until the device has done all its work."""
+        """Wait until the device has done all work of this thread's stream, loads beside it not."""
         if self._cuda is not None:
-            self._cuda.synchronize(self._device)
+            self._cuda.current_stream(self._device).synchronize()
 
     def _now(self) -> Any:
         if self._cuda is None:

@@ -19,15 +19,8 @@ from typing import Protocol
 from typing_extensions import override
 
 from pats_opt.errors import UnfinishedError
-from pats_opt.execute.worker import (
-    Command,
-    Inbox,
-    Message,
-    OpenEngine,
-    StopCommand,
-    WorkerJob,
-    work,
-)
+from pats_opt.execute.inbox import Command, Inbox, StopCommand
+from pats_opt.execute.worker import Message, OpenEngine, WorkerJob, work
 
 
 class WorkerKind(StrEnum):

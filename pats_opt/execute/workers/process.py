@@ -17,16 +17,8 @@ from multiprocessing.connection import Connection, wait
 
 from typing_extensions import override
 
-from pats_opt.execute.worker import (
-    Broken,
-    Command,
-    Inbox,
-    Message,
-    OpenEngine,
-    WorkerEnded,
-    WorkerJob,
-    work,
-)
+from pats_opt.execute.inbox import Command, Inbox
+from pats_opt.execute.worker import Broken, Message, OpenEngine, WorkerEnded, WorkerJob, work
 from pats_opt.execute.workers import GpuWorkers
 
 #: Seconds that an ended worker's process gets to be gone.

@@ -18,7 +18,8 @@ from typing import Any
 from typing_extensions import override
 
 from pats_opt.errors import InputError, one_line
-from pats_opt.execute.worker import Broken, Command, Message, OpenEngine, WorkerEnded, WorkerJob
+from pats_opt.execute.inbox import Command
+from pats_opt.execute.worker import Broken, Message, OpenEngine, WorkerEnded, WorkerJob
 from pats_opt.execute.workers import GpuWorkers, WorkerThread
 
 LOOPBACK = "127.0.0.1"
