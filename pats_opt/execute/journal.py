@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
+from pats_opt.execute.loading import hidden_share
 from pats_opt.execute.output import ImageFolder, open_to_append, sync_folder, write_all
 from pats_opt.execute.record import (
     BatchRun,
@@ -30,7 +31,6 @@ from pats_opt.execute.record import (
     ModelRef,
     Seconds,
     Span,
-    hidden_share,
     highest_gib,
 )
 from pats_opt.model.files import read_bytes

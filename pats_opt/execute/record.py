@@ -1,12 +1,13 @@
 """Documents of an execution: ``execution.json`` and the parts of the journal.
 
 Everything measured is a :class:`Span` on the run's clock (seconds since its start, the same clock
-for all GPUs); totals, fits and the trace for the viewer are computed from spans, never stored.
+for all GPUs); totals, fits and the trace for the viewer are computed from spans. Stored beside them
+is only what loads beside serving did (:class:`LoadingCost`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,11 @@ class Span(Document, frozen=True, kw_only=True):
     tier: Tier | None = None
     mib: float | None = None
     unet_s: float | None = None
+
+    @property
+    def end_s(self) -> float:
+        """When it ended."""
+        return self.start_s + self.seconds
 
 
 class MemberRun(Document, frozen=True, kw_only=True):
@@ -141,13 +147,6 @@ def highest_gib(*peaks: float | None) -> float | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def hidden_share(load: LoadRun, batches: Iterable[BatchRun]) -> float:
-    """Share of a load's seconds in which its GPU was serving one of these batches."""
-    parts = [min(b.end_s, load.end_s) - max(b.start_s, load.start_s) for b in batches]
-    served = sum([part for part in parts if part > 0])
-    return min(1.0, served / load.seconds) if load.seconds > 0 else 1.0
-
-
 class GpuRun(Document, frozen=True, kw_only=True):
     """Work of one GPU of the instance, and the device it ran on.
 
@@ -160,6 +159,37 @@ class GpuRun(Document, frozen=True, kw_only=True):
     batches: tuple[BatchRun, ...]
     loads: tuple[LoadRun, ...] = ()
     primed: tuple[Span, ...] = ()
+
+
+class LoadingSteps(Document, frozen=True, kw_only=True):
+    """Median seconds of the steps of ``n`` members, by whether a load was in progress.
+
+    ``alone`` and ``beside`` count them; a median is None where there are none.
+    """
+
+    n: int
+    alone: int
+    alone_s: Seconds | None
+    beside: int
+    beside_s: Seconds | None
+
+
+class LoadingCost(Document, frozen=True, kw_only=True):
+    """The loads beside serving of all GPUs, and what they did to the steps beside them.
+
+    Attributes:
+        count: How many there were.
+        seconds: What they took, in all.
+        hidden: Share of that in which their GPUs were serving.
+        slowdown: Seconds of the steps beside a load, by those of steps alone at the same batch
+            sizes, medians of each; None where no batch size was seen both ways.
+    """
+
+    count: int
+    seconds: Seconds
+    hidden: Annotated[float, Meta(ge=0, le=1)]
+    slowdown: float | None
+    steps: tuple[LoadingSteps, ...]
 
 
 class ModelRef(Document, frozen=True, kw_only=True):
@@ -194,6 +224,7 @@ class Execution(Document, frozen=True, kw_only=True):
         sittings: How often the run was begun or resumed.
         started: When, as ISO 8601 with a time zone.
         versions: Of Python and the packages that matter.
+        loading: What loads beside serving did; None where there were none.
         rejected: Requests that the schedule or the policy does not serve.
     """
 
@@ -211,6 +242,7 @@ class Execution(Document, frozen=True, kw_only=True):
     started: str
     versions: dict[str, str]
     gpus: tuple[GpuRun, ...]
+    loading: LoadingCost | None = None
     rejected: tuple[Id, ...] = ()
     notes: dict[str, Any] = msgspec.field(default_factory=dict)
 

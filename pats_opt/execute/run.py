@@ -14,6 +14,7 @@ from pats_opt.errors import InputError, NoScheduleError, PatsError, SolverError,
 from pats_opt.execute import journal
 from pats_opt.execute.adapters import adapter_files
 from pats_opt.execute.drivers import Driver, WorkerSetup
+from pats_opt.execute.loading import loading_cost
 from pats_opt.execute.options import Options, labelled, model_path, run_key
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, OWN, TRACE, Output, file_names
@@ -286,6 +287,7 @@ class _Session:
             started=min((j.head.started for j in journals if j is not None), default=_now()),
             versions={} if last is None else last.versions,
             gpus=tuple(runs),
+            loading=loading_cost(runs),
             rejected=self.driver.rejected,
             notes=self.driver.notes,
         )

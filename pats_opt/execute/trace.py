@@ -1,7 +1,8 @@
 """``trace.json``: an execution for the viewers of Chrome's trace-event format (Perfetto).
 
-One process a GPU, with lanes for its batches, switching, computing and saving, and one process of
-requests that wait. Format: "Trace Event Format", Chromium project.
+One process a GPU, with lanes for its batches, switching, computing, saving and loads beside serving
+(as many as are in progress at once), and one process of requests that wait. Format: "Trace Event
+Format", Chromium project.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pats_opt.execute.record import BatchRun, Execution, GpuRun, Pace, Phase, Span
+from pats_opt.execute.record import BatchRun, Execution, GpuRun, LoadRun, Pace, Phase, Span
 from pats_opt.model.problem import Problem
 
 Event = dict[str, Any]
@@ -28,6 +29,9 @@ LANES = {
     SAVE: "save",
     BEFORE: "before the run",
 }
+
+#: The first lane of loads beside serving.
+LOADER = len(LANES) + 1
 
 LANE_OF = {
     Phase.LOAD: SWITCH,
@@ -56,6 +60,29 @@ def _gpus(gpus: Iterable[GpuRun]) -> Iterator[Event]:
         for batch in gpu.batches:
             yield from _batch(pid, batch)
         yield from (_span(pid, span, LANE_OF[span.phase], None) for span in gpu.primed)
+        yield from _loads(pid, gpu.loads)
+
+
+def _loads(pid: int, loads: Iterable[LoadRun]) -> Iterator[Event]:
+    """Loads beside serving, each in the first lane that is free."""
+    ends: list[float] = []  # by lane
+    for load in loads:
+        lane = next((i for i, end in enumerate(ends) if end <= load.start_s), len(ends))
+        if lane == len(ends):
+            ends.append(0.0)
+            tid = LOADER + lane
+            yield _named("thread_name", pid, f"loader {lane}" if lane else "loader", tid=tid)
+            yield _named("thread_sort_index", pid, tid, "sort_index", tid=tid)
+        ends[lane] = load.end_s
+        about = {
+            "load": load.index,
+            "evict": load.evict,
+            "tier": load.tier,
+            "mib": load.mib,
+            "hidden": load.hidden,
+        }
+        title = f"load {load.adapter}"
+        yield _complete((pid, LOADER + lane), title, load.start_s, load.end_s, about)
 
 
 def _batch(pid: int, batch: BatchRun) -> Iterator[Event]:

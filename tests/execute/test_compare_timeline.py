@@ -133,7 +133,7 @@ def test_gpus_do_not_wait_for_each_other() -> None:
 def test_before_rounding_batches_start_with_the_schedule_and_end_no_later(seed: int) -> None:
     problem, schedule = solved(seed)
     grid = grid_of(problem, schedule)
-    for exact, ticks in zip(unrounded(problem, grid), grid, strict=True):
+    for exact, ticks in zip(retimed(grid, unrounded(problem, grid)), grid, strict=True):
         assert abs(exact.start_s - ticks.start_s) < 1e-9 * max(1.0, ticks.start_s)
         assert exact.end_s <= ticks.end_s + 1e-6
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from pats_opt.errors import UnfinishedError
 from pats_opt.execute.drivers import ScheduleDriver
+from pats_opt.execute.loading import hidden_share
 from pats_opt.execute.orders import OrderBuilder, PlanEvent, gpu_orders, in_order
-from pats_opt.execute.record import BatchRun, Execution, LoadRun, Pace, Span, hidden_share
+from pats_opt.execute.record import BatchRun, Execution, LoadRun, Pace, Span
 from pats_opt.execute.run import earlier
 from pats_opt.execute.work import EngineSettings, Finished, LoadOrder, Member, Order
 from pats_opt.model.plan import PlannedBatch, PlannedLoad, plan_of, schedule_of

@@ -16,20 +16,16 @@ from pats_opt.execute.compare.document import (
     ExecutionComparison,
     LatencyDifferences,
     MissingRequests,
+    TimedLoad,
 )
+from pats_opt.execute.compare.loads import BatchTimeline, ComparedTimelines, timelines
 from pats_opt.execute.compare.pairing import BatchKey, ExecutedBatch, by_place, executed_batches
 from pats_opt.execute.compare.recalibrate import recalibrated
 from pats_opt.execute.compare.sentences import notes
-from pats_opt.execute.compare.timeline import (
-    completions_s,
-    measured,
-    needs_retiming,
-    on_grid,
-    unrounded,
-)
+from pats_opt.execute.compare.timeline import completions_s, needs_retiming
 from pats_opt.execute.record import Execution
 from pats_opt.model.checker import ReplayedBatch, check
-from pats_opt.model.loss import LossTerms
+from pats_opt.model.loss import LossTerms, switching_loss
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import BY_GROUP, ScheduleTable, measure
@@ -75,11 +71,10 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
     verdict = check(problem, schedule)
     planned = by_place(schedule, verdict.replayed)
     executed = executed_batches(problem, execution, None if execution.live else planned)
-    grid = on_grid(problem, planned)
-    ran, factors = measured(problem, execution, executed, grid)
-    exact = unrounded(problem, grid)
+    lines, factors = timelines(problem, execution, schedule, verdict, executed)
+    grid, ran = lines.grid.batches, lines.ran.batches
     tables = ComparedTables(
-        *(ScheduleTable.from_execution(problem, some) for some in (grid, exact, ran))
+        *(ScheduleTable.from_execution(problem, some.batches) for some in lines)
     )
     missing = _missing(problem, execution, executed, planned)
     whole, slotted = not (missing.unrun or missing.missing), problem.site.clock.slotted
@@ -92,17 +87,21 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
         gaps=missing,
         totals=(
             *_times(tables, whole, slotted),
+            *(_loads(lines, whole) if problem.site.channels is not None else ()),
             _memory(problem, verdict.replayed, executed, whole),
         ),
-        loss=tuple(_loss(tables, verdict.terms, execution, schedule, missing)),
+        loss=tuple(_loss(tables, lines, verdict.terms, execution, schedule, missing=missing)),
         service=tuple(_service(tables, whole and not missing.failed, slotted)),
         batches=tuple(_rows(problem, execution, executed, grid, ran)),
         constants=found,
-        recalibrated=recalibrated(problem, executed, found),
+        recalibrated=recalibrated(problem, executed, lines.ran.loads, found),
         differences=None if slotted else _differences(tables),
         composition=_composition(grid, ran) if execution.live else None,
         predicted=tuple(grid),
         measured=tuple(ran),
+        predicted_loads=tuple(lines.grid.loads),
+        measured_loads=tuple(lines.ran.loads),
+        loading=execution.loading,
         notes=tuple(
             notes(
                 problem, execution, executed, factors, broken=len(verdict.violations), gaps=missing
@@ -169,6 +168,19 @@ def _times(tables: ComparedTables, whole: bool, slotted: bool) -> Iterator[Compa
         yield figure(name, *map(value, tables), comparable=whole, promised=not slotted)
 
 
+def _loads(lines: ComparedTimelines, whole: bool) -> Iterator[ComparedFigure]:
+    """Seconds of loads beside serving, and the share of them that batches hide."""
+
+    def hidden(loads: Sequence[TimedLoad]) -> float | None:
+        seconds = math.fsum([load.seconds for load in loads])
+        return math.fsum([x.hidden * x.seconds for x in loads]) / seconds if seconds else None
+
+    loads = [line.loads for line in lines]
+    seconds = [math.fsum([load.seconds for load in some]) for some in loads]
+    yield figure("loading_s", *seconds, comparable=whole)
+    yield figure("hidden_load_share", *map(hidden, loads), comparable=whole)
+
+
 def _memory(
     problem: Problem,
     replayed: Iterable[ReplayedBatch],
@@ -190,19 +202,28 @@ def peak_gib(problem: Problem, resident: Adapters, jobs: Iterable[Job]) -> float
 
 def _loss(
     tables: ComparedTables,
+    lines: ComparedTimelines,
     predicted: LossTerms,
     execution: Execution,
     schedule: Schedule,
+    *,
     missing: MissingRequests,
 ) -> Iterator[ComparedFigure]:
     """Terms of the loss, and the loss."""
-    jobs = tables.grid.problem.jobs
+    problem, jobs = tables.grid.problem, tables.grid.problem.jobs
     charged, dropped = {*missing.failed, *execution.rejected}, {*schedule.rejected}
     exact = tables.exact.loss_terms([job for job in jobs if job.id in dropped])
     ran = tables.ran.loss_terms([job for job in jobs if job.id in charged])
+    exact, ran = _with_loads(problem, exact, lines.exact), _with_loads(problem, ran, lines.ran)
     for name, field in (*((n, n) for n in LossTerms.__struct_fields__), ("loss", "total")):
         values = (getattr(terms, field) for terms in (predicted, exact, ran))
         yield figure(name, *values, comparable=missing.none)
+
+
+def _with_loads(problem: Problem, terms: LossTerms, line: BatchTimeline) -> LossTerms:
+    """Terms of the loss with what loads beside serving pay."""
+    paid_s = math.fsum([load.seconds for load in line.loads])
+    return structs.replace(terms, switching=terms.switching + switching_loss(problem.site, paid_s))
 
 
 def _service(tables: ComparedTables, whole: bool, slotted: bool) -> Iterator[ComparedFigure]:

@@ -38,7 +38,7 @@ def constants(
         batches=len(whole),
         steps=times(grouped((s.n, s.seconds) for s in steps), step_s),
         step_overhead=_step_overhead(steps),
-        switching=tuple(_switching(problem, executed)),
+        switching=tuple(_switching(problem, execution, executed)),
         overheads=_overheads(problem, whole),
         priming_s=math.fsum([s.seconds for gpu in execution.gpus for s in gpu.primed]),
     )
@@ -107,7 +107,9 @@ def _step_overhead(steps: Sequence[Span]) -> StepOverhead | None:
     return StepOverhead(count=len(rest), median_s=median(rest), p95_s=p95)
 
 
-def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[SwitchTimes]:
+def _switching(
+    problem: Problem, execution: Execution, executed: Sequence[ExecutedBatch]
+) -> Iterable[SwitchTimes]:
     """Kinds of switching seen, loads after activations."""
     site = problem.site
     seen: dict[str, list[tuple[Span, float | None]]] = defaultdict(list)
@@ -119,6 +121,17 @@ def _switching(problem: Problem, executed: Sequence[ExecutedBatch]) -> Iterable[
                 else math.fsum([site.load_seconds(a, batch.before) for a in loaded(problem, span)])
             )
             seen[_kind(span)].append((span, None if site.clock.slotted else expected))
+    for load in [load for gpu in execution.gpus for load in gpu.loads]:
+        span = Span(
+            phase=Phase.LOAD,
+            start_s=load.start_s,
+            seconds=load.seconds,
+            ids=(load.adapter,),
+            tier=load.tier,
+            mib=load.mib,
+        )
+        expected = math.fsum([site.load_s[a] for a in loaded(problem, span)])
+        seen[f"{_kind(span)} beside serving"].append((span, expected))
     for kind, spans in sorted(seen.items()):
         yield _kind_times(kind, spans)
 

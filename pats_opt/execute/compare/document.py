@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pats_opt.execute.record import LoadingCost
 from pats_opt.tables.schedule_table import TimedBatch
 
 
@@ -76,6 +77,29 @@ class BatchRow(Struct, frozen=True, kw_only=True):
     peak_gib: float | None
 
 
+class TimedLoad(Struct, frozen=True, kw_only=True):
+    """One load beside serving, in seconds on the schedule's clock.
+
+    Attributes:
+        index: Its place in the GPU's list of loads.
+        evict: Adapters that leave as it starts.
+        hidden: Share of its seconds in which the GPU serves a batch.
+    """
+
+    gpu: str
+    index: int
+    adapter: str
+    evict: tuple[str, ...] = ()
+    start_s: float
+    seconds: float
+    hidden: float = 0.0
+
+    @property
+    def end_s(self) -> float:
+        """When batches can use the adapter."""
+        return self.start_s + self.seconds
+
+
 class TimesLine(Struct, frozen=True, kw_only=True):
     """``base + per_sample * n``, fitted by least squares to the median at each n.
 
@@ -133,7 +157,8 @@ class SwitchTimes(Struct, frozen=True, kw_only=True):
     """Switching of one kind.
 
     Attributes:
-        kind: ``activate``, ``load from host``, ``load from disk`` or ``load``.
+        kind: ``activate``, ``load from host``, ``load from disk`` or ``load``; with
+            ``beside serving`` where it was.
         count: How often.
         median_s: Median seconds.
         p95_s: Their 95 % quantile.
@@ -304,6 +329,9 @@ class ExecutionComparison(Struct, frozen=True, kw_only=True):
         composition: Of a live run, how alike the batches are.
         predicted: The predicted batches, on the grid.
         measured: The batches as they were run, on the schedule's clock.
+        predicted_loads: The predicted loads beside serving, on the grid.
+        measured_loads: Those that were run, on the schedule's clock.
+        loading: What they did to the steps beside them; None where there were none.
         notes: What a reader has to know of these figures, a sentence each.
     """
 
@@ -324,4 +352,7 @@ class ExecutionComparison(Struct, frozen=True, kw_only=True):
     composition: BatchComposition | None
     predicted: tuple[TimedBatch, ...]
     measured: tuple[TimedBatch, ...]
+    predicted_loads: tuple[TimedLoad, ...] = ()
+    measured_loads: tuple[TimedLoad, ...] = ()
+    loading: LoadingCost | None = None
     notes: tuple[str, ...]

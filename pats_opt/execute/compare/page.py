@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pats_opt import __version__
 from pats_opt.execute.compare.document import (
     BatchRow,
     ComparedFigure,
     ExecutionComparison,
+    TimedLoad,
     TimesBySize,
 )
 from pats_opt.execute.compare.pictures import pictures
@@ -25,6 +26,9 @@ from pats_opt.wording import counted, number
 #: Batches that a page lists; of more, those farthest from their prediction.
 MOST_BATCHES = 200
 
+#: Loads beside serving that a page lists.
+MOST_LOADS = 200
+
 #: Failed requests that a page lists.
 MOST_FAILURES = 50
 
@@ -38,6 +42,8 @@ NAMES = {
     "serving_s": "serving, s (all GPUs)",
     "switching_s": "switching, s (all GPUs)",
     "switches": "switches that load",
+    "loading_s": "loads beside serving, s (all GPUs)",
+    "hidden_load_share": "share of loads hidden behind batches",
 }
 
 
@@ -72,6 +78,8 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
             batches=shown,
             more_batches=len(comparison.batches) - len(shown),
             marks=marks,
+            loads=list(_load_rows(comparison, problem)),
+            more_loads=max(0, len(comparison.measured_loads) - MOST_LOADS),
             steps=comparison.constants.steps,
             overheads=_overheads(comparison),
             fit=fit_text,
@@ -118,6 +126,30 @@ def failures(comparison: ExecutionComparison, execution: Execution) -> list[tupl
         if member.error is not None
     }
     return [(name, reasons.get(name, "")) for name in comparison.gaps.failed]
+
+
+class LoadRow(NamedTuple):
+    """One load beside serving, against its prediction: the schedule's start and hidden share."""
+
+    load: TimedLoad
+    start_predicted_s: float | None
+    predicted_s: float
+    hidden_predicted: float | None
+
+
+def _load_rows(comparison: ExecutionComparison, problem: Problem) -> Iterator[LoadRow]:
+    """The first loads; those of a live run have no counterpart in the simulation."""
+    site = problem.site
+    paired = () if comparison.live else comparison.predicted_loads
+    planned = {(load.gpu, load.index): load for load in paired}
+    for load in comparison.measured_loads[:MOST_LOADS]:
+        known = planned.get((load.gpu, load.index))
+        yield LoadRow(
+            load,
+            None if known is None else known.start_s,
+            site.load_s[site.adapter_index[load.adapter]],
+            None if known is None else known.hidden,
+        )
 
 
 def _known(figures: tuple[ComparedFigure, ...]) -> list[ComparedFigure]:

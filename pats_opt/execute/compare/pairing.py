@@ -139,7 +139,11 @@ def _gpu_batches(
             _require_planned(replayed, members, run, place)
         else:
             before, after = resident, _residents_after(problem, resident, run, place)
-            switch = site.switch(before, after, active, previous)
+            switch = (
+                site.switch(before, after, active, previous)
+                if site.channels is None
+                else site.activation(active, previous)
+            )
         yield ExecutedBatch(
             gpu=gpu,
             run=run,

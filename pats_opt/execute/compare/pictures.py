@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pats_opt.execute.compare.document import ExecutionComparison, TimesBySize
+from pats_opt.execute.compare.document import ExecutionComparison, TimedLoad, TimesBySize
 from pats_opt.execute.compare.sentences import promised
 from pats_opt.model.problem import Problem
 from pats_opt.tables.schedule_table import ScheduleTable, TimedBatch
@@ -72,7 +72,11 @@ def _gantt(comparison: ExecutionComparison, problem: Problem) -> InlinePicture:
     """Each GPU with two lanes on one time axis."""
     drawn = style.figure(10.0, min(14.0, 1.6 + 1.05 * len(problem.site.gpus)))
     predicted = () if comparison.slotted else comparison.predicted
-    titles = gantt(drawn.add_subplot(), problem, predicted, comparison.measured)
+    sides = [
+        PictureLanes("predicted", predicted, comparison.predicted_loads),
+        PictureLanes("measured", comparison.measured, comparison.measured_loads),
+    ]
+    titles = gantt(drawn.add_subplot(), problem, [s for s in sides if s.batches or s is sides[1]])
     lanes = (
         "Each GPU as it was"
         if comparison.slotted
@@ -84,24 +88,29 @@ def _gantt(comparison: ExecutionComparison, problem: Problem) -> InlinePicture:
         style.svg(drawn, "lanes", "Batches of each GPU over time, predicted and measured", titles),
         f"{lanes}. A bar a batch, in the colour of the adapter that most of its members use; "
         "hatched: the GPU switches adapters. "
+        + ("Thin bars below: loads beside serving. " if comparison.measured_loads else "")
         + ("Fainter bars are estimated. " if any(b.estimated for b in comparison.measured) else "")
         + ("Point at a bar to read what it is." if titles else ""),
         wide=True,
     )
 
 
-def gantt(
-    ax: Axes, problem: Problem, predicted: Sequence[TimedBatch], measured: Sequence[TimedBatch]
-) -> dict[str, str]:
+class PictureLanes(NamedTuple):
+    """The predicted or the measured lanes."""
+
+    name: str
+    batches: Sequence[TimedBatch]
+    loads: Sequence[TimedLoad] = ()
+
+
+def gantt(ax: Axes, problem: Problem, sides: Sequence[PictureLanes]) -> dict[str, str]:
     """Draw the lanes; return the tooltip of each bar by its gid."""
     import numpy as np
     from matplotlib.patches import Rectangle
 
-    sides = [("predicted", predicted), ("measured", measured)]
-    shown = [(name, batches) for name, batches in sides if batches or name == "measured"]
-    raster = max(len(predicted), len(measured)) > MOST_BATCHES
-    height, titles, ticks = LANE / len(shown), dict[str, str](), list[tuple[float, str]]()
-    for lane, (name, batches) in enumerate(shown):
+    raster = max([len(side.batches) for side in sides]) > MOST_BATCHES
+    height, titles, ticks = LANE / len(sides), dict[str, str](), list[tuple[float, str]]()
+    for lane, (name, batches, loads) in enumerate(sides):
         for gpu in problem.site.gpus:
             ticks.append((gpu.index + (lane + 0.5) * height, f"{label(gpu.id, 16)} {name}"))
         rows = ScheduleTable.from_execution(problem, batches).batches
@@ -127,15 +136,59 @@ def gantt(
                     gid=gid,
                 )
             )
+        if not raster:
+            titles |= _add_loads(ax, problem, name, loads, (lane * height, height))
         switches = LaneBoxes(rows.switch_start, rows.switch_end, top, top + height)
         add_switches(ax, switches.where(rows.switch_end > rows.switch_start), raster=raster)
     ax.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
     ax.set_ylim(max(1, len(problem.site.gpus)), -0.08)
-    ax.set_xlim(0, max([b.end_s for b in (*predicted, *measured)], default=0.0) * 1.01 or 1.0)
+    ends = [b.end_s for side in sides for b in side.batches]
+    ends += [load.end_s for side in sides for load in side.loads]
+    ax.set_xlim(0, max(ends, default=0.0) * 1.01 or 1.0)
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
     ax.set_xlabel("seconds")
     legend_above(ax, *adapter_keys(problem), loc="lower left", bbox_to_anchor=(0, 1))
+    return titles
+
+
+#: Height of a load beside serving, as a share of its lane's.
+LOAD_HEIGHT = 0.22
+
+
+def _add_loads(
+    ax: Axes,
+    problem: Problem,
+    name: str,
+    loads: Sequence[TimedLoad],
+    lane: tuple[float, float],
+) -> dict[str, str]:
+    """Draw loads at the bottom of their lanes, of this offset and height; return the tooltips."""
+    from matplotlib.patches import Rectangle
+
+    site, known, titles = problem.site, style.adapter_colours(problem), dict[str, str]()
+    gpus, height = {gpu.id: gpu.index for gpu in site.gpus}, lane[1] * LOAD_HEIGHT
+    for k, load in enumerate(loads):
+        gid = f"{name}-load-{k}"
+        titles[gid] = "\n".join(
+            [
+                f"{load.gpu}, load {load.index} of {load.adapter}, {name}",
+                f"{load.start_s:.4g} s to {load.end_s:.4g} s, {100 * load.hidden:.3g} % hidden",
+                *([f"evicts {', '.join(load.evict)}"] if load.evict else []),
+            ]
+        )
+        ax.add_patch(
+            Rectangle(
+                (load.start_s, gpus[load.gpu] + lane[0] + lane[1] - height),
+                load.seconds,
+                height,
+                facecolor=known[site.adapter_index[load.adapter]],
+                edgecolor="white",
+                linewidth=0.6,
+                zorder=3,
+                gid=gid,
+            )
+        )
     return titles
 
 

@@ -16,6 +16,7 @@ from pats_opt.execute.compare.document import (
     MeasuredConstants,
     PredictionAccuracy,
     Recalibration,
+    TimedLoad,
     TimesBySize,
 )
 from pats_opt.execute.compare.pairing import ExecutedBatch
@@ -34,7 +35,10 @@ from pats_opt.wording import counted
 
 
 def recalibrated(
-    problem: Problem, executed: Sequence[ExecutedBatch], measured: MeasuredConstants
+    problem: Problem,
+    executed: Sequence[ExecutedBatch],
+    beside: Sequence[TimedLoad],
+    measured: MeasuredConstants,
 ) -> Recalibration | None:
     """Return the instance's constants as measured; None where no step was."""
     if not measured.steps.sizes:
@@ -46,7 +50,7 @@ def recalibrated(
             step_s=_step_s(problem, measured.steps, remarks),
             overhead_s=_overhead_s(problem, measured.overheads.gpu, remarks),
         ),
-        **_switching(problem, executed, remarks),
+        **_switching(problem, executed, beside, remarks),
     )
     fragment = {name: getattr(instance, name) for name in ("service", "switching", "adapters")}
     return Recalibration(
@@ -129,13 +133,18 @@ def _overhead_s(problem: Problem, beside: TimesBySize, remarks: list[str]) -> fl
 
 
 def _switching(
-    problem: Problem, executed: Sequence[ExecutedBatch], remarks: list[str]
+    problem: Problem,
+    executed: Sequence[ExecutedBatch],
+    beside: Sequence[TimedLoad],
+    remarks: list[str],
 ) -> dict[str, Any]:
     """``switching`` and ``adapters`` with measured seconds."""
     instance, site = problem.instance, problem.site
     activations: list[float] = []
     loads: dict[str, list[float]] = defaultdict(list)
     pairs: dict[tuple[str | None, str], list[float]] = defaultdict(list)
+    for load in beside:
+        loads[load.adapter].append(load.seconds)
     for batch in (p for p in executed if not p.run.resumed):
         source = next(iter(batch.before), None)
         before = None if source is None else site.adapter_ids[source]

@@ -31,6 +31,7 @@ def results(comparison: ExecutionComparison) -> list[str]:
         *_times(comparison),
         *_batches(comparison),
         *_constants(comparison),
+        *_loading(comparison),
         accuracy_sentence(comparison),
         *_live(comparison),
     ]
@@ -116,6 +117,23 @@ def _constants(comparison: ExecutionComparison) -> Iterator[str]:
             f"To {kind.kind} takes {milli(kind.median_s)} (median of {kind.count}, p95 "
             f"{milli(kind.p95_s)}{known})."
         )
+
+
+def _loading(comparison: ExecutionComparison) -> Iterator[str]:
+    of = comparison.loading
+    if of is None:
+        return
+    hidden = named(comparison.totals, "hidden_load_share")
+    known = (
+        "" if hidden.predicted is None else f" ({promised(comparison)} {percent(hidden.predicted)})"
+    )
+    beside = ""
+    if of.slowdown is not None:
+        beside = f"; a step beside a load took {number(of.slowdown, 3)} times one alone"
+    yield (
+        f"{counted(of.count, 'load')} beside serving took {number(of.seconds, 3)} s, "
+        f"{percent(hidden.measured or 0.0)} of it hidden behind batches{known}{beside}."
+    )
 
 
 def _fitted(times: TimesBySize) -> str:

@@ -13,7 +13,7 @@ prediction (and likewise its switch); it is marked as estimated, and nothing els
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -56,9 +56,9 @@ def on_grid(problem: Problem, planned: Mapping[BatchKey, ReplayedBatch]) -> list
 
 
 def unrounded(problem: Problem, grid: Sequence[TimedBatch]) -> list[TimedBatch]:
-    """Return the batches with durations before rounding; none starts earlier than on the grid."""
+    """Return the batches with durations before rounding, from the same starts."""
     jobs = {job.id: job for job in problem.jobs}
-    return retimed(grid, [predicted(problem, jobs, batch) for batch in grid])
+    return [predicted(problem, jobs, batch) for batch in grid]
 
 
 def predicted(
@@ -103,30 +103,33 @@ def retimed(scheduled: Sequence[TimedBatch], ran: Sequence[TimedBatch]) -> list[
     """
     plan = {(batch.gpu, batch.index): batch for batch in scheduled}
     free: dict[str, float] = {}
-    moved = []
+    found = []
     for batch in ran:
         planned = plan[batch.gpu, batch.index]
         switch_start = max(planned.switch_start_s, free.get(batch.gpu, 0.0))
         switch_end = switch_start + (batch.switch_end_s - batch.switch_start_s)
         start = max(planned.start_s, switch_end)
-        free[batch.gpu] = end = start + (batch.end_s - batch.start_s)
-        members = [
-            m
-            if m.completion_s is None
-            else replace(m, completion_s=start + (m.completion_s - batch.start_s))
-            for m in batch.members
-        ]
-        moved.append(
-            replace(
-                batch,
-                switch_start_s=switch_start,
-                switch_end_s=switch_end,
-                start_s=start,
-                end_s=end,
-                members=tuple(members),
-            )
-        )
-    return moved
+        free[batch.gpu] = start + (batch.end_s - batch.start_s)
+        found.append(moved(batch, switch_start, switch_end, start))
+    return found
+
+
+def moved(batch: TimedBatch, switch_start: float, switch_end: float, start: float) -> TimedBatch:
+    """Return a batch that begins at another time and takes as long."""
+    members = [
+        m
+        if m.completion_s is None
+        else replace(m, completion_s=start + (m.completion_s - batch.start_s))
+        for m in batch.members
+    ]
+    return replace(
+        batch,
+        switch_start_s=switch_start,
+        switch_end_s=switch_end,
+        start_s=start,
+        end_s=start + (batch.end_s - batch.start_s),
+        members=tuple(members),
+    )
 
 
 def needs_retiming(execution: Execution) -> bool:
@@ -146,13 +149,15 @@ def measured(
     execution: Execution,
     executed: Sequence[ExecutedBatch],
     grid: Sequence[TimedBatch],
+    retime: Callable[[Sequence[TimedBatch]], list[TimedBatch]],
 ) -> tuple[list[TimedBatch], DurationFactors]:
-    """Return the batches as they ran, on the clock of the schedule ``grid``.
+    """Return the batches as they ran, put by ``retime`` on the clock of the schedule ``grid``.
 
     The factors are those that the resumed batches were estimated with.
     """
-    # With nothing to wait for, all before a batch's start is its switch.
-    unpaced = execution.pace is Pace.FAST and not execution.live
+    # With nothing to wait for, not even a load, all before a batch's start is its switch.
+    waiting = execution.live or problem.site.channels is not None
+    unpaced = execution.pace is Pace.FAST and not waiting
     ran = [_as_run(problem, batch, unpaced) for batch in executed]
     if not needs_retiming(execution):
         return ran, DurationFactors()
@@ -164,7 +169,7 @@ def measured(
             made = {m.id for m in b.members if m.completion_s is not None}
             whole = replace(whole, members=tuple([m for m in whole.members if m.id in made]))
             ran[k] = replace(predicted(problem, jobs, whole, *factors), estimated=True)
-    return retimed(grid, ran), factors
+    return retime(ran), factors
 
 
 def _factors(problem: Problem, executed: Sequence[ExecutedBatch]) -> DurationFactors:
