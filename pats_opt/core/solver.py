@@ -50,7 +50,7 @@ class Feature(StrEnum):
     OVERLAP = "overlap"
 
 
-#: Every feature but ``overlap``: loads beside serving ask for decisions of their own.
+#: Every feature but ``overlap``, because loads beside serving ask for decisions of their own.
 ALL_FEATURES: frozenset[Feature] = frozenset(Feature) - {Feature.OVERLAP}
 
 

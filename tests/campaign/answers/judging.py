@@ -19,7 +19,9 @@ Json = dict[str, Any]
 
 #: Features that a parameter may take away from a solver's record.
 LACKS = {
-    "milp:formulation=flow": frozenset((Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE)),
+    "milp:formulation=flow": frozenset(
+        (Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE, Feature.OVERLAP)
+    ),
     "milp:formulation=indicator": frozenset((Feature.PAIRS,)),
 }
 

@@ -245,7 +245,7 @@ def _broken(
         found.append("a half-written file")
     if after_s < START_S and ended.status in {1, -kind} and "pats" not in ended.err:
         return found  # Python had not begun with the command
-    if ended.status == -kind and not ended.err and (written or ended.out):
+    if ended.status == -kind and "Traceback" not in ended.err and (written or ended.out):
         return found  # the command had ended
     kept = [name for name in ended.left if name.startswith(f"{CASE}/{_folder(one)}")]
     ended.left = [name for name in ended.left if name not in kept]
