@@ -16,7 +16,7 @@ from pats_opt.model.schedule import Batch, GpuPlan, Schedule
 from pats_opt.nearest import meant
 from pats_opt.wording import counted
 
-#: A GPU's id, and which of its batches or loads: ``("gpu-0", "batch", 3)``.
+#: A GPU's id, and which of its batches or loads, as ``("gpu-0", "batch", 3)``.
 Place = tuple[str, str, int]
 
 #: Losses closer than this, relative to their size, are the same.
