@@ -99,7 +99,7 @@ class Loader:
             replay.wrong("5a", place, f"evict: the batch in progress uses {name!r}")
         for a in replay.changed("load", (load.adapter,), evicted | frozenset(self._ready), place):
             end = start + site.load_ticks(a)
-            self._ready[a] = max(end, self._ready.get(a, 0))
+            self._ready[a] = end
             self._in_progress(start, end, place)
             self._memory(taken, place)
             replay.ends_by_horizon("5a", place, end)

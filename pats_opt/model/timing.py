@@ -49,8 +49,10 @@ def tick_distortion(instance: Instance) -> str | None:
             ("an activation", [switching.activate_s] if activated else [], f"becomes {tick}"),
             ("a step", steps, f"a batch becomes up to {tick} longer"),
         )
-        if (shortest := min((s for s in seconds if s > 0), default=math.inf)) < math.inf
-        and to_ticks(instance.tick_s, shortest) > 1
+        if to_ticks(
+            instance.tick_s, shortest := min((s for s in seconds if s > 0), default=math.inf)
+        )
+        > 1
     ]
     return f"a tick of {tick} distorts: {'; '.join(parts)}" if parts else None
 

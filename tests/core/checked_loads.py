@@ -124,6 +124,11 @@ ALLOWED: dict[str, Edit] = {
     ),
     "two loads on two channels": two_channels,
     "full memory beside the batch": full,
+    "full memory of residents alone": lambda i, s: (
+        i["adapters"][2].update(vram_gib=9.0),
+        load(s, 1).update(start=6),
+        later(s, 2, 1).update(evict=["b"]),
+    ),
     "room as the batch ends": lambda i, s: (
         i["gpus"][0]["capacity"].update(vram_gib=2.0 + 1.0),
         load(s, 0).update(start=4),
@@ -165,12 +170,28 @@ BROKEN: dict[str, tuple[Edit, list[str]]] = {
         lambda _i, s: s["gpus"][0]["loads"].pop(1),
         ["2 gpu 'gpu-0' batch 2: adapter 'c' is not resident"],
     ),
+    "not loaded by the first tick": (
+        lambda i, s: (
+            i["gpus"][0].update(resident=[]),
+            load(s, 1).update(evict=[]),
+        ),
+        ["2 gpu 'gpu-0' batch 0: adapter 'a' is not resident"],
+    ),
     "loaded after its batch starts": (
         lambda _i, s: load(s, 1).update(start=9, evict=["a"]),
         ["2 gpu 'gpu-0' batch 2: adapter 'c' is not resident"],
     ),
     "more loads than channels": (
         both(two_channels, lambda i, _s: i["switching"].update(overlap={"channels": 1})),
+        ["5a gpu 'gpu-0' load 1: 2 loads in progress, channels 1"],
+    ),
+    "more loads than channels, and one of no ticks": (
+        lambda i, s: (
+            i["switching"].update(max_resident=4),
+            i["adapters"].append(adapter("d")),
+            load(s, 1).update(start=2, evict=[]),
+            s["gpus"][0]["loads"].append({"adapter": "d", "start": 2}),
+        ),
         ["5a gpu 'gpu-0' load 1: 2 loads in progress, channels 1"],
     ),
     "evicts what the batch in progress uses": (

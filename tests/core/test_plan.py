@@ -8,9 +8,10 @@ import pytest
 
 from pats_opt.model.checker import check, valid_loss
 from pats_opt.model.files import parse_instance
-from pats_opt.model.plan import Plan, PlannedBatch, earliest, plan_of, schedule_of
+from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad, earliest, plan_of, schedule_of
 from pats_opt.model.problem import Problem, Site
 from pats_opt.model.schedule import SolutionStatus, SolverRef, Status, StopReason
+from tests.support.overlap_zoo import overlapping
 from tests.support.zoo import ONE_AT_A_TIME, adapter, document, gpu, request
 
 A, B, C = (frozenset((i,)) for i in range(3))
@@ -54,6 +55,40 @@ def test_early_switch_is_kept() -> None:
     schedule = schedule_of(problem(), plan, SOLVER)
     assert schedule.gpus[0].batches[1].switch_start == 3
     assert check(problem(), schedule).ok
+
+
+def test_evictions_beside_loads_are_derived() -> None:
+    """A batch evicts what is resident when its switch starts, unless it is being loaded then."""
+    of = Problem(
+        parse_instance(
+            json.dumps(
+                overlapping(
+                    *(request(f"r{i}", adapter=a) for i, a in enumerate("aabdc")),
+                    adapters=[adapter(a, s) for a, s in zip("abcd", (1, 2, 0, 1), strict=True)],
+                    gpus=[gpu(resident=("a", "d"))],
+                    switching={"max_resident": 3, "activate_s": 1.0},
+                )
+            )
+        )
+    )
+    d = frozenset((3,))
+    batches = [
+        PlannedBatch(0, ((0, 0),), A),  # d leaves; b is loaded from 0 to 2
+        PlannedBatch(1, ((1, 0),), A),
+        PlannedBatch(4, ((2, 0),), B, 2),  # a leaves at 2, when d is loaded for the next batch
+        PlannedBatch(7, ((3, 0),), d),  # b leaves at 6, when c comes, in no time
+        PlannedBatch(9, ((4, 0),), C),
+    ]
+    loads = [PlannedLoad(2, 6), PlannedLoad(3, 2), PlannedLoad(1, 0)]
+    schedule = schedule_of(of, plan_of([batches], [loads]), SOLVER)
+    made = schedule.gpus[0]
+    assert [batch.evict for batch in made.batches] == [("d",), (), ("a",), ("b",), ("d",)]
+    assert [(load.adapter, load.start) for load in made.loads or ()] == [
+        ("b", 0),
+        ("d", 2),
+        ("c", 6),
+    ]
+    assert check(of, schedule).violations == ()
 
 
 def test_no_switch_starts_with_its_batch() -> None:

@@ -199,6 +199,10 @@ TWO = {"max_resident": 2, "activate_s": 0.4}
             STEP.format(0.8, 1),
         ),
         (
+            {"service": {"kind": "steps", "step_s": {"base": 0.3, "per_sample": 0.4}}},
+            STEP.format(0.7, 1),
+        ),
+        (
             {"tick_s": 4.0, "adapters": [adapter("a", 3.0)], "switching": TWO},
             "; ".join((LOAD.format(3, 4), ACTIVATION.format(0.4, 4), STEP.format(1, 4))),
         ),

@@ -65,7 +65,17 @@ IDLE, BUSY = GpuState(0, A), GpuState(0, A | B, A, free_at=12, taken=3 * 10**9)
         (IDLE, StartLoad(0, 1, {0}), "section 7: evicts {0}, which is no frozenset"),  # type: ignore[arg-type]
         (IDLE, StartLoad(0, 1, C), "rule 2: GPU 'gpu-0' evicts c, which is not resident"),
         (IDLE, StartLoad(0, 1, frozenset((9,))), "rule 2: there is no adapter 9"),
+        (
+            GpuState(0, NONE),
+            StartLoad(0, 0, B | C),
+            "rule 2: GPU 'gpu-0' evicts b, c, which is not resident",
+        ),
         (BUSY, StartLoad(0, 2, A), "section 5a: the batch on GPU 'gpu-0' uses a"),
+        (
+            GpuState(0, A | B, A | B, free_at=12),
+            StartLoad(0, 2, A | B),
+            "section 5a: the batch on GPU 'gpu-0' uses a, b",
+        ),
         (BUSY, StartLoad(0, 2), "section 5a: GPU 'gpu-0': 3 residents of 2"),
         (
             BUSY,
@@ -83,6 +93,11 @@ IDLE, BUSY = GpuState(0, A), GpuState(0, A | B, A, free_at=12, taken=3 * 10**9)
             "section 5a: GPU 'gpu-0' evicts b, which is being loaded",
         ),
         (
+            GpuState(0, A | B, loading=((0, 11), (1, 11))),
+            StartLoad(0, 2, A | B),
+            "section 5a: GPU 'gpu-0' evicts a, b, which is being loaded",
+        ),
+        (
             GpuState(0, A | B, A, loading=((1, 15),)),
             Start(0, ((1, 0),), A | B),
             "section 5a: GPU 'gpu-0' is loading 'b' to tick 15, after the batch's start at 14",
@@ -97,6 +112,11 @@ IDLE, BUSY = GpuState(0, A), GpuState(0, A | B, A, free_at=12, taken=3 * 10**9)
             Start(0, ((1, 0),), B),
             "section 5a: GPU 'gpu-0' does not hold b; start its load first",
         ),
+        (
+            IDLE,
+            Start(0, ((1, 0),), B | C),
+            "section 5a: GPU 'gpu-0' does not hold b, c; start its load first",
+        ),
         (IDLE, SwitchTo(0, B), "section 5a: with overlap a StartLoad loads ahead, not a SwitchTo"),
     ],
 )
@@ -108,13 +128,29 @@ def test_a_load_ends_by_the_horizon() -> None:
     made = problem(horizon_ticks=12)
     now = State(9, {}, (), (), (IDLE,))
     assert admit_load(made.site, now, StartLoad(0, 2, A)) == (C, 12)
-    assert refused(made, StartLoad(0, 2, A), IDLE).endswith("tick 13, after horizon_ticks 12")
+    assert refused(made, StartLoad(0, 2, A), IDLE) == (
+        "rule 6: the load on GPU 'gpu-0' ends at tick 13, after horizon_ticks 12"
+    )
+
+
+def test_only_a_batch_in_progress_takes_memory() -> None:
+    """To the last quantum; a load may start in the tick in which the batch has ended."""
+    made, taken = problem(), 3 * 10**9
+    for gpu_now in (
+        GpuState(0, A | B, A, free_at=10, taken=taken),
+        GpuState(0, A | B, A, free_at=11, taken=taken - 10**9),
+    ):
+        now = State(10, {}, (), (), (gpu_now,))
+        assert admit_load(made.site, now, StartLoad(0, 2, B)) == (A | C, 13)
+    full = problem(adapters=[adapter("a"), adapter("b"), adapter("c", 3.0, 10.0)])
+    ended = State(10, {}, (), (), (GpuState(0, A, A, free_at=10, taken=taken),))
+    assert admit_load(full.site, ended, StartLoad(0, 2)) == (A | C, 13)
 
 
 def test_loads_beside_serving_need_overlap() -> None:
     made = problem_of(document(request("r0")))
-    assert refused(made, StartLoad(0, 0), GpuState(0, NONE)).startswith(
-        "section 5a: the instance has no overlap"
+    assert refused(made, StartLoad(0, 0), GpuState(0, NONE)) == (
+        "section 5a: the instance has no overlap, so a Start or SwitchTo loads"
     )
 
 

@@ -90,10 +90,10 @@ class LoaderSearch(Search):
 
     def _next(self, g: int, state: State) -> list[tuple[float, Json, State]]:
         """Every event that may come next, with its own loss; the last is that nothing happens."""
-        found = []
+        found: list[tuple[float, Json, State]] = []
         if not state.started:
             if state.end <= state.now and not state.loaded and state.pending is None:
-                found += self._switches(state)
+                found = self._switches(state)
             found += self._loads(g, state)
             if state.pending is not None and state.pending.ready <= state.now:
                 found += self._starts(g, state, state.pending)
@@ -127,21 +127,20 @@ class LoaderSearch(Search):
     def _loads(self, g: int, state: State) -> list[tuple[float, Json, State]]:
         found = []
         wanted = self._active(state.left | self._members(state.pending)) & ~state.held
-        idle = self._idle(state) & ~(self._active(state.serving) if state.end > state.now else 0)
+        idle = self._idle(state) & ~self._active(state.serving)
         for a, ticks in enumerate(self.load_ticks):
-            end = state.now + ticks
-            late = self.horizon is not None and end > self.horizon
-            if not wanted >> a & 1 or late or (ticks and len(state.ready) == self.channels):
+            if not wanted >> a & 1 or (ticks and len(state.ready) == self.channels):
                 continue
             for evict in subsets(idle & ~state.unused):
                 held = state.held & ~evict | 1 << a
-                serving = state.serving if state.end > state.now else 0
-                if not self._holds(g, held, serving):
+                if not self._holds(g, held, state.serving):
                     continue
                 after = state._replace(
                     held=held,
                     unused=state.unused | 1 << a,
-                    ready=tuple(sorted((*state.ready, (a, end)))) if ticks else state.ready,
+                    ready=tuple(sorted((*state.ready, (a, state.now + ticks))))
+                    if ticks
+                    else state.ready,
                     loaded=True,
                 )
                 event = {

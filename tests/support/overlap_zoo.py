@@ -38,7 +38,7 @@ def _two_loads(channels: int) -> Json:
         request("r1", adapter="b"),
         request("r2", adapter="c"),
         channels=channels,
-        adapters=[adapter("a"), adapter("b", 3.0), adapter("c", 3.0)],
+        adapters=[adapter("a"), adapter("b", 3.0, 3.0), adapter("c", 3.0, 6.0)],
         switching={"max_resident": 3},
     )
 
@@ -47,7 +47,8 @@ def one_channel_loads_one_by_one() -> Solved:
     return Solved(
         _two_loads(1),
         22.0,
-        "c is loaded from 3 to 6 only: r0, r1 and r2 end at 4, 5 and 7, plus 6 of loading",
+        "c is loaded from 3 to 6 only, and just fits: r0, r1 and r2 end at 4, 5 and 7, plus 6 of "
+        "loading",
     )
 
 
@@ -127,11 +128,68 @@ def a_batch_evicts_for_room() -> Solved:
     return Solved(
         overlapping(
             request("r0", demand={"vram_gib": 8.0}),
-            adapters=[adapter("a"), adapter("b", 1.0, 4.0)],
+            adapters=[adapter("a", 1.0), adapter("b", 1.0, 4.0)],
             gpus=[gpu(resident=("a", "b"))],
         ),
         1.0,
         "b leaves at the start of the batch, which needs its memory, at no cost",
+    )
+
+
+def a_load_must_fit_beside_the_batch() -> Solved:
+    return Solved(
+        overlapping(
+            request("r0", 3, weight=3.0, demand={"vram_gib": 8.0}),
+            request("late", adapter="b", arrival_s=1.0),
+            adapters=[adapter("a"), adapter("b", 1.0, 4.0)],
+        ),
+        14.0,
+        "b does not fit beside r0, so it is loaded from 3 to 4, and late ends at 5: 3 x 3 + 4 + 1; "
+        "late first is 1 + 3 x 5 + 1",
+    )
+
+
+def a_load_evicts_what_makes_room() -> Solved:
+    return Solved(
+        overlapping(
+            request("r0", adapter="c"),
+            request("r1", adapter="b"),
+            adapters=[adapter("a", 1.0, 4.0), adapter("b", 1.0, 1.0), adapter("c", 1.0, 7.0)],
+            gpus=[gpu(resident=("a", "b"))],
+            switching={"max_resident": 3},
+        ),
+        4.0,
+        "a is the large one: c is loaded in its place while r1 is served from b, which stays: "
+        "1 + 2, plus 1 of loading",
+    )
+
+
+def a_load_of_no_time() -> Solved:
+    return Solved(
+        overlapping(
+            request("r0", adapter="b"),
+            adapters=[adapter("a", 1.0), adapter("b")],
+        ),
+        1.0,
+        "b is loaded and used in the same tick",
+    )
+
+
+def one_adapter_per_batch() -> Solved:
+    return Solved(_two_residents(), 3.0, "one after the other: 1 + 2")
+
+
+def two_adapters_per_batch() -> Solved:
+    return Solved(_two_residents(max_per_batch=2), 2.0, "both in one batch: 1 + 1")
+
+
+def _two_residents(**switching: int) -> Json:
+    return overlapping(
+        request("r0"),
+        request("r1", adapter="b"),
+        adapters=[adapter("a", 1.0), adapter("b", 1.0)],
+        gpus=[gpu(resident=("a", "b"))],
+        switching=switching,
     )
 
 
@@ -145,4 +203,9 @@ OVERLAP_ZOO: tuple[Callable[[], Solved], ...] = (
     the_first_batch_activates_nothing,
     an_activation_beside_a_load,
     a_batch_evicts_for_room,
+    a_load_must_fit_beside_the_batch,
+    a_load_evicts_what_makes_room,
+    a_load_of_no_time,
+    one_adapter_per_batch,
+    two_adapters_per_batch,
 )
