@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pats_opt.execute.inbox import Inbox, StoppedError
 from pats_opt.execute.record import LoadRun
-from pats_opt.execute.work import Engine
+from pats_opt.execute.work import Engine, LoadOrder
 
 #: Seconds between two checks whether a stop was commanded.
 POLL_S = 0.1
@@ -31,7 +31,8 @@ class AdapterLoader:
         channels: Loads in progress at a time; 0 for none at all.
         inbox: Where the loads come from.
         clock: The run's clock.
-        loaded: Called with each load that has ended, by its thread.
+        loaded: Called with the index and the record of each load that has ended, by its thread;
+            the bare model's load, which is none, has no record.
     """
 
     def __init__(
@@ -40,13 +41,13 @@ class AdapterLoader:
         channels: int,
         inbox: Inbox,
         clock: Callable[[], float],
-        loaded: Callable[[LoadRun], None],
+        loaded: Callable[[int, LoadRun | None], None],
     ) -> None:
         self._engine, self._inbox, self._clock, self._loaded = engine, inbox, clock, loaded
         self._changed = threading.Condition()  # guards the next five
         self._begun = self._ended = 0  # orders
         self._started = 0  # loads
-        self._filling: set[str] = set()
+        self._filling: set[str | None] = set()
         self._error: BaseException | None = None
         self._turn = threading.Lock()  # of the thread that starts the next load
         self._threads = [
@@ -136,24 +137,24 @@ class AdapterLoader:
             self._engine.reserve(order.adapter, order.evict)
             with self._changed:
                 self._started += 1
-                if order.adapter is not None:
-                    self._filling.add(order.adapter)
+                self._filling.add(order.adapter)
                 self._changed.notify_all()
-        if order.adapter is None:
-            return True
-        span = self._engine.fill(order.adapter)
-        self._loaded(
-            LoadRun(
-                index=order.index,
-                adapter=order.adapter,
-                evict=order.evict,
-                start_s=start,
-                seconds=span.start_s + span.seconds - start,
-                tier=span.tier,
-                mib=span.mib,
-            )
-        )
+        ran = None if order.adapter is None else self._fill(order, order.adapter, start)
         with self._changed:
             self._filling.discard(order.adapter)
             self._changed.notify_all()
+        self._loaded(order.index, ran)
         return True
+
+    def _fill(self, order: LoadOrder, adapter: str, start: float) -> LoadRun:
+        """Fill the slot that was reserved at second ``start``."""
+        span = self._engine.fill(adapter)
+        return LoadRun(
+            index=order.index,
+            adapter=adapter,
+            evict=order.evict,
+            start_s=start,
+            seconds=span.end_s - start,
+            tier=span.tier,
+            mib=span.mib,
+        )

@@ -7,11 +7,13 @@ other GPUs. The tick is the one that the run's clock is in. Three things differ:
   the next tick where that has passed.
 - The policy may be asked more than once within a tick, as GPUs do not end on ticks. A batch takes
   a tick at least, as policies can rely on: one that ends sooner counts as ended at the next tick.
+  So does a load beside serving, if it is predicted to take any.
 - A batch that was to end by the hard horizon may in truth end later; it is not broken off.
 
 A resumed run keeps the images that there are and goes on at the second at which it stopped. All
 other requests that had arrived by then arrive again at that second, the policy begins with fresh
-memory, and each GPU holds the adapters of the last batch that it had ended.
+memory, and each GPU holds the adapters of the last batch that it had ended (or load beside
+serving).
 """
 
 from __future__ import annotations
@@ -25,13 +27,12 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState, Policy
 from pats_opt.core.registry import parameters
-from pats_opt.errors import CapabilityError
 from pats_opt.execute.drivers import Driver, WorkerSetup
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
-from pats_opt.execute.work import Order, Shape
-from pats_opt.execute.worker import Idle
+from pats_opt.execute.work import LoadOrder, Order, Shape
+from pats_opt.execute.worker import Idle, Loaded
 from pats_opt.model.plan import PlannedLoad
 from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import SolverRef
@@ -54,9 +55,6 @@ class PolicyDriver(Driver):
         policy: The policy.
         seed: Seed of its random choices.
         before: The execution so far, of a run that is resumed; None for a new one.
-
-    Raises:
-        CapabilityError: The instance loads beside serving, which live runs cannot do.
     """
 
     live = True
@@ -65,8 +63,6 @@ class PolicyDriver(Driver):
     def __init__(
         self, problem: Problem, policy: Policy, seed: int, before: Execution | None = None
     ) -> None:
-        if problem.site.channels is not None:
-            raise no_overlap()
         self._problem, self._policy, self._seed = problem, policy, seed
         self.maker = SolverRef(name=policy.name, params=parameters(policy), seed=seed)
         self.key = {
@@ -95,6 +91,7 @@ class PolicyDriver(Driver):
             self._decide = start(self._policy, self._problem.site, self._seed)
             self._builder, self._residents = builder, residents
             self._numbers = [1 + max((b.index for b in run.batches), default=-1) for run in past]
+            self._loads = [1 + max((x.index for x in run.loads), default=-1) for run in past]
         return [
             WorkerSetup(
                 needed=bool(left),
@@ -114,9 +111,11 @@ class PolicyDriver(Driver):
         if run.batches:  # nobody noted when the bare model came and went
             names = builder.adapters(ids(site, held))
             held = frozenset(site.adapter_index[name] for name in names)
-        for batch in run.batches:
-            held -= {site.adapter_index[name] for name in batch.evict}
-            held |= {site.adapter_index[name] for name in batch.load}
+        changes = [(batch.switch_start_s, batch.load, batch.evict) for batch in run.batches]
+        changes += [(load.start_s, (load.adapter,), load.evict) for load in run.loads]
+        for _, load, evict in sorted(changes):
+            held -= {site.adapter_index[name] for name in evict}
+            held |= {site.adapter_index[name] for name in load}
         return held
 
     def _slots(self, builder: OrderBuilder) -> int:
@@ -143,7 +142,14 @@ class PolicyDriver(Driver):
     @override
     def drive(self, supervisor: Supervisor) -> None:
         problem, name = self._problem, self._policy.name
-        gpus = LiveGpus(problem, supervisor, self._builder, self._residents, self._numbers)
+        gpus = LiveGpus(
+            problem,
+            supervisor,
+            self._builder,
+            self._residents,
+            self._numbers,
+            loads=self._loads,
+        )
         clock = LiveClock(supervisor, gpus, problem.site.tick_s)
         run = PolicyRun(problem.site, self._jobs, name, self._decide, clock=clock, gpus=gpus)
         done = run.run()
@@ -151,14 +157,6 @@ class PolicyDriver(Driver):
         self.rejected += tuple(job.id for job in problem.jobs if job.id in unserved)
         self.wanted -= set(self.rejected)
         self.notes["policy"] = _decisions(done)
-
-
-def no_overlap() -> CapabilityError:
-    """The error of an instance that loads beside serving."""
-    return CapabilityError(
-        "a live run of a policy cannot handle overlap",
-        hint="set 'switching.overlap' to null, or use 'pats-opt simulate'",
-    )
 
 
 def _in_order(params: dict[str, Any]) -> str:
@@ -211,8 +209,12 @@ class LiveClock(Clock):
     def _poll_worker(self, timeout_s: float) -> bool:
         """Take a message of a worker; whether there was one in time."""
         found = self._supervisor.listen(timeout_s)
-        if found is not None and isinstance(found[1], Idle):
-            self._gpus.end(found[0])
+        if found is not None:
+            gpu, message = found
+            if isinstance(message, Idle):
+                self._gpus.end(gpu)
+            elif isinstance(message, Loaded):
+                self._gpus.end_load(gpu, message.index)
         return found is not None
 
 
@@ -225,6 +227,7 @@ class LiveGpus(GpuFleet):
         builder: Of the instance.
         residents: Adapters that each GPU holds.
         numbers: Index of each GPU's next batch.
+        loads: Index of each GPU's next load beside serving.
 
     Attributes:
         served: Jobs that were given to a worker.
@@ -237,27 +240,37 @@ class LiveGpus(GpuFleet):
         builder: OrderBuilder,
         residents: Sequence[Adapters],
         numbers: Sequence[int],
+        *,
+        loads: Sequence[int],
     ) -> None:
         self.served: set[int] = set()
         self._problem, self._supervisor, self._builder = problem, supervisor, builder
-        self._numbers = list(numbers)
+        self._numbers, self._load_numbers = list(numbers), list(loads)
         self._gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
         self._earliest: dict[int, int] = {}  # busy GPU -> the tick from which it may be idle
         self._ended: dict[int, int] = {}  # the same, of those whose workers are done
+        # GPU and index of a load in progress -> its adapter, and the tick from which it may end.
+        self._loading: dict[tuple[int, int], tuple[int, int]] = {}
+        self._loaded: dict[tuple[int, int], tuple[int, int]] = {}  # those that workers have done
 
     @property
     def busy(self) -> bool:
-        """Whether any GPU is busy."""
-        return bool(self._earliest)
+        """Whether any GPU is busy, or loads."""
+        return bool(self._earliest or self._loading)
 
     @property
     def next_end(self) -> int | None:
-        """The tick at which the next GPU becomes idle whose worker is done."""
-        return min(self._ended.values(), default=None)
+        """The tick at which the next batch, switch or load ends that a worker has done."""
+        ends = [*self._ended.values(), *[tick for _, tick in self._loaded.values()]]
+        return min(ends, default=None)
 
     def end(self, gpu: int) -> None:
         """Note that a worker is done."""
         self._ended[gpu] = self._earliest[gpu]
+
+    def end_load(self, gpu: int, index: int) -> None:
+        """Note that a worker has done a load."""
+        self._loaded[gpu, index] = self._loading[gpu, index]
 
     @override
     def ended(self, tick: int) -> int:
@@ -265,18 +278,40 @@ class LiveGpus(GpuFleet):
         for g in idle:
             del self._ended[g], self._earliest[g]
             self._gpus[g] = replace(self._gpus[g], free_at=min(self._gpus[g].free_at, tick))
-        return len(idle)
+        loaded = [key for key, (_, ends_from) in self._loaded.items() if ends_from <= tick]
+        for key in loaded:
+            adapter, _ = self._loaded.pop(key)
+            del self._loading[key]
+            gpu = self._gpus[key[0]]
+            left = tuple([load for load in gpu.loading if load[0] != adapter])
+            self._gpus[key[0]] = replace(gpu, loading=left)
+        return len(idle) + len(loaded)
 
     @override
     def states(self, tick: int) -> Sequence[GpuState]:
-        return tuple(
-            replace(gpu, free_at=max(gpu.free_at, tick + 1)) if g in self._earliest else gpu
-            for g, gpu in enumerate(self._gpus)
-        )
+        return tuple([self._state(g, gpu, tick) for g, gpu in enumerate(self._gpus)])
+
+    def _state(self, g: int, gpu: GpuState, tick: int) -> GpuState:
+        """A GPU at a tick; what its worker has not done yet ends at the next one or later."""
+        if g in self._earliest:
+            gpu = replace(gpu, free_at=max(gpu.free_at, tick + 1))
+        if gpu.loading:
+            gpu = replace(gpu, loading=tuple([(a, max(end, tick + 1)) for a, end in gpu.loading]))
+        return gpu
 
     @override
     def load(self, gpu: GpuState, end: int, load: PlannedLoad) -> None:
-        raise no_overlap()
+        g, names = gpu.index, self._problem.site.adapter_ids
+        index = self._load_numbers[g]
+        order = LoadOrder(
+            index=index,
+            adapter=next(iter(self._builder.adapters([names[load.adapter]])), None),
+            evict=self._builder.adapters(names[a] for a in sorted(load.evict)),
+        )
+        self._loading[g, index] = load.adapter, load.start + (end > load.start)
+        self._load_numbers[g] += 1
+        self._gpus[g] = gpu
+        self._supervisor.send(g, order)
 
     @override
     def occupy(self, gpu: GpuState, tick: int, members: tuple[tuple[int, int], ...]) -> None:

@@ -23,7 +23,7 @@ from pats_opt.execute.inbox import BeginCommand, Inbox, StoppedError
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
-from pats_opt.execute.record import BatchRun, MemberRun, ModelRef, Span, highest_gib
+from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import Saver
 from pats_opt.execute.work import (
     Engine,
@@ -73,6 +73,12 @@ class Idle(Struct, frozen=True):
     """The GPU is done with an order; its last images may still be being saved."""
 
 
+class Loaded(Struct, frozen=True):
+    """A load beside serving has ended: batches can use its adapter."""
+
+    index: int
+
+
 class Saved(Struct, frozen=True):
     """A request has left its batch, and its image, or why there is none, is on disk."""
 
@@ -95,7 +101,7 @@ class Broken(Struct, frozen=True):
     bad_input: bool = False
 
 
-Message = EngineReady | Idle | Saved | WorkerEnded | Broken
+Message = EngineReady | Idle | Loaded | Saved | WorkerEnded | Broken
 
 
 #: Models are opened one at a time in a process: torch draws random weights, and chooses their type
@@ -176,7 +182,13 @@ class _Worker:
             clock=self._clock,
             saved=lambda member: self._send(Saved(member)),
         )
-        loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, saver.loaded)
+
+        def loaded(index: int, ran: LoadRun | None) -> None:
+            if ran is not None:
+                saver.loaded(ran)
+            self._send(Loaded(index))
+
+        loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, loaded)
         try:
             with loader:
                 self._wait(begin.start.second)

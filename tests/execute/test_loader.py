@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from pats_opt.errors import UnfinishedError
+from pats_opt.execute.compare.comparing import compare
 from pats_opt.execute.drivers import ScheduleDriver
 from pats_opt.execute.loading import hidden_share
 from pats_opt.execute.orders import OrderBuilder, PlanEvent, gpu_orders, in_order
@@ -22,8 +23,18 @@ from pats_opt.execute.work import EngineSettings, Finished, LoadOrder, Member, O
 from pats_opt.model.plan import PlannedBatch, PlannedLoad, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
+from pats_opt.solving.solve import solve
 from tests.execute.fakes import FakeEngine, open_loading, picture
-from tests.execute.runs import beside, journals, makings, of, pictures, run
+from tests.execute.runs import (
+    beside,
+    journals,
+    makings,
+    of,
+    pictures,
+    policy_of,
+    run,
+    run_live,
+)
 from tests.support import scale
 from tests.support.zoo import adapter, gpu, request
 
@@ -247,3 +258,42 @@ def test_interrupted_while_an_adapter_is_loaded(tmp_path: Path) -> None:
     assert "interrupted" in str(outcome.error)
     assert len(journals(folder)) == 1
     assert executed(folder, story, plan, resume=True).complete
+
+
+@pytest.mark.parametrize("policy", ["fifo:prefetch=none", "pats:prefetch=next"])
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_live_policy_loads_beside_serving(tmp_path: Path, policy: str, gpus: int) -> None:
+    """Its loads are carried out and recorded, all are served, and the run is compared."""
+    story = loading(gpus, gpus=gpus, channels=2)
+    outcome = run_live(tmp_path / "out", story, policy, engine=open_loading)
+    assert outcome.error is None
+    assert set(makings(tmp_path / "out").values()) == {1}
+    for each in outcome.execution.gpus:
+        assert {x.index for x in each.loads} <= set(range(12))
+        loaded: set[str] = set()
+        events = [(load.start_s, {load.adapter}, load.evict) for load in each.loads]
+        events += [(batch.switch_start_s, set(), batch.evict) for batch in each.batches]
+        for _, names, evict in sorted(events, key=lambda event: event[0]):
+            assert set(evict) <= loaded
+            loaded = (loaded - set(evict)) | names
+            assert len(loaded) <= story.site.max_resident
+    planned = solve(story, policy_of(policy)).schedule
+    found = compare(story, outcome.execution, planned)
+    assert len(found.measured_loads) == sum(len(gpu.loads) for gpu in outcome.execution.gpus)
+    assert found.complete
+
+
+def test_a_live_run_with_loads_goes_on(tmp_path: Path) -> None:
+    """Images that are there stay, and each GPU begins with what it held."""
+    story, folder = loading(1), tmp_path / "out"
+    assert run_live(folder, story, "pats:prefetch=next", engine=open_loading).error is None
+    before = pictures(folder)
+    gone = ["r3.png", "r7.png"]
+    for name in gone:
+        (folder / "images" / name).unlink()
+    outcome = run_live(folder, story, "pats:prefetch=next", engine=open_loading, resume=True)
+    assert outcome.error is None
+    assert outcome.new == 2
+    assert pictures(folder) == before
+    (only,) = outcome.execution.gpus
+    assert len({load.index for load in only.loads}) == len(only.loads)

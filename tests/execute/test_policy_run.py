@@ -10,20 +10,17 @@ import pytest
 
 from pats_opt.core.policy import Action, Policy, Start, State, SwitchTo, WakeAt
 from pats_opt.core.solver import Feature
-from pats_opt.errors import CapabilityError
 from pats_opt.execute.orders import OrderBuilder
-from pats_opt.execute.policy_driver import LiveClock, LiveGpus, PolicyDriver
+from pats_opt.execute.policy_driver import LiveClock, LiveGpus
 from pats_opt.execute.supervisor import Supervisor
-from pats_opt.execute.work import Order
-from pats_opt.execute.worker import Idle, Message
+from pats_opt.execute.work import LoadOrder, Order
+from pats_opt.execute.worker import Idle, Loaded, Message
 from pats_opt.model.problem import Problem
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, simulated, start
 from pats_opt.testing.instances import random_features, random_instance
 from tests.execute.runs import policy_of
-from tests.simulate.scripted import Scripted, alone, problem_of
+from tests.simulate.scripted import Scripted, alone
 from tests.support import scale
-from tests.support.overlap_zoo import overlapping
-from tests.support.zoo import request
 
 #: Features under which a batch of one fits on the GPU.
 SIMPLE = frozenset({Feature.OPTIONS, Feature.TABLE, Feature.OVERHEAD, Feature.REJECTION})
@@ -35,37 +32,52 @@ class PunctualWorkers:
     def __init__(self, problem: Problem) -> None:
         self.second = 0.0
         self.orders: list[tuple[int, Order]] = []
-        self._tick_s = problem.site.tick_s
+        self.loads: list[tuple[int, LoadOrder]] = []
+        self._site = problem.site
         self._begun: list[int] = []  # GPUs whose end is not known yet
-        self._ends: dict[int, float] = {}
+        self._ends: list[tuple[int, int, Message]] = []  # tick, GPU
         self.gpus = LiveGpus(
             problem,
             cast(Supervisor, self),
             OrderBuilder(problem, (), 1),
             [gpu.resident for gpu in problem.site.gpus],
             [0 for _ in problem.site.gpus],
+            loads=[0 for _ in problem.site.gpus],
         )
 
     def clock(self) -> float:
         """The second now."""
         return self.second
 
-    def send(self, gpu: int, order: Order) -> None:
-        """Begin an order."""
-        self.orders.append((gpu, order))
-        self._begun.append(gpu)
+    def send(self, gpu: int, order: Order | LoadOrder) -> None:
+        """Begin an order, or a load."""
+        if isinstance(order, Order):
+            self.orders.append((gpu, order))
+            self._begun.append(gpu)
+            return
+        self.loads.append((gpu, order))
+        assert order.adapter is not None
+        ticks = self._site.load_ticks(self._site.adapter_index[order.adapter])
+        self._ends.append((self._tick + ticks, gpu, Loaded(order.index)))
+
+    @property
+    def _tick(self) -> int:
+        return round(self.second / self._site.tick_s)
 
     def listen(self, timeout_s: float) -> tuple[int, Message] | None:
         """Let time pass until a worker is done, or for so long."""
-        states = self.gpus.states(round(self.second / self._tick_s))
-        self._ends.update({gpu: states[gpu].free_at * self._tick_s for gpu in self._begun})
+        states = self.gpus.states(self._tick)
+        self._ends += [(states[gpu].free_at, gpu, Idle()) for gpu in self._begun]
         self._begun = []
-        gpu = min(self._ends, key=self._ends.__getitem__, default=None)
-        if gpu is None or self._ends[gpu] > self.second + timeout_s + 1e-9 * self._tick_s:
+        first = min(self._ends, key=lambda end: end[:2], default=None)
+        tick_s = self._site.tick_s
+        if first is None or first[0] * tick_s > self.second + timeout_s + 1e-9 * tick_s:
             self.second += timeout_s
             return None
-        self.second = max(self.second, self._ends.pop(gpu))
-        return gpu, Idle()
+        self._ends.remove(first)
+        tick, gpu, message = first
+        self.second = max(self.second, tick * tick_s)
+        return gpu, message
 
 
 def live(problem: Problem, policy: Policy, seed: int) -> tuple[Simulation, PunctualWorkers]:
@@ -99,6 +111,9 @@ def scripted(decide: Callable[[State], list[Action]]) -> Policy:
     return cast(Policy, Scripted(decide))
 
 
+#: Loads beside serving, and what they need.
+LOADING = frozenset({Feature.RESIDENT, Feature.ACTIVATE, Feature.GPUS, Feature.OVERLAP})
+
 POLICIES = {
     **{name: policy_of(name) for name in ("fifo", "pats", "patient", "credits")},
     "alone": scripted(alone),
@@ -113,7 +128,6 @@ def test_simulated_and_live_runs_make_the_same_plan(name: str) -> None:
     for seed in scale.seeds(30):
         policy = POLICIES[name]
         among = SIMPLE if isinstance(policy, Scripted) else policy.capabilities.features
-        among -= {Feature.OVERLAP}  # live runs refuse it
         features = random_features(random.Random(seed), among=among)
         problem = Problem(random_instance(seed, features, requests=(4, 30)))
         if name == "ahead" and 0.0 in problem.site.load_s:
@@ -129,7 +143,21 @@ def test_simulated_and_live_runs_make_the_same_plan(name: str) -> None:
             assert [[m.id for m in order.members] for order in orders] == ids
 
 
-def test_a_live_run_refuses_loads_beside_serving() -> None:
-    problem = problem_of(overlapping(request("r0")))
-    with pytest.raises(CapabilityError, match="cannot handle overlap"):
-        PolicyDriver(problem, policy_of("fifo"), 0)
+@pytest.mark.parametrize("prefetch", ["none", "next", "ahead"])
+def test_loads_beside_serving_are_those_of_the_plan(prefetch: str) -> None:
+    """Decisions, events, batches and loads are the simulator's, whatever is loaded ahead."""
+    for seed in scale.seeds(20):
+        policy = policy_of(f"pats:prefetch={prefetch}")
+        problem = Problem(random_instance(seed, LOADING, requests=(4, 30)))
+        expected = simulated(problem, policy, seed).run()
+        found, workers = live(problem, policy, seed)
+        assert found.plan == expected.plan
+        assert (found.events, found.decisions) == (expected.events, expected.decisions)
+        assert expected.plan is not None
+        names = problem.site.adapter_ids
+        for g, loads in enumerate(expected.plan.loads):
+            orders = [order for gpu, order in workers.loads if gpu == g]
+            assert [order.index for order in orders] == list(range(len(loads)))
+            assert [order.adapter for order in orders] == [names[x.adapter] for x in loads]
+            evicted = [{names[a] for a in load.evict} for load in loads]
+            assert [set(order.evict) for order in orders] == evicted

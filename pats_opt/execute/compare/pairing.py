@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -124,6 +125,7 @@ def _gpu_batches(
 ) -> Iterator[ExecutedBatch]:
     """The batches of one GPU, with its residents kept track of."""
     site, resident = problem.site, problem.site.gpus[gpu].resident
+    loads = deque(ran.loads)  # by start
     previous: Adapters | None = None
     for run in sorted(ran.batches, key=lambda batch: batch.start_s):
         place = f"gpu {ran.id!r} batch {run.index}"
@@ -138,7 +140,10 @@ def _gpu_batches(
             before = (after - switch.load) | switch.evict
             _require_planned(replayed, members, run, place)
         else:
-            before, after = resident, _residents_after(problem, resident, run, place)
+            while loads and loads[0].start_s <= run.start_s:
+                load = loads.popleft()
+                resident = _changed(problem, resident, (load.adapter,), load.evict, place)
+            before, after = resident, _changed(problem, resident, run.load, run.evict, place)
             switch = (
                 site.switch(before, after, active, previous)
                 if site.channels is None
@@ -168,12 +173,19 @@ def _member(
     return job, member.option, member.completion_s
 
 
-def _residents_after(problem: Problem, resident: Adapters, run: BatchRun, place: str) -> Adapters:
+def _changed(
+    problem: Problem,
+    resident: Adapters,
+    load: Sequence[str],
+    evict: Sequence[str],
+    place: str,
+) -> Adapters:
+    """The residents after loads and evictions."""
     index = problem.site.adapter_index
-    for name in (*run.load, *run.evict):
+    for name in (*load, *evict):
         if name not in index:
             raise _unknown(place, f"the instance has no adapter {name!r}")
-    return (resident - {index[a] for a in run.evict}) | {index[a] for a in run.load}
+    return (resident - {index[a] for a in evict}) | {index[a] for a in load}
 
 
 def _require_planned(
