@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pats_opt.execute.inbox import Inbox, StoppedError
 from pats_opt.execute.record import LoadRun
-from pats_opt.execute.work import Engine, LoadOrder
+from pats_opt.execute.work import Engine
 
 #: Seconds between two checks whether a stop was commanded.
 POLL_S = 0.1
@@ -32,7 +32,7 @@ class AdapterLoader:
         inbox: Where the loads come from.
         clock: The run's clock.
         loaded: Called with the index and the record of each load that has ended, by its thread;
-            the bare model's load, which is none, has no record.
+            the bare model's load, which is none, has no record: what it evicts is in the next one.
     """
 
     def __init__(
@@ -49,7 +49,8 @@ class AdapterLoader:
         self._started = 0  # loads
         self._filling: set[str | None] = set()
         self._error: BaseException | None = None
-        self._turn = threading.Lock()  # of the thread that starts the next load
+        self._turn = threading.Lock()  # of the thread that starts the next load; guards the next
+        self._left: tuple[str, ...] = ()  # evicted by the bare model's loads, not recorded yet
         self._threads = [
             threading.Thread(target=self._run, name=f"loader-{i}", daemon=True)
             for i in range(channels)
@@ -135,24 +136,28 @@ class AdapterLoader:
             self._inbox.wait(order.start_at_s, self._clock)
             start = self._clock()
             self._engine.reserve(order.adapter, order.evict)
+            evicted = (*self._left, *order.evict)
+            self._left = evicted if order.adapter is None else ()
             with self._changed:
                 self._started += 1
                 self._filling.add(order.adapter)
                 self._changed.notify_all()
-        ran = None if order.adapter is None else self._fill(order, order.adapter, start)
+        ran = None
+        if order.adapter is not None:
+            ran = self._fill(order.index, order.adapter, evicted, start)
         with self._changed:
             self._filling.discard(order.adapter)
             self._changed.notify_all()
         self._loaded(order.index, ran)
         return True
 
-    def _fill(self, order: LoadOrder, adapter: str, start: float) -> LoadRun:
+    def _fill(self, index: int, adapter: str, evicted: tuple[str, ...], start: float) -> LoadRun:
         """Fill the slot that was reserved at second ``start``."""
         span = self._engine.fill(adapter)
         return LoadRun(
-            index=order.index,
+            index=index,
             adapter=adapter,
-            evict=order.evict,
+            evict=evicted,
             start_s=start,
             seconds=span.end_s - start,
             tier=span.tier,

@@ -122,7 +122,8 @@ class LoadRun(Document, frozen=True, kw_only=True):
 
     Attributes:
         index: Its place in the GPU's list of loads.
-        evict: Adapters that left as it started.
+        evict: Adapters that left as it started, or before it for the bare model, whose loads have
+            no record.
         mib: Bytes copied, in MiB.
         hidden: Share of its seconds in which the GPU was serving a batch.
     """

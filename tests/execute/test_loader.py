@@ -15,6 +15,8 @@ from PIL import Image
 from pats_opt.errors import UnfinishedError
 from pats_opt.execute.compare.comparing import compare
 from pats_opt.execute.drivers import ScheduleDriver
+from pats_opt.execute.inbox import Inbox
+from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.loading import hidden_share
 from pats_opt.execute.orders import OrderBuilder, PlanEvent, gpu_orders, in_order
 from pats_opt.execute.record import BatchRun, Execution, LoadRun, Pace, Span
@@ -297,3 +299,28 @@ def test_a_live_run_with_loads_goes_on(tmp_path: Path) -> None:
     assert pictures(folder) == before
     (only,) = outcome.execution.gpus
     assert len({load.index for load in only.loads}) == len(only.loads)
+
+
+def test_what_the_bare_model_evicts_is_recorded() -> None:
+    """Its load has no record, so the next one says it; each load is reported as it ends."""
+    settings = EngineSettings(
+        model="fake",
+        device="cpu",
+        dtype="float32",
+        guidance=5.0,
+        adapter_files=dict.fromkeys("abc", ""),
+        slots=2,
+        resident=("a", "b"),
+    )
+    engine, inbox = FakeEngine(settings, lambda: 0.0), Inbox()
+    ended: list[tuple[int, LoadRun | None]] = []
+    with AdapterLoader(engine, 1, inbox, lambda: 0.0, lambda *load: ended.append(load)):
+        inbox.put(LoadOrder(index=0, adapter=None, evict=("a",)))
+        inbox.put(LoadOrder(index=1, adapter="c", evict=("b",)))
+        inbox.put(LoadOrder(index=2, adapter="a"))
+    assert [index for index, _ in ended] == [0, 1, 2]
+    assert [None if ran is None else (ran.adapter, ran.evict) for _, ran in ended] == [
+        None,
+        ("c", ("a", "b")),
+        ("a", ()),
+    ]
