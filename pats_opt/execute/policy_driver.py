@@ -32,7 +32,7 @@ from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.record import Execution, GpuRun
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import LoadOrder, Order, Shape
-from pats_opt.execute.worker import Idle, Loaded
+from pats_opt.execute.worker import AdapterReady, Idle
 from pats_opt.model.plan import PlannedLoad
 from pats_opt.model.problem import Adapters, Problem, ids
 from pats_opt.model.schedule import SolverRef
@@ -213,7 +213,7 @@ class LiveClock(Clock):
             gpu, message = found
             if isinstance(message, Idle):
                 self._gpus.end(gpu)
-            elif isinstance(message, Loaded):
+            elif isinstance(message, AdapterReady):
                 self._gpus.end_load(gpu, message.index)
         return found is not None
 

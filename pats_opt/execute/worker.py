@@ -73,7 +73,7 @@ class Idle(Struct, frozen=True):
     """The GPU is done with an order; its last images may still be being saved."""
 
 
-class Loaded(Struct, frozen=True):
+class AdapterReady(Struct, frozen=True):
     """A load beside serving has ended: batches can use its adapter."""
 
     index: int
@@ -101,7 +101,7 @@ class Broken(Struct, frozen=True):
     bad_input: bool = False
 
 
-Message = EngineReady | Idle | Loaded | Saved | WorkerEnded | Broken
+Message = EngineReady | Idle | AdapterReady | Saved | WorkerEnded | Broken
 
 
 #: Models are opened one at a time in a process: torch draws random weights, and chooses their type
@@ -186,7 +186,7 @@ class _Worker:
         def loaded(index: int, ran: LoadRun | None) -> None:
             if ran is not None:
                 saver.loaded(ran)
-            self._send(Loaded(index))
+            self._send(AdapterReady(index))
 
         loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, loaded)
         try:

@@ -14,7 +14,7 @@ from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.policy_driver import LiveClock, LiveGpus
 from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import LoadOrder, Order
-from pats_opt.execute.worker import Idle, Loaded, Message
+from pats_opt.execute.worker import AdapterReady, Idle, Message
 from pats_opt.model.problem import Problem
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, simulated, start
 from pats_opt.testing.instances import random_features, random_instance
@@ -58,7 +58,7 @@ class PunctualWorkers:
         self.loads.append((gpu, order))
         assert order.adapter is not None
         ticks = self._site.load_ticks(self._site.adapter_index[order.adapter])
-        self._ends.append((self._tick + ticks, gpu, Loaded(order.index)))
+        self._ends.append((self._tick + ticks, gpu, AdapterReady(order.index)))
 
     @property
     def _tick(self) -> int:
