@@ -23,7 +23,7 @@ from pats_opt.testing.instances import NEEDS, random_instance
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of
 from pats_solvers.local.improve import improve
-from pats_solvers.local.state import one_by_one, plan_of_state, state_of
+from pats_solvers.local.plans import one_by_one, plan_of_state, state_of
 from pats_solvers.local.timing import OVERRUN, time_all
 from tests.support import scale
 from tests.support.brute_force import brute_force

@@ -42,6 +42,9 @@ class SearchArrays(NamedTuple):
         activate_loss: What it costs.
         max_resident: Most residents, no more than there are adapters.
         max_per_batch: Most adapters in a batch.
+        channels: Most loads in progress beside serving (section 5a), or 0 where loads stop the GPU.
+        several: Whether residents follow from a rule: there may be several, or loads run beside
+            serving.
         horizon: Last tick at which anything may end.
         last: Last arrival.
         slotted: Whether batches take a tick and complete at their start.
@@ -64,6 +67,8 @@ class SearchArrays(NamedTuple):
     activate_loss: float
     max_resident: int
     max_per_batch: int
+    channels: int
+    several: bool
     horizon: int
     last: int
     slotted: bool
@@ -108,6 +113,8 @@ def data_of(problem: Problem) -> SearchArrays:
         activate_loss=switching_loss(site, site.activate_s),
         max_resident=room,
         max_per_batch=min(site.max_per_batch, room),
+        channels=site.channels or 0,
+        several=room > 1 or site.channels is not None,
         horizon=UNLIMITED if site.horizon is None else site.horizon,
         last=int(jobs["arrival"].max(initial=0)),
         slotted=site.clock.slotted,

@@ -14,8 +14,9 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_solvers.local.arrays import data_of
 from pats_solvers.local.moves import restart, small_moves
+from pats_solvers.local.plans import one_by_one, plan_of_state, state_of
 from pats_solvers.local.ruin import ruin_and_recreate
-from pats_solvers.local.state import empty_state, one_by_one, plan_of_state, state_of
+from pats_solvers.local.state import empty_state
 from pats_solvers.local.timing import OVERRUN
 
 
@@ -102,8 +103,10 @@ def _better(problem: Problem, start: Plan | None, found: Plan | None) -> Plan | 
 
     A state keeps a plan's order, not its residents, so that with several of these it may be worse.
     """
-    if found is None or (start is not None and problem.site.max_resident == 1):
-        return found if found is not None else start
+    if found is None:
+        return start
+    if start is not None and problem.site.max_resident == 1 and problem.site.channels is None:
+        return found
     loss = valid_loss(problem, found)
     known = math.inf if start is None else valid_loss(problem, start)
     if loss is None or (known is not None and known < loss):

@@ -14,8 +14,9 @@ import numpy as np
 
 from pats_solvers.common.compiled import NONE, ZERO, compiled
 from pats_solvers.local.batches import BatchArcs, Queues, best_option
+from pats_solvers.local.residency import among
 from pats_solvers.local.state import join, new_batch
-from pats_solvers.local.timing import among, refresh
+from pats_solvers.local.timing import refresh
 
 #: How a tick's state was reached: these, SKIP + queue, or SERVE + arc.
 HOLD, LOAD, WAKE, SKIP, SERVE = 0, 1, 2, 3, 16
@@ -74,19 +75,22 @@ def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) ->
     count = state.count[g]
     found = np.empty((10, count + 1), dtype=np.int64)
     losses = np.zeros((3, count + 1))
-    n, end = ZERO, ZERO
+    n, end, loader = ZERO, ZERO, ZERO
     for p in range(count + 1):
         begin = end
         b = state.order[g, p] if p < count else NONE
         until = min(max(begin, last) + tail, data.horizon) if b < 0 else state.batches[b].start
         if b >= 0:
             end = state.batches[b].start + state.batches[b].duration
+        loaded = loader  # before batch b
+        if b >= 0 and data.channels > 0:
+            loader = _loader_free(data, state, b, loader)
         if until <= begins or (begin >= ends and p < count) or until <= first:
             continue
         if n > 0 and begin >= ends:
             break
         before = state.order[g, p - 1] if p > 0 else NONE
-        _enter(data, state, g, adapter, before, found, losses, n)
+        _enter(data, state, g, adapter, before, loaded, found, losses, n)
         _leave(data, state, adapter, b, found, losses, n)
         begin = max(begin, first - found[3, n])
         if until - begin < found[7, n] or until <= begin:
@@ -100,11 +104,30 @@ def gaps_of(data: Any, state: Any, g: int, jobs: Any, begins: int, ends: int) ->
 
 
 @compiled
+def _loader_free(data: Any, state: Any, b: int, free: int) -> int:
+    """Return when about a load for what follows batch ``b`` could start."""
+    for i in range(state.need.shape[1]):
+        start = state.loading[b, i].start
+        if state.need[b, i] >= 0 and start >= 0:
+            ticks = data.switches[-1, state.need[b, i]].ticks if data.channels == 1 else 0
+            free = max(free, start + ticks)
+    return free
+
+
+@compiled
 def _enter(
-    data: Any, state: Any, g: int, adapter: int, before: int, found: Any, losses: Any, n: int
+    data: Any,
+    state: Any,
+    g: int,
+    adapter: int,
+    before: int,
+    loader: int,
+    found: Any,
+    losses: Any,
+    n: int,
 ) -> None:
     """Fill in what entering gap ``n`` takes after batch ``before`` (-1 where there is none)."""
-    if data.max_resident == 1:
+    if not data.several:
         held = data.initial[g, 0] if before < 0 else state.need[before, 0]
         found[3, n] = found[5, n] = data.switches[held, adapter].ticks
         losses[0, n] = losses[1, n] = data.switches[held, adapter].loss
@@ -125,6 +148,13 @@ def _enter(
     found[5, n], losses[1, n] = 0, 0.0
     if not active:
         found[5, n], losses[1, n] = data.activate_ticks, data.activate_loss
+    if data.channels > 0:  # the load is hidden as far as the batch before lasts
+        if before >= 0:
+            begin = max(loader, state.batches[before].start)
+            end = state.batches[before].start + state.batches[before].duration
+            found[3, n] = max(0, begin + data.switches[-1, adapter].ticks - end)
+        found[3, n] = max(found[3, n], found[5, n])
+        losses[0, n] += losses[1, n]
     found[9, n] = 2 if resident else 1 if roomy else 0
 
 
@@ -134,7 +164,7 @@ def _leave(data: Any, state: Any, adapter: int, b: int, found: Any, losses: Any,
     found[7, n], losses[2, n] = 0, 0.0
     if b < 0:
         return
-    if data.max_resident == 1:
+    if not data.several:
         found[7, n] = data.switches[adapter, state.need[b, 0]].ticks
         losses[2, n] = data.switches[adapter, state.need[b, 0]].loss - state.batches[b].paid
         return
@@ -144,7 +174,8 @@ def _leave(data: Any, state: Any, adapter: int, b: int, found: Any, losses: Any,
     if used and needed == 1:
         losses[2, n] = -state.batches[b].paid
         return
-    more = max(0, needed - state.batches[b].loads - int(used)) - state.batches[b].activations
+    loads = 0 if data.channels > 0 else state.batches[b].loads
+    more = max(0, needed - loads - int(used)) - state.batches[b].activations
     found[7, n] = state.batches[b].switch + more * data.activate_ticks
     losses[2, n] = more * data.activate_loss
 
@@ -233,7 +264,7 @@ def insert(
             if k == 0 or scale > 0.0:
                 for kind in range(2):
                     ticks = gaps.wake[i] if kind else gaps.load[i]
-                    if k + ticks > length or (kind == 1 and data.max_resident == 1):
+                    if k + ticks > length or (kind == 1 and not data.several):
                         continue
                     cost = gaps.wake_loss[i] if kind else gaps.load_loss[i]
                     cost += scale * (prices[min(t + ticks, far)] - now)
@@ -262,7 +293,7 @@ def insert(
                         out += scale * (prices[min(t + gaps.leave[i], far)] - now)
                     if out < after[s]:
                         after[s], left_at[i, s] = out, k
-                    if out < stays[s] and data.max_resident > 1:
+                    if out < stays[s] and data.several:
                         stays[s], kept_at[i, s] = out, k
                     best = min(best, out + left[s])
                 if k < length and v + hold < value[cell + k + 1, s]:

@@ -25,6 +25,9 @@ from pats_solvers.local.timing import copy, may_join, refresh, time_all, time_gp
 #: How many places a batch moves at most.
 FAR = 10
 
+#: Share of moves that change an adapter's fate, where loads run beside serving.
+FATES = 0.15
+
 
 @compiled
 def decide(
@@ -220,6 +223,21 @@ def change_gpu(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) ->
 
 
 @compiled
+def change_fate(state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
+    """Change what is to become of an adapter after a batch, where loads run beside serving."""
+    b = state.order[g, p]
+    i = int(rng.random() * state.need.shape[1])
+    if state.need[b, i] < 0:
+        return False
+    fate = int(rng.random() * 3)
+    if fate == state.loading[b, i].fate:
+        return False
+    state.loading[b, i].fate = fate
+    touched[0] = g
+    return True
+
+
+@compiled
 def reject_or_serve(data: Any, state: Any, rng: Any, g: int, p: int, touched: Any) -> bool:
     """Serve a rejected job, in batch ``p`` or alone beside it; or reject a member of that batch."""
     n = data.jobs.shape[0]
@@ -251,6 +269,8 @@ def _change(data: Any, state: Any, rng: Any, touched: Any) -> bool:
     for i in range(4):
         touched[i] = -1
     g, p = anchor(state, rng)
+    if data.channels > 0 and g >= 0 and rng.random() < FATES:
+        return change_fate(state, rng, g, p, touched)
     if g < 0:  # nothing is served yet
         return reject_or_serve(
             data, state, rng, int(rng.random() * state.count.shape[0]), NONE, touched

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import Capabilities, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run, require
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
@@ -45,7 +45,9 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: ClassVar[str] = "local-search"
     kind: ClassVar[Kind] = Kind.HEURISTIC
-    capabilities: ClassVar[Capabilities] = Capabilities(warm_start=True, packages=("numba",))
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=ALL_FEATURES | {Feature.OVERLAP}, warm_start=True, packages=("numba",)
+    )
 
     patience: Annotated[int, Meta(ge=1, le=1000)] = 4
     evaluations: Annotated[int, Meta(ge=0, le=100_000)] = 120
@@ -83,6 +85,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def _prices(self, incumbent: Incumbent) -> tuple[NDArray[np.float64] | None, float]:
         """Return dual prices from a short ascent, and the bound that they prove."""
         from pats_solvers.lagrangian.bounding import bounding_of
+        from pats_solvers.primal_dual import Lagrangian
 
         problem, run = incumbent.problem, incumbent.run
         if not self.evaluations or not problem.jobs or not problem.site.gpus:
@@ -92,8 +95,9 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         short.interrupted = run.interrupted
         priced = Incumbent(problem, short)
         try:
+            require(Lagrangian(), problem)
             bounding = bounding_of(priced, memory_gib=2.0)
-        except InputError:  # too large to be priced
+        except InputError:  # too large to be priced, or loads beside serving
             return None, 0.0
         before = -1
         while before < bounding.evaluations < self.evaluations and not priced.over():

@@ -1,4 +1,4 @@
-"""A sequence of batches for each GPU: how it is made of a plan, edited and read off.
+"""A sequence of batches for each GPU, and how it is edited.
 
 Start times, residents and costs follow from it (:mod:`pats_solvers.local.timing`). Callers that
 edit a state refresh the batches and time the GPUs that they change.
@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pats_opt.model.plan import Plan, PlannedBatch
-from pats_opt.model.problem import Problem
+from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import compiled, entry
 from pats_solvers.local.arrays import SearchArrays
-from pats_solvers.local.timing import refresh, time_all
 
 SERVED = np.dtype([(name, np.int64) for name in ("batch", "option", "follow", "offset")])
 BATCHES = np.dtype(
@@ -27,6 +25,10 @@ BATCHES = np.dtype(
     ]
     + [(name, np.float64) for name in ("fixed", "slope", "paid")]
 )  # fmt: skip
+
+#: Loads beside serving: start of an adapter's load for a batch (or -1), and what is to become of
+#: the adapter after the batch (:mod:`pats_solvers.local.loading`).
+LOADS = fields("start fate")
 
 
 class SearchState(NamedTuple):
@@ -41,7 +43,8 @@ class SearchState(NamedTuple):
             and the members take of memory; loss that does not depend on the start, what a tick
             later adds, loss of the switch.
         need: Adapters of each batch, rising, filled up with -1.
-        resident: Residents during each batch, filled up with -1 (for several residents).
+        resident: Residents during each batch, filled up with -1 (where they follow from a rule).
+        loading: By batch and place in ``need``, where loads run beside serving.
         order: Batches of each GPU, in order.
         count: Batches of each GPU.
         unused: Batch numbers not in use; the last cell says how many.
@@ -52,6 +55,7 @@ class SearchState(NamedTuple):
     batches: Any
     need: Any
     resident: Any
+    loading: Any
     order: Any
     count: Any
     unused: Any
@@ -66,7 +70,8 @@ def empty_state(data: SearchArrays) -> SearchState:
         jobs=np.zeros(n - 1, dtype=SERVED),
         batches=np.zeros(n, dtype=BATCHES),
         need=np.full((n, data.max_per_batch), -1, dtype=np.int64),
-        resident=np.full((n, data.max_resident if data.max_resident > 1 else 0), -1),
+        resident=np.full((n, data.max_resident if data.several else 0), -1),
+        loading=np.zeros((n, data.max_per_batch if data.channels else 0), dtype=LOADS),
         order=np.full((gpus, n), -1, dtype=np.int64),
         count=np.zeros(gpus, dtype=np.int64),
         unused=np.append(np.arange(n, dtype=np.int64), n),
@@ -74,56 +79,6 @@ def empty_state(data: SearchArrays) -> SearchState:
     )
     state.jobs["batch"] = state.jobs["follow"] = state.batches["first"] = -1
     return state
-
-
-def state_of(data: SearchArrays, plan: Plan) -> SearchState:
-    """Return the state with a plan's batches in their order; it starts them as early as can be."""
-    state = empty_state(data)
-    for g, planned in enumerate(plan.gpus):
-        for p, batch in enumerate(sorted(planned, key=lambda b: b.start)):
-            b = new_batch(state, g, p)
-            for j, option in batch.members:
-                join(state, b, j, option)
-            refresh(data, state, b)
-    time_all(data, state)
-    return state
-
-
-def one_by_one(data: SearchArrays) -> SearchState:
-    """Return each job alone with its quickest option by arrival, on the GPU that is free first."""
-    state = empty_state(data)
-    free = np.zeros(len(data.capacity), dtype=np.int64)
-    for j, job in enumerate(data.jobs):
-        able = np.flatnonzero(data.hosts[j])
-        if not len(able):
-            continue
-        g = int(able[np.argmin(free[able])])
-        b = new_batch(state, g, int(state.count[g]))
-        join(state, b, j, int(np.argmin(data.modes["level"][j, : job["options"]])))
-        refresh(data, state, b)
-        length = state.batches["duration"][b] + data.adapters["slowest"][job["adapter"]]
-        free[g] = max(free[g], job["arrival"]) + length
-    time_all(data, state)
-    return state
-
-
-def plan_of_state(problem: Problem, state: SearchState) -> Plan:
-    """Return the plan of a timed state."""
-    gpus = []
-    for g in range(len(problem.site.gpus)):
-        planned = []
-        for b in state.order[g, : state.count[g]].tolist():
-            members, j = [], int(state.batches["first"][b])
-            while j >= 0:
-                members.append((j, int(state.jobs["option"][j])))
-                j = int(state.jobs["follow"][j])
-            held = state.resident[b] if state.resident.shape[1] else state.need[b]
-            resident = frozenset(a for a in held.tolist() if a >= 0)
-            planned.append(
-                PlannedBatch(int(state.batches["start"][b]), tuple(sorted(members)), resident)
-            )
-        gpus.append(tuple(planned))
-    return Plan(tuple(gpus))
 
 
 @compiled
@@ -150,6 +105,8 @@ def new_batch(state: Any, g: int, position: int) -> int:
     state.unused[last] -= 1
     b: int = state.unused[state.unused[last]]
     state.batches[b].first = -1
+    for k in range(state.loading.shape[1]):
+        state.loading[b, k].fate = 0
     place(state, g, position, b)
     return b
 

@@ -1,7 +1,7 @@
 """Starts, residents and costs of the batches in a sequence: rules 3 to 5, compiled.
 
 Every loss term is nondecreasing in completion ticks, so each batch starts as early as its GPU and
-its members allow. With several residents, who is evicted follows a rule (:func:`_victim`).
+its members allow.
 The rules are those of :mod:`pats_opt.model.timing` and :mod:`pats_opt.model.problem`; tests hold
 them together.
 """
@@ -15,6 +15,8 @@ import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled, entry
 from pats_solvers.common.kernels import completions
+from pats_solvers.local.loading import start_beside_loads
+from pats_solvers.local.residency import settle_residents
 
 #: Loss of each tick beyond a hard horizon: far above any real one, so that the search leaves it.
 OVERRUN = 1e7
@@ -105,8 +107,8 @@ def may_join(data: Any, state: Any, g: int, b: int, other: int, job: int) -> boo
 @compiled
 def settle(data: Any, state: Any, g: int) -> None:
     """Work out the switches of a GPU's sequence (its batches' starts stay)."""
-    if data.max_resident > 1:
-        _cache(data, state, g)
+    if data.several:
+        settle_residents(data, state, g)
         return
     before = data.initial[g, 0]
     for p in range(state.count[g]):
@@ -118,122 +120,19 @@ def settle(data: Any, state: Any, g: int) -> None:
 
 
 @compiled
-def _uses(data: Any, state: Any, g: int) -> Any:
-    """Return the next use of each adapter, by position and slot, and its first use."""
-    count, slots = state.count[g], state.need.shape[1]
-    after = np.empty((count, slots), dtype=np.int64)
-    coming = np.full(data.adapters.shape[0] + 1, count, dtype=np.int64)  # the last one: never
-    for p in range(count - 1, -1, -1):
-        b = state.order[g, p]
-        for i in range(slots):
-            if state.need[b, i] >= 0:
-                after[p, i] = coming[state.need[b, i]]
-                coming[state.need[b, i]] = p
-    return after, coming
-
-
-@compiled
-def _cache(data: Any, state: Any, g: int) -> None:
-    """Work out residents and switches where several may be resident."""
-    after, coming = _uses(data, state, g)  # from here on, coming[a] is the next use of a
-    count, room, slots = state.count[g], data.initial.shape[1], state.need.shape[1]
-    held = np.full(room, -1, dtype=np.int64)
-    holds = ZERO
-    for i in range(room):
-        if data.initial[g, i] >= 0:
-            held[holds] = data.initial[g, i]
-            holds += 1
-    previous = -1
-    for p in range(count):
-        b = state.order[g, p]
-        ticks, loss, loaded, activated = ZERO, 0.0, ZERO, ZERO
-        fresh = np.full(slots, -1, dtype=np.int64)
-        for i in range(slots):
-            a = state.need[b, i]
-            if a < 0:
-                break
-            coming[a] = after[p, i]
-            known = False
-            for k in range(holds):
-                known = known or held[k] == a
-            if not known:
-                fresh[loaded] = a
-                loaded += 1
-                ticks += data.switches[-1, a].ticks
-                loss += data.switches[-1, a].loss
-            elif previous >= 0 and not among(state.need[previous], a):
-                activated += 1
-        memory = data.base_vram + state.batches[b].memory
-        for k in range(holds):
-            memory += data.adapters[held[k]].vram
-        for i in range(loaded):
-            memory += data.adapters[fresh[i]].vram
-        while holds > 0 and (holds + loaded > room or memory > data.capacity[g, 0]):
-            tight = holds + loaded <= room
-            k = _victim(data, state.need[b], held, holds, coming, p, tight)
-            if k < 0:
-                break
-            memory -= data.adapters[held[k]].vram
-            holds -= 1
-            held[k] = held[holds]
-        for i in range(loaded):
-            held[holds] = fresh[i]
-            holds += 1
-        state.batches[b].switch = ticks + activated * data.activate_ticks
-        state.batches[b].paid = loss + activated * data.activate_loss
-        state.batches[b].loads, state.batches[b].activations = loaded, activated
-        live, memory = 0, data.base_vram + state.batches[b].memory
-        for k in range(room):
-            state.resident[b, k] = held[k] if k < holds else -1
-            if k < holds and (coming[held[k]] < count or among(state.need[b], held[k])):
-                live += 1
-                memory += data.adapters[held[k]].vram
-        state.batches[b].live, state.batches[b].live_memory = live, memory
-        previous = b
-
-
-@compiled
-def among(need: Any, adapter: int) -> bool:
-    """Return whether an adapter is among those that a batch needs."""
-    for i in range(need.shape[0]):
-        if need[i] == adapter:
-            return True
-    return False
-
-
-@compiled
-def _victim(data: Any, need: Any, held: Any, holds: int, coming: Any, p: int, tight: bool) -> int:
-    """Return the place of the resident to evict at position ``p``, or -1: all are needed now.
-
-    One whose next use is far and that is quick to load again; where memory is what is ``tight``,
-    one that takes much of it. Without any of these differences it is the one needed last, which
-    is then optimal (Belady 1966).
-    """
-    found, most = -1, 0.0
-    end = coming.shape[0]
-    for k in range(holds):
-        a = held[k]
-        if among(need, a) or (tight and data.adapters[a].vram == 0):
-            continue
-        score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
-        if coming[a] >= coming[end - 1]:
-            score = np.inf
-        elif tight:
-            score *= data.adapters[a].vram
-        if found < 0 or score > most:
-            found, most = k, score
-    return found
-
-
-@compiled
 def time_gpu(data: Any, state: Any, g: int) -> None:
     """Start every batch of a GPU as early as can be, and add up its loss."""
-    settle(data, state, g)
+    beside = data.channels > 0
+    if beside:
+        start_beside_loads(data, state, g)
+    else:
+        settle(data, state, g)
     t, loss = 0, 0.0
     for p in range(state.count[g]):
         b = state.order[g, p]
-        start = max(t + state.batches[b].switch, state.batches[b].ready)
-        state.batches[b].start = start
+        if not beside:
+            state.batches[b].start = max(t + state.batches[b].switch, state.batches[b].ready)
+        start = state.batches[b].start
         t = start + state.batches[b].duration
         loss += state.batches[b].fixed + state.batches[b].slope * start + state.batches[b].paid
         if data.any_late:
@@ -279,6 +178,8 @@ def copy(into: Any, state: Any) -> None:
             into.need[i, k] = state.need[i, k]
         for k in range(state.resident.shape[1]):
             into.resident[i, k] = state.resident[i, k]
+        for k in range(state.loading.shape[1]):
+            into.loading[i, k] = state.loading[i, k]
     last = state.unused.shape[0] - 1
     into.unused[last] = state.unused[last]
     for g in range(state.count.shape[0]):
