@@ -5,7 +5,7 @@ room can be made, no earlier than the load before it. Room is made by a rule (:f
 the *fate* of an adapter after a batch overrules it, so that moves can reach other evictions.
 """
 
-# ruff: noqa: C901, PLR0912, PLR0917 - compiled: loops in place, arrays handed on
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any

@@ -3,7 +3,7 @@
 Who is evicted follows a rule (:func:`_victim`).
 """
 
-# ruff: noqa: C901, PLR0912, PLR0917 - compiled: loops in place, arrays handed on
+# ruff: noqa: C901, PLR0912, PLR0917, SIM110 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any

@@ -6,7 +6,7 @@ The rules are those of :mod:`pats_opt.model.timing` and :mod:`pats_opt.model.pro
 them together.
 """
 
-# ruff: noqa: C901, PLR0912, PLR0917, SIM110 - compiled: loops in place, arrays handed on
+# ruff: noqa: C901, PLR0917, SIM110 - compiled: loops in place, arrays handed on
 from __future__ import annotations
 
 from typing import Any
