@@ -43,8 +43,7 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         memory_gib: Memory for the dynamic programs, in GiB. Where they would take more,
             ticks are taken together, which weakens the bound; where that does not help,
             the problem is refused with the estimate.
-        schedule: Whether to look for schedules; else all the time goes to the bound. With loads
-            beside serving there is no search: the schedule is the one given.
+        schedule: Whether to look for schedules; else all the time goes to the bound.
     """
 
     name: ClassVar[str] = "lagrangian"
@@ -75,11 +74,10 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         incumbent = Incumbent(problem, run)
         bounding = bounding_of(incumbent, self.memory_gib)
         rng = default_rng(run.seed)
-        searching = self.schedule and problem.site.channels is None
         rounds, idle = max(ROUNDS, int(ROUNDS_SHARE * len(problem.jobs))), 0
         while not incumbent.over() and not (idle >= PATIENCE and bounding.ascent.converged):
             bounding.advance(incumbent)
-            if searching:
+            if self.schedule:
                 better = improve_schedule(incumbent, bounding, rng, rounds)
                 idle, rounds = (0, rounds) if better else (idle + 1, 2 * rounds)
             elif bounding.ascent.converged and not bounding.refine():

@@ -8,7 +8,7 @@ import numpy as np
 
 from pats_opt.model.plan import Members, Plan, PlannedBatch
 from pats_opt.model.problem import Problem
-from pats_solvers.common.loads import TimedLoad, with_evictions
+from pats_solvers.common.loading import Event, earliest_beside_loads
 from pats_solvers.local.arrays import SearchArrays
 from pats_solvers.local.state import SearchState, empty_state, join, new_batch
 from pats_solvers.local.timing import refresh, time_all
@@ -46,22 +46,16 @@ def one_by_one(data: SearchArrays) -> SearchState:
 
 
 def plan_of_state(problem: Problem, state: SearchState) -> Plan:
-    """Return the plan of a timed state."""
-    gpus, loads = [], []
-    for g in range(len(problem.site.gpus)):
-        order = state.order[g, : state.count[g]].tolist()
-        if problem.site.channels is not None:
-            planned, loaded = with_evictions(
-                problem,
-                g,
-                [(int(state.batches["start"][b]), _members(state, b)) for b in order],
-                _loads(state, order),
-            )
-            gpus.append(planned)
-            loads.append(loaded)
-            continue
-        gpus.append(tuple(_planned(state, b) for b in order))
-    return Plan(tuple(gpus), tuple(loads))
+    """Return the plan of a timed state.
+
+    Where loads run beside serving, each event is as early as their order allows, so that the plan
+    may be better than the state.
+    """
+    orders = [state.order[g, :n].tolist() for g, n in enumerate(state.count.tolist())]
+    if problem.site.channels is None:
+        return Plan(tuple(tuple(_planned(state, b) for b in order) for order in orders))
+    rows = [earliest_beside_loads(problem, g, _events(state, o)) for g, o in enumerate(orders)]
+    return Plan(tuple(batches for batches, _ in rows), tuple(loads for _, loads in rows))
 
 
 def _planned(state: SearchState, b: int) -> PlannedBatch:
@@ -80,12 +74,11 @@ def _members(state: SearchState, b: int) -> Members:
     return tuple(sorted(members))
 
 
-def _loads(state: SearchState, order: Sequence[int]) -> list[TimedLoad]:
-    """The loads for a GPU's batches, in order of start."""
-    found = [
-        TimedLoad(int(state.loading["start"][b, i]), int(a), p)
-        for p, b in enumerate(order)
-        for i, a in enumerate(state.need[b])
-        if a >= 0 and state.loading["start"][b, i] >= 0
-    ]
-    return sorted(found, key=lambda load: load.start)
+def _events(state: SearchState, order: Sequence[int]) -> list[Event]:
+    """The loads and batches of a GPU in their order; within a tick, loads come first."""
+    found: list[tuple[int, int, Event]] = []
+    for b in order:
+        needed = zip(state.loading["start"][b].tolist(), state.need[b].tolist(), strict=True)
+        found += [(start, 0, a) for start, a in needed if a >= 0 and start >= 0]
+        found.append((int(state.batches["start"][b]), 1, _members(state, b)))
+    return [event for *_, event in sorted(found, key=lambda x: x[:2])]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run, require
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
@@ -36,7 +36,8 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Where one resident cannot be told from the others (several residents, mixed batches) the dynamic
     program guesses what is evicted, and inserts batches of one adapter; every schedule is timed by
-    the rules all the same.
+    the rules all the same. Loads beside serving are issued in the order of the batches that need
+    them; moves change what is evicted.
 
     Args:
         patience: Annealings without a better schedule after which it ends.
@@ -85,7 +86,6 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def _prices(self, incumbent: Incumbent) -> tuple[NDArray[np.float64] | None, float]:
         """Return dual prices from a short ascent, and the bound that they prove."""
         from pats_solvers.lagrangian.bounding import bounding_of
-        from pats_solvers.primal_dual import Lagrangian
 
         problem, run = incumbent.problem, incumbent.run
         if not self.evaluations or not problem.jobs or not problem.site.gpus:
@@ -95,9 +95,8 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         short.interrupted = run.interrupted
         priced = Incumbent(problem, short)
         try:
-            require(Lagrangian(), problem)
             bounding = bounding_of(priced, memory_gib=2.0)
-        except InputError:  # too large to be priced, or loads beside serving
+        except InputError:  # too large to be priced
             return None, 0.0
         before = -1
         while before < bounding.evaluations < self.evaluations and not priced.over():
