@@ -152,6 +152,21 @@ class LoadTime(ConfigTable, frozen=True, kw_only=True):
         return self.quantile(0.5)
 
 
+class OverlapCost(ConfigTable, frozen=True, kw_only=True):
+    """Cost of loads beside a batch, and by how much they slow it.
+
+    Attributes:
+        seconds: Median of a load.
+        hidden: Share of their seconds in which the batch ran.
+        slowdown: Median step beside loads that follow one another, by the median step alone; None
+            where no step was beside one.
+    """
+
+    seconds: NotNegative
+    hidden: Share
+    slowdown: NotNegative | None = None
+
+
 class Loading(ConfigTable, frozen=True, kw_only=True):
     """Switching times.
 
@@ -160,12 +175,14 @@ class Loading(ConfigTable, frozen=True, kw_only=True):
         tier: The default tier.
         activate_s: Seconds between two resident adapters.
         base_model_s: Seconds to load another base model; None where it was not measured.
+        beside: Cost of loads beside a batch, by the tiers where it was measured.
     """
 
     tier: str
     tiers: Annotated[dict[str, LoadTime], Meta(min_length=1)]
     activate_s: NotNegative = 0.0
     base_model_s: NotNegative | None = None
+    beside: dict[str, OverlapCost] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tier not in self.tiers:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from statistics import median
 from typing import Literal
 
+from pats_opt.execute.loading import hidden_share
 from pats_opt.execute.record import Phase, Span
 from pats_opt.execute.saver import describe, encode
 from pats_opt.execute.work import Engine, Finished, MeasuredRun, Member
-from pats_opt.profiling.measurements import MeasuredBatch, MeasuredSwitch
-from pats_opt.profiling.plan import FEW_STEPS, ProfilingPlan
+from pats_opt.profiling.measurements import MeasuredBatch, MeasuredOverlap, MeasuredSwitch
+from pats_opt.profiling.plan import FEW_STEPS, WARM_STEPS, ProfilingPlan
 
 #: Prompt of all timed images; times and memory do not depend on it.
 PROMPT = "a watercolour of a lighthouse above a rough sea, seen from a small boat at dusk"
@@ -126,6 +131,62 @@ class Bench:
             )
             for s in _spans(ran, Phase.LOAD)
         ]
+
+    def beside(self, repeat: int, prepare: Callable[[str], None]) -> MeasuredOverlap:
+        """Run a single image while a thread loads adapters into the other slot, until it ends.
+
+        Args:
+            repeat: Number of the round.
+            prepare: Called with each adapter before its load, beside the batch as well.
+
+        Raises:
+            Exception: A load failed.
+        """
+        out, used = self.resident[0], self.resident[-1]
+        others = cycle([adapter for adapter in self._adapters if adapter != used])
+        ended, spans = threading.Event(), list[Span]()
+
+        def load_all(adapter: str) -> None:
+            nonlocal out
+            while True:
+                prepare(adapter)
+                spans.append(self.engine.fill(adapter))
+                out = adapter
+                if ended.is_set():
+                    return
+                adapter = next(others)
+                self.engine.reserve(adapter, [out])
+
+        # Its adapter is active then, so that batches of all rounds are alike.
+        self._run(self._members(1, min(self._plan.sizes), FEW_STEPS, used))
+        first = next(others)
+        self.engine.reserve(first, [out])  # the batch begins beside a load
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(load_all, first)
+            began = self._clock()
+            try:
+                ran, _ = self._run(self._members(1, self._plan.reference, self._plan.steps, used))
+            finally:
+                end = self._clock()
+                ended.set()
+            loading.result()
+        self.resident = [out, used]
+        during = [span for span in spans if span.start_s < end] or spans[:1]
+        batch = Span(phase=Phase.STEP, start_s=began, seconds=end - began)
+        seconds = sum(span.seconds for span in during)
+        hidden = sum(span.seconds * hidden_share(span, [batch]) for span in during)
+        return MeasuredOverlap(
+            place=self._place,
+            repeat=repeat,
+            step_s=tuple(
+                step.seconds
+                for step in _spans(ran, Phase.STEP)[WARM_STEPS:]
+                if hidden_share(step, during) > 0
+            ),
+            loads=len(during),
+            load_s=median(span.seconds for span in during),
+            hidden=min(1.0, hidden / seconds) if seconds else 1.0,
+        )
 
     def _run(self, members: list[Member]) -> tuple[MeasuredRun, list[Finished]]:
         finished: list[Finished] = []

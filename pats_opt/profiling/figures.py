@@ -14,6 +14,7 @@ from pats_opt.generate.profile import (
     AdapterMemory,
     LoadTime,
     MemoryModel,
+    OverlapCost,
     VramTable,
     round_up,
 )
@@ -141,6 +142,21 @@ def quantiles(values: Iterable[float]) -> list[float]:
     """Quantiles of values at :data:`LEVELS`."""
     found: list[float] = np.quantile(np.array(list(values)), LEVELS).tolist()
     return found
+
+
+def beside(data: Measurements) -> dict[str, OverlapCost]:
+    """Cost of loads beside a batch, by the place that they come from."""
+    alone_s = steps(data).medians.get(1)
+    costs: dict[str, OverlapCost] = {}
+    for place in dict.fromkeys(part.place for part in data.beside):
+        parts = [part for part in data.beside if part.place == place]
+        times = [seconds for part in parts for seconds in part.step_s]
+        costs[place] = OverlapCost(
+            seconds=_rounded(median(part.load_s for part in parts)),
+            hidden=_rounded(median(part.hidden for part in parts)),
+            slowdown=_rounded(median(times) / alone_s) if times and alone_s else None,
+        )
+    return costs
 
 
 def slot_gib(data: Measurements) -> float:

@@ -129,6 +129,25 @@ class MeasuredSwitch(Document, frozen=True, kw_only=True):
     mib: float | None = None
 
 
+class MeasuredOverlap(Document, frozen=True, kw_only=True):
+    """One batch of a single image, and the loads beside it, which followed one another.
+
+    Attributes:
+        place: Place that the adapters were loaded from.
+        step_s: Each step beside a load, the first ones of the batch left out.
+        loads: How many of them started before the batch's end.
+        load_s: Median of those.
+        hidden: Share of their seconds in which the batch ran.
+    """
+
+    place: Place
+    repeat: int
+    step_s: tuple[Seconds, ...]
+    loads: int
+    load_s: Seconds
+    hidden: float
+
+
 class ComparedImage(Document, frozen=True, kw_only=True):
     """One image compared with that of the full step count, of the same prompt and seed.
 
@@ -170,6 +189,7 @@ class Measurements(Document, frozen=True, kw_only=True):
     done: tuple[str, ...] = ()
     batches: tuple[MeasuredBatch, ...] = ()
     switches: tuple[MeasuredSwitch, ...] = ()
+    beside: tuple[MeasuredOverlap, ...] = ()
     images: tuple[ComparedImage, ...] = ()
 
     def batches_of(self, size: tuple[int, int]) -> list[MeasuredBatch]:
@@ -177,7 +197,7 @@ class Measurements(Document, frozen=True, kw_only=True):
         return [batch for batch in self.batches if (batch.width, batch.height) == size]
 
 
-Part = MeasuredBatch | MeasuredSwitch | ComparedImage
+Part = MeasuredBatch | MeasuredSwitch | MeasuredOverlap | ComparedImage
 
 
 class MeasurementFile:
@@ -224,6 +244,7 @@ class MeasurementFile:
             done=(*data.done, key),
             batches=(*data.batches, *(p for p in parts if isinstance(p, MeasuredBatch))),
             switches=(*data.switches, *(p for p in parts if isinstance(p, MeasuredSwitch))),
+            beside=(*data.beside, *(p for p in parts if isinstance(p, MeasuredOverlap))),
             images=(*data.images, *(p for p in parts if isinstance(p, ComparedImage))),
             seconds=self._before_s + self._clock() - self._began,
         )

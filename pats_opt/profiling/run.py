@@ -26,7 +26,7 @@ from pats_opt.profiling.plan import ProfilingPlan, QualityPlan
 from pats_opt.profiling.refit import QualityFit, as_recipe, fit_document, fit_lines, refit
 from pats_opt.profiling.session import EngineOpener, ProfilingSession
 from pats_opt.profiling.write import IncompleteError, make_profile, profile_toml
-from pats_opt.wording import counted, number
+from pats_opt.wording import counted, number, percent
 
 #: File name of the fitted quality model, for ``generate --config``.
 FITTED = "quality.toml"
@@ -231,6 +231,12 @@ def lines(result: ProfilingResult) -> Iterator[str]:
     yield "step, s     " + ", ".join(f"{n}: {number(s)}" for n, s in medians.items())
     loads = [f"{tier} {number(load.median)}" for tier, load in profile.load.tiers.items()]
     yield f"switch, s   resident {number(profile.load.activate_s)}, " + ", ".join(loads)
+    for tier, cost in profile.load.beside.items():
+        slowed = "" if cost.slowdown is None else f", steps take {number(cost.slowdown)} times"
+        yield (
+            f"beside a batch, from {tier}: a load {number(cost.seconds)} s, "
+            f"{percent(cost.hidden)} hidden{slowed}"
+        )
     for a in profile.memory.adapters:
         mib = [number(1024 * gib) for gib in (a.formula_gib, a.weights_gib, a.slot_gib)]
         yield (

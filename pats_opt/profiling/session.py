@@ -24,7 +24,12 @@ _log = logging.getLogger(__name__)
 EngineOpener = Callable[[EngineSettings, Callable[[], float]], Engine]
 
 #: Names of the kinds of parts, for messages.
-_KINDS = {"steps": "steps of a batch of {}", "memory": "memory at {}", "images": "images"}
+_KINDS = {
+    "steps": "steps of a batch of {}",
+    "memory": "memory at {}",
+    "beside": "loads beside a batch ({})",
+    "images": "images",
+}
 
 
 class _OutOfTimeError(Exception):
@@ -68,6 +73,9 @@ class ProfilingSession:
         keys = [
             part.key for part in rounds(self._plan, ("resident", "host", "disk"), self._adapters)
         ]
+        keys += [
+            _beside_key(place, i) for place in ("host", "disk") for i in range(self._plan.repeats)
+        ]
         keys += map(_memory_key, self._plan.sizes)
         keys += [key for key, *_ in self._views]
         return [key for key in keys if not self._done(key)]
@@ -105,9 +113,11 @@ class ProfilingSession:
         """Measure step times, overheads, switching from host memory, and memory."""
         timed = list(self._timed(("resident", "host")))
         sizes = [size for size in self._plan.sizes if not self._done(_memory_key(size))]
-        if timed or sizes:
+        beside = self._beside_left("host")
+        if timed or sizes or beside:
             with self._bench("host") as bench:
                 self._time_all(bench, timed)
+                self._beside(bench, "host", beside)
                 for size in sizes:
                     self._memory(bench, size)
 
@@ -115,9 +125,11 @@ class ProfilingSession:
         """Measure switching from disk; then images, for which the tier does not matter."""
         timed = [part for part in self._timed(("disk",)) if not part.n]  # batches ran on the host
         views = [view for view in self._views if not self._done(view[0])]
-        if timed or views:
+        beside = self._beside_left("disk")
+        if timed or views or beside:
             with self._bench("disk") as bench:
                 self._time_all(bench, timed)
+                self._beside(bench, "disk", beside)
                 for i, (key, prompt, seed) in enumerate(views, 1):
                     self._refuse_late()
                     began = self._clock()
@@ -210,6 +222,25 @@ class ProfilingSession:
                 _log.warning("a batch of %d does not fit: %s", part.n, batch.error or "split")
                 self._open(bench, "host")
 
+    def _beside_left(self, place: str) -> list[int]:
+        """Rounds whose loads beside a batch are not measured yet."""
+        return [i for i in range(self._plan.repeats) if not self._done(_beside_key(place, i))]
+
+    def _beside(self, bench: Bench, place: str, repeats: Sequence[int]) -> None:
+        """Measure loads beside batches of one image, if such a batch fits."""
+
+        def prepare(adapter: str) -> None:
+            if place == "disk":
+                drop_from_cache(self._settings.adapter_files[adapter])
+
+        data = self._file.data
+        fits = any(b.purpose == "steps" and b.n == 1 and b.fits for b in data.batches)
+        for repeat in repeats:
+            self._refuse_late()
+            key = _beside_key(place, repeat)
+            self._file.add(key, *([bench.beside(repeat, prepare)] if fits else []))
+            self._progress(key)
+
     def _memory(self, bench: Bench, size: tuple[int, int]) -> None:
         """Measure memory at a size, up to the largest batch that fits or is to be tried."""
         batches = self._file.data.batches_of(size)
@@ -253,6 +284,10 @@ def largest_batch(fits: Callable[[int], bool], most: int) -> tuple[int, int | No
         else:
             bad = n
     return good, bad
+
+
+def _beside_key(place: str, repeat: int) -> str:
+    return f"beside/{place}/{repeat}"
 
 
 def _memory_key(size: tuple[int, int]) -> str:

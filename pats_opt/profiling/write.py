@@ -20,6 +20,12 @@ from pats_opt.wording import counted, number, percent
 TIERS: tuple[Place, ...] = ("host", "disk")
 
 
+_BESIDE_SOURCE = (
+    "measured: a single image with loads one after another beside all of it; medians of the loads, "
+    "of the share of them in which the batch ran, and of the steps beside them by the steps alone"
+)
+
+
 class IncompleteError(PatsError):
     """Too little was measured for a profile."""
 
@@ -78,7 +84,12 @@ def make_profile(
         memory=msgspec.structs.replace(
             _within_table(model, steps), adapters=figures.adapter_memory(data)
         ),
-        load=Loading(tier=next(iter(tiers)), tiers=tiers, activate_s=activate_s),
+        load=Loading(
+            tier=next(iter(tiers)),
+            tiers=tiers,
+            activate_s=activate_s,
+            beside=figures.beside(data),
+        ),
         sources={
             "setup": _setup(data),
             "step_s": _step_source(steps, plan),
@@ -86,6 +97,7 @@ def make_profile(
             "memory": memory_source,
             "adapters": _adapters_source(found),
             "load": _load_source(data, by_place),
+            **({"beside": _BESIDE_SOURCE} if data.beside else {}),
             "tick_s": "four steps of one image, to two digits",
             **({"missing": "; ".join(missing)} if missing else {}),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Constants(Struct, kw_only=True):
         warm: Steps of a batch that take ten times as long.
         memory_gib: Its memory; None for a device that does not tell.
         fails: Every member fails with this.
+        slowed: Steps of a batch that begins while a slot is filled take so many times as long.
         stops_after: A keyboard interrupt comes with this batch.
     """
 
@@ -64,6 +66,7 @@ class Constants(Struct, kw_only=True):
     base_gib: float = 7.0
     memory_gib: float | None = 24.0
     fails: str | None = None
+    slowed: float = 1.0
     stops_after: int | None = None
 
 
@@ -111,6 +114,9 @@ class FakeEngine:
         )
         self.resident = list(settings.resident)
         self._active: str | None = None
+        self._moved = threading.Condition()  # of the time, and of the loads beside a batch
+        self._beside = False  # whether loads are, from before the batch to its end
+        self._due = 0.0  # when the load in progress ends
         self._largest: dict[tuple[int, int], int] = {}
         self._closed = False
         assert len(self.resident) == settings.slots
@@ -136,14 +142,31 @@ class FakeEngine:
         if adapter is not None:
             self.resident.append(adapter)
         assert len(self.resident) == self._settings.slots
+        if threading.current_thread() is threading.main_thread():
+            self._beside, self._due = True, self._clock()
 
     def fill(self, adapter: str) -> Span:
-        """Fill it, in no time."""
+        """Fill it, after the load before, in the time of the batch beside it."""
         tier, mib = self._settings.tier, self._device.constants.slot_mib
-        return self._span(Phase.LOAD, 0.0, ids=(adapter,), tier=tier, mib=mib)
+        seconds = self._device.constants.load_s[tier]
+        with self._moved:
+            start, self._due = self._due, self._due + seconds
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: self._clock() >= self._due or not self._beside)
+        return Span(
+            phase=Phase.LOAD, start_s=start, seconds=seconds, ids=(adapter,), tier=tier, mib=mib
+        )
 
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Run a batch; members leave as they are done."""
+        try:
+            return self._run(members, finished)
+        finally:
+            with self._moved:
+                self._beside = False
+                self._moved.notify_all()
+
+    def _run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         assert not self._closed
         known, n = self._device.constants, len(members)
         self._device.batches.append(n)
@@ -167,18 +190,28 @@ class FakeEngine:
             spans.append(self._span(Phase.ACTIVATE, known.activate_s, n=n))
             self._active = members[0].adapter
         live = list(members)
+        slowed = known.slowed if self._beside else 1.0
         for step in range(max(m.steps for m in members)):
             base, sample, square = known.step_s
             seconds = base + sample * len(live) + square * len(live) ** 2
             seconds *= 10.0 if step < known.warm else 1.0 + known.noise * (step % 3) / 2
+            seconds *= slowed
+            self._await_load()
             ids = tuple(m.id for m in live)
             spans.append(self._span(Phase.STEP, seconds, n=len(live), ids=ids))
             for member in [m for m in live if m.steps == step + 1]:
                 spans.append(self._span(Phase.DECODE, known.decode_s, ids=(member.id,)))
                 finished(Finished(member=member, picture=_picture(member)))
             live = [m for m in live if m.steps > step + 1]
+        self._await_load()
         peak_gib = None if limit is None else self._peak(chunk, size)
         return MeasuredRun(spans=tuple(spans), peak_gib=peak_gib, splits=splits)
+
+    def _await_load(self) -> None:
+        """Let the loads beside a batch come as far as its time."""
+        with self._moved:
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: self._due > self._clock() or not self._beside)
 
     def _peak(self, n: int, size: tuple[int, int]) -> float:
         known = self._device.constants

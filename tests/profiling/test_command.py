@@ -287,6 +287,10 @@ def test_a_real_model_without_the_solvers_packages(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["complete"] is True
     assert found.step_s(1) > 0
     assert set(found.load.tiers) == {"host", "disk"}
+    assert set(found.load.beside) == {"host", "disk"}
+    for cost in found.load.beside.values():
+        assert cost.seconds > 0
+        assert 0 < cost.hidden <= 1
     assert found.memory.max_batch == 2
     assert "4 adapters of rank 2" in found.sources["load"]
     assert found.memory.adapter_gib > 0

@@ -22,7 +22,7 @@ from pats_opt.profiling.measurements import Measurements
 from pats_opt.profiling.plan import ProfilingPlan
 from pats_opt.profiling.run import ProfilingJob, ProfilingResult, lines, run
 from pats_opt.profiling.write import IncompleteError
-from tests.profiling.fakes import Constants, Device, write_adapters
+from tests.profiling.fakes import Constants, Device, FakeEngine, write_adapters
 
 Told = AbstractContextManager[Callable[[str], None]]
 
@@ -90,11 +90,51 @@ def test_the_devices_constants_are_found(job: ProfilingJob) -> None:
     assert device.closed == len(device.opened)
 
 
+def test_loads_beside_a_batch(job: ProfilingJob) -> None:
+    """From each place: how long they take, how much is hidden, and by how much steps are slowed.
+
+    Of the batch's 5.48 s (twice 10 x 0.225 s, four times 0.225 s, encoding and decoding 0.08 s) a
+    load from disk, which takes 8 s, outlasts all.
+    """
+    outcome, _ = measured(job, Constants(slowed=1.5, load_s={Tier.HOST: 0.4, Tier.DISK: 8.0}))
+    assert profiles.load(str(job.output)) == outcome.profile
+    host, disk = (outcome.profile.load.beside[place] for place in ("host", "disk"))
+    assert (host.seconds, host.slowdown) == (0.4, 1.5)
+    assert host.hidden == pytest.approx(5.48 / 5.6, rel=1e-3)
+    assert (disk.seconds, disk.slowdown) == (8.0, 1.5)
+    assert disk.hidden == pytest.approx(5.48 / 8.0, rel=1e-3)
+    assert [part.loads for part in outcome.data.beside] == [14, 14, 1, 1]  # 13 end, one goes on
+    assert all(len(part.step_s) == 4 for part in outcome.data.beside)
+    host_line = "beside a batch, from host: a load 0.4 s, 98 % hidden, steps take 1.5 times"
+    assert host_line in list(lines(outcome))
+    assert outcome.profile.step_s == StepTime(base=0.05, per_sample=0.1)  # without any loads
+
+
+def test_a_failing_load_beside_a_batch_is_reported(
+    job: ProfilingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured before it is kept, and the engine is closed."""
+
+    def fail(self: FakeEngine, adapter: str) -> None:
+        self._due = float("inf")
+        raise InputError(f"adapter {adapter!r} cannot be read")
+
+    device = Device()
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeEngine, "fill", fail)
+        with pytest.raises(InputError, match="cannot be read"):
+            run(job, device.open, device.clock)
+    assert device.closed == len(device.opened)
+    before = raw_of(job).done
+    assert before
+    assert measured(job)[0].data.done[: len(before)] == before
+
+
 def test_sources_say_how_it_was_measured(job: ProfilingJob) -> None:
     outcome, _ = measured(job)
     sources = outcome.profile.sources
     assert set(sources) == {
-        *("setup", "step_s", "overhead_s", "memory", "adapters", "load", "tick_s")
+        *("setup", "step_s", "overhead_s", "memory", "adapters", "load", "beside", "tick_s")
     }
     for part in ("Fake 24", "sdxl-random", "float16", "torch 0", "in 1 session"):
         assert part in sources["setup"]
@@ -230,16 +270,18 @@ def test_the_order_of_sizes_changes_from_round_to_round(job: ProfilingJob) -> No
     assert timed not in ([2, 4] * 6, [4, 2] * 6, [2] * 6 + [4] * 6)
 
 
-@pytest.mark.parametrize("after", [1, 4, 9, 20, 30])
+@pytest.mark.parametrize("after", [1, 4, 9, 16, 20, 30])
 def test_an_interruption_loses_nothing(job: ProfilingJob, after: int) -> None:
     """Measured in two sessions, nothing twice, and the same profile but for its sources."""
-    whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
-    device = Device(Constants(stops_after=after))
+    load_s = {Tier.HOST: 0.021, Tier.DISK: 0.9}  # no load ends as a batch does, but for rounding
+    known = Constants(load_s=load_s)
+    whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")), known)
+    device = Device(replace(known, stops_after=after))
     with suppress(IncompleteError):
         assert run(job, device.open, device.clock).missing
     assert device.closed == len(device.opened)
     before = raw_of(job).done if job.raw_path.exists() else ()
-    again, _ = measured(job)
+    again, _ = measured(job, known)
     assert again.missing == []
     assert again.data.done[: len(before)] == before
     assert len(set(again.data.done)) == len(again.data.done)
@@ -253,9 +295,11 @@ def test_a_time_limit_ends_with_what_is_missing(job: ProfilingJob) -> None:
         measured(replace(job, time_limit=1e-9))
     assert not job.output.exists()
     whole, _ = measured(replace(job, output=job.output.with_name("whole.toml")))
-    limit = whole.data.seconds - 12.0  # opening the last engine and loading from disk takes as long
+    small, batch = 0.02 + 20 * 0.15 + 0.06, 0.02 + 24 * 0.15 + 0.06
+    batches = 2 * (small + batch)  # beside loads from disk, after everything else
+    limit = whole.data.seconds - batches - 12.0  # opening the engine and loading takes as long
     partial, _ = measured(replace(job, time_limit=limit))
-    assert partial.missing == ["switching (disk), 6 times"]
+    assert partial.missing == ["switching (disk), 6 times", "loads beside a batch (disk), 2 times"]
     assert "switching (disk), 6 times" in partial.profile.sources["missing"]
     assert set(partial.profile.load.tiers) == {"host"}
     complete, _ = measured(job)
