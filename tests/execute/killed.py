@@ -1,12 +1,14 @@
 """Executes a small schedule in processes that are killed, and prints what they leave behind.
 
-Run as ``python killed.py FOLDER MODE COUNT``, with the checkout on the path. It forks, so that a
-process costs milliseconds; the children count what they ask of the file system (open, write, fsync,
-close, rename, unlink) and kill themselves with SIGKILL before some call. A write may be torn: half
-of it is done, then comes the kill.
+Run as ``python killed.py FOLDER MODE COUNT [beside]``, with the checkout on the path. It forks, so
+that a process costs milliseconds; the children count what they ask of the file system (open, write,
+fsync, close, rename, unlink) and kill themselves with SIGKILL before some call. A write may be
+torn: half of it is done, then comes the kill.
 
 - ``points``: at each COUNT-th call in turn, then resumed to its end
 - ``chain``: again and again at random calls, COUNT times over
+
+With ``beside`` the schedule has loads beside serving.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from PIL import PngImagePlugin  # noqa: F401 - here, so that no child has to
 
 from pats_opt.execute.drivers import ScheduleDriver
 from pats_opt.execute.record import Pace
-from tests.execute.runs import makings, problem, run, schedule
+from tests.execute.runs import beside, makings, problem, run, schedule
+from tests.execute.test_loader import loading
 
-STORY = problem(6)
-PLAN = schedule(STORY)
+STORY = loading() if "beside" in sys.argv else problem(6)
+PLAN = beside(STORY, 0) if "beside" in sys.argv else schedule(STORY)
 PATCHED = ("open", "write", "fsync", "close", "replace", "unlink")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from collections.abc import Callable
@@ -241,6 +242,21 @@ def test_orders_that_are_left(seed: int) -> None:
         m.id for s in gpu_orders(builder, plan, Pace.FAST) for o in s.batches for m in o.members
     }
     assert todo == set(names)
+
+
+@pytest.mark.parametrize(("mode", "count"), [("points", 23), ("chain", 2)])
+def test_killed_runs_go_on(tmp_path: Path, mode: str, count: int) -> None:
+    """As without loads beside serving: the same images, each made once."""
+    from tests.execute.test_resume import killed
+
+    story = loading()
+    executed(tmp_path / "whole", story, beside(story, 0))
+    files = pictures(tmp_path / "whole")
+    whole = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    told = killed(tmp_path, mode, count, "beside")
+    assert len(told) >= 2
+    assert all(each["files"] == whole for each in told)
+    assert all(set(each["made"].values()) == {1} for each in told)
 
 
 def test_interrupted_while_an_adapter_is_loaded(tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ from tests.support.zoo import request
 ROOT = Path(__file__).parents[2]
 
 
-def killed(folder: Path, mode: str, count: int) -> list[dict[str, Any]]:
+def killed(folder: Path, mode: str, count: int, *more: str) -> list[dict[str, Any]]:
     """Output of ``killed.py``."""
     told = subprocess.run(
-        [sys.executable, "-m", "tests.execute.killed", str(folder), mode, str(count)],
+        [sys.executable, "-m", "tests.execute.killed", str(folder), mode, str(count), *more],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'solvers'}"},
         stdout=subprocess.PIPE,
