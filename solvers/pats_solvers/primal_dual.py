@@ -34,10 +34,11 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     residency above one, and unequal memory have prices of their own.
 
     Where the bound is weaker than the method could be: jobs of one adapter that differ in so much
-    that backlogs could not be told apart are taken for the easiest of their kind (many priced
-    deadlines, individual qualities or demands); adapters of a mixed batch each pay for their part
-    of it only; memory is looked at adapter by adapter, residents of others left out; a step-time
-    table that falls with the batch's size is taken at its lowest.
+    that backlogs could not be told apart are counted together, and prices of their options tell
+    them apart on average (many priced deadlines, individual weights, qualities or demands);
+    adapters of a mixed batch each pay for their part of it only; memory is looked at adapter by
+    adapter, residents of others left out; a step-time table that falls with the batch's size is
+    taken at its lowest.
 
     Args:
         memory_gib: Memory for the dynamic programs, in GiB. Where they would take more,

@@ -102,8 +102,7 @@ def priced(problem: Problem, rng: random.Random) -> PricedSearch:
     relaxation = Relaxation(problem, max(1, end), states=states, grain=grain)
     scale = rng.choice((0.0, 0.01, 0.1, 1.0))
     flat = np.array([rng.random() * scale for _ in range(relaxation.dimension)])
-    paid, _ = relaxation.paid(flat, 0)
-    return PricedSearch(problem, tables_at(relaxation.subproblems, paid))
+    return PricedSearch(problem, tables_at(relaxation, flat))
 
 
 @pytest.mark.parametrize("feature", [*sorted(Dp.capabilities.features), None])

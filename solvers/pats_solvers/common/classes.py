@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
-from pats_opt.model.problem import Job, Problem
+from pats_opt.model.problem import Amounts, Job, Problem
 from pats_opt.model.timing import shape_of
 
 #: Most different batches that are listed for one adapter.
@@ -37,6 +37,8 @@ class JobClass:
         late_loss: Loss of one that is late, 0 where nothing is priced.
         arrivals: Arrival ticks.
         before: ``before[i]`` is the sum of the first i arrivals.
+        demands: Demand by option where jobs that differ are counted as one class (their options
+            are priced then), or None.
     """
 
     adapter: int
@@ -47,6 +49,11 @@ class JobClass:
     late_loss: float
     arrivals: NDArray[np.int64]
     before: NDArray[np.int64]
+    demands: tuple[Amounts, ...] | None = None
+
+    def demand(self, option: int) -> Amounts:
+        """Return the demand of a job that takes an option."""
+        return self.jobs[0].demand if self.demands is None else self.demands[option]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +147,8 @@ def undominated(kinds: Sequence[JobClass], found: Sequence[Move]) -> list[Move]:
     by_takes: dict[tuple[tuple[int, int], ...], list[tuple[int, float, Move]]] = {}
     kept: list[Move] = []
     for move in found:
-        if any(kinds[q].late_loss > 0.0 for q, _ in move.takes):
-            kept.append(move)  # which is cheaper depends on when it starts
+        if any(kinds[q].late_loss > 0.0 or kinds[q].demands for q, _ in move.takes):
+            kept.append(move)  # which is cheaper depends on when it starts, or on prices
             continue
         by_takes.setdefault(move.takes, []).append((move.duration, move.fixed(kinds), move))
     for group in by_takes.values():
@@ -190,7 +197,7 @@ def _fillings(
             return
         q = slots[i][0]
         taken = used if i and slots[i - 1][0] == q else 0
-        demand = kinds[q].jobs[0].demand
+        demand = kinds[q].demand(slots[i][1])
         for n in range(min(left, len(kinds[q].jobs) - taken) + 1):
             rest = [
                 None if f is None else f - n * need for f, need in zip(free, demand, strict=True)

@@ -26,8 +26,8 @@ ADAPTERS = fields("class_at move_at table_at merged base size")
 CLASSES = fields("word shift mask jobs arrival_at into", "rejected extra price")
 
 #: Classes of the tables: backlogs told apart, stride, where ``skip`` (-1: none may be skipped) and
-#: ``sums`` begin; loss by grain and by tick that a start is later, and of one at 0.
-TABLES = fields("dim stride skip_at sums_at", "by_grain by_tick least")
+#: ``sums`` begin; loss by grain and by tick that a start is later.
+TABLES = fields("dim stride skip_at sums_at", "by_grain by_tick")
 
 
 class SearchModel(NamedTuple):
@@ -41,6 +41,7 @@ class SearchModel(NamedTuple):
         classes: :data:`CLASSES`.
         arrival: Arrival ticks of all jobs, classes after one another.
         arrivals: Sums of the class's arrivals before each job, and all of them.
+        beyond: Sums of what the class's jobs lose beyond the tables, from each job on, and 0.
         moves: :data:`.MOVES`; a last row ends them.
         takes: Jobs taken by move and class of its adapter.
         late: Members with a priced deadline, :data:`.LATE`.
@@ -52,6 +53,7 @@ class SearchModel(NamedTuple):
         tables: :data:`TABLES`.
         table_arrived: Jobs arrived by table class and grain.
         skip: Cost of rejecting each job in the tables.
+        served: Least loss of a start by table class and grain from which it may be.
         sums: Sums of arrivals by table class.
         values: Cost to go by adapter, whether it is held, grain and backlog, in a row.
         paid: Price of the GPU summed up to each grain.
@@ -61,6 +63,7 @@ class SearchModel(NamedTuple):
     classes: Any
     arrival: Any
     arrivals: Any
+    beyond: Any
     moves: Any
     takes: Any
     late: Any
@@ -72,6 +75,7 @@ class SearchModel(NamedTuple):
     tables: Any
     table_arrived: Any
     skip: Any
+    served: Any
     sums: Any
     values: Any
     paid: Any
@@ -101,6 +105,7 @@ def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlo
         waiting = model.arrived[q, t] - done
         if waiting >= 0:
             backlogs[kind.into] += waiting
+        cost += model.beyond[kind.arrival_at + q + done + min(waiting, 0)]
         if waiting < 0 or (merged and model.tables[kind.into].skip_at >= 0):
             # Jobs rejected before they came, which the tables reject again; or of merged classes,
             # of which the tables take the latest jobs to be left: those are dearer to reject.
@@ -122,7 +127,8 @@ def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlo
 def _oldest(model: SearchModel, k: int, grain: int, t: int, backlog: int, over: int) -> float:
     """Return the least that the oldest ``over`` jobs of a backlog cost from ``grain`` on."""
     table = model.tables[k]
-    each = table.by_grain * grain + table.least
+    last = model.served.shape[1] - 1
+    each = model.served[k, min(grain, last)] + table.by_grain * max(0, grain - last)
     if table.skip_at < 0:
         return over * each  # type: ignore[no-any-return]
     cost = 0.0

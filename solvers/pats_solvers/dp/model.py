@@ -21,7 +21,8 @@ from pats_solvers.common.arrays import (
 )
 from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
+from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
 
 #: Bits of a key's word; the sign stays free.
@@ -34,11 +35,15 @@ class CostToGo:
 
     Attributes:
         parts: One subproblem for each adapter with jobs, by adapter, on one grid.
+        arrays: Their arrays at these prices.
+        least: Loss by job beyond what the tables count.
         hold: Price of the GPU summed up from grain 0: ``(ticks + 1,)``.
         values: Costs to go by subproblem, state (absent, active), grain and backlog, in a row.
     """
 
     parts: Sequence[AdapterSubproblem]
+    arrays: Sequence[SubproblemArrays]
+    least: Floats
     hold: Floats
     values: Floats
 
@@ -48,23 +53,38 @@ def tables_bytes(parts: Sequence[AdapterSubproblem]) -> int:
     return _rows(parts) * 8 + max((part.bytes() for part in parts), default=0)
 
 
-def tables_at(parts: Sequence[AdapterSubproblem], paid: Floats) -> CostToGo:
-    """Return the tables of subproblems of one GPU with one resident adapter.
-
-    Args:
-        parts: One for each adapter with jobs.
-        paid: Prices summed up from grain 0, of :meth:`.Relaxation.paid`.
-    """
-    parts = sorted(parts, key=lambda part: part.adapter)
+def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
+    """Return the tables of a relaxation of one GPU with one resident adapter, at its prices."""
+    numbers = sorted(
+        range(len(relaxation.subproblems)), key=lambda n: relaxation.subproblems[n].adapter
+    )
+    parts = [relaxation.subproblems[n] for n in numbers]
+    least, paid = relaxation.least(flat), relaxation.paid(flat, 0)
     values = np.empty(_rows(parts))
-    at = 0
-    for part in parts:
-        found = part.values(paid)
+    at, made = 0, []
+    for number, part in zip(numbers, parts, strict=True):
+        arrays = _alike(part, relaxation.arrays(flat, number))
+        found = part.values(paid, arrays)
+        made.append(arrays)
         for state in (ABSENT, ACTIVE):
             block = found[state].reshape(-1)
             values[at : at + len(block)] = block
             at += len(block)
-    return CostToGo(parts, paid[AS_ACTIVE], values)
+    return CostToGo(parts, made, least, paid[AS_ACTIVE], values)
+
+
+def _alike(part: AdapterSubproblem, arrays: SubproblemArrays) -> SubproblemArrays:
+    """Return arrays in which each job of a merged class costs the same to reject.
+
+    The tables cannot know which of them are left.
+    """
+    skip = arrays.skip.copy()
+    for kind, row in zip(part.kinds, arrays.classes, strict=True):
+        if kind.demands is not None and row["skip_at"] >= 0:
+            mine = slice(row["skip_at"], row["skip_at"] + len(kind.jobs))
+            arrivals = kind.price * kind.arrivals
+            skip[mine] = (skip[mine] - arrivals).min() + arrivals
+    return arrays._replace(skip=skip)
 
 
 def _rows(parts: Sequence[AdapterSubproblem]) -> int:
@@ -110,7 +130,7 @@ def data_of(
     numbers = range(count + 1)
     adapters["class_at"] = np.searchsorted([kind.adapter for kind in kinds], numbers)
     adapters["move_at"] = np.searchsorted([move.adapter for move in listed], numbers)
-    in_tables = _fill_adapters(kinds, tables, adapters)
+    in_tables = _fill_adapters(tables, adapters)
     words, rows = _classes(kinds)
     of_job = {job.index: i for i, kind in enumerate(in_tables) for job in kind.jobs}
     rows["into"] = [of_job[kind.jobs[0].index] for kind in kinds]
@@ -123,6 +143,7 @@ def data_of(
         classes=rows,
         arrival=np.concatenate([kind.arrivals for kind in kinds]),
         arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
+        beyond=np.concatenate([_beyond(kind, tables.least) for kind in kinds]),
         moves=made,
         takes=takes,
         late=late,
@@ -132,8 +153,9 @@ def data_of(
         grain=tables.parts[0].grain,
         arrived=_arrived(kinds, tables),
         tables=_tables(in_tables, tables),
-        table_arrived=np.concatenate([part.arrays.arrived for part in tables.parts]),
-        skip=np.concatenate([part.arrays.skip for part in tables.parts]),
+        table_arrived=np.concatenate([arrays.arrived for arrays in tables.arrays]),
+        skip=np.concatenate([arrays.skip for arrays in tables.arrays]),
+        served=np.concatenate([arrays.served for arrays in tables.arrays]),
         sums=np.concatenate([kind.before for kind in in_tables]).astype(np.float64),
         values=tables.values,
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
@@ -150,9 +172,7 @@ def _listed(problem: Problem, kinds: Sequence[JobClass]) -> list[Move]:
     return found
 
 
-def _fill_adapters(
-    kinds: Sequence[JobClass], tables: CostToGo, adapters: NDArray[np.void]
-) -> list[JobClass]:
+def _fill_adapters(tables: CostToGo, adapters: NDArray[np.void]) -> list[JobClass]:
     """Fill in what the tables say of the adapters; return the tables' classes, by adapter."""
     parts = {part.adapter: part for part in tables.parts}
     found: list[JobClass] = []
@@ -161,8 +181,7 @@ def _fill_adapters(
         adapters["base"][a] = base
         if (part := parts.get(a)) is not None:
             found += part.kinds
-            mine = sum(kind.adapter == a for kind in kinds)
-            adapters["merged"][a] = len(part.kinds) < mine
+            adapters["merged"][a] = part.merged
             adapters["size"][a] = part.size
             base += 2 * (part.ticks + 1) * part.size
         adapters["table_at"][a + 1] = len(found)
@@ -184,6 +203,12 @@ def _classes(kinds: Sequence[JobClass]) -> tuple[int, NDArray[np.void]]:
         used += bits
         arrival_at += jobs
     return word + 1, rows
+
+
+def _beyond(kind: JobClass, least: Floats) -> Floats:
+    """Return the sums of a class's ``least`` from each job on."""
+    each = least[[job.index for job in kind.jobs]]
+    return np.append(np.cumsum(each[::-1])[::-1], 0.0)
 
 
 def _arrived(kinds: Sequence[JobClass], tables: CostToGo) -> Ints:
@@ -225,7 +250,7 @@ def _tables(in_tables: Sequence[JobClass], tables: CostToGo) -> NDArray[np.void]
         mine = rows[row : row + len(kinds)]
         mine["dim"], mine["stride"] = kinds["dim"], kinds["stride"]
         mine["skip_at"] = np.where(kinds["skip_at"] < 0, -1, kinds["skip_at"] + skips)
-        mine["by_grain"], mine["least"] = kinds["price"], kinds["least"]
+        mine["by_grain"] = kinds["price"]
         row += len(kinds)
         skips += len(part.arrays.skip)
     return rows

@@ -137,15 +137,14 @@ def _tables(bounding: Bounding, memory_gib: float) -> CostToGo:
     from pats_solvers.dp.model import tables_at, tables_bytes
     from pats_solvers.lagrangian.relaxation import Relaxation
 
-    ascent = bounding.ascent
-    relaxation, states = ascent.relaxation, 0
+    coarse, flat = bounding.ascent.relaxation, bounding.ascent.prices
+    relaxation, states = coarse, 0
     while tables_bytes(relaxation.subproblems) > memory_gib * 2**30 and states != 1:
         states = max(1, max(subproblem.size for subproblem in relaxation.subproblems) // 4)
         relaxation = Relaxation(
             bounding.problem, bounding.end, states=states, grain=relaxation.grain
         )
-    paid, _ = ascent.relaxation.paid(ascent.prices, 0)
-    return tables_at(relaxation.subproblems, paid)
+    return tables_at(relaxation, relaxation.carried(coarse, flat))
 
 
 @cache

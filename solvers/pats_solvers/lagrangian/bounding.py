@@ -127,20 +127,24 @@ class Bounding:
         if not self.ascent.converged:
             return False
         return (best.left > 0 and self._longer()) or (
-            (best.cut > 0 or relaxation.merged) and self._more_states()
+            (best.cut > 0 or bool(relaxation.merged)) and self._more_states()
         )
 
     def _more_states(self) -> bool:
-        """Continue with more distinct backlogs, if memory allows."""
-        grain, more = self.ascent.relaxation.grain, self._states * MORE_STATES
-        if more > MOST_STATES or self._estimate(grain, more) > self._memory:
-            return False
-        finer = self._relaxation(grain, more)
-        if not self._fits(finer):
-            return False
-        self._states = more
-        self._go_on(finer)
-        return True
+        """Continue with more distinct backlogs, if memory allows and they make a difference."""
+        before, best = self.ascent.relaxation, self.ascent.best
+        grain = before.grain
+        while (more := self._states * MORE_STATES) <= MOST_STATES:
+            if self._estimate(grain, more) > self._memory:
+                return False
+            finer = self._relaxation(grain, more)
+            if not self._fits(finer):
+                return False
+            self._states = more
+            if (best is not None and best.cut) or finer.classes() != before.classes():
+                self._go_on(finer)
+                return True
+        return False
 
     def _longer(self) -> bool:
         """Go on with prices that end later, where that is possible and did some good so far.
@@ -203,21 +207,8 @@ class Bounding:
 
     def _go_on(self, finer: Relaxation) -> None:
         """An ascent on a finer relaxation, from the present prices."""
-        coarse, flat = self.ascent.relaxation, self.ascent.prices
-        prices = coarse.prices(flat)
-        ratio = coarse.grain // finer.grain
-
-        def spread(by_kind: Floats) -> Floats:
-            fine = np.repeat(by_kind / ratio, ratio, axis=1)[:, : finer.ticks]
-            return np.pad(fine, ((0, 0), (0, finer.ticks - fine.shape[1]))).ravel()
-
-        parts = [spread(prices.hold)]
-        if finer.caching:
-            parts.append(spread(prices.keep))
-        if finer.overlap:
-            parts.append(spread(prices.load))
-        parts.append(prices.serve)
-        self.ascent = Ascent(finer, np.concatenate(parts))
+        prices = finer.carried(self.ascent.relaxation, self.ascent.prices)
+        self.ascent = Ascent(finer, prices)
 
     def _relaxation(self, grain: int, states: int) -> Relaxation:
         return Relaxation(self.problem, self.end, states=states, grain=grain, threads=self.threads)

@@ -39,6 +39,9 @@ AS_ACTIVE, AS_RESIDENT, AS_LOADED = range(3)
 #: least loss of a start at tick 0 alone on the GPU.
 CLASSES = fields("dim stride skip_at", "price least")
 
+#: Members of a batch with a priced option: row of ``taken``, class, how many, ticks to completion.
+PARTS = fields("way kind count ticks")
+
 
 class SubproblemArrays(NamedTuple):
     """One adapter's jobs, batches and switches.
@@ -55,6 +58,12 @@ class SubproblemArrays(NamedTuple):
         moves: Batches by duration, :data:`.MOVES`; a last row ends them.
         takes: Jobs taken by move and class.
         late: Members with a priced deadline, :data:`.LATE`.
+        part_at: Where a move's members with priced options begin in ``parts``; a last entry ends
+            them.
+        parts: :data:`PARTS`.
+        taken: Price of a priced option by tick of the start.
+        done: Price of completion by class and tick; 0 where it has none.
+        served: Least loss of a start by class and tick from which it may be; arrivals apart.
         switches: The switches above, :data:`.SWITCHES`.
         caching: Whether adapters may be resident beside the active one.
         overlap: Whether adapters are loaded beside serving.
@@ -68,6 +77,11 @@ class SubproblemArrays(NamedTuple):
     moves: Any
     takes: Any
     late: Any
+    part_at: Any
+    parts: Any
+    taken: Any
+    done: Any
+    served: Any
     switches: Any
     caching: bool
     overlap: bool
@@ -75,15 +89,15 @@ class SubproblemArrays(NamedTuple):
 
 
 @compiled
-def cut_cost(classes: Any, arrived: Any, skip: Any, q: int, tick: int, backlog: int) -> float:
+def cut_cost(data: SubproblemArrays, q: int, tick: int, backlog: int) -> float:
     """Return the least that the jobs beyond the cap of class ``q`` can add, from ``tick`` on."""
-    kind = classes[q]
+    kind, skip = data.classes[q], data.skip
     over = backlog - kind.dim + 1
-    served = kind.price * tick + kind.least
+    served = data.served[q, tick]
     if kind.skip_at < 0:
         return over * served  # type: ignore[no-any-return]
     cost = 0.0
-    first = kind.skip_at + arrived[q, tick] - backlog
+    first = kind.skip_at + data.arrived[q, tick] - backlog
     for i in range(first, first + over):
         cost += min(served, skip[i])
     return cost
@@ -93,7 +107,7 @@ def cut_cost(classes: Any, arrived: Any, skip: Any, q: int, tick: int, backlog: 
 def cost_at_end(data: SubproblemArrays, q: int, backlog: int) -> tuple[float, bool]:
     """Return the cost of the oldest of ``backlog`` jobs at the end, and whether it is skipped."""
     kind, last = data.classes[q], data.arrived.shape[1] - 1
-    cost = np.inf if data.hard else kind.price * last + kind.least
+    cost = np.inf if data.hard else data.served[q, last]
     if kind.skip_at >= 0:
         other = data.skip[kind.skip_at + data.arrived[q, last] - backlog]
         if other <= cost:
@@ -102,17 +116,9 @@ def cost_at_end(data: SubproblemArrays, q: int, backlog: int) -> tuple[float, bo
 
 
 @compiled
-def _shift(
-    classes: Any,
-    digits: Any,
-    arrived: Any,
-    skip: Any,
-    target: Any,
-    buffer: Any,
-    now: int,
-    then: int,
-) -> Any:
+def _shift(data: SubproblemArrays, target: Any, buffer: Any, now: int, then: int) -> Any:
     """Return the values of ``target``, at tick ``then``, by the backlog at ``now``."""
+    classes, digits, arrived = data.classes, data.digits, data.arrived
     size, last = target.shape[0], classes.shape[0] - 1
     total = 0
     for q in range(last + 1):
@@ -131,14 +137,14 @@ def _shift(
         for q in range(last):
             backlog = digits[block, q] + arrived[q, then] - arrived[q, now]
             if backlog >= classes[q].dim:
-                cost += cut_cost(classes, arrived, skip, q, then, backlog)
+                cost += cut_cost(data, q, then, backlog)
                 backlog = classes[q].dim - 1
             index += backlog * classes[q].stride
         for b in range(free):
             buffer[block + b] = target[index + joining + b] + cost
         top = target[index + inner - 1] + cost
         for b in range(free, inner):
-            over = cut_cost(classes, arrived, skip, last, then, b + joining)
+            over = cut_cost(data, last, then, b + joining)
             buffer[block + b] = top + over
         for b in range(block + inner, block + row):
             buffer[b] = np.inf
@@ -166,12 +172,17 @@ def _skips(data: SubproblemArrays, here: Any, t: int) -> None:
 
 
 @compiled
-def move_cost(moves: Any, late: Any, m: int, t: int) -> float:
-    """Return the loss of move ``m`` at tick ``t``, holding apart."""
+def move_cost(data: SubproblemArrays, m: int, t: int) -> float:
+    """Return the loss of move ``m`` at tick ``t`` and the prices of its options, holding apart."""
+    moves, last = data.moves, data.arrived.shape[1] - 1
     cost = moves[m].fixed + moves[m].slope * t
     for i in range(moves[m].late_at, moves[m + 1].late_at):
-        if t >= late[i].start:
-            cost += late[i].loss
+        if t >= data.late[i].start:
+            cost += data.late[i].loss
+    for i in range(data.part_at[m], data.part_at[m + 1]):
+        part = data.parts[i]
+        price = data.taken[part.way, t] + data.done[part.kind, min(t + part.ticks, last)]
+        cost += part.count * price
     return cost  # type: ignore[no-any-return]
 
 
@@ -217,7 +228,8 @@ def _serve(data: SubproblemArrays, paid: Any, values: Any, buffer: Any, t: int) 
     """Improve the values of the active state at tick ``t`` by starting a batch."""
     last, size = values.shape[1] - 1, values.shape[2]
     here, source, busy, ticks = values[ACTIVE, t], buffer, 0.0, -1
-    for m in range(data.takes.shape[0]):
+    cost, count = np.inf, data.takes.shape[0]
+    for m in range(count):
         if data.moves[m].duration != ticks:
             ticks = data.moves[m].duration
             end = t + ticks
@@ -225,22 +237,17 @@ def _serve(data: SubproblemArrays, paid: Any, values: Any, buffer: Any, t: int) 
                 if data.hard:
                     break
                 end = last
-            source = _shift(
-                data.classes,
-                data.digits,
-                data.arrived,
-                data.skip,
-                values[ACTIVE, end],
-                buffer,
-                t,
-                end,
-            )
+            source = _shift(data, values[ACTIVE, end], buffer, t, end)
             busy = paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
         offset = data.moves[m].offset
-        cost = move_cost(data.moves, data.late, m, t) + busy
+        cost = min(cost, move_cost(data, m, t) + busy)
+        following = data.moves[m + 1]
+        if m + 1 < count and following.offset == offset and following.duration == ticks:
+            continue  # of batches that take the same jobs as long, the cheapest
         into, found = here[offset:], source[: size - offset]
         for b in range(into.shape[0]):
             into[b] = min(into[b], found[b] + cost)
+        cost = np.inf
 
 
 @inlined
@@ -259,22 +266,13 @@ def _wait_or_switch(
             goal = values[ACTIVE, end]
             _lower(
                 here,
-                _shift(data.classes, data.digits, data.arrived, data.skip, goal, buffer, t, end),
+                _shift(data, goal, buffer, t, end),
                 cost,
             )
     wait = wait_cost(paid, state, t)
     _lower(
         here,
-        _shift(
-            data.classes,
-            data.digits,
-            data.arrived,
-            data.skip,
-            values[state, t + 1],
-            buffer,
-            t,
-            t + 1,
-        ),
+        _shift(data, values[state, t + 1], buffer, t, t + 1),
         wait,
     )
     for kind in range(3 if state != ACTIVE else 0):
@@ -290,7 +288,7 @@ def _wait_or_switch(
         goal = values[RESIDENT if kind == TO_PREFETCH else ACTIVE, end]
         _lower(
             here,
-            _shift(data.classes, data.digits, data.arrived, data.skip, goal, buffer, t, end),
+            _shift(data, goal, buffer, t, end),
             busy,
         )
     for b in range(here.shape[0]):
@@ -333,15 +331,14 @@ def backward(data: SubproblemArrays, paid: Any, values: Any) -> None:
 
 
 @compiled
-def after(
-    classes: Any, arrived: Any, skip: Any, values: Any, backlog: Any, now: int, then: int
-) -> float:
+def after(data: SubproblemArrays, values: Any, backlog: Any, now: int, then: int) -> float:
     """Return the value at tick ``then`` of a backlog at ``now``."""
+    classes, arrived = data.classes, data.arrived
     index, cost = 0, 0.0
     for q in range(classes.shape[0]):
         left = backlog[q] + arrived[q, then] - arrived[q, now]
         if left >= classes[q].dim:
-            cost += cut_cost(classes, arrived, skip, q, then, left)
+            cost += cut_cost(data, q, then, left)
             left = classes[q].dim - 1
         index += left * classes[q].stride
     return values[then, index] + cost  # type: ignore[no-any-return]
@@ -366,7 +363,7 @@ def first_use(data: SubproblemArrays, paid: Any, values: Any) -> tuple[float, in
             end = last
         cost = load.loss + paid[AS_LOADED, end] - paid[AS_LOADED, t]
         cost += paid[AS_ACTIVE, end] - paid[AS_RESIDENT, end]
-        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, ZERO, end)
+        cost += after(data, values[ACTIVE], backlog, ZERO, end)
         if cost < best:
             best, start, loaded = cost, t, end
     return best, start, loaded
@@ -375,9 +372,7 @@ def first_use(data: SubproblemArrays, paid: Any, values: Any) -> tuple[float, in
 @entry
 def at_first(data: SubproblemArrays, paid: Any, values: Any, state: int) -> float:
     """Return the value at tick 0 of what has arrived then."""
-    value = after(
-        data.classes, data.arrived, data.skip, values[state], data.arrived[:, 0].copy(), ZERO, ZERO
-    )
+    value = after(data, values[state], data.arrived[:, 0].copy(), ZERO, ZERO)
     if data.overlap and state == ABSENT:
         value = min(value, first_use(data, paid, values)[0])
     return value

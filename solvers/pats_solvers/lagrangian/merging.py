@@ -1,9 +1,20 @@
-"""Fewer classes: the most alike become one that is at least as easy as each of them.
+"""Merged classes: jobs that differ, counted together, and the prices that tell them apart.
 
-A merged class asks for the least of each resource that its parts ask for, loses the least quality
-at each step count, has the least weight, and no deadline. Any plan for the parts is one for the
-merged class, at no more loss, so a bound on the latter bounds the former. What every job of a part
-loses beyond the merged class is added back as a constant.
+A chain counts the jobs of a merged class as *slots*: each takes a step count (and a level of
+demand) at a tick, whoever it is for. A slot asks for the least demand of its level and costs the
+least quality and weight of any job. What a job loses beyond that is looked at job by job: each
+chooses its option for itself, and prices make slots and choices agree.
+
+- ``taken[w, t]``: a slot of way ``w`` that starts at tick ``t`` pays it. A job may take a slot that
+  starts after its arrival, so it is best if this never rises with time, and then a job that
+  chooses ``w`` receives ``taken[w, arrival]``. It is made of a free level and of increments of at
+  least 0 at the arrivals: the prices of "slots of ``w`` started by then are at most the jobs that
+  arrived by then and chose ``w``".
+- ``done[t]``, where weights or deadlines differ: a slot that completes at tick ``t`` pays it. Each
+  job chooses its completion too, where its own weight and deadline count, and receives this.
+
+Any schedule's slots and choices do agree, so at any prices the chain's value and the jobs' least
+losses are together a lower bound.
 """
 
 from __future__ import annotations
@@ -11,112 +22,288 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from pats_opt.model.problem import Job, JobOption, Problem
+from pats_opt.model.problem import Amounts, Job, JobOption, Problem
+from pats_solvers.common.arrays import UNLIMITED, Floats, Ints
 from pats_solvers.common.classes import JobClass
+from pats_solvers.lagrangian.choices import choose
+
+#: Ticks of completion with a price of their own, at most.
+COMPLETIONS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class MergedClasses:
-    """Classes of one adapter, and the loss that merging them left out."""
+class SlotPrices(NamedTuple):
+    """Prices of slots: ``taken`` by way and start, ``done`` by tick of completion."""
 
-    kinds: tuple[JobClass, ...]
-    left_out: float = 0.0
-
-
-def merge(problem: Problem, kinds: Sequence[JobClass], most: int) -> MergedClasses:
-    """The classes of one adapter, merged until there are at most ``most``."""
-    merged, left_out = list(kinds), 0.0
-    while len(merged) > most:
-        one, other = _most_alike(problem, merged)
-        pair = merged[one], merged[other]
-        both, lost = _union(problem, *pair)
-        merged = [kind for i, kind in enumerate(merged) if i not in (one, other)] + [both]
-        left_out += lost
-    return MergedClasses(tuple(merged), left_out)
+    taken: Floats
+    done: Floats
 
 
-def _most_alike(problem: Problem, kinds: Sequence[JobClass]) -> tuple[int, int]:
-    """The pair that loses least in being merged."""
-    pairs = ((i, j) for i in range(len(kinds)) for j in range(i + 1, len(kinds)))
-    return min(pairs, key=lambda pair: _distance(problem, kinds[pair[0]], kinds[pair[1]]))
+class JobChoices(NamedTuple):
+    """Of each job the least loss beyond its slot's, and the way and completion that give it."""
+
+    least: Floats
+    way: Ints
+    done: Ints
 
 
-def _distance(problem: Problem, one: JobClass, other: JobClass) -> tuple[float, float]:
-    """Rough cost of merging for the bound: options, weight and deadline; then memory."""
-    a, b = one.jobs[0], other.jobs[0]
-    typical = 10 * max((problem.site.clock.quickest(o.steps) for o in a.options), default=1)
-    losses = [{o.steps: o.quality_loss for o in job.options} for job in (a, b)]
-    steps = losses[0].keys() | losses[1].keys()
-    apart = sum(abs(losses[0].get(s, 1.0) - losses[1].get(s, 1.0)) for s in steps)
-    apart += typical * abs(one.price - other.price)
-    reject = [j.reject_loss for j in (a, b)]
-    if reject[0] != reject[1]:
-        apart += 1.0 if None in reject else abs((reject[0] or 0.0) - (reject[1] or 0.0))
-    if (one.late_loss, a.deadline) != (other.late_loss, b.deadline):
-        apart += max(one.late_loss, other.late_loss)
-    # Deadlines are lost in any merger; a class that has lost its own has no more to lose.
-    apart += 0.5 * (one.late_loss + other.late_loss)
-    memory = sum(abs(x - y) / max(x, y) for x, y in zip(a.demand, b.demand, strict=True) if x != y)
-    size = min(len(one.jobs), len(other.jobs))
-    return (size * (apart + 0.1 * memory), memory)
+@dataclass(frozen=True)
+class MergedClass:
+    """Jobs of one adapter that a chain counts together.
+
+    Attributes:
+        kind: The class of their slots, as a chain sees it; its options are the ways.
+        ways: Level of demand and step count of each way.
+        jobs: The jobs themselves, by arrival.
+        own: Loss by job and way beyond the slot's, at its weight; infinity where it has no such
+            option.
+        quickest: Ticks from a start to the completion by way, at least.
+        extra: Loss by job and tick of latency beyond the slot's.
+        late: Loss by job of being late.
+        due: Last tick by job that is not late.
+        dated: Whether completion has prices: weights or priced deadlines differ.
+    """
+
+    kind: JobClass
+    ways: tuple[tuple[int, int], ...]
+    jobs: tuple[Job, ...]
+    own: Floats
+    quickest: Ints
+    extra: Floats
+    late: Floats
+    due: Ints
+    dated: bool
 
 
-def _union(problem: Problem, one: JobClass, other: JobClass) -> tuple[JobClass, float]:
-    """Two classes as one, and the loss that it leaves out."""
-    first = one.jobs[0]
-    best: dict[int, float] = {}
-    for kind in (one, other):
-        for option in kind.jobs[0].options:
-            at = best.get(option.steps, math.inf)
-            best[option.steps] = min(at, option.quality_loss)
-    rejects = [r for kind in (one, other) if (r := kind.reject_loss) is not None]
-    price = min(one.price, other.price)
-    easiest = msgspec.structs.replace(
-        first,
-        demand=tuple(map(min, one.jobs[0].demand, other.jobs[0].demand)),
-        options=tuple(JobOption(s, 1.0, loss) for s, loss in sorted(best.items())),
-        weight=min(first.weight, other.jobs[0].weight),
-        deadline=None,
-        reject_loss=min(rejects, default=None),
+class MergedPrices:
+    """The prices of a merged class on a grid of ``ticks`` grains.
+
+    Attributes:
+        merged: The class.
+        jobs: Indices of its jobs, by arrival.
+        quality: Quality loss of a slot by way.
+        dimension: Length of a flat price vector: by way the increments and the level, then those
+            of completion.
+        signed: Prices there that may be negative.
+    """
+
+    def __init__(self, merged: MergedClass, ticks: int, grain: int) -> None:
+        self.merged, self.ticks, self.grain = merged, ticks, grain
+        self.jobs = np.array([job.index for job in merged.jobs], dtype=np.int64)
+        self.quality = np.array([option.quality_loss for option in merged.kind.jobs[0].options])
+        self._arrivals = np.minimum(merged.kind.arrivals // grain, ticks)
+        self._steps = np.unique(self._arrivals)
+        ways, each = len(merged.quickest), len(self._steps) + 1
+        self._taken = ways, each
+        #: By tick, the number of the first increment that counts there.
+        self._first = np.searchsorted(self._steps, np.arange(ticks + 1), side="left")
+        self._quickest = merged.quickest // grain
+        self._bucket = self._buckets()
+        self._buckets_at = ways * each
+        self.dimension = self._buckets_at + (int(self._bucket[-1]) + 1 if merged.dated else 0)
+        self.signed = np.ones(self.dimension, dtype=bool)
+        self.signed[: self._buckets_at] = np.arange(self._buckets_at) % each == each - 1
+
+    def _buckets(self) -> Ints:
+        """Return the number of the completion price by tick."""
+        first = int(self._arrivals[0])
+        many = min(self.ticks + 1 - first, COMPLETIONS)
+        share = np.maximum(0, np.arange(self.ticks + 1) - first) / (self.ticks + 1 - first)
+        return np.floor(share * many).astype(np.int64)
+
+    def slots(self, flat: Floats) -> SlotPrices:
+        """Return what slots pay at a flat price vector."""
+        by_way = flat[: self._buckets_at].reshape(self._taken)
+        sums = np.cumsum(by_way[:, ::-1], axis=1)[:, ::-1]
+        done = flat[self._buckets_at :]
+        return SlotPrices(
+            np.ascontiguousarray(sums[:, self._first]),
+            done[self._bucket] if self.merged.dated else np.zeros(self.ticks + 1),
+        )
+
+    def flat(self, prices: SlotPrices) -> Floats:
+        """Return the flat vector of prices, which are looked at where it can say them."""
+        taken = prices.taken[:, np.append(self._steps, self.ticks)]
+        steps = np.append(np.maximum(0.0, -np.diff(taken, axis=1)), taken[:, -1:], axis=1)
+        if not self.merged.dated:
+            return steps.ravel()
+        first = np.searchsorted(self._bucket, np.arange(self._bucket[-1] + 1))
+        return np.concatenate((steps.ravel(), prices.done[first]))
+
+    def carried(self, others: Sequence[tuple[MergedPrices, SlotPrices]]) -> Floats:
+        """Return the flat prices of the class that held these jobs on a coarser grid, or zeros."""
+        for other, prices in others:
+            if not set(self.jobs) <= set(other.jobs):
+                continue
+            at = np.minimum(np.arange(self.ticks + 1) * self.grain // other.grain, other.ticks)
+            taken = prices.taken[:, at] + other.quality[:, None]
+            steps = [steps for _, steps in other.merged.ways]
+            way = [steps.index(s) for _, s in self.merged.ways]
+            if self.merged.ways == other.merged.ways:
+                way = list(range(len(steps)))
+            return self.flat(SlotPrices(taken[way] - self.quality[:, None], prices.done[at]))
+        return np.zeros(self.dimension)
+
+    def choices(self, prices: SlotPrices) -> JobChoices:
+        """Return what each job does best for itself."""
+        merged, count = self.merged, len(self.merged.jobs)
+        found = JobChoices(
+            np.empty(count), np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        )
+        choose(
+            np.ascontiguousarray(merged.own - prices.taken[:, self._arrivals].T),
+            self._arrivals, self._quickest, merged.kind.arrivals, merged.extra, merged.late,
+            merged.due, prices.done, self.grain, found.least, found.way, found.done,
+        )  # fmt: skip
+        return found
+
+    def served(self, prices: SlotPrices) -> Floats:
+        """Return the least that a slot pays and costs by tick from which it may start."""
+        return np.minimum.accumulate(self._alone(prices).min(axis=0)[::-1])[::-1]
+
+    def best(self, prices: SlotPrices, tick: int) -> tuple[int, int, int]:
+        """Return the way, start and completion that :meth:`served` takes at a tick."""
+        alone = self._alone(prices)[:, tick:]
+        way, later = divmod(int(alone.argmin()), alone.shape[1])
+        start = tick + later
+        end = min(start + int(self._quickest[way]), self.ticks)
+        latency = self.merged.kind.price * self.grain * np.arange(end, self.ticks + 1)
+        return way, start, end + int((latency + prices.done[end:]).argmin())
+
+    def _alone(self, prices: SlotPrices) -> Floats:
+        """Return the least of a slot by way and tick of its start, in whatever batch."""
+        kind, ticks = self.merged.kind, np.arange(self.ticks + 1)
+        price = kind.price * self.grain
+        if not self.merged.dated:
+            rest = price * ticks + kind.price * self.merged.quickest[:, None]
+        else:
+            by_end = np.minimum.accumulate((price * ticks + prices.done)[::-1])[::-1]
+            end = ticks + self._quickest[:, None]
+            over = np.maximum(0, end - self.ticks)
+            rest = by_end[end - over] + price * over
+        return self.quality[:, None] + prices.taken + rest
+
+    def choose(
+        self, choices: JobChoices, which: NDArray[np.bool_], taken: Floats, done: Floats
+    ) -> None:
+        """Take the choices of some jobs off what slots use."""
+        np.subtract.at(taken, (choices.way[which], self._arrivals[which]), 1.0)
+        np.subtract.at(done, choices.done[which], 1.0)
+
+    def slope(self, taken: Floats, done: Floats) -> Floats:
+        """Return the supergradient of slots less choices: by way and start, by completion."""
+        sums = np.cumsum(taken, axis=1)[:, np.append(self._steps, self.ticks)]
+        if not self.merged.dated:
+            return sums.ravel()
+        return np.concatenate((sums.ravel(), np.bincount(self._bucket, weights=done)))
+
+
+def merged_class(problem: Problem, kinds: Sequence[JobClass], levels: int) -> MergedClass:
+    """Return classes of one adapter as one.
+
+    Args:
+        problem: The problem.
+        kinds: The classes; jobs in them are interchangeable but for arrival.
+        levels: Levels of demand told apart, at most.
+    """
+    site = problem.site
+    mine = sorted(
+        ((job, kind) for kind in kinds for job in kind.jobs),
+        key=lambda e: (e[0].arrival, e[0].index),
     )
-    left_out = 0.0
-    for kind in (one, other):
-        left_out += len(kind.jobs) * _beyond(problem, kind, easiest, price)
-    jobs = sorted((*one.jobs, *other.jobs), key=lambda job: (job.arrival, job.index))
+    jobs = tuple(job for job, _ in mine)
+    of_demand, level_demands = _levels([job.demand for job in jobs], levels)
+    losses = [{(of_demand[j.demand], o.steps): math.inf for o in j.options} for j in jobs]
+    for found, job in zip(losses, jobs, strict=True):
+        for option in job.options:
+            way = of_demand[job.demand], option.steps
+            found[way] = min(found[way], option.quality_loss)
+    ways = sorted({way for found in losses for way in found})
+    own = np.array([[found.get(way, math.inf) for way in ways] for found in losses])
+    least = own.min(axis=0)
+    price = min(kind.price for kind in kinds)
+    easiest = msgspec.structs.replace(
+        jobs[0],
+        demand=tuple(map(min, *level_demands)) if len(level_demands) > 1 else level_demands[0],
+        options=tuple(
+            JobOption(steps, 1.0, loss)
+            for (_, steps), loss in zip(ways, least.tolist(), strict=True)
+        ),
+        weight=min(job.weight for job in jobs),
+        deadline=None,
+    )
+    rejects = [job.reject_loss for job in jobs if job.reject_loss is not None]
     arrivals = np.array([job.arrival for job in jobs], dtype=np.int64)
-    union = replace(
-        one,
+    kind = JobClass(
+        adapter=jobs[0].adapter,
         jobs=tuple(_as(easiest, job) for job in jobs),
-        ways=tuple(range(len(best))),
+        ways=tuple(range(len(ways))),
         price=price,
-        reject_loss=easiest.reject_loss,
+        reject_loss=min(rejects, default=None),
         late_loss=0.0,
         arrivals=arrivals,
         before=np.concatenate(([0], np.cumsum(arrivals))),
+        demands=tuple(level_demands[level] for level, _ in ways),
     )
-    return union, left_out
-
-
-def _beyond(problem: Problem, kind: JobClass, easiest: Job, price: float) -> float:
-    """Least loss of each job of ``kind`` beyond that of the easiest, however it is served."""
-    loss = {option.steps: option.quality_loss for option in easiest.options}
-    clock = problem.site.clock
-    ways = [
-        option.quality_loss
-        - loss[option.steps]
-        + (0.0 if clock.slotted else (kind.price - price) * clock.quickest(option.steps))
-        for option in kind.jobs[0].options
+    quickest = [0 if site.clock.slotted else site.clock.quickest(steps) for _, steps in ways]
+    due = [
+        UNLIMITED if not one.late_loss or job.deadline is None else job.arrival + job.deadline
+        for job, one in mine
     ]
-    if kind.reject_loss is not None and easiest.reject_loss is not None:
-        ways.append(kind.reject_loss - easiest.reject_loss)
-    return max(0.0, min(ways))
+    extra = np.array([one.price - price for _, one in mine])
+    late = np.array([one.late_loss for _, one in mine])
+    return MergedClass(
+        kind=kind,
+        ways=tuple(ways),
+        jobs=jobs,
+        own=own - least,
+        quickest=np.array(quickest, dtype=np.int64),
+        extra=extra,
+        late=late,
+        due=np.array(due, dtype=np.int64),
+        dated=bool(extra.any() or late.any()),
+    )
+
+
+def restricted(kind: JobClass, jobs: set[int]) -> JobClass | None:
+    """Return a class with the jobs of these indices only, or None where there is none."""
+    kept = [i for i, job in enumerate(kind.jobs) if job.index in jobs]
+    if len(kept) in {0, len(kind.jobs)}:
+        return kind if kept else None
+    arrivals = kind.arrivals[kept]
+    return replace(
+        kind,
+        jobs=tuple(kind.jobs[i] for i in kept),
+        arrivals=arrivals,
+        before=np.concatenate(([0], np.cumsum(arrivals))),
+    )
+
+
+def _levels(demands: Sequence[Amounts], most: int) -> tuple[dict[Amounts, int], list[Amounts]]:
+    """Return the level of each demand, and the demand of each level: the least of its own."""
+    different = sorted(set(demands))
+    if len(different) <= most:
+        return {demand: i for i, demand in enumerate(different)}, different
+    ordered = sorted(demands)
+    edges = [ordered[i * len(ordered) // most] for i in range(1, most)]
+    of_demand = {demand: sum(demand >= edge for edge in edges) for demand in different}
+    numbers = {level: i for i, level in enumerate(sorted(set(of_demand.values())))}
+    of_demand = {demand: numbers[level] for demand, level in of_demand.items()}
+    groups = [[d for d in different if of_demand[d] == i] for i in range(len(numbers))]
+    return of_demand, [tuple(map(min, zip(*group, strict=True))) for group in groups]
 
 
 def _as(easiest: Job, job: Job) -> Job:
     return msgspec.structs.replace(
-        easiest, index=job.index, id=job.id, position=job.position, arrival=job.arrival
+        easiest,
+        index=job.index,
+        id=job.id,
+        position=job.position,
+        arrival=job.arrival,
+        reject_loss=job.reject_loss,
     )

@@ -1,6 +1,6 @@
 """The relaxation: everything is priced that adapters and GPUs compete for.
 
-Four kinds of prices, all per GPU kind (GPUs of equal capacity), make the problem fall apart into
+Prices, most of them per GPU kind (GPUs of equal capacity), make the problem fall apart into
 one subproblem for each adapter and GPU:
 
 - ``hold[t]``: holding a GPU in tick t. With one resident adapter a GPU is held from the start of a
@@ -12,6 +12,8 @@ one subproblem for each adapter and GPU:
   GPU, and at most ``channels`` of them are in progress.
 - ``serve[j]``: serving job j, where there are several GPUs: each GPU's subproblem decides for
   itself which jobs it serves, and is paid ``serve[j]`` for each. The price makes the GPUs agree.
+- the options of merged classes (:mod:`pats_solvers.lagrangian.merging`), where too many jobs of an
+  adapter differ: on each tick, what the GPUs' slots pay and the jobs receive.
 
 For any prices the sum of the subproblems' values, less what the prices are paid for, is a lower
 bound on every schedule's loss (weak duality).
@@ -20,33 +22,23 @@ bound on every schedule's loss (weak duality).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats, Ints
-from pats_solvers.common.classes import classes
-from pats_solvers.lagrangian.kernels import (
-    ABSENT,
-    ACTIVE,
-    CUT,
-    LOAD_BESIDE,
-    RESERVE,
-    SERVE,
-    SKIP,
-    WAIT,
-)
+from pats_solvers.common.classes import JobClass, classes
+from pats_solvers.lagrangian.aggregation import aggregated
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, SubproblemArrays
+from pats_solvers.lagrangian.merging import JobChoices, MergedPrices, SlotPrices
 from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, paid
-
-#: By what a row of a plan says: whether it holds the GPU, a place in the cache, and the loader.
-_ROWS = np.arange(RESERVE + 1)
-HOLDS = (_ROWS != WAIT) & (_ROWS != LOAD_BESIDE)
-KEEPS, LOADS = _ROWS != RESERVE, _ROWS == LOAD_BESIDE
+from pats_solvers.lagrangian.usage import HOLDS, KEEPS, LOADS, JobUse, covered, job_use, slot_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +51,17 @@ class GpuKind:
 
 @dataclass(frozen=True, slots=True)
 class PriceVector:
-    """Prices of a relaxation: ``hold``, ``keep``, ``load`` by GPU kind and tick, ``serve`` by job.
+    """Prices of a relaxation by what they are for.
 
-    Those that a problem does not have are zero, or of no length.
+    ``hold``, ``keep`` and ``load`` are by GPU kind and tick, ``serve`` by job, ``slots`` by merged
+    class. Those that a problem does not have are zero, or of no length.
     """
 
     hold: Floats
     keep: Floats
     load: Floats
     serve: Floats
+    slots: tuple[SlotPrices, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +95,13 @@ class Relaxation:
         threads: Subproblems solved at once.
 
     Attributes:
-        dimension: Length of a flat price vector: ``hold``, ``keep``, ``load``, ``serve`` after one
-            another.
+        dimension: Length of a flat price vector: ``hold``, ``keep``, ``load``, ``serve`` and those
+            of merged classes after one another.
         serve_at: Where ``serve`` begins there.
-        signed: Prices that may be negative (``serve``).
+        merged_at: Where those of each merged class begin; a last entry ends them.
+        signed: Prices that may be negative.
         constant: Loss that every schedule has.
-        merged: Whether classes had to be merged.
+        merged: The merged classes.
     """
 
     def __init__(
@@ -124,9 +119,10 @@ class Relaxation:
         self.subproblems: list[AdapterSubproblem] = []
         self._jobs: list[Ints] = []  # job of each place in a subproblem's ``skip``
         self._unfit = np.zeros(len(problem.jobs))  # GPUs that cannot serve a job
-        relaxed = _monotone(problem)
-        for kind in self.kinds:
-            self._add(relaxed, kind, states)
+        self.merged: list[MergedPrices] = []
+        self._of_kind: list[int] = []  # GPU kind of each subproblem
+        self._slots: list[list[int]] = []  # merged class of a subproblem's classes, or -1
+        self._add(_monotone(problem), states)
         rejects = [math.inf if j.reject_loss is None else j.reject_loss for j in problem.jobs]
         self.reject = np.array(rejects, dtype=np.float64)
         if self.several:  # a job that fits nowhere is rejected
@@ -139,42 +135,58 @@ class Relaxation:
         sizes = np.array([len(kind.gpus) for kind in self.kinds])
         self._room = np.repeat((np.array(rooms) * sizes).ravel(), self.ticks).astype(np.float64)
         self.serve_at = len(self._room)
-        self.dimension = self.serve_at + (len(problem.jobs) if self.several else 0)
+        options_at = self.serve_at + (len(problem.jobs) if self.several else 0)
+        sizes_of_merged = [merged.dimension for merged in self.merged]
+        self.merged_at = np.cumsum([options_at, *sizes_of_merged])
+        self.dimension = int(self.merged_at[-1])
         self.signed = np.arange(self.dimension) >= self.serve_at
+        for merged, at in zip(self.merged, self.merged_at, strict=False):
+            self.signed[at : at + merged.dimension] = merged.signed
 
-    def _add(self, problem: Problem, kind: GpuKind, states: int) -> None:
-        site, gpu = problem.site, kind.gpus[0]
-        by_adapter: dict[int, list] = {}  # type: ignore[type-arg]
+    def _add(self, problem: Problem, states: int) -> None:
+        """Make the subproblems, GPU kind by GPU kind."""
+        site = problem.site
+        fitting: dict[int, set[int]] = {kind.gpus[0]: set() for kind in self.kinds}
+        by_adapter: dict[int, list[JobClass]] = {}
         for each in classes(problem):
-            alone = frozenset((each.adapter,))
-            if not self.several or site.fits(gpu, alone, each.jobs[:1]):
+            jobs, alone = [job.index for job in each.jobs], frozenset((each.adapter,))
+            for kind in self.kinds:
+                if not self.several or site.fits(kind.gpus[0], alone, each.jobs[:1]):
+                    fitting[kind.gpus[0]].update(jobs)
+                else:
+                    self._unfit[jobs] += len(kind.gpus)
+            if self._unfit[jobs[0]] < len(site.gpus):
                 by_adapter.setdefault(each.adapter, []).append(each)
-            else:
-                self._unfit[[job.index for job in each.jobs]] += len(kind.gpus)
-        for adapter, mine in by_adapter.items():
-            subproblem = AdapterSubproblem(
-                problem, mine, gpu, self.ticks,
-                states=states, grain=self.grain, skippable=self.several,
-            )  # fmt: skip
-            there = sum(adapter in site.gpus[g].resident for g in kind.gpus)
-            self.subproblems.append(subproblem)
-            self._starts.append((len(kind.gpus) - there, there))
-            self._jobs.append(
-                np.array(
-                    [
-                        job.index
-                        for q, each in enumerate(subproblem.kinds)
-                        if subproblem.arrays.classes["skip_at"][q] >= 0
-                        for job in each.jobs
-                    ],
-                    dtype=np.int64,
-                )
-            )
-        self.merged = any(subproblem.merged for subproblem in self.subproblems)
-        self._of_kind = [
-            next(k for k, kind in enumerate(self.kinds) if subproblem.gpu in kind.gpus)
-            for subproblem in self.subproblems
-        ]
+        made = []
+        for mine in by_adapter.values():
+            listed, merged = aggregated(problem, mine, fitting, states)
+            at = {id(each.kind.demands): len(self.merged) + i for i, each in enumerate(merged)}
+            self.merged += [MergedPrices(each, self.ticks, self.grain) for each in merged]
+            made.append((listed, at))
+        for number, kind in enumerate(self.kinds):
+            for listed, at in made:
+                if (here := listed.get(kind.gpus[0])) is None:
+                    continue
+                subproblem = AdapterSubproblem(
+                    problem, here, kind.gpus[0], self.ticks,
+                    grain=self.grain, skippable=self.several,
+                )  # fmt: skip
+                there = sum(subproblem.adapter in site.gpus[g].resident for g in kind.gpus)
+                self.subproblems.append(subproblem)
+                self._of_kind.append(number)
+                self._starts.append((len(kind.gpus) - there, there))
+                self._slots.append([at.get(id(each.demands), -1) for each in here.kinds])
+                skippable = [
+                    job.index
+                    for q, each in enumerate(subproblem.kinds)
+                    if subproblem.arrays.classes["skip_at"][q] >= 0
+                    for job in each.jobs
+                ]
+                self._jobs.append(np.array(skippable, dtype=np.int64))
+
+    def classes(self) -> int:
+        """Return how many classes the subproblems tell apart."""
+        return sum(len(subproblem.kinds) for subproblem in self.subproblems)
 
     def bytes(self) -> int:
         """Memory that an evaluation takes, in bytes."""
@@ -185,33 +197,85 @@ class Relaxation:
         """A flat price vector by its parts."""
         parts = [*flat[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)]
         hold, keep, load = [*parts, *[np.zeros_like(parts[0])] * 2][:3]
-        return PriceVector(hold, keep, load, flat[self.serve_at :])
+        slots = [merged.slots(flat[a:b]) for merged, a, b in self._merged()]
+        return PriceVector(hold, keep, load, flat[self.serve_at : self.merged_at[0]], tuple(slots))
 
-    def paid(self, flat: Floats, number: int) -> tuple[Floats, Floats | None]:
-        """Return what a subproblem pays: prices summed up, and the cost of skipping."""
-        prices, kind = self.prices(flat), self._of_kind[number]
-        skip = None
-        if self.several:
-            jobs = self._jobs[number]
-            arrivals = np.concatenate(
-                [
-                    each.price * each.arrivals.astype(float)
-                    for each in self.subproblems[number].kinds
-                ]
-            )
-            skip = prices.serve[jobs] + arrivals
+    def _merged(self) -> Iterator[tuple[MergedPrices, int, int]]:
+        """Yield the merged classes and where their prices begin and end."""
+        yield from zip(self.merged, self.merged_at, self.merged_at[1:], strict=False)
+
+    def paid(self, flat: Floats, number: int) -> Floats:
+        """Return what a subproblem pays for time, summed up."""
+        return self._paid(self.prices(flat), number)
+
+    def _paid(self, prices: PriceVector, number: int) -> Floats:
+        kind = self._of_kind[number]
         load = prices.load[kind] if self.overlap else None
-        return paid(prices.hold[kind], prices.keep[kind], load), skip
+        return paid(prices.hold[kind], prices.keep[kind], load)
+
+    def arrays(self, flat: Floats, number: int) -> SubproblemArrays:
+        """Return a subproblem's arrays at the prices of serving and of options."""
+        prices = self.prices(flat)
+        return self._arrays(prices, self._least(self._choices(prices)), number)
+
+    def least(self, flat: Floats) -> Floats:
+        """Return by job the least loss beyond its slot's; 0 for those in no merged class."""
+        return self._least(self._choices(self.prices(flat)))
+
+    def carried(self, other: Relaxation, flat: Floats) -> Floats:
+        """Return prices of another relaxation of the problem, as coarse at least, as this one's."""
+        if other is self:
+            return flat
+        prices, ratio = other.prices(flat), other.grain // self.grain
+
+        def spread(by_kind: Floats) -> Floats:
+            fine = np.repeat(by_kind / ratio, ratio, axis=1)[:, : self.ticks]
+            return np.pad(fine, ((0, 0), (0, self.ticks - fine.shape[1]))).ravel()
+
+        parts = [spread(prices.hold)]
+        if self.caching:
+            parts.append(spread(prices.keep))
+        if self.overlap:
+            parts.append(spread(prices.load))
+        parts.append(prices.serve)
+        slots = list(zip(other.merged, prices.slots, strict=True))
+        parts.extend(merged.carried(slots) for merged in self.merged)
+        return np.concatenate(parts)
+
+    def _choices(self, prices: PriceVector) -> list[JobChoices]:
+        """Return what each job of a merged class chooses."""
+        return [m.choices(p) for m, p in zip(self.merged, prices.slots, strict=True)]
+
+    def _least(self, choices: Sequence[JobChoices]) -> Floats:
+        """Return by job the least loss beyond its slot's; 0 for those in no merged class."""
+        least = np.zeros(len(self.problem.jobs))
+        for merged, found in zip(self.merged, choices, strict=True):
+            least[merged.jobs] = found.least
+        return least
+
+    def _arrays(self, prices: PriceVector, least: Floats, number: int) -> SubproblemArrays:
+        subproblem, jobs = self.subproblems[number], self._jobs[number]
+        skip = None
+        if self.several:  # what it is paid for serving
+            arrivals = [k.price * k.arrivals.astype(float) for k in subproblem.kinds]
+            skip = prices.serve[jobs] + np.concatenate(arrivals)
+        elif len(jobs) and self.merged:  # a rejected job chooses nothing
+            skip = subproblem.arrays.skip - least[jobs]
+        slots = [(self.merged[i], prices.slots[i]) if i >= 0 else None for i in self._slots[number]]
+        return subproblem.priced(skip, slots)
 
     def evaluate(self, flat: Floats) -> Evaluation:
         """The bound at a flat price vector, a supergradient, and the subproblems' plans."""
+        prices = self.prices(flat)
+        choices = self._choices(prices)
+        least = self._least(choices)
 
-        def solve(number: int) -> list[AdapterPlan]:
-            subproblem = self.subproblems[number]
-            prices, skip = self.paid(flat, number)
-            values = subproblem.values(prices, skip)
-            return [
-                subproblem.plan(values, prices, state, skip)
+        def solve(number: int) -> tuple[SubproblemArrays, list[AdapterPlan]]:
+            subproblem, hold = self.subproblems[number], self._paid(prices, number)
+            arrays = self._arrays(prices, least, number)
+            values = subproblem.values(hold, arrays)
+            return arrays, [
+                subproblem.plan(values, hold, state, arrays)
                 for state, count in zip((ABSENT, ACTIVE), self._starts[number], strict=True)
                 if count
             ]
@@ -225,49 +289,88 @@ class Relaxation:
         terms = [self.constant]
         slope = np.zeros(self.dimension)
         slope[: self.serve_at] = -self._room
+        # Slots less choices of merged classes: by way and start, by completion.
+        used = [(np.zeros_like(p.taken), np.zeros_like(p.done)) for p in prices.slots]
+        rejected = np.zeros(len(self.problem.jobs), dtype=bool)
         plans: list[tuple[AdapterSubproblem, int, AdapterPlan]] = []
         cut = left = 0
         for number in numbers:
             subproblem, counts = self.subproblems[number], [n for n in self._starts[number] if n]
-            for count, plan in zip(counts, found[number], strict=True):
+            arrays, made = found[number]
+            for count, plan in zip(counts, made, strict=True):
                 # Apart, so that rounding is judged by the large numbers that it happens in.
                 terms += [count * (plan.value - subproblem.constant), count * subproblem.constant]
                 plans.append((subproblem, count, plan))
-                free = self._use(number, count, plan, flat, slope)
-                at_end = min(free, int((plan.rows[:, 1] == self.ticks).sum()))
-                cut, left = cut + free - at_end, left + at_end
+                self._hold(number, count, plan.rows, slope)
+                use = job_use(arrays, plan.rows)
+                jobs = self._jobs[number][use.skipped]
+                if self.several:
+                    np.add.at(slope, self.serve_at + jobs, count)
+                else:
+                    rejected[jobs] = True
+                self._take(number, count, (arrays, plan.rows, use), prices.slots, used)
+                at_end = sum(tick == self.ticks for _, tick in use.cut)
+                cut, left = cut + len(use.cut) - at_end, left + at_end
         terms.append(-float(flat[: self.serve_at] @ self._room))
         if self.several:
-            terms.extend(self._agreement(flat, slope))
+            rejected = self._agree(prices.serve, least, slope, terms)
+        for merged, choice, (taken, done), (_, a, b) in zip(
+            self.merged, choices, used, self._merged(), strict=True
+        ):
+            if not self.several:
+                terms += choice.least.tolist()
+            merged.choose(choice, ~rejected[merged.jobs], taken, done)
+            slope[a:b] = merged.slope(taken, done)
         return Evaluation(_sum_below(terms), slope, tuple(plans), cut, left)
 
-    def _use(self, number: int, count: int, plan: AdapterPlan, flat: Floats, slope: Floats) -> int:
-        """Add to ``slope`` what a plan uses; how many jobs it serves for nothing."""
-        subproblem, kind = self.subproblems[number], self._of_kind[number]
-        rows = plan.rows
+    def _hold(self, number: int, count: int, rows: Ints, slope: Floats) -> None:
+        """Add to ``slope`` the time that a plan uses."""
         lasting = rows[rows[:, 2] > rows[:, 1]]
         parts = slope[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)
         for part, used in enumerate((HOLDS, KEEPS, LOADS)[: len(parts)]):
-            taken = _covered(lasting[used[lasting[:, 0]]], self.ticks)
-            parts[part, kind] += count * taken
-        if not self.several:
-            return int((rows[:, 0] == CUT).sum())
-        skipped, cut = _skipped(subproblem, rows, self.paid(flat, number)[1])
-        np.add.at(slope, self.serve_at + self._jobs[number][skipped], count)
-        return cut
+            taken = covered(lasting[used[lasting[:, 0]]], self.ticks)
+            parts[part, self._of_kind[number]] += count * taken
 
-    def _agreement(self, flat: Floats, slope: Floats) -> list[float]:
-        """The part of the bound that makes GPUs agree on who serves what."""
+    def _take(
+        self,
+        number: int,
+        count: int,
+        plan: tuple[SubproblemArrays, Ints, JobUse],
+        slots: Sequence[SlotPrices],
+        used: Sequence[tuple[Floats, Floats]],
+    ) -> None:
+        """Add to ``used`` the slots of a plan."""
+        arrays, rows, jobs = plan
+        if not len(arrays.taken):
+            return
+        taken, done = slot_use(arrays, rows)
+        way = 0
+        for q, i in enumerate(self._slots[number]):
+            if i < 0:
+                continue
+            ways = len(used[i][0])
+            used[i][0][:] += count * taken[way : way + ways]
+            used[i][1][:] += count * done[q]
+            way += ways
+            for tick in [tick for which, tick in jobs.cut if which == q]:
+                best, start, end = self.merged[i].best(slots[i], tick)
+                used[i][0][best, start] += count
+                used[i][1][end] += count
+
+    def _agree(
+        self, serve: Floats, least: Floats, slope: Floats, terms: list[float]
+    ) -> NDArray[np.bool_]:
+        """Add the part of the bound that makes GPUs agree on who serves what; who is rejected."""
         gpus = len(self.problem.site.gpus)
-        first = self.serve_at
-        serve = flat[first:]
-        slope[first:] += self._unfit
-        rejected = serve > self.reject
-        slope[first:] -= gpus - 1 + rejected
-        slope[first:][~self._fits] = 0.0
-        terms = (self._unfit - (gpus - 1)) * serve
-        terms -= np.where(rejected, serve - np.where(rejected, self.reject, 0.0), 0.0)
-        return list(map(float, terms[self._fits]))
+        part = slope[self.serve_at : self.merged_at[0]]
+        part += self._unfit
+        rejected = serve + least > self.reject
+        part -= gpus - 1 + rejected
+        part[~self._fits] = 0.0
+        each = (self._unfit - (gpus - 1)) * serve + least
+        each -= np.where(rejected, serve + least - np.where(rejected, self.reject, 0.0), 0.0)
+        terms.extend(map(float, each[self._fits]))
+        return rejected
 
 
 def _gpu_kinds(problem: Problem) -> list[GpuKind]:
@@ -309,34 +412,6 @@ def _monotone(problem: Problem) -> Problem:
         return problem
     eased = msgspec.structs.replace(service, step_s=StepTime(table=rising))
     return Problem(msgspec.structs.replace(problem.instance, service=eased))
-
-
-def _covered(rows: Ints, ticks: int) -> Floats:
-    """How often each tick is covered by the rows' intervals."""
-    change = np.zeros(ticks + 1)
-    np.add.at(change, rows[:, 1], 1.0)
-    np.add.at(change, rows[:, 2], -1.0)
-    return np.cumsum(change)[:ticks]
-
-
-def _skipped(subproblem: AdapterSubproblem, rows: Ints, skip: Floats | None) -> tuple[Ints, int]:
-    """Places in ``skip`` of the jobs that a plan leaves to others, and how many it cuts."""
-    assert skip is not None
-    arrays = subproblem.arrays
-    done = np.zeros(len(arrays.classes), dtype=np.int64)
-    places, cut = [], 0
-    for what, tick, _, which in rows.tolist():
-        if what == SERVE:
-            done += arrays.takes[which]
-        elif what in (SKIP, CUT):
-            kind = arrays.classes[which]
-            place = int(kind["skip_at"] + done[which])
-            if what == SKIP or skip[place] < kind["price"] * tick + kind["least"]:
-                places.append(place)
-            else:
-                cut += 1
-            done[which] += 1
-    return np.array(places, dtype=np.int64), cut
 
 
 def _sum_below(terms: Sequence[float]) -> float:

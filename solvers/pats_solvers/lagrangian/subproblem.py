@@ -1,8 +1,8 @@
 """One adapter on one kind of GPU: the data of its dynamic program.
 
-Jobs fall into classes as in :mod:`pats_solvers.common.classes`. Where those are too many for the
-states to be told apart they are merged (:mod:`pats_solvers.lagrangian.merging`); where ticks are
-too many they are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which
+Jobs fall into classes as in :mod:`pats_solvers.common.classes`, or merged ones
+(:mod:`pats_solvers.lagrangian.merging`), whose options have prices. Where ticks are too many they
+are taken ``grain`` at a time: starts, arrivals and durations are rounded down, which
 keeps every plan a plan and makes none dearer. Either way the value stays a lower bound.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +27,11 @@ from pats_solvers.common.arrays import (
     late_members,
     single_switches,
 )
-from pats_solvers.common.classes import MOST_MOVES as LISTED
-from pats_solvers.common.classes import JobClass, Move, moves, undominated
+from pats_solvers.common.classes import JobClass
 from pats_solvers.lagrangian import kernels
-from pats_solvers.lagrangian.merging import merge
+from pats_solvers.lagrangian.aggregation import ChainClasses
+from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
 from pats_solvers.lagrangian.trace import follow
-
-#: Batches of one adapter beyond which its classes are merged further.
-MOST_MOVES = 4000
 
 
 class AdapterPlan(NamedTuple):
@@ -56,19 +52,18 @@ class AdapterSubproblem:
 
     Args:
         problem: The problem.
-        kinds: Classes of the adapter's jobs; those that do not fit the GPU may be among them.
+        listed: Classes of the adapter's jobs and its batches, of :func:`.listed_moves`.
         gpu: A GPU of the kind.
         ticks: The last tick of the grid, in grains.
-        states: Backlogs told apart, at most; the caps of the classes follow from it.
         grain: Ticks taken as one.
         skippable: Whether other GPUs may serve a job in this one's stead, at a price given later.
 
     Attributes:
-        kinds: The classes, merged where they had to be, in the order of the arrays.
+        kinds: The classes, in the order of the arrays.
         moves: Its batches by duration, without those that another one of the same jobs beats.
-        constant: What every plan adds to the value: arrivals, and what merging left out.
+        constant: What every plan adds to the value: arrivals.
         caps: Backlog above which the oldest jobs are cut, by class.
-        merged: Whether classes had to be merged.
+        merged: Whether there are merged classes.
         size: Length of the flattened backlog.
         arrays: What the kernels work on.
     """
@@ -76,21 +71,21 @@ class AdapterSubproblem:
     def __init__(
         self,
         problem: Problem,
-        kinds: Sequence[JobClass],
+        listed: ChainClasses,
         gpu: int,
         ticks: int,
         *,
-        states: int = 400,
         grain: int = 1,
         skippable: bool = False,
     ) -> None:
         site = problem.site
-        self.adapter, self.gpu, self.ticks, self.grain = kinds[0].adapter, gpu, ticks, grain
-        self.kinds, self.moves, self.caps, left_out = _aggregated(problem, kinds, gpu, states)
-        self.merged = len(self.kinds) < len(kinds)
-        # What merging left out is owed by jobs that are served here only.
-        self.constant = (0.0 if skippable else left_out) - math.fsum(
-            kind.price * float(kind.before[-1]) for kind in self.kinds
+        self.kinds, _, self.caps = listed
+        self.adapter, self.gpu, self.ticks, self.grain = self.kinds[0].adapter, gpu, ticks, grain
+        self.merged = any(kind.demands is not None for kind in self.kinds)
+        self.constant = -math.fsum(kind.price * float(kind.before[-1]) for kind in self.kinds)
+        # Batches that take the same jobs as long are looked at one after another.
+        self.moves = tuple(
+            sorted(listed.moves, key=lambda move: (move.duration // grain, sorted(move.takes)))
         )
         takes = np.zeros((len(self.moves), len(self.kinds)), dtype=np.int64)
         for m, move in enumerate(self.moves):
@@ -106,6 +101,9 @@ class AdapterSubproblem:
         digits = (np.arange(self.size)[:, None] // classes["stride"]) % padded
         digits[(digits >= classes["dim"]).any(axis=1)] = -1
         moves, late = self._moves(takes, classes)
+        part_at, parts = self._parts()
+        ways = sum(len(kind.ways) for kind in self.kinds if kind.demands is not None)
+        grid = np.arange(ticks + 1)
         self.arrays = kernels.SubproblemArrays(
             classes=classes,
             digits=np.ascontiguousarray(digits),
@@ -114,6 +112,11 @@ class AdapterSubproblem:
             moves=moves,
             takes=takes,
             late=late,
+            part_at=part_at,
+            parts=parts,
+            taken=np.zeros((ways, ticks + 1)),
+            done=np.zeros((len(self.kinds), ticks + 1)),
+            served=classes["price"][:, None] * grid + classes["least"][:, None],
             switches=_switching(problem, self.adapter, grain),
             caching=site.max_resident > 1 or site.channels is not None,
             overlap=site.channels is not None,
@@ -129,29 +132,68 @@ class AdapterSubproblem:
         """Return the memory that one run of the dynamic program takes, in bytes."""
         return 3 * (self.ticks + 1) * self.size * 8
 
-    def values(self, paid: Floats, skip: Floats | None = None) -> Floats:
+    def priced(
+        self,
+        skip: Floats | None = None,
+        slots: Sequence[tuple[MergedPrices, SlotPrices] | None] = (),
+    ) -> kernels.SubproblemArrays:
+        """Return what the kernels work on at some prices.
+
+        Args:
+            skip: Cost of leaving each job to others, in the order of ``arrays.skip``; None: that of
+                rejecting it.
+            slots: What slots of merged classes pay, by class.
+        """
+        arrays = self.arrays if skip is None else self.arrays._replace(skip=skip)
+        found = [(q, *each) for q, each in enumerate(slots) if each is not None]
+        if not found:
+            return arrays
+        done, served = arrays.done.copy(), arrays.served.copy()
+        for q, merged, prices in found:
+            done[q], served[q] = prices.done, merged.served(prices)
+        taken = np.concatenate([prices.taken for _, _, prices in found])
+        return arrays._replace(taken=taken, done=done, served=served)
+
+    def values(self, paid: Floats, arrays: kernels.SubproblemArrays | None = None) -> Floats:
         """Return costs to go by state, tick and backlog at these prices.
 
         Args:
             paid: Prices summed up, of :func:`paid`.
-            skip: Cost of leaving each job to others, in the order of ``arrays.skip``.
+            arrays: Those at other prices than time's, of :meth:`priced`.
         """
         values = np.empty((3, self.ticks + 1, self.size))
-        kernels.backward(self._with(skip), paid, values)
+        kernels.backward(arrays or self.arrays, paid, values)
         return values
 
     def plan(
-        self, values: Floats, paid: Floats, state: int, skip: Floats | None = None
+        self,
+        values: Floats,
+        paid: Floats,
+        state: int,
+        arrays: kernels.SubproblemArrays | None = None,
     ) -> AdapterPlan:
         """Return the best plan from tick 0, where the adapter is in ``state`` then."""
-        arrays, jobs = self._with(skip), sum(len(kind.jobs) for kind in self.kinds)
+        arrays, jobs = arrays or self.arrays, sum(len(kind.jobs) for kind in self.kinds)
         rows = np.empty((3 * self.ticks + 3 * jobs + 16, 4), dtype=np.int64)
         count = follow(arrays, paid, values, state, rows)
         value = kernels.at_first(arrays, paid, values, state) + self.constant
         return AdapterPlan(value, rows[: max(count, 0)].copy())
 
-    def _with(self, skip: Floats | None) -> kernels.SubproblemArrays:
-        return self.arrays if skip is None else self.arrays._replace(skip=skip)
+    def _parts(self) -> tuple[Ints, NDArray[np.void]]:
+        """Return the members with priced options by move, and where each move's begin."""
+        first, ways = list[int](), 0
+        for kind in self.kinds:
+            first.append(ways)
+            ways += len(kind.ways) if kind.demands is not None else 0
+        at, rows = [0], list[tuple[int, ...]]()
+        for move in self.moves:
+            rows += [
+                (first[q] + o, q, n, ticks // self.grain)
+                for q, o, n, ticks in move.parts
+                if self.kinds[q].demands is not None
+            ]
+            at.append(len(rows))
+        return np.array(at, dtype=np.int64), np.array(rows, dtype=kernels.PARTS)
 
     def _moves(self, takes: Ints, classes: NDArray[np.void]) -> tuple[NDArray[np.void], ...]:
         """Return the batches and their members with priced deadlines; fill in the least losses."""
@@ -194,8 +236,11 @@ def _skips(kinds: Sequence[JobClass], classes: NDArray[np.void], skippable: bool
         row["skip_at"] = -1
         if kind.reject_loss is not None or skippable:
             row["skip_at"] = len(costs)
-            reject = math.inf if kind.reject_loss is None else kind.reject_loss
-            costs.extend(reject + kind.price * float(a) for a in kind.arrivals)
+            costs.extend(
+                (math.inf if job.reject_loss is None else job.reject_loss)
+                + kind.price * float(job.arrival)
+                for job in kind.jobs
+            )
     return np.array(costs, dtype=np.float64)
 
 
@@ -251,71 +296,9 @@ def _sums(prices: Floats) -> Floats:
     return np.concatenate(([0.0], np.cumsum(prices)))
 
 
-def _aggregated(
-    problem: Problem, kinds: Sequence[JobClass], gpu: int, states: int
-) -> tuple[tuple[JobClass, ...], tuple[Move, ...], Ints, float]:
-    """Aggregate classes until the states fit; return them, batches, caps and the loss left out.
-
-    A backlog of one in each class is told apart at least. Batches that take more than a cap are
-    left out: what is beyond the cap has been cut before. Where there are still too many, fewer
-    classes are told apart, and of a single one fewer backlogs.
-    """
-    most = min(len(kinds), max(1, int(math.log2(max(2, states)))))
-    while True:
-        merged = merge(problem, kinds, most)
-        # The longest runs of backlogs are innermost in the arrays.
-        ordered = sorted(merged.kinds, key=lambda kind: len(kind.jobs))
-        jobs = np.array([len(kind.jobs) for kind in ordered])
-        if most == 1:
-            jobs = np.minimum(jobs, _listable(problem, ordered[0], gpu))
-        caps = _caps(jobs, states)
-        capped = [
-            replace(kind, jobs=kind.jobs[:cap]) for kind, cap in zip(ordered, caps, strict=True)
-        ]
-        try:
-            found = undominated(capped, moves(problem, capped, kinds[0].adapter, gpu))
-        except InputError:  # more than can be listed; of one class they never are
-            found = None
-        if found is not None and (len(found) <= MOST_MOVES or most == 1):
-            return tuple(ordered), tuple(found), caps, merged.left_out
-        most -= 1
-
-
-def _listable(problem: Problem, kind: JobClass, gpu: int) -> int:
-    """The backlog up to which the batches of one class can all be listed."""
-    site, ways = problem.site, len(kind.ways)
-    room = site.room(gpu, frozenset((kind.adapter,)))
-    largest = [len(kind.jobs), *([] if site.clock.largest is None else [site.clock.largest])]
-    for free, need in zip(room, kind.jobs[0].demand, strict=True):
-        if free is not None and need > 0:
-            largest.append(max(0, free // need))
-    members = min(largest)
-    if math.comb(members + ways, ways) <= LISTED:
-        return len(kind.jobs)
-    while math.comb(members + ways, ways) > LISTED:
-        members -= 1
-    return members
-
-
 def _padded(caps: Ints, takes: Ints) -> Ints:
     """Backlogs of each class with the guards: as many as a move may take, but for the first."""
     guards = takes.max(axis=0, initial=0)
     guards[0] = 0
     padded: Ints = caps + 1 + guards
     return padded
-
-
-def _caps(jobs: Ints, states: int) -> Ints:
-    """Backlog caps whose backlogs number at most ``states``, about equal in all classes."""
-    caps = np.minimum(jobs, 1)
-    growing = True
-    while growing:
-        growing = False
-        for q in np.argsort(caps, kind="stable"):
-            if caps[q] < jobs[q]:
-                more = caps.copy()
-                more[q] += 1
-                if np.prod(more + 1) <= states:
-                    caps, growing = more, True
-                    break
-    return caps.astype(np.int64)

@@ -57,9 +57,7 @@ def _best_wait(
     for lower in range(state + 1):
         if lower == RESIDENT and not data.caching:
             continue
-        cost = after(
-            data.classes, data.arrived, data.skip, values[lower], backlog, t, t + 1
-        ) + wait_cost(paid, lower, t)
+        cost = after(data, values[lower], backlog, t, t + 1) + wait_cost(paid, lower, t)
         if cost < best:
             best, end, then_state = cost, t + 1, lower
             what = HOLD if lower == ACTIVE else WAIT
@@ -76,7 +74,7 @@ def _best_wait(
             continue
         row = AS_LOADED if kind == TO_PREFETCH else AS_ACTIVE
         cost = data.switches[kind].loss + paid[row, then] - paid[row, t]
-        cost += after(data.classes, data.arrived, data.skip, values[goal], backlog, t, then)
+        cost += after(data, values[goal], backlog, t, then)
         if cost < best:
             best, end, then_state = cost, then, goal
             what = LOAD
@@ -89,7 +87,7 @@ def _best_wait(
             if data.hard:
                 break
             then = last
-        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, t, then)
+        cost += after(data, values[ACTIVE], backlog, t, then)
         if cost < best_step.cost:
             best_step = PlanStep(cost, RESERVE, then, late, ACTIVE)
     return best_step
@@ -114,8 +112,8 @@ def _best_batch(
             continue
         for q in range(number):
             backlog[q] -= data.takes[m, q]
-        cost = move_cost(data.moves, data.late, m, t) + (paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t])
-        cost += after(data.classes, data.arrived, data.skip, values[ACTIVE], backlog, t, then)
+        cost = move_cost(data, m, t) + (paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t])
+        cost += after(data, values[ACTIVE], backlog, t, then)
         for q in range(number):
             backlog[q] += data.takes[m, q]
         if cost < best.cost:
@@ -172,7 +170,7 @@ def follow(data: SubproblemArrays, paid: Any, values: Any, state: int, rows: Any
     count, t = ZERO, ZERO
     if data.overlap and state == ABSENT:
         value, start, loaded = first_use(data, paid, values)
-        if value < after(data.classes, data.arrived, data.skip, values[state], backlog, t, t):
+        if value < after(data, values[state], backlog, t, t):
             count = _write(rows, count, RESERVE, ZERO, loaded, ZERO)
             count = _write(rows, count, LOAD_BESIDE, start, loaded, ZERO)
             t, state, backlog = loaded, ACTIVE, data.arrived[:, loaded].copy()

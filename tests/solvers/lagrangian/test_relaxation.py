@@ -53,14 +53,12 @@ def resolutions(problem: Problem, rng: np.random.Generator) -> Relaxation:
 
 
 def drawn(relaxation: Relaxation, rng: np.random.Generator) -> Prices:
-    """Prices of any size, those of serving a job of either sign."""
+    """Prices of any size, of either sign where that is possible."""
     scale = 10.0 ** rng.uniform(-2.0, 0.7)
     prices = scale * rng.random(relaxation.dimension) * (rng.random(relaxation.dimension) < 0.7)
     size = 10.0 ** rng.uniform(-1.0, 1.0)
-    serving = size * rng.normal(size=relaxation.dimension)
-    serving[: relaxation.serve_at] = 0.0
-    prices[relaxation.serve_at :] = 0.0
-    flat: Prices = prices + serving
+    signed = size * rng.normal(size=relaxation.dimension)
+    flat: Prices = np.where(relaxation.signed, signed, prices)
     return flat
 
 

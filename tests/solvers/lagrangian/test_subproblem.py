@@ -18,6 +18,7 @@ from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import together
 from pats_solvers.common.classes import classes
 from pats_solvers.common.windows import safe_horizon
+from pats_solvers.lagrangian.aggregation import aggregated
 from pats_solvers.lagrangian.kernels import (
     ABSENT,
     ACTIVATE,
@@ -33,8 +34,8 @@ from pats_solvers.lagrangian.kernels import (
     TO_LOAD,
     TO_PREFETCH,
 )
-from pats_solvers.lagrangian.relaxation import HOLDS, KEEPS, LOADS
 from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, paid
+from pats_solvers.lagrangian.usage import HOLDS, KEEPS, LOADS
 from tests.support import scale
 from tests.support.one_adapter import least_priced_loss, least_priced_loss_beside
 from tests.support.zoo import document, request
@@ -61,13 +62,13 @@ def subproblems(
     problem: Problem, ticks: int, states: int = 100_000, grain: int = 1
 ) -> list[AdapterSubproblem]:
     """The sub of each adapter."""
-    kinds = classes(problem)
-    return [
-        AdapterSubproblem(
-            problem, [k for k in kinds if k.adapter == a], 0, ticks, states=states, grain=grain
-        )
-        for a in sorted({kind.adapter for kind in kinds})
-    ]
+    kinds, made = classes(problem), []
+    everybody = set(range(len(problem.jobs)))
+    for a in sorted({kind.adapter for kind in kinds}):
+        mine = [kind for kind in kinds if kind.adapter == a]
+        listed, _ = aggregated(problem, mine, {0: everybody}, states)
+        made.append(AdapterSubproblem(problem, listed[0], 0, ticks, grain=grain))
+    return made
 
 
 def solved(
