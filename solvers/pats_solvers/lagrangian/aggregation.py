@@ -25,6 +25,9 @@ from pats_solvers.lagrangian.merging import MergedClass, merged_class, restricte
 #: Batches of one adapter beyond which its classes are merged.
 MOST_MOVES = 4000
 
+#: Batches by backlog told apart up to which merged classes are parted.
+MOVES_PER_STATE = 10
+
 #: Batches of merged classes up to which levels of demand are told apart.
 LEVEL_MOVES = 600
 
@@ -73,9 +76,9 @@ def aggregated(
 ) -> tuple[dict[int, ChainClasses], tuple[MergedClass, ...]]:
     """Return classes and batches of one adapter by GPU, and the merged ones among the classes.
 
-    Classes are kept where the states and the batches can be told apart. Else those that offer the
-    same step counts are merged, with levels of demand where batches are few enough; and all of
-    them, where that is too much still.
+    Classes are kept where the states and the batches can be told apart. Else they are merged into
+    as many as backlogs of all their jobs can be told apart, with levels of demand where there are
+    few batches.
 
     Args:
         problem: The problem.
@@ -97,30 +100,104 @@ def aggregated(
 
     if (found := listed(kinds)) is not None:
         return found, ()
+    members = max(_members(problem, kinds, gpu) for gpu in jobs)
+    for parts in _partitions(problem, kinds, members, states):
+        for levels in (3, 2, 1):
+            merged = tuple(merged_class(problem, part, levels) for part in parts)
+            found = listed([each.kind for each in merged])
+            few = found and max(len(each.moves) for each in found.values()) <= LEVEL_MOVES
+            if found is not None and (few or levels == 1):
+                return found, merged
+    raise AssertionError("one class can always be listed")
+
+
+def _partitions(
+    problem: Problem, kinds: Sequence[JobClass], members: int, states: int
+) -> list[list[Sequence[JobClass]]]:
+    """Return ways to part classes, the finest first, the last one into a single part.
+
+    Classes that offer other step counts are in other parts. The part that loses most in being
+    merged is halved as long as backlogs can be told apart, and batches of up to ``members`` are
+    few beside them.
+    """
     groups: dict[frozenset[int], list[JobClass]] = {}
     for kind in kinds:
         groups.setdefault(frozenset(o.steps for o in kind.jobs[0].options), []).append(kind)
-    apart = list(groups.values())
-    for levels, parts in [(3, apart), (2, apart), (1, apart), (1, [list(kinds)])]:
-        merged = tuple(merged_class(problem, part, levels) for part in parts)
-        found = listed([each.kind for each in merged])
-        if found is not None and (
-            levels == 1 or max(len(each.moves) for each in found.values()) <= LEVEL_MOVES
-        ):
-            return found, merged
-    raise AssertionError("one class can always be listed")
+    found: list[list[Sequence[JobClass]]] = [[list(kinds)]]
+    parts = [_Part(problem, group) for group in groups.values()]
+    while math.prod(part.jobs + 1 for part in parts) <= states:
+        ways = sum(part.ways for part in parts)
+        if math.comb(members + ways, ways) > min(MOST_MOVES, MOVES_PER_STATE * states):
+            break
+        found.append([part.kinds for part in parts])
+        widest = max(parts, key=lambda part: part.loss)
+        if widest.loss == 0.0:
+            break
+        parts = [part for part in parts if part is not widest]
+        parts += [_Part(problem, half) for half in widest.halves()]
+    return found[::-1]
+
+
+class _Part:
+    """Classes that may be merged.
+
+    Attributes:
+        kinds: The classes, along what they differ in most.
+        jobs: How many jobs they have.
+        ways: How many step counts.
+        loss: Rough loss of merging them, over all jobs.
+    """
+
+    def __init__(self, problem: Problem, kinds: Sequence[JobClass]) -> None:
+        sizes = np.array([len(kind.jobs) for kind in kinds])
+        features = np.array([_features(problem, kind) for kind in kinds])
+        apart = features - np.average(features, axis=0, weights=sizes)
+        spread = sizes @ np.abs(apart)
+        widest = int(np.argmax(spread))
+        self.kinds = [kinds[i] for i in np.argsort(features[:, widest], kind="stable")]
+        self.ways = len({option.steps for kind in kinds for option in kind.jobs[0].options})
+        self.jobs, self.loss = int(sizes.sum()), float(spread[widest]) if len(kinds) > 1 else 0.0
+
+    def halves(self) -> tuple[list[JobClass], list[JobClass]]:
+        """Return the classes with less and with more, as many jobs in each as can be."""
+        count = np.cumsum([len(kind.jobs) for kind in self.kinds])
+        middle = 1 + int(np.abs(count[:-1] - self.jobs / 2).argmin())
+        return self.kinds[:middle], self.kinds[middle:]
+
+
+def _features(problem: Problem, kind: JobClass) -> list[float]:
+    """Return what tells classes of the same step counts apart, in loss: options, weight, deadline.
+
+    Demand comes last: levels of it are told apart anyway.
+    """
+    job, clock = kind.jobs[0], problem.site.clock
+    losses: dict[int, float] = {}
+    for option in job.options:
+        losses[option.steps] = min(option.quality_loss, losses.get(option.steps, math.inf))
+    typical = 10 * max(clock.quickest(steps) for steps in losses)
+    reject = 0.0 if kind.reject_loss is None else kind.reject_loss
+    due = kind.late_loss * min(1.0, (job.deadline or 0) / typical)
+    demand = [0.01 * need / (1 + need) for need in job.demand]
+    options = [losses[steps] for steps in sorted(losses)]
+    return [*options, typical * kind.price, kind.late_loss, due, reject, *demand]
+
+
+def _members(problem: Problem, kinds: Sequence[JobClass], gpu: int) -> int:
+    """Return the most jobs of classes of one adapter that a batch can have, or more."""
+    site = problem.site
+    room = site.room(gpu, frozenset((kinds[0].adapter,)))
+    largest = [sum(len(kind.jobs) for kind in kinds)]
+    largest += [] if site.clock.largest is None else [site.clock.largest]
+    demands = [kind.demand(option) for kind in kinds for option in kind.ways]
+    for free, *needs in zip(room, *demands, strict=True):
+        if free is not None and min(needs) > 0:
+            largest.append(max(0, free // min(needs)))
+    return min(largest)
 
 
 def _listable(problem: Problem, kind: JobClass, gpu: int) -> int:
     """The backlog up to which the batches of one class can all be listed."""
-    site, ways = problem.site, len(kind.ways)
-    room = site.room(gpu, frozenset((kind.adapter,)))
-    largest = [len(kind.jobs), *([] if site.clock.largest is None else [site.clock.largest])]
-    least = [min(needs) for needs in zip(*map(kind.demand, kind.ways), strict=True)]
-    for free, need in zip(room, least, strict=True):
-        if free is not None and need > 0:
-            largest.append(max(0, free // need))
-    members = min(largest)
+    ways, members = len(kind.ways), _members(problem, (kind,), gpu)
     if math.comb(members + ways, ways) <= LISTED:
         return len(kind.jobs)
     while math.comb(members + ways, ways) > LISTED:

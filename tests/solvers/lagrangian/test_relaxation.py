@@ -49,7 +49,7 @@ def resolutions(problem: Problem, rng: np.random.Generator) -> Relaxation:
     clock = problem.site.clock
     shortest = min(clock.quickest(o.steps) for job in problem.jobs for o in job.options)
     grain = int(rng.integers(1, min(3, shortest) + 1))
-    return Relaxation(problem, end, states=int(rng.choice([1, 3, 1000])), grain=grain)
+    return Relaxation(problem, end, states=int(rng.choice([1, 3, 12, 1000])), grain=grain)
 
 
 def drawn(relaxation: Relaxation, rng: np.random.Generator) -> Prices:
