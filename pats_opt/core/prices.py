@@ -35,6 +35,25 @@ class KindPrices(Struct, frozen=True, kw_only=True, omit_defaults=True):
     load: tuple[Price, ...] = ()
 
 
+class OptionPrices(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Prices of the options of requests that are counted together: what a faster image is worth.
+
+    Attributes:
+        adapter: Id of the adapter.
+        requests: Their ids.
+        steps: Step count of each option; one may occur at several levels of demand.
+        taken: Loss that a slot pays by option, as changes: an entry of time, and the price from
+            there on. A request receives the price at its arrival.
+        done: Loss that a slot pays by entry of its completion; empty where only quality differs.
+    """
+
+    adapter: str
+    requests: tuple[str, ...]
+    steps: tuple[int, ...]
+    taken: tuple[tuple[tuple[int, float], ...], ...]
+    done: tuple[float, ...] = ()
+
+
 class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The prices that prove a bound.
 
@@ -42,11 +61,13 @@ class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
         tick_s: Seconds of one entry: a tick of the instance, or several.
         gpus: Prices of each kind of GPU.
         serve: Price paid to a GPU for serving a request, by its id; empty with one GPU.
+        options: Prices of options, where requests that differ are counted together.
     """
 
     tick_s: Annotated[float, Meta(gt=0, le=1e9)]
     gpus: tuple[KindPrices, ...]
     serve: dict[str, float] = {}
+    options: tuple[OptionPrices, ...] = ()
 
 
 def as_json(prices: Prices) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_opt.core.prices import KEY, KindPrices, Prices, as_json
+from pats_opt.core.prices import KEY, KindPrices, OptionPrices, Prices, as_json
 from pats_opt.core.solver import Run
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
@@ -195,7 +195,17 @@ class Bounding:
         )
         ids = [job.id for job in self.problem.jobs] if relaxation.several else []
         serve = dict(zip(ids, _rounded(prices.serve), strict=True)) if ids else {}
-        return Prices(tick_s=site.tick_s * grain, gpus=kinds, serve=serve)
+        options = tuple(
+            OptionPrices(
+                adapter=site.adapter_ids[merged.merged.kind.adapter],
+                requests=tuple(job.id for job in merged.merged.jobs),
+                steps=tuple(steps for _, steps in merged.merged.ways),
+                taken=tuple(_changes(row) for row in slots.taken),
+                done=_rounded(slots.done) if merged.merged.dated else (),
+            )
+            for merged, slots in zip(relaxation.merged, prices.slots, strict=True)
+        )
+        return Prices(tick_s=site.tick_s * grain, gpus=kinds, serve=serve, options=options)
 
     def hold_prices(self) -> Floats:
         """Return the present price of holding a GPU of the first kind, by tick."""
@@ -272,6 +282,12 @@ def share_over(run: Run) -> Callable[[], bool]:
 def _work(relaxation: Relaxation) -> float:
     """Steps of the dynamic programs in one evaluation."""
     return float(sum(part.work for part in relaxation.subproblems))
+
+
+def _changes(prices: Floats) -> tuple[tuple[int, float], ...]:
+    """Return where prices change, and to what."""
+    rounded = _rounded(prices)
+    return tuple((t, price) for t, price in enumerate(rounded) if t == 0 or price != rounded[t - 1])
 
 
 def _rounded(prices: Floats) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from pats_opt.testing.solvers import together
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.bounding import Bounding
+from pats_solvers.lagrangian.merging import SlotPrices
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request
@@ -124,6 +125,46 @@ def test_reported_prices_prove_the_bound_again(feature: Feature | None) -> None:
         relaxation = Relaxation(problem, len(hold[0]) * grain, states=told["states"], grain=grain)
         again = relaxation.evaluate(np.array(flat)).bound
         assert again == pytest.approx(bounding.bound, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_reported_prices_of_options_prove_the_bound_again(dated: bool) -> None:
+    """Requests that each have qualities of their own, and perhaps a weight."""
+    made = document(
+        *(
+            request(
+                f"r{i}",
+                adapter="ab"[i % 2],
+                arrival_s=1.0 * i,
+                weight=1.0 + 0.1 * i * dated,
+                options=[{"steps": s, "quality": 1 - (0.2 + 0.02 * i) ** s} for s in (1, 2, 4)],
+            )
+            for i in range(24)
+        ),
+        adapters=[adapter("a", 2.0), adapter("b", 2.0)],
+        gpus=[gpu(resident=())],
+    )
+    problem = Problem(parse_instance(json.dumps(made)))
+    bounding = Bounding(problem, 80, 1.0)
+    bounding.climb(math.inf, 60, lambda: False)
+    told = json.loads(json.dumps(bounding.details()))["prices"]
+    relaxation = bounding.ascent.relaxation
+    flat = [np.array(told["gpus"][0]["hold"])]
+    assert len(told["options"]) == len(relaxation.merged) > 0
+    for merged, row in zip(relaxation.merged, told["options"], strict=True):
+        assert row["requests"] == [problem.jobs[j].id for j in merged.jobs]
+        entries = np.arange(merged.ticks + 1)
+        taken = [
+            [p for _, p in changes][np.searchsorted([t for t, _ in changes], at, side="right") - 1]
+            for changes in row["taken"]
+            for at in entries
+        ]
+        done = np.array(row.get("done", np.zeros(len(entries))))
+        slots = SlotPrices(np.array(taken).reshape(len(row["steps"]), -1), done)
+        assert (np.diff(slots.taken, axis=1) <= 0).all(), "a later slot is never dearer"
+        flat.append(merged.flat(slots))
+    again = relaxation.evaluate(np.concatenate(flat)).bound
+    assert again == pytest.approx(bounding.bound, rel=1e-4)
 
 
 def test_reported_prices_are_those_of_the_best_bound() -> None:
