@@ -46,6 +46,15 @@ ROUNDING = 1e-12
 #: Policies whose schedules an exact solver may start from, the quickest first.
 WARM_STARTS = ("fifo:option=fewest", "fifo", "pats:threshold=1", "pats:gamma=0", "pats")
 
+#: The same where loads run beside serving.
+OVERLAP_STARTS = (
+    "fifo:option=fewest:prefetch=next",
+    "pats:threshold=1:prefetch=ahead",
+    "pats:prefetch=ahead",
+    "price-index:prefetch=next",
+    "price-index:prefetch=ahead",
+)
+
 #: Share of the time limit after which no schedule better than the first is looked for.
 WARM_SHARE = 0.5
 
@@ -187,7 +196,8 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
     Args:
         problem: The problem.
         run: Its limits. The loss of each better plan is reported as progress.
-        given: Plan to use; None for the best of the policies in :data:`WARM_STARTS`.
+        given: Plan to use; None for the best of the policies in :data:`WARM_STARTS`, or in
+            :data:`OVERLAP_STARTS`.
     """
     best: tuple[Plan, float] | None = None
     for plan in _policy_plans(problem, run) if given is None else [given]:
@@ -202,13 +212,13 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
 
 
 def _policy_plans(problem: Problem, run: Run) -> Iterator[Plan]:
-    """Yield plans of the policies in :data:`WARM_STARTS`.
+    """Yield plans of the policies in :data:`WARM_STARTS` or :data:`OVERLAP_STARTS`.
 
     The first plan is made whatever it takes, so that every solver has a schedule to give. The
     others come within :data:`WARM_SHARE` of the time limit.
     """
     left: float | None = None
-    for name in WARM_STARTS:
+    for name in WARM_STARTS if problem.site.channels is None else OVERLAP_STARTS:
         if run.interrupted.is_set() or left == 0.0:
             return
         stage = Run(time_limit=left, seed=run.seed, phase=run.phase, interrupted=run.interrupted)

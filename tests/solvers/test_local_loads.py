@@ -6,20 +6,26 @@ import json
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from pats_opt.core.solver import Feature, Run, features
+from pats_opt.errors import CapabilityError
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import AdapterCache, Popularity, Recipe
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance, Overlap
 from pats_opt.model.problem import Problem
+from pats_opt.solving.solve import WARM_STARTS, solve, warm_start
 from pats_opt.testing.instances import random_features, random_instance
+from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.lagrangian.bounding import bounding_of
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of
 from pats_solvers.local.plans import one_by_one, plan_of_state
 from pats_solvers.local.timing import OVERRUN, time_all
+from pats_solvers.primal_dual import improve_schedule
 from tests.solvers.test_local import searched
 from tests.support import scale
 from tests.support.brute_force import brute_force
@@ -108,3 +114,37 @@ def test_the_seed_decides() -> None:
     made = [solver.solve(problem, Run(seed=3)).plan for _ in range(2)]
     assert made[0] is not None
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_lagrangian_searches_beside_its_bound(channels: int) -> None:
+    """From no schedule at all it has one whose loss meets the bound to a few percent."""
+    problem = Problem(larger(channels))
+    incumbent = Incumbent(problem, Run(seed=1))
+    bounding = bounding_of(incumbent, 0.5)
+    bounding.advance(incumbent)
+    assert improve_schedule(incumbent, bounding, np.random.default_rng(1), 30)
+    bounding.advance(incumbent)
+    assert incumbent.bound <= incumbent.loss <= 1.2 * incumbent.bound
+
+
+def test_exact_passes_over_who_lacks_loads_beside_serving() -> None:
+    """``dp`` refuses by name where all but the loader suits it; ``exact`` asks others."""
+    made = generate(Recipe(requests=12, switching=AdapterCache(load_s=(4.4,))), seed=2)
+    switching = msgspec.structs.replace(made.switching, overlap=Overlap(channels=1))
+    instance = msgspec.structs.replace(made, switching=switching)
+    with pytest.raises(CapabilityError, match="overlap"):
+        solve(instance, "dp")
+    result = solve(instance, "exact", time_limit=2.0)
+    turns = [turn["solver"] for turn in result.details["turns"]]
+    assert turns[0] == "lagrangian"
+    assert "dp" not in turns
+
+
+def test_policies_start_the_search_with_loads_beside_serving() -> None:
+    """The schedule to start from is better than any policy's that loads while it waits."""
+    problem = Problem(larger())
+    start = warm_start(problem, Run(), None)
+    assert start is not None
+    losses = [solve(problem, name).loss for name in WARM_STARTS]
+    assert all(loss is not None and start[1] < loss for loss in losses)
