@@ -91,6 +91,12 @@ def _gpus(m: Metrics) -> Iterator[Fact]:
         f"{m.switches} in {number(m.switching_s)} s; {counted(m.loads, 'load')}, "
         f"{counted(m.evictions, 'eviction')}",
     )
+    if m.loader_busy_share is not None:
+        yield Fact(
+            "loader",
+            f"{percent(m.loader_busy_share)} busy, {percent(m.hidden_load_share)} of loads hidden "
+            f"behind serving; GPUs wait {number(m.load_wait_s)} s for loads",
+        )
     hits, batch_hits = percent(m.hit_share), percent(m.batch_hit_share)
     yield Fact("cache hits", f"{hits} of requests, {batch_hits} of batches")
     yield Fact("VRAM peak", f"{number(m.vram_peak_gib)} GiB")

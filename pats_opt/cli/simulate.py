@@ -91,7 +91,7 @@ def command(
     require_schedule(result)
     if output is not None:
         write_schedule(result.schedule, output)
-    table = ScheduleTable.from_replay(problem, result.replayed)
+    table = ScheduleTable.from_replay(problem, result.replayed, result.loads)
     adapters = adapter_table(table)
     if as_json:
         queue = queue_series(table)

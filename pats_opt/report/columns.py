@@ -162,6 +162,13 @@ BY_GROUP = (
     metric("group_latency_p99_s", "group p99"),
 )
 
+#: Loads beside serving, for both of these tables where an instance has them.
+BY_LOADER = (
+    metric("loader_busy_share", "loader busy"),
+    metric("hidden_load_share", "loads hidden"),
+    metric("load_wait_s"),
+)
+
 #: Waiting under each policy.
 WAITING = (
     column("bound s", "bound_s"),
@@ -202,9 +209,10 @@ ANYTIME = (
 ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
 
 
-def by_group(table: Table) -> tuple[Column, ...]:
-    """The columns by group; none where no run has a schedule of an instance with groups."""
-    return BY_GROUP if table.runs["groups_served"].count() else ()
+def by_feature(table: Table) -> list[Column]:
+    """The columns by group and by loader, where a run has a schedule of such an instance."""
+    known = {"groups_served": BY_GROUP, "loader_busy_share": BY_LOADER}
+    return [c for name, some in known.items() if table.runs[name].count() for c in some]
 
 
 def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
@@ -269,7 +277,7 @@ def run_columns(table: Table) -> list[Column]:
         ),
         *(
             c._replace(choices=always if c.heading in short else service)
-            for c in (*SERVICE, *by_group(table))
+            for c in (*SERVICE, *by_feature(table))
         ),
         *(c._replace(choices=rest) for c in INSTANCES),
     ]

@@ -153,7 +153,7 @@ def _solved(task: Task, schedule: Path) -> TaskResult:
     return TaskResult(
         result,
         recorder.finish(result.runtime_s, result.bound, result.loss),
-        latency_quantiles(ScheduleTable.from_replay(problem, result.replayed)),
+        latency_quantiles(ScheduleTable.from_replay(problem, result.replayed, result.loads)),
     )
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pats_opt.model.checker import ReplayedBatch, check
+from pats_opt.model.checker import Verdict, check
 from pats_opt.model.instance import Instance, Request
 from pats_opt.model.loss import LossTerms
-from pats_opt.model.plan import Plan, PlannedBatch, plan_of
+from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad, plan_of
 from pats_opt.model.problem import Job, Problem
 from pats_opt.model.schedule import InstanceRef, Schedule
 from pats_opt.solving.result import LatencyMeasure
@@ -147,24 +147,29 @@ def curve_point(
             seconds[job.index] = (completion - job.arrival) * problem.site.tick_s
     return CurvePoint(
         price=price,
-        plan=_plan(problem, verdict.replayed),
+        plan=_plan(problem, verdict),
         terms=verdict.terms,
-        metrics=measure(ScheduleTable.from_replay(problem, verdict.replayed)),
+        metrics=measure(ScheduleTable.from_replay(problem, verdict.replayed, verdict.loads)),
         waited=math.fsum(job.weight * seconds[job.index] for job in problem.jobs),
         waited_unweighted=math.fsum(seconds.values()),
         proven=proven,
     )
 
 
-def _plan(problem: Problem, batches: Iterable[ReplayedBatch]) -> Plan:
+def _plan(problem: Problem, verdict: Verdict) -> Plan:
     """Return the plan of a replayed schedule."""
     planned: list[list[PlannedBatch]] = [[] for _ in problem.site.gpus]
-    for one in batches:
+    loads: list[list[PlannedLoad]] = [[] for _ in problem.site.gpus]
+    for load in verdict.loads:
+        loads[load.gpu].append(PlannedLoad(load.adapter, load.start, load.evict))
+    for one in verdict.replayed:
         members = tuple((job.index, option) for job, option, _ in one.members)
-        planned[one.gpu].append(
-            PlannedBatch(one.batch.start, members, one.resident, one.batch.switch_start)
-        )
-    return plan_of(planned)
+        begun, start = one.batch.switch_start, one.batch.start
+        # What a load evicts between the switch's start and the batch's stays until then.
+        later = [load.evict for load in loads[one.gpu] if begun <= load.start <= start]
+        stays = one.resident.union(*later) - one.switch.evict
+        planned[one.gpu].append(PlannedBatch(start, members, stays, begun))
+    return plan_of(planned, loads if problem.site.channels is not None else ())
 
 
 def hull(points: Iterable[CurvePoint]) -> list[CurvePoint]:

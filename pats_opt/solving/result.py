@@ -12,7 +12,7 @@ from typing_extensions import override
 from pats_opt import display
 from pats_opt.display import Plottable
 from pats_opt.errors import NoScheduleError, one_line
-from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.checker import ReplayedBatch, ReplayedLoad
 from pats_opt.model.files import StrPath
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Problem
@@ -21,7 +21,7 @@ from pats_opt.tables import Metrics
 from pats_opt.wording import number, percent
 
 #: Fields of a result that its summary leaves out.
-NOT_IN_SUMMARY = frozenset({"schedule", "replayed", "problem"})
+NOT_IN_SUMMARY = frozenset({"schedule", "replayed", "loads", "problem"})
 
 
 class Result(Struct, Plottable, frozen=True, kw_only=True):
@@ -40,6 +40,7 @@ class Result(Struct, Plottable, frozen=True, kw_only=True):
         details: Further output of the solver, such as model sizes.
         schedule: The schedule document. Without a plan it holds no batches.
         replayed: The batches as the checker replayed them, the input of :mod:`pats_opt.tables`.
+        loads: The loads beside serving as the checker replayed them.
         problem: The problem that was solved. Pictures need it; a result that was put together by
             hand may leave it out.
     """
@@ -58,6 +59,7 @@ class Result(Struct, Plottable, frozen=True, kw_only=True):
     details: dict[str, Any]
     schedule: Schedule
     replayed: tuple[ReplayedBatch, ...] = ()
+    loads: tuple[ReplayedLoad, ...] = ()
     problem: Problem | None = None
 
     def summary(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pats_opt.core.policy import Policy
 from pats_opt.core.prices import KEY
 from pats_opt.core.solver import Outcome, Run, Solver, require
 from pats_opt.errors import InfeasibleError, InputError, PatsError, SolverError, expect
-from pats_opt.model.checker import TOLERANCE, ReplayedBatch, check, valid_loss
+from pats_opt.model.checker import TOLERANCE, ReplayedBatch, ReplayedLoad, check, valid_loss
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import best_utility, gap
 from pats_opt.model.plan import Plan, schedule_of
@@ -250,14 +250,14 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
     ref = SolverRef(name=solver.name, params=params, seed=run.seed, runtime_s=runtime_s)
     draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
     loss = terms = metrics = None
-    bound, batches = outcome.bound, tuple[ReplayedBatch, ...]()
+    bound, batches, loads = outcome.bound, tuple[ReplayedBatch, ...](), tuple[ReplayedLoad, ...]()
     if outcome.plan is not None:
         verdict = check(problem, draft)
-        batches = verdict.replayed
+        batches, loads = verdict.replayed, verdict.loads
         if not verdict.ok:
             raise SolverError(f"solver {solver.name!r} broke {verdict.first()}")
         terms, loss = verdict.terms, verdict.loss
-        table = ScheduleTable.from_replay(problem, batches)
+        table = ScheduleTable.from_replay(problem, batches, loads)
         metrics = measure(table, max_wait_s=bound_on_waiting(params))
         _verify_claims(solver, outcome, loss)
         if bound is not None and bound > loss * (1.0 - ROUNDING):
@@ -281,6 +281,7 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
         details=outcome.details,
         schedule=schedule,
         replayed=batches,
+        loads=loads,
         problem=problem,
     )
 

@@ -2,13 +2,14 @@
 
 :mod:`schedule_table` has the one table that everything is computed from; :mod:`metrics` the figures
 of a whole schedule, and in :data:`METRICS` their names and units; :mod:`adapters` a table by
-adapter, :mod:`queue` the requests that wait over time. Quantiles, Jain's index and line fits are in
-:mod:`statistics`.
+adapter, :mod:`queue` the requests that wait over time, :mod:`loader` loads beside serving.
+Quantiles, Jain's index and line fits are in :mod:`statistics`.
 """
 
 from pats_opt.tables.adapters import AdapterMetrics, adapter_table
 from pats_opt.tables.metrics import (
     BY_GROUP,
+    BY_LOADER,
     METRICS,
     Metrics,
     MetricSpec,
@@ -22,6 +23,7 @@ from pats_opt.tables.schedule_table import ScheduleTable
 
 __all__ = [
     "BY_GROUP",
+    "BY_LOADER",
     "METRICS",
     "AdapterMetrics",
     "MetricSpec",

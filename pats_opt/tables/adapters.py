@@ -14,7 +14,7 @@ from pats_opt.tables.schedule_table import ScheduleTable
 from pats_opt.tables.statistics import group_means, group_quantiles, group_sums
 
 if TYPE_CHECKING:
-    from pats_opt.tables.statistics import Floats, Ints
+    from pats_opt.tables.statistics import Floats
 
 
 class AdapterMetrics(Struct, frozen=True, kw_only=True):
@@ -80,8 +80,7 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
         "wait_max_s": longest_wait,
     }
     queued = longest_queues(table)
-    pairs = _served_by(table)
-    used = np.bincount(pairs[:, 1], minlength=many)
+    used = np.bincount(table.used[:, 1], minlength=many)
     share = _serving(table)
     loads, load_s, switching = _loads(table)
     losses = switching + _requests(table)
@@ -105,15 +104,6 @@ def adapter_table(table: ScheduleTable) -> list[AdapterMetrics]:
         for a in range(many)
         if asked[a] or loads[a]
     ]
-
-
-def _served_by(table: ScheduleTable) -> Ints:
-    """Each batch with each adapter that its members use, one row a pair, by batch."""
-    import numpy as np
-
-    many = max(1, len(table.problem.site.adapter_ids))
-    pairs = np.unique(table.requests.batch * many + table.requests.adapter)
-    return np.stack((pairs // many, pairs % many), axis=1)
 
 
 def _serving(table: ScheduleTable) -> Floats:
@@ -146,6 +136,11 @@ def _loads(table: ScheduleTable) -> tuple[list[int], list[float], Floats]:
     for activate, times in Counter(batches.activate).items():
         for a in activate:
             loss[a] += switching_loss(site, times * site.activate_s)
+    if (beside := table.loads) is not None:
+        for a, seconds in zip(beside.adapter.tolist(), beside.seconds.tolist(), strict=True):
+            loads[a] += 1
+            load_s[a] += seconds
+            loss[a] += switching_loss(site, seconds)
     return loads, load_s, loss
 
 

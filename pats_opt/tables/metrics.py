@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import Struct
 
 from pats_opt.model.timing import late_after
+from pats_opt.tables.loader import loader_figures, memory_steps
 from pats_opt.tables.queue import queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
 from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile, rank
@@ -91,6 +92,9 @@ METRICS: dict[str, MetricSpec] = {
     "group_latency_p95_s": MetricSpec("group latency p95", "s", "low"),
     "group_latency_p99_s": MetricSpec("group latency p99", "s", "low"),
     "group_latency_max_s": MetricSpec("group latency max", "s", "low"),
+    "loader_busy_share": MetricSpec("loader busy share", "%"),
+    "hidden_load_share": MetricSpec("hidden load share", "%", "high"),
+    "load_wait_s": MetricSpec("wait for loads", "s", "low"),
     # Of one adapter.
     "adapter": MetricSpec("adapter"),
     "requests": MetricSpec("requests"),
@@ -126,18 +130,21 @@ class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
         throughput_per_s: Requests served per second of ``makespan_s``.
         steps_per_s: Denoising steps run per second of ``makespan_s``, each member's counted.
         switches: Switches that load an adapter or pay an activation.
-        switching_s: Seconds of loading and activation paid, before rounding to ticks.
+        switching_s: Seconds of loading and activation paid, before rounding to ticks; of loads
+            beside serving too.
         loads: Adapters loaded.
         evictions: Adapters evicted.
         hit_share: Cache hits: share of requests whose adapter is not loaded by the switch right
-            before their batch, so that it was resident already.
+            before their batch, so that it was resident already. Where loads run beside serving,
+            share of those whose batch is not the first to use the adapter after a load of it.
         batch_hit_share: Share of batches of which that holds for every member.
         busy_share: Share of GPU time spent serving.
-        switching_share: Share of GPU time spent switching, in whole ticks.
+        switching_share: Share of GPU time spent switching, in whole ticks; loads beside serving
+            take none of it.
         idle_share: The rest; the three add up to 1.
         serving_of_used: Serving by serving plus switching; None where the GPUs do neither.
         makespan_s: Seconds from tick 0 to the last batch's end.
-        vram_peak_gib: Largest memory in use on any GPU.
+        vram_peak_gib: Largest memory in use on any GPU, as rules 3 and 5a count it.
         deadline_misses: Requests served after their deadline.
         jain: Fairness among adapters: Jain's index ``(sum x)^2 / (n sum x^2)`` over the mean
             latencies x of the n adapters that are served; 1 is fair, 1 / n is least fair. After
@@ -151,6 +158,14 @@ class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
         groups_rejected: Groups of which a request is not served; they have no latency.
         group_latency_mean_s: Mean seconds from the first arrival in a group that is served to the
             last completion in it; then its quantiles and maximum.
+        loader_busy_share: Share of the loaders' time (GPU time times channels) in which they load;
+            like all metrics of loaders, None and not written where no loads run beside serving.
+        hidden_load_share: Share of the loads' time in which their GPU serves a batch; None where no
+            load takes time.
+        load_wait_s: Seconds in which a GPU stands idle for a load, summed over batches. It does
+            from when the batch could begin but for its adapters (its members have arrived, the
+            batch before it and its own switch have taken their time) until the last of their loads
+            ends.
     """
 
     served: int
@@ -197,10 +212,16 @@ class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     group_latency_p95_s: float | None = None
     group_latency_p99_s: float | None = None
     group_latency_max_s: float | None = None
+    loader_busy_share: float | None = None
+    hidden_load_share: float | None = None
+    load_wait_s: float | None = None
 
 
 #: Metrics by group, which only instances with groups have.
 BY_GROUP = tuple(name for name in Metrics.__struct_fields__ if name.startswith("group"))
+
+#: Metrics of the loaders, which only instances with loads beside serving have.
+BY_LOADER = ("loader_busy_share", "hidden_load_share", "load_wait_s")
 
 #: Shares at which the distribution is kept, every 2 %, and more of the slowest.
 SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
@@ -216,8 +237,13 @@ def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
 
 
 def shown(*of: Metrics) -> list[str]:
-    """Return the names of the metrics to show: those by group only where there are groups."""
-    hidden = BY_GROUP if all(m.groups_served is None for m in of) else ()
+    """Return the names of the metrics to show: those by group or loader only where any has them."""
+    hidden = {
+        name
+        for names in (BY_GROUP, BY_LOADER)
+        if all(getattr(m, names[0]) is None for m in of)
+        for name in names
+    }
     return [name for name in Metrics.__struct_fields__ if name not in hidden]
 
 
@@ -239,6 +265,7 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
         **_use(table),
         **_fairness(table),
         **_groups(table),
+        **loader_figures(table),
     )
 
 
@@ -298,15 +325,16 @@ def _work(table: ScheduleTable) -> dict[str, Any]:
 def _switching(table: ScheduleTable) -> dict[str, Any]:
     import numpy as np
 
-    batches = table.batches
+    batches, beside = table.batches, table.loads
     loads, seconds = [len(load) for load in batches.load], batches.switch_s.tolist()
+    evict = batches.evict + ([] if beside is None else beside.evict)
     missed = np.zeros(len(loads), dtype=np.bool_)
     missed[table.requests.batch[table.loaded]] = True
     return {
         "switches": sum([1 for load, paid in zip(loads, seconds, strict=True) if load or paid > 0]),
-        "switching_s": float(sum(seconds)),
-        "loads": sum(loads),
-        "evictions": sum([len(evict) for evict in batches.evict]),
+        "switching_s": float(sum(table.paid_s)),
+        "loads": sum(loads) + (0 if beside is None else len(beside.gpu)),
+        "evictions": sum([len(some) for some in evict]),
         "hit_share": 1 - float(table.loaded.mean()) if len(table.loaded) else None,
         "batch_hit_share": 1 - float(missed.mean()) if len(missed) else None,
     }
@@ -327,10 +355,12 @@ def _use(table: ScheduleTable) -> dict[str, Any]:
 
 
 def _vram_peak(table: ScheduleTable) -> float:
-    """Quanta in use at the start of the batch that needs most."""
+    """Quanta in use at the start of the batch, or the load beside serving, that needs most."""
     import numpy as np
 
     residents, site = table.batches.resident, table.problem.site
+    if table.loads is not None:
+        return max([float(memory_steps(table, g.index)[1].max()) for g in site.gpus], default=0.0)
     if not residents:
         return 0.0
     held = {some: sum(site.adapter_vram[a] for a in some) for some in set(residents)}  # few recur

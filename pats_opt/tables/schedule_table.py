@@ -1,4 +1,4 @@
-"""Table of a schedule: columns per served request, per batch and per switch.
+"""Table of a schedule: columns per served request, batch, switch and load beside serving.
 
 It is made from a replay (:meth:`ScheduleTable.from_replay`; a simulation's result is replayed too)
 or from an execution (:meth:`ScheduleTable.from_execution`). Metrics, pictures, comparisons and
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from pats_opt.model.checker import ReplayedBatch
+from pats_opt.model.checker import ReplayedBatch, ReplayedLoad
 from pats_opt.model.loss import LossTerms, switching_loss
-from pats_opt.model.problem import Adapters, Job, Problem
+from pats_opt.model.problem import Job, Problem
+from pats_opt.tables.columns import BatchTable, LoadTable, RequestTable, SwitchTable
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Flags, Floats, Ints
@@ -58,75 +59,6 @@ class TimedBatch(Struct, frozen=True, kw_only=True):
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTable:
-    """One entry per served request, in the order of the batches; times on the table's clock.
-
-    Attributes:
-        job: Index of the request; ``option`` and ``adapter`` are indices too.
-        batch: Row of its batch in :class:`BatchTable`.
-        arrival: Its arrival on the tick grid.
-        start: Start of its batch.
-        late: Whether it misses its deadline.
-    """
-
-    job: Ints
-    option: Ints
-    batch: Ints
-    adapter: Ints
-    arrival: Floats
-    start: Floats
-    completion: Floats
-    late: Flags
-
-
-@dataclass(frozen=True, slots=True)
-class BatchTable:
-    """One entry per batch; times on the table's clock.
-
-    Attributes:
-        gpu: Index of its GPU.
-        size: Its served members.
-        switch_start: Start of the switch before it.
-        switch_end: End of that switch, which may be well before the batch starts.
-        start: Start of its members.
-        end: When the GPU is free again.
-        switch_s: Seconds of loading and activation paid, before rounding to ticks.
-        load: Adapters that its switch loads.
-        evict: Adapters that its switch evicts; not known of an execution.
-        activate: Adapters that its switch activates; not known of an execution.
-        resident: Adapters resident while it runs; not known of an execution.
-    """
-
-    gpu: Ints
-    size: Ints
-    switch_start: Floats
-    switch_end: Floats
-    start: Floats
-    end: Floats
-    switch_s: Floats
-    load: list[Adapters]
-    evict: list[Adapters]
-    activate: list[Adapters]
-    resident: list[Adapters]
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchTable:
-    """One entry per switch that loads, evicts or costs time, by start; columns as of its batch.
-
-    ``batch`` is the row of that batch. A switch that takes no time starts with it.
-    """
-
-    batch: Ints
-    gpu: Ints
-    start: Floats
-    end: Floats
-    seconds: Floats
-    load: list[Adapters]
-    evict: list[Adapters]
-
-
 class RequestLosses(NamedTuple):
     """Loss of each served request, by term."""
 
@@ -142,22 +74,30 @@ class RequestLosses(NamedTuple):
 
 @dataclass(frozen=True)
 class ScheduleTable:
-    """Columns of a schedule per served request, per batch and per switch.
+    """Columns of a schedule per served request, batch, switch and load beside serving.
 
     Attributes:
         problem: The instance on the grid.
         unit_s: Seconds per unit of the table's clock: the tick of a replay, 1 of an execution.
             Ticks are floats: exact up to 2 ** 53.
+        loads: The loads beside serving; None where there are none by the instance, or where those
+            of an execution are not known.
     """
 
     problem: Problem
     unit_s: float
     requests: RequestTable
     batches: BatchTable
+    loads: LoadTable | None = None
 
     @classmethod
-    def from_replay(cls, problem: Problem, replayed: Sequence[ReplayedBatch]) -> ScheduleTable:
-        """Return the table of a replayed schedule, in ticks."""
+    def from_replay(
+        cls,
+        problem: Problem,
+        replayed: Sequence[ReplayedBatch],
+        loads: Sequence[ReplayedLoad] = (),
+    ) -> ScheduleTable:
+        """Return the table of a replayed schedule, in ticks, with its loads beside serving."""
         members = list(chain.from_iterable([b.members for b in replayed]))
         switch_start = _floats([b.batch.switch_start for b in replayed])
         batches = BatchTable(
@@ -173,7 +113,7 @@ class ScheduleTable:
             activate=[b.switch.activate for b in replayed],
             resident=[b.resident for b in replayed],
         )
-        return cls._joined(
+        table = cls._joined(
             problem,
             problem.site.tick_s,
             batches,
@@ -182,6 +122,17 @@ class ScheduleTable:
             completion=_floats([completion for _, _, completion in members]),
             deadlines=[job.deadline for job in problem.jobs],
         )
+        if problem.site.channels is None:
+            return table
+        beside = LoadTable(
+            gpu=_ints([load.gpu for load in loads]),
+            adapter=_ints([load.adapter for load in loads]),
+            start=_floats([load.start for load in loads]),
+            end=_floats([load.end for load in loads]),
+            seconds=_floats([problem.site.load_s[load.adapter] for load in loads]),
+            evict=[load.evict for load in loads],
+        )
+        return replace(table, loads=beside)
 
     @classmethod
     def from_execution(cls, problem: Problem, batches: Sequence[TimedBatch]) -> ScheduleTable:
@@ -246,11 +197,11 @@ class ScheduleTable:
         return cls(problem, unit_s, requests, batches)
 
     def by_start(self) -> ScheduleTable:
-        """Return the same table with batches by start, then by GPU, and requests in their order."""
+        """Return the same table, batches and loads by start, then by GPU, requests as before."""
         import numpy as np
 
-        requests, batches = self.requests, self.batches
-        order = np.lexsort((batches.gpu, batches.start))
+        requests, batches, loads = self.requests, self.batches, self.loads
+        order = _by_start(batches)
         batch = np.argsort(order)[requests.batch]
         members = np.argsort(batch, kind="stable")
         moved = {name: getattr(requests, name)[members] for name in RequestTable.__slots__}
@@ -259,6 +210,7 @@ class ScheduleTable:
             self.unit_s,
             RequestTable(**moved | {"batch": batch[members]}),
             BatchTable(**_rows(batches, BatchTable.__slots__, order)),
+            loads and LoadTable(**_rows(loads, LoadTable.__slots__, _by_start(loads))),
         )
 
     def in_seconds(self) -> ScheduleTable:
@@ -273,6 +225,7 @@ class ScheduleTable:
             1.0,
             scaled(self.requests, "arrival", "start", "completion"),
             scaled(self.batches, "switch_start", "switch_end", "start", "end"),
+            self.loads and scaled(self.loads, "start", "end"),
         )
 
     @property
@@ -291,20 +244,67 @@ class ScheduleTable:
         return float(self.batches.end.max()) if len(self.batches.end) else 0.0
 
     @property
+    def paid_s(self) -> list[float]:
+        """Seconds of loading and activation paid, by each switch and each load beside serving."""
+        beside = () if self.loads is None else self.loads.seconds.tolist()
+        return [*self.batches.switch_s.tolist(), *beside]
+
+    @property
     def jobs(self) -> list[Job]:
         """The served requests."""
         jobs = self.problem.jobs
         return [jobs[j] for j in self.requests.job.tolist()]
 
     @cached_property
+    def used(self) -> Ints:
+        """Each batch with each adapter that its members use: rows of two, by batch."""
+        import numpy as np
+
+        many = max(1, len(self.problem.site.adapter_ids))
+        pairs = np.unique(self.requests.batch * many + self.requests.adapter)
+        return np.stack((pairs // many, pairs % many), axis=1)
+
+    @cached_property
     def loaded(self) -> Flags:
-        """True of a request whose adapter is loaded by the switch right before its batch."""
+        """True of a request whose adapter is loaded for its batch.
+
+        That is by the switch right before it; where loads run beside serving, the batch is the
+        first to use the adapter after a load of it.
+        """
         import numpy as np
 
         many = len(self.problem.site.adapter_ids)
-        loads = [b * many + a for b, some in enumerate(self.batches.load) for a in some]
-        own = self.requests.batch * many + self.requests.adapter
-        return np.isin(own, _ints(loads))
+        if self.loads is None:
+            loads = _ints([b * many + a for b, some in enumerate(self.batches.load) for a in some])
+        else:
+            batch, adapter = self.used[np.argsort(self.batches.start[self.used[:, 0]])].T
+            load, first = np.unique(self.last_load(batch, adapter), return_index=True)
+            loads = (batch * many + adapter)[first[load >= 0]]
+        return np.isin(self.requests.batch * many + self.requests.adapter, loads)
+
+    def last_load(self, batch: Ints, adapter: Ints) -> Ints:
+        """Return the row of the last load of an adapter by the start of a batch; -1 without one.
+
+        Of loads that start at once, a GPU's later row is the last.
+        """
+        import numpy as np
+
+        loads, batches = self.loads, self.batches
+        if loads is None or not len(loads.gpu):
+            return np.full(len(batch), -1)
+        many, known = len(self.problem.site.adapter_ids), len(loads.gpu)
+        place = np.concatenate(
+            (loads.gpu * many + loads.adapter, batches.gpu[batch] * many + adapter)
+        )
+        time = np.concatenate((loads.start, batches.start[batch]))
+        order = np.lexsort((time, place))  # stable: loads come before batches of their tick
+        is_load = order < known
+        last = np.maximum.accumulate(np.where(is_load, np.arange(len(order)), -1))
+        same = (last >= 0) & (place[order[last]] == place[order])
+        found = np.where(same, order[last], -1)
+        back = np.empty(len(batch), dtype=np.int64)
+        back[order[~is_load] - known] = found[~is_load]
+        return back
 
     @cached_property
     def main_adapter(self) -> Ints:
@@ -366,9 +366,16 @@ class ScheduleTable:
             quality=math.fsum(losses.quality),
             latency=math.fsum(losses.latency),
             late=math.fsum(losses.late),
-            switching=math.fsum([switching_loss(site, s) for s in self.batches.switch_s.tolist()]),
+            switching=math.fsum([switching_loss(site, s) for s in self.paid_s]),
             rejection=math.fsum([job.reject_loss or 0.0 for job in unserved]),
         )
+
+
+def _by_start(columns: BatchTable | LoadTable) -> Ints:
+    """The rows by start, then by GPU, and as they are."""
+    import numpy as np
+
+    return np.lexsort((columns.gpu, columns.start))
 
 
 def _rows(columns: Any, names: Iterable[str], rows: Ints) -> dict[str, Any]:

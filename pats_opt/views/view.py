@@ -248,7 +248,7 @@ class ScheduleView:
     @cached_property
     def table(self) -> ScheduleTable:
         """The table of the schedule."""
-        return ScheduleTable.from_replay(self.problem, self.verdict.replayed)
+        return ScheduleTable.from_replay(self.problem, self.verdict.replayed, self.verdict.loads)
 
     @cached_property
     def chart(self) -> Chart:

@@ -43,12 +43,41 @@ class Batch:
         self.end = self.start + 1 if slotted else max(r["completion"] for r in batch["requests"])
         self.parts_s = list(self.load.values())
         self.slotted = slotted
+        self.fresh = set(self.load)
+        self.waits = 0
         self.tick_s = tick_s
 
-    def activate(self, seconds: float, previous: Batch | None) -> None:
-        """Pay for each adapter that was resident and that the batch before did not use."""
+    def activate(self, seconds: float, previous: Batch | None, *, overlap: bool) -> None:
+        """Pay for each adapter that the batch before did not use and, but for overlap, was held."""
         if previous is not None:
-            self.parts_s += [seconds for _ in (self.adapters & self.before) - previous.adapters]
+            known = self.adapters if overlap else self.adapters & self.before
+            self.parts_s += [seconds for _ in known - previous.adapters]
+
+    def wait_for(
+        self, loads: list[Beside], previous: Batch | None, requests: Json, stated: Json
+    ) -> None:
+        """Find the loads that its adapters came by, those new to it, and its idle ticks for them.
+
+        An idle tick counts where all has arrived, the switch would be over and a load is not.
+        """
+        needed = []
+        for adapter in self.adapters:
+            known = [x for x in loads if x.adapter == adapter and x.start <= self.start]
+            if known:
+                needed.append(known[-1])
+                used = any(
+                    adapter in b.adapters and b.start >= known[-1].start for b in known[-1].batches
+                )
+                if not used:
+                    self.fresh.add(adapter)
+        free = previous.end if previous else 0
+        ticks = sum(math.ceil(seconds / self.tick_s - 1e-9) for seconds in self.parts_s)
+        arrivals = [requests[r["id"]]["arrival_s"] for r in stated["requests"]]
+        arrived = max(math.ceil(seconds / self.tick_s - 1e-9) for seconds in arrivals)
+        idle = range(free, self.start)
+        self.waits = sum(
+            t >= free + ticks and t >= arrived and any(t < x.end for x in needed) for t in idle
+        )
 
     @property
     def switch_s(self) -> float:
@@ -63,6 +92,26 @@ class Batch:
         return sum(math.ceil(seconds / self.tick_s - 1e-9) for seconds in self.parts_s)
 
 
+class Beside:
+    """A load beside serving, with the batches of its GPU; ticks."""
+
+    def __init__(self, instance: Json, load: Json, batches: list[Batch]) -> None:
+        by_id = {a["id"]: a for a in instance["adapters"]}
+        self.adapter: str = load["adapter"]
+        self.load_s: float = by_id[self.adapter]["load_s"]
+        self.evict: list[str] = load["evict"]
+        self.start: int = load["start"]
+        self.end = self.start + math.ceil(self.load_s / instance["tick_s"] - 1e-9)
+        self.batches = batches
+
+    @property
+    def hidden(self) -> int:
+        """Its ticks in which a batch runs."""
+        return sum(
+            any(b.start <= t < b.end for b in self.batches) for t in range(self.start, self.end)
+        )
+
+
 class Plain:
     """The metrics of a schedule document of an instance document (every key spelled out)."""
 
@@ -73,13 +122,22 @@ class Plain:
         residents = {g["id"]: set(g["resident"]) for g in instance["gpus"]}
         self.batches: list[Batch] = []
         self.members: list[Member] = []
+        self.beside: list[Beside] = []
+        overlap = instance["switching"].get("overlap")
+        self.channels = overlap["channels"] if overlap else 0
         for gpu in schedule["gpus"]:
-            resident, previous = residents[gpu["id"]], None
+            resident, previous, mine = residents[gpu["id"]], None, list[Batch]()
+            loads = [Beside(instance, load, mine) for load in gpu.get("loads", [])]
+            self.beside += loads
             for stated in gpu["batches"]:
                 batch = Batch(instance, requests, stated, resident)
-                batch.activate(instance["switching"]["activate_s"], previous)
+                batch.activate(
+                    instance["switching"]["activate_s"], previous, overlap=overlap is not None
+                )
+                batch.wait_for(loads, previous, requests, stated)
                 resident, previous = batch.resident, batch
                 self.batches.append(batch)
+                mine.append(batch)
                 for served in stated["requests"]:
                     self.members.append(Member(requests[served["id"]], served, batch, self.tick_s))
         self.span = max((batch.end for batch in self.batches), default=0)
@@ -93,7 +151,7 @@ class Plain:
         longest = [m.id for m in self.members if m.wait * self.tick_s == worst]
         busy = sum(b.end - b.start for b in self.batches)
         switching = sum(b.switch_ticks for b in self.batches)
-        missed = [m for m in self.members if m.adapter in m.batch.load]
+        missed = [m for m in self.members if m.adapter in m.batch.fresh]
         adapters = self.by_adapter()
         means = [line["latency_mean_s"] for line in adapters.values()]
         span_s = self.span * self.tick_s
@@ -110,9 +168,12 @@ class Plain:
             "queue_max": self.queue_max(),
             "throughput_per_s": len(self.members) / span_s if span_s else None,
             "steps_per_s": steps / span_s if span_s else None,
-            "loads": sum(len(b.load) for b in self.batches),
-            "evictions": sum(b.evictions for b in self.batches),
-            "switching_s": sum(b.switch_s for b in self.batches),
+            "switches": sum(bool(b.load or b.switch_s) for b in self.batches),
+            "loads": sum(len(b.load) for b in self.batches) + len(self.beside),
+            "evictions": sum(b.evictions for b in self.batches)
+            + sum(len(x.evict) for x in self.beside),
+            "switching_s": sum(b.switch_s for b in self.batches)
+            + sum(x.load_s for x in self.beside),
             "busy_share": busy / self.gpu_time if self.gpu_time else 0.0,
             "switching_share": switching / self.gpu_time if self.gpu_time else 0.0,
             "idle_share": 1 - (busy + switching) / self.gpu_time if self.gpu_time else 1.0,
@@ -126,9 +187,31 @@ class Plain:
             if self.members
             else 0.0,
         }
-        cold = [b for b in self.batches if b.adapters & set(b.load)]
+        cold = [b for b in self.batches if b.adapters & b.fresh]
         figures["batch_hit_share"] = 1 - len(cold) / len(self.batches) if self.batches else None
-        return figures | self.by_group()
+        return figures | self.by_group() | self.by_loader()
+
+    def by_loader(self) -> Json:
+        """Figures of the loaders, tick by tick; None without any."""
+        names = ("loader_busy_share", "hidden_load_share", "load_wait_s")
+        if not self.channels:
+            return dict.fromkeys(names)
+        within = sum(x.start <= t < x.end for x in self.beside for t in range(self.span))
+        taken = sum(x.end - x.start for x in self.beside)
+        hidden = sum(x.hidden for x in self.beside)
+        time = self.gpu_time * self.channels
+        waits = sum(b.waits for b in self.batches)
+        return dict(
+            zip(
+                names,
+                (
+                    within / time if time else 0.0,
+                    hidden / taken if taken else None,
+                    waits * self.tick_s,
+                ),
+                strict=True,
+            )
+        )
 
     def by_group(self) -> Json:
         """Figures of the groups; None where there are none."""
@@ -173,8 +256,10 @@ class Plain:
                 "wait_mean_s": sum(m.wait for m in mine) / len(mine) * self.tick_s,
                 "wait_max_s": max(m.wait for m in mine) * self.tick_s,
                 "queue_max": max(self.waiting(t, adapter) for t in range(self.span + 1)),
-                "loads": sum(adapter in b.load for b in self.batches),
-                "load_s": sum(b.load.get(adapter, 0.0) for b in self.batches),
+                "loads": sum(adapter in b.load for b in self.batches)
+                + sum(x.adapter == adapter for x in self.beside),
+                "load_s": sum(b.load.get(adapter, 0.0) for b in self.batches)
+                + sum(x.load_s for x in self.beside if x.adapter == adapter),
                 "batches": len(batches),
                 "mean_batch": len(mine) / len(batches),
                 "serving_share": share / self.gpu_time if self.gpu_time else 0.0,
