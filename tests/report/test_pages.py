@@ -17,6 +17,7 @@ from pats_opt.report.figures import figures
 from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.spreadsheet import original
+from pats_opt.tables import BY_GROUP, BY_LOADER
 from pats_opt.views import style
 from tests.report.examples import METRICS, instance, record, solver, table_of
 
@@ -174,22 +175,29 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
     assert crashed["error"].endswith("SIGKILL")
 
 
-def test_groups_have_columns_where_an_instance_has_groups(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "heading"),
+    [
+        ({"groups_served": 3, "group_latency_mean_s": 11.25}, "group latency mean s"),
+        ({"loader_busy_share": 0.5, "load_wait_s": 2.5}, "wait for loads s"),
+    ],
+)
+def test_groups_and_loaders_have_columns_where_an_instance_has_them(
+    tmp_path: Path, values: dict[str, float], heading: str
+) -> None:
     """Of the means, of the runs and of ``runs.csv``, which is the same without them."""
-    grouped = replace(METRICS, groups_served=3, groups_rejected=1, group_latency_mean_s=11.25)
+    special = replace(METRICS, **values)
     pats = solver("pats", "online")
-    for folder, metrics in ((tmp_path / "a", METRICS), (tmp_path / "b", grouped)):
+    for folder, metrics in ((tmp_path / "a", METRICS), (tmp_path / "b", special)):
         folder.mkdir()
         pages.write_pages(
             table_of([record(instance("a"), pats, 4.0, metrics=metrics)]), CONFIG, folder
         )
         texts = [(folder / f"report.{kind}").read_text() for kind in ("md", "html")]
-        assert [text.count("group latency mean s") for text in texts] == (
-            [2, 2] if metrics is grouped else [0, 0]
-        )
+        assert [text.count(heading) for text in texts] == [2 * (metrics is special)] * 2
         (row,) = csv.DictReader(io.StringIO((folder / "runs.csv").read_text()))
-        found = row["groups_served"], row["group_latency_mean_s"], row["group_latency_p95_s"]
-        assert found == (("3", "11.25", "") if metrics is grouped else ("", "", ""))
+        known = {name: str(value) for name, value in values.items() if metrics is special}
+        assert {name: row[name] for name in (*BY_GROUP, *BY_LOADER) if row[name]} == known
 
 
 def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
