@@ -10,7 +10,7 @@ subproblem. Backlogs above a class's cap are cut by serving the oldest jobs at o
 their own least loss: no real plan does better, so the value stays a lower bound.
 """
 
-# ruff: noqa: C901, PLR0917 - compiled: one function is one loop, and takes arrays
+# ruff: noqa: C901, PLR0912, PLR0917 - compiled: one function is one loop, and takes arrays
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -63,6 +63,7 @@ class SubproblemArrays(NamedTuple):
         parts: :data:`PARTS`.
         taken: Price of a priced option by tick of the start.
         done: Price of completion by class and tick; 0 where it has none.
+        dated: Whether any has one.
         served: Least loss of a start by class and tick from which it may be; arrivals apart.
         switches: The switches above, :data:`.SWITCHES`.
         caching: Whether adapters may be resident beside the active one.
@@ -81,6 +82,7 @@ class SubproblemArrays(NamedTuple):
     parts: Any
     taken: Any
     done: Any
+    dated: bool
     served: Any
     switches: Any
     caching: bool
@@ -173,17 +175,29 @@ def _skips(data: SubproblemArrays, here: Any, t: int) -> None:
 
 @compiled
 def move_cost(data: SubproblemArrays, m: int, t: int) -> float:
-    """Return the loss of move ``m`` at tick ``t`` and the prices of its options, holding apart."""
+    """Return the loss of move ``m`` at tick ``t`` and the prices of its completions.
+
+    Those of holding the GPU and of its options are apart.
+    """
     moves, last = data.moves, data.arrived.shape[1] - 1
     cost = moves[m].fixed + moves[m].slope * t
     for i in range(moves[m].late_at, moves[m + 1].late_at):
         if t >= data.late[i].start:
             cost += data.late[i].loss
-    for i in range(data.part_at[m], data.part_at[m + 1]):
-        part = data.parts[i]
-        price = data.taken[part.way, t] + data.done[part.kind, min(t + part.ticks, last)]
-        cost += part.count * price
+    if data.dated:
+        for i in range(data.part_at[m], data.part_at[m + 1]):
+            part = data.parts[i]
+            cost += part.count * data.done[part.kind, min(t + part.ticks, last)]
     return cost  # type: ignore[no-any-return]
+
+
+@compiled
+def option_cost(data: SubproblemArrays, m: int, t: int) -> float:
+    """Return the prices of the options of move ``m`` at tick ``t``."""
+    cost = 0.0
+    for i in range(data.part_at[m], data.part_at[m + 1]):
+        cost += data.parts[i].count * data.taken[data.parts[i].way, t]
+    return cost
 
 
 @compiled
@@ -224,7 +238,9 @@ def load_beside(data: SubproblemArrays, paid: Any, t: int, late: int) -> tuple[i
 
 
 @inlined
-def _serve(data: SubproblemArrays, paid: Any, values: Any, buffer: Any, t: int) -> None:
+def _serve(
+    data: SubproblemArrays, paid: Any, values: Any, options: Any, buffer: Any, t: int
+) -> None:
     """Improve the values of the active state at tick ``t`` by starting a batch."""
     last, size = values.shape[1] - 1, values.shape[2]
     here, source, busy, ticks = values[ACTIVE, t], buffer, 0.0, -1
@@ -240,7 +256,7 @@ def _serve(data: SubproblemArrays, paid: Any, values: Any, buffer: Any, t: int) 
             source = _shift(data, values[ACTIVE, end], buffer, t, end)
             busy = paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
         offset = data.moves[m].offset
-        cost = min(cost, move_cost(data, m, t) + busy)
+        cost = min(cost, move_cost(data, m, t) + options[m] + busy)
         following = data.moves[m + 1]
         if m + 1 < count and following.offset == offset and following.duration == ticks:
             continue  # of batches that take the same jobs as long, the cheapest
@@ -314,12 +330,18 @@ def backward(data: SubproblemArrays, paid: Any, values: Any) -> None:
                 cost += cost_at_end(data, q, left)[0]
         for state in range(3):
             values[state, last, b] = cost
-    buffer = np.empty(size)
+    buffer, options = np.empty(size), np.zeros(data.takes.shape[0])
     for t in range(last - 1, -1, -1):
         for state in range(3):
             for b in range(size):
                 values[state, t, b] = np.inf
-        _serve(data, paid, values, buffer, t)
+        changed = t == last - 1
+        for w in range(data.taken.shape[0]):
+            changed |= data.taken[w, t] != data.taken[w, t + 1]
+        if changed:  # at arrivals only
+            for m in range(options.shape[0]):
+                options[m] = option_cost(data, m, t)
+        _serve(data, paid, values, options, buffer, t)
         for state in range(ACTIVE, -1, -1):
             if state != RESIDENT or data.caching:
                 _wait_or_switch(data, paid, values, buffer, state, t)

@@ -22,6 +22,7 @@ bound on every schedule's loss (weak duality).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -352,10 +353,10 @@ class Relaxation:
             used[i][0][:] += count * taken[way : way + ways]
             used[i][1][:] += count * done[q]
             way += ways
-            for tick in [tick for which, tick in jobs.cut if which == q]:
+            for tick, many in Counter(tick for which, tick in jobs.cut if which == q).items():
                 best, start, end = self.merged[i].best(slots[i], tick)
-                used[i][0][best, start] += count
-                used[i][1][end] += count
+                used[i][0][best, start] += count * many
+                used[i][1][end] += count * many
 
     def _agree(
         self, serve: Floats, least: Floats, slope: Floats, terms: list[float]

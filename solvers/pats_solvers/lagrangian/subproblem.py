@@ -116,6 +116,7 @@ class AdapterSubproblem:
             parts=parts,
             taken=np.zeros((ways, ticks + 1)),
             done=np.zeros((len(self.kinds), ticks + 1)),
+            dated=False,
             served=classes["price"][:, None] * grid + classes["least"][:, None],
             switches=_switching(problem, self.adapter, grain),
             caching=site.max_resident > 1 or site.channels is not None,
@@ -152,7 +153,8 @@ class AdapterSubproblem:
         for q, merged, prices in found:
             done[q], served[q] = prices.done, merged.served(prices)
         taken = np.concatenate([prices.taken for _, _, prices in found])
-        return arrays._replace(taken=taken, done=done, served=served)
+        dated = any(merged.merged.dated for _, merged, _ in found)
+        return arrays._replace(taken=taken, done=done, dated=dated, served=served)
 
     def values(self, paid: Floats, arrays: kernels.SubproblemArrays | None = None) -> Floats:
         """Return costs to go by state, tick and backlog at these prices.

@@ -33,6 +33,7 @@ from pats_solvers.lagrangian.kernels import (
     has_switch,
     load_beside,
     move_cost,
+    option_cost,
     wait_cost,
 )
 
@@ -112,7 +113,8 @@ def _best_batch(
             continue
         for q in range(number):
             backlog[q] -= data.takes[m, q]
-        cost = move_cost(data, m, t) + (paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t])
+        cost = move_cost(data, m, t) + option_cost(data, m, t)
+        cost += paid[AS_ACTIVE, then] - paid[AS_ACTIVE, t]
         cost += after(data, values[ACTIVE], backlog, t, then)
         for q in range(number):
             backlog[q] += data.takes[m, q]
