@@ -132,6 +132,12 @@ SITE = (
         "TIER",
     ),
     Setting(
+        "--load-channels",
+        "switching.channels",
+        "Loads at a time while a GPU serves [none: it serves nobody while it loads].",
+        "N",
+    ),
+    Setting(
         "--ranks",
         "ranks.rank",
         "Ranks of adapters; memory is 2 x rank x hidden x layers x bytes [of the profile].",

@@ -166,8 +166,10 @@ class AdapterCache(ConfigTable, frozen=True, kw_only=True):
             latency and switching terms of good schedules alike in size with ``documents``.
         tier: Where adapters are loaded from; None for the profile's.
         load_s: Seconds to load the adapters, taken in turn; empty for those of the tier.
+        channels: Loads that may run at a time on a GPU while it serves; None where it serves nobody
+            while it loads.
         pairs_spread: Above 0, the time of each transition is drawn within this share of the
-            target's load time (needs ``max_resident`` 1).
+            target's load time (needs ``max_resident`` 1 and no ``channels``).
     """
 
     max_resident: Whole = 1
@@ -176,11 +178,14 @@ class AdapterCache(ConfigTable, frozen=True, kw_only=True):
     price_per_s: NotNegative = 0.5
     tier: str | None = None
     load_s: tuple[NotNegative, ...] = ()
+    channels: Whole | None = None
     pairs_spread: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.pairs_spread and self.max_resident != 1:
             raise ValueError("'pairs_spread' needs 'max_resident' 1")
+        if self.pairs_spread and self.channels:
+            raise ValueError("'pairs_spread' has no 'channels': loads beside serving have no pairs")
 
 
 class Terms(ConfigTable, frozen=True, kw_only=True):
@@ -226,3 +231,7 @@ class Recipe(ConfigTable, frozen=True, kw_only=True):
     ranks: AdapterRanks = AdapterRanks()
     quality: Quality = Quality()
     terms: Terms = Terms()
+
+    def __post_init__(self) -> None:
+        if self.switching.channels and self.service.kind == "slot":
+            raise ValueError("'switching.channels' needs 'service.kind' steps: a slot has no loads")

@@ -108,7 +108,8 @@ def family_adapters(
     transition between two families of one base model overrides it with the set's alone.
 
     Raises:
-        InputError: base models with a cache of several, or a profile without ``base_model_s``.
+        InputError: base models with a cache of several or with loads beside serving, or a profile
+            without ``base_model_s``.
     """
     singles = sorted({member for _, members in ids for member in members})
     drawn = drawn_adapters(singles, recipe, device, seed, base=None, ranks=ranks)
@@ -125,6 +126,12 @@ def family_adapters(
         raise InputError(
             "with family base+set only one can be resident: each brings its own base model",
             hint="set --max-resident 1, or use --family set",
+        )
+    if has_bases and recipe.switching.channels:
+        raise InputError(
+            "with family base+set there are no loads beside serving: their times depend on the "
+            "base model before",
+            hint="leave out --load-channels, or use --family set",
         )
     adapters = [
         Adapter(

@@ -8,6 +8,7 @@ import pytest
 
 import pats_opt
 from pats_opt.cli import run
+from pats_opt.model.instance import Overlap
 
 LOG = "when,lora,steps\n10,a,30\n11,b,40\n12.5,a;b,30\n"
 
@@ -44,9 +45,9 @@ def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
         "--requests 12 --arrivals bursty --cv 2 --load 0.5 --complexity 0.1:1,0.9:3"
         " --steps 30:9,40:1 --images 1:1,2:1 --adapters 6 --zipf 1 --base-share 0.1"
         " --profile tiers --tick 1 --gpus 2 --vram 40,24 --batch 3 --resident popular"
-        " --max-resident 2 --max-per-batch 2 --activate 0.1 --tier disk --switch-price 0.25"
-        " --latency-price 0.01 --late-price 1 --deadline-share 1 --reject-share 1"
-        " --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
+        " --max-resident 2 --max-per-batch 2 --activate 0.1 --tier disk --load-channels 2"
+        " --switch-price 0.25 --latency-price 0.01 --late-price 1 --deadline-share 1"
+        " --reject-share 1 --pruned 10,20 --sizes 512x512:1,768x768:1 --image-mode share"
         " --ranks 8:1,16:1 --lora-hidden 640 --lora-layers 280 --lora-bytes 4"
     )
     assert run(["generate", *args.split(), "-o", str(out)]) == 0
@@ -60,6 +61,7 @@ def test_every_option_of_generate_reaches_the_instance(tmp_path: Path) -> None:
     switching = instance.switching
     assert (switching.max_resident, switching.max_per_batch) == (2, 2)
     assert (switching.activate_s, switching.price_per_s) == (0.1, 0.25)
+    assert switching.overlap == Overlap(channels=2)
     assert (instance.latency_price_per_s, instance.late_price) == (0.01, 1.0)
     assert {a.vram_gib for a in instance.adapters if a.id != "base"} == {0.0107, 0.0214}
     assert {r.width for r in instance.requests} == {512, 768}
@@ -96,6 +98,8 @@ def test_generate_lists_suites_and_profiles(capsys: pytest.CaptureFixture[str]) 
         (["--quality-table", "none.csv"], "no such file"),
         (["--config", "none.toml"], "none.toml: no such file"),
         (["--vram", "9"], "fits no GPU"),
+        (["--load-channels", "0"], "--load-channels: expected a whole number >= 1"),
+        (["--load-channels", "1", "--service", "slot"], "needs 'service.kind' steps"),
     ],
 )
 def test_generate_refuses_in_one_line(

@@ -80,3 +80,6 @@ def test_base_models_need_a_figure_and_one_resident() -> None:
     two = msgspec.convert({"switching": {"max_resident": 2}}, Recipe)
     with pytest.raises(InputError, match="only one can be resident"):
         family_adapters(ids, two, PRODUCTION, 0)
+    beside = msgspec.convert({"switching": {"channels": 1}}, Recipe)
+    with pytest.raises(InputError, match=r"no loads beside serving.*leave out --load-channels"):
+        family_adapters(ids, beside, PRODUCTION, 0)
