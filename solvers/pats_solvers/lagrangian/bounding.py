@@ -47,6 +47,10 @@ WORTHWHILE = 1e-6
 #: The step below which an ascent on a coarse relaxation gives way to a finer one.
 COARSE_STEP = 0.4
 
+#: The step below which merged classes are parted further, where an evaluation then has at most so
+#: many steps of the dynamic programs: that raises the bound more than to converge does.
+MERGED_STEP, QUICK = 0.25, 6e8
+
 
 class Bounding:
     """A bound that gets better.
@@ -86,6 +90,7 @@ class Bounding:
                 relaxation = self._relaxation(coarse, FIRST_STATES)
         self.ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
         self._best: tuple[Relaxation, Floats] | None = None
+        self._slow = 0  # the states that are too slow to go on with early
         self._lengthened = -math.inf  # the bound when prices were last made to end later
 
     @property
@@ -125,20 +130,30 @@ class Bounding:
             self._go_on(self._relaxation(self._finest, self._states))
             return True
         if not self.ascent.converged:
-            return False
+            early = relaxation.merged and self.ascent.step < MERGED_STEP
+            return bool(early) and self._more_states(QUICK)
         return (best.left > 0 and self._longer()) or (
             (best.cut > 0 or bool(relaxation.merged)) and self._more_states()
         )
 
-    def _more_states(self) -> bool:
-        """Continue with more distinct backlogs, if memory allows and they make a difference."""
+    def _more_states(self, most: float = math.inf) -> bool:
+        """Continue with more distinct backlogs, if memory allows and they make a difference.
+
+        Args:
+            most: Steps of the dynamic programs that an evaluation may then have.
+        """
         before, best = self.ascent.relaxation, self.ascent.best
         grain = before.grain
         while (more := self._states * MORE_STATES) <= MOST_STATES:
+            if more == self._slow and most < math.inf:
+                return False
             if self._estimate(grain, more) > self._memory:
                 return False
             finer = self._relaxation(grain, more)
             if not self._fits(finer):
+                return False
+            if _work(finer) > most:
+                self._slow = more
                 return False
             self._states = more
             if (best is not None and best.cut) or finer.classes() != before.classes():
