@@ -31,7 +31,7 @@ LARGEST_DENOMINATOR = 1_000_000
 LARGEST_TOTAL = 2**52
 
 #: Losses are rounded to this; finer where all of them together are below :data:`SMALL_TOTAL`.
-LOSS_UNIT, SMALL_TOTAL = 1e-12, 1e-3
+LOSS_UNIT, SMALL_TOTAL = 1e-12, 1e-2
 
 #: The clock's slack on a tick boundary (see :func:`pats_opt.model.timing.to_ticks`).
 CLOCK_SLACK = 1e-9

@@ -93,7 +93,8 @@ class Judge:
         if lacking:
             yield Fault("does not refuse what it cannot do", ", ".join(sorted(lacking)))
         figures = f"loss {self.result.loss}, bound {self.result.bound}, optimum {self.optimum}"
-        prove = exactly and self.proof
+        # Its details say where durations fit no integers, so that it may not prove what it found.
+        prove = exactly and self.proof and self.result.details.get("exact_durations", True)
         if self.optimum is None:
             kinds = _without(self.result, prove)
         else:
