@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BACKENDS = ("highs", "scip", "cbc")
 
 #: Metrics that are printed; ``simulate`` prints all.
-METRICS = ("served", "latency, s", "group latency, s", "switches")
+METRICS = ("served", "latency, s", "group latency, s", "switches", "loader")
 
 #: Loss terms in the table of a trade-off curve.
 TERMS = ("quality", "late", "switching", "rejection")

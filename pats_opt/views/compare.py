@@ -174,10 +174,15 @@ def _parted(first: ScheduleView, second: ScheduleView) -> float | None:
 
 
 def _actions(table: ScheduleTable) -> Iterator[tuple[Any, ...]]:
-    """Each batch and its switch, as something that is equal in both schedules or not."""
+    """Each batch with its switch, and each load, as something that both schedules have or not."""
     batches, members = table.batches, map(frozenset, _members(table))
     columns = (batches.switch_start.tolist(), batches.start.tolist(), batches.gpu.tolist())
-    return zip(*columns, batches.resident, members, strict=True)
+    yield from zip(*columns, batches.resident, members, strict=True)
+    if (loads := table.loads) is not None:
+        start = loads.start.tolist()
+        yield from zip(
+            start, start, loads.gpu.tolist(), loads.adapter.tolist(), loads.evict, strict=True
+        )
 
 
 def sentences(of: ScheduleComparison, first: ScheduleView, second: ScheduleView) -> Iterator[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pats_opt.model.problem import Problem, ids
+from pats_opt.model.problem import Job, Problem, ids
 from pats_opt.views import style
 from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines, until
-from pats_opt.views.view import LANE, Chart, LaneBoxes, NamedChart
+from pats_opt.views.view import LOADER, Chart, LaneBoxes, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ MOST_LABELS = 80
 #: Members a tooltip lists.
 MOST_LISTED = 12
 
+#: Opacity of a load beside serving.
+PALE = 0.45
+
+#: GPUs up to which each loader's lane has a tick.
+MOST_LOADERS = 8
+
 #: Adapters that the legend names.
 MOST_KEYS = 14
 
@@ -40,7 +46,8 @@ def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
     site = shown[0].chart.problem.site
     lanes = max(1, len(site.gpus))
     priced = any(one.chart.prices for one in shown)
-    each = [min(9.0, 0.6 + 0.75 * lanes), 1.5]
+    tall = 0.75 if shown[0].chart.loads is None else 1.05
+    each = [min(9.0, 0.6 + tall * lanes), 1.5]
     heights = [height for height in each for _ in shown] + [1.2] * (1 + priced)
     with style.drawing():
         drawn = style.figure(10.0, sum(heights) + 0.25 * len(heights) + 0.3)
@@ -66,20 +73,25 @@ def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
 def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
     """Draw a lane per GPU: batches as stacked requests, each to its own end, and hatched switches.
 
+    Where loads run beside serving, a GPU's loader has a lane below it, with what each load evicts.
     One of several schedules has a ``name``; ``keys`` adds a legend of the adapters.
     """
     site, many = chart.problem.site, len(chart.table.batches.size)
     raster = many > MOST_BATCHES
     _bars(ax, chart, raster)
     _switches(ax, chart, raster)
+    _loads(ax, chart)
     if not raster:
         _outlines(ax, chart)
-    ax.set_yticks([g.index + LANE / 2 for g in site.gpus], [label(g.id, 16) for g in site.gpus])
+    ticks = [(g.index + chart.lane / 2, label(g.id, 16)) for g in site.gpus]
+    if chart.loads is not None and len(ticks) <= MOST_LOADERS:
+        ticks += [(g.index + sum(LOADER) / 2, "loads") for g in site.gpus]
+    ax.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     ax.set_ylim(max(1, len(site.gpus)), -0.08)
     ax.tick_params(axis="y", length=0)
     _title(ax, name, "GPUs" if many else "GPUs (nothing is served)")
     if keys:
-        legend_above(ax, *adapter_keys(chart.problem))
+        legend_above(ax, *adapter_keys(chart.problem, loads=chart.loads is not None))
 
 
 def _title(ax: Axes, name: str, text: str) -> None:
@@ -100,8 +112,8 @@ def legend_above(
     style.legend(ax, handles, labels, ncols=min(columns, len(labels)), **settings | place)
 
 
-def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
-    """Return handles and labels of the adapters' legend, switches last."""
+def adapter_keys(problem: Problem, *, loads: bool = False) -> tuple[list[Any], list[str]]:
+    """Return handles and labels of the adapters' legend, then switches, then ``loads``."""
     from matplotlib.patches import Patch
 
     known = style.adapter_legend(problem, MOST_KEYS)
@@ -111,7 +123,11 @@ def adapter_keys(problem: Problem) -> tuple[list[Any], list[str]]:
         handles.append(Patch(facecolor="none"))
         labels.append(f"and {known.more} more" + (", colours repeat" if known.repeat else ""))
     handles.append(Patch(facecolor="white", edgecolor=style.FAINT, hatch="//////"))
-    return handles, [*labels, "switching"]
+    labels.append("switching")
+    if loads:
+        handles.append(Patch(facecolor=style.OTHER, edgecolor=style.INK, alpha=PALE))
+        labels.append("loading")
+    return handles, labels
 
 
 def add_bars(ax: Axes, boxes: LaneBoxes, colour: str, *, raster: bool) -> None:
@@ -161,31 +177,76 @@ def _bars(ax: Axes, chart: Chart, raster: bool) -> None:
 
 
 def _labels(ax: Axes, chart: Chart, colours: Sequence[str]) -> None:
-    """Request ids on their bars, cut off where a bar is too short."""
+    """Request ids on their bars."""
+    names = [label(job.id, 20) for job in chart.table.jobs]
+    _write(ax, chart.requests, names, [style.on(colours[job.adapter]) for job in chart.table.jobs])
+
+
+def _write(ax: Axes, boxes: LaneBoxes, texts: Sequence[str], colours: Sequence[str]) -> None:
+    """Write on bars; a text is cut off where its bar is too short."""
     from matplotlib.patches import Rectangle
 
-    edges = [side.tolist() for side in chart.requests]
-    for job, left, right, top, bottom in zip(chart.table.jobs, *edges, strict=True):
-        width, height = right - left, bottom - top
-        area = Rectangle((left, top), width, height, visible=False)
+    edges = [side.tolist() for side in boxes]
+    for said, colour, left, right, top, bottom in zip(texts, colours, *edges, strict=True):
+        area = Rectangle((left, top), right - left, bottom - top, visible=False)
         ax.add_patch(area)
         text = ax.annotate(
-            label(job.id, 20),
-            (left, top + height / 2),
+            said,
+            (left, (top + bottom) / 2),
             (2, 0),
             textcoords="offset points",
             va="center",
             fontsize=7,
-            color=style.on(colours[job.adapter]),
+            color=colour,
         )
         text.set_clip_path(area)
+
+
+def _loads(ax: Axes, chart: Chart) -> None:
+    """Loads beside serving, pale, with what they evict; a line where one takes no time."""
+    from matplotlib.patches import Rectangle
+
+    loads, boxes = chart.seconds.loads, chart.loads
+    if loads is None or boxes is None:
+        return
+    colours, raster = style.colour_list(chart.problem), len(loads.gpu) > MOST_BATCHES
+    own = [colours[a] for a in loads.adapter.tolist()]
+    for k, (left, right, top, bottom) in enumerate(zip(*map(_plain, boxes), strict=True)):
+        ax.add_patch(
+            Rectangle(
+                (left, top),
+                right - left,
+                bottom - top,
+                facecolor=own[k],
+                edgecolor=own[k] if raster else style.INK,
+                linewidth=0.5,
+                alpha=PALE,
+                rasterized=raster,
+                gid=f"load-{k}",
+            )
+        )
+    if len(own) <= MOST_LABELS:
+        _write(ax, boxes, [_change(chart, k) for k in range(len(own))], [style.INK] * len(own))
+
+
+def _plain(side: Any) -> list[float]:
+    found: list[float] = side.tolist()
+    return found
+
+
+def _change(chart: Chart, load: int) -> str:
+    """The adapter that a load brings and those that it evicts, as ``+b -a``."""
+    loads, site = chart.seconds.loads, chart.problem.site
+    assert loads is not None
+    names = [f"\N{MINUS SIGN}{label(name, 20)}" for name in ids(site, loads.evict[load])]
+    return " ".join([f"+{label(site.adapter_ids[int(loads.adapter[load])], 20)}", *names])
 
 
 def _switches(ax: Axes, chart: Chart, raster: bool) -> None:
     """Switches; where they take no time, a line at the batch that they are for."""
     switches = chart.seconds.switches
     top = switches.gpu.astype(float)
-    boxes = LaneBoxes(switches.start, switches.end, top, top + LANE)
+    boxes = LaneBoxes(switches.start, switches.end, top, top + chart.lane)
     taken = switches.end > switches.start
     add_switches(ax, boxes.where(taken), raster=raster)
     if not taken.all():
@@ -207,7 +268,7 @@ def _outlines(ax: Axes, chart: Chart) -> None:
             Rectangle(
                 (first, gpu),
                 end - first,
-                LANE,
+                chart.lane,
                 facecolor=(1, 1, 1, 0.01),  # nearly nothing, so that the pointer finds all of it
                 edgecolor=style.FAINT,
                 linewidth=0.5,
@@ -217,7 +278,7 @@ def _outlines(ax: Axes, chart: Chart) -> None:
 
 
 def tooltips(chart: Chart) -> dict[str, str]:
-    """Return the description of each batch by the gid of its frame; none of very many."""
+    """Return the description of each batch and load by its gid; none of very many batches."""
     batches = chart.seconds.batches
     if len(batches.size) > MOST_BATCHES:
         return {}
@@ -235,7 +296,8 @@ def tooltips(chart: Chart) -> dict[str, str]:
             lines.append(f"and {size - MOST_LISTED} more")
     for batch, line in _changes(chart):
         texts[batch].insert(1, line)
-    return {f"batch-{k}": "\n".join(lines) for k, lines in enumerate(texts)}
+    told = {f"batch-{k}": "\n".join(lines) for k, lines in enumerate(texts)}
+    return told | {f"load-{k}": "\n".join(lines) for k, lines in enumerate(_loaded(chart))}
 
 
 def _changes(chart: Chart) -> Iterable[tuple[int, str]]:
@@ -252,6 +314,24 @@ def _changes(chart: Chart) -> Iterable[tuple[int, str]]:
         yield batch, f"switch {seconds:g} s {', '.join(changes)}".rstrip()
 
 
+def _loaded(chart: Chart) -> Iterable[list[str]]:
+    """Description of each load beside serving; none of very many."""
+    loads, site = chart.seconds.loads, chart.problem.site
+    if loads is None or len(loads.gpu) > MOST_BATCHES:
+        return
+    columns = (loads.gpu.tolist(), loads.adapter.tolist(), loads.start, loads.end, chart.hidden)
+    for evict, (gpu, adapter, start, end, hidden) in zip(
+        loads.evict, zip(*columns, strict=True), strict=True
+    ):
+        leaving = ", ".join(ids(site, evict))
+        yield [
+            f"{site.gpus[gpu].id}: loads {label(site.adapter_ids[adapter])}, {start:g} s to "
+            f"{end:g} s",
+            *([f"evicts {leaving}"] if leaving else []),
+            f"{hidden:g} s hidden behind serving",
+        ]
+
+
 def _member(chart: Chart, place: int) -> str:
     """One line on a member."""
     problem, requests = chart.problem, chart.seconds.requests
@@ -259,10 +339,17 @@ def _member(chart: Chart, place: int) -> str:
     chosen, done = job.options[requests.option[place]], requests.completion[place]
     prompt = problem.instance.requests[job.position].prompt
     return (
-        f"{label(job.id)}: {label(problem.site.adapter_ids[job.adapter])}, "
-        f"{chosen.steps} steps, quality {chosen.quality:g}, done at {done:g} s, "
+        f"{label(job.id)}{_of_group(problem, job)}: "
+        f"{label(problem.site.adapter_ids[job.adapter])}, {chosen.steps} steps, "
+        f"quality {chosen.quality:g}, done at {done:g} s, "
         f"latency {done - arrival:g} s" + (f": {label(prompt, 60)}" if prompt else "")
     )
+
+
+def _of_group(problem: Problem, job: Job) -> str:
+    """The user's request that an image belongs to, where it names one."""
+    group = problem.instance.requests[job.position].group
+    return f" of group {label(group)}" if group else ""
 
 
 def memory(ax: Axes, chart: Chart, name: str = "") -> None:

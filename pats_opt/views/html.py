@@ -118,6 +118,8 @@ def schedule_page(view: ScheduleView, assets: str | None = None) -> str:
         more_adapters=max(0, len(by_requests) - MOST_ADAPTERS),
         batches=text.batch_rows(view.chart),
         batch_count=len(view.verdict.replayed),
+        loads=text.load_rows(view.chart),
+        load_count=len(view.verdict.loads),
     )
 
 
@@ -137,6 +139,7 @@ def comparison_page(first: ScheduleView, second: ScheduleView, assets: str | Non
         words=_unbroken(compare.sentences(of, first, second)),
         broken=[_broken(view) for view in both],
         batches=[(text.batch_rows(view.chart), len(view.verdict.replayed)) for view in both],
+        loads=[(text.load_rows(view.chart), len(view.verdict.loads)) for view in both],
     )
 
 

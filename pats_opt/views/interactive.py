@@ -18,7 +18,7 @@ from pats_opt.views import style
 from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines
 from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel
 from pats_opt.views.style import BASE_COLOURS
-from pats_opt.views.view import LANE, Chart, NamedChart
+from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import label
 
 #: Bars that are drawn at a time; where more are in view, they are taken together.
@@ -54,7 +54,7 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
         "end": end,
         "least": min(tick_s, end),
         "most": MOST_BARS,
-        "lane": LANE,
+        "lane": shown[0].chart.lane,
         "repeat": len({*colours}) < len(colours),
         "gpus": [label(gpu.id) for gpu in problem.site.gpus],
         "adapters": [label(name) for name in problem.site.adapter_ids],
@@ -93,6 +93,7 @@ def _chart(one: NamedChart, side: LanePanel) -> dict[str, Any]:
         "members": members,
         "batches": _batches(one.chart),
         "switches": _switches(one.chart),
+        "loads": _loads(one.chart),
     }
 
 
@@ -104,7 +105,7 @@ def _members(chart: Chart) -> dict[str, Any]:
     chosen = [job.options[o] for job, o in zip(jobs, requests.option.tolist(), strict=True)]
     allowed = [np.nan if job.deadline is None else job.deadline * tick_s for job in jobs]
     prompts: dict[str, int] = {}  # each is in the page once
-    keep = len(of) <= MOST_PROMPTS
+    keep, grouped = len(of) <= MOST_PROMPTS, any(request.group for request in of)
     texts = [of[job.position].prompt if keep else "" for job in jobs]
     prompt = [prompts.setdefault(label(t, 60), len(prompts)) if t else -1 for t in texts]
     small = {
@@ -128,6 +129,7 @@ def _members(chart: Chart) -> dict[str, Any]:
         **{name: np.array(values, dtype=np.float32) for name, values in small.items()},
         **{name: np.array(values, dtype=np.int32) for name, values in whole.items()},
         "id": [label(job.id) for job in jobs],
+        "group": [label(of[job.position].group or "") for job in jobs] if grouped else [],
         "prompts": list(prompts),
     }
 
@@ -157,6 +159,25 @@ def _switches(chart: Chart) -> dict[str, Any]:
         "gpu": switches.gpu.astype(np.int32),
         "load": [label(", ".join(ids(site, some)), 60) for some in switches.load],
         "evict": [label(", ".join(ids(site, some)), 60) for some in switches.evict],
+    }
+
+
+def _loads(chart: Chart) -> dict[str, Any]:
+    """Columns of the loads beside serving; empty without."""
+    import numpy as np
+
+    loads, boxes, site = chart.seconds.loads, chart.loads, chart.problem.site
+    if loads is None or boxes is None:
+        return {"start": [], "end": []}
+    order = np.argsort(loads.start, kind="stable")
+    whole = {"gpu": loads.gpu, "adapter": loads.adapter}
+    small = {"top": boxes.top, "bottom": boxes.bottom, "hidden": chart.hidden}
+    return {
+        "start": loads.start[order],
+        "end": loads.end[order],
+        **{name: values[order].astype(np.int32) for name, values in whole.items()},
+        **{name: values[order].astype(np.float32) for name, values in small.items()},
+        "evict": [label(", ".join(ids(site, loads.evict[k])), 60) for k in order.tolist()],
     }
 
 

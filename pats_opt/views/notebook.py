@@ -11,19 +11,18 @@ from __future__ import annotations
 import base64
 import secrets
 from collections import Counter
-from collections.abc import Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from pats_opt.errors import InputError
-from pats_opt.model.checker import ReplayedBatch, Verdict
+from pats_opt.model.checker import Verdict
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.solving.result import BudgetResult, Result
-from pats_opt.tables import METRICS, ScheduleTable
+from pats_opt.tables import METRICS, ScheduleTable, shown
 from pats_opt.views import style
 from pats_opt.views.gantt import draw, gantt
 from pats_opt.views.page import environment
@@ -43,7 +42,17 @@ MOST_VECTOR = 400
 MOST_DRAWN = 20_000
 
 #: Metrics of a result that are shown.
-SHOWN = ("served", "rejected", "batches", "switches", "latency_mean_s", "latency_p95_s")
+SHOWN = (
+    "served",
+    "rejected",
+    "batches",
+    "switches",
+    "latency_mean_s",
+    "latency_p95_s",
+    "group_latency_mean_s",
+    "hidden_load_share",
+    "load_wait_s",
+)
 
 #: Violations and rows of a table that are shown.
 MOST_LISTED = 10
@@ -67,7 +76,8 @@ def _result_html(result: Result) -> str:
         ("utility", number(result.utility, 6)),
     ]
     if metrics is not None:
-        specs = ((METRICS[name], getattr(metrics, name)) for name in SHOWN)
+        known = [name for name in SHOWN if name in shown(metrics)]
+        specs = ((METRICS[name], getattr(metrics, name)) for name in known)
         figures += [(spec.heading, spec.text(value)) for spec, value in specs]
     chip = ("good" if proven else "" if result.loss is not None else "bad", status.point.value)
     name = result.schedule.instance.name
@@ -81,7 +91,7 @@ def _result_html(result: Result) -> str:
         terms=_terms(result.terms),
         head=head,
         rows=rows,
-        drawn=(result.problem, result.replayed, result.schedule),
+        drawn=_drawn(result, result.schedule),
     )
 
 
@@ -99,7 +109,7 @@ def _verdict_html(verdict: Verdict) -> str:
         figures=[("loss", number(verdict.loss, 6))],
         notes=notes,
         terms=_terms(verdict.terms),
-        drawn=(verdict.problem, verdict.replayed, None),
+        drawn=_drawn(verdict),
     )
 
 
@@ -142,7 +152,7 @@ def plot(of: Result | Verdict, ax: Axes | None = None) -> Axes:
 
             height = min(9.0, 1.2 + 0.75 * max(1, len(problem.site.gpus)))
             ax = pyplot.subplots(figsize=(10, height), layout="constrained")[1]
-        chart = _chart(problem, of.replayed)
+        chart = Chart.of(ScheduleTable.from_replay(problem, of.replayed, of.loads))
         gantt(ax, chart)
         ax.set_xlim(0, max(chart.end * 1.01, ax.get_xlim()[1]))  # axes that share it may go further
         ax.set_title("", loc="left")  # the panel's own: the title is the caller's
@@ -161,10 +171,11 @@ def show(result: Result, path: StrPath) -> None:
     html.show(_problem(result).instance, result.schedule, path)
 
 
-def _chart(
-    problem: Problem, replayed: Sequence[ReplayedBatch], schedule: Schedule | None = None
-) -> Chart:
-    return Chart.of(ScheduleTable.from_replay(problem, replayed), schedule)
+def _drawn(of: Result | Verdict, schedule: Schedule | None = None) -> Chart | None:
+    """The chart of a schedule that serves anybody."""
+    if of.problem is None or not of.replayed:
+        return None
+    return Chart.of(ScheduleTable.from_replay(of.problem, of.replayed, of.loads), schedule)
 
 
 def _problem(of: Result | Verdict) -> Problem:
@@ -209,18 +220,17 @@ def _terms(terms: LossTerms | None) -> list[tuple[str, str, float]]:
 
 def piece(
     *,
-    drawn: tuple[Problem | None, Sequence[ReplayedBatch], Schedule | None] | None = None,
+    drawn: Chart | None = None,
     **parts: Any,
 ) -> str:
     """Return a filled template, with a picture where there is something to draw."""
     name = f"pats-opt-{secrets.token_hex(6)}"
     picture, foot = None, parts.pop("foot", "")
-    problem, batches, schedule = drawn or (None, (), None)
-    if problem is not None and batches:
-        served = sum(len(batch.members) for batch in batches)
+    if drawn is not None:
+        served = len(drawn.table.requests.job)
         if served <= MOST_DRAWN:
-            drawing = draw([NamedChart("", _chart(problem, batches, schedule))])
-            about = label(problem.instance.name, 60)
+            drawing = draw([NamedChart("", drawn)])
+            about = label(drawn.problem.instance.name, 60)
             picture = _picture(drawing, name, about, vector=served <= MOST_VECTOR)
         else:
             foot = f"{served} requests are too many to draw here: result.show('schedule.html')"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.views.style import MOST_APART
-from pats_opt.views.view import LANE, Chart, LaneBoxes
+from pats_opt.views.view import LOADER, Chart, LaneBoxes
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats, Ints
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 BLOCKS = 1600
 FEWEST_BINS, MOST_BINS = 24, 240
 
-#: In place of an adapter's index: a switch, and all adapters without a colour of their own.
-SWITCHING, OTHERS = -1, -2
+#: In place of an adapter's index: a switch, all adapters without a colour of their own, and loads
+#: beside serving.
+SWITCHING, OTHERS, LOADING = -1, -2, -3
 
 
 class TimeShares(NamedTuple):
@@ -29,8 +30,8 @@ class TimeShares(NamedTuple):
     Attributes:
         gpu: Index of its GPU.
         boxes: Where it lies: its bin, and a height; a bin without idle time fills its lane.
-        adapter: Index of the adapter, :data:`SWITCHING` or :data:`OTHERS`.
-        share: Share of the bin's time that it takes.
+        adapter: Index of the adapter, :data:`SWITCHING`, :data:`OTHERS` or :data:`LOADING`.
+        share: Share of the bin's time that it takes; of the loader's, of all its channels.
     """
 
     gpu: Ints
@@ -66,10 +67,42 @@ def time_shares(chart: Chart) -> TimeShares:
     boxes = LaneBoxes(
         left=np.multiply(place, width),
         right=np.multiply(place + 1, width),
-        top=lane + LANE * (1.0 - above[lane, place, kind]),
-        bottom=lane + LANE * (1.0 - (above - share)[lane, place, kind]),
+        top=lane + chart.lane * (1.0 - above[lane, place, kind]),
+        bottom=lane + chart.lane * (1.0 - (above - share)[lane, place, kind]),
     )
-    return TimeShares(lane, boxes, apart[kind], share[lane, place, kind])
+    served = TimeShares(lane, boxes, apart[kind], share[lane, place, kind])
+    return served if chart.loads is None else _beside(served, _loading(chart, bins))
+
+
+def _beside(first: TimeShares, second: TimeShares) -> TimeShares:
+    """The blocks of both."""
+    import numpy as np
+
+    sides = zip(first.boxes, second.boxes, strict=True)
+    return TimeShares(
+        np.concatenate((first.gpu, second.gpu)),
+        LaneBoxes(*(np.concatenate(pair) for pair in sides)),
+        np.concatenate((first.adapter, second.adapter)),
+        np.concatenate((first.share, second.share)),
+    )
+
+
+def _loading(chart: Chart, bins: int) -> TimeShares:
+    """The share of its channels' time that each loader is busy, by bin, in its lane."""
+    import numpy as np
+
+    loads, site = chart.seconds.loads, chart.problem.site
+    assert loads is not None
+    width = (chart.end or 1.0) / bins
+    which, bin_, seconds = _cut(loads.start, loads.end, width, bins)
+    cells, channels = loads.gpu[which] * bins + bin_, site.channels or 1
+    busy = np.bincount(cells, weights=seconds, minlength=len(site.gpus) * bins)
+    share = (busy / (width * channels)).reshape(len(site.gpus), bins)
+    lane, place = np.nonzero(share)
+    bottom = np.add(lane, LOADER[1])
+    top = bottom - np.minimum(share[lane, place], 1.0) * (LOADER[1] - LOADER[0])
+    boxes = LaneBoxes(np.multiply(place, width), np.multiply(place + 1, width), top, bottom)
+    return TimeShares(lane, boxes, np.full(len(lane), LOADING), share[lane, place])
 
 
 def _layers(chart: Chart) -> tuple[Ints, Ints]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.views.lines import StepLine, thinned, until
-from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
+from pats_opt.views.overview import LOADING, OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
-from pats_opt.views.view import LANE, Chart, NamedChart
+from pats_opt.views.view import LANE, LOADER, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -32,18 +32,19 @@ MOST_READ = 6
 
 #: Columns of the bars in view; the page's script fills them.
 VIEW = {
-    "members": "left right top bottom y adapter id name ran waited began ended deadline loss "
+    "members": "left right top bottom y adapter id name group ran waited began ended deadline loss "
     "prompt arrival",
     "batches": "left right top bottom adapter name gpu began ended size",
     "switches": "left right top bottom gpu began paid load evict",
     "sudden": "x top bottom gpu began paid load evict",
+    "loads": "left right top bottom adapter name gpu evict began ended hidden",
     "labels": "x y text colour",
     "wait": "left right y",
 }
 
 #: Rows of tooltips: names and fields.
 MEMBER_TOOLTIP = {
-    "request": "@id", "adapter": "@name", "runs": "@ran", "arrives": "@waited",
+    "request": "@id", "group": "@group", "adapter": "@name", "runs": "@ran", "arrives": "@waited",
     "starts": "@began", "done": "@ended", "deadline": "@deadline", "loss": "@loss",
     "prompt": "@prompt",
 }  # fmt: skip
@@ -52,6 +53,10 @@ BATCH_TOOLTIP = {
 }  # fmt: skip
 SWITCH_TOOLTIP = {
     "switch on": "@gpu", "loads": "@load", "evicts": "@evict", "pays": "@paid", "starts": "@began",
+}  # fmt: skip
+LOAD_TOOLTIP = {
+    "loads": "@name", "on": "@gpu", "evicts": "@evict", "starts": "@began", "usable": "@ended",
+    "hidden": "@hidden",
 }  # fmt: skip
 SHARE_TOOLTIP = {
     "GPU": "@gpu", "time goes to": "@what", "share": "@share{0 %}", "from": "@from",
@@ -156,9 +161,13 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     dot = Scatter(x="left", y="y", marker="circle", size=7, fill_color="white", **line)
     made.add_glyph(views["wait"], dot)
     follow: dict[str, Any] = {"point_policy": "follow_mouse", "limit": 1}
-    of_members = hover(made, [members], MEMBER_TOOLTIP, **follow)
+    of_members = hover(made, [members], _member_tooltip(chart), **follow)
     hover(made, [blocks], BATCH_TOOLTIP, **follow)
     hover(made, [switches, sudden], SWITCH_TOOLTIP, **follow)
+    if chart.loads is not None:
+        pale: dict[str, Any] = {"fill_alpha": 0.45, "line_color": INK, "line_width": 0.7}
+        loads = made.add_glyph(views["loads"], Quad(**BOX, **bar | pale))
+        hover(made, [loads], LOAD_TOOLTIP, **follow)
     hover(made, far, SHARE_TOOLTIP, **follow)
     levels = {"requests": [members, frames], "batches": [blocks], "shares": far}
     for renderer in (members, frames, blocks):
@@ -166,12 +175,18 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     return LanePanel(made, views, levels, of_members)
 
 
+def _member_tooltip(chart: Chart) -> dict[str, str]:
+    """Rows of a member's tooltip; with its group where requests name one."""
+    grouped = any(request.group for request in chart.problem.instance.requests)
+    return {name: field for name, field in MEMBER_TOOLTIP.items() if grouped or name != "group"}
+
+
 def _height(chart: Chart) -> int:
     """Pixels of the lanes: tall enough for ids on few members, never endless."""
     gpus = max(1, len(chart.problem.site.gpus))
     largest = max(chart.table.batches.size.tolist(), default=1)
-    lane = min(max(48, 16 * largest), 200, max(18, 640 // gpus))
-    return 58 + min(1400, gpus * lane)
+    lane = min(max(48, 16 * largest), 200, max(18, 640 // gpus)) * LANE / chart.lane
+    return 58 + min(1400, round(gpus * lane))
 
 
 def _ticks(made: Panel, chart: Chart) -> None:
@@ -180,7 +195,10 @@ def _ticks(made: Panel, chart: Chart) -> None:
 
     gpus = chart.problem.site.gpus
     some = gpus[:: max(1, -(-len(gpus) // MOST_TICKS))]
-    at: dict[Any, Any] = {gpu.index + LANE / 2: PlainText(text=label(gpu.id, 11)) for gpu in some}
+    middle = chart.lane / 2
+    at: dict[Any, Any] = {gpu.index + middle: PlainText(text=label(gpu.id, 11)) for gpu in some}
+    if chart.loads is not None and len(gpus) <= MOST_TICKS // 2:
+        at |= {gpu.index + sum(LOADER) / 2: PlainText(text="loads") for gpu in gpus}
     made.yaxis.ticker = FixedTicker(ticks=list(at))
     made.yaxis.major_label_overrides = at
     made.yaxis.major_tick_line_color = made.yaxis.axis_line_color = None
@@ -192,7 +210,7 @@ def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
     from bokeh.models import ColumnDataSource, Quad
 
     site, shares = chart.problem.site, time_shares(chart)
-    names = {SWITCHING: "switching", OTHERS: "other adapters"}
+    names = {SWITCHING: "switching", OTHERS: "other adapters", LOADING: "loading"}
     numbers = {**{side: getattr(shares.boxes, side) for side in BOX}, "share": shares.share}
     texts = {
         "colour": [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()],

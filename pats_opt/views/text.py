@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pats_opt.model.checker import Verdict
 from pats_opt.model.loss import LossTerms, gap
+from pats_opt.model.problem import ids
 from pats_opt.model.schedule import Schedule, SolutionStatus
 from pats_opt.tables import Metrics
 from pats_opt.views import style
 from pats_opt.views.view import Chart, ScheduleView
-from pats_opt.wording import counted, figure, label, number, percent
+from pats_opt.wording import DASH, counted, figure, label, number, percent
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats
 
-#: Batches that a page lists.
+#: Batches that a page lists, and loads.
 MOST_BATCHES = 300
 
 #: Requests that a batch's row names.
@@ -59,6 +60,7 @@ def sentences(view: ScheduleView) -> Iterator[str]:
             f"done after {number(metrics.makespan_s)} s."
         )
         yield from _use(chart, metrics)
+        yield from _beside(metrics)
         yield (
             f"{label(str(metrics.wait_max_request))} waits longest, "
             f"{number(metrics.wait_max_s)} s; the mean latency is "
@@ -92,13 +94,23 @@ def _use(chart: Chart, metrics: Metrics) -> Iterator[str]:
     )
 
 
+def _beside(metrics: Metrics) -> Iterator[str]:
+    """Loads beside serving, where there are any."""
+    if metrics.hidden_load_share is not None:
+        yield (
+            f"{percent(metrics.hidden_load_share)} of the time of its "
+            f"{counted(metrics.loads, 'load')} is hidden behind serving; GPUs wait "
+            f"{number(metrics.load_wait_s)} s for loads."
+        )
+
+
 def serving_shares(chart: Chart) -> Floats:
     """Return the share of the time to the last batch's end that each GPU serves."""
     import numpy as np
 
     batches, gpus = chart.seconds.batches, len(chart.problem.site.gpus)
     busy = batches.end - batches.start
-    return np.bincount(batches.gpu, weights=busy, minlength=gpus) / (chart.end or 1.0)
+    return np.bincount(batches.gpu, weights=busy, minlength=gpus) / (chart.seconds.makespan or 1.0)
 
 
 def _proof(schedule: Schedule, verdict: Verdict) -> str:
@@ -142,3 +154,24 @@ def batch_rows(chart: Chart) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def load_rows(chart: Chart) -> list[list[str]]:
+    """Cells of the first loads beside serving: GPU, times, adapter and what it evicts."""
+    site, loads = chart.problem.site, chart.seconds.loads
+    if loads is None:
+        return []
+    columns = (loads.gpu, loads.adapter, loads.start, loads.end, chart.hidden)
+    return [
+        [
+            label(site.gpus[gpu].id),
+            *(number(time, 6) for time in times),
+            label(site.adapter_ids[adapter]),
+            ", ".join(map(label, ids(site, evict))) or DASH,
+        ]
+        for evict, gpu, adapter, *times in zip(
+            loads.evict[:MOST_BATCHES],
+            *(column[:MOST_BATCHES].tolist() for column in columns),
+            strict=True,
+        )
+    ]

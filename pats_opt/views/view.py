@@ -15,12 +15,16 @@ from pats_opt.model.checker import Verdict, check
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure, queue_steps
+from pats_opt.tables.loader import hidden, memory_steps
 from pats_opt.wording import counted, label
 
 if TYPE_CHECKING:
-    from pats_opt.tables.statistics import Flags, Floats
+    from pats_opt.tables.statistics import Flags, Floats, Ints
 
 LANE = 0.84  #: height of a GPU's lane, of 1
+
+#: Where loads run beside serving: height of a GPU's lane, and bounds of its loader's lane below it.
+SERVING, LOADER = 0.6, (0.64, 0.88)
 
 
 class StepSeries(NamedTuple):
@@ -100,8 +104,42 @@ class Chart:
 
     @property
     def end(self) -> float:
-        """Seconds to the last batch's end."""
-        return self.seconds.makespan
+        """Seconds to the end of the last batch or load."""
+        loads = self.seconds.loads
+        last = 0.0 if loads is None else float(loads.end.max(initial=0.0))
+        return max(self.seconds.makespan, last)
+
+    @property
+    def lane(self) -> float:
+        """Height of a GPU's lane."""
+        return LANE if self.table.loads is None else SERVING
+
+    @cached_property
+    def loads(self) -> LaneBoxes | None:
+        """A bar per load beside serving, from start to end, in a row per channel; None without."""
+        import numpy as np
+
+        loads = self.seconds.loads
+        if loads is None:
+            return None
+        free: dict[int, list[float]] = {}  # when each row of a GPU's loader ends
+        rows = []
+        for gpu, start, end in zip(
+            loads.gpu.tolist(), loads.start.tolist(), loads.end.tolist(), strict=True
+        ):
+            ends = free.setdefault(gpu, [])
+            row = next((k for k, busy in enumerate(ends) if busy <= start), len(ends))
+            ends[row : row + 1] = [end]
+            rows.append(row)
+        many = max([self.problem.site.channels or 1, *map(len, free.values())])
+        height = (LOADER[1] - LOADER[0]) / many
+        top = loads.gpu + LOADER[0] + np.array(rows, dtype=np.float64) * height
+        return LaneBoxes(loads.start, loads.end, top, top + height)
+
+    @cached_property
+    def hidden(self) -> Floats:
+        """Seconds of each load beside serving in which its GPU serves a batch."""
+        return hidden(self.seconds)
 
     @cached_property
     def requests(self) -> LaneBoxes:
@@ -114,7 +152,7 @@ class Chart:
         rank = np.empty(len(batch), dtype=np.int64)
         rank[order] = np.arange(len(batch)) - (np.cumsum(batches.size) - batches.size)[batch[order]]
         height = self._heights[gpu]
-        bottom = gpu + LANE - rank * height
+        bottom = gpu + self.lane - rank * height
         slotted = self.problem.site.clock.slotted
         end = batches.end[batch] if slotted else requests.completion
         return LaneBoxes(requests.start, end, bottom - height, bottom)
@@ -123,7 +161,7 @@ class Chart:
     def batches(self) -> LaneBoxes:
         """A block per batch, as high as it has members."""
         batches = self.seconds.batches
-        bottom = batches.gpu.astype(float) + LANE
+        bottom = batches.gpu.astype(float) + self.lane
         top = bottom - batches.size * self._heights[batches.gpu]
         return LaneBoxes(batches.start, batches.end, top, bottom)
 
@@ -134,7 +172,7 @@ class Chart:
 
         largest = np.ones(len(self.problem.site.gpus))
         np.maximum.at(largest, self.table.batches.gpu, self.table.batches.size)
-        return LANE / largest
+        return self.lane / largest
 
     @cached_property
     def queue(self) -> StepSeries:
@@ -145,7 +183,10 @@ class Chart:
     @cached_property
     def memory(self) -> tuple[StepSeries, ...]:
         """GiB in use on each GPU."""
-        return tuple(self._memory(gpu.index, gpu.resident) for gpu in self.problem.site.gpus)
+        gpus = self.problem.site.gpus
+        if self.table.loads is not None:
+            return tuple(_last(*memory_steps(self.seconds, gpu.index)) for gpu in gpus)
+        return tuple(self._memory(gpu.index, gpu.resident) for gpu in gpus)
 
     def _memory(self, gpu: int, resident: Adapters) -> StepSeries:
         """GiB in use: residents from a switch's start on, members from their start to their end."""
@@ -174,9 +215,7 @@ class Chart:
             ([held(resident)], base, base + np.diff(full), (base + full[1:])[batch] - freed)
         )
         order = np.lexsort((np.concatenate(([-1], own, own, batch)), time))
-        time, level = time[order], level[order]
-        last = np.append(time[1:] != time[:-1], [True])  # what is changed last at a time holds
-        return StepSeries(time[last] * self.table.unit_s, level[last] / 1e9)
+        return _last(time[order] * self.table.unit_s, level[order])
 
     @cached_property
     def prices(self) -> tuple[GpuPrices, ...]:
@@ -213,6 +252,14 @@ class Chart:
             loss = job.reject_loss or 0.0
             lost.append(RequestLoss(job, 0.0, 0.0, 0.0, loss, loss))
         return sorted(lost, key=lambda one: (-one.total, one.job.index))
+
+
+def _last(time: Floats, level: Ints) -> StepSeries:
+    """GiB over time, of quanta: what is changed last at a time holds."""
+    import numpy as np
+
+    last = np.append(time[1:] != time[:-1], [True])
+    return StepSeries(time[last], level[last] / 1e9)
 
 
 class NamedChart(NamedTuple):

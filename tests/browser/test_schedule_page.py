@@ -11,7 +11,7 @@ from playwright.sync_api import Page, ViewportSize
 
 from pats_opt.model.instance import Instance
 from pats_opt.model.parsing import convert
-from pats_opt.model.plan import PlannedBatch, plan_of, schedule_of
+from pats_opt.model.plan import PlannedBatch, PlannedLoad, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
@@ -21,6 +21,7 @@ from pats_opt.views.view import ScheduleView
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request
+from tests.views.test_loads import view
 
 #: Longest that a page may take to draw itself on a busy machine, in milliseconds.
 PATIENCE = 60_000
@@ -31,6 +32,7 @@ LOOK = """(() => {
   const many = name => charts.map(c => Object.values(c.sources[name].data)[0].length)
   return {start: range.start, end: range.end, members: many("members"), batches: many("batches"),
           switches: many("switches"), sudden: many("sudden"), wait: many("wait"),
+          loads: many("loads"),
           labels: charts.map(c => c.sources.labels.data.text)}
 })()"""
 
@@ -133,6 +135,17 @@ def test_the_pointer_reads_a_request_with_its_wait(page: Page, written: Path) ->
     page.wait_for_function(f"{TOLD}.includes('1 s')")
     assert "nothing" not in page.evaluate(TOLD)  # it loads b and evicts a
     assert look(page)["wait"] == [0]
+
+
+def test_the_pointer_reads_a_load_beside_serving(page: Page, tmp_path: Path) -> None:
+    """Adapter c is loaded from 2 s to 5 s for b, the last second of it after the only batch."""
+    write([view(PlannedLoad(1, 0), PlannedLoad(2, 2, frozenset({1})))], tmp_path / "s.html")
+    opened(page, tmp_path / "s.html")
+    assert (look(page)["loads"], look(page)["members"]) == ([2], [1])
+    point(page, 0.7, 0.72)
+    page.wait_for_function(f"{TOLD}.includes('c')")
+    assert page.evaluate(TOLD) == ["c", "gpu-0", "b", "2 s", "5 s", "2 s of 3 s"]
+    assert barriers(page) == []
 
 
 def test_wheel_buttons_and_keys_zoom(page: Page, written: Path) -> None:

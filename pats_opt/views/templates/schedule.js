@@ -18,7 +18,7 @@ window.patsFigure = (() => {
 
   function prepare(data) {
     for (const chart of data.charts)
-      for (const kind of ["members", "batches", "switches"]) {
+      for (const kind of ["members", "batches", "switches", "loads"]) {
         const columns = chart[kind]
         for (const name in columns) columns[name] = plain(columns[name])
         columns.longest = longest(columns)
@@ -57,7 +57,7 @@ window.patsFigure = (() => {
     return {
       left: m.start[k], right: m.end[k], top: m.top[k], bottom: m.bottom[k],
       y: (m.top[k] + m.bottom[k]) / 2, adapter: m.adapter[k], arrival: m.arrival[k], id: m.id[k],
-      name: data.adapters[m.adapter[k]],
+      name: data.adapters[m.adapter[k]], group: m.group[k] || "–",
       ran: `${m.steps[k]} steps, quality ${format.format(m.quality[k])}`,
       waited: `${seconds(m.arrival[k])}, waits ${seconds(wait)}`,
       began: `${seconds(m.start[k])} on ${data.gpus[m.gpu[k]]}`,
@@ -84,6 +84,16 @@ window.patsFigure = (() => {
       left: s.start[k], right: s.end[k], x: s.start[k], top: s.gpu[k], bottom: s.gpu[k] + data.lane,
       gpu: data.gpus[s.gpu[k]], began: seconds(s.start[k]), paid: seconds(s.seconds[k]),
       load: s.load[k] || "nothing", evict: s.evict[k] || "nothing",
+    }
+  }
+
+  function load(data, chart, k) {
+    const l = chart.loads, took = l.end[k] - l.start[k]
+    return {
+      left: l.start[k], right: l.end[k], top: l.top[k], bottom: l.bottom[k],
+      adapter: l.adapter[k], name: data.adapters[l.adapter[k]], gpu: data.gpus[l.gpu[k]],
+      evict: l.evict[k] || "nothing", began: seconds(l.start[k]), ended: seconds(l.end[k]),
+      hidden: `${seconds(l.hidden[k])} of ${seconds(took)}`,
     }
   }
 
@@ -121,6 +131,7 @@ window.patsFigure = (() => {
     const changes = near ? within(chart.switches, from, to) : none
     fill("switches", changes, k => change(data, chart, k, false))
     fill("sudden", changes, k => change(data, chart, k, true))
+    fill("loads", near ? within(chart.loads, from, to) : none, k => load(data, chart, k))
     const bars = sources[level === "requests" ? "members" : "batches"].data
     const said = k => level === "batches" ? [bars.name[k], bars.name[k]]
       : [data.repeat ? `${bars.id[k]} · ${bars.name[k]}` : bars.id[k], bars.id[k]]
