@@ -16,7 +16,16 @@ from pats_opt import Instance, Problem, Result, solve
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Popularity, Recipe
 from pats_opt.model.files import write_bytes
-from pats_opt.model.instance import Adapter, Gpu, Option, Request, StepsService, StepTime, Switching
+from pats_opt.model.instance import (
+    Adapter,
+    Gpu,
+    Option,
+    Overlap,
+    Request,
+    StepsService,
+    StepTime,
+    Switching,
+)
 from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
 from pats_opt.views.gantt import gantt
@@ -84,7 +93,8 @@ def gantts(instances: Sequence[tuple[str, Instance, str]], height: float = 1.3) 
 
 def lane(ax: Axes, problem: Problem, result: Result, heading: str, legend: bool) -> None:
     """One schedule."""
-    gantt(ax, Chart.of(ScheduleTable.from_replay(problem, result.replayed)), keys=legend)
+    table = ScheduleTable.from_replay(problem, result.replayed, result.loads)
+    gantt(ax, Chart.of(table), keys=legend)
     ax.set_title(heading.format(loss=result.loss))
     ax.grid(True, axis="x")
 
@@ -190,6 +200,22 @@ def cache() -> Figure:
     return gantts(rows)
 
 
+def overlap() -> Figure:
+    """The same requests where a GPU stops for each load, and where it loads beside serving."""
+    names = ("ink", "pixel", "oil")
+    wanted = [request(f"{names[k % 3][0]}{k // 3}", names[k % 3], 2.0 * k) for k in range(8)]
+    blocking = tiny(wanted, max_resident=2)
+    switching = replace(blocking.switching, overlap=Overlap(channels=1))
+    beside = replace(blocking, switching=switching)
+    return gantts(
+        [
+            ("The GPU stops to load: loss {loss:.2f}", blocking, "auto"),
+            ("It loads beside serving: loss {loss:.2f}", beside, "auto"),
+        ],
+        height=1.5,
+    )
+
+
 def tradeoff() -> Figure:
     """What a second of waiting is worth decides how much quality is given up."""
     instance = example()
@@ -253,6 +279,12 @@ PICTURES: dict[str, tuple[Callable[[], Figure], str]] = {
     "cache": (
         cache,
         "With room for one adapter the GPU loads again and again; with room for three, each once.",
+    ),
+    "overlap": (
+        overlap,
+        "Two optimal schedules of the same eight requests for three adapters, of which two fit. In "
+        "the first the GPU stops for each load and takes one adapter after another; in the second "
+        "loads run below the batches, and requests wait less.",
     ),
     "tradeoff": (
         tradeoff,

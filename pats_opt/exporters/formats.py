@@ -118,7 +118,8 @@ def export_graph(problem: Problem, schedule: Schedule) -> Exported:
     number of switches and their seconds. The batches of a GPU are its walk through the graph.
 
     Raises:
-        InputError: More than one adapter may be resident, so a switch has no single source.
+        InputError: More than one adapter may be resident, so a switch has no single source; or
+            loads run beside serving, which are no switches.
     """
     import networkx as nx
 
@@ -128,6 +129,12 @@ def export_graph(problem: Problem, schedule: Schedule) -> Exported:
             "switches between sets of adapters make no graph of adapters",
             place="switching.max_resident",
             hint="export instances with max_resident 1",
+        )
+    if site.channels is not None:
+        raise InputError(
+            "loads beside serving are no switches of a graph",
+            place="switching.overlap",
+            hint="export instances without overlap",
         )
     asked = Counter(job.adapter for job in problem.jobs)
     graph: nx.DiGraph[str] = nx.DiGraph(name=problem.instance.name)

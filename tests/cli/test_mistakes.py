@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pats_opt.cli import run
 from pats_opt.errors import LONGEST
 from pats_opt.memory import out_of_memory
-from tests.support.zoo import document, request
+from tests.support.overlap_zoo import overlapping
+from tests.support.zoo import adapter, document, request
 
 #: A name as long as nobody means it, and that no system takes for a file.
 LONG = "x" * 5000
@@ -36,6 +38,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "key": 'instance = ["one.json"]',
     }.items():
         (where / f"{name}.toml").write_text(f"{text}\n")
+    beside = overlapping(
+        request("r0"), request("r1", adapter="b"), adapters=[adapter("a"), adapter("b", 2.0)]
+    )
+    (where / "beside.json").write_text(json.dumps(beside))
+    made = where / "beside-schedule.json"
+    assert run(["solve", str(where / "beside.json"), "--solver", "fifo", "-o", str(made)]) == 0
+    wrong: dict[str, dict[str, Any]] = {
+        "pairs": {"max_resident": 1, "pairs": [{"from": None, "to": "a", "load_s": 1.0}]},
+        "channels": {"overlap": {"channels": 0}},
+        "keys": {"overlap": {"channels": 1, "lanes": 2}},
+    }
+    for name, change in wrong.items():
+        document_ = beside | {"switching": beside["switching"] | change}
+        (where / f"{name}.json").write_text(json.dumps(document_))
+    slot = beside | {"service": beside["service"] | {"kind": "slot"}}
+    (where / "slot.json").write_text(json.dumps(slot))
+    schedule = json.loads(made.read_text())
+    for name, load in {
+        "early": {"start": -1},
+        "who": {"adapter": "who"},
+        "again": {"adapter": "a"},
+    }.items():
+        broken = json.loads(json.dumps(schedule))
+        broken["gpus"][0]["loads"][0].update(load)
+        (where / f"load-{name}.json").write_text(json.dumps(broken))
     (where / "twice.csv").write_text("t,id\n0,a\n1,b\n2,a\n")
     (where / "empty.csv").write_text("t,id\n0,a\n1,\n")
     return where
@@ -85,6 +112,20 @@ def mistake(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("tune --policy pats one.json", ["write the policy without an option"]),
         ("tune one.json", ["no solver or policy 'one.json'"]),
         ("solve one.json --time-limit 3s", ["--time-limit", "'3s' is no number"]),
+        ("solve pairs.json", ["pairs.json: switching.pairs: ", "set overlap to null"]),
+        ("solve channels.json", ["channels.json: switching.overlap.channels: ", ">= 1"]),
+        ("solve keys.json", ["keys.json: switching.overlap: ", "did you mean 'channels'?"]),
+        ("solve slot.json", ["slot.json: switching.overlap: ", "service of kind 'steps'"]),
+        ("solve beside.json --solver dp", ["'dp' cannot handle", "overlap", "--solver"]),
+        ("check beside.json load-early.json", ["gpus[0].loads[0].start: ", ">= 0"]),
+        (
+            "execute load-again.json --instance beside.json -o x",
+            ["load-again.json: ", "gpu 'gpu-0' load 0: load: 'a' is resident already"],
+        ),
+        (
+            "execute load-who.json --instance beside.json -o x",
+            ["load-who.json: ", "gpu 'gpu-0' load 0", "'who' is unknown"],
+        ),
         ("solve one.json --seed 1.5", ["--seed", "'1.5' is no whole number"]),
     ],
 )

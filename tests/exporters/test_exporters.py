@@ -216,6 +216,16 @@ def test_caches_make_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "switching.max_resident" in told
 
 
+def test_loads_beside_serving_make_no_graph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance, schedule = str(tmp_path / "i.json"), str(tmp_path / "s.json")
+    assert run(["generate", "--requests", "3", "--load-channels", "1", "-o", instance]) == 0
+    assert run(["solve", instance, "--solver", "fifo", "-o", schedule]) == 0
+    told = refused(capsys, "graph", schedule, "--instance", instance)
+    assert "switching.overlap" in told
+
+
 def test_unknown_format(solved: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     instance, schedule = solved
     told = refused(capsys, "tsp", schedule, "--instance", instance)
