@@ -10,10 +10,13 @@ from experiments.questions import (
     batching,
     best,
     caches,
+    overlap,
+    overlap_left,
     ranking,
     routing,
     timers,
     two_adapters,
+    two_models,
 )
 from experiments.questions.reading import EXPERIMENTS
 from experiments.questions.words import Answer
@@ -39,6 +42,9 @@ QUESTIONS: tuple[Question, ...] = (
     ablations,
     caches,
     batching,
+    overlap,
+    overlap_left,
+    two_models,
 )
 PICTURES = "answers"
 

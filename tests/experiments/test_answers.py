@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.questions import page, ranking, reading, routing, statistics, timers, words
+from experiments.questions import (
+    overlap,
+    page,
+    ranking,
+    reading,
+    routing,
+    statistics,
+    timers,
+    words,
+)
 from experiments.questions.statistics import Interval
 
 
@@ -45,7 +54,7 @@ def test_every_picture_is_there_and_can_be_drawn_again(answers: list[words.Answe
 
 def test_no_instance_lacks_a_policy() -> None:
     """Every comparison is paired: each solver of a run file has a schedule for every instance."""
-    for experiment in (*(q.EXPERIMENT for q in page.QUESTIONS), ranking.DEFAULTS):
+    for experiment in (*(q.EXPERIMENT for q in page.QUESTIONS), ranking.DEFAULTS, overlap.SMALL):
         cases = reading.read(experiment)
         solvers = {spec for case in cases for spec in case.rows}
         assert all(set(case.rows) == solvers for case in cases), experiment
