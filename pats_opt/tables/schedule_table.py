@@ -257,7 +257,7 @@ class ScheduleTable:
 
     @cached_property
     def used(self) -> Ints:
-        """Each batch with each adapter that its members use: rows of two, by batch."""
+        """Rows of two, by batch, with each adapter that the batch's members use."""
         import numpy as np
 
         many = max(1, len(self.problem.site.adapter_ids))
