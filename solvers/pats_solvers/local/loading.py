@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled
-from pats_solvers.local.residency import among, uses
+from pats_solvers.local.residency import among, eviction_score, uses
 
 #: Fates of an adapter after a batch: as the rule has it, the first to leave, or the last.
 BY_RULE, GOES, STAYS = 0, 1, 2
@@ -140,18 +140,16 @@ def _leaving(
         p: Position of the batch.
         tight: Whether memory is what lacks.
     """
-    found, most, end = -1, 0.0, coming.shape[0] - 1
+    found, most = -1, 0.0
     for k in range(holds):
         a = held[k]
         if among(need, a) or (tight and data.adapters[a].vram == 0):
             continue
-        score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
-        if coming[a] >= coming[end] or fate[a] == GOES:
+        score = eviction_score(data, coming, a, p, tight)
+        if fate[a] == GOES:
             score = np.inf
-        elif fate[a] == STAYS:
+        elif fate[a] == STAYS and score < np.inf:
             score = -1.0 / score
-        elif tight:
-            score *= data.adapters[a].vram
         if found < 0 or score > most or (score == most and free[a] < free[held[found]]):
             found, most = k, score
     return found

@@ -111,16 +111,20 @@ def _victim(data: Any, need: Any, held: Any, holds: int, coming: Any, p: int, ti
     is then optimal (Belady 1966).
     """
     found, most = -1, 0.0
-    end = coming.shape[0]
     for k in range(holds):
         a = held[k]
         if among(need, a) or (tight and data.adapters[a].vram == 0):
             continue
-        score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
-        if coming[a] >= coming[end - 1]:
-            score = np.inf
-        elif tight:
-            score *= data.adapters[a].vram
+        score = eviction_score(data, coming, a, p, tight)
         if found < 0 or score > most:
             found, most = k, score
     return found
+
+
+@compiled
+def eviction_score(data: Any, coming: Any, a: int, p: int, tight: bool) -> Any:
+    """Return how well a resident can be spared at position ``p``; infinite if never used again."""
+    if coming[a] >= coming[coming.shape[0] - 1]:
+        return np.inf
+    score = (coming[a] - p) / (data.adapters[a].load_s + 1e-9)
+    return score * data.adapters[a].vram if tight else score
