@@ -118,6 +118,20 @@ def test_what_is_not_worth_its_time_is_left() -> None:
     assert left.loss == pytest.approx(0.1)
 
 
+def test_what_must_be_served_does_not_wait_behind_what_is_not_worth_a_switch() -> None:
+    """No time has a price: a free rejection is before it in the queue, and is no reason to wait."""
+    free = request("free", "a", reject_loss=0.0)
+    must = request("must", "a", arrival=0.5)
+    switching = {"max_resident": 1, "price_per_s": 1.0}
+    one_fits = {"gpus": [{"id": "g", "capacity": {"vram_gib": 1.0}}], "switching": switching}
+    instance = document(free, must, latency_price_per_s=0.0, **one_fits)
+    schedule = solve(instance, INDEX).schedule
+    assert schedule is not None
+    batch = schedule.gpus[0].batches[0]
+    assert [served.id for served in batch.requests] == ["must"]
+    assert (batch.switch_start, batch.start) == (1, 2)
+
+
 def test_residents_that_leave_no_room_go() -> None:
     """A request that fits only where all other residents are gone is served."""
     adapters = [{"id": x, "vram_gib": 1.0, "load_s": 1.0} for x in "abc"]

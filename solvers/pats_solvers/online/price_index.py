@@ -19,10 +19,6 @@ from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
 from pats_solvers.online.dispatch.options import Chooser, priced
 from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
 
-#: Mean gaps between arrivals after which an idle GPU decides again about requests that must be
-#: served and that it has left waiting.
-PATIENCE = 3.0
-
 
 class PlannedOptions:
     """Options of the planned batch; for other jobs the one that costs least alone.
@@ -50,7 +46,6 @@ class PriceIndexRun(RunContext):
         plan: Options of the planned batch.
         recent: Residents of each GPU, the last used first.
         members: The planned batch; empty where none is.
-        wake_at: When to decide again about jobs that were left waiting.
     """
 
     def __init__(self, setup: RunSetup, plan: PlannedOptions, memory: int) -> None:
@@ -61,7 +56,6 @@ class PriceIndexRun(RunContext):
         self.plan = plan
         self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
         self.members: list[Choice] = []
-        self.wake_at: int | None = None
         self._arrivals: deque[tuple[int, int]] = deque(maxlen=memory)  # tick and fewest steps
         self._price, self._count = 0.0, 0
         self._least, self._most = self.waiting.least, 1
@@ -216,8 +210,16 @@ class Backlog:
         """Return the batch that an adapter would make, and its ticks.
 
         Empty where none fits, or where serving it gains less over rejection than its switch costs.
+        Where some of the queue must be served, they make one without the others then.
         """
-        run, queue, price = self._run, self.queues[adapter], self.price
+        found = self._batch_of(adapter, self.queues[adapter])
+        if not found[0]:
+            owed = [job for job in self.queues[adapter] if job.job.reject_loss is None]
+            found = self._batch_of(adapter, owed)
+        return found
+
+    def _batch_of(self, adapter: int, queue: Sequence[PricedJob]) -> tuple[list[Choice], int]:
+        run, price = self._run, self.price
         switch_s = run.switching_s(adapter, self._gpu)
         waits = run.switch_ticks(switch_s)
         for room in self._rooms(adapter):
@@ -309,7 +311,6 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     @override
     def select_leader(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> Leader | None:
-        run.wake_at = None
         for gpu in idle:
             jobs = list(run.waiting.in_order(gpu.index))
             if not jobs:
@@ -320,9 +321,6 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
             if run.members:
                 run.plan.option = {c.job.index: c.option for c in run.members}
                 return gpu, run.members[0].job
-            if any(job.reject_loss is None for job in jobs):
-                wake = run.tick + max(1, int(PATIENCE * run.gap_ticks()))
-                run.wake_at = min(wake, run.wake_at or wake)
         return None
 
     @override
@@ -341,7 +339,3 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
         idle = batch.resident - active
         held = [a for a in run.recent[gpu] if a in idle]
         run.recent[gpu] = [*sorted(active), *held, *sorted(idle.difference(held))]
-
-    @override
-    def wake(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> int | None:
-        return run.wake_at

@@ -226,6 +226,14 @@ class Draw:
         return made
 
 
+def plain(document: Json) -> Json:
+    """The document with one GPU and one resident, activated for nothing: what ``dp`` takes."""
+    switching = {**document["switching"], "max_resident": 1, "max_per_batch": 1, "activate_s": 0.0}
+    switching.pop("overlap", None)
+    gpus = [{**gpu, "resident": gpu.get("resident", [])[:1]} for gpu in document["gpus"][:1]]
+    return {**document, "switching": switching, "gpus": gpus}
+
+
 def tiny(rng: random.Random) -> Json:
     """A document that exhaustive search solves in a moment."""
     count = rng.choices(range(6), weights=(2, 10, 30, 35, 20, 3))[0]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.campaign.answers.draw import Json, tiny
+from tests.campaign.answers.draw import Json, plain, tiny
 from tests.campaign.answers.judging import Judge
 from tests.campaign.answers.shrink import on_smaller_instance
 from tests.campaign.attack import Attack, Counts, Finding
 from tests.support.brute_force import brute_force
 
 #: Asked about every instance; and slow ones, of which each instance has one. One that suits few
-#: instances has two entries.
+#: instances, or that is asked often, has several entries.
 EVERY = ("exact", "auto", "cpsat", "dp", "dp:first=2", "belady")
 IN_TURN = (
+    "milp",
+    "milp",
+    "milp",
     "milp",
     "milp:backend=scip",
     "milp:backend=cbc",
@@ -30,6 +33,9 @@ IN_TURN = (
 #: that refuses the instance or takes long.
 MANY_TICKS = 50
 RARELY = 0.04
+
+#: Share of the instances that are plain, besides those that are so by chance.
+PLAIN = 0.25
 
 #: Time limit, in seconds, of what need not prove anything.
 SHORT_S = 3.0
@@ -70,6 +76,8 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
     """One instance: all quick solvers, one of the slow ones, and one in a hurry."""
     rng = random.Random(seed)
     document = tiny(rng)
+    if rng.random() < PLAIN:
+        document = plain(document)
     slow = [spec for spec in IN_TURN if _suits(spec, document) or rng.random() < RARELY]
     optimum = brute_force(document)
     counts["instances"] += 1
