@@ -100,7 +100,6 @@ class LoaderSearch(Search):
         return found + self._waits(state)
 
     def _switches(self, state: State) -> list[tuple[float, Json, State]]:
-        idle = self._idle(state)
         found: list[tuple[float, Json, State]] = []
         for members in subsets(state.left):
             active = self._active(members)
@@ -109,7 +108,7 @@ class LoaderSearch(Search):
             ticks, paid = self.switch(active, active, state.previous, active)
             if not ticks and not self._startable(state, members, active):
                 continue
-            for evict in subsets(idle & ~state.unused & ~active):
+            for evict in subsets(state.held & ~state.unused & ~active):
                 for batch in self._options(members):
                     pending = Pending(batch, state.now + ticks, state.now, evict)
                     after = state._replace(
@@ -120,18 +119,18 @@ class LoaderSearch(Search):
 
     def _startable(self, state: State, members: int, active: int) -> bool:
         """Whether the members have arrived and their adapters can be used in this tick."""
-        usable = self._idle(state) | sum(1 << a for a, t in enumerate(self.load_ticks) if not t)
+        usable = self._usable(state) | sum(1 << a for a, t in enumerate(self.load_ticks) if not t)
         arrived = all(t <= state.now for j, t in enumerate(self.arrival) if members >> j & 1)
         return arrived and not active & ~usable
 
     def _loads(self, g: int, state: State) -> list[tuple[float, Json, State]]:
         found = []
         wanted = self._active(state.left | self._members(state.pending)) & ~state.held
-        idle = self._idle(state) & ~self._active(state.serving)
+        idle = state.held & ~state.unused & ~self._active(state.serving)
         for a, ticks in enumerate(self.load_ticks):
             if not wanted >> a & 1 or (ticks and len(state.ready) == self.channels):
                 continue
-            for evict in subsets(idle & ~state.unused):
+            for evict in subsets(idle):
                 held = state.held & ~evict | 1 << a
                 if not self._holds(g, held, state.serving):
                     continue
@@ -155,9 +154,8 @@ class LoaderSearch(Search):
     def _starts(self, g: int, state: State, pending: Pending) -> list[tuple[float, Json, State]]:
         members = self._members(pending)
         active = self._active(members)
-        usable = state.held & ~sum(1 << a for a, _ in state.ready)
         if (
-            active & ~usable
+            active & ~self._usable(state)
             or not self.fits(g, members, active, state.held)
             or any(self.arrival[j] > state.now for j, _ in pending.batch)
         ):
@@ -218,7 +216,8 @@ class LoaderSearch(Search):
             )
         ]
 
-    def _idle(self, state: State) -> int:
+    @staticmethod
+    def _usable(state: State) -> int:
         """The residents that are not being loaded."""
         return state.held & ~sum(1 << a for a, _ in state.ready)
 

@@ -26,6 +26,7 @@ def a_load_is_hidden_behind_a_batch() -> Solved:
             request("r0", 3),
             request("r1", adapter="b"),
             adapters=[adapter("a"), adapter("b", 2.0)],
+            horizon_ticks=4,
         ),
         9.0,
         "b loads from 0 to 2 while r0 is served to 3, and r1 ends at 4: 3 + 4, plus 2 of loading",
@@ -115,12 +116,40 @@ def an_activation_beside_a_load() -> Solved:
         overlapping(
             request("r0"),
             request("r1", adapter="b"),
-            adapters=[adapter("a"), adapter("b", 3.0)],
+            adapters=[adapter("a"), adapter("b", 5.0)],
             switching={"activate_s": 2.0},
         ),
-        10.0,
-        "r0 ends at 1; b is loaded from 0 to 3 and activated from 1 to 3, so r1 ends at 4: 1 + 4, "
-        "plus 3 + 2",
+        14.0,
+        "r0 ends at 1; b is loaded from 0 to 5 and activated from 1 to 3, so r1 ends at 6: 1 + 6, "
+        "plus 5 + 2",
+    )
+
+
+def an_activation_ahead_of_an_arrival() -> Solved:
+    return Solved(
+        overlapping(
+            request("r0"),
+            request("r1", adapter="b", arrival_s=5.0),
+            adapters=[adapter("a", 1.0), adapter("b", 1.0)],
+            gpus=[gpu(resident=("a", "b"))],
+            switching={"activate_s": 2.0},
+        ),
+        4.0,
+        "b is activated by 5, when r1 comes: 1 + 1, plus 2",
+    )
+
+
+def what_has_served_may_leave() -> Solved:
+    return Solved(
+        overlapping(
+            request("r0", adapter="b"),
+            request("r1", adapter="c"),
+            adapters=[adapter("a", 1.0), adapter("b", 1.0), adapter("c", 1.0)],
+            switching={"max_resident": 1},
+        ),
+        8.0,
+        "b is loaded to 1 and serves to 2, c is loaded in its place to 3 and serves to 4: 2 + 4, "
+        "plus 2 of loading",
     )
 
 
@@ -202,6 +231,8 @@ OVERLAP_ZOO: tuple[Callable[[], Solved], ...] = (
     an_adapter_just_loaded_is_activated,
     the_first_batch_activates_nothing,
     an_activation_beside_a_load,
+    an_activation_ahead_of_an_arrival,
+    what_has_served_may_leave,
     a_batch_evicts_for_room,
     a_load_must_fit_beside_the_batch,
     a_load_evicts_what_makes_room,

@@ -199,6 +199,20 @@ def rejecting_is_cheaper() -> Solved:
     )
 
 
+def two_residents_in_one_batch() -> Solved:
+    return Solved(
+        document(
+            request("r0"),
+            request("r1", adapter="b"),
+            adapters=[adapter("a", 1.0), adapter("b", 1.0)],
+            gpus=[gpu(resident=("a", "b"))],
+            switching={"max_resident": 2, "max_per_batch": 2},
+        ),
+        2.0,
+        "both are resident and may share a batch: 1 + 1",
+    )
+
+
 def waiting_makes_a_batch() -> Solved:
     return Solved(
         document(request("r0", 4), request("r1", 4, arrival_s=1.0)),
@@ -330,6 +344,7 @@ ZOO: tuple[Callable[[], Solved], ...] = (
     deadline_met_on_the_grid,
     eviction_frees_memory,
     rejecting_is_cheaper,
+    two_residents_in_one_batch,
     waiting_makes_a_batch,
     leaving_an_adapter_early,
     two_gpus_take_an_adapter_each,
