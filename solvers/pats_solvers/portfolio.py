@@ -11,7 +11,6 @@ from pats_opt.core.solver import Outcome, Run, Solver, require
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent
 
 
@@ -26,7 +25,7 @@ class Portfolio:
 
     def __init__(self, problem: Problem, run: Run) -> None:
         self.problem, self.run = problem, run
-        self.incumbent = Incumbent(problem, run, combinatorial_bound(problem))
+        self.incumbent = Incumbent(problem, run)
         self.left_out: set[str] = set()
         self._stop = StopReason.MEMORY_LIMIT  # until a solver has accepted the problem
         self._stages: list[dict[str, Any]] = []

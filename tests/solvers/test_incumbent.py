@@ -11,6 +11,7 @@ from pats_opt.model.files import parse_instance
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.bounds import trivial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from tests.support.zoo import document, request
 
@@ -32,6 +33,7 @@ def loss_from(tick: int) -> float:
 def test_keeps_the_best_valid_plan() -> None:
     """A worse plan and one that breaks a rule change nothing."""
     incumbent = Incumbent(PROBLEM, Run())
+    assert incumbent.bound == trivial_bound(PROBLEM) > 0.0
     assert incumbent.start is None
     assert incumbent.known_loss is None
     for tick in (9, 5, 7):

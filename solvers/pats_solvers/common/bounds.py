@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 
@@ -120,3 +121,72 @@ def combinatorial_bound(problem: Problem) -> float:
     """Lower bound on the loss without any search: each job's least loss and least switching."""
     least = math.fsum(least_loss(problem, job) for job in problem.jobs)
     return least + least_switching(problem)
+
+
+def congestion_bound(problem: Problem) -> float:
+    """Lower bound on the loss from GPU seconds: the jobs that must be served share the GPUs.
+
+    A batch gives each member a share of its time, at least the fewest seconds per member of any
+    batch. One preemptive GPU as quick as all together then ends no job later on average. Its
+    weighted mean busy times are least where the job with the most weight for its seconds goes
+    first, and a job completes half its seconds after its mean busy time at the earliest. Jobs that
+    may be rejected count alone.
+
+    Source: Goemans, Queyranne, Schulz, Skutella and Wang (2002), single-machine scheduling with
+    release dates.
+    """
+    site = problem.site
+    alone = [least_loss(problem, job) for job in problem.jobs if job.reject_loss is not None]
+    served = [job for job in problem.jobs if job.reject_loss is None]
+    if served and not site.clock.slotted:
+        seconds = _least_seconds(problem, served)
+        alone.append(site.latency_price_per_s * _least_latency(problem, served, seconds))
+    return math.fsum(alone) + least_switching(problem)
+
+
+def _least_seconds(problem: Problem, jobs: Sequence[Job]) -> list[float]:
+    """Lower bound on each job's share of GPU seconds in any batch."""
+    clock = problem.site.clock
+    sizes = range(1, max(1, *(largest_batch(problem, gpu.index) for gpu in problem.site.gpus)) + 1)
+    step_s = min(clock.step_s(n) / n for n in sizes)
+    overhead_s = min(clock.overhead_s(n) / n for n in sizes)
+    noise = 2e-9 * problem.site.tick_s  # durations may be rounded down by half of it
+    return [
+        max(0.0, overhead_s + step_s * min(o.steps for o in job.options) - noise) for job in jobs
+    ]
+
+
+def _least_latency(problem: Problem, jobs: Sequence[Job], seconds: Sequence[float]) -> float:
+    """Lower bound on the weighted latencies in seconds: mean busy times on one quick GPU."""
+    tick_s, speed = problem.site.tick_s, max(1, len(problem.site.gpus))
+    latencies = [job.weight * s / 2 for job, s in zip(jobs, seconds, strict=True)]
+    waiting: list[tuple[float, int]] = []  # by weight per second, and what remains of each job
+    left = list(seconds)
+    now, following = 0.0, 0
+    while waiting or following < len(jobs):
+        if not waiting:
+            now = max(now, jobs[following].arrival * tick_s)
+        while following < len(jobs) and jobs[following].arrival * tick_s <= now:
+            if seconds[following] > 0.0 and jobs[following].weight > 0.0:
+                rank = -jobs[following].weight / seconds[following]
+                heapq.heappush(waiting, (rank, following))
+            following += 1
+        if not waiting:
+            continue
+        j = waiting[0][1]
+        until = now + left[j] / speed
+        if following < len(jobs):
+            until = min(until, jobs[following].arrival * tick_s)
+        done = left[j] if until >= now + left[j] / speed else (until - now) * speed
+        middle = (now + until) / 2 - jobs[j].arrival * tick_s
+        latencies.append(jobs[j].weight * done / seconds[j] * middle)
+        left[j] -= done
+        if left[j] <= 0.0:
+            heapq.heappop(waiting)
+        now = until
+    return math.fsum(latencies) * (1.0 - 1e-9)
+
+
+def trivial_bound(problem: Problem) -> float:
+    """Lower bound on the loss that takes no search: jobs alone, or all of them in a queue."""
+    return max(combinatorial_bound(problem), congestion_bound(problem))

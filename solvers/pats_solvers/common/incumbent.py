@@ -10,6 +10,7 @@ from pats_opt.model.checker import TOLERANCE, valid_loss
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.bounds import trivial_bound
 
 
 class Incumbent:
@@ -28,12 +29,15 @@ class Incumbent:
         run: Limits of the run; its ``start`` is the first plan.
         plan: The best plan, or None.
         loss: Its loss; infinity without a plan.
-        bound: The best proven lower bound on the loss of every plan. Infinity says that there is no
-            plan better than ``plan``; minus infinity that the solver proves no bound.
+        bound: The best proven lower bound on the loss of every plan, at first
+            :func:`~pats_solvers.common.bounds.trivial_bound` unless another is given. Infinity says
+            that there is no plan better than ``plan``; minus infinity that the solver proves no
+            bound.
     """
 
-    def __init__(self, problem: Problem, run: Run, bound: float = 0.0) -> None:
-        self.problem, self.run, self.bound = problem, run, bound
+    def __init__(self, problem: Problem, run: Run, bound: float | None = None) -> None:
+        self.problem, self.run = problem, run
+        self.bound = trivial_bound(problem) if bound is None else bound
         self.plan: Plan | None = None
         self.loss = math.inf
         if run.start is not None:

@@ -12,7 +12,6 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.errors import CapabilityError, InputError, SolverError
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.cpsat.base import BuildInterruptedError, CpSatModel
 from pats_solvers.cpsat.circuit import CircuitModel
@@ -76,7 +75,7 @@ class CpSat(Struct, frozen=True, kw_only=True):
                 f"{estimate:.1f} GiB, limit {self.memory_gib:g}",
                 hint="raise memory_gib, split the instance, or use a policy",
             )
-        incumbent = Incumbent(problem, run, combinatorial_bound(problem))
+        incumbent = Incumbent(problem, run)
         quick = formulation.quick_plan(problem, run.stop)
         if quick is not None:
             incumbent.offer(quick)

@@ -14,7 +14,6 @@ from pats_opt.errors import CapabilityError, SolverError
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_solvers.common.bounds import combinatorial_bound
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.common.windows import SLACK
 from pats_solvers.milp.backends import BackendLimits, BackendName, backend
@@ -85,7 +84,7 @@ class Milp(Struct, frozen=True, kw_only=True):
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
-        incumbent = Incumbent(problem, run, combinatorial_bound(problem))
+        incumbent = Incumbent(problem, run)
         details: dict[str, Any] = {"backend": self.backend}
         try:
             known, limits = incumbent.known_loss, ModelLimits(self.memory_gib, run.stop)
