@@ -63,6 +63,11 @@ def names() -> list[str]:
     return [*BUILT_IN, *(name for name in others if name not in BUILT_IN)]
 
 
+def policies() -> list[str]:
+    """Return the names of the built-in online policies."""
+    return [name for name, home in BUILT_IN.items() if home.startswith("pats_solvers.online.")]
+
+
 def load(name: str) -> type[Solver] | type[Policy]:
     """Return the class registered under ``name``.
 

@@ -43,17 +43,28 @@ PREPARING = "preparing"
 #: Loss and bound this close, relative to the loss, are the same number.
 ROUNDING = 1e-12
 
-#: Policies whose schedules an exact solver may start from, the quickest first.
-WARM_STARTS = ("fifo:option=fewest", "fifo", "pats:threshold=1", "pats:gamma=0", "pats")
+#: Policies whose schedules a solver may start from: a quick one, and then those that are the best
+#: most often.
+WARM_STARTS = (
+    "fifo:option=fewest",
+    "price-index",
+    "pats:threshold=1",
+    "price-index:forecast=0",
+    "price-index:forecast=2",
+)
 
 #: The same where loads run beside serving.
 OVERLAP_STARTS = (
     "fifo:option=fewest:prefetch=next",
-    "pats:threshold=1:prefetch=ahead",
-    "pats:prefetch=ahead",
     "price-index:prefetch=next",
     "price-index:prefetch=ahead",
+    "pats:threshold=1:prefetch=ahead",
+    "pats:prefetch=ahead",
 )
+
+#: Requests beyond which all other policies are tried as well: fewer are soon planned better than
+#: any policy does it.
+FEW_REQUESTS = 20
 
 #: Share of the time limit after which no schedule better than the first is looked for.
 WARM_SHARE = 0.5
@@ -196,8 +207,7 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
     Args:
         problem: The problem.
         run: Its limits. The loss of each better plan is reported as progress.
-        given: Plan to use; None for the best of the policies in :data:`WARM_STARTS`, or in
-            :data:`OVERLAP_STARTS`.
+        given: Plan to use; None for the best of the policies' plans.
     """
     best: tuple[Plan, float] | None = None
     for plan in _policy_plans(problem, run) if given is None else [given]:
@@ -211,14 +221,23 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
     return best
 
 
+def _starts(problem: Problem) -> Iterator[str]:
+    """Yield the policies that a solver starts from."""
+    beside = problem.site.channels is not None
+    yield from OVERLAP_STARTS if beside else WARM_STARTS
+    if len(problem.jobs) > FEW_REQUESTS:
+        for name in registry.policies():
+            yield f"{name}:prefetch=next" if beside else name
+
+
 def _policy_plans(problem: Problem, run: Run) -> Iterator[Plan]:
-    """Yield plans of the policies in :data:`WARM_STARTS` or :data:`OVERLAP_STARTS`.
+    """Yield plans of online policies.
 
     The first plan is made whatever it takes, so that every solver has a schedule to give. The
     others come within :data:`WARM_SHARE` of the time limit.
     """
     left: float | None = None
-    for name in WARM_STARTS if problem.site.channels is None else OVERLAP_STARTS:
+    for name in _starts(problem):
         if run.interrupted.is_set() or left == 0.0:
             return
         stage = Run(time_limit=left, seed=run.seed, phase=run.phase, interrupted=run.interrupted)

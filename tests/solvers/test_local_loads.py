@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from pats_opt.core import registry
 from pats_opt.core.solver import Feature, Run, features
 from pats_opt.errors import CapabilityError
 from pats_opt.generate import generate
@@ -148,3 +149,24 @@ def test_policies_start_the_search_with_loads_beside_serving() -> None:
     assert start is not None
     losses = [solve(problem, name).loss for name in WARM_STARTS]
     assert all(loss is not None and start[1] < loss for loss in losses)
+
+
+@pytest.mark.parametrize("channels", [None, 1])
+def test_no_policy_is_better_than_the_start(channels: int | None) -> None:
+    """Of a fleet where loads cost more than waiting: `credits` wins, which is no usual start."""
+    recipe = {
+        "requests": 40,
+        "arrivals": {"process": "bursty", "load": 0.5},
+        "popularity": {"adapters": 6},
+        "complexity": {"spread": 0.2},
+        "gpus": {"count": 4},
+        "switching": {"max_resident": 2, "channels": channels},
+        "terms": {"latency_price_per_s": 0.01},
+    }
+    problem = Problem(generate(msgspec.convert(recipe, Recipe), name="fleet", seed=5))
+    start = warm_start(problem, Run(), None)
+    assert start is not None
+    rule = "" if channels is None else ":prefetch=next"
+    losses = [solve(problem, policy + rule).loss for policy in registry.policies()]
+    assert len(losses) == 21
+    assert all(loss is not None and start[1] <= loss for loss in losses)
