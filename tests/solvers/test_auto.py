@@ -65,7 +65,8 @@ def test_falls_back_where_one_refuses(
     """Whichever solver refuses, the other one proves the optimum."""
     without_prices(monkeypatch)
     monkeypatch.setattr(other, "solve", refuse)
-    for seed in range(5):
+    refused = 0
+    for seed in range(12):
         instance = random_instance(seed, requests=(2, 4))
         result = solve(instance, Exact(opening=opening), time_limit=60)
         optimum = brute_force(json.loads(encode(instance)))
@@ -73,7 +74,10 @@ def test_falls_back_where_one_refuses(
         assert result.status.stop is StopReason.OPTIMAL
         assert result.loss is not None
         assert close(result.loss, optimum)
-        assert {"solver": other.name, "refused": "too large"} in result.details["turns"]
+        turns = result.details["turns"]  # none where the first schedule is proven optimal
+        refused += bool(turns)
+        assert not turns or {"solver": other.name, "refused": "too large"} in turns
+    assert refused >= 5
 
 
 def test_the_milp_follows_where_cpsat_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
