@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support.brute_force import brute_force
 from tests.support.zoo import ONE_AT_A_TIME, document, gpu, request
 
 
-def problem(*requests: dict[str, object], **others: object) -> Problem:
+def problem(*requests: dict[str, Any], **others: Any) -> Problem:
     """A problem of one GPU that serves one request at a time, a second a step."""
     made = document(*requests, **{"service": ONE_AT_A_TIME, **others})
     return Problem(parse_instance(json.dumps(made)))
