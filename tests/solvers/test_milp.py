@@ -526,3 +526,24 @@ def test_a_wrong_claim_of_infeasibility_proves_nothing(monkeypatch: pytest.Monke
     assert result.loss is not None
     assert result.bound is not None
     assert result.bound < result.loss
+
+
+def test_a_point_of_cbc_that_is_no_plan_is_dropped() -> None:
+    """CBC calls a point optimal in which a request joins no batch; the bound of it holds."""
+    free = {"vram_gib": 0.0}
+    instance = document(
+        request("r0", arrival_s=1.3, demand=free),
+        request("r1", arrival_s=1.0, demand=free, adapter="b"),
+        tick_s=0.3,
+        gpus=[gpu("g0", (), vram_gib=0.0), gpu("g2", (), vram_gib=0.0)],
+        adapters=[adapter("a"), adapter("b")],
+        switching={"max_resident": 5, "price_per_s": 0.0, "max_per_batch": 2},
+        service={
+            "kind": "steps",
+            "step_s": {"base": 0.0, "per_sample": 0.0111},
+            "overhead_s": {"base": 0.0, "per_sample": 0.3},
+        },
+    )
+    result = solve(parse_instance(json.dumps(instance)), Milp(backend="cbc"))
+    assert result.status.stop is StopReason.OPTIMAL
+    assert result.loss == pytest.approx(1.2)

@@ -104,10 +104,12 @@ class Milp(Struct, frozen=True, kw_only=True):
             incumbent.raise_bound(found.bound)
         if found.stop is StopReason.INFEASIBLE:  # the windows keep every better plan
             incumbent.raise_bound(math.inf)
-        if found.plan is None or loss is not None:
+        if loss is not None or (found.plan is None and not found.broken):
             return incumbent.outcome(found.stop, **details)
         # Tolerances let the plan break a rule: its bound holds, a plan takes another model.
         again = self._solve_model(incumbent, details, margin=MARGIN)
+        if again.broken:
+            return incumbent.outcome(StopReason.COMPLETE, **details)
         if again.plan is not None and incumbent.offer(again.plan) is None:
             raise SolverError(f"{self.backend} breaks a rule beyond its tolerances")
         if again.stop is StopReason.INFEASIBLE:  # with a margin it proves nothing
@@ -144,20 +146,27 @@ class Milp(Struct, frozen=True, kw_only=True):
         stop = result.stop
         if stop is StopReason.INFEASIBLE and hint is not None and not model.violation(hint) > ROUND:
             stop = StopReason.COMPLETE  # it fails at small coefficients: that proves nothing
-        return _ModelResult(
-            stop=stop,
-            plan=None if result.x is None else stated.plan(result.x),
-            bound=None if result.bound is None else result.bound / scale,
-        )
+        plan, broken = None, False
+        if result.x is not None:
+            try:
+                plan = stated.plan(result.x)
+            except SolverError:  # CBC has been seen to return a point off by 1 in some rows
+                broken = True
+        bound = None if result.bound is None else result.bound / scale
+        return _ModelResult(stop, plan, bound, broken)
 
 
 @dataclass(frozen=True, slots=True)
 class _ModelResult:
-    """Result of one model: stop reason, plan of the best point, and bound on the loss."""
+    """Result of one model: stop reason, plan of the best point, and bound on the loss.
+
+    ``broken`` says that the point is no plan at all.
+    """
 
     stop: StopReason
     plan: Plan | None
     bound: float | None
+    broken: bool
 
 
 def build(

@@ -59,7 +59,7 @@ class Long:
         name: Its name in counts.
         command: The command line.
         lasts_s: Seconds that it lasts, more or less.
-        output: A schedule or an instance that it writes.
+        output: The file that it writes; a document, or a page.
         results: Reads what has to be equal after ``--resume``; None where there is none.
     """
 
@@ -98,7 +98,7 @@ LONG = (
     ),
     Long("simulate", ("simulate", "m.json", "--policy", "pats", "-o", "o.json"), 3.0, "o.json"),
     Long("generate", ("generate", "--requests", "20000", "-o", "o.json"), 4.0, "o.json"),
-    Long("show", ("show", "s.json", "--instance", "m.json", "-o", "o.html"), 4.0),
+    Long("show", ("show", "s.json", "--instance", "m.json", "-o", "o.html"), 4.0, "o.html"),
     *(
         Long(
             "gap-report",
@@ -236,7 +236,7 @@ def _broken(
     """Return the rules that a stopped command broke."""
     written = one.output is not None and (folder / one.output).exists()
     found = []
-    if written and one.output is not None:
+    if written and one.output is not None and one.output.endswith(".json"):
         found += _invalid(one, folder)
     parts = [name for name in ended.left if name.endswith(".part")]
     if kind is signal.SIGKILL:
