@@ -10,10 +10,10 @@ def main() -> None:
     """Run the command line. An error is one line and an exit status, never a traceback."""
     try:
         # Imported here, so that an interrupt meanwhile is one line too.
-        from pats_opt.interrupts import leave, take_sigterm_as_ctrl_c
+        from pats_opt.interrupts import leave, take_interrupts
         from pats_opt.streams import take_standard_streams
 
-        take_sigterm_as_ctrl_c()
+        take_interrupts()
         take_standard_streams()
         from pats_opt.cli import run
 

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from types import FrameType
 
 #: Signals that interrupt a command.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+#: Set once an interrupt was raised. Large packages catch it while they are imported, and fail later
+#: with an error of their own.
+raised = threading.Event()
 
-def take_sigterm_as_ctrl_c() -> None:
-    """Let whatever handles Ctrl-C at the time handle SIGTERM too."""
+
+def take_interrupts() -> None:
+    """Note interrupts that are raised, and let what handles Ctrl-C at the time handle SIGTERM."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _raise)
     signal.signal(signal.SIGTERM, _handle_as_ctrl_c)
+
+
+def _raise(*_: object) -> None:
+    raised.set()
+    raise KeyboardInterrupt
 
 
 def _handle_as_ctrl_c(_: int, frame: FrameType | None) -> None:
     handle = signal.getsignal(signal.SIGINT)
     if not callable(handle):  # a shell lets its background jobs ignore Ctrl-C
-        handle = signal.default_int_handler
+        handle = _raise
     handle(signal.SIGINT, frame)
 
 

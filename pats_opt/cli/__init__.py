@@ -10,12 +10,15 @@ from typing import ClassVar
 
 import click
 
-from pats_opt import __version__
+from pats_opt import __version__, interrupts
 from pats_opt.cli.lazy import LazyGroup
 from pats_opt.errors import InputError, PatsError, one_line, shortened
 
 #: Set by a shell that wants completions, as click defines it.
 COMPLETING = "_PATS_OPT_COMPLETE"
+
+#: Message and exit status of a command that was interrupted.
+INTERRUPTED = "interrupted", 4
 
 #: Command -> (module below this package, one-line help), in the order ``--help`` lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,24 +86,31 @@ def run(args: list[str] | None = None) -> int:
     try:
         # Outside standalone mode click returns the status of ctx.exit, or what the command returns.
         status = group.main(args, prog_name="pats-opt", standalone_mode=False)
-    except PatsError as error:
-        return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "")
         status = 0
-    except click.ClickException as error:
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(*INTERRUPTED)
+    except Exception as error:
+        return _fail(*_reason(error))
+    return status if isinstance(status, int) else 0
+
+
+def _reason(error: Exception) -> tuple[str, int]:
+    """Return the message and the exit status of a command that failed."""
+    if interrupts.raised.is_set():
+        return INTERRUPTED
+    if isinstance(error, PatsError):
+        return str(error), error.exit_code
+    if isinstance(error, click.ClickException):
         from pats_opt.cli.usage import message
 
-        return _fail(message(error), 2)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 4)
-    except Exception as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            logging.getLogger(__name__).exception("bug")
-        return _fail(*_unforeseen(error))
-    return status if isinstance(status, int) else 0
+        return message(error), 2
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger(__name__).error("bug", exc_info=error)
+    return _unforeseen(error)
 
 
 def _unforeseen(error: Exception) -> tuple[str, int]:

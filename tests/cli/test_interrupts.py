@@ -56,6 +56,19 @@ def test_during_imports(module: str, number: signal.Signals, instance: str) -> N
     assert done.stderr.strip() == "pats-opt: error: interrupted"
 
 
+def test_a_package_that_catches_interrupts(instance: str) -> None:
+    """Its own error in place of the interrupt is no bug of ours."""
+    kill = f"os.kill(os.getpid(), {int(signal.SIGINT)})"
+    code = IMPORTING.format(module="msgspec", number=int(signal.SIGINT)).replace(
+        kill,
+        f"try: {kill}; sum(range(9999))\n            "
+        "except KeyboardInterrupt: raise ImportError('loaded twice')",
+    )
+    command = [sys.executable, "-c", code, "simulate", instance, "--policy", "fifo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (4, "pats-opt: error: interrupted")
+
+
 def test_an_interrupt_within_exec_does_not_decide_the_status(tmp_path: Path) -> None:
     """As dataclasses and named tuples use it, while modules are imported."""
     (tmp_path / "caught.py").write_text(

@@ -86,6 +86,11 @@ def _search(folder: Path) -> Any:
     return {key: result[key] for key in keys}
 
 
+def _images(folder: Path) -> Any:
+    """Return what the pictures of an execution hold."""
+    return {path.name: path.read_bytes() for path in (folder / "e" / "images").glob("*.png")}
+
+
 LONG = (
     *(
         Long(
@@ -115,20 +120,28 @@ LONG = (
         6.0,
         results=_search,
     ),
+    Long(
+        "execute",
+        ("execute", "f.json", "--instance", "one.json", "-o", "e"),
+        12.0,
+        results=_images,
+    ),
 )  # fmt: skip
 
 
 @cache
 def _files() -> dict[str, bytes]:
-    """Instances, and a schedule of the first."""
+    """Instances, and schedules of two of them."""
     drawn = {
         "m.json": encode(generate(Recipe(requests=30), 1)),
         "one.json": encode(generate(Recipe(requests=8), 2)),
         "two.json": encode(generate(Recipe(requests=7), 3)),
     }
     with case_folder(drawn) as folder:
-        forked(("simulate", "m.json", "--policy", "fifo", "-o", "s.json"), folder)
-        return {**drawn, "s.json": (folder / "s.json").read_bytes()}
+        made = {"s.json": "m.json", "f.json": "one.json"}
+        for name, instance in made.items():
+            forked(("simulate", instance, "--policy", "fifo", "-o", name), folder)
+        return {**drawn, **{name: (folder / name).read_bytes() for name in made}}
 
 
 @cache
