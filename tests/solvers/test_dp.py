@@ -14,8 +14,8 @@ from pats_opt.errors import CapabilityError, InputError
 from pats_opt.generate import generate
 from pats_opt.generate.recipe import Recipe
 from pats_opt.model.checker import valid_loss
-from pats_opt.model.files import encode
-from pats_opt.model.plan import Plan
+from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
@@ -28,6 +28,7 @@ from pats_solvers.dp.search import PricedSearch
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
+from tests.support.zoo import adapter, document, gpu, request
 
 
 def test_classes_partition_the_jobs() -> None:
@@ -192,3 +193,18 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
     instance = generate(Recipe(requests=14), seed=4)
     first, second = solve(instance, "dp"), solve(instance, "dp")
     assert first.schedule.gpus == second.schedule.gpus
+
+
+def test_a_loss_of_next_to_nothing_is_no_optimum() -> None:
+    """Rejecting costs 0, so that a load of 3e-10 is too much."""
+    made = document(
+        request("r0", reject_loss=0.0),
+        gpus=[gpu(resident=())],
+        adapters=[adapter("a", 1.0)],
+        switching={"price_per_s": 3e-10},
+        latency_price_per_s=0.0,
+    )
+    problem = Problem(parse_instance(json.dumps(made)))
+    loaded = Plan(((PlannedBatch(1, ((0, 0),), frozenset((0,))),),))
+    outcome = Dp().solve(problem, Run(start=(loaded, 3e-10)))
+    assert (outcome.stop, outcome.bound) == (StopReason.OPTIMAL, 0.0)

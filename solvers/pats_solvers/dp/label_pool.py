@@ -268,4 +268,4 @@ def least_promise(pool: LabelPool) -> float:
 @entry
 def below(best: float) -> float:
     """Return the promise from which on nothing is beaten: rounding is no improvement."""
-    return best - 1e-9 * max(1.0, abs(best)) if best < np.inf else np.inf
+    return best - 1e-9 * abs(best) if best < np.inf else np.inf

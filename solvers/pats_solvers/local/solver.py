@@ -136,4 +136,4 @@ class _Clock:
 def _met(incumbent: Incumbent, bound: float) -> bool:
     """Return whether no better schedule exists."""
     loss = incumbent.loss
-    return incumbent.plan is not None and loss - bound <= 1e-9 * max(1.0, loss)
+    return incumbent.plan is not None and loss - bound <= 1e-9 * loss
