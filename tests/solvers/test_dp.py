@@ -46,8 +46,8 @@ def test_moves_fit_and_are_distinct() -> None:
     """Every listed batch fits the GPU, and none is listed twice."""
     problem = Problem(generate(Recipe(requests=12), seed=2))
     kinds = classes(problem)
-    for adapter in range(len(problem.site.adapter_ids)):
-        listed = moves(problem, kinds, adapter)
+    for a in range(len(problem.site.adapter_ids)):
+        listed = moves(problem, kinds, a)
         assert len({move.parts for move in listed}) == len(listed)
         for move in listed:
             jobs = [job for q, n in move.takes for job in kinds[q].jobs[:n]]
