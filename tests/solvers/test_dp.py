@@ -51,7 +51,7 @@ def test_moves_fit_and_are_distinct() -> None:
         assert len({move.parts for move in listed}) == len(listed)
         for move in listed:
             jobs = [job for q, n in move.takes for job in kinds[q].jobs[:n]]
-            assert problem.site.fits(0, frozenset((adapter,)), jobs)
+            assert problem.site.fits(0, frozenset((a,)), jobs)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])
