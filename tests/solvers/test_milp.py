@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pats_opt.core.solver import ALL_FEATURES, Feature, Run
-from pats_opt.errors import CapabilityError, InputError, SolverError
+from pats_opt.errors import CapabilityError, InfeasibleError, InputError, SolverError
 from pats_opt.generate import Recipe, generate
 from pats_opt.model.checker import check, valid_loss
 from pats_opt.model.files import parse_instance
@@ -547,3 +547,20 @@ def test_a_point_of_cbc_that_is_no_plan_is_dropped() -> None:
     result = solve(parse_instance(json.dumps(instance)), Milp(backend="cbc"))
     assert result.status.stop is StopReason.OPTIMAL
     assert result.loss == pytest.approx(1.2)
+
+
+def test_cbc_proves_that_no_schedule_ends_in_time() -> None:
+    """It says so in other words where the relaxation has a solution: "Integer infeasible"."""
+    two = [request(f"r{i}", 20, arrival_s=1.0, demand={"vram_gib": 2.0}) for i in range(2)]
+    instance = document(
+        *two,
+        base_vram_gib=2.0,
+        gpus=[gpu("g0", (), vram_gib=6.5)],
+        adapters=[adapter("a", 0.0, 1.0)],
+        switching={"max_resident": 3, "price_per_s": 0.0, "max_per_batch": 2},
+        service={"kind": "steps", "step_s": {"base": 0.035, "per_sample": 0.0175}},
+        latency_price_per_s=0.0,
+        horizon_ticks=4,
+    )
+    with pytest.raises(InfeasibleError):
+        solve(parse_instance(json.dumps(instance)), Milp(backend="cbc"))

@@ -93,7 +93,9 @@ class Judge:
         if lacking:
             yield Fault("does not refuse what it cannot do", ", ".join(sorted(lacking)))
         figures = f"loss {self.result.loss}, bound {self.result.bound}, optimum {self.optimum}"
-        prove = exactly and self.proof
+        # A model with a column per tick may take long, beside other work above all.
+        late = spec.startswith("milp") and self.result.runtime_s >= self.time_limit
+        prove = exactly and self.proof and not late
         if self.optimum is None:
             # Where durations fit no integers, as its details say, a batch may seem to end in time.
             exact = self.result.details.get("exact_durations", True)

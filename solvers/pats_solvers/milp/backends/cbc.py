@@ -114,9 +114,9 @@ class _CbcProcess:
                 return BackendResult(asked or StopReason.TIME_LIMIT, None, self.bound)
             status = child.returncode
             raise SolverError(f"CBC ended with status {status} without an answer: {tail[-300:]}")
-        _, values, _, _, _, found = cbc.readsol_MPS(solution, program, order, names, row_names)
+        status, values, *_, found = cbc.readsol_MPS(solution, program, order, names, row_names)
         x = np.array([values[v.name] for v in variables])
-        if found == pulp.LpSolutionInfeasible:
+        if status == pulp.LpStatusInfeasible:  # "Infeasible", or "Integer infeasible"
             return BackendResult(StopReason.INFEASIBLE)
         if found == pulp.LpSolutionOptimal:
             return BackendResult(StopReason.OPTIMAL, x, self.model.objective(x))
