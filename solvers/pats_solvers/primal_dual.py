@@ -68,12 +68,16 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from numpy.random import default_rng
 
         from pats_solvers.lagrangian.bounding import bounding_of
+        from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
         incumbent = Incumbent(problem, run)
-        bounding = bounding_of(incumbent, self.memory_gib)
+        try:
+            bounding = bounding_of(incumbent, self.memory_gib)
+        except StopError:
+            return incumbent.outcome()
         rng = default_rng(run.seed)
         rounds, idle = max(ROUNDS, int(ROUNDS_SHARE * len(problem.jobs))), 0
         while not incumbent.over() and not (idle >= PATIENCE and bounding.ascent.converged):

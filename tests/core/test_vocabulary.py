@@ -17,13 +17,13 @@ TERMS = frozenset(
     """
     accuracy actor adapter admitted affine affinity amortized arc architecture array arrival
     ascent at atcs auto aware backend backlog bar base bash batch begin belady bench bin binary
-    bound bounding box broken budget build builder by cache call callback capability capacity
+    bound bounding box broken budget build builder bundle by cache call callback capability capacity
     captured cell chain chart choice circuit class clock column command compared comparer
     comparison completion complexity composition conditioning config conformance constant
-    constraint context cosine cost count counting cp crash credit curve data deadline decision
+    constraint context cosine cost count counting cp crash credit curve cut data deadline decision
     delta demand device difference dimension dispatcher displayable document dp drain driver
     drop dual duration edd ended engine entry error estimate evaluation event eviction exact
-    executed execution exhaustive expected exported fact factor failure family fcfs feature
+    exchange executed execution exhaustive expected exported fact factor failure family fcfs feature
     field fifo figure file finish finished first fit fleet flip flow folder follower format
     formulation frequently gap gated go gpu graph greedy group grouped handler head help
     heuristic hint hosted idle image imported inbox incomplete incumbent index indicator

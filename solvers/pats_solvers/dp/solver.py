@@ -72,12 +72,16 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
         from pats_solvers.dp.search import PricedSearch
         from pats_solvers.lagrangian.bounding import bounding_of
+        from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
         incumbent = Incumbent(problem, run)
-        bounding = bounding_of(incumbent, self.memory_gib / 2)
+        try:
+            bounding = bounding_of(incumbent, self.memory_gib / 2)
+        except StopError:
+            return incumbent.outcome()
         search: PricedSearch | None = None
         passes, stop, evaluations = [], None, EVALUATIONS
         beam, few = OPENING, FEW

@@ -1,10 +1,10 @@
-"""Dual ascent: prices that raise the bound.
+"""Dual ascent: prices that raise the bound, by a proximal bundle.
 
-Deflected subgradients with Polyak's step towards the best known loss: the step is shortened
-whenever the bound has not risen for a while, and the search goes on from the best prices. It was
-compared with the volume algorithm (Barahona, Anbil 2000) and with smoothed column generation
-(Wentges 1997) on the same relaxation; ``benchmarks/results/ascent.md`` has the figures.
-Sources: Polyak (1969) for the step, Camerini, Fratta and Maffioli (1975) for deflection.
+The next prices are best in a model made of all evaluations so far, less a term for their distance
+to the best ones (the centre). Each subproblem is a part with cuts of its own. Where the bound rises
+by a fair share of what the model predicted, the centre moves there; else the model learns.
+``benchmarks/ascents.py`` compares it with a subgradient method and with one cut for all parts.
+Sources: Kiwiel (1990) for the weight of the distance; Frangioni (2002) for many parts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,31 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pats_solvers.common.arrays import Floats
+from pats_solvers.lagrangian.bundle import Bundle, BundleStep
+from pats_solvers.lagrangian.exchange import StopError
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 
-#: Weight of the former direction in the next one.
-DEFLECTION = 0.7
+#: Share of the predicted gain that a step must reach for the centre to move.
+FAIR = 0.1
 
-#: First step, as a share of Polyak's.
-FIRST_STEP = 0.6
+#: Share of the predicted gain from which steps get longer, and by how much at most.
+GOOD, LONGER = 0.5, 3.0
 
-#: Evaluations without a better bound before the step is shortened, and by how much.
-PATIENCE, SHORTER = 8, 0.6
+#: Evaluations in a row that did not move the centre after which steps get shorter, and by how much.
+PATIENCE, SHORTER = 4, 0.6
 
-#: The step at which the ascent has converged.
-LAST_STEP = 2e-3
+#: How often in a row steps get shorter where the model's best step was not found.
+TRIALS = 10
+
+#: The predicted gain at which the ascent has converged, relative to the bound, also of steps so
+#: many times as long.
+CONVERGED, MUCH_LONGER = 1e-6, 10.0
+
+#: First step, as a share of the way to the best known loss along the slope.
+FIRST_STEP = 1.0
+
+#: Steps of the subproblems' dynamic programs that take as long as one of the model's.
+STEPS = 2
 
 
 @dataclass
@@ -36,38 +48,43 @@ class Ascent:
     """An ascent on one relaxation; it can be resumed.
 
     Attributes:
+        relaxation: The relaxation.
         prices: The best prices found, flat.
-        bound: The bound there; minus infinity before the first evaluation.
+        memory: Bytes for the model.
+        tau: Length of a step for a unit of slope; where one is given, the first is at most that.
+        bound: The bound at the best prices; minus infinity before the first evaluation.
         best: The evaluation there.
         evaluations: Evaluations so far.
-        step: The present step, as a share of Polyak's.
+        gain: Predicted gain of the next step, relative to the bound: infinity before the first one
+            is worked out, 0 where there is none that could be found.
+        bundle: The model.
     """
 
     relaxation: Relaxation
     prices: Floats
+    memory: float = math.inf
+    tau: float = 0.0
     bound: float = -math.inf
     best: Evaluation | None = None
     evaluations: int = 0
-    step: float = FIRST_STEP
-    _direction: Floats = field(init=False)
-    _at: Floats = field(init=False)
-    _least: Floats = field(init=False)
+    gain: float = math.inf
+    bundle: Bundle = field(init=False)
+    _work: int = field(init=False)
+    _floor: Floats = field(init=False)
+    _centre: float = -math.inf  # the bound at the bundle's centre
     _stalled: int = 0
 
     def __post_init__(self) -> None:
-        self._direction = np.zeros_like(self.prices)
-        self._at = self.prices
-        self._least = np.where(self.relaxation.signed, -np.inf, 0.0)
+        self._floor = np.where(self.relaxation.signed, -np.inf, 0.0)
+        self._work = sum(part.work for part in self.relaxation.subproblems) // STEPS
+        self.bundle = Bundle(
+            self.prices, self._floor, self.relaxation.linear, self.relaxation.parts, self.memory
+        )
 
     @property
     def converged(self) -> bool:
-        """Whether steps have become too short to matter."""
-        return self.step < LAST_STEP
-
-    def restart(self, step: float = FIRST_STEP) -> None:
-        """Go on from the best prices with longer steps again."""
-        self.step, self._stalled = step, 0
-        self._at, self._direction = self.prices, np.zeros_like(self.prices)
+        """Whether no gain that matters is predicted any more."""
+        return self.gain < CONVERGED
 
     def climb(
         self, target: float, evaluations: int, stop: Callable[[], bool] = lambda: False
@@ -77,37 +94,75 @@ class Ascent:
         Args:
             target: The best known loss; infinity where there is none.
             evaluations: At most so many more.
-            stop: Asked before each evaluation whether to break off.
+            stop: Asked before each subproblem whether to break off.
         """
-        for _ in range(evaluations):
-            if stop() or self.converged or self.bound >= target:
-                return
-            self._once(target)
-
-    def _once(self, target: float) -> None:
-        found = self.relaxation.evaluate(self._at)
-        self.evaluations += 1
-        if not math.isfinite(found.bound):  # a subproblem has no plan: the relaxation is infeasible
-            self.bound, self.best, self.prices = found.bound, found, self._at
+        try:
+            for _ in range(evaluations):
+                if stop() or self.converged or self.bound >= target:
+                    return
+                if self.best is None:
+                    self._first(target, stop)
+                else:
+                    self._next(stop)
+        except StopError:
             return
-        if found.bound > self.bound + 1e-10 * abs(self.bound) or self.best is None:
-            self.bound, self.best, self.prices = found.bound, found, self._at
-            self._stalled = 0
+
+    def _evaluate(self, prices: Floats, stop: Callable[[], bool]) -> Evaluation:
+        found = self.relaxation.evaluate(prices, stop)
+        self.evaluations += 1
+        if found.bound > self.bound or self.best is None:
+            self.bound, self.best, self.prices = found.bound, found, prices
+        return found
+
+    def _first(self, target: float, stop: Callable[[], bool]) -> None:
+        """Evaluate the first prices, and guess how long steps should be."""
+        found = self._evaluate(self.prices, stop)
+        if not math.isfinite(found.bound):  # a subproblem has no plan: the relaxation is infeasible
+            self.gain = 0.0
+            return
+        self._centre = found.bound
+        self.bundle.start(found.parts)
+        free = (found.slope > 0.0) | (self.prices > 0.0) | self.relaxation.signed
+        length = float(found.slope[free] @ found.slope[free])
+        goal = target if math.isfinite(target) else found.bound + 0.5 * abs(found.bound) + 1.0
+        guess = FIRST_STEP * (goal - found.bound) / length if length > 0.0 else 1.0
+        self.tau = min(guess, self.tau) if self.tau > 0.0 else guess
+
+    def _next(self, stop: Callable[[], bool]) -> None:
+        """Evaluate the model's best prices, or find that there are none."""
+        found = self._model_step(stop)
+        if found is None:
+            self.gain = 0.0
+            return
+        # Rounding must not take a price below its least.
+        there = self._evaluate(np.maximum(self._floor, self.bundle.centre + found.step), stop)
+        if not math.isfinite(there.bound):
+            self.gain = 0.0
+            return
+        share = (there.bound - self._centre) / found.gain
+        self.bundle.add(found.step, there.parts, move=share >= FAIR)
+        if share >= FAIR:
+            self._centre, self._stalled = there.bound, 0
+            if share > GOOD:
+                self.tau *= min(LONGER, 0.5 / max(1.0 - share, 1e-9))
         else:
             self._stalled += 1
-            if self._stalled >= PATIENCE:
-                self.restart(self.step * SHORTER)
-                found = self.best
-        low = self._at <= self._least
-        direction = found.slope + DEFLECTION * self._direction
-        self._direction = direction = np.where(low & (direction < 0.0), 0.0, direction)
-        length = float(direction @ direction)
-        if length <= 1e-12:  # no price to change: these prices are the best
-            self.step = 0.0
-            return
-        # Without a known loss, or where it is met but for rounding, aim a little above the bound.
-        goal = max(target, self.bound + 1e-3 * abs(self.bound) + 1e-9)
-        if not math.isfinite(goal):
-            goal = self.bound + 0.5 * abs(self.bound) + 1.0
-        stride = self.step * (goal - found.bound) / length
-        self._at = np.maximum(self._least, self._at + stride * direction)
+            if self._stalled % PATIENCE == 0:
+                self.tau *= SHORTER
+
+    def _model_step(self, stop: Callable[[], bool]) -> BundleStep | None:
+        """Return the model's best step, or None where it is not worth an evaluation."""
+        size = max(abs(self._centre), 1e-9)
+        found = self.bundle.solve(self.tau, self._work, stop)
+        if found.gain + found.gap < CONVERGED * size:
+            self.tau *= MUCH_LONGER
+            found = self.bundle.solve(self.tau, self._work, stop)
+        for _ in range(TRIALS):
+            self.gain = (found.gain + found.gap) / size
+            if self.converged:
+                return None
+            if found.gain > found.gap:
+                return found
+            self.tau *= SHORTER
+            found = self.bundle.solve(self.tau, self._work, stop)
+        return None

@@ -23,6 +23,7 @@ from pats_solvers.common.bounds import largest_batch, longest_batch, longest_swi
 from pats_solvers.common.incumbent import Incumbent
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.exchange import StopError
 from pats_solvers.lagrangian.relaxation import Relaxation
 
 #: Evaluations of the relaxation in a round, and the share of the time left that they may take.
@@ -44,12 +45,16 @@ SLOW = 1e9
 #: Relative rise of the bound without which prices are not made to end later again.
 WORTHWHILE = 1e-6
 
-#: The step below which an ascent on a coarse relaxation gives way to a finer one.
-COARSE_STEP = 0.4
+#: The predicted gain, relative to the bound, below which an ascent on a coarse relaxation gives way
+#: to a finer one.
+COARSE_GAIN = 1e-3
 
-#: The step below which merged classes are parted further, where an evaluation then has at most so
+#: The same below which merged classes are parted further, where an evaluation then has at most so
 #: many steps of the dynamic programs: that raises the bound more than to converge does.
-MERGED_STEP, QUICK = 0.25, 6e8
+MERGED_GAIN, QUICK = 5e-3, 6e8
+
+#: Bytes that the ascent's model may take in memory for each of its own: it grows by moving.
+GROWTH = 2.5
 
 
 class Bounding:
@@ -60,6 +65,7 @@ class Bounding:
         end: Where prices end, in ticks: some time after the end of a good schedule.
         memory_gib: Memory for the dynamic programs' tables.
         threads: Subproblems solved at once.
+        stop: Asked before each adapter's set-up whether to break off.
 
     Attributes:
         bound: The best bound so far.
@@ -68,10 +74,18 @@ class Bounding:
 
     Raises:
         InputError: Even the coarsest relaxation takes more memory; it names the estimate.
+        StopError: ``stop`` said so before there was a relaxation.
     """
 
-    def __init__(self, problem: Problem, end: int, memory_gib: float, threads: int = 1) -> None:
-        self.problem, self.threads = problem, threads
+    def __init__(
+        self,
+        problem: Problem,
+        end: int,
+        memory_gib: float,
+        threads: int = 1,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.problem, self.threads, self._stop = problem, threads, stop
         self.bound, self.evaluations = -math.inf, 0
         horizon = problem.site.horizon
         last = problem.jobs[-1].arrival + 1
@@ -88,7 +102,7 @@ class Bounding:
             coarse = min(4 * self._finest, self._shortest())
             if coarse > self._finest:
                 relaxation = self._relaxation(coarse, FIRST_STATES)
-        self.ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+        self.ascent = self._ascent(relaxation, np.zeros(relaxation.dimension))
         self._best: tuple[Relaxation, Floats] | None = None
         self._slow = 0  # the states that are too slow to go on with early
         self._lengthened = -math.inf  # the bound when prices were last made to end later
@@ -115,22 +129,35 @@ class Bounding:
         It takes a share of the time that is left at most.
         """
         over = share_over(incumbent.run)
-        self.refine()
+        self.refine(over)
         self.climb(incumbent.loss, evaluations, over)
         incumbent.raise_bound(self.bound)
 
-    def refine(self) -> bool:
-        """Go on with a finer relaxation where there is one; whether there is."""
+    def refine(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Go on with a finer relaxation where there is one; whether there is.
+
+        Args:
+            stop: Asked before each adapter's set-up whether to break off; then nothing changes.
+        """
+        self._stop = stop
+        before = self._states, self.end
+        try:
+            return self._refine()
+        except StopError:
+            self._states, self.end = before
+            return False
+
+    def _refine(self) -> bool:
         relaxation, best = self.ascent.relaxation, self.ascent.best
         if best is None:
             return False
         if relaxation.grain > self._finest:
-            if self.ascent.step > COARSE_STEP:
+            if self.ascent.gain > COARSE_GAIN:
                 return False
             self._go_on(self._relaxation(self._finest, self._states))
             return True
         if not self.ascent.converged:
-            early = relaxation.merged and self.ascent.step < MERGED_STEP
+            early = relaxation.merged and self.ascent.gain < MERGED_GAIN
             return bool(early) and self._more_states(QUICK)
         return (best.left > 0 and self._longer()) or (
             (best.cut > 0 or bool(relaxation.merged)) and self._more_states()
@@ -189,7 +216,8 @@ class Bounding:
             "chains": len(relaxation.subproblems),
             "states": self._states,
             "grain_ticks": relaxation.grain,
-            "memory_mib": round(relaxation.bytes() / 2**20, 1),
+            "memory_mib": round((relaxation.bytes() + self.ascent.bundle.bytes()) / 2**20, 1),
+            "cuts": self.ascent.bundle.size,
             "cut": 0 if best is None else best.cut + best.left,
             KEY: as_json(self.prices()),
         }
@@ -232,11 +260,25 @@ class Bounding:
 
     def _go_on(self, finer: Relaxation) -> None:
         """An ascent on a finer relaxation, from the present prices."""
-        prices = finer.carried(self.ascent.relaxation, self.ascent.prices)
-        self.ascent = Ascent(finer, prices)
+        before = self.ascent
+        prices = finer.carried(before.relaxation, before.prices)
+        # A price of a grain is that of all its ticks, and so is a step.
+        tau = before.tau * finer.grain / before.relaxation.grain
+        self.ascent = self._ascent(finer, prices, tau)
+
+    def _ascent(self, relaxation: Relaxation, prices: Floats, tau: float = 0.0) -> Ascent:
+        """An ascent from prices, in the memory that a relaxation leaves."""
+        return Ascent(relaxation, prices, (self._memory - relaxation.bytes()) / GROWTH, tau)
 
     def _relaxation(self, grain: int, states: int) -> Relaxation:
-        return Relaxation(self.problem, self.end, states=states, grain=grain, threads=self.threads)
+        return Relaxation(
+            self.problem,
+            self.end,
+            states=states,
+            grain=grain,
+            threads=self.threads,
+            stop=self._stop,
+        )
 
     def _grain(self, states: int) -> int:
         """The finest grain that fits the memory."""
@@ -275,7 +317,12 @@ class Bounding:
 
 
 def bounding_of(incumbent: Incumbent, memory_gib: float) -> Bounding:
-    """Return a bound whose prices end some time after the incumbent's schedule."""
+    """Return a bound whose prices end some time after the incumbent's schedule.
+
+    Raises:
+        InputError: See :class:`Bounding`.
+        StopError: The incumbent's run was over before there was a relaxation.
+    """
     problem, plan = incumbent.problem, incumbent.plan
     if plan is None:
         end = safe_horizon(problem)
@@ -284,7 +331,8 @@ def bounding_of(incumbent: Incumbent, memory_gib: float) -> Bounding:
         spare = longest_batch(problem, members) + longest_switch(problem)
         starts = [batch.start for gpu in plan.gpus for batch in gpu]
         end = max(starts, default=0) + 2 * spare
-    return Bounding(problem, end, memory_gib, max(1, incumbent.run.jobs))
+    run = incumbent.run
+    return Bounding(problem, end, memory_gib, max(1, run.jobs), lambda: run.stop() is not None)
 
 
 def share_over(run: Run) -> Callable[[], bool]:

@@ -12,10 +12,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
+from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import (
@@ -296,6 +298,23 @@ def paid(hold: Floats, keep: Floats, load: Floats | None = None) -> Floats:
 
 def _sums(prices: Floats) -> Floats:
     return np.concatenate(([0.0], np.cumsum(prices)))
+
+
+def monotone(problem: Problem) -> Problem:
+    """The problem, with a step-time table that never falls.
+
+    A member more must not make a batch quicker: a subproblem that leaves one out (to another
+    adapter's part of a mixed batch, or beyond the backlog cap) would not be a lower bound then.
+    """
+    service = problem.instance.service
+    if not isinstance(service, StepsService) or not isinstance(service.step_s.table, tuple):
+        return problem
+    table = service.step_s.table
+    rising = tuple(min(table[n:]) for n in range(len(table)))
+    if rising == table:
+        return problem
+    eased = msgspec.structs.replace(service, step_s=StepTime(table=rising))
+    return Problem(msgspec.structs.replace(problem.instance, service=eased))
 
 
 def _padded(caps: Ints, takes: Ints) -> Ints:

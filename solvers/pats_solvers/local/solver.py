@@ -86,6 +86,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def _prices(self, incumbent: Incumbent) -> tuple[NDArray[np.float64] | None, float]:
         """Return dual prices from a short ascent, and the bound that they prove."""
         from pats_solvers.lagrangian.bounding import bounding_of
+        from pats_solvers.lagrangian.exchange import StopError
 
         problem, run = incumbent.problem, incumbent.run
         if not self.evaluations or not problem.jobs or not problem.site.gpus:
@@ -96,7 +97,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         priced = Incumbent(problem, short)
         try:
             bounding = bounding_of(priced, memory_gib=2.0)
-        except InputError:  # too large to be priced
+        except (InputError, StopError):  # too large to be priced, or in this time
             return None, 0.0
         before = -1
         while before < bounding.evaluations < self.evaluations and not priced.over():

@@ -73,7 +73,7 @@ def test_the_ascent_can_be_resumed() -> None:
         ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
         for evaluations in pieces:
             ascent.climb(500.0, evaluations)
-        found.append((ascent.bound, ascent.evaluations, ascent.step))
+        found.append((ascent.bound, ascent.evaluations, ascent.tau))
     assert found[0] == found[1]
 
 
@@ -172,7 +172,7 @@ def test_reported_prices_are_those_of_the_best_bound() -> None:
     bounding = Bounding(crowd(), 40, 1.0)
     bounding.climb(math.inf, 60, lambda: False)
     before = bounding.details()["prices"]
-    bounding.ascent.step = 0.0
+    bounding.ascent.gain = 0.0
     assert bounding.refine(), "prices end before the last request is served"
     assert bounding.ascent.best is None
     assert bounding.details()["prices"] == before

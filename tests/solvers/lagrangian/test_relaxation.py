@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -82,23 +82,41 @@ def try_prices(problem: Problem, optimum: float | None, seed: int, trials: int =
         if np.isfinite(here.bound):
             most = here.bound + float(here.slope @ (others - prices))
             assert there.bound <= most + 1e-7 * max(1.0, abs(most)), told
+            parts_agree(relaxation, here, prices)
+            for part, other in zip(here.parts, there.parts, strict=True):
+                most = part.value + float(part.slope @ (others - prices)[part.places])
+                assert other.value <= most + 1e-7 * max(1.0, abs(most)), told
     for found in iterates(relaxation, 40):
         below(found, optimum, told)
+
+
+def parts_agree(relaxation: Relaxation, found: Evaluation, prices: Prices) -> None:
+    """The bound and its slope are the sums of the parts, the linear term and the constant."""
+    assert len(found.parts) == relaxation.parts
+    whole = relaxation.constant + float(relaxation.linear @ prices)
+    slope = relaxation.linear.copy()
+    for part in found.parts:
+        whole += part.value
+        slope[part.places] += part.slope
+    assert whole == pytest.approx(found.bound, rel=1e-7, abs=1e-7)
+    assert slope == pytest.approx(found.slope)
 
 
 def iterates(relaxation: Relaxation, evaluations: int) -> Iterator[Evaluation]:
     """Every evaluation of an ascent."""
     seen: list[Evaluation] = []
+    evaluate = relaxation.evaluate
 
-    class Watched(Ascent):
-        def _once(self, target: float) -> None:
-            seen.append(self.relaxation.evaluate(self._at))
-            super()._once(target)
+    def watched(prices: Prices, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+        assert (prices >= 0.0)[~relaxation.signed].all()
+        seen.append(evaluate(prices, stop))
+        return seen[-1]
 
-    ascent = Watched(relaxation, np.zeros(relaxation.dimension))
-    ascent.climb(np.inf, evaluations)
-    # The best of them, but for gains too small to count.
-    assert ascent.bound == pytest.approx(max(found.bound for found in seen), rel=1e-9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relaxation, "evaluate", watched)
+        ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+        ascent.climb(np.inf, evaluations)
+    assert ascent.bound == max(found.bound for found in seen)
     yield from seen
 
 
