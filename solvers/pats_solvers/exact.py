@@ -1,9 +1,10 @@
 """Solver ``exact``: prices close the gap from below, a search over schedules from above.
 
 For one GPU with one resident adapter this is :mod:`pats_solvers.dp`: a search over batch
-sequences whose bound is the Lagrangian one. Otherwise the Lagrangian bound and a local search at
-its prices come first, and CP-SAT and the MILP go on from their schedule; with few requests CP-SAT
-comes before all others.
+sequences whose bound is the Lagrangian one. With several GPUs or residents that search has a short
+turn first and a longer one after the Lagrangian bound and a local search at its prices. Where it
+does not apply these come first, and CP-SAT and the MILP go on from their schedule; with few
+requests CP-SAT comes before all others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from pats_solvers.portfolio import Portfolio
 #: Seconds that stages are shares of where there is no time limit.
 UNLIMITED_S = 100.0
 
+#: Turns of the search over sequences, of prices with local search, and of the former again, as
+#: shares of the time for the latter where the search does not apply.
+TURNS = (0.2, 0.5, 0.8)
+
 #: Requests up to which CP-SAT nearly always proves the optimum at once, sooner than prices do.
 FEW_REQUESTS = 5
 
@@ -42,7 +47,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Args:
         memory_gib: Memory in GiB; a model that would take more is left out.
         bounding: Share of the time limit for prices and local search, where the search over
-            sequences does not apply.
+            sequences does not apply; where it has two turns, the second one's is as long about.
         opening: Share of the time limit for CP-SAT's first stage: after that, or before it where
             there are few requests.
     """
@@ -62,16 +67,18 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels of the stages that are likely to run."""
-        from pats_solvers.dp import Dp
+        from pats_solvers.dp import Dp, alone
         from pats_solvers.primal_dual import Lagrangian
 
         if problem is None:
             Dp().prepare()
             Lagrangian().prepare()
-        elif _can(Dp(), problem):
-            Dp().prepare()
-        elif not self._cpsat_first(problem) and _can(Lagrangian(), problem):
-            Lagrangian().prepare()
+        elif alone(problem) and _can(Dp(), problem):
+            Dp().prepare(problem)
+        elif not self._cpsat_first(problem):
+            for solver in (Dp(), Lagrangian()):
+                if _can(solver, problem):
+                    solver.prepare(problem)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""
@@ -82,7 +89,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def run_stages(self, portfolio: Portfolio) -> None:
         """Run the stages until one of them proves the optimum or time is up."""
         from pats_solvers.cpsat import CpSat
-        from pats_solvers.dp import Dp
+        from pats_solvers.dp import Dp, alone
         from pats_solvers.milp import Milp
         from pats_solvers.primal_dual import Lagrangian
 
@@ -92,10 +99,14 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         opening = cpsat, self.opening * whole
         bounding = Lagrangian(memory_gib=half), self.bounding * whole
         stages: list[tuple[Solver, float | None]] = [bounding, opening]
-        if _can(Dp(), problem):
-            stages = [(Dp(memory_gib=half), None), opening]
+        search = Dp(memory_gib=half)
+        if alone(problem) and _can(search, problem):
+            stages = [(search, None), opening]
         elif self._cpsat_first(problem):
             stages = [opening, bounding]
+        elif _can(search, problem):
+            first, later, last = (share * self.bounding * whole for share in TURNS)
+            stages = [(search, first), (bounding[0], later), (search, last), opening]
         stages += [(milp, None), (cpsat, None)]
         for solver, seconds in stages:
             if portfolio.over():

@@ -44,8 +44,8 @@ TERMS = frozenset(
     start started state statistics status stderr step stop stopped stopwatch store style
     subproblem successor suite supervisor switch switching table target task term thread tick
     tier time timed timeline timeout timer to token tokenizer tolerant total trace transition
-    trial tsp tune ucb unfinished unmodelled untimed use used value variable vector verdict view
-    violation visit vllm vram waiting wake watch weight window worker writer
+    trial tsp tune turn ucb unfinished unmodelled untimed use used value variable vector verdict
+    view violation visit vllm vram waiting wake watch weight window worker writer
     """.split()  # noqa: SIM905 (a list would be a page long)
 )
 

@@ -10,7 +10,7 @@ import pytest
 from pats_opt.core.solver import Outcome, Run
 from pats_opt.errors import InputError
 from pats_opt.generate import Recipe, generate
-from pats_opt.generate.recipe import GpuSettings
+from pats_opt.generate.recipe import AdapterCache, GpuSettings
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
@@ -96,12 +96,22 @@ def test_the_search_goes_first() -> None:
     assert names(result.details) == ["dp"]
 
 
-def test_prices_go_first_on_several_gpus() -> None:
-    """Where bound and local search meet, no model is built."""
+def test_the_search_goes_first_on_several_gpus() -> None:
+    """Where it proves the optimum in its first turn, no other has one."""
     recipe = Recipe(requests=6, gpus=GpuSettings(count=2))
     result = solve(generate(recipe, seed=3), "exact", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
-    assert names(result.details)[0] == "lagrangian"
+    assert names(result.details) == ["dp"]
+
+
+def test_prices_follow_where_the_search_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several residents the search has two turns, prices and local search one between."""
+    Exact().prepare()
+    monkeypatch.setattr(Dp, "solve", give_up)
+    monkeypatch.setattr(Lagrangian, "solve", give_up)
+    recipe = Recipe(requests=10, switching=AdapterCache(max_resident=2))
+    result = solve(generate(recipe, seed=3), "exact", time_limit=4)
+    assert names(result.details)[:4] == ["dp", "lagrangian", "dp", "cpsat"]
 
 
 def test_cpsat_goes_first_on_few_requests() -> None:
@@ -109,7 +119,7 @@ def test_cpsat_goes_first_on_few_requests() -> None:
     instance = generate(Recipe(requests=4, gpus=GpuSettings(count=2)), seed=3)
     quick, priced = (solve(instance, Exact(opening=share), time_limit=60) for share in (0.2, 0.0))
     assert names(quick.details) == ["cpsat"]
-    assert names(priced.details)[0] == "lagrangian"
+    assert names(priced.details)[0] == "dp"
     assert quick.loss == priced.loss
     assert quick.status.stop is priced.status.stop is StopReason.OPTIMAL
 

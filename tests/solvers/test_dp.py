@@ -30,6 +30,9 @@ from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.zoo import adapter, document, gpu, request
 
+#: What there can be on one GPU with one resident adapter.
+ALONE = Dp.capabilities.features - {Feature.GPUS, Feature.RESIDENT, Feature.ACTIVATE}
+
 
 def test_classes_partition_the_jobs() -> None:
     """Every job is in one class; members differ in arrival alone and stand in its order."""
@@ -106,12 +109,12 @@ def priced(problem: Problem, rng: random.Random) -> PricedSearch:
     return PricedSearch(problem, tables_at(relaxation, flat))
 
 
-@pytest.mark.parametrize("feature", [*sorted(Dp.capabilities.features), None])
+@pytest.mark.parametrize("feature", [*sorted(ALONE), None])
 def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
     """At random prices the bound is valid, and a pass without a beam finds the optimum."""
     rng = random.Random(str(feature))
     for seed in scale.seeds(15):
-        wanted = random_features(rng, 0.4, Dp.capabilities.features)
+        wanted = random_features(rng, 0.4, ALONE)
         if feature is not None:
             wanted = frozenset((feature,))
         instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 3 == 0)
@@ -121,14 +124,14 @@ def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
         found = search.run(math.inf, lambda: None)
         assert found.complete
         if optimum is None:
-            assert found.batches is None
+            assert found.plan is None
             assert math.isinf(found.bound)
             continue
         slack = 1e-7 * max(1.0, optimum)
         assert search.bound() <= optimum + slack
         assert abs(found.loss - optimum) <= slack
-        assert found.batches is not None
-        loss = valid_loss(problem, Plan((found.batches,)))
+        assert found.plan is not None
+        loss = valid_loss(problem, found.plan)
         assert loss is not None
         assert abs(loss - optimum) <= slack
         again = search.run(optimum + 2 * slack, lambda: None)
@@ -145,8 +148,8 @@ def test_a_tight_memory_still_gives_plan_and_bound() -> None:
     search = priced(problem, random.Random(1))
     found = search.run(math.inf, lambda: None, most=400)
     assert not found.complete
-    assert found.batches is not None
-    assert valid_loss(problem, Plan((found.batches,))) is not None
+    assert found.plan is not None
+    assert valid_loss(problem, found.plan) is not None
     optimum = Dp().solve(problem, Run())
     assert optimum.stop is StopReason.OPTIMAL
     assert optimum.bound is not None
@@ -180,10 +183,10 @@ def test_interrupt_and_time_limit_return_the_best_so_far() -> None:
 
 
 def test_refusals() -> None:
-    """Several GPUs are refused by name; too little memory for the bound, with what to do."""
-    two = random_instance(1, frozenset((Feature.GPUS,)))
-    with pytest.raises(CapabilityError, match="several GPUs"):
-        solve(two, "dp")
+    """Mixed batches are refused by name; too little memory for the bound, with what to do."""
+    mixed = random_instance(1, frozenset((Feature.RESIDENT, Feature.MIXED_BATCH)))
+    with pytest.raises(CapabilityError, match="max_per_batch above 1"):
+        solve(mixed, "dp")
     with pytest.raises(InputError, match="memory_gib"):
         solve(generate(Recipe(requests=24), seed=1), Dp(memory_gib=1e-5))
 

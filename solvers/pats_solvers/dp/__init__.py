@@ -1,5 +1,5 @@
-"""Exact dynamic program over batch sequences on one GPU, widened from a beam until it proves."""
+"""Exact dynamic program over batch sequences, widened from a beam until it proves."""
 
-from pats_solvers.dp.solver import Dp
+from pats_solvers.dp.solver import Dp, alone
 
-__all__ = ["Dp"]
+__all__ = ["Dp", "alone"]

@@ -124,8 +124,11 @@ def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlo
 
 
 @compiled
-def _oldest(model: SearchModel, k: int, grain: int, t: int, backlog: int, over: int) -> float:
-    """Return the least that the oldest ``over`` jobs of a backlog cost from ``grain`` on."""
+def oldest_cost(model: Any, k: int, grain: int, t: int, backlog: int, over: int) -> float:
+    """Return the least that the oldest ``over`` jobs of a backlog cost from ``grain`` on.
+
+    This and the like below take a model of GPUs with caches (:mod:`.fleet`) as well.
+    """
     table = model.tables[k]
     last = model.served.shape[1] - 1
     each = model.served[k, min(grain, last)] + table.by_grain * max(0, grain - last)
@@ -155,7 +158,7 @@ def value(
         backlog = backlogs[k]
         over = backlog if grain > last else backlog - model.tables[k].dim + 1
         if over > 0:  # beyond what the tables tell apart
-            cost += _oldest(model, k, grain, t, backlog, over)
+            cost += oldest_cost(model, k, grain, t, backlog, over)
             backlog -= over
         index += backlog * model.tables[k].stride
     row = t + last + 1 if held else t
@@ -208,7 +211,7 @@ def start_of(model: SearchModel, move: int, a: int, ready: int, counts: Any) -> 
 
 
 @compiled
-def batch_cost(model: SearchModel, move: int, a: int, start: int, counts: Any) -> float:
+def batch_cost(model: Any, move: int, a: int, start: int, counts: Any) -> float:
     """Return what a batch adds to a label's loss, its switch aside."""
     cost = model.moves[move].fixed + model.moves[move].slope * start
     for i in range(model.moves[move].late_at, model.moves[move + 1].late_at):
@@ -225,7 +228,7 @@ def batch_cost(model: SearchModel, move: int, a: int, start: int, counts: Any) -
 
 
 @compiled
-def rejection_cost(model: SearchModel, q: int, first: int, last: int) -> float:
+def rejection_cost(model: Any, q: int, first: int, last: int) -> float:
     """Return what rejecting the jobs from ``first`` to before ``last`` of a class adds."""
     kind = model.classes[q]
     at = kind.arrival_at + q

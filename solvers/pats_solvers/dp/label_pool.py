@@ -54,7 +54,8 @@ class LabelPool(NamedTuple):
 
 
 @compiled
-def _bucket(key: Any, row: int, buckets: int) -> int:
+def bucket_of(key: Any, row: int, buckets: int) -> int:
+    """Return the bucket of a key among so many, a power of two."""
     mixed = np.int64(0)
     for w in range(key.shape[1]):
         mixed = (mixed ^ key[row, w]) * np.int64(-7046029254386353131)
@@ -99,7 +100,8 @@ def _beats(one: Any, other: Any, slack: float, left: Any, model: SearchModel) ->
 
 
 @compiled
-def _same(key: Any, row: int, new: Any) -> bool:
+def same_key(key: Any, row: int, new: Any) -> bool:
+    """Return whether a row's key is ``new[0]``."""
     same = True
     for w in range(key.shape[1]):
         same = same and key[row, w] == new[0, w]
@@ -116,7 +118,7 @@ def _beaten(
         known = pool.labels[row]
         if (
             known.held >= 0
-            and _same(pool.key, row, new)
+            and same_key(pool.key, row, new)
             and _beats(known, label, slack, left, model)
         ):
             return True
@@ -135,7 +137,7 @@ def _beat(
         known = pool.labels[row]
         if (
             known.held >= 0
-            and _same(pool.key, row, new)
+            and same_key(pool.key, row, new)
             and _beats(label, known, slack, left, model)
         ):
             known.held = NONE
@@ -146,8 +148,8 @@ def _beat(
 
 
 @compiled
-def _row(pool: LabelPool, slot: int, layer: int, new: Any) -> int:
-    """Return a row not in use, filed in a bucket and a layer's list."""
+def new_row(pool: Any, slot: int, layer: int, new: Any) -> int:
+    """Return a row of a pool that was not in use, filed in a bucket and a layer's list."""
     state, into = pool.state[0], pool.layers[layer]
     row = state.spare
     if row == NONE:
@@ -182,12 +184,12 @@ def insert(
 
     ``left`` says which adapters have jobs left.
     """
-    slot = _bucket(new, 0, pool.bucket.shape[0])
+    slot = bucket_of(new, 0, pool.bucket.shape[0])
     if _beaten(pool, slot, new, label, left, model, slack):
         return
     row = _beat(pool, slot, new, label, left, model, slack)
     if row == NONE:
-        row = _row(pool, slot, layer, new)
+        row = new_row(pool, slot, layer, new)
     filed = pool.labels[row]
     filed.loss, filed.promise, filed.free = label.loss, label.promise, label.free
     filed.held, filed.pending = label.held, label.pending
@@ -198,7 +200,7 @@ def insert(
 def unchain(pool: LabelPool, rows: Any) -> None:
     """Take rows out of their buckets."""
     for row in rows:
-        slot = _bucket(pool.key, row, pool.bucket.shape[0])
+        slot = bucket_of(pool.key, row, pool.bucket.shape[0])
         at = pool.bucket[slot]
         if at == row:
             pool.bucket[slot] = pool.labels[row].chain
@@ -245,7 +247,7 @@ def rehash(pool: LabelPool) -> None:
     for layer in range(pool.layers.shape[0]):
         row = pool.layers[layer].first
         while row >= 0:
-            slot = _bucket(pool.key, row, pool.bucket.shape[0])
+            slot = bucket_of(pool.key, row, pool.bucket.shape[0])
             pool.labels[row].chain = pool.bucket[slot]
             pool.bucket[slot] = row
             row = pool.labels[row].link

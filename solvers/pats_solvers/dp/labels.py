@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,22 +31,28 @@ class Labels:
     Attributes:
         pool: The arrays.
         state: The pool's state: batches looked at, best loss, where the best sequence ends.
+        rank: The number by which the best labels of a layer are chosen.
     """
+
+    rank: ClassVar[str] = "promise"
 
     def __init__(self, layers: int, words: int, most: int, known: float) -> None:
         self._most = most
-        rows = min(ROWS, max(1, most))
-        self.pool = LabelPool(
-            key=np.zeros((rows, words), dtype=np.int64),
-            labels=np.zeros(rows, dtype=label_pool.LABELS),
-            bucket=_buckets(rows),
-            layers=np.zeros(layers + 1, dtype=label_pool.LAYERS),
-            state=np.zeros(1, dtype=label_pool.STATE),
-        )
+        self.pool = self._made(min(ROWS, max(1, most)), words, layers + 1)
         self.pool.layers["first"], self.pool.layers["worst"] = NONE, np.inf
         self.state = self.pool.state[0]
         self.state["spare"] = self.state["final"] = NONE
         self.state["best"], self.state["cut"] = known, np.inf
+
+    def _made(self, rows: int, words: int, layers: int) -> LabelPool:
+        """Return a pool without labels."""
+        return LabelPool(
+            key=np.zeros((rows, words), dtype=np.int64),
+            labels=np.zeros(rows, dtype=label_pool.LABELS),
+            bucket=buckets(rows),
+            layers=np.zeros(layers, dtype=label_pool.LAYERS),
+            state=np.zeros(1, dtype=label_pool.STATE),
+        )
 
     def least(self, rows: Ints) -> float:
         """Return the least promise of these, what waits and what was cut, or a lesser best loss."""
@@ -99,14 +105,14 @@ class Labels:
         pool = self.pool
         there: Ints = label_pool.listed(pool, layer)
         labels = pool.labels[there]
-        promise = labels["promise"]
+        promise, rank = labels["promise"], labels[self.rank]
         use = (labels["held"] >= 0) & (promise < label_pool.below(float(self.state["best"])))
         dropped = there[~use]
-        rows: Ints = there[use][np.argsort(promise[use], kind="stable")]
+        rows: Ints = there[use][np.argsort(rank[use], kind="stable")]
         if len(rows) > width:
-            worst = pool.labels["promise"][rows[width]]
-            pool.layers["worst"][layer] = worst
-            self.state["cut"] = min(self.state["cut"], worst)
+            pool.layers["worst"][layer] = pool.labels[self.rank][rows[width]]
+            cut = pool.labels["promise"][rows[width:]].min()
+            self.state["cut"] = min(self.state["cut"], cut)
             dropped = np.concatenate((dropped, rows[width:]))
             rows = rows[:width]
         label_pool.unchain(pool, dropped)
@@ -114,19 +120,24 @@ class Labels:
         return rows
 
     def _grow(self, rows: int) -> None:
-        old = self.pool
-        self.pool = old._replace(
-            key=_longer(old.key, rows),
-            labels=_longer(old.labels, rows),
-            bucket=_buckets(len(old.key) + rows),
-        )
+        self.pool = self._longer(rows)
         label_pool.rehash(self.pool)
 
+    def _longer(self, rows: int) -> LabelPool:
+        """Return the pool with room for so many more labels, its buckets empty."""
+        old = self.pool
+        return old._replace(
+            key=longer(old.key, rows),
+            labels=longer(old.labels, rows),
+            bucket=buckets(len(old.key) + rows),
+        )
 
-def _buckets(rows: int) -> Ints:
+
+def buckets(rows: int) -> Ints:
     """Empty buckets, a power of two of them."""
     return np.full(1 << max(1, (rows - 1).bit_length()), NONE, dtype=np.int64)
 
 
-def _longer(table: NDArray[Any], rows: int) -> NDArray[Any]:
+def longer(table: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Return a table with so many more rows."""
     return np.concatenate((table, np.zeros((rows, *table.shape[1:]), dtype=table.dtype)))

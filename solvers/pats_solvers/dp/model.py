@@ -48,8 +48,9 @@ class CostToGo:
     values: Floats
 
 
-def tables_bytes(parts: Sequence[AdapterSubproblem]) -> int:
-    """Return the memory of the tables of these subproblems, while they are made."""
+def tables_bytes(relaxation: Relaxation) -> int:
+    """Return the memory of the tables of a relaxation, while they are made."""
+    parts = relaxation.subproblems
     return _rows(parts) * 8 + max((part.bytes() for part in parts), default=0)
 
 
@@ -63,7 +64,7 @@ def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
     values = np.empty(_rows(parts))
     at, made = 0, []
     for number, part in zip(numbers, parts, strict=True):
-        arrays = _alike(part, relaxation.arrays(flat, number))
+        arrays = alike(part, relaxation.arrays(flat, number))
         found = part.values(paid, arrays)
         made.append(arrays)
         for state in (ABSENT, ACTIVE):
@@ -73,7 +74,7 @@ def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
     return CostToGo(parts, made, least, paid[AS_ACTIVE], values)
 
 
-def _alike(part: AdapterSubproblem, arrays: SubproblemArrays) -> SubproblemArrays:
+def alike(part: AdapterSubproblem, arrays: SubproblemArrays) -> SubproblemArrays:
     """Return arrays in which each job of a merged class costs the same to reject.
 
     The tables cannot know which of them are left.
@@ -131,19 +132,19 @@ def data_of(
     adapters["class_at"] = np.searchsorted([kind.adapter for kind in kinds], numbers)
     adapters["move_at"] = np.searchsorted([move.adapter for move in listed], numbers)
     in_tables = _fill_adapters(tables, adapters)
-    words, rows = _classes(kinds)
+    words, rows = class_arrays(kinds)
     of_job = {job.index: i for i, kind in enumerate(in_tables) for job in kind.jobs}
     rows["into"] = [of_job[kind.jobs[0].index] for kind in kinds]
     rows["price"] = [in_tables[i].price for i in rows["into"]]
     rows["extra"] = [kind.price for kind in kinds] - rows["price"]
     horizon = problem.site.horizon
-    made, takes, late = _batches(kinds, listed, adapters)
+    made, takes, late = batch_arrays(kinds, listed, adapters)
     model = bound.SearchModel(
         adapters=adapters,
         classes=rows,
         arrival=np.concatenate([kind.arrivals for kind in kinds]),
         arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
-        beyond=np.concatenate([_beyond(kind, tables.least) for kind in kinds]),
+        beyond=np.concatenate([beyond_sums(kind, tables.least) for kind in kinds]),
         moves=made,
         takes=takes,
         late=late,
@@ -152,7 +153,7 @@ def data_of(
         horizon=UNLIMITED if horizon is None else horizon,
         grain=tables.parts[0].grain,
         arrived=_arrived(kinds, tables),
-        tables=_tables(in_tables, tables),
+        tables=table_arrays(in_tables, tables.parts),
         table_arrived=np.concatenate([arrays.arrived for arrays in tables.arrays]),
         skip=np.concatenate([arrays.skip for arrays in tables.arrays]),
         served=np.concatenate([arrays.served for arrays in tables.arrays]),
@@ -188,7 +189,7 @@ def _fill_adapters(tables: CostToGo, adapters: NDArray[np.void]) -> list[JobClas
     return found
 
 
-def _classes(kinds: Sequence[JobClass]) -> tuple[int, NDArray[np.void]]:
+def class_arrays(kinds: Sequence[JobClass]) -> tuple[int, NDArray[np.void]]:
     """Return the words of a key, and the classes, but for what the tables say of them."""
     rows = np.zeros(len(kinds), dtype=bound.CLASSES)
     word, used, arrival_at = 0, 0, 0
@@ -205,7 +206,7 @@ def _classes(kinds: Sequence[JobClass]) -> tuple[int, NDArray[np.void]]:
     return word + 1, rows
 
 
-def _beyond(kind: JobClass, least: Floats) -> Floats:
+def beyond_sums(kind: JobClass, least: Floats) -> Floats:
     """Return the sums of a class's ``least`` from each job on."""
     each = least[[job.index for job in kind.jobs]]
     return np.append(np.cumsum(each[::-1])[::-1], 0.0)
@@ -221,7 +222,7 @@ def _arrived(kinds: Sequence[JobClass], tables: CostToGo) -> Ints:
     )
 
 
-def _batches(
+def batch_arrays(
     kinds: Sequence[JobClass], listed: Sequence[Move], adapters: NDArray[np.void]
 ) -> tuple[NDArray[np.void], Ints, NDArray[np.void]]:
     """Return the batches, what they take, and their members with priced deadlines."""
@@ -239,13 +240,15 @@ def _batches(
     return made, takes, np.array(late, dtype=LATE)
 
 
-def _tables(in_tables: Sequence[JobClass], tables: CostToGo) -> NDArray[np.void]:
+def table_arrays(
+    in_tables: Sequence[JobClass], parts: Sequence[AdapterSubproblem]
+) -> NDArray[np.void]:
     """Return the tables' classes, one adapter after another."""
     rows = np.zeros(len(in_tables), dtype=bound.TABLES)
     rows["sums_at"] = np.cumsum([0, *(len(kind.before) for kind in in_tables)])[:-1]
     rows["by_tick"] = [kind.price for kind in in_tables]
     row, skips = 0, 0
-    for part in tables.parts:
+    for part in parts:
         kinds = part.arrays.classes
         mine = rows[row : row + len(kinds)]
         mine["dim"], mine["stride"] = kinds["dim"], kinds["stride"]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pats_opt.model.plan import PlannedBatch
+from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.dp import bound, expansion, label_pool
@@ -42,19 +42,21 @@ class SearchPass:
 
     Attributes:
         loss: Loss of ``batches``, or the loss to beat where it found none better.
-        batches: A better sequence than the known one, or None.
+        plan: A better schedule than the known one, or None.
         bound: Proven lower bound on the loss of every sequence.
         complete: Whether nothing was cut but by proof.
         labels: Labels expanded.
+        layers: Layers that they are of.
         looks: Batches looked at.
         stop: Why it was broken off, or None.
     """
 
     loss: float
-    batches: tuple[PlannedBatch, ...] | None
+    plan: Plan | None
     bound: float
     complete: bool
     labels: int
+    layers: int
     looks: int
     stop: StopReason | None
 
@@ -90,6 +92,10 @@ class PricedSearch:
         """Memory of a label, its share of the hash table and of growing included."""
         return 2 * (8 * (self.data.words + 2) + label_pool.LABELS.itemsize)
 
+    def details(self) -> dict[str, int]:
+        """Return the size of the search."""
+        return {"states": self.states, "moves": len(self.data.batches)}
+
     def bound(self) -> float:
         """Return a lower bound on the loss of every sequence."""
         counts = np.zeros(len(self.kinds), dtype=np.int64)
@@ -118,7 +124,7 @@ class PricedSearch:
         layers = len(self.problem.jobs)
         labels = Labels(layers, self.data.words, most, known)
         self._plant(labels)
-        room = len(self.data.batches) + len(self.kinds)
+        room = len(self.model.takes) + len(self.kinds)
         expanded, why = 0, None
         for layer in range(layers):
             width = min(ALL if beam is None else beam, labels.share(layers - layer))
@@ -141,10 +147,10 @@ class PricedSearch:
                 break
         best = float(labels.state["best"])
         cut = float(labels.state["cut"]) if why is None else labels.least(rows[at:])
-        batches = self._trace(labels) if labels.state["final"] >= 0 else None
+        plan = self._trace(labels) if labels.state["final"] >= 0 else None
         complete = why is None and not cut < label_pool.below(best)
         return SearchPass(
-            best, batches, best if complete else min(best, cut), complete, expanded,
+            best, plan, best if complete else min(best, cut), complete, expanded, layers,
             int(labels.state["looks"]), why,
         )  # fmt: skip
 
@@ -162,7 +168,7 @@ class PricedSearch:
             self._slack,
         )  # fmt: skip
 
-    def _trace(self, found: Labels) -> tuple[PlannedBatch, ...]:
+    def _trace(self, found: Labels) -> Plan:
         """Return the batches that lead to the best end."""
         pool = found.pool
         path = [(int(found.state["final"]), int(found.state["final_move"]))]
@@ -185,4 +191,4 @@ class PricedSearch:
                 counts[q] += n
             adapters = frozenset((chosen.adapter,))
             batches.append(PlannedBatch(int(start), tuple(sorted(members)), adapters))
-        return tuple(batches)
+        return Plan((tuple(batches),))

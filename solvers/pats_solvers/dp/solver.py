@@ -9,13 +9,13 @@ from msgspec import Meta, Struct
 
 from pats_opt.core.prices import KEY, as_json
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
-from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
 if TYPE_CHECKING:
-    from pats_solvers.dp.model import CostToGo
+    from pats_solvers.dp.fleet.search import FleetSearch
+    from pats_solvers.dp.search import PricedSearch
     from pats_solvers.lagrangian.bounding import Bounding
 
 #: Beam of the opening pass, which finds the first schedule.
@@ -35,13 +35,15 @@ STEPS = 1500
 
 
 class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Exact dynamic program over batch sequences, for one GPU with one resident adapter.
+    """Exact dynamic program over batch sequences, on any GPUs with any residents.
 
     Jobs that differ in arrival only are served first come, first served, so a state is a count
-    per class of jobs and the adapter held; sequences that reach it are compared by time and loss.
+    per class of jobs, and what each GPU holds; sequences that reach it are compared by time and
+    loss.
     What is left of a sequence is bounded by pricing the GPU's time (see ``lagrangian``), which
     leaves few sequences worth going on with. Passes with a beam give good schedules early; each is
     wider than the last one, at better prices, and the one that cuts nothing proves the optimum.
+    With several GPUs or residents, sequences are of all that GPUs do, by time.
 
     Args:
         first: Labels a layer in the first pass after a narrow opening one.
@@ -53,8 +55,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: ClassVar[str] = "dp"
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(
-        features=ALL_FEATURES
-        - {Feature.GPUS, Feature.RESIDENT, Feature.MIXED_BATCH, Feature.ACTIVATE},
+        features=ALL_FEATURES - {Feature.MIXED_BATCH},
         bound=True,
         warm_start=True,
         packages=("numba",),
@@ -64,25 +65,29 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     beam: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
 
-    def prepare(self, _: Problem | None = None) -> None:
+    def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels."""
-        _compile()
+        if problem is None or alone(problem):
+            _compile(1)
+        if problem is None or not alone(problem):
+            _compile(2)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
-        from pats_solvers.dp.search import PricedSearch
+        from pats_solvers.dp.fleet.model import refuse_many_adapters
         from pats_solvers.lagrangian.bounding import bounding_of
         from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
+        refuse_many_adapters(problem)
         incumbent = Incumbent(problem, run)
         try:
             bounding = bounding_of(incumbent, self.memory_gib / 2)
         except StopError:
             return incumbent.outcome()
-        search: PricedSearch | None = None
+        search: PricedSearch | FleetSearch | None = None
         passes, stop, evaluations = [], None, EVALUATIONS
         beam, few = OPENING, FEW
         while stop is None and not incumbent.over():
@@ -90,8 +95,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 bounding.advance(incumbent, evaluations)
                 if incumbent.over():
                     break
-                tables = _tables(bounding, self.memory_gib / 2)
-                search = PricedSearch(problem, tables, search)
+                search = _search(bounding, self.memory_gib / 2, search)
             most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
             widest = most if self.beam is None else min(most, self.beam)
             beam = min(beam, widest)
@@ -104,12 +108,12 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 bounds=incumbent.raise_bound,
             )
             passes.append({"beam": beam, "few": few, "labels": done.labels, "batches": done.looks})
-            if done.batches is not None:
-                incumbent.offer(Plan((done.batches,)))
+            if done.plan is not None:
+                incumbent.offer(done.plan)
             incumbent.raise_bound(min(done.bound, incumbent.loss))
             # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
-            crowded = 2 * done.labels > beam * len(problem.jobs)
-            if beam == widest and few == 0 and done.batches is None:
+            crowded = 2 * done.labels > beam * done.layers
+            if beam == widest and few == 0 and done.plan is None:
                 stop = StopReason.COMPLETE if self.beam is not None else StopReason.MEMORY_LIMIT
             if beam == widest or (few > 0 and not crowded):
                 few = 0
@@ -121,7 +125,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         details: dict[str, Any] = {"evaluations": bounding.evaluations, "passes": passes}
         details[KEY] = as_json(bounding.prices())
         if search is not None:
-            details |= {"states": search.states, "moves": len(search.data.batches)}
+            details |= search.details()
         return incumbent.outcome(run.stop() or stop, **details)
 
 
@@ -136,23 +140,40 @@ def _steps(bounding: Bounding) -> int:
     )
 
 
-def _tables(bounding: Bounding, memory_gib: float) -> CostToGo:
-    """Tables at the present prices, with fewer distinct backlogs if memory is short."""
+def alone(problem: Problem) -> bool:
+    """Return whether there is one GPU with one resident adapter."""
+    return len(problem.site.gpus) == 1 and problem.site.max_resident == 1
+
+
+def _search(
+    bounding: Bounding, memory_gib: float, like: PricedSearch | FleetSearch | None
+) -> PricedSearch | FleetSearch:
+    """Return a search at the present prices, with fewer distinct backlogs if memory is short."""
+    from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
+    from pats_solvers.dp.fleet.search import FleetSearch
     from pats_solvers.dp.model import tables_at, tables_bytes
+    from pats_solvers.dp.search import PricedSearch
     from pats_solvers.lagrangian.relaxation import Relaxation
 
+    single = alone(bounding.problem)
     coarse, flat = bounding.ascent.relaxation, bounding.ascent.prices
     relaxation, states = coarse, 0
-    while tables_bytes(relaxation.subproblems) > memory_gib * 2**30 and states != 1:
+    size = tables_bytes if single else fleet_tables_bytes
+    while size(relaxation) > memory_gib * 2**30 and states != 1:
         states = max(1, max(subproblem.size for subproblem in relaxation.subproblems) // 4)
         relaxation = Relaxation(
             bounding.problem, bounding.end, states=states, grain=relaxation.grain
         )
-    return tables_at(relaxation, relaxation.carried(coarse, flat))
+    flat = relaxation.carried(coarse, flat)
+    if single:
+        known = like if isinstance(like, PricedSearch) else None
+        return PricedSearch(bounding.problem, tables_at(relaxation, flat), known)
+    fleet = like if isinstance(like, FleetSearch) else None
+    return FleetSearch(bounding.problem, fleet_tables_at(relaxation, flat), fleet)
 
 
 @cache
-def _compile() -> None:
+def _compile(gpus: int) -> None:
     from pats_solvers.common.small import small_problem
 
-    Dp(first=2, beam=2).solve(small_problem(), Run())
+    Dp(first=2, beam=2).solve(small_problem(gpus), Run())

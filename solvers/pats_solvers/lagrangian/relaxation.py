@@ -105,6 +105,7 @@ class Relaxation:
         linear: What the bound rises by with each price whatever adapters and jobs do.
         merged: The merged classes.
         parts: Parts that the rest of the bound falls apart into.
+        of_kind: GPU kind of each subproblem.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Relaxation:
         self._jobs: list[Ints] = []  # job of each place in a subproblem's ``skip``
         self._unfit = np.zeros(len(problem.jobs))  # GPUs that cannot serve a job
         self.merged: list[MergedPrices] = []
-        self._of_kind: list[int] = []  # GPU kind of each subproblem
+        self.of_kind: list[int] = []
         self._slots: list[list[int]] = []  # merged class of a subproblem's classes, or -1
         self._add(monotone(problem), states, stop)
         rooms = [[site.max_per_batch for _ in self.kinds]]  # on one GPU, by part and kind
@@ -193,7 +194,7 @@ class Relaxation:
             for job in each.jobs
         ]
         self.subproblems.append(chain)
-        self._of_kind.append(number)
+        self.of_kind.append(number)
         self._starts.append((len(kind.gpus) - there, there))
         self._slots.append(slots)
         self._jobs.append(np.array(skippable, dtype=np.int64))
@@ -224,7 +225,7 @@ class Relaxation:
         return self._paid(self.prices(flat), number)
 
     def _paid(self, prices: PriceVector, number: int) -> Floats:
-        kind = self._of_kind[number]
+        kind = self.of_kind[number]
         load = prices.load[kind] if self.overlap else None
         return paid(prices.hold[kind], prices.keep[kind], load)
 
@@ -354,9 +355,9 @@ class Relaxation:
             at_end = sum(tick == self.ticks for _, tick in use.cut)
             cut, left = cut + len(use.cut) - at_end, left + at_end
         slope = np.zeros(self.dimension)
-        slope[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)[
-            :, self._of_kind[number]
-        ] = time
+        slope[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)[:, self.of_kind[number]] = (
+            time
+        )
         slope[self.serve_at : self.merged_at[0]] = serve
         for i, both in used.items():
             terms += self.exchange.joined(i, choices[i], rejected, both).tolist()

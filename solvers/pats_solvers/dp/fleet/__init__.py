@@ -1,0 +1,1 @@
+"""The label search where there are several GPUs, or several residents on one."""

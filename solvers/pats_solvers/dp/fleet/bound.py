@@ -1,0 +1,241 @@
+"""The model of the search over GPUs and caches, and the priced bound on what is left, compiled."""
+
+# ruff: noqa: C901, PLR0917 - compiled: one function is one loop, and takes arrays
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pats_solvers.common.arrays import fields
+from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.dp.bound import NONE, oldest_cost
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
+
+#: What a GPU may do next: anything, only what could not begin before (it waited for an arrival), or
+#: only a batch of the adapter that it has just switched to.
+READY, WAITED, COMMITTED = range(3)
+
+#: A GPU's ``active`` before its first batch: whatever is resident then is active.
+FIRST = -1
+
+#: Ticks of a GPU that serves no more, and a ``reach`` that asks for nothing.
+NEVER = 2**52
+
+#: GPUs of a label: tick from which it is free, adapter that is active (:data:`FIRST`; the number of
+#: adapters where none that matters is), bits of the residents with jobs left, what it may do next,
+#: how close to the start of its next batch a member has to arrive (the batch starts less than
+#: ``reach`` ticks later), and its place among its parent's GPUs.
+GPUS = fields("free active resident mode reach was")
+
+#: Subproblems by GPU kind and adapter: their classes in the tables, whether any was merged, where
+#: their values begin, and the backlogs told apart (0: the adapter has no jobs for such a GPU).
+CHAINS = fields("table_at table_end merged base size")
+
+
+class FleetModel(NamedTuple):
+    """A problem on GPUs with caches, and its bound.
+
+    What has the same name in :class:`.SearchModel` is the same.
+
+    Attributes:
+        gpus: Kind of each GPU (of equal capacity); kinds follow one another.
+        adapters: :data:`.ADAPTERS`; a last row ends them.
+        chains: :data:`CHAINS`.
+        into: Class in the tables by GPU kind and class; -1 where no such GPU can serve it.
+        classes: :data:`.CLASSES`.
+        arrival: Arrival ticks of all jobs.
+        arrivals: Their sums.
+        beyond: Sums of what jobs lose beyond the tables.
+        paid_for: By job the price of serving it, arrivals included; infinity on one GPU.
+        moves: :data:`.MOVES`.
+        takes: Jobs taken by move and class of its adapter.
+        late: Members with a priced deadline.
+        fits: Whether a move fits a GPU kind with no other adapter resident.
+        need: Memory of a move's members.
+        room: Memory for residents and members, by GPU kind.
+        vram: Memory of each adapter while resident.
+        bits: Each adapter's bit among residents; 0 for those without jobs.
+        passing: Bits of adapters that are loaded at no more than it costs to activate them.
+        loads: :data:`.SWITCHES` by adapter held (last row: none) and target.
+        activation: :data:`.SWITCHES`, one row.
+        places: Most residents.
+        caching: Whether there may be several.
+        paired: Whether switching depends on the adapter held.
+        horizon: Tick by which all must have ended.
+        grain: Ticks in a grain.
+        span: Ticks in a layer of labels.
+        arrived: Jobs arrived by class and grain.
+        tables: :data:`.TABLES`.
+        table_arrived: Jobs arrived by table class and grain.
+        skip: Cost of leaving each job in the tables.
+        served: Least loss of a start by table class and grain.
+        sums: Sums of arrivals by table class.
+        values: Cost to go by subproblem, state, grain and backlog, in a row.
+        paid: Price of a GPU, its places included, by kind, summed up to each grain.
+    """
+
+    gpus: Any
+    adapters: Any
+    chains: Any
+    into: Any
+    classes: Any
+    arrival: Any
+    arrivals: Any
+    beyond: Any
+    paid_for: Any
+    moves: Any
+    takes: Any
+    late: Any
+    fits: Any
+    need: Any
+    room: Any
+    vram: Any
+    bits: Any
+    passing: int
+    loads: Any
+    activation: Any
+    places: int
+    caching: bool
+    paired: bool
+    horizon: int
+    grain: int
+    span: int
+    arrived: Any
+    tables: Any
+    table_arrived: Any
+    skip: Any
+    served: Any
+    sums: Any
+    values: Any
+    paid: Any
+
+
+@compiled
+def chain_value(
+    model: FleetModel,
+    kind: int,
+    a: int,
+    state: int,
+    grain: int,
+    counts: Any,
+    move: int,
+    backlogs: Any,
+) -> float:
+    """Return the least that adapter ``a`` still costs a GPU of a kind from ``grain`` on.
+
+    What jobs lose beyond the tables is apart.
+
+    Args:
+        model: The model.
+        kind: The GPU's kind.
+        a: The adapter.
+        state: How it is there: absent, resident or active.
+        grain: The grain.
+        counts: Jobs dealt with by class.
+        move: A batch of the adapter that is served too, or :data:`.NONE`.
+        backlogs: Scratch, one entry for each table class of an adapter.
+    """
+    chain = model.chains[kind, a]
+    if chain.size == 0:
+        return 0.0
+    last = model.paid.shape[1] - 1
+    t, table_at = min(grain, last), chain.table_at
+    for k in range(chain.table_end - table_at):
+        backlogs[k] = 0
+    cost, first = 0.0, model.adapters[a].class_at
+    for q in range(first, model.adapters[a + 1].class_at):
+        into = model.into[kind, q]
+        if into < 0:
+            continue
+        done = counts[q]
+        if move >= 0:
+            done += model.takes[move, q - first]
+        waiting = model.arrived[q, t] - done
+        if waiting > 0:
+            backlogs[into - table_at] += waiting
+            if chain.merged > 0 and model.tables[into].skip_at >= 0:
+                # The tables take the latest jobs of merged classes to be left.
+                at = model.classes[q].arrival_at + q + done
+                each = model.classes[q].price
+                cost += each * (model.arrivals[at + waiting] - model.arrivals[at])
+    index = 0
+    for k in range(table_at, chain.table_end):
+        backlog, table = backlogs[k - table_at], model.tables[k]
+        if chain.merged > 0 and table.skip_at >= 0:
+            at = table.sums_at + model.table_arrived[k, t]
+            cost -= table.by_tick * (model.sums[at] - model.sums[at - backlog])
+        over = backlog if grain > last else backlog - table.dim + 1
+        if over > 0:  # beyond what the tables tell apart
+            cost += oldest_cost(model, k, grain, t, backlog, over)
+            backlog -= over
+        index += backlog * table.stride
+    row = t + (last + 1) * (state if model.caching or state == ABSENT else 1)
+    return cost + model.values[chain.base + row * chain.size + index]  # type: ignore[no-any-return]
+
+
+@compiled
+def state_of(model: FleetModel, gpu: Any, a: int) -> int:
+    """Return how an adapter is on a GPU: before the first batch, all residents are active."""
+    if gpu.active == a:
+        return ACTIVE
+    if model.caching and gpu.resident & model.bits[a]:
+        return ACTIVE if gpu.active == FIRST else RESIDENT
+    return ABSENT
+
+
+@compiled
+def paid_rest(model: FleetModel, kind: int, tick: int) -> float:
+    """Return the price of a GPU's time from a tick on, as a loss that is saved: at most 0."""
+    last = model.paid.shape[1] - 1
+    paid = model.paid[kind]
+    return paid[min(tick // model.grain, last)] - paid[last]  # type: ignore[no-any-return]
+
+
+@compiled
+def beyond_rest(model: FleetModel, counts: Any) -> float:
+    """Return what all jobs left lose beyond the tables."""
+    cost = 0.0
+    for q in range(counts.shape[0]):
+        cost += model.beyond[model.classes[q].arrival_at + q + counts[q]]
+    return cost
+
+
+@compiled
+def waiting_cost(model: FleetModel, tick: int, counts: Any) -> float:
+    """Return how much dearer than their prices the jobs that wait are by now, served at once.
+
+    Promises know nothing of it: a job kept waiting costs its price at most, whenever it is served.
+    """
+    last, cost = model.paid.shape[1] - 1, 0.0
+    grain = tick // model.grain
+    t = min(grain, last)
+    for q in range(counts.shape[0]):
+        into = NONE
+        for kind in range(model.into.shape[0]):
+            if into < 0:
+                into = model.into[kind, q]
+        if into < 0:
+            continue
+        each = model.served[into, t] + model.tables[into].by_grain * max(0, grain - last)
+        at = model.classes[q].arrival_at
+        for i in range(at + counts[q], at + model.arrived[q, t]):
+            cost += max(0.0, each - model.paid_for[i])
+    return cost
+
+
+@entry
+def remaining(model: FleetModel, gpus: Any, counts: Any) -> float:
+    """Return the least that all that is left costs these GPUs, less the price of their time."""
+    backlogs = np.empty(max(1, model.tables.shape[0]), dtype=np.int64)
+    cost = beyond_rest(model, counts)
+    for h in range(gpus.shape[0]):
+        gpu, kind = gpus[h], model.gpus[h]
+        cost += paid_rest(model, kind, gpu.free)
+        for a in range(model.bits.shape[0]):
+            cost += chain_value(
+                model, kind, a, state_of(model, gpu, a), gpu.free // model.grain, counts, NONE,
+                backlogs,
+            )  # fmt: skip
+    return cost

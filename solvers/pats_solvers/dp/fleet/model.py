@@ -1,0 +1,339 @@
+"""The arrays of the search over GPUs and caches: a problem, and cost-to-go tables by GPU kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pats_opt.errors import InputError
+from pats_opt.model.loss import switching_loss
+from pats_opt.model.problem import Problem
+from pats_solvers.common.arrays import SWITCHES, UNLIMITED, Floats, Ints, single_switches
+from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
+from pats_solvers.dp import bound as single
+from pats_solvers.dp.fleet import bound
+from pats_solvers.dp.model import alike, batch_arrays, beyond_sums, class_arrays, table_arrays
+from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT, SubproblemArrays
+from pats_solvers.lagrangian.relaxation import Relaxation
+from pats_solvers.lagrangian.subproblem import AdapterSubproblem
+
+#: Adapters with jobs, at most, where several may be resident: they are bits of a word.
+MOST_ADAPTERS = 62
+
+#: Layers by time, about: more would be empty for the most part.
+LAYERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTables:
+    """Cost-to-go tables of all adapters on all kinds of GPUs, at some prices.
+
+    Attributes:
+        kinds: GPUs of each kind (of equal capacity).
+        parts: Subproblems, by kind and adapter, on one grid.
+        of_kind: GPU kind of each.
+        arrays: Their arrays at these prices.
+        least: Loss by job beyond what the tables count.
+        serve: Price of serving each job, where there are several GPUs; else of no length.
+        hold: Price of a GPU's time and of its places by kind, summed up: ``(kinds, ticks + 1)``.
+        values: Costs to go by subproblem, state, grain and backlog, in a row.
+    """
+
+    kinds: tuple[tuple[int, ...], ...]
+    parts: Sequence[AdapterSubproblem]
+    of_kind: tuple[int, ...]
+    arrays: Sequence[SubproblemArrays]
+    least: Floats
+    serve: Floats
+    hold: Floats
+    values: Floats
+
+
+def refuse_many_adapters(problem: Problem) -> None:
+    """Refuse a problem with too many adapters for a search over caches.
+
+    Raises:
+        InputError: There are too many.
+    """
+    used = len({job.adapter for job in problem.jobs})
+    if problem.site.max_resident > 1 and used > MOST_ADAPTERS:
+        raise InputError(
+            f"{used} adapters with requests are more than the {MOST_ADAPTERS} that the search "
+            "tells apart where several are resident",
+            hint="use --solver lagrangian",
+        )
+
+
+def _states(relaxation: Relaxation) -> tuple[int, ...]:
+    return (ABSENT, RESIDENT, ACTIVE) if relaxation.caching else (ABSENT, ACTIVE)
+
+
+def fleet_tables_bytes(relaxation: Relaxation) -> int:
+    """Return the memory of the tables of a relaxation, while they are made."""
+    parts = relaxation.subproblems
+    rows = sum(len(_states(relaxation)) * (part.ticks + 1) * part.size for part in parts)
+    return rows * 8 + max((part.bytes() for part in parts), default=0)
+
+
+def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
+    """Return the tables of a relaxation at its prices."""
+    states = _states(relaxation)
+    numbers = sorted(
+        range(len(relaxation.subproblems)),
+        key=lambda n: (relaxation.of_kind[n], relaxation.subproblems[n].adapter),
+    )
+    prices = relaxation.prices(flat)
+    held = [
+        np.concatenate(([0.0], np.cumsum(hold + kind.places * keep)))
+        for kind, hold, keep in zip(relaxation.kinds, prices.hold, prices.keep, strict=True)
+    ]
+    made, blocks = list[SubproblemArrays](), list[Floats]()
+    for number in numbers:
+        part = relaxation.subproblems[number]
+        arrays = alike(part, relaxation.arrays(flat, number))
+        found = part.values(relaxation.paid(flat, number), arrays)
+        made.append(arrays)
+        blocks += [found[state].reshape(-1) for state in states]
+    return FleetTables(
+        kinds=tuple(kind.gpus for kind in relaxation.kinds),
+        parts=[relaxation.subproblems[n] for n in numbers],
+        of_kind=tuple(relaxation.of_kind[n] for n in numbers),
+        arrays=made,
+        least=relaxation.least(flat),
+        serve=prices.serve,
+        hold=np.stack(held),
+        values=np.concatenate([*blocks, np.empty(0)]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetData:
+    """A model, and what its numbers stand for.
+
+    Attributes:
+        kinds: The classes of jobs.
+        batches: The batches, by the model's number.
+        gpus: The GPU at each place.
+        words: Words of a key.
+        root: Loss of the empty schedule: arrivals are paid ahead.
+        model: The arrays.
+    """
+
+    kinds: tuple[JobClass, ...]
+    batches: tuple[Move, ...]
+    gpus: tuple[int, ...]
+    words: int
+    root: float
+    model: bound.FleetModel
+
+
+def fleet_data_of(
+    problem: Problem, tables: FleetTables, batches: Sequence[Move] | None = None
+) -> FleetData:
+    """Return the arrays for a problem.
+
+    Args:
+        problem: The problem.
+        tables: The bound's tables.
+        batches: The batches, where they have been listed before.
+
+    Raises:
+        InputError: An adapter has too many different batches.
+    """
+    site, kinds = problem.site, tuple(classes(problem))
+    count = len(site.adapter_ids)
+    listed = _listed(problem, kinds, tables.kinds) if batches is None else list(batches)
+    adapters = np.zeros(count + 1, dtype=single.ADAPTERS)
+    adapters["class_at"] = np.searchsorted([k.adapter for k in kinds], range(count + 1))
+    adapters["move_at"] = np.searchsorted([m.adapter for m in listed], range(count + 1))
+    for part in tables.parts:
+        adapters["merged"][part.adapter] |= part.merged
+    chains, into, in_tables = _chains(tables, kinds, count)
+    words, rows = class_arrays(kinds)
+    for q, kind in enumerate(kinds):
+        placed = into[:, q].max()
+        rows["price"][q] = in_tables[placed].price if placed >= 0 else kind.price
+        rows["extra"][q] = kind.price - rows["price"][q]
+    made, takes, late = batch_arrays(kinds, listed, adapters)
+    horizon = UNLIMITED if site.horizon is None else site.horizon
+    some = tables.parts[0] if tables.parts else None
+    grain, ticks = (some.grain, some.ticks) if some else (1, 0)
+    gpus = [(number, g) for number, alike_ in enumerate(tables.kinds) for g in alike_]
+    prices = np.array([rows["price"][q] for q, kind in enumerate(kinds) for _ in kind.jobs])
+    least, paid_for = _beyond_tables(problem, tables, kinds, prices, into)
+    bits, passing = _bits(problem, kinds)
+    model = bound.FleetModel(
+        gpus=np.array([number for number, _ in gpus], dtype=np.int64),
+        adapters=adapters,
+        chains=chains,
+        into=into,
+        classes=rows,
+        arrival=np.concatenate([kind.arrivals for kind in kinds]),
+        arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
+        beyond=np.concatenate([beyond_sums(kind, least) for kind in kinds]),
+        paid_for=paid_for,
+        moves=made,
+        takes=takes,
+        late=late,
+        fits=_fits(problem, tables.kinds, kinds, listed),
+        need=np.array([_demand(kinds, move)[0] for move in listed], dtype=np.int64),
+        room=np.array([_room(problem, g[0]) for g in tables.kinds], dtype=np.int64),
+        vram=np.array(site.adapter_vram, dtype=np.int64),
+        bits=bits,
+        passing=passing,
+        loads=single_switches(problem),
+        activation=np.array(
+            [(site.switching_ticks(site.activate_s), switching_loss(site, site.activate_s))],
+            dtype=SWITCHES,
+        ),
+        places=site.max_resident,
+        caching=site.max_resident > 1,
+        paired=bool(site.pairs),
+        horizon=horizon,
+        grain=grain,
+        span=max(1, ticks * grain * len(gpus) // LAYERS),
+        arrived=_arrived(kinds, grain, ticks),
+        tables=table_arrays(in_tables, tables.parts),
+        table_arrived=_stack([a.arrived for a in tables.arrays], ticks, np.int64),
+        skip=np.concatenate([np.empty(0), *(a.skip for a in tables.arrays)]),
+        served=_stack([a.served for a in tables.arrays], ticks, np.float64),
+        sums=np.concatenate([np.zeros(1), *(k.before for k in in_tables)]).astype(np.float64)[1:],
+        values=tables.values,
+        paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
+    )
+    root = -math.fsum(rows["price"][q] * float(kind.before[-1]) for q, kind in enumerate(kinds))
+    return FleetData(kinds, tuple(listed), tuple(g for _, g in gpus), words, root, model)
+
+
+def _listed(
+    problem: Problem, kinds: Sequence[JobClass], gpus: Sequence[tuple[int, ...]]
+) -> list[Move]:
+    """Return the batches worth trying on some GPU, by adapter."""
+    found: list[Move] = []
+    for a in sorted({kind.adapter for kind in kinds}):
+        mine = {m.parts: m for alike_ in gpus for m in moves(problem, list(kinds), a, alike_[0])}
+        found += undominated(kinds, list(mine.values()))
+    return found
+
+
+def _chains(
+    tables: FleetTables, kinds: Sequence[JobClass], count: int
+) -> tuple[NDArray[np.void], Ints, list[JobClass]]:
+    """Return the subproblems, the class in the tables by GPU kind and class, and these classes."""
+    chains = np.zeros((len(tables.kinds), count), dtype=bound.CHAINS)
+    into = np.full((len(tables.kinds), len(kinds)), single.NONE)
+    found: list[JobClass] = []
+    base, states = 0, 3 if any(part.arrays.caching for part in tables.parts) else 2
+    class_of = {job.index: q for q, kind in enumerate(kinds) for job in kind.jobs}
+    for number, part in zip(tables.of_kind, tables.parts, strict=True):
+        row = chains[number, part.adapter]
+        row["table_at"], row["merged"] = len(found), part.merged
+        row["base"], row["size"] = base, part.size
+        for k, kind in enumerate(part.kinds, len(found)):
+            into[number, [class_of[job.index] for job in kind.jobs]] = k
+        found += part.kinds
+        row["table_end"] = len(found)
+        base += states * (part.ticks + 1) * part.size
+    return chains, into, found
+
+
+def _beyond_tables(
+    problem: Problem,
+    tables: FleetTables,
+    kinds: Sequence[JobClass],
+    prices: Floats,
+    into: Ints,
+) -> tuple[Floats, Floats]:
+    """Return what each job left loses beyond the tables, and what it is served for at most.
+
+    With several GPUs the tables of each let others serve a job, at its price. All but one do, so
+    all but one of these prices are taken off, and what is saved by rejecting it.
+
+    Args:
+        problem: The problem.
+        tables: The tables.
+        kinds: The classes.
+        prices: Loss of a tick by job in the tables, classes after one another.
+        into: Class in the tables by GPU kind and class.
+
+    Returns:
+        The former by job's index, the latter by place among the classes.
+    """
+    if not len(tables.serve):
+        return tables.least, np.full(len(problem.jobs), math.inf)
+    least, paid_for, place = tables.least.copy(), np.empty(len(problem.jobs)), 0
+    for q, kind in enumerate(kinds):
+        hosts = sum(len(gpus) for number, gpus in enumerate(tables.kinds) if into[number, q] >= 0)
+        for job in kind.jobs:
+            arrived, j = prices[place] * job.arrival, job.index
+            reject = math.inf if job.reject_loss is None else job.reject_loss
+            cost = tables.serve[j] + tables.least[j]
+            if hosts == 0:
+                least[j] = reject + arrived
+            else:
+                least[j] -= (hosts - 1) * (tables.serve[j] + arrived) + max(0.0, cost - reject)
+            paid_for[place] = tables.serve[j] + arrived
+            place += 1
+    return least, paid_for
+
+
+def _bits(problem: Problem, kinds: Sequence[JobClass]) -> tuple[Ints, int]:
+    """Return each adapter's bit, and the bits of those that are loaded as cheaply as activated."""
+    site = problem.site
+    bits = np.zeros(len(site.adapter_ids), dtype=np.int64)
+    if site.max_resident == 1:
+        return bits, 0
+    used = sorted({kind.adapter for kind in kinds})
+    passing = 0
+    for place, a in enumerate(used):
+        bits[a] = 1 << place
+        passing |= (1 << place) if site.load_s[a] <= site.activate_s else 0
+    return bits, passing
+
+
+def _demand(kinds: Sequence[JobClass], move: Move) -> list[int]:
+    """Return what the members of a batch use of each resource."""
+    wanted = [[n * need for need in kinds[q].jobs[0].demand] for q, n in move.takes]
+    return [sum(amounts) for amounts in zip(*wanted, strict=True)]
+
+
+def _fits(
+    problem: Problem,
+    gpus: Sequence[tuple[int, ...]],
+    kinds: Sequence[JobClass],
+    listed: Sequence[Move],
+) -> NDArray[np.bool_]:
+    """Return whether each batch fits a GPU of each kind with no other adapter resident."""
+    fits = np.zeros((len(listed), len(gpus)), dtype=bool)
+    for number, alike_ in enumerate(gpus):
+        for m, move in enumerate(listed):
+            room = problem.site.room(alike_[0], frozenset((move.adapter,)))
+            pairs = zip(_demand(kinds, move), room, strict=True)
+            fits[m, number] = all(free is None or need <= free for need, free in pairs)
+    return fits
+
+
+def _room(problem: Problem, gpu: int) -> int:
+    """Return a GPU's memory beside the base model."""
+    room = problem.site.room(gpu, frozenset())[0]
+    return UNLIMITED if room is None else room
+
+
+def _arrived(kinds: Sequence[JobClass], grain: int, ticks: int) -> Ints:
+    """Return the jobs arrived by class and grain; those after the last one included there."""
+    grid = np.arange(ticks + 1)
+    return np.array(
+        [
+            np.searchsorted(np.minimum(kind.arrivals // grain, ticks), grid, side="right")
+            for kind in kinds
+        ],
+        dtype=np.int64,
+    )
+
+
+def _stack(arrays: Sequence[NDArray[np.generic]], ticks: int, kind: type) -> NDArray[np.generic]:
+    return np.concatenate([np.empty((0, ticks + 1), dtype=kind), *arrays])
