@@ -102,6 +102,15 @@ def same_adapter_twice(i: Json, s: Json) -> None:
     batch(s, 1).update(load=[], switch_start=3, requests=batch(s, 1)["requests"][:1])
 
 
+def followed(i: Json, s: Json) -> None:
+    """The second batch is larger than the table, so that it has no length; r3 starts with it."""
+    i["service"].update(step_s={"table": [1.0]})
+    s["rejected"].clear()
+    third: Json = {"switch_start": 3, "start": 3}
+    third["requests"] = [{"id": "r3", "option": 0, "completion": 4}]
+    s["gpus"][0]["batches"].append(third)
+
+
 def free_of_charge(i: Json, _: Json) -> None:
     """Nothing costs anything; the loss is 0."""
     i.update(latency_price_per_s=0.0)
@@ -277,6 +286,10 @@ BROKEN: dict[str, tuple[Edit, list[str]]] = {
     "too much of another resource": (
         lambda i, _s: i["gpus"][0]["capacity"].update(batch=1.999),
         ["3 gpu 'gpu-0' batch 1: members take 2 of batch, 1.999 is free"],
+    ),
+    "larger than the table, and another after it": (
+        followed,
+        ["3 gpu 'gpu-0' batch 1: 2 members, the step table ends at 1"],
     ),
     "larger than the table": (
         lambda i, _s: i["service"].update(step_s={"table": [1.0]}),
