@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -9,6 +10,9 @@ from types import FrameType
 
 #: Signals that interrupt a command.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Seconds after which a lost interrupt comes again.
+AGAIN_S = 0.05
 
 #: Set once an interrupt was raised. Large packages catch it while they are imported, and fail later
 #: with an error of their own.
@@ -20,6 +24,17 @@ def take_interrupts() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _raise)
     signal.signal(signal.SIGTERM, _handle_as_ctrl_c)
+    sys.unraisablehook = _again
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """Interrupt again where the interrupt was lost: no caller of a callback in C gets it."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    later = threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+    later.daemon = True
+    later.start()
 
 
 def _raise(*_: object) -> None:

@@ -59,10 +59,14 @@ def take_standard_streams() -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | Any) -> TextIO:
-    """A text stream as the one before, which is None where it was closed."""
+    """A text stream as the one before, which is None where it was closed.
+
+    Names of files may hold bytes that are no text; they are written as escapes.
+    """
+    errors = getattr(before, "errors", "strict")
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", "utf-8"),
-        errors=getattr(before, "errors", "backslashreplace"),
+        errors="backslashreplace" if errors == "strict" else errors,
         line_buffering=getattr(before, "line_buffering", False),
     )

@@ -70,7 +70,7 @@ def command(
     budget, the search for the latency price begins at the price of the instance.
     """
     from pats_opt.core import registry
-    from pats_opt.errors import InfeasibleError
+    from pats_opt.errors import InfeasibleError, in_file
     from pats_opt.model.files import read_instance, refuse_unwritable, write_schedule
     from pats_opt.solving.budget import solve_within
     from pats_opt.solving.result import BudgetResult, require_met, require_schedule
@@ -86,7 +86,7 @@ def command(
     if output is not None:
         refuse_unwritable(output)
     try:
-        with Watch(time_limit, quiet=as_json) as watch:
+        with Watch(time_limit, quiet=as_json) as watch, in_file(instance):
             limits: dict[str, Any] = {
                 "time_limit": time_limit,
                 "seed": seed,

@@ -69,6 +69,20 @@ def test_a_package_that_catches_interrupts(instance: str) -> None:
     assert (done.returncode, done.stderr.strip()) == (4, "pats-opt: error: interrupted")
 
 
+def test_an_interrupt_within_a_callback_is_not_lost() -> None:
+    """Compilers call back from C, where an exception goes nowhere."""
+    code = (
+        "import ctypes, os, signal, time\n"
+        "from pats_opt.interrupts import take_interrupts\n"
+        "take_interrupts()\n"
+        "call = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "try:\n    call()\n    time.sleep(30)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
 def test_an_interrupt_within_exec_does_not_decide_the_status(tmp_path: Path) -> None:
     """As dataclasses and named tuples use it, while modules are imported."""
     (tmp_path / "caught.py").write_text(

@@ -116,7 +116,10 @@ def mistake(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("solve channels.json", ["channels.json: switching.overlap.channels: ", ">= 1"]),
         ("solve keys.json", ["keys.json: switching.overlap: ", "did you mean 'channels'?"]),
         ("solve slot.json", ["slot.json: switching.overlap: ", "service of kind 'steps'"]),
-        ("solve beside.json --solver dp", ["'dp' cannot handle", "overlap", "--solver"]),
+        (
+            "solve beside.json --solver dp",
+            ["beside.json: ", "'dp' cannot handle", "overlap", "--solver"],
+        ),
         ("check beside.json load-early.json", ["gpus[0].loads[0].start: ", ">= 0"]),
         (
             "execute load-again.json --instance beside.json -o x",

@@ -37,6 +37,20 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
+def test_a_name_that_is_no_text_is_written_as_an_escape(instance: str, tmp_path: Path) -> None:
+    """Under any locale."""
+    command = [*PROGRAM, "solve", instance, "--solver", "fifo", "-o", b"\xff.json"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (done.returncode, b"bug" in done.stderr) == (0, False)
+    assert b"written     \\udcff.json" in done.stdout
+
+
 @pytest.mark.parametrize("redirection", STREAMS)
 @pytest.mark.parametrize("args", [("solvers",), ("--help",)])
 def test_output_that_cannot_be_written(args: tuple[str, ...], redirection: str) -> None:

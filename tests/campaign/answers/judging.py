@@ -95,11 +95,11 @@ class Judge:
         figures = f"loss {self.result.loss}, bound {self.result.bound}, optimum {self.optimum}"
         # A model with a column per tick may take long, beside other work above all.
         late = spec.startswith("milp") and self.result.runtime_s >= self.time_limit
-        prove = exactly and self.proof and not late
+        # Where durations fit no integers, as its details say, a batch may seem to end earlier.
+        inexact = not self.result.details.get("exact_durations", True)
+        prove = exactly and self.proof and not (late or inexact)
         if self.optimum is None:
-            # Where durations fit no integers, as its details say, a batch may seem to end in time.
-            exact = self.result.details.get("exact_durations", True)
-            kinds = _without(self.result, prove and exact)
+            kinds = _without(self.result, prove)
         else:
             kinds = _against(self.result, self.optimum, self.slack, prove)
         for kind in kinds:

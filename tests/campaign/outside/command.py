@@ -184,7 +184,9 @@ def _child(arguments: Sequence[str], folder: Path, outputs: list[int]) -> None:
         ):
             warnings.simplefilter("ignore", category)
         from pats_opt.cli import run
+        from pats_opt.streams import take_standard_streams
 
+        take_standard_streams()
         status = run(list(arguments))
         sys.stdout.flush()
         sys.stderr.flush()
