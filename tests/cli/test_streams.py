@@ -39,7 +39,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_name_that_is_no_text_is_written_as_an_escape(instance: str, tmp_path: Path) -> None:
     """Under any locale."""
-    command = [*PROGRAM, "solve", instance, "--solver", "fifo", "-o", b"\xff.json"]
+    command: list[str | bytes] = [*PROGRAM, "solve", instance, "--solver", "fifo", "-o"]
+    command.append(b"\xff.json")
     done = subprocess.run(
         command,
         cwd=tmp_path,
