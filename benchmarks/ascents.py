@@ -93,7 +93,7 @@ class Subgradient:
             found = self.relaxation.evaluate(self._at)
             self.evaluations += 1
             best = self.bound
-            if found.bound > best + 1e-10 * abs(best):
+            if best == -math.inf or found.bound > best + 1e-10 * abs(best):
                 self.bound, self._best, self._prices = found.bound, found, self._at
                 self._stalled = 0
             else:
