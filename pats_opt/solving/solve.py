@@ -43,7 +43,7 @@ PREPARING = "preparing"
 #: Loss and bound this close, relative to the loss, are the same number.
 ROUNDING = 1e-12
 
-#: Policies whose schedules a solver may start from, a quick one, and then those that are the best
+#: Policies whose schedules a solver may start from: a quick one, and then those that are the best
 #: most often.
 WARM_STARTS = (
     "fifo:option=fewest",
@@ -62,8 +62,8 @@ OVERLAP_STARTS = (
     "pats:prefetch=ahead",
 )
 
-#: Requests beyond which all other policies are tried as well, since fewer are soon planned better
-#: than any policy does it.
+#: Requests beyond which all other policies are tried as well: fewer are soon planned better than
+#: any policy does it.
 FEW_REQUESTS = 20
 
 #: Share of the time limit after which no schedule better than the first is looked for.

@@ -34,6 +34,8 @@ from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.fleet.model import fleet_tables_at
 from pats_solvers.dp.fleet.search import FleetSearch
+from pats_solvers.dp.search import SearchPass
+from pats_solvers.dp.solver import PassSeries
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
@@ -256,3 +258,35 @@ def test_the_same_seed_gives_the_same_schedule(gpus: int) -> None:
     first, second = solve(instance, "dp"), solve(instance, "dp")
     assert first.schedule.gpus == second.schedule.gpus
     assert first.status.stop is StopReason.OPTIMAL
+
+
+def finished(labels: int, layers: int) -> SearchPass:
+    """A pass that found nothing."""
+    return SearchPass(1.0, None, 0.5, False, labels, layers, 0, None)
+
+
+def test_a_pass_on_several_gpus_is_as_wide_as_time_allows() -> None:
+    """It is of no use where it is broken off: the next one is narrower, or there is none."""
+    series = PassSeries(20, several=True)
+    series.narrow(10**6)
+    assert series.widen(finished(60, 20), 0.1, 60.0) is None
+    assert (series.beam, series.few) == (20, 0)
+    assert series.widen(finished(400, 20), 1.0, 60.0) is None
+    assert series.beam == 100
+    assert series.widen(finished(2000, 20), 10.0, 40.0) is None
+    assert series.beam == 280
+    assert series.widen(finished(5600, 20), 28.0, 12.0) is StopReason.TIME_LIMIT
+
+
+def test_a_pass_on_one_gpu_tries_all_once_its_beam_cuts_little() -> None:
+    """It widens while layers are full, and stops where it may not widen any more."""
+    series = PassSeries(20, several=False)
+    series.narrow(50)
+    assert series.widen(finished(60, 20), 0.1, 1.0) is None
+    assert (series.beam, series.few) == (20, 3)
+    assert series.widen(finished(100, 20), 0.1, 1.0) is None
+    assert (series.beam, series.few) == (20, 0)
+    assert series.widen(finished(100, 20), 0.1, 1.0) is None
+    series.narrow(50)
+    assert (series.beam, series.few) == (50, 0)
+    assert series.widen(finished(1000, 20), 0.1, 1.0) is StopReason.MEMORY_LIMIT

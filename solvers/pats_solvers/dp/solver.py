@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -15,7 +17,7 @@ from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
 if TYPE_CHECKING:
     from pats_solvers.dp.fleet.search import FleetSearch
-    from pats_solvers.dp.search import PricedSearch
+    from pats_solvers.dp.search import PricedSearch, SearchPass
     from pats_solvers.lagrangian.bounding import Bounding
 
 #: Beam of the opening pass, which finds the first schedule.
@@ -29,6 +31,12 @@ FEW = 3
 
 #: Evaluations of the relaxation before the first pass, and at least before each later one.
 EVALUATIONS, LEAST_EVALUATIONS = 30, 5
+
+#: Evaluations before the first pass over GPUs and caches: its schedules are as good as the prices.
+FLEET_EVALUATIONS = 400
+
+#: Share of the time left that a pass over several GPUs is meant to take at most.
+IN_TIME = 0.7
 
 #: Steps of the relaxation's dynamic programs that take as long as looking at one batch, about.
 STEPS = 1500
@@ -88,8 +96,9 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         except StopError:
             return incumbent.outcome()
         search: PricedSearch | FleetSearch | None = None
-        passes, stop, evaluations = [], None, EVALUATIONS
-        beam, few = OPENING, FEW
+        series = PassSeries(self.first, several=len(problem.site.gpus) > 1)
+        passes, stop = [], None
+        evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
         while stop is None and not incumbent.over():
             if search is None or not bounding.ascent.converged:
                 bounding.advance(incumbent, evaluations)
@@ -97,36 +106,89 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     break
                 search = _search(bounding, self.memory_gib / 2, search)
             most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
-            widest = most if self.beam is None else min(most, self.beam)
-            beam = min(beam, widest)
+            series.narrow(most if self.beam is None else min(most, self.beam))
+            began = time.monotonic()
             done = search.run(
                 incumbent.loss,
                 run.stop,
-                beam=beam,
-                few=few,
+                beam=series.beam,
+                few=series.few,
                 most=most,
                 bounds=incumbent.raise_bound,
             )
-            passes.append({"beam": beam, "few": few, "labels": done.labels, "batches": done.looks})
+            passes.append(
+                {
+                    "beam": series.beam,
+                    "few": series.few,
+                    "labels": done.labels,
+                    "batches": done.looks,
+                }
+            )
             if done.plan is not None:
                 incumbent.offer(done.plan)
             incumbent.raise_bound(min(done.bound, incumbent.loss))
-            # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
-            crowded = 2 * done.labels > beam * done.layers
-            if beam == widest and few == 0 and done.plan is None:
-                stop = StopReason.COMPLETE if self.beam is not None else StopReason.MEMORY_LIMIT
-            if beam == widest or (few > 0 and not crowded):
-                few = 0
-            else:
-                beam, few = max(self.first, beam * WIDER), FEW if crowded else 0
+            stop = series.widen(done, time.monotonic() - began, run.remaining())
             # The next prices may cost as much as the last pass did.
             evaluations = int(done.looks * STEPS / _steps(bounding))
             evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
+        if stop is StopReason.MEMORY_LIMIT and self.beam is not None:
+            stop = StopReason.COMPLETE
         details: dict[str, Any] = {"evaluations": bounding.evaluations, "passes": passes}
         details[KEY] = as_json(bounding.prices())
         if search is not None:
             details |= search.details()
         return incumbent.outcome(run.stop() or stop, **details)
+
+
+@dataclass
+class PassSeries:
+    """The beams of a series of passes, each wider than the last one.
+
+    Attributes:
+        first: Beam of the pass after the opening one.
+        several: Whether there are several GPUs: promises of what a GPU does next differ little
+            then, so all is tried, and a pass finds its schedule at its end.
+        beam: The next pass's beam.
+        few: What it tries for each label and adapter; see :meth:`.PricedSearch.run`.
+    """
+
+    first: int
+    several: bool
+    beam: int = OPENING
+    few: int = field(init=False)
+    _widest: int = 0
+
+    def __post_init__(self) -> None:
+        self.few = 0 if self.several else FEW
+
+    def narrow(self, widest: int) -> None:
+        """Keep to the widest beam allowed."""
+        self._widest = widest
+        self.beam = min(self.beam, widest)
+
+    def widen(self, done: SearchPass, seconds: float, left: float | None) -> StopReason | None:
+        """Set up the next pass, and return why there is none, or None.
+
+        Args:
+            done: The last pass.
+            seconds: Seconds that it took.
+            left: Seconds left, or None.
+        """
+        # Where the beam cut most layers, a wider one will cut too: no need to try every batch.
+        crowded = 2 * done.labels > self.beam * done.layers
+        if self.beam == self._widest and self.few == 0 and done.plan is None:
+            return StopReason.MEMORY_LIMIT
+        if self.beam == self._widest or (self.few > 0 and not crowded):
+            self.few = 0
+            return None
+        wider = max(self.first, self.beam * WIDER)
+        if self.several:
+            if left is not None:
+                wider = min(wider, int(IN_TIME * left / max(seconds, 1e-3) * self.beam))
+            if wider <= self.beam:
+                return StopReason.TIME_LIMIT
+        self.beam, self.few = wider, FEW if crowded and not self.several else 0
+        return None
 
 
 def _steps(bounding: Bounding) -> int:

@@ -53,9 +53,6 @@ COARSE_GAIN = 1e-3
 #: many steps of the dynamic programs: that raises the bound more than to converge does.
 MERGED_GAIN, QUICK = 5e-3, 6e8
 
-#: The same where backlogs were cut.
-CUT_GAIN = 1e-4
-
 #: Bytes that the ascent's model may take in memory for each of its own: it grows by moving.
 GROWTH = 2.5
 
@@ -160,8 +157,8 @@ class Bounding:
             self._go_on(self._relaxation(self._finest, self._states))
             return True
         if not self.ascent.converged:
-            few = MERGED_GAIN if relaxation.merged else CUT_GAIN if best.cut > 0 else 0.0
-            return self.ascent.gain < few and self._more_states(QUICK)
+            early = relaxation.merged and self.ascent.gain < MERGED_GAIN
+            return bool(early) and self._more_states(QUICK)
         return (best.left > 0 and self._longer()) or (
             (best.cut > 0 or bool(relaxation.merged)) and self._more_states()
         )

@@ -203,15 +203,17 @@ def beyond_rest(model: FleetModel, counts: Any) -> float:
 
 
 @compiled
-def waiting_cost(model: FleetModel, tick: int, counts: Any) -> float:
-    """Return how much dearer than their prices the jobs that wait are by now, served at once.
+def waiting_cost(model: FleetModel, tick: int, counts: Any, first: int, end: int) -> float:
+    """Return how much dearer than their prices jobs that wait are by now, served at once.
+
+    They are those of the classes from ``first`` to before ``end``.
 
     Promises know nothing of it: a job kept waiting costs its price at most, whenever it is served.
     """
     last, cost = model.paid.shape[1] - 1, 0.0
     grain = tick // model.grain
     t = min(grain, last)
-    for q in range(counts.shape[0]):
+    for q in range(first, end):
         into = NONE
         for kind in range(model.into.shape[0]):
             if into < 0:

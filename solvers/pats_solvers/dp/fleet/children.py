@@ -56,6 +56,8 @@ class LabelBounds(NamedTuple):
         apart: What each adapter costs the acting GPU from a grain on, residents not active; in the
             last column all of them together.
         endless: How many of them cost infinity.
+        waits: The label that a grain's number below is of.
+        wait: Cost of waiting, of :func:`.waiting_cost`.
     """
 
     counts: Any
@@ -74,6 +76,8 @@ class LabelBounds(NamedTuple):
     stamp: Any
     apart: Any
     endless: Any
+    waits: Any
+    wait: Any
 
 
 class GpuTurn(NamedTuple):
@@ -124,6 +128,8 @@ def label_bounds(model: FleetModel, words: int, room: int) -> LabelBounds:
         np.full(grains, NONE),
         np.empty((grains, adapters + 1)),
         np.empty(grains, dtype=np.int64),
+        np.full(grains, NONE),
+        np.empty(grains),
     )
 
 
@@ -263,9 +269,7 @@ def rejection_promise(
     model: FleetModel, p: LabelBounds, acting: GpuTurn, q: int, loss: float
 ) -> float:
     """Return the promise of a child by rejecting the next job of class ``q``; the loss is then."""
-    a = 0
-    while model.adapters[a + 1].class_at <= q:
-        a += 1
+    a = adapter_of(model, q)
     total = loss + acting.others + paid_rest(model, acting.kind, acting.free)
     for b in range(p.left.shape[0]):
         total += p.now[acting.g, b]
@@ -306,17 +310,83 @@ def _sort(model: FleetModel, gpus: Any, spare: Any) -> None:
 
 
 @compiled
-def layer_of(model: FleetModel, pool: FleetPool, gpus: Any) -> int:
-    """Return the layer of a label with these GPUs: the earlier they are free, the earlier."""
-    front, ready = NEVER, 0
+def _layer(model: FleetModel, pool: FleetPool, gpus: Any, g: int, free: int) -> tuple[int, int]:
+    """Return the layer of a label, and the tick at which its first GPU is free.
+
+    The earlier that is, the earlier the layer; then come labels of which several GPUs are free.
+
+    Args:
+        model: The model.
+        pool: The labels.
+        gpus: The label's GPUs but for one.
+        g: The place of that one.
+        free: When that one is free.
+    """
+    front, ready = free, 0
     for h in range(gpus.shape[0]):
-        span = gpus[h].free // model.span
-        if span < front:
-            front, ready = span, 0
-        ready += 1 if span == front else 0
-    last = pool.layers.shape[0] - 1
-    layer = front * gpus.shape[0] + gpus.shape[0] - ready
-    return min(last, layer)  # type: ignore[no-any-return]
+        if h != g:
+            front = min(front, gpus[h].free)
+    span = front // model.span
+    for h in range(gpus.shape[0]):
+        when = free if h == g else gpus[h].free
+        ready += 1 if when // model.span == span else 0
+    last, count = pool.layers.shape[0] - 1, gpus.shape[0]
+    return min(last, span * count + count - ready), front
+
+
+@compiled
+def _waiting(model: FleetModel, p: LabelBounds, turn: GpuTurn, front: int, child: Any) -> float:
+    """Return :func:`.waiting_cost` after a child, when its first GPU is free."""
+    grain, last = front // model.grain, model.paid.shape[1] - 1
+    place = min(grain, last)
+    if p.waits[place] != turn.at or grain > last:
+        p.waits[place] = turn.at if grain <= last else NONE
+        p.wait[place] = waiting_cost(model, front, p.counts, 0, p.counts.shape[0])
+    cost = p.wait[place]
+    if child.move >= 0 or child.rejected >= 0:
+        a = child.active if child.move >= 0 else adapter_of(model, child.rejected)
+        first, end = model.adapters[a].class_at, model.adapters[a + 1].class_at
+        cost -= waiting_cost(model, front, p.counts, first, end)
+        cost += waiting_cost(model, front, p.after, first, end)
+    return cost  # type: ignore[no-any-return]
+
+
+@compiled
+def adapter_of(model: FleetModel, q: int) -> int:
+    """Return the adapter of a class."""
+    a = 0
+    while model.adapters[a + 1].class_at <= q:
+        a += 1
+    return a
+
+
+@compiled
+def _count_after(model: FleetModel, p: LabelBounds, child: Any) -> int:
+    """Fill in what is dealt with after a child and who has jobs left; return their bits.
+
+    These are -1 where nobody has.
+    """
+    for q in range(p.counts.shape[0]):
+        p.after[q] = p.counts[q]
+    kept, some = 0, False
+    for a in range(p.left.shape[0]):
+        p.still[a] = p.left[a]
+    if child.move >= 0 or child.rejected >= 0:
+        a = child.active if child.move >= 0 else adapter_of(model, child.rejected)
+        p.still[a] = False
+        first = model.adapters[a].class_at
+        for q in range(first, model.adapters[a + 1].class_at):
+            if child.move >= 0:
+                p.after[q] += model.takes[child.move, q - first]
+            elif q == child.rejected:
+                p.after[q] += 1
+            if p.after[q] < model.classes[q].jobs:
+                p.still[a] = True
+    for a in range(p.still.shape[0]):
+        if p.still[a]:
+            kept |= model.bits[a]
+            some = True
+    return kept if some else -1
 
 
 @compiled
@@ -324,7 +394,7 @@ def file_child(
     model: FleetModel,
     pool: FleetPool,
     p: LabelBounds,
-    acting: GpuTurn,
+    turn: GpuTurn,
     place: int,
     row: int,
     slack: float,
@@ -333,47 +403,31 @@ def file_child(
     child, state = p.rows[place], pool.state[0]
     if child.promise >= below(state.best):
         return NONE
-    for q in range(p.counts.shape[0]):
-        p.after[q] = p.counts[q]
-    if child.move >= 0:
-        first = model.adapters[child.active].class_at
-        for q in range(first, model.adapters[child.active + 1].class_at):
-            p.after[q] += model.takes[child.move, q - first]
-    elif child.rejected >= 0:
-        p.after[child.rejected] += 1
-    mark_left(model, p.after, p.still)
-    kept, some = 0, False
-    for a in range(p.still.shape[0]):
-        if p.still[a]:
-            kept |= model.bits[a]
-            some = True
-    if not some:
+    kept = _count_after(model, p, child)
+    if kept < 0:
         if child.loss < below(state.best):
             state.best, state.final, state.final_move = child.loss, row, child.move
+        return NONE
+    layer, front = _layer(model, pool, p.gpus, turn.g, child.free)
+    if front >= NEVER:
+        return NONE
+    rank = child.promise
+    if rank < pool.layers[layer].worst and p.gpus.shape[0] > 1:
+        rank += _waiting(model, p, turn, front, child)
+    if rank >= pool.layers[layer].worst:
+        state.cut = min(state.cut, child.promise)
         return NONE
     for h in range(p.gpus.shape[0]):
         gpu = p.then[h]
         copy_gpu(p.gpus[h], gpu)
         gpu.was = h
-        if h == acting.g:
+        if h == turn.g:
             gpu.free, gpu.active, gpu.resident = child.free, child.active, child.resident
             gpu.mode, gpu.reach = child.mode, child.reach
         gpu.resident &= kept
         if not model.paired and 0 <= gpu.active < p.still.shape[0] and not p.still[gpu.active]:
             gpu.active = p.still.shape[0]
     _sort(model, p.then, p.spare[0])
-    layer = layer_of(model, pool, p.then)
-    front = NEVER
-    for h in range(p.then.shape[0]):
-        front = min(front, p.then[h].free)
-    if front >= NEVER:
-        return NONE
-    rank = child.promise
-    if p.then.shape[0] > 1:
-        rank += waiting_cost(model, front, p.after)
-    if rank >= pool.layers[layer].worst:
-        state.cut = min(state.cut, child.promise)
-        return NONE
     pack(model.classes, p.after, p.new[0])
     label = FleetLabel(child.loss, child.promise, rank, child.rejected)
     insert(pool, layer, p.new, label, p.then, row, child.move, p.still, model, slack)

@@ -450,7 +450,8 @@ def expand(
         rows: Those collected.
         position: The first one that is not done.
         width: Labels in a layer's list from which on it is overfull.
-        few: Batches tried for each label and adapter, the most promising ones; 0: all.
+        few: Batches tried for each label and adapter, the most promising ones, and loads ahead
+            only where the GPU has nothing else to do; 0: all.
         work: Children looked at before it returns.
         room: Children of a label by one adapter, at most.
         slack: Losses that differ by this are equal.

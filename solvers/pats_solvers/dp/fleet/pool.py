@@ -23,7 +23,7 @@ from pats_solvers.dp.label_pool import bucket_of, new_row, same_key
 LABELS = fields("held pending parent move link chain", "loss promise rank")
 
 #: Rows of a bucket that a new label is compared with, at most.
-COMPARED = 200
+COMPARED = 50
 
 
 class FleetPool(NamedTuple):
