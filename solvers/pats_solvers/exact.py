@@ -1,7 +1,8 @@
 """Solver ``exact``: prices close the gap from below, a search over schedules from above.
 
 For one GPU with one resident adapter this is :mod:`pats_solvers.dp`: a search over batch
-sequences whose bound is the Lagrangian one. With several GPUs or residents that search has a short
+sequences whose bound is the Lagrangian one; where it refuses, as there are too many different
+batches, what is said next comes first. With several GPUs or residents that search has a short
 turn first and a longer one after the Lagrangian bound and a local search at its prices. Where it
 does not apply these come first, and CP-SAT and the MILP go on from their schedule; with few
 requests CP-SAT comes before all others.
@@ -73,7 +74,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if problem is None:
             Dp().prepare()
             Lagrangian().prepare()
-        elif alone(problem) and _can(Dp(), problem):
+        elif alone(problem) and len(problem.jobs) <= FEW_REQUESTS and _can(Dp(), problem):
             Dp().prepare(problem)
         elif not self._cpsat_first(problem):
             for solver in (Dp(), Lagrangian()):
@@ -101,7 +102,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         stages: list[tuple[Solver, float | None]] = [bounding, opening]
         search = Dp(memory_gib=half)
         if alone(problem) and _can(search, problem):
-            stages = [(search, None), opening]
+            stages = [(search, None), bounding, opening]
         elif self._cpsat_first(problem):
             stages = [opening, bounding]
         elif _can(search, problem):
@@ -111,6 +112,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for solver, seconds in stages:
             if portfolio.over():
                 break
+            if solver is search and search.name in portfolio.left_out:
+                solver = bounding[0]  # noqa: PLW2901 - it has the time instead
             if solver.name in portfolio.left_out or seconds == 0:
                 continue
             if solver is milp and _possible_starts(portfolio) > MOST_STARTS:

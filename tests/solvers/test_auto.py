@@ -114,6 +114,21 @@ def test_prices_follow_where_the_search_does_not_finish(monkeypatch: pytest.Monk
     assert names(result.details)[:4] == ["dp", "lagrangian", "dp", "cpsat"]
 
 
+@pytest.mark.parametrize("residents", [1, 2])
+def test_prices_have_the_time_of_a_search_that_refuses(
+    residents: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that all differ make too many batches to list, with one resident or more."""
+    Exact().prepare()
+    monkeypatch.setattr(Dp, "solve", refuse)
+    monkeypatch.setattr(Lagrangian, "solve", give_up)
+    recipe = Recipe(requests=10, switching=AdapterCache(max_resident=residents))
+    result = solve(generate(recipe, seed=3), "exact", time_limit=4)
+    count = names(result.details).count("lagrangian")
+    assert names(result.details)[:count] == ["lagrangian"] * count
+    assert count == residents  # with caches prices have a turn of their own, and the search's
+
+
 def test_cpsat_goes_first_on_few_requests() -> None:
     """It proves a few requests on two GPUs before any price has settled; unless it has no share."""
     instance = generate(Recipe(requests=4, gpus=GpuSettings(count=2)), seed=3)

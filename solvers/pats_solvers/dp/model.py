@@ -21,6 +21,7 @@ from pats_solvers.common.arrays import (
 )
 from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
+from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
@@ -126,7 +127,7 @@ def data_of(
     """
     kinds = tuple(classes(problem))
     count = len(problem.site.adapter_ids)
-    listed = _listed(problem, kinds) if batches is None else batches
+    listed = batches_of(problem) if batches is None else batches
     adapters = np.zeros(count + 1, dtype=bound.ADAPTERS)
     numbers = range(count + 1)
     adapters["class_at"] = np.searchsorted([kind.adapter for kind in kinds], numbers)
@@ -165,12 +166,18 @@ def data_of(
     return SearchData(kinds, tuple(listed), words, root, model)
 
 
-def _listed(problem: Problem, kinds: Sequence[JobClass]) -> list[Move]:
-    """Return the batches worth trying, by adapter."""
-    found: list[Move] = []
+def batches_of(problem: Problem) -> tuple[Move, ...]:
+    """Return the batches worth trying on some GPU, by adapter.
+
+    Raises:
+        InputError: An adapter has too many different batches.
+    """
+    kinds, found = classes(problem), list[Move]()
+    gpus = [kind.gpus[0] for kind in gpu_kinds(problem)]
     for a in sorted({kind.adapter for kind in kinds}):
-        found += undominated(kinds, moves(problem, list(kinds), a))
-    return found
+        mine = {move.parts: move for g in gpus for move in moves(problem, kinds, a, g)}
+        found += undominated(kinds, list(mine.values()))
+    return tuple(found)
 
 
 def _fill_adapters(tables: CostToGo, adapters: NDArray[np.void]) -> list[JobClass]:

@@ -16,7 +16,7 @@ Fujikuma (2012): bound by relaxed dynamic programs, then search what survives.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.classes import Move
 from pats_solvers.dp import bound, expansion, label_pool
 from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.labels import Labels
@@ -67,19 +68,17 @@ class PricedSearch:
     Args:
         problem: A problem with one GPU and one resident adapter.
         tables: Cost-to-go tables of its adapters.
-        like: A search over the same problem, whose batches need not be listed again.
+        batches: Those of :func:`.batches_of`, where they have been listed before.
 
     Raises:
         InputError: An adapter has too many different batches.
     """
 
     def __init__(
-        self, problem: Problem, tables: CostToGo, like: PricedSearch | None = None
+        self, problem: Problem, tables: CostToGo, batches: Sequence[Move] | None = None
     ) -> None:
         self.problem = problem
-        self.data: SearchData = data_of(
-            problem, tables, None if like is None else like.data.batches
-        )
+        self.data: SearchData = data_of(problem, tables, batches)
         self.model = self.data.model
         self.kinds = self.data.kinds
         self.states = math.prod(len(kind.jobs) + 1 for kind in self.kinds)

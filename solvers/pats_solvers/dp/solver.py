@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -16,6 +17,7 @@ from pats_opt.model.schedule import StopReason
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 
 if TYPE_CHECKING:
+    from pats_solvers.common.classes import Move
     from pats_solvers.dp.fleet.search import FleetSearch
     from pats_solvers.dp.search import PricedSearch, SearchPass
     from pats_solvers.lagrangian.bounding import Bounding
@@ -83,6 +85,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
         from pats_solvers.dp.fleet.model import refuse_many_adapters
+        from pats_solvers.dp.model import batches_of
         from pats_solvers.lagrangian.bounding import bounding_of
         from pats_solvers.lagrangian.exchange import StopError
 
@@ -90,6 +93,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if settled is not None:
             return settled
         refuse_many_adapters(problem)
+        batches = batches_of(problem)
         incumbent = Incumbent(problem, run)
         try:
             bounding = bounding_of(incumbent, self.memory_gib / 2)
@@ -104,7 +108,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 bounding.advance(incumbent, evaluations)
                 if incumbent.over():
                     break
-                search = _search(bounding, self.memory_gib / 2, search)
+                search = _search(bounding, self.memory_gib / 2, batches)
             most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
             series.narrow(most if self.beam is None else min(most, self.beam))
             began = time.monotonic()
@@ -208,7 +212,7 @@ def alone(problem: Problem) -> bool:
 
 
 def _search(
-    bounding: Bounding, memory_gib: float, like: PricedSearch | FleetSearch | None
+    bounding: Bounding, memory_gib: float, batches: Sequence[Move]
 ) -> PricedSearch | FleetSearch:
     """Return a search at the present prices, with fewer distinct backlogs if memory is short."""
     from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
@@ -228,10 +232,8 @@ def _search(
         )
     flat = relaxation.carried(coarse, flat)
     if single:
-        known = like if isinstance(like, PricedSearch) else None
-        return PricedSearch(bounding.problem, tables_at(relaxation, flat), known)
-    fleet = like if isinstance(like, FleetSearch) else None
-    return FleetSearch(bounding.problem, fleet_tables_at(relaxation, flat), fleet)
+        return PricedSearch(bounding.problem, tables_at(relaxation, flat), batches)
+    return FleetSearch(bounding.problem, fleet_tables_at(relaxation, flat), batches)
 
 
 @cache

@@ -13,10 +13,17 @@ from pats_opt.errors import InputError
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import SWITCHES, UNLIMITED, Floats, Ints, single_switches
-from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
+from pats_solvers.common.classes import JobClass, Move, classes
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.fleet import bound
-from pats_solvers.dp.model import alike, batch_arrays, beyond_sums, class_arrays, table_arrays
+from pats_solvers.dp.model import (
+    alike,
+    batch_arrays,
+    batches_of,
+    beyond_sums,
+    class_arrays,
+    table_arrays,
+)
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
@@ -146,7 +153,7 @@ def fleet_data_of(
     """
     site, kinds = problem.site, tuple(classes(problem))
     count = len(site.adapter_ids)
-    listed = _listed(problem, kinds, tables.kinds) if batches is None else list(batches)
+    listed = batches_of(problem) if batches is None else batches
     adapters = np.zeros(count + 1, dtype=single.ADAPTERS)
     adapters["class_at"] = np.searchsorted([k.adapter for k in kinds], range(count + 1))
     adapters["move_at"] = np.searchsorted([m.adapter for m in listed], range(count + 1))
@@ -207,17 +214,6 @@ def fleet_data_of(
     )
     root = -math.fsum(rows["price"][q] * float(kind.before[-1]) for q, kind in enumerate(kinds))
     return FleetData(kinds, tuple(listed), tuple(g for _, g in gpus), words, root, model)
-
-
-def _listed(
-    problem: Problem, kinds: Sequence[JobClass], gpus: Sequence[tuple[int, ...]]
-) -> list[Move]:
-    """Return the batches worth trying on some GPU, by adapter."""
-    found: list[Move] = []
-    for a in sorted({kind.adapter for kind in kinds}):
-        mine = {m.parts: m for alike_ in gpus for m in moves(problem, list(kinds), a, alike_[0])}
-        found += undominated(kinds, list(mine.values()))
-    return found
 
 
 def _chains(

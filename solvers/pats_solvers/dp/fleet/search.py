@@ -17,7 +17,7 @@ their prices if they were served at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.classes import Move
 from pats_solvers.dp import bound as single
 from pats_solvers.dp import label_pool
 from pats_solvers.dp.bound import NONE
@@ -44,19 +45,17 @@ class FleetSearch:
         problem: A problem without mixed batches and without loads beside serving, of not too many
             adapters (:func:`.refuse_many_adapters`).
         tables: Cost-to-go tables of its adapters.
-        like: A search over the same problem, whose batches need not be listed again.
+        batches: Those of :func:`.batches_of`, where they have been listed before.
 
     Raises:
         InputError: An adapter has too many different batches.
     """
 
     def __init__(
-        self, problem: Problem, tables: FleetTables, like: FleetSearch | None = None
+        self, problem: Problem, tables: FleetTables, batches: Sequence[Move] | None = None
     ) -> None:
         self.problem = problem
-        self.data: FleetData = fleet_data_of(
-            problem, tables, None if like is None else like.data.batches
-        )
+        self.data: FleetData = fleet_data_of(problem, tables, batches)
         self.model = self.data.model
         self._slack = 1e-13 * max(1.0, abs(self.data.root))
 
