@@ -49,10 +49,8 @@ def tick_distortion(instance: Instance) -> str | None:
             ("an activation", [switching.activate_s] if activated else [], f"becomes {tick}"),
             ("a step", steps, f"a batch becomes up to {tick} longer"),
         )
-        if to_ticks(
-            instance.tick_s, shortest := min((s for s in seconds if s > 0), default=math.inf)
-        )
-        > 1
+        if instance.tick_s
+        > (1 + 1e-9) * (shortest := min((s for s in seconds if s > 0), default=math.inf))
     ]
     return f"a tick of {tick} distorts: {'; '.join(parts)}" if parts else None
 

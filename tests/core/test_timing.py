@@ -207,6 +207,10 @@ TWO = {"max_resident": 2, "activate_s": 0.4}
             "; ".join((LOAD.format(3, 4), ACTIVATION.format(0.4, 4), STEP.format(1, 4))),
         ),
         ({"adapters": [adapter("a", 0.001)], "service": {"kind": "slot"}}, None),
+        (
+            {"adapters": [adapter("a", 5e-324)]},
+            "the shortest load takes 4.941e-324 s and becomes 1 s",
+        ),
     ],
 )
 def test_what_a_tick_distorts(parts: dict[str, Any], said: str | None) -> None:

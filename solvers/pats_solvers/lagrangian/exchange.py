@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats, Ints
@@ -67,7 +66,7 @@ def check_stop(stop: Callable[[], bool]) -> None:
 
 
 class JobGroup(NamedTuple):
-    """Jobs that make up one part: those of a merged class, or (-1) of an adapter that has none."""
+    """Jobs that make up one part: those of a merged class, or (-1) others of one adapter."""
 
     merged: int
     jobs: Ints
@@ -75,6 +74,10 @@ class JobGroup(NamedTuple):
 
 class Exchange:
     """Jobs and options that have a price.
+
+    Serving has a price by job where there are several GPUs, but not for jobs of a merged class: a
+    chain cannot tell which of them it serves. There the prices of slots see to it that all chains
+    together serve as many as choose to be served.
 
     Args:
         problem: The problem.
@@ -89,6 +92,7 @@ class Exchange:
         constant: Loss that every schedule has: jobs that fit nowhere.
         linear: What the value rises by with each price of serving, whatever is chosen.
         groups: The jobs of each part.
+        alone: By job, 0 where it is in a merged class, else 1.
     """
 
     def __init__(
@@ -103,19 +107,13 @@ class Exchange:
         self.constant = float(self.reject[~fits].sum()) if self.several else 0.0
         options_at = serve_at + (len(problem.jobs) if self.several else 0)
         self.merged_at = np.cumsum([options_at, *(each.dimension for each in merged)])
-        self.groups, self._joined = list[JobGroup](), set[int]()
-        for i, each in enumerate(merged):
-            # With one GPU the cost of a rejection depends on the choices: the chain's value is
-            # concave only together with them.
-            if self.several or not np.isfinite(self.reject[each.jobs]).any():
-                self.groups.append(JobGroup(i, each.jobs))
-            else:
-                self._joined.add(i)
+        self.groups = [JobGroup(i, each.jobs) for i, each in enumerate(merged)]
+        self.alone = np.ones(len(problem.jobs))
+        for each in merged:
+            self.alone[each.jobs] = 0.0
         self.linear = np.zeros(options_at - serve_at)
         if self.several:
-            alone = fits.copy()
-            for each in merged:
-                alone[each.jobs] = False
+            alone = fits & (self.alone > 0.0)
             self.linear[alone] = (unfit - (self._gpus - 1))[alone]
             adapters = np.array([job.adapter for job in problem.jobs])
             choosing = alone & np.isfinite(self.reject)
@@ -133,25 +131,11 @@ class Exchange:
         return [m.choices(p) for m, p in zip(self.merged, slots, strict=True)]
 
     def least(self, choices: Sequence[JobChoices]) -> Floats:
-        """Return by job the least loss beyond its slot's; 0 for those in no merged class."""
+        """Return by job its least loss, a slot's left out; 0 for those in no merged class."""
         least = np.zeros(len(self.reject))
         for merged, found in zip(self.merged, choices, strict=True):
             least[merged.jobs] = found.least
         return least
-
-    def joined(
-        self, i: int, choice: JobChoices, rejected: NDArray[np.bool_], used: SlotUse
-    ) -> Floats:
-        """Take the choices of a merged class off what its chain used, where they are one part.
-
-        Returns:
-            The jobs' losses that belong to the chain's value; none where they are a part apart.
-        """
-        if i not in self._joined:
-            return np.empty(0)
-        merged = self.merged[i]
-        merged.choose(choice, ~rejected[merged.jobs], *used)
-        return choice.least
 
     def evaluate(
         self, prices: PriceVector, choices: Sequence[JobChoices]
@@ -163,25 +147,17 @@ class Exchange:
             choices: What jobs of merged classes choose at these.
         """
         serve, slots = prices.serve, prices.slots
-        least = self.least(choices)
         for i, jobs in self.groups:
-            if self.several:
-                rejected = serve[jobs] + least[jobs] > self.reject[jobs]
-                net = self._unfit[jobs] - (self._gpus - 1)
-                terms = np.where(
-                    rejected,
-                    np.where(rejected, self.reject[jobs], 0.0) + (net - 1) * serve[jobs],
-                    net * serve[jobs] + least[jobs],
-                )
-                places, slope = self.serve_at + jobs, net - rejected
-            else:
-                rejected = np.zeros(len(jobs), dtype=bool)
-                terms, places, slope = least[jobs], np.empty(0, dtype=np.int64), np.empty(0)
             if i >= 0:
                 taken, done = np.zeros_like(slots[i].taken), np.zeros_like(slots[i].done)
-                self.merged[i].choose(choices[i], ~rejected, taken, done)
-                more = self.merged[i].slope(taken, done)
-                places = np.concatenate((places, self.merged_at[i] + np.arange(len(more))))
-                slope = np.concatenate((slope, more))
+                self.merged[i].choose(choices[i], taken, done)
+                terms, slope = choices[i].least, self.merged[i].slope(taken, done)
+                places = self.merged_at[i] + np.arange(len(slope))
+            else:
+                rejected = serve[jobs] > self.reject[jobs]
+                net = self._unfit[jobs] - (self._gpus - 1)
+                rejects = np.where(rejected, self.reject[jobs], 0.0)
+                terms, places = rejects + (net - rejected) * serve[jobs], self.serve_at + jobs
+                slope = net - rejected
             kept = slope != 0.0
             yield PartEvaluation(math.fsum(terms.tolist()), places[kept], slope[kept]), terms

@@ -13,6 +13,9 @@ chooses its option for itself, and prices make slots and choices agree.
 - ``done[t]``, where weights or deadlines differ: a slot that completes at tick ``t`` pays it. Each
   job chooses its completion too, where its own weight and deadline count, and receives this.
 
+A chain may leave out any slot, if a job may be rejected or another GPU may serve it: whose it
+would be it cannot know. Whether a job is rejected, and at what loss, is one of its own choices.
+
 Any schedule's slots and choices do agree, so at any prices the chain's value and the jobs' least
 losses are together a lower bound.
 """
@@ -45,11 +48,19 @@ class SlotPrices(NamedTuple):
 
 
 class JobChoices(NamedTuple):
-    """Of each job the least loss beyond its slot's, and the way and completion that give it."""
+    """The best choice of each job, on its own.
+
+    Attributes:
+        least: Its least loss: of its rejection, or beyond a slot's of being served.
+        way: Its way, where it is served.
+        done: Its completion, where it is served.
+        served: Whether it is.
+    """
 
     least: Floats
     way: Ints
     done: Ints
+    served: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,8 @@ class MergedPrices:
     def __init__(self, merged: MergedClass, ticks: int, grain: int) -> None:
         self.merged, self.ticks, self.grain = merged, ticks, grain
         self.jobs = np.array([job.index for job in merged.jobs], dtype=np.int64)
+        rejects = [math.inf if j.reject_loss is None else j.reject_loss for j in merged.jobs]
+        self._reject = np.array(rejects)
         self.quality = np.array([option.quality_loss for option in merged.kind.jobs[0].options])
         self._arrivals = np.minimum(merged.kind.arrivals // grain, ticks)
         self._steps = np.unique(self._arrivals)
@@ -152,15 +165,13 @@ class MergedPrices:
     def choices(self, prices: SlotPrices) -> JobChoices:
         """Return what each job does best for itself."""
         merged, count = self.merged, len(self.merged.jobs)
-        found = JobChoices(
-            np.empty(count), np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        )
+        least, way, end = np.empty(count), *np.empty((2, count), dtype=np.int64)
         choose(
             np.ascontiguousarray(merged.own - prices.taken[:, self._arrivals].T),
             self._arrivals, self._quickest, merged.kind.arrivals, merged.extra, merged.late,
-            merged.due, prices.done, self.grain, found.least, found.way, found.done,
+            merged.due, prices.done, self.grain, least, way, end,
         )  # fmt: skip
-        return found
+        return JobChoices(np.minimum(least, self._reject), way, end, least <= self._reject)
 
     def served(self, prices: SlotPrices) -> Floats:
         """Return the least that a slot pays and costs by tick from which it may start."""
@@ -188,10 +199,9 @@ class MergedPrices:
             rest = by_end[end - over] + price * over
         return self.quality[:, None] + prices.taken + rest
 
-    def choose(
-        self, choices: JobChoices, which: NDArray[np.bool_], taken: Floats, done: Floats
-    ) -> None:
-        """Take the choices of some jobs off what slots use."""
+    def choose(self, choices: JobChoices, taken: Floats, done: Floats) -> None:
+        """Take the choices of the jobs that are served off what slots use."""
+        which = choices.served
         np.subtract.at(taken, (choices.way[which], self._arrivals[which]), 1.0)
         np.subtract.at(done, choices.done[which], 1.0)
 

@@ -44,7 +44,7 @@ from pats_solvers.lagrangian.exchange import (
 )
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, SubproblemArrays
-from pats_solvers.lagrangian.merging import JobChoices, MergedPrices, SlotPrices
+from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
 from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, monotone, paid
 from pats_solvers.lagrangian.usage import HOLDS, KEEPS, LOADS, JobUse, covered, job_use, slot_use
 
@@ -128,6 +128,7 @@ class Relaxation:
         self._starts: list[tuple[int, int]] = []  # GPUs where the adapter is absent, and active
         self.subproblems: list[AdapterSubproblem] = []
         self._jobs: list[Ints] = []  # job of each place in a subproblem's ``skip``
+        self._early: list[Floats] = []  # its latency price up to its arrival, which is no loss
         self._unfit = np.zeros(len(problem.jobs))  # GPUs that cannot serve a job
         self.merged: list[MergedPrices] = []
         self.of_kind: list[int] = []
@@ -188,7 +189,7 @@ class Relaxation:
         )
         there = sum(chain.adapter in problem.site.gpus[g].resident for g in kind.gpus)
         skippable = [
-            job.index
+            (job.index, each.price * job.arrival)
             for q, each in enumerate(chain.kinds)
             if chain.arrays.classes["skip_at"][q] >= 0
             for job in each.jobs
@@ -197,7 +198,8 @@ class Relaxation:
         self.of_kind.append(number)
         self._starts.append((len(kind.gpus) - there, there))
         self._slots.append(slots)
-        self._jobs.append(np.array(skippable, dtype=np.int64))
+        self._jobs.append(np.array([job for job, _ in skippable], dtype=np.int64))
+        self._early.append(np.array([latency for _, latency in skippable], dtype=np.float64))
 
     def classes(self) -> int:
         """Return how many classes the subproblems tell apart."""
@@ -218,7 +220,10 @@ class Relaxation:
         parts = [*flat[: self.serve_at].reshape(-1, len(self.kinds), self.ticks)]
         hold, keep, load = [*parts, *[np.zeros_like(parts[0])] * 2][:3]
         slots = [merged.slots(flat[a:b]) for merged, a, b in self.exchange.ranges()]
-        return PriceVector(hold, keep, load, flat[self.serve_at : self.merged_at[0]], tuple(slots))
+        serve = flat[self.serve_at : self.merged_at[0]]
+        if self.several:
+            serve = serve * self.exchange.alone
+        return PriceVector(hold, keep, load, serve, tuple(slots))
 
     def paid(self, flat: Floats, number: int) -> Floats:
         """Return what a subproblem pays for time, summed up."""
@@ -231,8 +236,7 @@ class Relaxation:
 
     def arrays(self, flat: Floats, number: int) -> SubproblemArrays:
         """Return a subproblem's arrays at the prices of serving and of options."""
-        prices = self.prices(flat)
-        return self._arrays(prices, self.least(flat), number)
+        return self._arrays(self.prices(flat), number)
 
     def least(self, flat: Floats) -> Floats:
         """Return by job the least loss beyond its slot's; 0 for those in no merged class."""
@@ -258,14 +262,13 @@ class Relaxation:
         parts.extend(merged.carried(slots) for merged in self.merged)
         return np.concatenate(parts)
 
-    def _arrays(self, prices: PriceVector, least: Floats, number: int) -> SubproblemArrays:
+    def _arrays(self, prices: PriceVector, number: int) -> SubproblemArrays:
         subproblem, jobs = self.subproblems[number], self._jobs[number]
-        skip = None
+        skip = subproblem.arrays.skip
         if self.several:  # what it is paid for serving
-            arrivals = [k.price * k.arrivals.astype(float) for k in subproblem.kinds]
-            skip = prices.serve[jobs] + np.concatenate(arrivals)
-        elif len(jobs) and self.merged:  # a rejected job chooses nothing
-            skip = subproblem.arrays.skip - least[jobs]
+            skip = self._early[number] + prices.serve[jobs]
+        elif len(jobs):  # of a merged class rejections are priced elsewhere
+            skip = np.where(self.exchange.alone[jobs] > 0.0, skip, self._early[number])
         slots = [(self.merged[i], prices.slots[i]) if i >= 0 else None for i in self._slots[number]]
         return subproblem.priced(skip, slots)
 
@@ -281,19 +284,18 @@ class Relaxation:
         """
         prices = self.prices(flat)
         choices = self.exchange.choices(prices.slots)
-        least = self.exchange.least(choices)
 
         def solve(number: int) -> ChainEvaluation:
             check_stop(stop)
             subproblem, hold = self.subproblems[number], self._paid(prices, number)
-            arrays = self._arrays(prices, least, number)
+            arrays = self._arrays(prices, number)
             values = subproblem.values(hold, arrays)
             plans = [
                 (count, subproblem.plan(values, hold, state, arrays))
                 for state, count in zip((ABSENT, ACTIVE), self._starts[number], strict=True)
                 if count
             ]
-            return self._chain(number, arrays, plans, prices, choices)
+            return self._chain(number, arrays, plans, prices)
 
         numbers = range(len(self.subproblems))
         if self.threads > 1:
@@ -325,7 +327,6 @@ class Relaxation:
         arrays: SubproblemArrays,
         plans: Sequence[tuple[int, AdapterPlan]],
         prices: PriceVector,
-        choices: Sequence[JobChoices],
     ) -> ChainEvaluation:
         """Return a subproblem's part of the bound, of its plans and how many GPUs run each."""
         subproblem, own = self.subproblems[number], self._slots[number]
@@ -336,7 +337,6 @@ class Relaxation:
             for i in own
             if i >= 0
         }
-        rejected = np.zeros(len(self.problem.jobs), dtype=bool)
         terms = list[float]()
         cut = left = 0
         for count, plan in plans:
@@ -346,11 +346,9 @@ class Relaxation:
             for row, held in enumerate((HOLDS, KEEPS, LOADS)[: len(time)]):
                 time[row] += count * covered(lasting[held[lasting[:, 0]]], self.ticks)
             use = job_use(arrays, plan.rows)
-            jobs = self._jobs[number][use.skipped]
             if self.several:
-                np.add.at(serve, jobs, count)
-            else:
-                rejected[jobs] = True
+                jobs = self._jobs[number][use.skipped]
+                np.add.at(serve, jobs, count * self.exchange.alone[jobs])
             self._take(number, count, (arrays, plan.rows, use), prices.slots, used)
             at_end = sum(tick == self.ticks for _, tick in use.cut)
             cut, left = cut + len(use.cut) - at_end, left + at_end
@@ -360,7 +358,6 @@ class Relaxation:
         )
         slope[self.serve_at : self.merged_at[0]] = serve
         for i, both in used.items():
-            terms += self.exchange.joined(i, choices[i], rejected, both).tolist()
             slope[self.merged_at[i] : self.merged_at[i + 1]] = self.merged[i].slope(*both)
         places = np.flatnonzero(slope)
         part = PartEvaluation(math.fsum(terms), places, slope[places])

@@ -340,6 +340,30 @@ def test_weak_duality_where_it_is_hard(make: Any) -> None:
         try_prices(problem, optimum, seed)
 
 
+@pytest.mark.parametrize("seed", scale.seeds(180))
+def test_weak_duality_of_merged_classes(seed: int) -> None:
+    """A chain may not know which job it leaves out: any of them may be rejected, or go elsewhere.
+
+    Only some may be rejected, at losses of their own, and one may wait while others are served.
+    """
+    rng = random.Random(seed)
+    gpus = {Feature.GPUS} if seed % 2 else set()
+    drawn = random_instance(rng, random_features(rng) | gpus, requests=(3, 5))
+    made = json.loads(encode(drawn))
+    for each in made["requests"]:
+        each["weight"] = rng.choice((1e-3, 0.5, 1.0, 2.0))
+        each["reject_loss"] = rng.choice((None, None, 0.0, 0.1, 0.5, 3.0))
+        each["adapter"] = rng.choice((made["adapters"][0]["id"], each["adapter"]))
+    optimum = brute_force(made)
+    if optimum is None:
+        return
+    problem = Problem(parse_instance(json.dumps(made)))
+    for states in (2, 4, 8):
+        relaxation = Relaxation(problem, min(200, safe_horizon(problem)), states=states)
+        for found in iterates(relaxation, 40):
+            assert found.bound <= optimum * (1 + 1e-9) + 1e-9
+
+
 def test_threads_change_nothing() -> None:
     problem = Problem(parse_instance(json.dumps(both_have_a_resident())))
     one = Relaxation(problem, 20)
