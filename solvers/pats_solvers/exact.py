@@ -38,6 +38,10 @@ TURNS = (0.2, 0.5, 0.8)
 #: Requests up to which CP-SAT nearly always proves the optimum at once, sooner than prices do.
 FEW_REQUESTS = 5
 
+#: Requests beyond which the second turn of the search, and prices after it, have all the time left:
+#: models find nothing.
+MANY_REQUESTS = 60
+
 #: Possible starts (request, option, tick) beyond which the MILP's size is not even worked out.
 MOST_STARTS = 3_000_000
 
@@ -89,37 +93,60 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def run_stages(self, portfolio: Portfolio) -> None:
         """Run the stages until one of them proves the optimum or time is up."""
+        whole = portfolio.run.time_limit or UNLIMITED_S
+        for solver, seconds, other in self._stages(portfolio.problem, whole):
+            if portfolio.over():
+                break
+            chosen = other if other and solver.name in portfolio.left_out else solver
+            if chosen.name in portfolio.left_out or seconds == 0:
+                continue
+            if chosen.name == "milp" and _possible_starts(portfolio) > MOST_STARTS:
+                portfolio.leave_out(chosen, f"more than {MOST_STARTS:,} possible starts")
+            else:
+                portfolio.run_stage(chosen, seconds)
+
+    def _stages(
+        self, problem: Problem, whole: float
+    ) -> list[tuple[Solver, float | None, Solver | None]]:
+        """Return the stages.
+
+        Args:
+            problem: The problem.
+            whole: Seconds that shares are of.
+
+        Returns:
+            Of each the solver, its seconds (None: all that are left), and the solver that has them
+            where this one has refused the problem before.
+        """
         from pats_solvers.cpsat import CpSat
         from pats_solvers.dp import Dp, alone
         from pats_solvers.milp import Milp
         from pats_solvers.primal_dual import Lagrangian
 
-        problem, whole = portfolio.problem, portfolio.run.time_limit or UNLIMITED_S
         half, all_ = self.memory_gib / 2, self.memory_gib
         cpsat, milp = CpSat(memory_gib=all_), Milp(memory_gib=all_)
-        opening = cpsat, self.opening * whole
-        bounding = Lagrangian(memory_gib=half), self.bounding * whole
-        stages: list[tuple[Solver, float | None]] = [bounding, opening]
-        search = Dp(memory_gib=half)
+        search, prices = Dp(memory_gib=half), Lagrangian(memory_gib=half)
+        opening = cpsat, self.opening * whole, None
+        bounding = prices, self.bounding * whole, None
+        models: list[tuple[Solver, float | None, Solver | None]] = [
+            (milp, None, None),
+            (cpsat, None, None),
+        ]
         if alone(problem) and _can(search, problem):
-            stages = [(search, None), bounding, opening]
-        elif self._cpsat_first(problem):
-            stages = [opening, bounding]
-        elif _can(search, problem):
-            first, later, last = (share * self.bounding * whole for share in TURNS)
-            stages = [(search, first), (bounding[0], later), (search, last), opening]
-        stages += [(milp, None), (cpsat, None)]
-        for solver, seconds in stages:
-            if portfolio.over():
-                break
-            if solver is search and search.name in portfolio.left_out:
-                solver = bounding[0]  # noqa: PLW2901 - it has the time instead
-            if solver.name in portfolio.left_out or seconds == 0:
-                continue
-            if solver is milp and _possible_starts(portfolio) > MOST_STARTS:
-                portfolio.leave_out(solver, f"more than {MOST_STARTS:,} possible starts")
-            else:
-                portfolio.run_stage(solver, seconds)
+            return [(search, None, None), bounding, opening, *models]
+        if self._cpsat_first(problem):
+            return [opening, bounding, *models]
+        if not _can(search, problem):
+            return [bounding, opening, *models]
+        first, later, last = (share * self.bounding * whole for share in TURNS)
+        many = len(problem.jobs) > MANY_REQUESTS
+        return [
+            (search, first, None),
+            (prices, later, None),
+            (search, None if many else last, prices),
+            (prices, None, None) if many else opening,
+            *models,
+        ]
 
     def _cpsat_first(self, problem: Problem) -> bool:
         return self.opening > 0 and len(problem.jobs) <= FEW_REQUESTS

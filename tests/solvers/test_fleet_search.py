@@ -269,24 +269,32 @@ def test_a_pass_on_several_gpus_is_as_wide_as_time_allows() -> None:
     """It is of no use where it is broken off: the next one is narrower, or there is none."""
     series = PassSeries(20, several=True)
     series.narrow(10**6)
-    assert series.widen(finished(60, 20), 0.1, 60.0) is None
+    assert series.widen(finished(60, 20), 20, 0.1, 60.0) is None
     assert (series.beam, series.few) == (20, 0)
-    assert series.widen(finished(400, 20), 1.0, 60.0) is None
+    assert series.widen(finished(400, 20), 20, 1.0, 60.0) is None
     assert series.beam == 100
-    assert series.widen(finished(2000, 20), 10.0, 40.0) is None
-    assert series.beam == 280
-    assert series.widen(finished(5600, 20), 28.0, 12.0) is StopReason.TIME_LIMIT
+    assert series.widen(finished(2000, 20), 20, 10.0, 40.0) is None
+    assert series.beam == 340
+    assert series.widen(finished(6800, 20), 20, 34.0, 6.0) is StopReason.TIME_LIMIT
+
+
+def test_a_pass_that_ended_early_says_little_of_the_next_one() -> None:
+    """Where no label could beat what is known, layers were empty that a wider pass may fill."""
+    series = PassSeries(20, several=True, beam=100)
+    series.narrow(10**6)
+    assert series.widen(finished(200, 2), 100, 1.0, 20.0) is StopReason.TIME_LIMIT
+    assert series.widen(finished(200, 2), 4, 1.0, 20.0) is None
 
 
 def test_a_pass_on_one_gpu_tries_all_once_its_beam_cuts_little() -> None:
     """It widens while layers are full, and stops where it may not widen any more."""
     series = PassSeries(20, several=False)
     series.narrow(50)
-    assert series.widen(finished(60, 20), 0.1, 1.0) is None
+    assert series.widen(finished(60, 20), 20, 0.1, 1.0) is None
     assert (series.beam, series.few) == (20, 3)
-    assert series.widen(finished(100, 20), 0.1, 1.0) is None
+    assert series.widen(finished(100, 20), 20, 0.1, 1.0) is None
     assert (series.beam, series.few) == (20, 0)
-    assert series.widen(finished(100, 20), 0.1, 1.0) is None
+    assert series.widen(finished(100, 20), 20, 0.1, 1.0) is None
     series.narrow(50)
     assert (series.beam, series.few) == (50, 0)
-    assert series.widen(finished(1000, 20), 0.1, 1.0) is StopReason.MEMORY_LIMIT
+    assert series.widen(finished(1000, 20), 20, 0.1, 1.0) is StopReason.MEMORY_LIMIT

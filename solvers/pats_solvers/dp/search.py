@@ -87,6 +87,11 @@ class PricedSearch:
         self._slack = 1e-13 * max(1.0, abs(self.data.root))
 
     @property
+    def layers(self) -> int:
+        """Layers of a pass."""
+        return len(self.problem.jobs)
+
+    @property
     def label_bytes(self) -> int:
         """Memory of a label, its share of the hash table and of growing included."""
         return 2 * (8 * (self.data.words + 2) + label_pool.LABELS.itemsize)

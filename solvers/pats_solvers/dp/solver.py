@@ -38,7 +38,10 @@ EVALUATIONS, LEAST_EVALUATIONS = 30, 5
 FLEET_EVALUATIONS = 400
 
 #: Share of the time left that a pass over several GPUs is meant to take at most.
-IN_TIME = 0.7
+IN_TIME = 0.85
+
+#: How much wider such a pass is at least.
+LEAST_WIDER = 1.3
 
 #: Steps of the relaxation's dynamic programs that take as long as looking at one batch, about.
 STEPS = 1500
@@ -131,7 +134,8 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if done.plan is not None:
                 incumbent.offer(done.plan)
             incumbent.raise_bound(min(done.bound, incumbent.loss))
-            stop = series.widen(done, time.monotonic() - began, run.remaining())
+            seconds = time.monotonic() - began
+            stop = series.widen(done, search.layers, seconds, run.remaining())
             # The next prices may cost as much as the last pass did.
             evaluations = int(done.looks * STEPS / _steps(bounding))
             evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
@@ -170,11 +174,14 @@ class PassSeries:
         self._widest = widest
         self.beam = min(self.beam, widest)
 
-    def widen(self, done: SearchPass, seconds: float, left: float | None) -> StopReason | None:
+    def widen(
+        self, done: SearchPass, layers: int, seconds: float, left: float | None
+    ) -> StopReason | None:
         """Set up the next pass, and return why there is none, or None.
 
         Args:
             done: The last pass.
+            layers: Layers that a pass may have, at most.
             seconds: Seconds that it took.
             left: Seconds left, or None.
         """
@@ -188,8 +195,12 @@ class PassSeries:
         wider = max(self.first, self.beam * WIDER)
         if self.several:
             if left is not None:
-                wider = min(wider, int(IN_TIME * left / max(seconds, 1e-3) * self.beam))
-            if wider <= self.beam:
+                # A pass that finds nothing may have ended early; half of the layers hold labels.
+                full = done.labels / self.beam
+                full = max(full, layers / 2 if done.plan is None else 0.0)
+                each = max(seconds, 1e-3) / max(1, done.labels)
+                wider = min(wider, int(IN_TIME * left / (each * full)))
+            if wider < LEAST_WIDER * self.beam:
                 return StopReason.TIME_LIMIT
         self.beam, self.few = wider, FEW if crowded and not self.several else 0
         return None

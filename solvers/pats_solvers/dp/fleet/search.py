@@ -60,6 +60,12 @@ class FleetSearch:
         self._slack = 1e-13 * max(1.0, abs(self.data.root))
 
     @property
+    def layers(self) -> int:
+        """Layers of a pass, at most; some hold no labels."""
+        ticks = (len(self.model.paid[0]) - 1) * self.model.grain
+        return (ticks // self.model.span + 2) * len(self.data.gpus) + 1
+
+    @property
     def label_bytes(self) -> int:
         """Memory of a label, its share of the hash table and of growing included."""
         gpus = len(self.data.gpus) * bound.GPUS.itemsize
@@ -86,8 +92,7 @@ class FleetSearch:
     ) -> SearchPass:
         """One pass over all layers; see :meth:`.PricedSearch.run`."""
         data, model = self.data, self.model
-        ticks = (len(model.paid[0]) - 1) * model.grain
-        last = (ticks // model.span + 2) * len(data.gpus)
+        last = self.layers - 1
         labels = FleetLabels(last, data.words, most, known, len(data.gpus))
         width = ALL if beam is None else beam
         self._plant(labels)
