@@ -60,6 +60,15 @@ CLASSES: dict[str, dict[str, Any]] = {
     "documents 80x5": recipe(80, 5),
     "a100 40x4": recipe(40, 4, a100=True),
     "all different, a100 60x5": recipe(60, 5, a100=True, complexity={"spread": 0.2}),
+    "all different, priced deadlines, weights, 50x5": recipe(
+        50,
+        5,
+        complexity={"spread": 0.2},
+        terms={"late_price": 1.0, "deadline_share": 0.7, "weight": {"values": [1.0, 2.0, 3.0]}},
+    ),
+    "all different, 2 GPUs, 2 residents, 60x6": recipe(
+        60, 6, complexity={"spread": 0.2}, gpus={"count": 2}, switching={"max_resident": 2}
+    ),
     "heavy load, 80x8": recipe(80, 8, arrivals={"load": 2.0}),
     "2 residents, 60x10": recipe(60, 10, switching={"max_resident": 2}),
     "4 residents, activation, a100 50x10": recipe(

@@ -10,14 +10,14 @@ Sources: Kiwiel (1990) for the weight of the distance; Frangioni (2002) for many
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pats_solvers.common.arrays import Floats
 from pats_solvers.lagrangian.bundle import Bundle, BundleStep
-from pats_solvers.lagrangian.exchange import StopError
+from pats_solvers.lagrangian.exchange import PartEvaluation, StopError
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 
 #: Share of the predicted gain that a step must reach for the centre to move.
@@ -57,7 +57,7 @@ class Ascent:
         evaluations: Evaluations so far.
         gain: Predicted gain of the next step, relative to the bound: infinity before the first one
             is worked out, 0 where there is none that could be found.
-        bundle: The model.
+        bundle: The model, in the units of the prices (:attr:`.Relaxation.unit`).
     """
 
     relaxation: Relaxation
@@ -77,8 +77,13 @@ class Ascent:
     def __post_init__(self) -> None:
         self._floor = np.where(self.relaxation.signed, -np.inf, 0.0)
         self._work = sum(part.work for part in self.relaxation.subproblems) // STEPS
+        unit = self.relaxation.unit
         self.bundle = Bundle(
-            self.prices, self._floor, self.relaxation.linear, self.relaxation.parts, self.memory
+            self.prices / unit,
+            self._floor,
+            self.relaxation.linear * unit,
+            self.relaxation.parts,
+            self.memory,
         )
 
     @property
@@ -114,6 +119,11 @@ class Ascent:
             self.bound, self.best, self.prices = found.bound, found, prices
         return found
 
+    def _in_units(self, parts: Sequence[PartEvaluation]) -> list[PartEvaluation]:
+        """The parts as functions of prices in their units, as the model has them."""
+        unit = self.relaxation.unit
+        return [part._replace(slope=part.slope * unit[part.places]) for part in parts]
+
     def _first(self, target: float, stop: Callable[[], bool]) -> None:
         """Evaluate the first prices, and guess how long steps should be."""
         found = self._evaluate(self.prices, stop)
@@ -121,9 +131,9 @@ class Ascent:
             self.gain = 0.0
             return
         self._centre = found.bound
-        self.bundle.start(found.parts)
+        self.bundle.start(self._in_units(found.parts))
         free = (found.slope > 0.0) | (self.prices > 0.0) | self.relaxation.signed
-        length = float(found.slope[free] @ found.slope[free])
+        length = float(np.square(found.slope * self.relaxation.unit)[free].sum())
         goal = target if math.isfinite(target) else found.bound + 0.5 * abs(found.bound) + 1.0
         guess = FIRST_STEP * (goal - found.bound) / length if length > 0.0 else 1.0
         self.tau = min(guess, self.tau) if self.tau > 0.0 else guess
@@ -135,12 +145,13 @@ class Ascent:
             self.gain = 0.0
             return
         # Rounding must not take a price below its least.
-        there = self._evaluate(np.maximum(self._floor, self.bundle.centre + found.step), stop)
+        prices = (self.bundle.centre + found.step) * self.relaxation.unit
+        there = self._evaluate(np.maximum(self._floor, prices), stop)
         if not math.isfinite(there.bound):
             self.gain = 0.0
             return
         share = (there.bound - self._centre) / found.gain
-        self.bundle.add(found.step, there.parts, move=share >= FAIR)
+        self.bundle.add(found.step, self._in_units(there.parts), move=share >= FAIR)
         if share >= FAIR:
             self._centre, self._stalled = there.bound, 0
             if share > GOOD:

@@ -21,6 +21,9 @@ from pats_solvers.lagrangian.merging import JobChoices, MergedPrices, SlotPrices
 #: Slots and completions used by a merged class, less those chosen: see :func:`.slot_use`.
 SlotUse = tuple[Floats, Floats]
 
+#: Unit of the prices of options, for the root of that of serving.
+OPTION_UNIT = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class PriceVector:
@@ -121,6 +124,17 @@ class Exchange:
                 mine = np.flatnonzero(choosing & (adapters == adapter))
                 self.groups.append(JobGroup(-1, mine))
                 self.linear[mine] = 0.0
+
+    def units(self, ticks: int) -> Floats:
+        """Return how far prices of serving and of options go when those of ticks go 1, about.
+
+        There is as much to pay for all jobs as for all ticks of all GPUs. The units make an ascent
+        the same whatever a tick is; those of options are measured.
+        """
+        ratio = ticks * self._gpus / max(1, len(self.reject))
+        units = np.full(int(self.merged_at[-1]) - self.serve_at, OPTION_UNIT * math.sqrt(ratio))
+        units[: int(self.merged_at[0]) - self.serve_at] = ratio
+        return units
 
     def ranges(self) -> Iterator[tuple[MergedPrices, int, int]]:
         """Yield the merged classes and where their prices begin and end."""

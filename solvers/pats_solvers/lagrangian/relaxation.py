@@ -102,6 +102,7 @@ class Relaxation:
         merged_at: Where those of each merged class begin; a last entry ends them.
         signed: Prices that may be negative.
         constant: Loss that every schedule has.
+        unit: How far each price goes when others go as far as theirs, for an ascent.
         linear: What the bound rises by with each price whatever adapters and jobs do.
         merged: The merged classes.
         parts: Parts that the rest of the bound falls apart into.
@@ -147,6 +148,8 @@ class Relaxation:
         self.linear = np.zeros(self.dimension)
         self.linear[: self.serve_at] = -room
         self.linear[self.serve_at : self.merged_at[0]] = self.exchange.linear
+        self.unit = np.ones(self.dimension)
+        self.unit[self.serve_at :] = self.exchange.units(self.ticks)
         for merged, first, last in self.exchange.ranges():
             self.signed[first:last] = merged.signed
         self.parts = len(self.subproblems) + len(self.exchange.groups)
