@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -65,8 +67,6 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the bound and lower the loss in turn, until they meet or neither moves."""
-        from numpy.random import default_rng
-
         from pats_solvers.lagrangian.bounding import bounding_of
         from pats_solvers.lagrangian.exchange import StopError
 
@@ -78,16 +78,56 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             bounding = bounding_of(incumbent, self.memory_gib)
         except StopError:
             return incumbent.outcome()
-        rng = default_rng(run.seed)
-        rounds, idle = max(ROUNDS, int(ROUNDS_SHARE * len(problem.jobs))), 0
-        while not incumbent.over() and not (idle >= PATIENCE and bounding.ascent.converged):
-            bounding.advance(incumbent)
+        prices, annealings = Ascents(incumbent, bounding), Annealings(incumbent, bounding)
+        while not (incumbent.over() or (prices.ended and annealings.ended)):
+            prices.advance()
             if self.schedule:
-                better = improve_schedule(incumbent, bounding, rng, rounds)
-                idle, rounds = (0, rounds) if better else (idle + 1, 2 * rounds)
-            elif bounding.ascent.converged and not bounding.refine():
-                break
+                annealings.advance()
+            else:
+                annealings.ended = True
         return incumbent.outcome(**bounding.details())
+
+
+class Ascents:
+    """Rounds that raise the bound, on finer and finer relaxations.
+
+    Attributes:
+        ended: Whether the prices have settled on the finest relaxation.
+    """
+
+    def __init__(self, incumbent: Incumbent, bounding: Bounding) -> None:
+        self.ended = False
+        self._incumbent, self._bounding = incumbent, bounding
+
+    def advance(self) -> None:
+        """Do a round."""
+        ascent = self._bounding.ascent
+        settled = ascent.converged
+        self._bounding.advance(self._incumbent)
+        self.ended = settled and self._bounding.ascent is ascent
+
+
+class Annealings:
+    """Rounds of a local search at the present prices, each twice as long as the last one.
+
+    Attributes:
+        ended: Whether several rounds in a row were in vain, at prices that have settled.
+    """
+
+    def __init__(self, incumbent: Incumbent, bounding: Bounding) -> None:
+        from numpy.random import default_rng
+
+        self.ended = False
+        self._incumbent, self._bounding = incumbent, bounding
+        self._rng = default_rng(incumbent.run.seed)
+        self._rounds = max(ROUNDS, int(ROUNDS_SHARE * len(incumbent.problem.jobs)))
+        self._idle = 0
+
+    def advance(self) -> None:
+        """Do a round."""
+        better = improve_schedule(self._incumbent, self._bounding, self._rng, self._rounds)
+        self._idle, self._rounds = 0 if better else self._idle + 1, 2 * self._rounds
+        self.ended = self._idle >= PATIENCE and self._bounding.ascent.converged
 
 
 @cache
@@ -101,17 +141,17 @@ def improve_schedule(
     incumbent: Incumbent, bounding: Bounding, rng: np.random.Generator, rounds: int
 ) -> bool:
     """Anneal the incumbent at the present prices, and return whether that improved it."""
-    from pats_solvers.lagrangian.bounding import share_over
+    from pats_solvers.lagrangian.bounding import SHARE
     from pats_solvers.local.improve import improve
 
-    over, before = share_over(incumbent.run), incumbent.loss
+    before, began, left = incumbent.loss, time.monotonic(), incumbent.run.remaining()
+    seconds = math.inf if left is None else max(1e-9, SHARE * left)
     done = itertools.count()
 
     def progress() -> float | None:
-        if over() or incumbent.over():
-            return None
-        share = next(done) / rounds
-        return None if share >= 1.0 else share
+        """Return the share of the rounds that is over, or of the time where that is more."""
+        share = max(next(done) / rounds, (time.monotonic() - began) / seconds)
+        return None if share >= 1.0 or incumbent.over() else share
 
     plan = improve(incumbent.problem, incumbent.plan, rng, progress, prices=bounding.hold_prices())
     if plan is not None:

@@ -10,7 +10,13 @@ import pytest
 from pats_opt.core.solver import Outcome, Run
 from pats_opt.errors import InputError
 from pats_opt.generate import Recipe, generate
-from pats_opt.generate.recipe import AdapterCache, GpuSettings
+from pats_opt.generate.recipe import (
+    AdapterCache,
+    Arrivals,
+    Complexity,
+    GpuSettings,
+    ServiceSettings,
+)
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
@@ -21,8 +27,8 @@ from pats_opt.testing.solvers import close
 from pats_solvers import exact
 from pats_solvers.auto import Auto
 from pats_solvers.cpsat import CpSat
-from pats_solvers.dp import Dp
 from pats_solvers.exact import Exact
+from pats_solvers.guided import GuidedSearch
 from pats_solvers.milp import Milp
 from pats_solvers.primal_dual import Lagrangian
 from tests.support import scale
@@ -43,7 +49,7 @@ def give_up(_: object, problem: Problem, run: Run) -> Outcome:
 def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the monolithic models to themselves."""
     Exact().prepare()  # kernels are compiled by solving
-    monkeypatch.setattr(Dp, "solve", refuse)
+    monkeypatch.setattr(GuidedSearch, "solve", refuse)
     monkeypatch.setattr(Lagrangian, "solve", refuse)
 
 
@@ -93,7 +99,7 @@ def test_the_search_goes_first() -> None:
     """Where it applies, it proves the optimum and no other has a stage."""
     result = solve(generate(Recipe(requests=8), seed=3), "auto", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
-    assert names(result.details) == ["dp"]
+    assert names(result.details) == ["guided"]
 
 
 def test_the_search_goes_first_on_several_gpus() -> None:
@@ -101,32 +107,51 @@ def test_the_search_goes_first_on_several_gpus() -> None:
     recipe = Recipe(requests=6, gpus=GpuSettings(count=2))
     result = solve(generate(recipe, seed=3), "exact", time_limit=60)
     assert result.status.stop is StopReason.OPTIMAL
-    assert names(result.details) == ["dp"]
+    assert names(result.details) == ["guided"]
 
 
-def test_prices_follow_where_the_search_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several residents the search has two turns, prices and local search one between."""
-    Exact().prepare()
-    monkeypatch.setattr(Dp, "solve", give_up)
-    monkeypatch.setattr(Lagrangian, "solve", give_up)
-    recipe = Recipe(requests=10, switching=AdapterCache(max_resident=2))
-    result = solve(generate(recipe, seed=3), "exact", time_limit=4)
-    assert names(result.details)[:4] == ["dp", "lagrangian", "dp", "cpsat"]
+def test_prices_and_local_search_go_alone_where_the_label_search_refuses() -> None:
+    """Requests that all differ make too many batches to list."""
+    recipe = Recipe(requests=40, complexity=Complexity(spread=0.2))
+    result = solve(generate(recipe, seed=3), "exact", time_limit=2)
+    turn = result.details["turns"][0]
+    assert turn["solver"] == "guided"
+    assert "different batches" in turn["refused by dp"]
+    assert "dp" not in turn
+    assert turn["ascent"]["turns"] > 0
+    assert turn["local-search"]["turns"] > 0
 
 
-@pytest.mark.parametrize("residents", [1, 2])
-def test_prices_have_the_time_of_a_search_that_refuses(
-    residents: int, monkeypatch: pytest.MonkeyPatch
+def test_label_search_and_local_search_take_turns() -> None:
+    """Where the first passes prove nothing."""
+    service = ServiceSettings(profile="a100-40g")
+    recipe = Recipe(requests=200, arrivals=Arrivals(load=2.0), service=service)
+    problem = Problem(generate(recipe, seed=3))
+    run = Run(time_limit=4.0, start=warm_start(problem, Run(), None))
+    outcome = GuidedSearch().solve(problem, run)
+    assert outcome.bound is not None
+    assert all(outcome.details[name]["turns"] > 0 for name in ("dp", "local-search"))
+
+
+@pytest.mark.parametrize("requests", [40, 80])
+def test_many_requests_leave_no_time_for_models(
+    requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests that all differ make too many batches to list, with one resident or more."""
+    """Up to 60 requests label search and local search get most of the time, beyond it all."""
     Exact().prepare()
-    monkeypatch.setattr(Dp, "solve", refuse)
-    monkeypatch.setattr(Lagrangian, "solve", give_up)
-    recipe = Recipe(requests=10, switching=AdapterCache(max_resident=residents))
-    result = solve(generate(recipe, seed=3), "exact", time_limit=4)
-    count = names(result.details).count("lagrangian")
-    assert names(result.details)[:count] == ["lagrangian"] * count
-    assert count == residents  # with caches prices have a turn of their own, and the search's
+    given: list[float | None] = []
+
+    def note(_: object, __: Problem, run: Run) -> Outcome:
+        given.append(run.time_limit)
+        return Outcome(StopReason.TIME_LIMIT, None, 0.0)
+
+    monkeypatch.setattr(GuidedSearch, "solve", note)
+    monkeypatch.setattr(CpSat, "solve", refuse)
+    monkeypatch.setattr(Milp, "solve", refuse)
+    recipe = Recipe(requests=requests, switching=AdapterCache(max_resident=2))
+    solve(generate(recipe, seed=3), "exact", time_limit=100)
+    assert given[0] is not None
+    assert (given[0] > 90) == (requests > 60)
 
 
 def test_cpsat_goes_first_on_few_requests() -> None:
@@ -134,7 +159,7 @@ def test_cpsat_goes_first_on_few_requests() -> None:
     instance = generate(Recipe(requests=4, gpus=GpuSettings(count=2)), seed=3)
     quick, priced = (solve(instance, Exact(opening=share), time_limit=60) for share in (0.2, 0.0))
     assert names(quick.details) == ["cpsat"]
-    assert names(priced.details)[0] == "dp"
+    assert names(priced.details)[0] == "guided"
     assert quick.loss == priced.loss
     assert quick.status.stop is priced.status.stop is StopReason.OPTIMAL
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -87,65 +87,125 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
-        from pats_solvers.dp.fleet.model import refuse_many_adapters
-        from pats_solvers.dp.model import batches_of
         from pats_solvers.lagrangian.bounding import bounding_of
         from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
-        refuse_many_adapters(problem)
-        batches = batches_of(problem)
+        batches = searched_batches(problem)
         incumbent = Incumbent(problem, run)
         try:
             bounding = bounding_of(incumbent, self.memory_gib / 2)
         except StopError:
             return incumbent.outcome()
-        search: PricedSearch | FleetSearch | None = None
-        series = PassSeries(self.first, several=len(problem.site.gpus) > 1)
-        passes, stop = [], None
-        evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
-        while stop is None and not incumbent.over():
-            if search is None or not bounding.ascent.converged:
-                bounding.advance(incumbent, evaluations)
-                if incumbent.over():
-                    break
-                search = _search(bounding, self.memory_gib / 2, batches)
-            most = max(1, int(self.memory_gib / 2 * 2**30 / search.label_bytes))
-            series.narrow(most if self.beam is None else min(most, self.beam))
-            began = time.monotonic()
-            done = search.run(
-                incumbent.loss,
-                run.stop,
-                beam=series.beam,
-                few=series.few,
-                most=most,
-                bounds=incumbent.raise_bound,
-            )
-            passes.append(
-                {
-                    "beam": series.beam,
-                    "few": series.few,
-                    "labels": done.labels,
-                    "batches": done.looks,
-                }
-            )
-            if done.plan is not None:
-                incumbent.offer(done.plan)
-            incumbent.raise_bound(min(done.bound, incumbent.loss))
-            seconds = time.monotonic() - began
-            stop = series.widen(done, search.layers, seconds, run.remaining())
-            # The next prices may cost as much as the last pass did.
-            evaluations = int(done.looks * STEPS / _steps(bounding))
-            evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
-        if stop is StopReason.MEMORY_LIMIT and self.beam is not None:
-            stop = StopReason.COMPLETE
-        details: dict[str, Any] = {"evaluations": bounding.evaluations, "passes": passes}
+        passes = LabelPasses(incumbent, bounding, self, batches)
+        while not (incumbent.over() or passes.ended):
+            passes.advance()
+        details: dict[str, Any] = {"evaluations": bounding.evaluations, **passes.details()}
         details[KEY] = as_json(bounding.prices())
-        if search is not None:
-            details |= search.details()
-        return incumbent.outcome(run.stop() or stop, **details)
+        return incumbent.outcome(run.stop() or passes.stop, **details)
+
+
+def searched_batches(problem: Problem) -> Sequence[Move]:
+    """Return the batches that the search tries.
+
+    Raises:
+        InputError: There are too many of them, or too many adapters.
+    """
+    from pats_solvers.dp.fleet.model import refuse_many_adapters
+    from pats_solvers.dp.model import batches_of
+
+    refuse_many_adapters(problem)
+    return batches_of(problem)
+
+
+class LabelPasses:
+    """Passes over the labels with wider and wider beams, each at better prices.
+
+    Args:
+        incumbent: Best plan and bound.
+        bounding: The prices.
+        limits: Beams and memory.
+        batches: See :func:`searched_batches`.
+        share: Share of the time left that a pass may take.
+
+    Attributes:
+        stop: Why no other pass would do anything; None while one would.
+    """
+
+    def __init__(
+        self,
+        incumbent: Incumbent,
+        bounding: Bounding,
+        limits: Dp,
+        batches: Sequence[Move],
+        share: float = 1.0,
+    ) -> None:
+        problem = incumbent.problem
+        self.stop: StopReason | None = None
+        self._incumbent, self._bounding, self._limits = incumbent, bounding, limits
+        self._batches, self._share = batches, share
+        self._search: PricedSearch | FleetSearch | None = None
+        self._series = PassSeries(limits.first, several=len(problem.site.gpus) > 1)
+        self._evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
+        self._passes: list[dict[str, int]] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether another pass would do nothing."""
+        return self.stop is not None
+
+    def advance(self) -> None:
+        """Raise the prices, and do a pass at them."""
+        incumbent, bounding, limits = self._incumbent, self._bounding, self._limits
+        run, series, memory_gib = incumbent.run, self._series, limits.memory_gib / 2
+        if self._search is None or not bounding.ascent.converged:
+            bounding.advance(incumbent, self._evaluations)
+            if incumbent.over():
+                return
+            self._search = _search(bounding, memory_gib, self._batches)
+        most = max(1, int(memory_gib * 2**30 / self._search.label_bytes))
+        series.narrow(most if limits.beam is None else min(most, limits.beam))
+        began = time.monotonic()
+        done = self._search.run(
+            incumbent.loss,
+            self._stop_of_pass(),
+            beam=series.beam,
+            few=series.few,
+            most=most,
+            bounds=incumbent.raise_bound,
+        )
+        self._passes.append(
+            {"beam": series.beam, "few": series.few, "labels": done.labels, "batches": done.looks}
+        )
+        if done.plan is not None:
+            incumbent.offer(done.plan)
+        incumbent.raise_bound(min(done.bound, incumbent.loss))
+        if done.stop is not None:  # at better prices it may take less time
+            return
+        seconds, left = time.monotonic() - began, run.remaining()
+        left = None if left is None else self._share * left
+        self.stop = series.widen(done, self._search.layers, seconds, left)
+        if self.stop is StopReason.MEMORY_LIMIT and limits.beam is not None:
+            self.stop = StopReason.COMPLETE
+        # The next prices may cost as much as the last pass did.
+        evaluations = int(done.looks * STEPS / _steps(bounding))
+        self._evaluations = max(LEAST_EVALUATIONS, min(EVALUATIONS, evaluations))
+
+    def _stop_of_pass(self) -> Callable[[], StopReason | None]:
+        """Return a test of why to break a pass off that begins now."""
+        run = self._incumbent.run
+        left = run.remaining()
+        if left is None or self._share == 1.0:
+            return run.stop
+        end = time.monotonic() + self._share * left
+        return lambda: StopReason.TIME_LIMIT if time.monotonic() >= end else run.stop()
+
+    def details(self) -> dict[str, Any]:
+        """Return the passes and the sizes, ready for JSON."""
+        found: dict[str, Any] = {"passes": self._passes}
+        return found if self._search is None else found | self._search.details()
 
 
 @dataclass

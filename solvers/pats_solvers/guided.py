@@ -1,0 +1,89 @@
+"""Prices, local search and label search that take turns on one best plan; a part of ``exact``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
+
+from pats_opt.core.prices import KEY
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run, features
+from pats_opt.errors import InputError
+from pats_opt.model.problem import Problem
+from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.dp import Dp
+from pats_solvers.dp.solver import LabelPasses, searched_batches
+from pats_solvers.primal_dual import Annealings, Ascents, Lagrangian
+from pats_solvers.turns import Rounds, Turns
+
+if TYPE_CHECKING:
+    from pats_solvers.common.classes import Move
+
+#: Share of the time left that a pass of the label search may take.
+PASS = 0.5
+
+
+class GuidedSearch(Struct, frozen=True, kw_only=True):
+    """Label search, prices and local search on one best plan.
+
+    The label search is left out where it does not apply, or turns out to be too large.
+
+    Attributes:
+        memory_gib: Memory in GiB, half for the bound's tables and half for labels.
+    """
+
+    name: ClassVar[str] = "guided"
+    kind: ClassVar[Kind] = Kind.EXACT
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        features=ALL_FEATURES | {Feature.OVERLAP},
+        bound=True,
+        warm_start=True,
+        packages=("numba",),
+    )
+
+    memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
+
+    def prepare(self, problem: Problem | None = None) -> None:
+        """Compile the kernels."""
+        Lagrangian().prepare(problem)
+        if problem is None or searchable(problem):
+            Dp().prepare(problem)
+
+    def solve(self, problem: Problem, run: Run) -> Outcome:
+        """Take turns until the optimum is proven, neither can go on, or a limit is reached."""
+        from pats_solvers.lagrangian.bounding import bounding_of
+        from pats_solvers.lagrangian.exchange import StopError
+
+        settled = trivial_outcome(problem)
+        if settled is not None:
+            return settled
+        incumbent, details = Incumbent(problem, run), dict[str, Any]()
+        batches: Sequence[Move] = ()
+        if searchable(problem):
+            try:
+                batches = searched_batches(problem)
+            except InputError as refusal:
+                details["refused by dp"] = refusal.problem
+        try:
+            bounding = bounding_of(incumbent, self.memory_gib / 2)
+        except StopError:
+            return incumbent.outcome()
+        searches: dict[str, Rounds] = {
+            "ascent": Ascents(incumbent, bounding),
+            "local-search": Annealings(incumbent, bounding),
+        }
+        if batches:
+            dp = Dp(memory_gib=self.memory_gib)
+            searches = {"dp": LabelPasses(incumbent, bounding, dp, batches, PASS), **searches}
+        turns = Turns(incumbent, searches)
+        turns.run()
+        for name, taken in turns.taken.items():
+            details[name] = {"turns": taken, "seconds": round(turns.seconds[name], 3)}
+        details[KEY] = bounding.details()[KEY]
+        return incumbent.outcome(run.stop(), **details)
+
+
+def searchable(problem: Problem) -> bool:
+    """Return whether the label search can state the problem."""
+    return features(problem) <= Dp.capabilities.features
