@@ -382,8 +382,9 @@ def _children(
         ticks, loss = _switch(model, gpu, a)
         places = 0
         if ticks == 0:
-            places = _rejections(model, pool, p, acting, a, places)
-            places = _servings(model, pool, p, acting, a, loss, places)
+            if _can_start(model, p, acting.kind, a, acting.free, gpu.reach):
+                places = _rejections(model, pool, p, acting, a, places)
+                places = _servings(model, pool, p, acting, a, loss, places)
         elif acting.pending == NONE:
             places = _commitments(model, pool, p, acting, a, ticks, loss, places)
         event = min(event, _next_event(model, p, acting.kind, a, acting.free + ticks) - ticks)
