@@ -159,8 +159,11 @@ class Bounding:
         if not self.ascent.converged:
             early = relaxation.merged and self.ascent.gain < MERGED_GAIN
             return bool(early) and self._more_states(QUICK)
-        return (best.left > 0 and self._longer()) or (
-            (best.cut > 0 or bool(relaxation.merged)) and self._more_states()
+        # Where no job is left, other plans, as good as these, may yet use the time after the end.
+        return (
+            (best.left > 0 and self._longer())
+            or ((best.cut > 0 or bool(relaxation.merged)) and self._more_states())
+            or (best.left == 0 and self._longer())
         )
 
     def _more_states(self, most: float = math.inf) -> bool:
