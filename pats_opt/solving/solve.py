@@ -43,7 +43,7 @@ PREPARING = "preparing"
 #: Loss and bound this close, relative to the loss, are the same number.
 ROUNDING = 1e-12
 
-#: Policies whose schedules a solver may start from: a quick one, and then those that are the best
+#: Policies whose schedules a solver may start from, a quick one first, then those that are best
 #: most often.
 WARM_STARTS = (
     "fifo:option=fewest",

@@ -32,6 +32,9 @@ from tests.campaign.outside.command import (
 #: Environments of one try.
 TRIES = 3
 
+#: Seconds for a command that may have to compile all kernels, on a machine with other work.
+COMPILING_S = 240.0
+
 #: Commands, each with a file that it makes. Those of the first row start no processes.
 COMMANDS: tuple[tuple[str, str | None], ...] = (
     ("check i.json s.json", None),
@@ -239,6 +242,7 @@ def attempt(seed: int, counts: Counts) -> Iterator[Finding]:
                 line.split(),
                 folder,
                 program=PROGRAM,
+                patience_s=COMPILING_S,
                 env=environ(**odd.variables),
                 preexec_fn=odd.before,
                 **odd.options,
