@@ -17,8 +17,10 @@ from pats_opt.errors import InputError, PatsError, one_line, shortened
 #: Set by a shell that wants completions, as click defines it.
 COMPLETING = "_PATS_OPT_COMPLETE"
 
-#: Message and exit status of a command that was interrupted.
-INTERRUPTED = "interrupted", 4
+#: Exit status of a command that has not done all; and the message and status of one that was
+#: interrupted and says nothing more exact.
+UNFINISHED = 4
+INTERRUPTED = "interrupted", UNFINISHED
 
 #: Command -> (module below this package, one-line help), in the order ``--help`` lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -100,7 +102,7 @@ def run(args: list[str] | None = None) -> int:
 
 def _reason(error: Exception) -> tuple[str, int]:
     """Return the message and the exit status of a command that failed."""
-    if interrupts.raised.is_set():
+    if interrupts.raised.is_set() and getattr(error, "exit_code", 1) != UNFINISHED:
         return INTERRUPTED
     if isinstance(error, PatsError):
         return str(error), error.exit_code

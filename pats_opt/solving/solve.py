@@ -62,7 +62,7 @@ OVERLAP_STARTS = (
     "pats:prefetch=ahead",
 )
 
-#: Requests beyond which all other policies are tried as well: fewer are soon planned better than
+#: Requests beyond which all other policies are tried as well. Fewer are soon planned better than
 #: any policy does it.
 FEW_REQUESTS = 20
 

@@ -143,7 +143,7 @@ def test_the_table_of_solvers_fits(capsys: Capture) -> None:
     at = [first.index(kind) for kind in ("exact", "heuristic", "online")]
     assert at == sorted(at)
     told = " ".join(shown.text.split())
-    assert "lacks activation time" in told
+    assert "lacks max_per_batch above 1" in told
 
 
 def test_one_solver_in_full(capsys: Capture) -> None:

@@ -138,7 +138,7 @@ def test_exact_passes_over_who_lacks_loads_beside_serving() -> None:
         solve(instance, "dp")
     result = solve(instance, "exact", time_limit=2.0)
     turns = [turn["solver"] for turn in result.details["turns"]]
-    assert turns[0] == "lagrangian"
+    assert turns[0] == "guided"
     assert "dp" not in turns
 
 
