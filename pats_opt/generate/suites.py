@@ -36,7 +36,7 @@ class SuiteClass(ConfigTable, frozen=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9-]+$")]
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0,)
     recipe: dict[str, Any] = field(default_factory=dict)
 
 

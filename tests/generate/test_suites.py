@@ -86,10 +86,11 @@ def test_a_suite_from_a_file(tmp_path: Path) -> None:
     assert [a.load_s for a in made[0].adapters[:3]] == [2.0, 60.0, 2.0]
 
 
-def test_a_wrong_suite_file_is_named_with_the_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["recipe = { requests = -1 }", "seeds = [-1, 1]"])
+def test_a_wrong_suite_file_is_named_with_the_place(wrong: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('about = "Mine"\n[[classes]]\nname = "a"\nrecipe = { requests = -1 }\n')
-    with pytest.raises(InputError, match="requests") as caught:
+    path.write_text(f'about = "Mine"\n[[classes]]\nname = "a"\n{wrong}\n')
+    with pytest.raises(InputError, match="requests|seeds") as caught:
         list(suites.instances(str(path)))
     assert caught.value.file == str(path)
 

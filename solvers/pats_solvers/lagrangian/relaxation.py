@@ -395,6 +395,9 @@ class Relaxation:
 
 
 def _sum_below(terms: Sequence[float]) -> float:
-    """The sum, less what rounding in its terms can have added."""
-    size = math.fsum(abs(term) for term in terms)
-    return math.fsum(terms) - 1e-12 * size if math.isfinite(size) else math.fsum(terms)
+    """The sum, less what rounding in its terms can have added; no bound where it has no number."""
+    try:
+        size = math.fsum(abs(term) for term in terms)
+        return math.fsum(terms) - 1e-12 * size if math.isfinite(size) else math.fsum(terms)
+    except OverflowError:  # prices rise without end where no schedule ends in time
+        return -math.inf

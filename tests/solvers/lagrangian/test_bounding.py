@@ -271,3 +271,23 @@ def test_no_schedule_is_proven() -> None:
     made = document(request("r0", 2), request("r1", 2, demand={"vram_gib": 9.5}), horizon_ticks=3)
     problem = Problem(parse_instance(json.dumps(made)))
     assert climbed(Bounding(problem, 3, 1.0)).bound == math.inf
+
+
+def test_prices_rise_without_end_where_no_schedule_ends_in_time() -> None:
+    """Each adapter alone has a plan, both together have none: until numbers end, and no error."""
+    problem = Problem(
+        parse_instance(
+            json.dumps(
+                document(
+                    request("r0", 3),
+                    request("r1", 3, adapter="b"),
+                    adapters=[adapter("a"), adapter("b")],
+                    horizon_ticks=4,
+                )
+            )
+        )
+    )
+    bounding = Bounding(problem, 4, memory_gib=0.1)
+    bounding.climb(math.inf, 3000, lambda: False)
+    assert bounding.bound > 1e9
+    assert bounding.ascent.converged
