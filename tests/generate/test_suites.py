@@ -90,7 +90,7 @@ def test_a_suite_from_a_file(tmp_path: Path) -> None:
 def test_a_wrong_suite_file_is_named_with_the_place(wrong: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(f'about = "Mine"\n[[classes]]\nname = "a"\n{wrong}\n')
-    with pytest.raises(InputError, match="requests|seeds") as caught:
+    with pytest.raises(InputError, match=r"requests|seeds") as caught:
         list(suites.instances(str(path)))
     assert caught.value.file == str(path)
 
