@@ -6,7 +6,6 @@ import json
 import math
 import random
 
-import numpy as np
 import pytest
 
 from pats_opt.core.solver import Feature, Run
@@ -21,13 +20,12 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.classes import classes, moves, undominated
-from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.model import tables_at
 from pats_solvers.dp.search import PricedSearch
-from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
+from tests.support.label_passes import assert_proven, random_prices
 from tests.support.zoo import adapter, document, gpu, request
 
 #: What there can be on one GPU with one resident adapter.
@@ -95,18 +93,8 @@ def test_dominated_batches_are_left_out() -> None:
 
 
 def priced(problem: Problem, rng: random.Random) -> PricedSearch:
-    """A search at random prices, on a grid of random end, grain and resolution."""
-    safe = safe_horizon(problem)
-    end = safe
-    if problem.site.horizon is None:
-        end = max(problem.jobs[-1].arrival + 1, int(safe * rng.uniform(0.3, 1)))
-    fewest = min(option.steps for job in problem.jobs for option in job.options)
-    grain = min(rng.choice((1, 2, 3)), problem.site.clock.quickest(fewest))
-    states = rng.choice((1, 2, 4, 50))
-    relaxation = Relaxation(problem, max(1, end), states=states, grain=grain)
-    scale = rng.choice((0.0, 0.01, 0.1, 1.0))
-    flat = np.array([rng.random() * scale for _ in range(relaxation.dimension)])
-    return PricedSearch(problem, tables_at(relaxation, flat))
+    """A search at random prices."""
+    return PricedSearch(problem, tables_at(*random_prices(problem, rng)))
 
 
 @pytest.mark.parametrize("feature", [*sorted(ALONE), None])
@@ -119,27 +107,7 @@ def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
             wanted = frozenset((feature,))
         instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 3 == 0)
         optimum = brute_force(json.loads(encode(instance)))
-        problem = Problem(instance)
-        search = priced(problem, rng)
-        found = search.run(math.inf, lambda: None)
-        assert found.complete
-        if optimum is None:
-            assert found.plan is None
-            assert math.isinf(found.bound)
-            continue
-        slack = 1e-7 * max(1.0, optimum)
-        assert search.bound() <= optimum + slack
-        assert abs(found.loss - optimum) <= slack
-        assert found.plan is not None
-        loss = valid_loss(problem, found.plan)
-        assert loss is not None
-        assert abs(loss - optimum) <= slack
-        again = search.run(optimum + 2 * slack, lambda: None)
-        assert again.complete
-        assert abs(again.loss - optimum) <= slack
-        cut = search.run(math.inf, lambda: None, beam=rng.choice((1, 2)), few=rng.choice((0, 1)))
-        assert cut.bound <= optimum + slack
-        assert cut.loss >= optimum - slack
+        assert_proven(priced(Problem(instance), rng), optimum, rng)
 
 
 def test_a_tight_memory_still_gives_plan_and_bound() -> None:

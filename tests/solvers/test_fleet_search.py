@@ -7,7 +7,6 @@ import math
 import random
 
 import msgspec
-import numpy as np
 import pytest
 
 from pats_opt.core.solver import Feature, Run
@@ -30,15 +29,14 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
-from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.fleet.model import fleet_tables_at
 from pats_solvers.dp.fleet.search import FleetSearch
 from pats_solvers.dp.search import SearchPass
 from pats_solvers.dp.solver import PassSeries
-from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
+from tests.support.label_passes import assert_proven, random_prices
 
 #: What makes a problem one of several GPUs or residents.
 CASES = (
@@ -60,18 +58,8 @@ OTHERS = Dp.capabilities.features - {
 
 
 def priced(problem: Problem, rng: random.Random) -> FleetSearch:
-    """A search at random prices, on a grid of random end, grain and resolution."""
-    safe = safe_horizon(problem)
-    end = safe
-    if problem.site.horizon is None:
-        end = max(problem.jobs[-1].arrival + 1, int(safe * rng.uniform(0.3, 1)))
-    fewest = min(option.steps for job in problem.jobs for option in job.options)
-    grain = min(rng.choice((1, 1, 2, 3)), problem.site.clock.quickest(fewest))
-    states = rng.choice((1, 2, 4, 50))
-    relaxation = Relaxation(problem, max(1, end), states=states, grain=grain)
-    size = rng.choice((0.0, 0.01, 0.1, 1.0))
-    flat = np.array([rng.random() * size for _ in range(relaxation.dimension)])
-    return FleetSearch(problem, fleet_tables_at(relaxation, flat))
+    """A search at random prices."""
+    return FleetSearch(problem, fleet_tables_at(*random_prices(problem, rng)))
 
 
 def stretched(instance: Instance, rng: random.Random) -> Instance:
@@ -95,30 +83,10 @@ def stretched(instance: Instance, rng: random.Random) -> Instance:
     return msgspec.structs.replace(instance, adapters=adapters, requests=requests)
 
 
-def assert_proven(instance: Instance, rng: random.Random) -> None:
-    """At random prices the bound is valid, a full pass finds the optimum, a cut one is honest."""
+def assert_optimum(instance: Instance, rng: random.Random) -> None:
+    """At random prices the search proves what exhaustive search finds."""
     optimum = brute_force(json.loads(encode(instance)))
-    problem = Problem(instance)
-    search = priced(problem, rng)
-    found = search.run(math.inf, lambda: None)
-    assert found.complete
-    if optimum is None:
-        assert found.plan is None
-        assert math.isinf(found.bound)
-        return
-    slack = 1e-7 * max(1.0, optimum)
-    assert search.bound() <= optimum + slack
-    assert abs(found.loss - optimum) <= slack
-    assert found.plan is not None
-    loss = valid_loss(problem, found.plan)
-    assert loss is not None
-    assert abs(loss - optimum) <= slack
-    again = search.run(optimum + 2 * slack, lambda: None)
-    assert again.complete
-    assert abs(again.loss - optimum) <= slack
-    cut = search.run(math.inf, lambda: None, beam=rng.choice((1, 2)), few=rng.choice((0, 1)))
-    assert cut.bound <= optimum + slack
-    assert cut.loss >= optimum - slack
+    assert_proven(priced(Problem(instance), rng), optimum, rng)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(f.name for f in sorted(case)))
@@ -131,7 +99,7 @@ def test_any_prices_prove_the_optimum(case: set[Feature]) -> None:
             wanted -= {Feature.RESIDENT, Feature.ACTIVATE}
         requests = (2, 3) if Feature.GPUS in case else (2, 4)
         instance = random_instance(seed, wanted, requests=requests, tight=seed % 3 == 0)
-        assert_proven(instance, rng)
+        assert_optimum(instance, rng)
 
 
 @pytest.mark.parametrize("gpus", [1, 2])
@@ -143,7 +111,7 @@ def test_gaps_between_arrivals_are_used(gpus: int) -> None:
         wanted = {Feature.RESIDENT} | {feature for feature in among if rng.random() < 0.4}
         wanted |= {Feature.GPUS} if gpus > 1 else set()
         requests = (3, 5) if gpus == 1 else (3, 4)
-        assert_proven(stretched(random_instance(seed, wanted, requests=requests), rng), rng)
+        assert_optimum(stretched(random_instance(seed, wanted, requests=requests), rng), rng)
 
 
 def small(
