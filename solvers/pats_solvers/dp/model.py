@@ -65,7 +65,7 @@ def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
     values = np.empty(_rows(parts))
     at, made = 0, []
     for number, part in zip(numbers, parts, strict=True):
-        arrays = alike(part, relaxation.arrays(flat, number))
+        arrays = relaxation.arrays(flat, number)
         found = part.values(paid, arrays)
         made.append(arrays)
         for state in (ABSENT, ACTIVE):
@@ -73,20 +73,6 @@ def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
             values[at : at + len(block)] = block
             at += len(block)
     return CostToGo(parts, made, least, paid[AS_ACTIVE], values)
-
-
-def alike(part: AdapterSubproblem, arrays: SubproblemArrays) -> SubproblemArrays:
-    """Return arrays in which each job of a merged class costs the same to reject.
-
-    The tables cannot know which of them are left.
-    """
-    skip = arrays.skip.copy()
-    for kind, row in zip(part.kinds, arrays.classes, strict=True):
-        if kind.demands is not None and row["skip_at"] >= 0:
-            mine = slice(row["skip_at"], row["skip_at"] + len(kind.jobs))
-            arrivals = kind.price * kind.arrivals
-            skip[mine] = (skip[mine] - arrivals).min() + arrivals
-    return arrays._replace(skip=skip)
 
 
 def _rows(parts: Sequence[AdapterSubproblem]) -> int:

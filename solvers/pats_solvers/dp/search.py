@@ -18,12 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.arrays import Ints
 from pats_solvers.common.classes import Move
 from pats_solvers.dp import bound, expansion, label_pool
 from pats_solvers.dp.bound import NONE
@@ -35,6 +37,13 @@ WORK = 2_000_000
 
 #: Labels in a layer where there is no beam.
 ALL = 2**40
+
+
+class PassSize(NamedTuple):
+    """Labels that a pass expanded, and the layers that they are of."""
+
+    labels: int
+    layers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,25 @@ class SearchPass:
     layers: int
     looks: int
     stop: StopReason | None
+
+    @classmethod
+    def of(
+        cls, labels: Labels, left: Ints, plan: Plan | None, size: PassSize, stop: StopReason | None
+    ) -> SearchPass:
+        """Return the result that a pool has at the end of a pass.
+
+        Args:
+            labels: The pool.
+            left: Labels collected that were not expanded any more.
+            plan: The schedule that its best end leads to, or None.
+            size: What was expanded.
+            stop: Why the pass was broken off, or None.
+        """
+        best = float(labels.state["best"])
+        cut = labels.least(left) if stop else float(labels.state["cut"])
+        complete = stop is None and not cut < label_pool.below(best)
+        proven = best if complete else min(best, cut)
+        return cls(best, plan, proven, complete, *size, int(labels.state["looks"]), stop)
 
 
 class PricedSearch:
@@ -149,14 +177,8 @@ class PricedSearch:
                     bounds(labels.least(rows[at:]))
             if why is not None:
                 break
-        best = float(labels.state["best"])
-        cut = float(labels.state["cut"]) if why is None else labels.least(rows[at:])
         plan = self._trace(labels) if labels.state["final"] >= 0 else None
-        complete = why is None and not cut < label_pool.below(best)
-        return SearchPass(
-            best, plan, best if complete else min(best, cut), complete, expanded, layers,
-            int(labels.state["looks"]), why,
-        )  # fmt: skip
+        return SearchPass.of(labels, rows[at:], plan, PassSize(expanded, layers), why)
 
     def _held(self) -> int:
         """Return the row of :data:`.SWITCHES` of the adapter that is held first."""

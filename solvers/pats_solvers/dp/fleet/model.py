@@ -17,7 +17,6 @@ from pats_solvers.common.classes import JobClass, Move, classes
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.fleet import bound
 from pats_solvers.dp.model import (
-    alike,
     batch_arrays,
     batches_of,
     beyond_sums,
@@ -101,7 +100,7 @@ def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
     made, blocks = list[SubproblemArrays](), list[Floats]()
     for number in numbers:
         part = relaxation.subproblems[number]
-        arrays = alike(part, relaxation.arrays(flat, number))
+        arrays = relaxation.arrays(flat, number)
         found = part.values(relaxation.paid(flat, number), arrays)
         made.append(arrays)
         blocks += [found[state].reshape(-1) for state in states]

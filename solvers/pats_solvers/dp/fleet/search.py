@@ -27,12 +27,11 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.classes import Move
 from pats_solvers.dp import bound as single
-from pats_solvers.dp import label_pool
 from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.fleet import bound, expansion, pool
 from pats_solvers.dp.fleet.labels import FleetLabels
 from pats_solvers.dp.fleet.model import FleetData, FleetTables, fleet_data_of
-from pats_solvers.dp.search import ALL, SearchPass
+from pats_solvers.dp.search import ALL, PassSize, SearchPass
 
 #: Children looked at before the clock is: about a tenth of a second.
 WORK = 100_000
@@ -117,14 +116,8 @@ class FleetSearch:
                         bounds(labels.least(rows[at:]))
             if why is not None:
                 break
-        best = float(labels.state["best"])
-        cut = float(labels.state["cut"]) if why is None else labels.least(rows[at:])
         plan = self._trace(labels) if labels.state["final"] >= 0 else None
-        complete = why is None and not cut < label_pool.below(best)
-        return SearchPass(
-            best, plan, best if complete else min(best, cut), complete, expanded, layers,
-            int(labels.state["looks"]), why,
-        )  # fmt: skip
+        return SearchPass.of(labels, rows[at:], plan, PassSize(expanded, layers), why)
 
     def _gpus(self) -> NDArray[np.void]:
         """Return the GPUs of the empty schedule."""
