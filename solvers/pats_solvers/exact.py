@@ -12,9 +12,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from pats_opt.core.solver import (
-    ALL_FEATURES,
     Capabilities,
-    Feature,
     Kind,
     Outcome,
     Run,
@@ -23,6 +21,7 @@ from pats_opt.core.solver import (
 from pats_opt.model.problem import Problem
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.dp import alone
+from pats_solvers.guided import GuidedSearch, searchable
 from pats_solvers.portfolio import Portfolio
 
 #: Seconds that stages are shares of where there is no time limit.
@@ -55,12 +54,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: ClassVar[str] = "exact"
     kind: ClassVar[Kind] = Kind.EXACT
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        features=ALL_FEATURES | {Feature.OVERLAP},
-        bound=True,
-        warm_start=True,
-        packages=("numba",),
-    )
+    capabilities: ClassVar[Capabilities] = GuidedSearch.capabilities
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
     bounding: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -68,8 +62,6 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels of the stages that are likely to run."""
-        from pats_solvers.guided import GuidedSearch
-
         if problem is None or not self._cpsat_first(problem):
             GuidedSearch().prepare(problem)
 
@@ -82,7 +74,6 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def run_stages(self, portfolio: Portfolio) -> None:
         """Run the stages until one of them proves the optimum or time is up."""
         from pats_solvers.cpsat import CpSat
-        from pats_solvers.guided import GuidedSearch, searchable
         from pats_solvers.milp import Milp
 
         problem, whole = portfolio.problem, portfolio.run.time_limit or UNLIMITED_S

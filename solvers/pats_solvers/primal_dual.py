@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pats_solvers.lagrangian.bounding import Bounding
+    from pats_solvers.turns import Rounds
 
 #: Length of the first annealing: at least so many rounds, and this share of the jobs. One that
 #: finds nothing better is followed by one twice as long.
@@ -78,13 +79,12 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             bounding = bounding_of(incumbent, self.memory_gib)
         except StopError:
             return incumbent.outcome()
-        prices, annealings = Ascents(incumbent, bounding), Annealings(incumbent, bounding)
-        while not (incumbent.over() or (prices.ended and annealings.ended)):
-            prices.advance()
-            if self.schedule:
-                annealings.advance()
-            else:
-                annealings.ended = True
+        searches: list[Rounds] = [Ascents(incumbent, bounding)]
+        if self.schedule:
+            searches.append(Annealings(incumbent, bounding))
+        while not (incumbent.over() or all(search.ended for search in searches)):
+            for search in searches:
+                search.advance()
         return incumbent.outcome(**bounding.details())
 
 
