@@ -224,10 +224,11 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
 def _starts(problem: Problem) -> Iterator[str]:
     """Yield the policies that a solver starts from."""
     beside = problem.site.channels is not None
-    yield from OVERLAP_STARTS if beside else WARM_STARTS
+    first = OVERLAP_STARTS if beside else WARM_STARTS
+    yield from first
     if len(problem.jobs) > FEW_REQUESTS:
-        for name in registry.policies():
-            yield f"{name}:prefetch=next" if beside else name
+        names = [f"{name}:prefetch=next" if beside else name for name in registry.policies()]
+        yield from (name for name in names if name not in first)
 
 
 def _policy_plans(problem: Problem, run: Run) -> Iterator[Plan]:
