@@ -50,9 +50,10 @@ ZERO: Any = np.int64(0)
 #: Days without use after which the code of another version is deleted.
 KEPT_DAYS = 30
 
-#: The folder of the solvers, and how their modules import one another.
+#: The folder of the solvers, how their modules import one another, and which have kernels.
 ROOT = Path(__file__).resolve().parents[1]
 _IMPORT = re.compile(rb"^from pats_solvers\.([\w.]+) import", re.MULTILINE)
+_KERNELS = b".compiled import"
 
 
 def compiled(function: F) -> F:
@@ -112,19 +113,21 @@ class _KernelCache(_Cache):  # type: ignore[misc]
 def sources(package: Path) -> list[Path]:
     """Return the files that the kernels of a package depend on, imported ones included.
 
-    Files with named tuples are among them: numba keeps the types of arguments by name.
+    Files with named tuples are among them, as numba keeps the types of arguments by name. What
+    such a file imports is not, where it has no kernel: it does not change a type.
     """
     found = [
         file
         for file in sorted(package.glob("*.py"))
-        if any(part in file.read_bytes() for part in (b".compiled import", b"(NamedTuple)"))
+        if any(part in file.read_bytes() for part in (_KERNELS, b"(NamedTuple)"))
     ]
-    for file in found:  # grows
+    following = [file for file in found if _KERNELS in file.read_bytes()]
+    for file in following:  # grows
         for name in _IMPORT.findall(file.read_bytes()):
             imported = ROOT.joinpath(*name.decode().split(".")).with_suffix(".py")
-            if imported.is_file() and imported not in found:
-                found.append(imported)
-    return sorted(found)
+            if imported.is_file() and imported not in following:
+                following.append(imported)
+    return sorted({*found, *following})
 
 
 def digest(package: Path) -> str:
