@@ -105,6 +105,12 @@ def test_what_is_always_0_has_no_coefficient() -> None:
     assert result.loss == 0.0
 
 
+def test_a_tiny_loss_beside_a_dearer_one_is_kept() -> None:
+    """The dearest of small losses may be one that no good schedule has."""
+    losses = IntegerLosses.of([2.16e-6, 7.1928e-15], [1, 1])
+    assert losses.bound(losses.coefficients[1]) == pytest.approx(7.1928e-15, rel=1e-6, abs=0.0)
+
+
 def test_tiny_losses_are_proven_as_well() -> None:
     """Rounding follows the size of the losses, so that a price per second of 1e-8 has its proof."""
     tiny = document(

@@ -30,7 +30,8 @@ LARGEST_DENOMINATOR = 1_000_000
 #: Products of coefficients and variables stay below this: exact as doubles, far from overflow.
 LARGEST_TOTAL = 2**52
 
-#: Losses are rounded to this; finer where all of them together are below :data:`SMALL_TOTAL`.
+#: Losses are rounded to this; much finer where all of them together are below :data:`SMALL_TOTAL`,
+#: as then the dearest may have nothing to do with the optimum.
 LOSS_UNIT, SMALL_TOTAL = 1e-12, 1e-2
 
 #: The clock's slack on a tick boundary (see :func:`pats_opt.model.timing.to_ticks`).
@@ -181,12 +182,12 @@ class IntegerLosses:
         # What is always 0 costs nothing, and its coefficient could be too large.
         coefficients = [c if most else 0.0 for c, most in zip(coefficients, largest, strict=True)]
         total = math.fsum(c * most for c, most in zip(coefficients, largest, strict=True))
-        unit = LOSS_UNIT * (min(1.0, total / SMALL_TOTAL) or 1.0)
+        unit = max(LOSS_UNIT * min(1.0, total / SMALL_TOTAL) ** 3, total / LARGEST_TOTAL)
         scale = common_denominator(coefficients, unit)
         if scale is not None and total * scale < LARGEST_TOTAL:
             whole = tuple(round(c * scale) for c in coefficients)
         else:
-            scale = max(1, int(min(1.0 / unit, LARGEST_TOTAL / max(1e-300, total))))
+            scale = max(1, int(1.0 / max(1e-300, unit)))
             whole = tuple(math.floor(c * scale) for c in coefficients)
         excess = math.fsum(
             max(0.0, float(i - Fraction(c) * scale)) * most
