@@ -44,7 +44,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/core_speed.py
 	$(BIN)/python benchmarks/online_speed.py
 	$(BIN)/python benchmarks/milp_growth.py
-	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python -m benchmarks.bounds
 	$(BIN)/python benchmarks/show_speed.py
 	$(BIN)/python benchmarks/executor_speed.py --sizes 1,2,4
 

@@ -1,10 +1,11 @@
-"""Memory: errors of too little of it, and pausing of the garbage collector."""
+"""Memory: its peak, errors of too little of it, and pausing of the garbage collector."""
 
 from __future__ import annotations
 
 import errno
 import gc
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,3 +40,17 @@ def out_of_memory(error: BaseException) -> bool:
             return True
         link = link.__cause__ or link.__context__
     return False
+
+
+def peak_gib() -> float | None:
+    """Most memory held so far by this process or by one of its children that have ended, in GiB.
+
+    None where the system does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    processes = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    most = max(resource.getrusage(who).ru_maxrss for who in processes)
+    return most / (2**30 if sys.platform == "darwin" else 2**20)

@@ -33,11 +33,13 @@ class SuiteClass(ConfigTable, frozen=True, kw_only=True):
         name: The class; its instances are called ``name-s0``, ``name-s1``...
         seeds: One instance per seed.
         recipe: The recipe, on top of the suite's.
+        time_limit: Seconds that benchmarks give a solver for one instance.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9-]+$")]
     seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0,)
     recipe: dict[str, Any] = field(default_factory=dict)
+    time_limit: Annotated[float, Meta(gt=0)] = 60.0
 
 
 class Suite(ConfigTable, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ from pats_opt.generate.config import as_table, read_toml
 from pats_opt.model.files import StrPath, encode, read_document, write_bytes
 from pats_opt.model.instance import Instance, Price, digest
 from pats_opt.model.timing import tick_distortion
-from pats_opt.runs.instances import instance_files
+from pats_opt.runs.instances import InstanceFile, instance_files
 from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 
 #: The suite and the solvers of a report without arguments.
@@ -134,6 +134,22 @@ def solver_info(spec: str) -> SolverInfo:
     )
 
 
+def instance_info(source: InstanceFile, folder: Path) -> InstanceInfo:
+    """The facts of an instance that records of runs in ``folder`` keep."""
+    instance, file, group = source
+    return InstanceInfo(
+        name=instance.name,
+        file=Path(os.path.relpath(file, folder)).as_posix(),
+        sha256=instance.sha256,
+        group=group,
+        requests=len(instance.requests),
+        adapters=len(instance.adapters),
+        gpus=len(instance.gpus),
+        latency_price=instance.latency_price_per_s,
+        ticks=tick_distortion(instance),
+    )
+
+
 def sweep(config: ReportConfig, instance: Instance) -> list[float]:
     """The latency prices of an instance's sweep, rising, without its own."""
     own = instance.latency_price_per_s
@@ -152,19 +168,9 @@ def tasks(config: ReportConfig, folder: Path) -> list[Task]:
     """
     solvers = [solver_info(spec) for spec in config.solvers]
     found: dict[str, Task] = {}
-    for instance, file, group in instance_files(config.instances, config.suites, folder):
-        info = InstanceInfo(
-            name=instance.name,
-            file=Path(os.path.relpath(file, folder)).as_posix(),
-            sha256=instance.sha256,
-            group=group,
-            requests=len(instance.requests),
-            adapters=len(instance.adapters),
-            gpus=len(instance.gpus),
-            latency_price=instance.latency_price_per_s,
-            ticks=tick_distortion(instance),
-        )
-        for price, solver in product((None, *sweep(config, instance)), solvers):
+    for source in instance_files(config.instances, config.suites, folder):
+        info = instance_info(source, folder)
+        for price, solver in product((None, *sweep(config, source.instance)), solvers):
             run = RunConfig(
                 instance=info,
                 solver=solver,
@@ -173,5 +179,7 @@ def tasks(config: ReportConfig, folder: Path) -> list[Task]:
                 latency_price=price,
             )
             same = (info.sha256, solver.name, digest(solver.params), price)
-            found.setdefault(repr(same), Task(config=run, instance=str(file), folder=str(folder)))
+            found.setdefault(
+                repr(same), Task(config=run, instance=str(source.file), folder=str(folder))
+            )
     return list(found.values())

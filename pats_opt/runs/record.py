@@ -154,6 +154,8 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         trace: Bounds and losses over time; empty in old records.
         latencies: Quantiles of latency (:func:`pats_opt.tables.latency_quantiles`); empty without
             a schedule and in old records.
+        peak_gib: Most memory that the run's process or a child of it held; None where that is not
+            known, and in old records.
     """
 
     version: Literal[1] = 1
@@ -175,6 +177,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     schedule: str | None = None
     trace: tuple[ProgressPoint, ...] = ()
     latencies: tuple[Quantile, ...] = ()
+    peak_gib: float | None = None
 
     @property
     def seconds(self) -> float:

@@ -16,6 +16,7 @@ import msgspec
 
 from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
+from pats_opt.memory import peak_gib
 from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.problem import Problem
 from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError, completed
@@ -50,6 +51,7 @@ def perform_all(
     jobs: int,
     grace_s: float,
     done: Callable[[Record], None] = lambda _: None,
+    run: Callable[[Task], None] | None = None,
 ) -> None:
     """Do every run in a process of its own, which writes its record.
 
@@ -58,17 +60,40 @@ def perform_all(
         jobs: Processes at a time.
         grace_s: Seconds past its time limit after which a run is killed.
         done: Called in this thread with each record as it comes.
+        run: Called in the process, which imports its module: :func:`perform` unless told.
 
     Raises:
         KeyboardInterrupt: After all processes have been killed; records of finished runs stay.
     """
     with WorkerPool(jobs, fresh=True) as pool:
         futures = {
-            pool.submit(_perform, task, timeout_s=task.config.time_limit + grace_s): task
+            pool.submit(run or _perform, task, timeout_s=task.config.time_limit + grace_s): task
             for task in tasks
         }
         for future in completed(futures):
             done(_record_of(futures[future], future))
+
+
+def perform_missing(
+    tasks: Sequence[Task],
+    jobs: int,
+    grace_s: float,
+    done: Callable[[Record], None],
+    run: Callable[[Task], None] | None = None,
+) -> None:
+    """Do the runs that have no record yet, as :func:`perform_all` does.
+
+    ``done`` is called with each kept record first. Solvers get ready before the first run.
+    """
+    missing = []
+    for task in tasks:
+        if (record := read_record(Path(task.folder), task.config)) is None:
+            missing.append(task)
+        else:
+            done(record)
+    for spec in dict.fromkeys(task.config.solver.spec for task in missing):
+        prepare(runnable(spec))  # here, so that no run pays for it
+    perform_all(missing, jobs, grace_s, done, run)
 
 
 def _perform(task: Task) -> None:
@@ -113,6 +138,7 @@ def perform(task: Task) -> Record:
         schedule=schedule if result and result.loss is not None else None,
         trace=solved.trace if solved else (),
         latencies=solved.latencies if solved else (),
+        peak_gib=peak_gib(),
     )
     write_record(folder, record)
     return record

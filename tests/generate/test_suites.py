@@ -49,7 +49,10 @@ def test_features_suite_has_them_all() -> None:
     assert used == frozenset(Feature)
 
 
-@pytest.mark.parametrize("name", ["demo", "documents-small", "a100-small", "bursty", "production"])
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "documents-small", "a100-small", "bursty", "production", "heavy", "caches", "pairs"],
+)
 def test_queues_form(name: str) -> None:
     """Under first come first served more than 1.5 requests are in the system in most instances."""
     lengths = []

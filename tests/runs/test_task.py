@@ -65,6 +65,8 @@ def test_a_record_holds_what_is_needed_to_judge_it(
     assert record.loss == record.bound == pytest.approx(record.terms.total if record.terms else 0)
     assert record.metrics is not None
     assert record.metrics.served == 4
+    assert record.peak_gib is not None
+    assert 0.01 < record.peak_gib < 10
     assert record.schedule is not None
     assert (tmp_path / "out" / record.schedule).is_file()
 
