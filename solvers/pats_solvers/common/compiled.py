@@ -61,6 +61,15 @@ def compiled(function: F) -> F:
     return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+def lean(function: F) -> F:
+    """Compile a function that only other kernels call, and that neither makes nor returns arrays.
+
+    It counts no references to the arrays that it is given: their owner is among its callers. Where
+    it gets a tuple of many arrays, counting takes longer than all else.
+    """
+    return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
 def entry(function: F) -> F:
     """Compile a function that Python calls too."""
     return _njit(function, no_cfunc_wrapper=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import entry, lean
 
 #: No row, no class, no move.
 NONE = -1
@@ -81,7 +81,7 @@ class SearchModel(NamedTuple):
     paid: Any
 
 
-@compiled
+@lean
 def paid_until(model: SearchModel, tick: int) -> float:
     """Return the price of the GPU summed up to a tick."""
     return model.paid[min(tick // model.grain, model.paid.shape[0] - 1)]  # type: ignore[no-any-return]
@@ -90,7 +90,7 @@ def paid_until(model: SearchModel, tick: int) -> float:
 # -- the bound -----------------------------------------------------------------------------------
 
 
-@compiled
+@lean
 def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlogs: Any) -> float:
     """Fill in backlogs by table class, after ``move`` (or none); what corrects their value."""
     adapter, following = model.adapters[a], model.adapters[a + 1]
@@ -123,7 +123,7 @@ def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlo
     return cost
 
 
-@compiled
+@lean
 def oldest_cost(model: Any, k: int, grain: int, t: int, backlog: int, over: int) -> float:
     """Return the least that the oldest ``over`` jobs of a backlog cost from ``grain`` on.
 
@@ -141,7 +141,7 @@ def oldest_cost(model: Any, k: int, grain: int, t: int, backlog: int, over: int)
     return cost
 
 
-@compiled
+@lean
 def value(
     model: SearchModel, grain: int, a: int, held: bool, counts: Any, move: int, backlogs: Any
 ) -> float:
@@ -210,7 +210,7 @@ def start_of(model: SearchModel, move: int, a: int, ready: int, counts: Any) -> 
     return ready
 
 
-@compiled
+@lean
 def batch_cost(model: Any, move: int, a: int, start: int, counts: Any) -> float:
     """Return what a batch adds to a label's loss, its switch aside."""
     cost = model.moves[move].fixed + model.moves[move].slope * start
@@ -227,7 +227,7 @@ def batch_cost(model: Any, move: int, a: int, start: int, counts: Any) -> float:
     return cost  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def rejection_cost(model: Any, q: int, first: int, last: int) -> float:
     """Return what rejecting the jobs from ``first`` to before ``last`` of a class adds."""
     kind = model.classes[q]

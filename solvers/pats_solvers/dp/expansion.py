@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry, inlined
+from pats_solvers.common.compiled import compiled, entry, inlined, lean
 from pats_solvers.dp.bound import (
     NONE,
     SearchModel,
@@ -74,7 +74,7 @@ def _scratch(model: SearchModel, words: int) -> Successors:
     )
 
 
-@compiled
+@lean
 def _mark_left(model: SearchModel, found: Successors) -> float:
     """Mark the adapters with jobs left; return what rejecting all of these adds to the loss."""
     total = 0.0
@@ -162,7 +162,7 @@ def _servings(
     return places
 
 
-@compiled
+@lean
 def _choose(pool: LabelPool, found: Successors, places: int, few: int) -> int:
     """Put the most promising places first, and cut the others; how many are left."""
     order, promise = found.order, found.rows.promise
@@ -181,7 +181,7 @@ def _choose(pool: LabelPool, found: Successors, places: int, few: int) -> int:
     return few
 
 
-@compiled
+@lean
 def _others(model: SearchModel, found: Successors, at: int, a: int, grain: int) -> float:
     """Return what all adapters but ``a`` cost from a grain on, none of them held.
 
@@ -206,7 +206,7 @@ def _others(model: SearchModel, found: Successors, at: int, a: int, grain: int) 
     return found.apart[place, count] - (0.0 if own == np.inf else own)  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def _step(model: SearchModel, found: Successors, a: int, move: int) -> int:
     """Fill in a successor's counts; return how many jobs its move deals with."""
     counts, after = found.counts, found.after
@@ -223,7 +223,7 @@ def _step(model: SearchModel, found: Successors, a: int, move: int) -> int:
     return taken
 
 
-@compiled
+@lean
 def _file(
     model: SearchModel,
     pool: LabelPool,

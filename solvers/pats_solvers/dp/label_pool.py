@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE, SearchModel
 
 #: Moves that are not batches: reject all that is left, or one job of class q (``REJECT - q``).
@@ -53,7 +53,7 @@ class LabelPool(NamedTuple):
     state: Any
 
 
-@compiled
+@lean
 def bucket_of(key: Any, row: int, buckets: int) -> int:
     """Return the bucket of a key among so many, a power of two."""
     mixed = np.int64(0)
@@ -73,7 +73,7 @@ class Label(NamedTuple):
     pending: int
 
 
-@compiled
+@lean
 def _beats(one: Any, other: Any, slack: float, left: Any, model: SearchModel) -> bool:
     """Return whether a label can do all that another one of its state can, no later and no dearer.
 
@@ -99,7 +99,7 @@ def _beats(one: Any, other: Any, slack: float, left: Any, model: SearchModel) ->
     return True
 
 
-@compiled
+@lean
 def same_key(key: Any, row: int, new: Any) -> bool:
     """Return whether a row's key is ``new[0]``."""
     same = True
@@ -108,7 +108,7 @@ def same_key(key: Any, row: int, new: Any) -> bool:
     return same
 
 
-@compiled
+@lean
 def _beaten(
     pool: LabelPool, slot: int, new: Any, label: Label, left: Any, model: SearchModel, slack: float
 ) -> bool:
@@ -126,7 +126,7 @@ def _beaten(
     return False
 
 
-@compiled
+@lean
 def _beat(
     pool: LabelPool, slot: int, new: Any, label: Label, left: Any, model: SearchModel, slack: float
 ) -> int:
@@ -147,7 +147,7 @@ def _beat(
     return found
 
 
-@compiled
+@lean
 def new_row(pool: Any, slot: int, layer: int, new: Any) -> int:
     """Return a row of a pool that was not in use, filed in a bucket and a layer's list."""
     state, into = pool.state[0], pool.layers[layer]

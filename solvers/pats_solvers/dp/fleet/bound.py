@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE, oldest_cost
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
 
@@ -112,7 +112,7 @@ class FleetModel(NamedTuple):
     paid: Any
 
 
-@compiled
+@lean
 def chain_value(
     model: FleetModel,
     kind: int,
@@ -175,7 +175,7 @@ def chain_value(
     return cost + model.values[chain.base + row * chain.size + index]  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def state_of(model: FleetModel, gpu: Any, a: int) -> int:
     """Return how an adapter is on a GPU: before the first batch, all residents are active."""
     if gpu.active == a:
@@ -185,7 +185,7 @@ def state_of(model: FleetModel, gpu: Any, a: int) -> int:
     return ABSENT
 
 
-@compiled
+@lean
 def paid_rest(model: FleetModel, kind: int, tick: int) -> float:
     """Return the price of a GPU's time from a tick on, as a loss that is saved: at most 0."""
     last = model.paid.shape[1] - 1
@@ -193,7 +193,7 @@ def paid_rest(model: FleetModel, kind: int, tick: int) -> float:
     return paid[min(tick // model.grain, last)] - paid[last]  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def beyond_rest(model: FleetModel, counts: Any) -> float:
     """Return what all jobs left lose beyond the tables."""
     cost = 0.0
@@ -202,7 +202,7 @@ def beyond_rest(model: FleetModel, counts: Any) -> float:
     return cost
 
 
-@compiled
+@lean
 def waiting_cost(model: FleetModel, tick: int, counts: Any, first: int, end: int) -> float:
     """Return how much dearer than their prices jobs that wait are by now, served at once.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled
+from pats_solvers.common.compiled import compiled, lean
 from pats_solvers.dp.bound import NONE, pack, rejection_cost
 from pats_solvers.dp.fleet.bound import (
     FIRST,
@@ -133,7 +133,7 @@ def label_bounds(model: FleetModel, words: int, room: int) -> LabelBounds:
     )
 
 
-@compiled
+@lean
 def mark_left(model: FleetModel, counts: Any, left: Any) -> float:
     """Mark the adapters with jobs left; return what rejecting all of these adds to the loss."""
     total = 0.0
@@ -146,7 +146,7 @@ def mark_left(model: FleetModel, counts: Any, left: Any) -> float:
     return total
 
 
-@compiled
+@lean
 def look_at(model: FleetModel, pool: FleetPool, p: LabelBounds, row: int, at: int) -> GpuTurn:
     """Work out the parts of a label's bound; ``p.counts``, ``p.left`` and ``p.gpus`` are there."""
     label, g = pool.labels[row], 0
@@ -174,7 +174,7 @@ def look_at(model: FleetModel, pool: FleetPool, p: LabelBounds, row: int, at: in
     )  # fmt: skip
 
 
-@compiled
+@lean
 def _set_apart(model: FleetModel, p: LabelBounds, acting: GpuTurn, grain: int) -> int:
     """Work out what each adapter costs the acting GPU from a grain on; return where that is."""
     last, count = model.paid.shape[1] - 1, p.left.shape[0]
@@ -197,7 +197,7 @@ def _set_apart(model: FleetModel, p: LabelBounds, acting: GpuTurn, grain: int) -
     return place  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def promise_of(
     model: FleetModel,
     p: LabelBounds,
@@ -264,7 +264,7 @@ def promise_of(
     return max(acting.promise, total)  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def rejection_promise(
     model: FleetModel, p: LabelBounds, acting: GpuTurn, q: int, loss: float
 ) -> float:
@@ -287,7 +287,7 @@ def rejection_promise(
     return max(acting.promise, total)  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def _before(one: Any, two: Any) -> bool:
     """Return whether a GPU comes before another one of its kind."""
     if one.free != two.free:
@@ -297,7 +297,7 @@ def _before(one: Any, two: Any) -> bool:
     return one.resident < two.resident  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def _sort(model: FleetModel, gpus: Any, spare: Any) -> None:
     """Sort GPUs by kind; ``spare`` is a row."""
     for h in range(1, gpus.shape[0]):
@@ -309,7 +309,7 @@ def _sort(model: FleetModel, gpus: Any, spare: Any) -> None:
         copy_gpu(spare, gpus[at])
 
 
-@compiled
+@lean
 def _layer(model: FleetModel, pool: FleetPool, gpus: Any, g: int, free: int) -> tuple[int, int]:
     """Return the layer of a label, and the tick at which its first GPU is free.
 
@@ -334,7 +334,7 @@ def _layer(model: FleetModel, pool: FleetPool, gpus: Any, g: int, free: int) -> 
     return min(last, span * count + count - ready), front
 
 
-@compiled
+@lean
 def _waiting(model: FleetModel, p: LabelBounds, turn: GpuTurn, front: int, child: Any) -> float:
     """Return :func:`.waiting_cost` after a child, when its first GPU is free."""
     grain, last = front // model.grain, model.paid.shape[1] - 1
@@ -351,7 +351,7 @@ def _waiting(model: FleetModel, p: LabelBounds, turn: GpuTurn, front: int, child
     return cost  # type: ignore[no-any-return]
 
 
-@compiled
+@lean
 def adapter_of(model: FleetModel, q: int) -> int:
     """Return the adapter of a class."""
     a = 0
@@ -360,7 +360,7 @@ def adapter_of(model: FleetModel, q: int) -> int:
     return a
 
 
-@compiled
+@lean
 def _count_after(model: FleetModel, p: LabelBounds, child: Any) -> int:
     """Fill in what is dealt with after a child and who has jobs left; return their bits.
 
@@ -389,7 +389,7 @@ def _count_after(model: FleetModel, p: LabelBounds, child: Any) -> int:
     return kept if some else -1
 
 
-@compiled
+@lean
 def file_child(
     model: FleetModel,
     pool: FleetPool,

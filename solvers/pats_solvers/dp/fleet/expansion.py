@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE, batch_cost, rejection_cost, unpack
 from pats_solvers.dp.fleet.bound import COMMITTED, FIRST, NEVER, READY, WAITED, FleetModel
 from pats_solvers.dp.fleet.children import (
@@ -44,7 +44,7 @@ from pats_solvers.dp.label_pool import REJECT, REJECT_ALL, below
 TRIED_TOGETHER = 12
 
 
-@compiled
+@lean
 def _switch(model: FleetModel, gpu: Any, a: int) -> tuple[int, float]:
     """Return ticks and loss of a switch to adapter ``a`` for the next batch of a GPU."""
     count = model.bits.shape[0]
@@ -60,7 +60,7 @@ def _switch(model: FleetModel, gpu: Any, a: int) -> tuple[int, float]:
     return model.loads[count, a].ticks, model.loads[count, a].loss
 
 
-@compiled
+@lean
 def _choices(
     model: FleetModel,
     pool: FleetPool,
@@ -124,7 +124,7 @@ def _choices(
     return found
 
 
-@compiled
+@lean
 def _arrived(model: FleetModel, q: int, done: int, tick: int) -> int:
     """Return the jobs of a class that have arrived by a tick, at least ``done`` of them."""
     at = model.classes[q].arrival_at
@@ -138,7 +138,7 @@ def _arrived(model: FleetModel, q: int, done: int, tick: int) -> int:
     return low
 
 
-@compiled
+@lean
 def _can_start(
     model: FleetModel, p: LabelBounds, kind: int, a: int, start: int, reach: int
 ) -> bool:
@@ -154,7 +154,7 @@ def _can_start(
     return False
 
 
-@compiled
+@lean
 def _next_event(model: FleetModel, p: LabelBounds, kind: int, a: int, after: int) -> int:
     """Return the first arrival of a job of adapter ``a`` after a tick."""
     event = NEVER
@@ -167,7 +167,7 @@ def _next_event(model: FleetModel, p: LabelBounds, kind: int, a: int, after: int
     return event
 
 
-@compiled
+@lean
 def _add(
     pool: FleetPool,
     p: LabelBounds,
@@ -192,7 +192,7 @@ def _add(
     return places + 1
 
 
-@compiled
+@lean
 def _rejections(
     model: FleetModel, pool: FleetPool, p: LabelBounds, acting: GpuTurn, a: int, places: int
 ) -> int:
@@ -212,7 +212,7 @@ def _rejections(
     return places
 
 
-@compiled
+@lean
 def _servable(
     model: FleetModel, p: LabelBounds, acting: GpuTurn, a: int, move: int, reach: int
 ) -> bool:
@@ -234,7 +234,7 @@ def _servable(
     return latest > now - reach
 
 
-@compiled
+@lean
 def _servings(
     model: FleetModel,
     pool: FleetPool,
@@ -260,7 +260,7 @@ def _servings(
     return places
 
 
-@compiled
+@lean
 def _commitments(
     model: FleetModel,
     pool: FleetPool,
@@ -285,7 +285,7 @@ def _commitments(
     return places
 
 
-@compiled
+@lean
 def _loads_ahead(
     model: FleetModel, pool: FleetPool, p: LabelBounds, acting: GpuTurn, a: int, places: int
 ) -> int:
@@ -305,7 +305,7 @@ def _loads_ahead(
     return places
 
 
-@compiled
+@lean
 def _choose(pool: FleetPool, p: LabelBounds, places: int, few: int) -> int:
     """Put the most promising places first, and cut the others; how many are left."""
     order, promise = p.order, p.rows.promise
@@ -324,7 +324,7 @@ def _choose(pool: FleetPool, p: LabelBounds, places: int, few: int) -> int:
     return few
 
 
-@compiled
+@lean
 def _file_some(
     model: FleetModel,
     pool: FleetPool,
@@ -348,7 +348,7 @@ def _file_some(
     state.looks += places
 
 
-@compiled
+@lean
 def _children(
     model: FleetModel,
     pool: FleetPool,
@@ -395,7 +395,7 @@ def _children(
     _idle(model, pool, p, acting, row, event, few > 0 and busy, width, slack)
 
 
-@compiled
+@lean
 def _idle(
     model: FleetModel,
     pool: FleetPool,

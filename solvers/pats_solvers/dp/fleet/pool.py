@@ -4,14 +4,15 @@ They are kept as those of one GPU (:mod:`pats_solvers.dp.label_pool`), with an a
 beside them. Layers are by time: by the tick at which a label's first GPU is free.
 """
 
-# ruff: noqa: C901, PLR0911, PLR0917 - compiled: one function is one loop, and takes arrays
+# ruff: noqa: C901, PLR0911, PLR0917, PLR1714 - compiled: one function is one loop, and takes
+# arrays; sets would be made anew each time
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, entry
+from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.fleet.bound import COMMITTED, FIRST, NEVER, WAITED, FleetModel
 from pats_solvers.dp.label_pool import bucket_of, new_row, same_key
@@ -55,7 +56,7 @@ class FleetLabel(NamedTuple):
     pending: int
 
 
-@compiled
+@lean
 def _extra(model: FleetModel, one: Any, two: Any, left: Any) -> tuple[int, float]:
     """Return ticks and loss with which a GPU is at least as well off as another one.
 
@@ -80,7 +81,7 @@ def _extra(model: FleetModel, one: Any, two: Any, left: Any) -> tuple[int, float
             if missing & model.bits[a]:
                 ticks += model.loads[count, a].ticks
                 loss += model.loads[count, a].loss
-    if one.active not in {two.active, FIRST}:
+    if one.active != two.active and one.active != FIRST:
         ready = two.resident & one.resident
         if two.active == FIRST:
             pays = ready != 0
@@ -92,7 +93,7 @@ def _extra(model: FleetModel, one: Any, two: Any, left: Any) -> tuple[int, float
     return ticks, loss
 
 
-@compiled
+@lean
 def _beats(
     model: FleetModel,
     ones: Any,
@@ -106,7 +107,7 @@ def _beats(
 
     Losses that differ by ``slack`` are equal; ``left`` says which adapters have jobs left.
     """
-    if one.pending != NONE and one.pending != other.pending:  # noqa: PLR1714 - compiled
+    if one.pending != NONE and one.pending != other.pending:
         return False
     loss = one.loss - slack
     if loss > other.loss:
@@ -115,7 +116,7 @@ def _beats(
         mine, theirs = ones[g], others[g]
         if mine.free > theirs.free or mine.reach < theirs.reach:
             return False
-        if COMMITTED in {mine.mode, theirs.mode}:
+        if mine.mode == COMMITTED or theirs.mode == COMMITTED:
             # Its batch starts when the switch ends: neither earlier nor later.
             if mine.mode != theirs.mode or mine.active != theirs.active:
                 return False
@@ -136,7 +137,7 @@ def _beats(
     return True
 
 
-@compiled
+@lean
 def _label(pool: FleetPool, row: int) -> FleetLabel:
     found = pool.labels[row]
     return FleetLabel(found.loss, found.promise, found.rank, found.pending)
@@ -184,7 +185,7 @@ def insert(
         copy_gpu(gpus[g], pool.gpus[row, g])
 
 
-@compiled
+@lean
 def copy_gpu(source: Any, target: Any) -> None:
     """Copy a row of :data:`.GPUS`."""
     target.free, target.active, target.resident = source.free, source.active, source.resident
@@ -224,7 +225,7 @@ def needless(pool: FleetPool, rows: Any) -> Any:
     return found
 
 
-@compiled
+@lean
 def _mark(pool: FleetPool, row: int, marked: Any) -> None:
     """Mark a row and those that it came from."""
     at = row
