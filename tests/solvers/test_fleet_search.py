@@ -7,6 +7,7 @@ import math
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from pats_opt.core.solver import Feature, Run
@@ -34,6 +35,8 @@ from pats_solvers.dp.fleet.model import fleet_tables_at
 from pats_solvers.dp.fleet.search import FleetSearch
 from pats_solvers.dp.search import SearchPass
 from pats_solvers.dp.solver import PassSeries
+from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.label_passes import assert_proven, random_prices
@@ -226,6 +229,26 @@ def test_the_same_seed_gives_the_same_schedule(gpus: int) -> None:
     first, second = solve(instance, "dp"), solve(instance, "dp")
     assert first.schedule.gpus == second.schedule.gpus
     assert first.status.stop is StopReason.OPTIMAL
+
+
+@pytest.mark.parametrize(("gpus", "resident"), [(4, 6), (3, 1)])
+def test_a_narrow_beam_on_several_gpus_is_close_to_the_bound(gpus: int, resident: int) -> None:
+    """Labels are compared by what they lead to: no adapter is held everywhere, no job forgotten."""
+    recipe = Recipe(
+        requests=60,
+        popularity=Popularity(adapters=10),
+        switching=AdapterCache(max_resident=resident),
+        gpus=GpuSettings(count=gpus),
+    )
+    for seed in scale.seeds(4):
+        problem = Problem(generate(recipe, seed=seed))
+        relaxation = Relaxation(problem, 60, states=100)
+        ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+        ascent.climb(math.inf, 60)
+        search = FleetSearch(problem, fleet_tables_at(relaxation, ascent.prices))
+        found = search.run(math.inf, lambda: None, beam=10)
+        assert found.plan is not None
+        assert ascent.bound <= found.loss <= 1.15 * ascent.bound
 
 
 def finished(labels: int, layers: int) -> SearchPass:

@@ -48,7 +48,8 @@ class FleetModel(NamedTuple):
         arrival: Arrival ticks of all jobs.
         arrivals: Their sums.
         beyond: Sums of what jobs lose beyond the tables.
-        paid_for: By job the price of serving it, arrivals included; infinity on one GPU.
+        slots: The same, without what several GPUs change.
+        elsewhere: Sums of the prices of serving jobs, arrivals included.
         moves: :data:`.MOVES`.
         takes: Jobs taken by move and class of its adapter.
         late: Members with a priced deadline.
@@ -73,6 +74,7 @@ class FleetModel(NamedTuple):
         served: Least loss of a start by table class and grain.
         sums: Sums of arrivals by table class.
         values: Cost to go by subproblem, state, grain and backlog, in a row.
+        whole: The same where the GPU serves all jobs; of no length where there is one GPU only.
         paid: Price of a GPU, its places included, by kind, summed up to each grain.
     """
 
@@ -84,7 +86,8 @@ class FleetModel(NamedTuple):
     arrival: Any
     arrivals: Any
     beyond: Any
-    paid_for: Any
+    slots: Any
+    elsewhere: Any
     moves: Any
     takes: Any
     late: Any
@@ -109,6 +112,7 @@ class FleetModel(NamedTuple):
     served: Any
     sums: Any
     values: Any
+    whole: Any
     paid: Any
 
 
@@ -176,6 +180,15 @@ def chain_value(
 
 
 @lean
+def adapter_of(model: FleetModel, q: int) -> int:
+    """Return the adapter of a class."""
+    a = 0
+    while model.adapters[a + 1].class_at <= q:
+        a += 1
+    return a
+
+
+@lean
 def state_of(model: FleetModel, gpu: Any, a: int) -> int:
     """Return how an adapter is on a GPU: before the first batch, all residents are active."""
     if gpu.active == a:
@@ -203,27 +216,44 @@ def beyond_rest(model: FleetModel, counts: Any) -> float:
 
 
 @lean
-def waiting_cost(model: FleetModel, tick: int, counts: Any, first: int, end: int) -> float:
-    """Return how much dearer than their prices jobs that wait are by now, served at once.
+def whole_value(
+    model: FleetModel, kind: int, a: int, state: int, grain: int, counts: Any, backlogs: Any
+) -> float:
+    """Return the least that adapter ``a`` costs a GPU from ``grain`` on that serves all its jobs.
 
-    They are those of the classes from ``first`` to before ``end``.
-
-    Promises know nothing of it: a job kept waiting costs its price at most, whenever it is served.
+    Those that do not fit such a GPU are served elsewhere, at their prices. What jobs lose beyond
+    the tables is apart. See :func:`chain_value`.
     """
-    last, cost = model.paid.shape[1] - 1, 0.0
-    grain = tick // model.grain
-    t = min(grain, last)
-    for q in range(first, end):
-        into = NONE
-        for kind in range(model.into.shape[0]):
-            if into < 0:
-                into = model.into[kind, q]
+    chain, last = model.chains[kind, a], model.paid.shape[1] - 1
+    t, table_at, cost = min(grain, last), chain.table_at, 0.0
+    for k in range(chain.table_end - table_at):
+        backlogs[k] = 0
+    for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
+        into = model.into[kind, q]
         if into < 0:
-            continue
-        each = model.served[into, t] + model.tables[into].by_grain * max(0, grain - last)
-        at = model.classes[q].arrival_at
-        for i in range(at + counts[q], at + model.arrived[q, t]):
-            cost += max(0.0, each - model.paid_for[i])
+            cost += model.elsewhere[model.classes[q].arrival_at + q + counts[q]]
+        elif model.arrived[q, t] > counts[q]:
+            backlogs[into - table_at] += model.arrived[q, t] - counts[q]
+    if chain.size == 0:
+        return cost
+    index = 0
+    for k in range(table_at, chain.table_end):
+        backlog, table = backlogs[k - table_at], model.tables[k]
+        over = backlog if grain > last else backlog - table.dim + 1
+        if over > 0:
+            cost += over * (model.served[k, t] + table.by_grain * max(0, grain - last))
+            backlog -= over
+        index += backlog * table.stride
+    row = t + (last + 1) * (state if model.caching or state == ABSENT else 1)
+    return cost + model.whole[chain.base + row * chain.size + index]  # type: ignore[no-any-return]
+
+
+@lean
+def elsewhere(model: FleetModel, a: int, counts: Any) -> float:
+    """Return what other GPUs serve all jobs left of an adapter for."""
+    cost = 0.0
+    for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
+        cost += model.elsewhere[model.classes[q].arrival_at + q + counts[q]]
     return cost
 
 

@@ -4,133 +4,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled, lean
+from pats_solvers.common.compiled import lean
 from pats_solvers.dp.bound import NONE, pack, rejection_cost
 from pats_solvers.dp.fleet.bound import (
     FIRST,
-    GPUS,
     NEVER,
     FleetModel,
+    adapter_of,
     beyond_rest,
     chain_value,
     paid_rest,
     state_of,
-    waiting_cost,
 )
+from pats_solvers.dp.fleet.estimate import estimate, rest_of
 from pats_solvers.dp.fleet.pool import FleetLabel, FleetPool, copy_gpu, insert
+from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds
 from pats_solvers.dp.label_pool import below
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
-
-#: Children: the move (a batch; negative for all else), the class whose rejection it is, the
-#: acting GPU after it (see :data:`.GPUS`); the loss and the promise.
-CHILDREN = fields("move rejected free active resident mode reach", "loss promise")
-
-
-#: Choices of residents to keep that are looked at beside a batch or a load, at most.
-KEPT = 1000
-
-
-class LabelBounds(NamedTuple):
-    """A label that is looked at, what its bound consists of, and its children by one adapter.
-
-    Attributes:
-        counts: Its jobs dealt with by class.
-        left: Whether an adapter has jobs left.
-        gpus: Its GPUs.
-        now: What each adapter costs each GPU: ``(GPUs, adapters)``.
-        rows: :data:`CHILDREN`.
-        order: Places in them, those chosen first.
-        after: Jobs dealt with after a child.
-        still: Whether an adapter has jobs left then.
-        then: A child's GPUs.
-        spare: One more.
-        new: Its key.
-        backlogs: Scratch of :func:`.chain_value`.
-        kept: Choices of residents to keep, as bits.
-        stamp: The label that a grain's numbers below are of.
-        apart: What each adapter costs the acting GPU from a grain on, residents not active; in the
-            last column all of them together.
-        endless: How many of them cost infinity.
-        waits: The label that a grain's number below is of.
-        wait: Cost of waiting, of :func:`.waiting_cost`.
-    """
-
-    counts: Any
-    left: Any
-    gpus: Any
-    now: Any
-    rows: Any
-    order: Any
-    after: Any
-    still: Any
-    then: Any
-    spare: Any
-    new: Any
-    backlogs: Any
-    kept: Any
-    stamp: Any
-    apart: Any
-    endless: Any
-    waits: Any
-    wait: Any
-
-
-class GpuTurn(NamedTuple):
-    """The turn of the GPU of a label that acts.
-
-    Attributes:
-        at: Which label it is of.
-        g: Its place.
-        kind: Its kind.
-        free: The tick at which it acts.
-        others: What all else costs: the loss so far is apart.
-        promise: The label's promise.
-        loss: The label's loss.
-        pending: Class of which the next batch must serve a job, or :data:`.NONE`.
-        limit: Promise from which on nothing is beaten.
-    """
-
-    at: int
-    g: int
-    kind: int
-    free: int
-    others: float
-    promise: float
-    loss: float
-    pending: int
-    limit: float
-
-
-@compiled
-def label_bounds(model: FleetModel, words: int, room: int) -> LabelBounds:
-    """Return room for a label and its children."""
-    adapters, classes = model.bits.shape[0], model.classes.shape[0]
-    grains, gpus = model.paid.shape[1], model.gpus.shape[0]
-    return LabelBounds(
-        np.empty(classes, dtype=np.int64),
-        np.empty(adapters, dtype=np.bool_),
-        np.empty(gpus, dtype=GPUS),
-        np.empty((gpus, adapters)),
-        np.empty(room, dtype=CHILDREN),
-        np.empty(room, dtype=np.int64),
-        np.empty(classes, dtype=np.int64),
-        np.empty(adapters, dtype=np.bool_),
-        np.empty(gpus, dtype=GPUS),
-        np.empty(1, dtype=GPUS),
-        np.empty((1, words), dtype=np.int64),
-        np.empty(max(1, model.tables.shape[0]), dtype=np.int64),
-        np.empty(KEPT, dtype=np.int64),
-        np.full(grains, NONE),
-        np.empty((grains, adapters + 1)),
-        np.empty(grains, dtype=np.int64),
-        np.full(grains, NONE),
-        np.empty(grains),
-    )
 
 
 @lean
@@ -167,6 +61,9 @@ def look_at(model: FleetModel, pool: FleetPool, p: LabelBounds, row: int, at: in
                 others += p.now[h, a]
         if h != g:
             others += paid_rest(model, kind, gpu.free)
+    if p.gpus.shape[0] > 1:
+        for a in range(p.left.shape[0]):
+            p.rest[a] = rest_of(model, p, g, a, p.counts) if p.left[a] else 0.0
     limit = below(pool.state[0].best)
     return GpuTurn(
         at, g, model.gpus[g], p.gpus[g].free, others, label.promise, label.loss, label.pending,
@@ -335,32 +232,6 @@ def _layer(model: FleetModel, pool: FleetPool, gpus: Any, g: int, free: int) -> 
 
 
 @lean
-def _waiting(model: FleetModel, p: LabelBounds, turn: GpuTurn, front: int, child: Any) -> float:
-    """Return :func:`.waiting_cost` after a child, when its first GPU is free."""
-    grain, last = front // model.grain, model.paid.shape[1] - 1
-    place = min(grain, last)
-    if p.waits[place] != turn.at or grain > last:
-        p.waits[place] = turn.at if grain <= last else NONE
-        p.wait[place] = waiting_cost(model, front, p.counts, 0, p.counts.shape[0])
-    cost = p.wait[place]
-    if child.move >= 0 or child.rejected >= 0:
-        a = child.active if child.move >= 0 else adapter_of(model, child.rejected)
-        first, end = model.adapters[a].class_at, model.adapters[a + 1].class_at
-        cost -= waiting_cost(model, front, p.counts, first, end)
-        cost += waiting_cost(model, front, p.after, first, end)
-    return cost  # type: ignore[no-any-return]
-
-
-@lean
-def adapter_of(model: FleetModel, q: int) -> int:
-    """Return the adapter of a class."""
-    a = 0
-    while model.adapters[a + 1].class_at <= q:
-        a += 1
-    return a
-
-
-@lean
 def _count_after(model: FleetModel, p: LabelBounds, child: Any) -> int:
     """Fill in what is dealt with after a child and who has jobs left; return their bits.
 
@@ -413,7 +284,7 @@ def file_child(
         return NONE
     rank = child.promise
     if rank < pool.layers[layer].worst and p.gpus.shape[0] > 1:
-        rank += _waiting(model, p, turn, front, child)
+        rank = estimate(model, p, turn, child)
     if rank >= pool.layers[layer].worst:
         state.cut = min(state.cut, child.promise)
         return NONE

@@ -28,16 +28,14 @@ from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE, batch_cost, rejection_cost, unpack
 from pats_solvers.dp.fleet.bound import COMMITTED, FIRST, NEVER, READY, WAITED, FleetModel
 from pats_solvers.dp.fleet.children import (
-    GpuTurn,
-    LabelBounds,
     file_child,
-    label_bounds,
     look_at,
     mark_left,
     promise_of,
     rejection_promise,
 )
 from pats_solvers.dp.fleet.pool import FleetPool, copy_gpu
+from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds, label_bounds
 from pats_solvers.dp.label_pool import REJECT, REJECT_ALL, below
 
 #: Residents up to which all that can be evicted together is tried.

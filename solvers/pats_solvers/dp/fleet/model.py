@@ -47,6 +47,8 @@ class FleetTables:
         serve: Price of serving each job, where there are several GPUs; else of no length.
         hold: Price of a GPU's time and of its places by kind, summed up: ``(kinds, ticks + 1)``.
         values: Costs to go by subproblem, state, grain and backlog, in a row.
+        whole: The same where the GPU serves all jobs, none of them at a price by others; where
+            there is one GPU only, of no length.
     """
 
     kinds: tuple[tuple[int, ...], ...]
@@ -57,6 +59,7 @@ class FleetTables:
     serve: Floats
     hold: Floats
     values: Floats
+    whole: Floats
 
 
 def refuse_many_adapters(problem: Problem) -> None:
@@ -82,7 +85,8 @@ def fleet_tables_bytes(relaxation: Relaxation) -> int:
     """Return the memory of the tables of a relaxation, while they are made."""
     parts = relaxation.subproblems
     rows = sum(len(_states(relaxation)) * (part.ticks + 1) * part.size for part in parts)
-    return rows * 8 + max((part.bytes() for part in parts), default=0)
+    tables = 2 if relaxation.several else 1
+    return tables * rows * 8 + max((part.bytes() for part in parts), default=0)
 
 
 def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
@@ -97,13 +101,17 @@ def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
         np.concatenate(([0.0], np.cumsum(hold + kind.places * keep)))
         for kind, hold, keep in zip(relaxation.kinds, prices.hold, prices.keep, strict=True)
     ]
-    made, blocks = list[SubproblemArrays](), list[Floats]()
+    made, blocks, whole = list[SubproblemArrays](), list[Floats](), list[Floats]()
     for number in numbers:
         part = relaxation.subproblems[number]
         arrays = relaxation.arrays(flat, number)
-        found = part.values(relaxation.paid(flat, number), arrays)
+        paid = relaxation.paid(flat, number)
+        found = part.values(paid, arrays)
         made.append(arrays)
         blocks += [found[state].reshape(-1) for state in states]
+        if relaxation.several:
+            found = part.values(paid, arrays._replace(skip=part.arrays.skip))
+            whole += [found[state].reshape(-1) for state in states]
     return FleetTables(
         kinds=tuple(kind.gpus for kind in relaxation.kinds),
         parts=[relaxation.subproblems[n] for n in numbers],
@@ -113,6 +121,7 @@ def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
         serve=prices.serve,
         hold=np.stack(held),
         values=np.concatenate([*blocks, np.empty(0)]),
+        whole=np.concatenate([*whole, np.empty(0)]),
     )
 
 
@@ -170,7 +179,7 @@ def fleet_data_of(
     grain, ticks = (some.grain, some.ticks) if some else (1, 0)
     gpus = [(number, g) for number, alike_ in enumerate(tables.kinds) for g in alike_]
     prices = np.array([rows["price"][q] for q, kind in enumerate(kinds) for _ in kind.jobs])
-    least, paid_for = _beyond_tables(problem, tables, kinds, prices, into)
+    least, serve = _beyond_tables(problem, tables, kinds, prices, into)
     bits, passing = _bits(problem, kinds)
     model = bound.FleetModel(
         gpus=np.array([number for number, _ in gpus], dtype=np.int64),
@@ -181,7 +190,8 @@ def fleet_data_of(
         arrival=np.concatenate([kind.arrivals for kind in kinds]),
         arrivals=np.concatenate([kind.before for kind in kinds]).astype(np.float64),
         beyond=np.concatenate([beyond_sums(kind, least) for kind in kinds]),
-        paid_for=paid_for,
+        slots=np.concatenate([beyond_sums(kind, tables.least) for kind in kinds]),
+        elsewhere=np.concatenate([beyond_sums(kind, serve) for kind in kinds]),
         moves=made,
         takes=takes,
         late=late,
@@ -209,6 +219,7 @@ def fleet_data_of(
         served=_stack([a.served for a in tables.arrays], ticks, np.float64),
         sums=np.concatenate([np.zeros(1), *(k.before for k in in_tables)]).astype(np.float64)[1:],
         values=tables.values,
+        whole=tables.whole,
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
     )
     root = -math.fsum(rows["price"][q] * float(kind.before[-1]) for q, kind in enumerate(kinds))
@@ -243,7 +254,7 @@ def _beyond_tables(
     prices: Floats,
     into: Ints,
 ) -> tuple[Floats, Floats]:
-    """Return what each job left loses beyond the tables, and what it is served for at most.
+    """Return what each job left loses beyond the tables, and what another GPU serves it for.
 
     With several GPUs the tables of each let others serve a job, at its price. All but one do, so
     all but one of these prices are taken off, and what is saved by rejecting it.
@@ -256,11 +267,11 @@ def _beyond_tables(
         into: Class in the tables by GPU kind and class.
 
     Returns:
-        The former by job's index, the latter by place among the classes.
+        Both by job's index.
     """
+    least, serve, place = tables.least.copy(), np.zeros(len(problem.jobs)), 0
     if not len(tables.serve):
-        return tables.least, np.full(len(problem.jobs), math.inf)
-    least, paid_for, place = tables.least.copy(), np.empty(len(problem.jobs)), 0
+        return least, serve
     for q, kind in enumerate(kinds):
         hosts = sum(len(gpus) for number, gpus in enumerate(tables.kinds) if into[number, q] >= 0)
         for job in kind.jobs:
@@ -271,9 +282,9 @@ def _beyond_tables(
                 least[j] = reject + arrived
             else:
                 least[j] -= (hosts - 1) * (tables.serve[j] + arrived) + max(0.0, cost - reject)
-            paid_for[place] = tables.serve[j] + arrived
+            serve[j] = tables.serve[j] + arrived
             place += 1
-    return least, paid_for
+    return least, serve
 
 
 def _bits(problem: Problem, kinds: Sequence[JobClass]) -> tuple[Ints, int]:

@@ -9,10 +9,11 @@ least promise of these is what the pass proves.
 
 The promise is the loss so far plus what is left: on each GPU each adapter alone from the tick at
 which the GPU is free, paying for time and places, less the price of all of these from then on (weak
-duality from any label on). With several GPUs each of them decides alone which jobs it serves, so
-a job that is left waiting costs its price at most, and labels that put off the jobs would look
-best: labels of a layer are compared by the promise and by what their waiting jobs cost beyond
-their prices if they were served at once.
+duality from any label on). With several GPUs each of them decides alone which jobs it serves. So
+promises favour labels that put jobs off, which then cost their price at most, and labels that hold
+an adapter on many GPUs, which are all paid for the same jobs. Labels of a layer are therefore
+compared by an estimate in place of the promise: each adapter's jobs are all served by one GPU, the
+one that does it for the least.
 """
 
 from __future__ import annotations
