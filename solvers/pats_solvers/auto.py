@@ -10,10 +10,14 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.model.problem import Problem
 from pats_solvers.exact import UNLIMITED_S, Exact
 from pats_solvers.portfolio import Portfolio
+from pats_solvers.tours import is_tour
 
 
 class Auto(Struct, frozen=True, kw_only=True):
-    """Choice of the method: CP-SAT first for tours and bins, ``exact`` for everything else.
+    """Choice of the method: CP-SAT first for bins and sequences, ``exact`` for everything else.
+
+    A sequence is a problem of batches of one in which waiting costs nothing; a tour, with one
+    request per adapter, is left to ``exact``.
 
     Attributes:
         memory_gib: A model that would take more GiB than this is left out.
@@ -38,7 +42,7 @@ class Auto(Struct, frozen=True, kw_only=True):
         from pats_solvers.cpsat import CpSat, leads
 
         portfolio = Portfolio(problem, run)
-        if leads(problem):
+        if leads(problem) and not is_tour(problem):
             cpsat = CpSat(memory_gib=self.memory_gib)
             portfolio.run_stage(cpsat, self.leading * (run.time_limit or UNLIMITED_S))
         Exact(memory_gib=self.memory_gib).run_stages(portfolio)

@@ -2,7 +2,8 @@
 
 Prices, a search over batch sequences (:mod:`pats_solvers.dp`) and a local search take turns
 (:mod:`pats_solvers.guided`). CP-SAT and the MILP go on from their schedule; with few requests on a
-fleet or with a cache CP-SAT comes first.
+fleet or with a cache CP-SAT comes first. A travelling salesman problem has a branch and cut of its
+own (:mod:`pats_solvers.tours`), which needs no other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pats_solvers.common.windows import latest_completions
 from pats_solvers.dp import alone
 from pats_solvers.guided import GuidedSearch, searchable
 from pats_solvers.portfolio import Portfolio
+from pats_solvers.tours import TourSearch, is_tour
 
 #: Seconds that stages are shares of where there is no time limit.
 UNLIMITED_S = 100.0
@@ -62,7 +64,9 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def prepare(self, problem: Problem | None = None) -> None:
         """Compile the kernels of the stages that are likely to run."""
-        if problem is None or not self._cpsat_first(problem):
+        if problem is None or is_tour(problem):
+            TourSearch().prepare(problem)
+        if problem is None or not (is_tour(problem) or self._cpsat_first(problem)):
             GuidedSearch().prepare(problem)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
@@ -77,6 +81,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from pats_solvers.milp import Milp
 
         problem, whole = portfolio.problem, portfolio.run.time_limit or UNLIMITED_S
+        if is_tour(problem):
+            portfolio.run_stage(TourSearch())
         half, all_ = self.memory_gib / 2, self.memory_gib
         cpsat, milp = CpSat(memory_gib=all_), Milp(memory_gib=all_)
         guided: tuple[Solver, float | None] = GuidedSearch(memory_gib=half), None

@@ -111,10 +111,11 @@ def least_switching(problem: Problem) -> float:
     site = problem.site
     at_hand = {a for gpu in site.gpus for a in gpu.resident}
     needed = {job.adapter for job in problem.jobs if job.reject_loss is None} - at_hand
-    seconds = 0.0
-    for a in needed:
-        seconds += min([site.load_s[a], *(s for (_, to), s in site.pairs.items() if to == a)])
-    return switching_loss(site, seconds)
+    least = {a: site.load_s[a] for a in needed}
+    for (_, to), seconds in site.pairs.items():
+        if to in least:
+            least[to] = min(least[to], seconds)
+    return switching_loss(site, sum(least.values()))
 
 
 def combinatorial_bound(problem: Problem) -> float:
