@@ -22,13 +22,14 @@ and seed 0 where nothing else is said. Kernels were compiled before."""
 MARKED = """*Proven* is the time to a proven optimum (*no*: stopped after so many seconds), and gaps
 are the best known after so many seconds or at an earlier end (`-`: no bound or no schedule)."""
 
-REGIMES = """The suites of hard regimes (`pats-opt generate --list`), two instances a class. Cells
-are means and, in brackets, the worst. `best-online` is the best schedule of all online policies,
-from which the others start. `pyjobshop` is PyJobShop with batches put together from its parts
-(`benchmarks/pyjobshop_solver.py`). It has no caches: with several residents it plans with one and
-proves nothing, and its order of batches then gets the residents that need the least switching.
-*Refused*: a feature or a size that the solver cannot take. Instances of more than 200 requests were
-given to solvers that can take them only."""
+REGIMES = """The suites of hard regimes (`pats-opt generate --list`), up to two instances a
+class. Cells are means and, in brackets, the worst; `n` is the number of instances run, where others
+ran on more, and a cell is empty where none was. `best-online` is the best schedule of all online
+policies, from which the others start. `pyjobshop` is PyJobShop with batches put together from its
+parts (`benchmarks/pyjobshop_solver.py`). It has no caches: with several residents it plans with one
+and proves nothing, and its order of batches then gets the residents that need the least switching.
+*Refused*: a feature or a size that the solver cannot take. `auto` does here what `exact` does. Of
+instances of more than 200 requests only solvers that can take them were asked."""
 
 
 def page(rows: Sequence[Row], marks: Sequence[int], jobs: int) -> str:
@@ -120,7 +121,7 @@ def _regimes(rows: Sequence[Row]) -> Iterator[str]:
     yield "| class | seconds a run | " + " | ".join(f"`{s}`" for s in bounded) + " |"
     yield "|---" * (2 + len(bounded)) + "|"
     for name, mine in _by(rows, "name").items():
-        cells = [_proofs([row for row in mine if row["solver"] == s]) for s in bounded]
+        cells = [_proofs(found) for found in _cells(mine, bounded)]
         yield f"| {name} | {_seconds(mine)} | " + " | ".join(cells) + " |"
     yield ""
     yield "The last table: instances proven of those run, and the mean seconds of these proofs."
@@ -135,24 +136,36 @@ def _matrix(
     yield "| class | seconds a run | " + " | ".join(f"`{s}`" for s in solvers) + " |"
     yield "|---" * (2 + len(solvers)) + "|"
     for name, mine in _by(rows, "name").items():
-        cells = [_spread([row for row in mine if row["solver"] == s], value) for s in solvers]
+        found = _cells(mine, solvers)
+        most = max(map(len, found))
+        cells = [_spread(rows, value, most) for rows in found]
         yield f"| {name} | {_seconds(mine)} | " + " | ".join(cells) + " |"
 
 
-def _spread(rows: Sequence[Row], value: Callable[[Row], float | None]) -> str:
-    """The mean of the values and the worst; a word where there is none."""
+def _cells(rows: Sequence[Row], solvers: Sequence[str]) -> list[list[Row]]:
+    """The rows of each solver."""
+    return [[row for row in rows if row["solver"] == solver] for solver in solvers]
+
+
+def _spread(rows: Sequence[Row], value: Callable[[Row], float | None], most: int) -> str:
+    """The mean of the values and the worst, and of how many; a word where one is missing."""
+    if not rows:
+        return ""
     found = [value(row) for row in rows]
     known = [v for v in found if v is not None]
-    if not rows or len(known) < len(rows):
+    if len(known) < len(rows):
         return "refused" if any(row["stop"] == "refused" for row in rows) else "-"
-    return f"{_percent(fmean(known))} ({_percent(max(known))})"
+    if most == 1:
+        return _percent(known[0])
+    number = "" if len(known) == most else f", n = {len(known)}"
+    return f"{_percent(fmean(known))} ({_percent(max(known))}{number})"
 
 
 def _proofs(rows: Sequence[Row]) -> str:
     """How many runs proved their schedule optimal, and how long that took them."""
     proven = [row["seconds"] for row in rows if _proven(row)]
     if not rows:
-        return "-"
+        return ""
     return f"{len(proven)} of {len(rows)}" + (f", {fmean(proven):.1f} s" if proven else "")
 
 

@@ -31,7 +31,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from msgspec import Struct
 
-from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import CapabilityError
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.loss import switching_loss
@@ -72,18 +72,9 @@ class PyJobShop(Struct, frozen=True, kw_only=True):
     name: ClassVar[str] = "pyjobshop"
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(
-        features=frozenset(
-            {
-                Feature.OPTIONS,
-                Feature.GPUS,
-                Feature.RESOURCES,
-                Feature.OVERHEAD,
-                Feature.RESIDENT,
-                Feature.PAIRS,
-                Feature.ACTIVATE,
-                Feature.INITIAL,
-            }
-        ),
+        features=ALL_FEATURES
+        - {Feature.TABLE, Feature.SLOT, Feature.MIXED_BATCH}
+        - {Feature.DEADLINES, Feature.REJECTION, Feature.HORIZON},
         bound=True,
         warm_start=True,
         packages=("pyjobshop",),

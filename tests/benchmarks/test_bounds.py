@@ -50,16 +50,20 @@ def test_the_committed_rows_are_of_its_runs() -> None:
 
 def test_means_and_worst_gaps() -> None:
     """To a solver's own bound, and to the best bound of all; refusals and proofs are told."""
+    one = row("a", 0, "cpsat", 20.0, 4.0)
     rows = [
         row("a", 0, "auto", 10.0, 10.0), row("a", 1, "auto", 10.0, 9.0),
         row("a", 0, "milp", 12.5, 5.0), row("a", 1, "milp", None, None),
-        row("a", 0, "best-online", 20.0, None), row("a", 1, "best-online", 10.0, None),
+        row("a", 0, "best-online", 20.0, None), row("a", 1, "best-online", 10.0, None), one,
     ]  # fmt: skip
     text = page(rows, MARKS, 2)
     own, best, proofs = [line for line in text.splitlines() if line.startswith("| a |")]
-    assert own == "| a | 60 | 5.00 % (10.00 %) | refused |"
-    assert best == "| a | 60 | 5.00 % (10.00 %) | refused | 30.00 % (50.00 %) |"
-    assert proofs == "| a | 60 | 1 of 2, 2.0 s | 0 of 2 |"
+    assert own == "| a | 60 | 5.00 % (10.00 %) | refused | 80.00 % (80.00 %, n = 1) |"
+    assert (
+        best
+        == "| a | 60 | 5.00 % (10.00 %) | refused | 30.00 % (50.00 %) | 50.00 % (50.00 %, n = 1) |"
+    )
+    assert proofs == "| a | 60 | 1 of 2, 2.0 s | 0 of 2 | 0 of 1 |"
     assert "A run has at most 60 s." in text
 
 
