@@ -222,9 +222,18 @@ def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, fl
 
 
 def _starts(problem: Problem) -> Iterator[str]:
-    """Yield the policies that a solver starts from."""
-    beside = problem.site.channels is not None
+    """Yield the policies that a solver starts from.
+
+    Where waiting costs nothing and no request has a choice of options, policies have nothing to
+    weigh, and the first is as good as any.
+    """
+    site = problem.site
+    beside = site.channels is not None
     first = OVERLAP_STARTS if beside else WARM_STARTS
+    waiting = site.latency_price_per_s > 0.0 or site.late_price > 0.0
+    if not waiting and all(len(job.options) == 1 for job in problem.jobs):
+        yield first[0]
+        return
     yield from first
     if len(problem.jobs) > FEW_REQUESTS:
         names = [f"{name}:prefetch=next" if beside else name for name in registry.policies()]
