@@ -1,17 +1,19 @@
 """Published optima against ours: writes ``result.csv`` and ``result.md`` beside this file.
 
-    python experiments/published_optima/run.py FOLDER [--time-limit S] [--compare SOLVER ...]
+    python experiments/published_optima/run.py FOLDER [--match TEXT] [--compare SOLVER ...]
 
 FOLDER holds the published files, which are not part of this repository, and ``optima.json`` with
 their optima: ``{"bin-packing": {name: bins}, "tsplib": {name: {"tour": length}}, "csplib058":
-{name: cost}}``; each kind is in the folder of its name. One run at a time, one thread. ``auto``
-solves every instance; for bin packing also whether one bin fewer and the published number of bins
-do. ``--compare`` runs further solvers on :data:`COMPARED`. Every row has passed the checker, and
-its objective is the exported one, in the source's own terms.
+{name: cost}}``; each kind is in the folder of its name. Every tour there that has an optimum is
+solved. Rows of earlier runs that this run does not make stay. One run at a time, one thread.
+``auto`` solves every instance; for bin packing also whether one bin fewer and the published number
+of bins do. ``--compare`` runs further solvers on :data:`COMPARED`. Every row has passed the
+checker, and its objective is the exported one, in the source's own terms.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
@@ -73,8 +75,9 @@ def cases(folder: Path) -> Iterator[Case]:
         best = optima["csplib058"][path.stem]
         yield Case("csplib058", path.stem, "least cost", import_csplib058(path), best)
     for path in sorted((folder / "tsplib").iterdir()):
-        best = optima["tsplib"][path.stem]["tour"]
-        yield Case("tsplib", path.stem, "shortest tour", import_tsplib(path), best)
+        if path.stem in optima["tsplib"]:
+            best = optima["tsplib"][path.stem]["tour"]
+            yield Case("tsplib", path.stem, "shortest tour", import_tsplib(path), best)
     for path in sorted((folder / "bin-packing").iterdir()):
         for packing in read_bin_packing(path):
             best, name = optima["bin-packing"][packing.name], packing.name
@@ -125,6 +128,28 @@ def run(case: Case, solver: str, time_limit: float) -> Row:
     )
 
 
+def earlier(folder: Path) -> list[Row]:
+    """Rows of earlier runs."""
+    file = folder / "result.csv"
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as opened:
+        return [
+            Row(**{**row, "requests": int(row["requests"]), "seconds": float(row["seconds"])})
+            for row in csv.DictReader(opened)
+        ]
+
+
+def merged(old: list[Row], new: Row) -> list[Row]:
+    """Rows with a new one in place of the one for the same run, or after its kind's."""
+    same = [(*row[:3], row.solver) == (*new[:3], new.solver) for row in old]
+    if any(same):
+        return [new if is_same else row for row, is_same in zip(old, same, strict=True)]
+    kinds = [row.kind for row in old]
+    after = len(old) - kinds[::-1].index(new.kind) if new.kind in kinds else len(old)
+    return [*old[:after], new, *old[after:]]
+
+
 def write(rows: list[Row], folder: Path, time_limit: float) -> None:
     """Both files, whole."""
     write_bytes(folder / "result.csv", csv_text(Row._fields, rows).encode())
@@ -142,6 +167,7 @@ def page(rows: list[Row], time_limit: float) -> str:
         "Instances: BPPLib (PM_u*), OR-Library (u120_*), TSPLIB, CSPLib 058; encodings in",
         f"`docs/published-optima.md`. At most {time_limit:g} s per run, one thread; seconds are of",
         "the wall clock, warm start and check included, on a machine that did other work as well.",
+        "Rows may be of several runs of the script.",
         "",
         f"{machine}; {packages}.",
         "",
@@ -190,21 +216,22 @@ def table(rows: list[Row]) -> list[str]:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds per run.")
 @click.option("--compare", "others", multiple=True, help="Further solvers on some instances.")
-@click.option("--match", default="", help="Only instances whose name holds this.")
+@click.option("--match", default="", help="Only instances whose kind/name holds this.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=HERE, help="Folder.")
 def main(
     folder: Path, time_limit: float, others: tuple[str, ...], match: str, output: Path
 ) -> None:
     """Solve the published instances in FOLDER."""
-    rows: list[Row] = []
+    rows = earlier(output)
     for case in cases(folder):
-        if match not in case.name:
+        if match not in f"{case.kind}/{case.name}":
             continue
         asked = case.question.startswith("do ")
         compared = others if case.name in COMPARED and not asked else ()
         for solver in ("auto", *compared):
-            rows.append(run(case, solver, time_limit))
-            print(*rows[-1], file=sys.stderr)
+            row = run(case, solver, time_limit)
+            rows = merged(rows, row)
+            print(*row, file=sys.stderr)
             write(rows, output, time_limit)
 
 
