@@ -24,7 +24,8 @@ def random_prices(problem: Problem, rng: random.Random) -> tuple[Relaxation, Flo
     fewest = min(option.steps for job in problem.jobs for option in job.options)
     grain = min(rng.choice((1, 1, 2, 3)), problem.site.clock.quickest(fewest))
     states = rng.choice((1, 2, 4, 50))
-    relaxation = Relaxation(problem, max(1, end), states=states, grain=grain)
+    lanes = rng.random() < 0.5
+    relaxation = Relaxation(problem, max(1, end), states=states, grain=grain, lanes=lanes)
     size = rng.choice((0.0, 0.01, 0.1, 1.0))
     return relaxation, np.array([rng.random() * size for _ in range(relaxation.dimension)])
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Amounts, Job, Problem
-from pats_opt.model.timing import shape_of
 
 #: Most different batches that are listed for one adapter.
 MOST_MOVES = 20_000
@@ -170,8 +169,8 @@ def _move(
     clock = problem.site.clock
     chosen = [(q, o, n) for (q, o), n in zip(slots, counts, strict=True) if n]
     steps = [kinds[q].jobs[0].options[o].steps for q, o, _ in chosen]
-    shape = shape_of(s for s, (_, _, n) in zip(steps, chosen, strict=True) for _ in range(n))
-    ends = dict(zip((s for s, _ in shape), clock.completions(shape), strict=True))
+    members = (s for s, (_, _, n) in zip(steps, chosen, strict=True) for _ in range(n))
+    ends, duration = clock.ends(tuple(sorted(members)))
     takes: dict[int, int] = {}
     for q, _, n in chosen:
         takes[q] = takes.get(q, 0) + n
@@ -179,7 +178,7 @@ def _move(
         adapter=adapter,
         takes=tuple(takes.items()),
         parts=tuple((q, o, n, ends[s]) for (q, o, n), s in zip(chosen, steps, strict=True)),
-        duration=clock.duration(shape),
+        duration=duration,
     )
 
 

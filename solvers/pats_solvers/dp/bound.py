@@ -1,6 +1,6 @@
 """The search's model as structured arrays, and the priced bound on what is left, compiled."""
 
-# ruff: noqa: PLR0917 - compiled functions know no keyword-only arguments
+# ruff: noqa: C901, PLR0917 - compiled: one function is one loop, and takes arrays
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pats_solvers.common.compiled import entry, lean
 NONE = -1
 
 #: Adapters: where their classes, moves and table classes begin (they end where the next adapter's
-#: begin), whether classes were merged in the tables, where their values begin, and the backlogs
-#: told apart.
-ADAPTERS = fields("class_at move_at table_at merged base size")
+#: begin), whether classes were merged in the tables, or are lanes there, where their values begin,
+#: and the backlogs told apart.
+ADAPTERS = fields("class_at move_at table_at merged lanes base size")
 
 #: Classes: where the count is in a key (word, shift, mask), jobs, where these begin in ``arrival``
 #: (in ``arrivals`` each class before has one more), and the class in the tables; loss of rejecting
@@ -28,6 +28,10 @@ CLASSES = fields("word shift mask jobs arrival_at into", "rejected extra price")
 #: Classes of the tables: backlogs told apart, stride, where ``skip`` (-1: none may be skipped) and
 #: ``sums`` begin; loss by grain and by tick that a start is later.
 TABLES = fields("dim stride skip_at sums_at", "by_grain by_tick")
+
+#: Jobs of lanes: the lane in the tables and the place in it; least loss of a start at grain 0 and
+#: for each grain later.
+LANE_JOBS = fields("lane place", "least price")
 
 
 class SearchModel(NamedTuple):
@@ -55,6 +59,7 @@ class SearchModel(NamedTuple):
         skip: Cost of rejecting each job in the tables.
         served: Least loss of a start by table class and grain from which it may be.
         sums: Sums of arrivals by table class.
+        lane_jobs: :data:`LANE_JOBS` of all jobs, classes after one another.
         values: Cost to go by adapter, whether it is held, grain and backlog, in a row.
         paid: Price of the GPU summed up to each grain.
     """
@@ -77,6 +82,7 @@ class SearchModel(NamedTuple):
     skip: Any
     served: Any
     sums: Any
+    lane_jobs: Any
     values: Any
     paid: Any
 
@@ -91,10 +97,29 @@ def paid_until(model: SearchModel, tick: int) -> float:
 
 
 @lean
-def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlogs: Any) -> float:
+def lane_backlog(model: Any, row: Any, grain: int, last: int, backlogs: Any, first: int) -> float:
+    """Add a job of a lane, waiting at a grain, to its backlog, or return the least that it loses.
+
+    Only the latest job of a lane has a backlog, and only up to the ``last`` grain. Backlogs are
+    those of table classes from ``first`` on.
+    """
+    if grain <= last and row.place == model.table_arrived[row.lane, grain] - 1:
+        backlogs[row.lane - first] += 1
+        return 0.0
+    cost = row.least + row.price * grain
+    skip_at = model.tables[row.lane].skip_at
+    return min(cost, model.skip[skip_at + row.place]) if skip_at >= 0 else cost  # type: ignore[no-any-return]
+
+
+@lean
+def _backlogs(
+    model: SearchModel, grain: int, a: int, counts: Any, move: int, backlogs: Any
+) -> float:
     """Fill in backlogs by table class, after ``move`` (or none); what corrects their value."""
     adapter, following = model.adapters[a], model.adapters[a + 1]
-    merged = adapter.merged > 0
+    lanes, merged = adapter.lanes > 0, adapter.merged > 0
+    last = model.paid.shape[0] - 1
+    t = min(grain, last)
     for k in range(adapter.table_at, following.table_at):
         backlogs[k] = 0
     cost = 0.0
@@ -103,7 +128,10 @@ def _backlogs(model: SearchModel, t: int, a: int, counts: Any, move: int, backlo
         if move >= 0:
             done += model.takes[move, q - adapter.class_at]
         waiting = model.arrived[q, t] - done
-        if waiting >= 0:
+        if lanes:
+            for i in range(kind.arrival_at + done, kind.arrival_at + done + waiting):
+                cost += lane_backlog(model, model.lane_jobs[i], grain, last, backlogs, 0)
+        elif waiting >= 0:
             backlogs[kind.into] += waiting
         cost += model.beyond[kind.arrival_at + q + done + min(waiting, 0)]
         if waiting < 0 or (merged and model.tables[kind.into].skip_at >= 0):
@@ -152,7 +180,7 @@ def value(
     adapter = model.adapters[a]
     last = model.paid.shape[0] - 1
     t = min(grain, last)
-    cost = _backlogs(model, t, a, counts, move, backlogs)
+    cost = _backlogs(model, grain, a, counts, move, backlogs)
     index = 0
     for k in range(adapter.table_at, model.adapters[a + 1].table_at):
         backlog = backlogs[k]
@@ -217,7 +245,7 @@ def batch_cost(model: Any, move: int, a: int, start: int, counts: Any) -> float:
     for i in range(model.moves[move].late_at, model.moves[move + 1].late_at):
         if start >= model.late[i].start:
             cost += model.late[i].loss
-    if model.adapters[a].merged > 0:
+    if model.adapters[a].merged > 0 or model.adapters[a].lanes > 0:
         first = model.adapters[a].class_at
         for q in range(first, model.adapters[a + 1].class_at):
             n = model.takes[move, q - first]

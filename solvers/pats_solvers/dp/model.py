@@ -145,6 +145,7 @@ def data_of(
         skip=np.concatenate([arrays.skip for arrays in tables.arrays]),
         served=np.concatenate([arrays.served for arrays in tables.arrays]),
         sums=np.concatenate([kind.before for kind in in_tables]).astype(np.float64),
+        lane_jobs=lane_jobs(tables.parts, kinds, len(problem.jobs)),
         values=tables.values,
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
     )
@@ -175,7 +176,7 @@ def _fill_adapters(tables: CostToGo, adapters: NDArray[np.void]) -> list[JobClas
         adapters["base"][a] = base
         if (part := parts.get(a)) is not None:
             found += part.kinds
-            adapters["merged"][a] = part.merged
+            adapters["merged"][a], adapters["lanes"][a] = part.merged, bool(part.lanes)
             adapters["size"][a] = part.size
             base += 2 * (part.ticks + 1) * part.size
         adapters["table_at"][a + 1] = len(found)
@@ -203,6 +204,22 @@ def beyond_sums(kind: JobClass, least: Floats) -> Floats:
     """Return the sums of a class's ``least`` from each job on."""
     each = least[[job.index for job in kind.jobs]]
     return np.append(np.cumsum(each[::-1])[::-1], 0.0)
+
+
+def lane_jobs(
+    parts: Sequence[AdapterSubproblem], kinds: Sequence[JobClass], jobs: int
+) -> NDArray[np.void]:
+    """Return what the tables of ``parts`` say of all jobs in lanes, classes after one another."""
+    found, lane = np.zeros(jobs, dtype=bound.LANE_JOBS), 0
+    for part in parts:
+        row = 0
+        for number, kind in enumerate(part.kinds, lane):
+            for place, job in enumerate(kind.jobs if part.lanes else ()):
+                known = part.arrays.jobs[row + place]
+                found[job.index] = number, place, known["least"], known["price"]
+            row += len(kind.jobs)
+        lane += len(part.kinds)
+    return found[[job.index for kind in kinds for job in kind.jobs]]
 
 
 def _arrived(kinds: Sequence[JobClass], tables: CostToGo) -> Ints:

@@ -8,6 +8,7 @@ is exact where prices are not.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,11 +34,15 @@ LEVEL_MOVES = 600
 
 
 class ChainClasses(NamedTuple):
-    """Batches of the classes of one adapter, and the caps of their backlogs."""
+    """Batches of the classes of one adapter, and the caps of their backlogs.
+
+    Where the classes are lanes, ``lanes`` has what their jobs differ in.
+    """
 
     kinds: tuple[JobClass, ...]
     moves: tuple[Move, ...]
     caps: Ints
+    lanes: tuple[MergedClass, ...] = ()
 
 
 def listed_moves(
@@ -72,7 +77,11 @@ def listed_moves(
 
 
 def aggregated(
-    problem: Problem, kinds: Sequence[JobClass], jobs: Mapping[int, set[int]], states: int
+    problem: Problem,
+    kinds: Sequence[JobClass],
+    jobs: Mapping[int, set[int]],
+    states: int,
+    lanes: bool = False,
 ) -> tuple[dict[int, ChainClasses], tuple[MergedClass, ...]]:
     """Return classes and batches of one adapter by GPU, and the merged ones among the classes.
 
@@ -85,6 +94,7 @@ def aggregated(
         kinds: The classes.
         jobs: Indices of the jobs looked at, by GPU.
         states: Backlogs told apart, at most.
+        lanes: Whether classes that are too many are parted into lanes in place of that.
     """
 
     def listed(chosen: Sequence[JobClass]) -> dict[int, ChainClasses] | None:
@@ -100,6 +110,13 @@ def aggregated(
 
     if (found := listed(kinds)) is not None:
         return found, ()
+    if lanes:
+        mine = {
+            gpu: here
+            for gpu, here in jobs.items()
+            if here & {j.index for k in kinds for j in k.jobs}
+        }
+        return {gpu: in_lanes(problem, kinds, gpu, here, states) for gpu, here in mine.items()}, ()
     members = max(_members(problem, kinds, gpu) for gpu in jobs)
     for parts in _partitions(problem, kinds, members, states):
         for levels in (3, 2, 1):
@@ -109,6 +126,32 @@ def aggregated(
             if found is not None and (few or levels == 1):
                 return found, merged
     raise AssertionError("one class can always be listed")
+
+
+def in_lanes(
+    problem: Problem, kinds: Sequence[JobClass], gpu: int, jobs: set[int], states: int
+) -> ChainClasses:
+    """Return the jobs of one adapter in lanes, taken in turns in the order of arrival.
+
+    A job in a lane waits only until the next one of its lane arrives, then it is cut. So a chain
+    tells the latest jobs apart, whatever they differ in, in one backlog for each set of them.
+    """
+    mine = sorted(
+        ((job, kind) for kind in kinds for job in kind.jobs if job.index in jobs),
+        key=lambda each: (each[0].arrival, each[0].index),
+    )
+    single = [alone for job, kind in mine if (alone := restricted(kind, {job.index})) is not None]
+    price = min((kind.price for kind in single), default=0.0)
+    for width in range(min(len(mine), int(math.log2(max(2, states)))), 0, -1):
+        lanes = [merged_class(problem, single[k::width], 1, price) for k in range(width)]
+        latest = [replace(lane.kind, jobs=lane.kind.jobs[:1]) for lane in lanes]
+        with contextlib.suppress(InputError):  # more batches than can be listed, but of one lane
+            found = undominated(latest, moves(problem, latest, kinds[0].adapter, gpu))
+            caps = np.ones(width, dtype=np.int64)
+            return ChainClasses(
+                tuple(lane.kind for lane in lanes), tuple(found), caps, tuple(lanes)
+            )
+    raise AssertionError("the batches of one lane can always be listed")
 
 
 def _partitions(

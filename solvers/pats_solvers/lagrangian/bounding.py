@@ -32,8 +32,12 @@ EVALUATIONS, SHARE = 40, 0.35
 #: Backlogs told apart by each subproblem: at first, and at most.
 FIRST_STATES, MOST_STATES = 36, 3000
 
-#: How many more each refinement tells apart.
-MORE_STATES = 3
+#: How many more each refinement tells apart, and one of lanes: a lane more.
+MORE_STATES, MORE_LANES = 3, 2
+
+#: Share of the jobs that may be cut for lanes to be refined; beyond it classes are merged. The
+#: lesser one is that with which lanes that cannot be refined are kept.
+MANY_CUT, FEW_CUT = 0.15, 0.01
 
 #: How much later prices end where jobs were left at the end.
 LONGER = 1.3
@@ -92,7 +96,7 @@ class Bounding:
         self.end = max(end, last) if horizon is None else min(max(end, last), horizon)
         self.end = max(1, self.end)
         self._memory = memory_gib * 2**30
-        self._states = FIRST_STATES
+        self._states, self._lanes = FIRST_STATES, True
         self._finest = self._grain(FIRST_STATES)
         relaxation = self._relaxation(self._finest, FIRST_STATES)
         while not self._fits(relaxation):
@@ -140,11 +144,11 @@ class Bounding:
             stop: Asked before each adapter's set-up whether to break off; then nothing changes.
         """
         self._stop = stop
-        before = self._states, self.end
+        before = self._states, self._lanes, self.end
         try:
             return self._refine()
         except StopError:
-            self._states, self.end = before
+            self._states, self._lanes, self.end = before
             return False
 
     def _refine(self) -> bool:
@@ -157,14 +161,23 @@ class Bounding:
             self._go_on(self._relaxation(self._finest, self._states))
             return True
         if not self.ascent.converged:
-            early = relaxation.merged and self.ascent.gain < MERGED_GAIN
-            return bool(early) and self._more_states(QUICK)
+            coarse = relaxation.merged or (relaxation.lanes and best.cut > 0)
+            return bool(coarse) and self.ascent.gain < MERGED_GAIN and self._more_states(QUICK)
         # Where no job is left, other plans, as good as these, may yet use the time after the end.
         return (
             (best.left > 0 and self._longer())
             or ((best.cut > 0 or bool(relaxation.merged)) and self._more_states())
+            or (best.cut > FEW_CUT * len(self.problem.jobs) and self._merge())
             or (best.left == 0 and self._longer())
         )
+
+    def _merge(self) -> bool:
+        """Go on with merged classes in place of lanes, if there are any; whether there are."""
+        if not self.ascent.relaxation.lanes:
+            return False
+        self._states, self._lanes = FIRST_STATES, False
+        self._go_on(self._relaxation(self.ascent.relaxation.grain, self._states))
+        return True
 
     def _more_states(self, most: float = math.inf) -> bool:
         """Continue with more distinct backlogs, if memory allows and they make a difference.
@@ -173,11 +186,13 @@ class Bounding:
             most: Steps of the dynamic programs that an evaluation may then have.
         """
         before, best = self.ascent.relaxation, self.ascent.best
-        grain = before.grain
-        while (more := self._states * MORE_STATES) <= MOST_STATES:
-            if more == self._slow and most < math.inf:
-                return False
-            if self._estimate(grain, more) > self._memory:
+        grain, factor = before.grain, MORE_LANES if before.lanes else MORE_STATES
+        if before.lanes and best is not None and best.cut > MANY_CUT * len(self.problem.jobs):
+            return self._merge()
+        while (more := self._states * factor) <= MOST_STATES:
+            if (more == self._slow and most < math.inf) or (
+                self._estimate(grain, more) > self._memory
+            ):
                 return False
             finer = self._relaxation(grain, more)
             if not self._fits(finer):
@@ -186,7 +201,8 @@ class Bounding:
                 self._slow = more
                 return False
             self._states = more
-            if (best is not None and best.cut) or finer.classes() != before.classes():
+            cut = best is not None and best.cut > 0 and not before.lanes
+            if cut or finer.classes() != before.classes():
                 self._go_on(finer)
                 return True
         return False
@@ -281,6 +297,7 @@ class Bounding:
             grain=grain,
             threads=self.threads,
             stop=self._stop,
+            lanes=self._lanes,
         )
 
     def _grain(self, states: int) -> int:

@@ -35,9 +35,13 @@ TO_LOAD, TO_ACTIVATE, TO_PREFETCH = range(3)
 AS_ACTIVE, AS_RESIDENT, AS_LOADED = range(3)
 
 #: Classes: backlogs told apart (the cap and 0), stride of the flattened backlog, where the jobs
-#: begin in ``skip`` (-1 where none may be skipped), loss for each tick that a start is later, and
-#: least loss of a start at tick 0 alone on the GPU.
-CLASSES = fields("dim stride skip_at", "price least")
+#: begin in ``skip`` (-1 where none may be skipped) and in ``jobs``, loss for each tick that a start
+#: is later, and least loss of a start at tick 0 alone on the GPU.
+CLASSES = fields("dim stride skip_at job_at", "price least")
+
+#: Jobs of lanes: last tick that is not late; arrival, least loss of a start at tick 0 and for each
+#: tick later, loss for each tick of latency beyond the class's, and loss of being late.
+JOBS = fields("due", "arrival least price extra late")
 
 #: Members of a batch with a priced option: row of ``taken``, class, how many, ticks to completion.
 PARTS = fields("way kind count ticks")
@@ -56,15 +60,20 @@ class SubproblemArrays(NamedTuple):
         arrived: Jobs arrived by class and tick.
         skip: Cost of not serving each job, classes after one another.
         moves: Batches by duration, :data:`.MOVES`; a last row ends them.
+        groups: The first of those that take the same jobs as long; a last entry ends them.
         takes: Jobs taken by move and class.
         late: Members with a priced deadline, :data:`.LATE`.
         part_at: Where a move's members with priced options begin in ``parts``; a last entry ends
             them.
         parts: :data:`PARTS`.
-        taken: Price of a priced option by tick of the start.
+        taken: Price of a priced option by tick of the start; of a lane what its job then loses.
         done: Price of completion by class and tick; 0 where it has none.
         dated: Whether any has one.
         served: Least loss of a start by class and tick from which it may be; arrivals apart.
+        lanes: Whether the classes are lanes: backlogs of 0 or 1, of the lane's latest job.
+        uneven: Whether jobs of a lane differ in weight or in a priced deadline.
+        jobs: :data:`JOBS` of lanes, one lane after another.
+        grain: Ticks of the problem in one here.
         switches: The switches above, :data:`.SWITCHES`.
         caching: Whether adapters may be resident beside the active one.
         overlap: Whether adapters are loaded beside serving.
@@ -76,6 +85,7 @@ class SubproblemArrays(NamedTuple):
     arrived: Any
     skip: Any
     moves: Any
+    groups: Any
     takes: Any
     late: Any
     part_at: Any
@@ -84,24 +94,37 @@ class SubproblemArrays(NamedTuple):
     done: Any
     dated: bool
     served: Any
+    lanes: bool
+    uneven: bool
+    jobs: Any
+    grain: int
     switches: Any
     caching: bool
     overlap: bool
     hard: bool
 
 
+@entry
+def served_cost(data: SubproblemArrays, q: int, tick: int, job: int) -> float:
+    """Return the least that the ``job``-th of class ``q`` loses by a start from ``tick`` on."""
+    if not data.lanes:
+        return data.served[q, tick]  # type: ignore[no-any-return]
+    row = data.jobs[data.classes[q].job_at + job]
+    return row.least + row.price * tick  # type: ignore[no-any-return]
+
+
 @compiled
 def cut_cost(data: SubproblemArrays, q: int, tick: int, backlog: int) -> float:
     """Return the least that the jobs beyond the cap of class ``q`` can add, from ``tick`` on."""
-    kind, skip = data.classes[q], data.skip
+    kind = data.classes[q]
     over = backlog - kind.dim + 1
-    served = data.served[q, tick]
-    if kind.skip_at < 0:
-        return over * served  # type: ignore[no-any-return]
+    if kind.skip_at < 0 and not data.lanes:
+        return over * data.served[q, tick]  # type: ignore[no-any-return]
     cost = 0.0
-    first = kind.skip_at + data.arrived[q, tick] - backlog
-    for i in range(first, first + over):
-        cost += min(served, skip[i])
+    first = data.arrived[q, tick] - backlog
+    for job in range(first, first + over):
+        each = served_cost(data, q, tick, job)
+        cost += min(each, data.skip[kind.skip_at + job]) if kind.skip_at >= 0 else each
     return cost
 
 
@@ -109,9 +132,10 @@ def cut_cost(data: SubproblemArrays, q: int, tick: int, backlog: int) -> float:
 def cost_at_end(data: SubproblemArrays, q: int, backlog: int) -> tuple[float, bool]:
     """Return the cost of the oldest of ``backlog`` jobs at the end, and whether it is skipped."""
     kind, last = data.classes[q], data.arrived.shape[1] - 1
-    cost = np.inf if data.hard else data.served[q, last]
+    job = data.arrived[q, last] - backlog
+    cost = np.inf if data.hard else served_cost(data, q, last, job)
     if kind.skip_at >= 0:
-        other = data.skip[kind.skip_at + data.arrived[q, last] - backlog]
+        other = data.skip[kind.skip_at + job]
         if other <= cost:
             return other, True
     return cost, False
@@ -193,10 +217,18 @@ def move_cost(data: SubproblemArrays, m: int, t: int) -> float:
 
 @compiled
 def option_cost(data: SubproblemArrays, m: int, t: int) -> float:
-    """Return the prices of the options of move ``m`` at tick ``t``."""
+    """Return the prices of the options of move ``m`` at tick ``t``, or what its jobs lose."""
     cost = 0.0
     for i in range(data.part_at[m], data.part_at[m + 1]):
-        cost += data.parts[i].count * data.taken[data.parts[i].way, t]
+        part = data.parts[i]
+        cost += part.count * data.taken[part.way, t]
+        job = data.arrived[part.kind, t] - 1
+        if data.uneven and job >= 0:
+            row = data.jobs[data.classes[part.kind].job_at + job]
+            end = (t + part.ticks) * data.grain
+            cost += row.extra * (end - row.arrival)
+            if end > row.due:
+                cost += row.late
     return cost
 
 
@@ -237,17 +269,29 @@ def load_beside(data: SubproblemArrays, paid: Any, t: int, late: int) -> tuple[i
     return loaded, end, cost
 
 
+@compiled
+def _cheapest(data: SubproblemArrays, options: Any, cheapest: Any, t: int) -> None:
+    """Fill in the cost of each group's cheapest batch at tick ``t``."""
+    for g in range(cheapest.shape[0]):
+        cheapest[g] = np.inf
+        for m in range(data.groups[g], data.groups[g + 1]):
+            cheapest[g] = min(cheapest[g], move_cost(data, m, t) + options[m])
+
+
 @inlined
 def _serve(
-    data: SubproblemArrays, paid: Any, values: Any, options: Any, buffer: Any, t: int
+    data: SubproblemArrays, paid: Any, values: Any, cheapest: Any, since: int, buffer: Any, t: int
 ) -> None:
-    """Improve the values of the active state at tick ``t`` by starting a batch."""
+    """Improve the values of the active state at tick ``t`` by starting a batch.
+
+    ``cheapest`` is what a group's best batch costs at the tick ``since``.
+    """
     last, size = values.shape[1] - 1, values.shape[2]
     here, source, busy, ticks = values[ACTIVE, t], buffer, 0.0, -1
-    cost, count = np.inf, data.takes.shape[0]
-    for m in range(count):
-        if data.moves[m].duration != ticks:
-            ticks = data.moves[m].duration
+    for g in range(cheapest.shape[0]):
+        move = data.moves[data.groups[g]]
+        if move.duration != ticks:
+            ticks = move.duration
             end = t + ticks
             if end > last:
                 if data.hard:
@@ -255,15 +299,17 @@ def _serve(
                 end = last
             source = _shift(data, values[ACTIVE, end], buffer, t, end)
             busy = paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
-        offset = data.moves[m].offset
-        cost = min(cost, move_cost(data, m, t) + options[m] + busy)
-        following = data.moves[m + 1]
-        if m + 1 < count and following.offset == offset and following.duration == ticks:
-            continue  # of batches that take the same jobs as long, the cheapest
-        into, found = here[offset:], source[: size - offset]
-        for b in range(into.shape[0]):
-            into[b] = min(into[b], found[b] + cost)
-        cost = np.inf
+        cost = cheapest[g] + move.slope * (t - since) + busy
+        if data.lanes:
+            rest = size - 1 - move.offset
+            left = rest  # every backlog without the batch's jobs
+            while left >= 0:
+                here[left + move.offset] = min(here[left + move.offset], source[left] + cost)
+                left = (left - 1) & rest if left > 0 else -1
+        else:
+            into, found = here[move.offset :], source[: size - move.offset]
+            for b in range(into.shape[0]):
+                into[b] = min(into[b], found[b] + cost)
 
 
 @inlined
@@ -331,17 +377,21 @@ def backward(data: SubproblemArrays, paid: Any, values: Any) -> None:
         for state in range(3):
             values[state, last, b] = cost
     buffer, options = np.empty(size), np.zeros(data.takes.shape[0])
+    cheapest, since = np.empty(data.groups.shape[0] - 1), last
     for t in range(last - 1, -1, -1):
         for state in range(3):
             for b in range(size):
                 values[state, t, b] = np.inf
-        changed = t == last - 1
+        changed = t == last - 1 or data.uneven
         for w in range(data.taken.shape[0]):
             changed |= data.taken[w, t] != data.taken[w, t + 1]
         if changed:  # at arrivals only
             for m in range(options.shape[0]):
                 options[m] = option_cost(data, m, t)
-        _serve(data, paid, values, options, buffer, t)
+        if changed or data.dated or data.late.shape[0] > 0:
+            _cheapest(data, options, cheapest, t)
+            since = t
+        _serve(data, paid, values, cheapest, since, buffer, t)
         for state in range(ACTIVE, -1, -1):
             if state != RESIDENT or data.caching:
                 _wait_or_switch(data, paid, values, buffer, state, t)

@@ -213,13 +213,16 @@ class MergedPrices:
         return np.concatenate((sums.ravel(), np.bincount(self._bucket, weights=done)))
 
 
-def merged_class(problem: Problem, kinds: Sequence[JobClass], levels: int) -> MergedClass:
+def merged_class(
+    problem: Problem, kinds: Sequence[JobClass], levels: int, price: float | None = None
+) -> MergedClass:
     """Return classes of one adapter as one.
 
     Args:
         problem: The problem.
         kinds: The classes; jobs in them are interchangeable but for arrival.
         levels: Levels of demand told apart, at most.
+        price: Loss of a slot's tick of latency, or None for the least of the classes'.
     """
     site = problem.site
     mine = sorted(
@@ -236,7 +239,7 @@ def merged_class(problem: Problem, kinds: Sequence[JobClass], levels: int) -> Me
     ways = sorted({way for found in losses for way in found})
     own = np.array([[found.get(way, math.inf) for way in ways] for found in losses])
     least = own.min(axis=0)
-    price = min(kind.price for kind in kinds)
+    price = min(kind.price for kind in kinds) if price is None else price
     easiest = msgspec.structs.replace(
         jobs[0],
         demand=tuple(map(min, *level_demands)) if len(level_demands) > 1 else level_demands[0],

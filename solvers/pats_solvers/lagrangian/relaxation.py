@@ -91,6 +91,7 @@ class Relaxation:
         grain: Ticks taken as one.
         threads: Subproblems solved at once.
         stop: Asked before each adapter's set-up whether to break off.
+        lanes: Whether classes that are too many are parted into lanes, or else merged.
 
     Raises:
         StopError: ``stop`` said so.
@@ -105,6 +106,7 @@ class Relaxation:
         unit: How far each price goes when others go as far as theirs, for an ascent.
         linear: What the bound rises by with each price whatever adapters and jobs do.
         merged: The merged classes.
+        lanes: Whether any classes are lanes.
         parts: Parts that the rest of the bound falls apart into.
         of_kind: GPU kind of each subproblem.
     """
@@ -118,6 +120,7 @@ class Relaxation:
         grain: int = 1,
         threads: int = 1,
         stop: Callable[[], bool] = lambda: False,
+        lanes: bool = False,
     ) -> None:
         self.problem, self.threads, self.grain = problem, threads, grain
         site = problem.site
@@ -134,7 +137,8 @@ class Relaxation:
         self.merged: list[MergedPrices] = []
         self.of_kind: list[int] = []
         self._slots: list[list[int]] = []  # merged class of a subproblem's classes, or -1
-        self._add(monotone(problem), states, stop)
+        self._add(monotone(problem), states, lanes, stop)
+        self.lanes = any(part.lanes for part in self.subproblems)
         rooms = [[site.max_per_batch for _ in self.kinds]]  # on one GPU, by part and kind
         rooms += [[kind.places for kind in self.kinds]] if self.caching else []
         rooms += [[site.channels for _ in self.kinds]] if site.channels is not None else []
@@ -154,7 +158,7 @@ class Relaxation:
             self.signed[first:last] = merged.signed
         self.parts = len(self.subproblems) + len(self.exchange.groups)
 
-    def _add(self, problem: Problem, states: int, stop: Callable[[], bool]) -> None:
+    def _add(self, problem: Problem, states: int, lanes: bool, stop: Callable[[], bool]) -> None:
         """Make the subproblems, GPU kind by GPU kind."""
         site = problem.site
         fitting: dict[int, set[int]] = {kind.gpus[0]: set() for kind in self.kinds}
@@ -171,7 +175,7 @@ class Relaxation:
         made = []
         for mine in by_adapter.values():
             check_stop(stop)
-            listed, merged = aggregated(problem, mine, fitting, states)
+            listed, merged = aggregated(problem, mine, fitting, states, lanes=lanes)
             at = {id(each.kind.demands): len(self.merged) + i for i, each in enumerate(merged)}
             self.merged += [MergedPrices(each, self.ticks, self.grain) for each in merged]
             made.append((listed, at))

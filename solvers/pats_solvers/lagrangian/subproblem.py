@@ -32,7 +32,7 @@ from pats_solvers.common.arrays import (
 from pats_solvers.common.classes import JobClass
 from pats_solvers.lagrangian import kernels
 from pats_solvers.lagrangian.aggregation import ChainClasses
-from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
+from pats_solvers.lagrangian.merging import MergedClass, MergedPrices, SlotPrices
 from pats_solvers.lagrangian.trace import follow
 
 
@@ -81,9 +81,9 @@ class AdapterSubproblem:
         skippable: bool = False,
     ) -> None:
         site = problem.site
-        self.kinds, _, self.caps = listed
+        self.kinds, self.caps, self.lanes = listed.kinds, listed.caps, listed.lanes
         self.adapter, self.gpu, self.ticks, self.grain = self.kinds[0].adapter, gpu, ticks, grain
-        self.merged = any(kind.demands is not None for kind in self.kinds)
+        self.merged = not self.lanes and any(kind.demands is not None for kind in self.kinds)
         self.constant = -math.fsum(kind.price * float(kind.before[-1]) for kind in self.kinds)
         # Batches that take the same jobs as long are looked at one after another.
         self.moves = tuple(
@@ -93,12 +93,13 @@ class AdapterSubproblem:
         for m, move in enumerate(self.moves):
             for q, n in move.takes:
                 takes[m, q] = n
-        padded = _padded(self.caps, takes)
+        padded = self.caps + 1 if self.lanes else _padded(self.caps, takes)
         self.size = int(np.prod(padded))
         classes = np.zeros(len(self.kinds), dtype=kernels.CLASSES)
         classes["dim"] = self.caps + 1
         classes["stride"] = [int(np.prod(padded[q + 1 :])) for q in range(len(padded))]
         classes["price"] = [kind.price * grain for kind in self.kinds]
+        classes["job_at"] = np.cumsum([0, *(len(kind.jobs) for kind in self.kinds)])[:-1]
         classes["least"] = np.inf
         digits = (np.arange(self.size)[:, None] // classes["stride"]) % padded
         digits[(digits >= classes["dim"]).any(axis=1)] = -1
@@ -106,20 +107,26 @@ class AdapterSubproblem:
         part_at, parts = self._parts()
         ways = sum(len(kind.ways) for kind in self.kinds if kind.demands is not None)
         grid = np.arange(ticks + 1)
+        arrived = _arrived(self.kinds, ticks, grain)
         self.arrays = kernels.SubproblemArrays(
             classes=classes,
             digits=np.ascontiguousarray(digits),
-            arrived=_arrived(self.kinds, ticks, grain),
+            arrived=arrived,
             skip=_skips(self.kinds, classes, skippable),
             moves=moves,
+            groups=_groups(moves),
             takes=takes,
             late=late,
             part_at=part_at,
             parts=parts,
-            taken=np.zeros((ways, ticks + 1)),
+            taken=_own(self.lanes, arrived) if self.lanes else np.zeros((ways, ticks + 1)),
             done=np.zeros((len(self.kinds), ticks + 1)),
             dated=False,
             served=classes["price"][:, None] * grid + classes["least"][:, None],
+            lanes=bool(self.lanes),
+            uneven=any(lane.dated for lane in self.lanes),
+            jobs=_jobs(self.lanes, grain),
+            grain=grain,
             switches=_switching(problem, self.adapter, grain),
             caching=site.max_resident > 1 or site.channels is not None,
             overlap=site.channels is not None,
@@ -128,8 +135,10 @@ class AdapterSubproblem:
 
     @property
     def work(self) -> int:
-        """Steps of the dynamic program: ticks x batches x backlogs."""
-        return self.ticks * len(self.moves) * self.size
+        """Steps of the dynamic program: ticks x groups of batches x backlogs."""
+        groups = self.arrays.groups[:-1]
+        taken = self.arrays.takes[groups].sum(axis=1) if self.lanes else np.zeros_like(groups)
+        return int(self.ticks * (self.size / 2.0**taken).sum())
 
     def bytes(self) -> int:
         """Return the memory that one run of the dynamic program takes, in bytes."""
@@ -231,6 +240,34 @@ def _arrived(kinds: Sequence[JobClass], ticks: int, grain: int) -> Ints:
         ],
         dtype=np.int64,
     )
+
+
+def _groups(moves: NDArray[np.void]) -> Ints:
+    """Return the first of the moves that take the same jobs as long, and where they end."""
+    same = moves[["duration", "offset"]]
+    apart = np.flatnonzero(same[1:-1] != same[:-2]) + 1
+    return np.array([0, *apart, len(moves) - 1], dtype=np.int64)
+
+
+def _own(lanes: Sequence[MergedClass], arrived: Ints) -> Floats:
+    """Return what the latest job of a lane loses beyond the lane's least, by way and tick."""
+    rows = [lane.own[np.maximum(jobs - 1, 0)].T for lane, jobs in zip(lanes, arrived, strict=True)]
+    return np.ascontiguousarray(np.concatenate(rows))
+
+
+def _jobs(lanes: Sequence[MergedClass], grain: int) -> NDArray[np.void]:
+    """Return the jobs of lanes, one lane after another."""
+    rows = list[NDArray[np.void]]()
+    for lane in lanes:
+        kind, quality = lane.kind, [option.quality_loss for option in lane.kind.jobs[0].options]
+        made = np.zeros(len(lane.jobs), dtype=kernels.JOBS)
+        price = kind.price + lane.extra
+        made["due"], made["late"], made["extra"] = lane.due, lane.late, lane.extra
+        made["arrival"], made["price"] = kind.arrivals, price * grain
+        alone = lane.own + quality + price[:, None] * lane.quickest
+        made["least"] = alone.min(axis=1) - lane.extra * kind.arrivals
+        rows.append(made)
+    return np.concatenate(rows) if rows else np.zeros(0, dtype=kernels.JOBS)
 
 
 def _skips(kinds: Sequence[JobClass], classes: NDArray[np.void], skippable: bool) -> Floats:

@@ -15,6 +15,7 @@ from pats_solvers.lagrangian.kernels import (
     SKIP,
     WAIT,
     SubproblemArrays,
+    served_cost,
 )
 
 #: By what a row of a plan says: whether it holds the GPU, a place in the cache, and the loader.
@@ -48,7 +49,8 @@ def job_use(arrays: SubproblemArrays, rows: Ints) -> JobUse:
         elif what in {SKIP, CUT}:
             kind = arrays.classes[which]
             place = int(kind["skip_at"] + done[which]) if kind["skip_at"] >= 0 else -1
-            if what == SKIP or (place >= 0 and arrays.skip[place] < arrays.served[which, tick]):
+            served = served_cost(arrays, which, tick, done[which])
+            if what == SKIP or (place >= 0 and arrays.skip[place] < served):
                 places.append(place)
             else:
                 cuts.append((which, tick))

@@ -42,14 +42,18 @@ Prices = NDArray[np.float64]
 
 
 def resolutions(problem: Problem, rng: np.random.Generator) -> Relaxation:
-    """A relaxation that may end early, tell few backlogs apart, or take ticks together."""
+    """A relaxation that may end early, tell few backlogs apart, or take ticks together.
+
+    Classes that are too many are merged, or in lanes.
+    """
     end = safe_horizon(problem)
     if rng.random() < 0.4:
         end = int(rng.integers(0, end + 1))
     clock = problem.site.clock
     shortest = min(clock.quickest(o.steps) for job in problem.jobs for o in job.options)
     grain = int(rng.integers(1, min(3, shortest) + 1))
-    return Relaxation(problem, end, states=int(rng.choice([1, 3, 12, 1000])), grain=grain)
+    states, lanes = int(rng.choice([1, 3, 12, 1000])), bool(rng.random() < 0.5)
+    return Relaxation(problem, end, states=states, grain=grain, lanes=lanes)
 
 
 def drawn(relaxation: Relaxation, rng: np.random.Generator) -> Prices:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import entry, lean
-from pats_solvers.dp.bound import NONE, oldest_cost
+from pats_solvers.dp.bound import NONE, lane_backlog, oldest_cost
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
 
 #: What a GPU may do next: anything, only what could not begin before (it waited for an arrival), or
@@ -29,9 +29,10 @@ NEVER = 2**52
 #: ``reach`` ticks later), and its place among its parent's GPUs.
 GPUS = fields("free active resident mode reach was")
 
-#: Subproblems by GPU kind and adapter: their classes in the tables, whether any was merged, where
+#: Subproblems by GPU kind and adapter: their classes in the tables, whether any was merged or they
+#: are lanes, where
 #: their values begin, and the backlogs told apart (0: the adapter has no jobs for such a GPU).
-CHAINS = fields("table_at table_end merged base size")
+CHAINS = fields("table_at table_end merged lanes base size")
 
 
 class FleetModel(NamedTuple):
@@ -73,6 +74,7 @@ class FleetModel(NamedTuple):
         skip: Cost of leaving each job in the tables.
         served: Least loss of a start by table class and grain.
         sums: Sums of arrivals by table class.
+        lane_jobs: :data:`.LANE_JOBS` by GPU kind and job.
         values: Cost to go by subproblem, state, grain and backlog, in a row.
         whole: The same where the GPU serves all jobs; of no length where there is one GPU only.
         paid: Price of a GPU, its places included, by kind, summed up to each grain.
@@ -111,6 +113,7 @@ class FleetModel(NamedTuple):
     skip: Any
     served: Any
     sums: Any
+    lane_jobs: Any
     values: Any
     whole: Any
     paid: Any
@@ -157,7 +160,12 @@ def chain_value(
         if move >= 0:
             done += model.takes[move, q - first]
         waiting = model.arrived[q, t] - done
-        if waiting > 0:
+        if chain.lanes > 0:
+            at = model.classes[q].arrival_at + done
+            for i in range(at, at + waiting):
+                row = model.lane_jobs[kind, i]
+                cost += lane_backlog(model, row, grain, last, backlogs, table_at)
+        elif waiting > 0:
             backlogs[into - table_at] += waiting
             if chain.merged > 0 and model.tables[into].skip_at >= 0:
                 # The tables take the latest jobs of merged classes to be left.
@@ -232,6 +240,11 @@ def whole_value(
         into = model.into[kind, q]
         if into < 0:
             cost += model.elsewhere[model.classes[q].arrival_at + q + counts[q]]
+        elif chain.lanes > 0:
+            at = model.classes[q].arrival_at
+            for i in range(at + counts[q], at + model.arrived[q, t]):
+                row = model.lane_jobs[kind, i]
+                cost += lane_backlog(model, row, grain, last, backlogs, table_at)
         elif model.arrived[q, t] > counts[q]:
             backlogs[into - table_at] += model.arrived[q, t] - counts[q]
     if chain.size == 0:

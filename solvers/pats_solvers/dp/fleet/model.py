@@ -21,6 +21,7 @@ from pats_solvers.dp.model import (
     batches_of,
     beyond_sums,
     class_arrays,
+    lane_jobs,
     table_arrays,
 )
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT, SubproblemArrays
@@ -166,7 +167,7 @@ def fleet_data_of(
     adapters["class_at"] = np.searchsorted([k.adapter for k in kinds], range(count + 1))
     adapters["move_at"] = np.searchsorted([m.adapter for m in listed], range(count + 1))
     for part in tables.parts:
-        adapters["merged"][part.adapter] |= part.merged
+        adapters["merged"][part.adapter] |= part.merged or bool(part.lanes)
     chains, into, in_tables = _chains(tables, kinds, count)
     words, rows = class_arrays(kinds)
     for q, kind in enumerate(kinds):
@@ -218,6 +219,7 @@ def fleet_data_of(
         skip=np.concatenate([np.empty(0), *(a.skip for a in tables.arrays)]),
         served=_stack([a.served for a in tables.arrays], ticks, np.float64),
         sums=np.concatenate([np.zeros(1), *(k.before for k in in_tables)]).astype(np.float64)[1:],
+        lane_jobs=_lane_jobs(tables, kinds),
         values=tables.values,
         whole=tables.whole,
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
@@ -237,7 +239,7 @@ def _chains(
     class_of = {job.index: q for q, kind in enumerate(kinds) for job in kind.jobs}
     for number, part in zip(tables.of_kind, tables.parts, strict=True):
         row = chains[number, part.adapter]
-        row["table_at"], row["merged"] = len(found), part.merged
+        row["table_at"], row["merged"], row["lanes"] = len(found), part.merged, bool(part.lanes)
         row["base"], row["size"] = base, part.size
         for k, kind in enumerate(part.kinds, len(found)):
             into[number, [class_of[job.index] for job in kind.jobs]] = k
@@ -245,6 +247,18 @@ def _chains(
         row["table_end"] = len(found)
         base += states * (part.ticks + 1) * part.size
     return chains, into, found
+
+
+def _lane_jobs(tables: FleetTables, kinds: Sequence[JobClass]) -> NDArray[np.void]:
+    """Return what the tables say of jobs in lanes, by GPU kind and place among the classes."""
+    count = sum(len(kind.jobs) for kind in kinds)
+    found, at = np.zeros((len(tables.kinds), count), dtype=single.LANE_JOBS), 0
+    for number in range(len(tables.kinds)):
+        mine = [p for p, of in zip(tables.parts, tables.of_kind, strict=True) if of == number]
+        found[number] = lane_jobs(mine, kinds, count)
+        found[number]["lane"] += at
+        at += sum(len(part.kinds) for part in mine)
+    return found
 
 
 def _beyond_tables(
