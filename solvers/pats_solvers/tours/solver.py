@@ -90,7 +90,7 @@ class TourBranching:
         plan = incumbent.plan
         self.order: Any = np.arange(tour.nodes) if plan is None else tour.order(plan)
         self.length: int = tour.length(self.order)
-        self._near = near_nodes(tour.cost, NEAR)
+        self._look_at(tour.cost)
         self._seeds = itertools.count(self._run.seed)
         self._open: list[TourNode] = []
         self._solved = 0
@@ -151,6 +151,18 @@ class TourBranching:
             idle = 0 if self._iterate(SLICE) else idle + SLICE
         self._incumbent.offer(self._tour.plan(self.order))
 
+    def _look_at(self, cost: Any) -> None:
+        """Let the local search go by these costs, which rank tours as the lengths do."""
+        self._cost, self._near = cost, near_nodes(cost, NEAR)
+
+    def _keep(self, order: Any) -> bool:
+        """Keep a tour where it is shorter, and return whether it is."""
+        length = self._tour.length(order)
+        shorter = length < self.length
+        if shorter:
+            self.order, self.length = order, length
+        return shorter
+
     def _improve(self, kicks: int) -> None:
         """Perturb the tour some times, and offer it where that made it shorter."""
         if self._iterate(kicks):
@@ -159,8 +171,9 @@ class TourBranching:
     def _iterate(self, kicks: int) -> int:
         """Perturb the tour some times, and return by how much it is shorter."""
         tour, seed = self._tour, next(self._seeds) % 2**32
-        before = self.length
-        self.length -= iterate(tour.cost, self._near, tour.symmetric, self.order, kicks, seed)
+        order, before = self.order.copy(), self.length
+        if iterate(self._cost, self._near, tour.symmetric, order, kicks, seed):
+            self._keep(order)
         return before - self.length
 
     # -- nodes -----------------------------------------------------------------------------------
@@ -173,6 +186,8 @@ class TourBranching:
         relaxed = relaxation.solve(node.fixed, self._cutoff(), report)
         if first:
             self._root = relaxed
+            if relaxed.reduced is not None:
+                self._look_at(np.rint(relaxed.reduced).astype(np.int64))
         return relaxed._replace(bound=max(relaxed.bound, node.bound))
 
     def _branch(
@@ -181,9 +196,7 @@ class TourBranching:
         """Keep the tour that the solution is, or open two nodes and return one to go on with."""
         found = relaxation.order(relaxed.values) if whole(relaxed.values) else None
         if found is not None:
-            length = self._tour.length(found)
-            if length < self.length:
-                self.order, self.length = found, length
+            if self._keep(found):
                 self._incumbent.offer(self._tour.plan(found))
             return None
         column = relaxation.branching(relaxed.values, node.fixed)
