@@ -34,6 +34,9 @@ ROUNDS, CLOSED = 6, 0.05
 #: Values this close to one half are alike for branching.
 BALANCED = 0.2
 
+#: Columns that are tried before one is branched on, and the least gain that counts, in loss.
+CANDIDATES, SMALLEST = 6, 1e-6
+
 #: Values closer to 0 or 1 are whole.
 WHOLE = 1e-5
 
@@ -205,11 +208,29 @@ class TourRelaxation:
         return np.array(order) if len(order) == self.tour.nodes else None
 
     def branching(self, values: Any, fixed: Mapping[int, int]) -> int:
-        """Return the column to branch on: near one half, and then the most expensive."""
+        """Return the column to branch on, near one half, and then the most expensive.
+
+        Of several such pairs of nodes, the one whose two values both cost most (strong branching:
+        Applegate, Bixby, Chvátal, Cook 1995). For arcs that takes longer than it saves.
+        """
         used = np.flatnonzero((values > WHOLE) & ~np.isin(np.arange(len(values)), list(fixed)))
         left = used.tolist() or [k for k in range(len(values)) if k not in fixed]
         costs = self.tour.cost[self.tails, self.heads]
-        return min(left, key=lambda k: (abs(values[k] - 0.5) > BALANCED, -costs[k]))
+        left.sort(key=lambda k: (abs(values[k] - 0.5) > BALANCED, -costs[k]))
+        if not self.tour.symmetric:
+            return left[0]
+        tried = [k for k in left[:CANDIDATES] if WHOLE < values[k] < 1.0 - WHOLE]
+        now = float(costs @ values) / self.tour.scale
+        return max(
+            tried, key=lambda k: self._gain(k, 0, now) * self._gain(k, 1, now), default=left[0]
+        )
+
+    def _gain(self, column: int, value: int, now: float) -> float:
+        """Return by how much the relaxation rises from ``now`` with one more fixed column."""
+        self._columns[column].SetBounds(value, value)
+        gain = self._objective.Value() - now if self._solved() else 0.0
+        self._columns[column].SetBounds(0.0, 1.0)
+        return max(gain, SMALLEST)
 
     def sizes(self) -> dict[str, int]:
         """Return the numbers of columns and cuts."""
