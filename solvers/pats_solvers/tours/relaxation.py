@@ -200,12 +200,13 @@ class TourRelaxation:
             following.setdefault(i, []).append(j)
             if self.tour.symmetric:
                 following.setdefault(j, []).append(i)
-        order, node = [], 0
-        while following.get(node):
+        order, node, after = list[int](), 0, list[int]()
+        while node in following:
             order.append(node)
             after = following.pop(node)
             node = next((j for j in after if j in following), 0)
-        return np.array(order) if len(order) == self.tour.nodes else None
+        closed = len(order) == self.tour.nodes and 0 in after
+        return np.array(order) if closed else None
 
     def branching(self, values: Any, fixed: Mapping[int, int]) -> int:
         """Return the column to branch on, near one half, and then the most expensive.

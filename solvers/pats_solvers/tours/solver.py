@@ -193,12 +193,17 @@ class TourBranching:
     def _branch(
         self, relaxation: TourRelaxation, node: TourNode, relaxed: RelaxationSolution
     ) -> TourNode | None:
-        """Keep the tour that the solution is, or open two nodes and return one to go on with."""
+        """Keep a solution that is a tour; open two nodes, unless its length is proven here.
+
+        Returns:
+            The node to go on with, or None.
+        """
         found = relaxation.order(relaxed.values) if whole(relaxed.values) else None
         if found is not None:
             if self._keep(found):
                 self._incumbent.offer(self._tour.plan(found))
-            return None
+            if relaxed.bound > self._cutoff():
+                return None
         column = relaxation.branching(relaxed.values, node.fixed)
         without, having = (
             TourNode(relaxed.bound, 2 * self._solved + value, {**node.fixed, column: value})
