@@ -59,7 +59,7 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
         if settled is not None:
             return settled
         incumbent, details = Incumbent(problem, run), dict[str, Any]()
-        batches: Sequence[Move] = ()
+        batches: Sequence[Move] | None = ()
         if searchable(problem):
             try:
                 batches = searched_batches(problem)
@@ -73,7 +73,7 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
             "ascent": Ascents(incumbent, bounding),
             "local-search": Annealings(incumbent, bounding),
         }
-        if batches:
+        if batches is None or batches:
             dp = Dp(memory_gib=self.memory_gib)
             searches = {"dp": LabelPasses(incumbent, bounding, dp, batches, PASS), **searches}
         turns = Turns(incumbent, searches)

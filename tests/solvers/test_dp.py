@@ -6,6 +6,7 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 
 from pats_opt.core.solver import Feature, Run
@@ -20,9 +21,12 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.classes import classes, moves, undominated
+from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
-from pats_solvers.dp.model import tables_at
+from pats_solvers.dp.model import batches_of, latest_by_job, tables_at
 from pats_solvers.dp.search import PricedSearch
+from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.label_passes import assert_proven, random_prices
@@ -108,6 +112,30 @@ def test_any_prices_prove_the_optimum(feature: Feature | None) -> None:
         instance = random_instance(seed, wanted, requests=(2, 4), tight=seed % 3 == 0)
         optimum = brute_force(json.loads(encode(instance)))
         assert_proven(priced(Problem(instance), rng), optimum, rng)
+
+
+def test_no_better_schedule_has_a_batch_that_is_left_out() -> None:
+    """By latest starts at good prices some batches go, and the optimum is still found."""
+    rng, gone = random.Random(5), 0
+    for seed in scale.seeds(40):
+        wanted = random_features(rng, 0.4, ALONE - {Feature.PAIRS})
+        problem = Problem(random_instance(seed, wanted, requests=(3, 5), tight=seed % 3 == 0))
+        optimum = brute_force(json.loads(encode(problem.instance)))
+        if optimum is None:
+            continue
+        known = optimum + 1e-7 * max(1.0, optimum)
+        end = safe_horizon(problem)
+        relaxation = Relaxation(problem, end, states=rng.choice((2, 4)), lanes=True)
+        ascent = Ascent(relaxation, np.zeros(relaxation.dimension))
+        ascent.climb(known, 20, lambda: False)
+        tables = tables_at(relaxation, ascent.prices)
+        slack = known - PricedSearch(problem, tables, ()).bound()
+        batches = batches_of(problem, latest_by_job(problem, tables, slack))
+        found = PricedSearch(problem, tables, batches).run(known, lambda: None)
+        assert found.complete
+        assert abs(found.loss - optimum) <= 2e-7 * max(1.0, optimum)
+        gone += len(batches_of(problem)) - len(batches)
+    assert gone > 0
 
 
 def test_a_tight_memory_still_gives_plan_and_bound() -> None:

@@ -116,8 +116,21 @@ def _class(problem: Problem, jobs: list[Job]) -> JobClass:
     )
 
 
-def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -> list[Move]:
+def moves(
+    problem: Problem,
+    kinds: list[JobClass],
+    adapter: int,
+    gpu: int = 0,
+    latest: NDArray[np.int64] | None = None,
+) -> list[Move]:
     """Return every batch of one adapter that fits ``gpu`` with no other adapter resident.
+
+    Args:
+        problem: The problem.
+        kinds: The classes.
+        adapter: The adapter.
+        gpu: The GPU.
+        latest: The last tick by job at which a batch with it may start, or None: any.
 
     Raises:
         InputError: There are too many to list.
@@ -127,7 +140,14 @@ def moves(problem: Problem, kinds: list[JobClass], adapter: int, gpu: int = 0) -
     largest = len(problem.jobs) if site.clock.largest is None else site.clock.largest
     slots = [(q, o) for q, kind in enumerate(kinds) if kind.adapter == adapter for o in kind.ways]
     found: list[Move] = []
-    for counts in _fillings(kinds, slots, list(room), largest):
+    windows = [
+        (
+            float(kinds[q].arrivals[0]),
+            math.inf if latest is None else float(max(latest[j.index] for j in kinds[q].jobs)),
+        )
+        for q, _ in slots
+    ]
+    for counts in _fillings(kinds, slots, list(room), largest, windows):
         if len(found) == MOST_MOVES:
             raise InputError(
                 f"adapter {site.adapter_ids[adapter]!r} has more than {MOST_MOVES:,} different "
@@ -183,12 +203,25 @@ def _move(
 
 
 def _fillings(
-    kinds: list[JobClass], slots: list[tuple[int, int]], room: list[int | None], largest: int
+    kinds: list[JobClass],
+    slots: list[tuple[int, int]],
+    room: list[int | None],
+    largest: int,
+    windows: list[tuple[float, float]],
 ) -> Iterator[tuple[int, ...]]:
-    """Yield non-empty counts per slot within class sizes, resources and the largest batch."""
+    """Yield non-empty counts per slot within class sizes, resources and the largest batch.
 
-    def extend(
-        i: int, head: tuple[int, ...], left: int, free: list[int | None], used: int
+    Classes of one batch have ``windows``, from the first arrival to the last start, with a tick in
+    common.
+    """
+
+    def extend(  # noqa: PLR0917 - the batch so far
+        i: int,
+        head: tuple[int, ...],
+        left: int,
+        free: list[int | None],
+        used: int,
+        span: tuple[float, float],
     ) -> Iterator[tuple[int, ...]]:
         if i == len(slots):
             if any(head):
@@ -203,6 +236,11 @@ def _fillings(
             ]
             if any(f is not None and f < 0 for f in rest):
                 break
-            yield from extend(i + 1, (*head, n), left - n, rest, taken + n)
+            common = span
+            if n:
+                common = max(span[0], windows[i][0]), min(span[1], windows[i][1])
+                if common[0] > common[1]:
+                    break
+            yield from extend(i + 1, (*head, n), left - n, rest, taken + n, common)
 
-    yield from extend(0, (), largest, room, 0)
+    yield from extend(0, (), largest, room, 0, (0.0, math.inf))

@@ -21,6 +21,7 @@ from pats_solvers.common.arrays import (
 )
 from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
+from pats_solvers.lagrangian.fixing import latest_starts
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
@@ -153,8 +154,12 @@ def data_of(
     return SearchData(kinds, tuple(listed), words, root, model)
 
 
-def batches_of(problem: Problem) -> tuple[Move, ...]:
+def batches_of(problem: Problem, latest: Ints | None = None) -> tuple[Move, ...]:
     """Return the batches worth trying on some GPU, by adapter.
+
+    Args:
+        problem: The problem.
+        latest: The last tick by job at which a batch with it may start, or None: any.
 
     Raises:
         InputError: An adapter has too many different batches.
@@ -162,9 +167,32 @@ def batches_of(problem: Problem) -> tuple[Move, ...]:
     kinds, found = classes(problem), list[Move]()
     gpus = [kind.gpus[0] for kind in gpu_kinds(problem)]
     for a in sorted({kind.adapter for kind in kinds}):
-        mine = {move.parts: move for g in gpus for move in moves(problem, kinds, a, g)}
+        mine = {move.parts: move for g in gpus for move in moves(problem, kinds, a, g, latest)}
         found += undominated(kinds, list(mine.values()))
     return tuple(found)
+
+
+def latest_by_job(problem: Problem, tables: CostToGo, slack: float) -> Ints:
+    """Return the last tick by job at which a schedule may start it that beats a known one.
+
+    Args:
+        problem: A problem with one GPU and one resident adapter.
+        tables: The bound's tables.
+        slack: By how much the best known loss is above their bound.
+    """
+    found, at = np.full(len(problem.jobs), UNLIMITED), 0
+    paid = np.stack((tables.hold,) * 3)
+    for part, arrays in zip(tables.parts, tables.arrays, strict=True):
+        shape = (part.ticks + 1, part.size)
+        values = np.empty((3, *shape))
+        for state in (ABSENT, ACTIVE):
+            values[state] = tables.values[at : at + math.prod(shape)].reshape(shape)
+            at += math.prod(shape)
+        if part.lanes:
+            state = ACTIVE if part.adapter in problem.site.gpus[0].resident else ABSENT
+            jobs = [job.index for kind in part.kinds for job in kind.jobs]
+            found[jobs] = latest_starts(part, arrays, paid, values, state, slack)
+    return found
 
 
 def _fill_adapters(tables: CostToGo, adapters: NDArray[np.void]) -> list[JobClass]:

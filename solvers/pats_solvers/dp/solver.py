@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from pats_opt.core.prices import KEY, as_json
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
@@ -42,6 +43,9 @@ IN_TIME = 0.85
 
 #: How much wider such a pass is at least.
 LEAST_WIDER = 1.3
+
+#: Share of a loss by which sums in another order may differ.
+SLACK = 1e-9
 
 #: Steps of the relaxation's dynamic programs that take as long as looking at one batch, about.
 STEPS = 1500
@@ -107,8 +111,11 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return incumbent.outcome(run.stop() or passes.stop, **details)
 
 
-def searched_batches(problem: Problem) -> Sequence[Move]:
-    """Return the batches that the search tries.
+def searched_batches(problem: Problem) -> Sequence[Move] | None:
+    """Return the batches that the search tries, or None where they depend on the bound.
+
+    On one GPU with one resident adapter, where batches are too many, they are those that better
+    schedules than the best known one can have.
 
     Raises:
         InputError: There are too many of them, or too many adapters.
@@ -117,7 +124,12 @@ def searched_batches(problem: Problem) -> Sequence[Move]:
     from pats_solvers.dp.model import batches_of
 
     refuse_many_adapters(problem)
-    return batches_of(problem)
+    try:
+        return batches_of(problem)
+    except InputError:
+        if alone(problem):
+            return None
+        raise
 
 
 class LabelPasses:
@@ -139,7 +151,7 @@ class LabelPasses:
         incumbent: Incumbent,
         bounding: Bounding,
         limits: Dp,
-        batches: Sequence[Move],
+        batches: Sequence[Move] | None,
         share: float = 1.0,
     ) -> None:
         problem = incumbent.problem
@@ -164,7 +176,12 @@ class LabelPasses:
             bounding.advance(incumbent, self._evaluations)
             if incumbent.over():
                 return
-            self._search = _search(bounding, memory_gib, self._batches)
+            try:
+                self._search = _search(bounding, memory_gib, self._batches, incumbent.loss)
+            except InputError:  # at better prices, or beside a better schedule, they are fewer
+                if bounding.ascent.converged and not bounding.refine():
+                    self.stop = StopReason.COMPLETE
+                return
         most = max(1, int(memory_gib * 2**30 / self._search.label_bytes))
         series.narrow(most if limits.beam is None else min(most, limits.beam))
         began = time.monotonic()
@@ -283,28 +300,37 @@ def alone(problem: Problem) -> bool:
 
 
 def _search(
-    bounding: Bounding, memory_gib: float, batches: Sequence[Move]
+    bounding: Bounding, memory_gib: float, batches: Sequence[Move] | None, known: float
 ) -> PricedSearch | FleetSearch:
-    """Return a search at the present prices, with fewer distinct backlogs if memory is short."""
+    """Return a search at the present prices, with fewer distinct backlogs if memory is short.
+
+    Raises:
+        InputError: An adapter has too many batches that may be in a schedule better than ``known``.
+    """
     from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
     from pats_solvers.dp.fleet.search import FleetSearch
-    from pats_solvers.dp.model import tables_at, tables_bytes
+    from pats_solvers.dp.model import batches_of, latest_by_job, tables_at, tables_bytes
     from pats_solvers.dp.search import PricedSearch
     from pats_solvers.lagrangian.relaxation import Relaxation
 
-    single = alone(bounding.problem)
+    problem, single = bounding.problem, alone(bounding.problem)
     coarse, flat = bounding.ascent.relaxation, bounding.ascent.prices
     relaxation, states = coarse, 0
     size = tables_bytes if single else fleet_tables_bytes
     while size(relaxation) > memory_gib * 2**30 and states != 1:
         states = max(1, max(subproblem.size for subproblem in relaxation.subproblems) // 4)
         relaxation = Relaxation(
-            bounding.problem, bounding.end, states=states, grain=relaxation.grain
+            problem, bounding.end, states=states, grain=relaxation.grain, lanes=coarse.lanes
         )
     flat = relaxation.carried(coarse, flat)
-    if single:
-        return PricedSearch(bounding.problem, tables_at(relaxation, flat), batches)
-    return FleetSearch(bounding.problem, fleet_tables_at(relaxation, flat), batches)
+    if not single:
+        return FleetSearch(problem, fleet_tables_at(relaxation, flat), batches)
+    tables = tables_at(relaxation, flat)
+    if batches is None:
+        slack = known - PricedSearch(problem, tables, ()).bound()
+        slack += SLACK * max(1.0, abs(known))
+        batches = batches_of(problem, latest_by_job(problem, tables, slack))
+    return PricedSearch(problem, tables, batches)
 
 
 @cache
