@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -159,28 +160,33 @@ class LabelPasses:
         self._incumbent, self._bounding, self._limits = incumbent, bounding, limits
         self._batches, self._share = batches, share
         self._search: PricedSearch | FleetSearch | None = None
+        self._listed = math.inf  # the loss that batches were listed for
+        self._refused: float | None = None  # and for which they are too many
         self._series = PassSeries(limits.first, several=len(problem.site.gpus) > 1)
         self._evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
         self._passes: list[dict[str, int]] = []
 
     @property
     def ended(self) -> bool:
-        """Whether another pass would do nothing."""
-        return self.stop is not None
+        """Whether another pass would do nothing, unless a better schedule is found."""
+        refused = self._refused is not None and self._incumbent.loss >= self._refused
+        return refused or self.stop is not None
 
     def advance(self) -> None:
         """Raise the prices, and do a pass at them."""
         incumbent, bounding, limits = self._incumbent, self._bounding, self._limits
         run, series, memory_gib = incumbent.run, self._series, limits.memory_gib / 2
-        if self._search is None or not bounding.ascent.converged:
+        outdated = self._batches is None and incumbent.loss < self._listed
+        if self._search is None or not bounding.ascent.converged or outdated:
             bounding.advance(incumbent, self._evaluations)
             if incumbent.over():
                 return
+            self._listed = incumbent.loss
             try:
                 self._search = _search(bounding, memory_gib, self._batches, incumbent.loss)
             except InputError:  # at better prices, or beside a better schedule, they are fewer
-                if bounding.ascent.converged and not bounding.refine():
-                    self.stop = StopReason.COMPLETE
+                if bounding.ascent.converged:
+                    self._refused = incumbent.loss
                 return
         most = max(1, int(memory_gib * 2**30 / self._search.label_bytes))
         series.narrow(most if limits.beam is None else min(most, limits.beam))
