@@ -68,7 +68,7 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
         try:
             bounding = bounding_of(incumbent, self.memory_gib / 2)
         except StopError:
-            return incumbent.outcome()
+            return incumbent.outcome(run.stop(), **details)
         searches: dict[str, Rounds] = {
             "ascent": Ascents(incumbent, bounding),
             "local-search": Annealings(incumbent, bounding),

@@ -113,7 +113,7 @@ def test_the_search_goes_first_on_several_gpus() -> None:
 def test_prices_and_local_search_go_alone_where_the_label_search_refuses() -> None:
     """Requests that all differ make too many batches to list on several GPUs."""
     recipe = Recipe(requests=40, complexity=Complexity(spread=0.2), gpus=GpuSettings(count=2))
-    result = solve(generate(recipe, seed=3), "exact", time_limit=2)
+    result = solve(generate(recipe, seed=3), "exact", time_limit=8)
     turn = result.details["turns"][0]
     assert turn["solver"] == "guided"
     assert "different batches" in turn["refused by dp"]
