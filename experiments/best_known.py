@@ -110,13 +110,12 @@ def read_table(path: Path) -> dict[str, Known]:
 
 
 def write_table(path: Path, known: dict[str, Known]) -> None:
-    """Write the rows, in the order of the suites; those of suites from files come last."""
+    """Write the rows of which something is known, suite by suite; suites from files come last."""
     rows, order = [], {name: i for i, name in enumerate(suites())}
     places = {"loss": 9, "bound": 9, "gap": 6, "seconds": 1, "bounder_seconds": 1}
     last = len(order)
-    for row in sorted(
-        known.values(), key=lambda r: (order.get(r.suite, last), r.suite, r.instance)
-    ):
+    told = [row for row in known.values() if row.loss is not None or row.bound is not None]
+    for row in sorted(told, key=lambda r: (order.get(r.suite, last), r.suite, r.instance)):
         cells = asdict(row)
         cells["proven"] = "yes" if row.proven else "no"
         for name, digits in places.items():
