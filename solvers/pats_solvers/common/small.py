@@ -37,7 +37,12 @@ def small_problem(gpus: int = 1) -> Problem:
             latency_price_per_s=1.0,
             requests=tuple(
                 Request(
-                    id=f"r{i}", arrival_s=i, adapter=a, demand={"vram_gib": 1.0}, options=options
+                    id=f"r{i}",
+                    arrival_s=i,
+                    adapter=a,
+                    demand={"vram_gib": 1.0},
+                    options=options,
+                    weight=1.0 + i,
                 )
                 for i, a in enumerate("abab")
             ),

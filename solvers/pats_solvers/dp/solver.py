@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
 from msgspec import Meta, Struct
 
 from pats_opt.core.prices import KEY, as_json
@@ -44,6 +45,9 @@ IN_TIME = 0.85
 
 #: How much wider such a pass is at least.
 LEAST_WIDER = 1.3
+
+#: Gap above which it is not tried to list the batches that a better schedule can have.
+FIXABLE = 0.04
 
 #: Share of a loss by which sums in another order may differ.
 SLACK = 1e-9
@@ -176,17 +180,20 @@ class LabelPasses:
         """Raise the prices, and do a pass at them."""
         incumbent, bounding, limits = self._incumbent, self._bounding, self._limits
         run, series, memory_gib = incumbent.run, self._series, limits.memory_gib / 2
-        outdated = self._batches is None and incumbent.loss < self._listed
+        by_bound = self._batches is None
+        outdated = by_bound and incumbent.loss < self._listed
         if self._search is None or not bounding.ascent.converged or outdated:
             bounding.advance(incumbent, self._evaluations)
             if incumbent.over():
                 return
             self._listed = incumbent.loss
+            if by_bound and not incumbent.loss - incumbent.bound <= FIXABLE * incumbent.loss:
+                self._refused = incumbent.loss if bounding.ascent.converged else None
+                return
             try:
                 self._search = _search(bounding, memory_gib, self._batches, incumbent.loss)
             except InputError:  # at better prices, or beside a better schedule, they are fewer
-                if bounding.ascent.converged:
-                    self._refused = incumbent.loss
+                self._refused = incumbent.loss if bounding.ascent.converged else None
                 return
         most = max(1, int(memory_gib * 2**30 / self._search.label_bytes))
         series.narrow(most if limits.beam is None else min(most, limits.beam))
@@ -342,5 +349,11 @@ def _search(
 @cache
 def _compile(gpus: int) -> None:
     from pats_solvers.common.small import small_problem
+    from pats_solvers.dp.model import latest_by_job, tables_at
+    from pats_solvers.lagrangian.relaxation import Relaxation
 
-    Dp(first=2, beam=2).solve(small_problem(gpus), Run())
+    problem = small_problem(gpus)
+    Dp(first=2, beam=2).solve(problem, Run())
+    if gpus == 1:
+        lanes = Relaxation(problem, 10, states=1, lanes=True)
+        latest_by_job(problem, tables_at(lanes, np.zeros(lanes.dimension)), 0.0)

@@ -7,7 +7,7 @@ it before (or rejected it). This is variable fixing by reduced costs, here for a
 one GPU with one resident adapter.
 """
 
-# ruff: noqa: C901, PLR0912, PLR0917 - compiled: one function is one loop, and takes arrays
+# ruff: noqa: PLR0917 - compiled functions know no keyword-only arguments
 from __future__ import annotations
 
 from typing import Any
@@ -31,38 +31,28 @@ from pats_solvers.lagrangian.subproblem import AdapterSubproblem
 
 
 @compiled
-def _push(
-    data: SubproblemArrays,
-    come: Any,
-    values: Any,
-    found: Any,
-    taken: int,
-    now: int,
-    then: int,
-    cost: float,
-    cut: Any,
+def _arrive(
+    data: SubproblemArrays, come: Any, values: Any, left: Any, now: int, then: int, cut: Any
 ) -> None:
-    """Improve what comes at tick ``then`` by what was ``found`` at ``now``, after a batch.
+    """Improve what comes at tick ``then`` by what it cost to leave backlogs at ``now``.
 
     Args:
         data: The subproblem.
-        come: Costs to come in the state after it, by tick and backlog.
-        values: Costs to go there.
-        found: Costs to come by backlog before it.
-        taken: What the batch takes off the backlog.
-        now: When it starts.
-        then: When the state after it begins.
-        cost: Its cost.
+        come: Costs to come in the state then, by tick and backlog.
+        values: Costs to go in it.
+        left: Costs by backlog that is left, arrivals since ``now`` aside.
+        now: When what leads to it begins.
+        then: When the state begins.
         cut: Improved by job: the best plan in which it is cut.
     """
     classes, arrived = data.classes, data.arrived
-    for b in range(found.shape[0]):
-        if b & taken != taken or found[b] == np.inf:
+    for b in range(left.shape[0]):
+        if left[b] == np.inf:
             continue
-        index, total, left = 0, found[b] + cost, b - taken
+        index, total = 0, left[b]
         for q in range(classes.shape[0]):
             backlog = arrived[q, then] - arrived[q, now]
-            if left & classes[q].stride:
+            if b & classes[q].stride:
                 backlog += 1
             if backlog > 1:
                 total += cut_cost(data, q, then, backlog)
@@ -70,9 +60,50 @@ def _push(
             index += backlog * classes[q].stride
         come[then, index] = min(come[then, index], total)
         for q in range(classes.shape[0]):
-            if left & classes[q].stride and arrived[q, then] > arrived[q, now]:
+            if b & classes[q].stride and arrived[q, then] > arrived[q, now]:
                 job = classes[q].job_at + arrived[q, now] - 1
                 cut[job] = min(cut[job], total + values[then, index])
+
+
+@compiled
+def _serve(
+    data: SubproblemArrays, paid: Any, values: Any, come: Any, t: int, left: Any, cut: Any
+) -> None:
+    """Improve what comes after the batches that start at tick ``t``; ``left`` is scratch."""
+    last, size, here = come.shape[0] - 1, come.shape[1], come[t]
+    groups = data.groups.shape[0] - 1
+    for g in range(groups):
+        move = data.moves[data.groups[g]]
+        end = t + move.duration
+        if end > last:
+            if data.hard:
+                break
+            end = last
+        if g == 0 or data.moves[data.groups[g - 1]].duration != move.duration:
+            left[:] = np.inf
+        cost = np.inf
+        for m in range(data.groups[g], data.groups[g + 1]):
+            cost = min(cost, move_cost(data, m, t) + option_cost(data, m, t))
+        cost += paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
+        rest = size - 1 - move.offset
+        b = rest  # every backlog without the batch's jobs
+        while b >= 0:
+            left[b] = min(left[b], here[b + move.offset] + cost)
+            b = (b - 1) & rest if b > 0 else -1
+        if g == groups - 1 or data.moves[data.groups[g + 1]].duration != move.duration:
+            _arrive(data, come, values, left, t, end, cut)
+
+
+@compiled
+def _skip(data: SubproblemArrays, here: Any, t: int) -> None:
+    """Improve what comes at tick ``t`` by skipping jobs."""
+    for q in range(data.classes.shape[0]):
+        kind = data.classes[q]
+        if kind.skip_at >= 0 and data.arrived[q, t] > 0:
+            skip = data.skip[kind.skip_at + data.arrived[q, t] - 1]
+            for b in range(here.shape[0]):
+                if b & kind.stride:
+                    here[b - kind.stride] = min(here[b - kind.stride], here[b] + skip)
 
 
 @entry
@@ -89,10 +120,10 @@ def forward(
         come: Filled here: absent, active.
         cut: Filled here, by job: the best plan in which it waits and is cut.
     """
-    last, size = come.shape[1] - 1, come.shape[2]
+    last, size, load = come.shape[1] - 1, come.shape[2], data.switches[TO_LOAD]
     absent, active = values[ABSENT], values[ACTIVE]
     come[:], cut[:] = np.inf, np.inf
-    row = 0 if state == ABSENT else 1
+    left = np.empty(size)
     index, cost = 0, 0.0
     for q in range(data.classes.shape[0]):
         backlog = data.arrived[q, 0]
@@ -100,43 +131,25 @@ def forward(
             cost += cut_cost(data, q, 0, backlog)
             backlog = 1
         index += backlog * data.classes[q].stride
-    come[row, 0, index] = cost
-    load = data.switches[TO_LOAD]
+    come[0 if state == ABSENT else 1, 0, index] = cost
     for t in range(last):
+        end = t + load.ticks
         if load.ticks == 0:
-            _push(data, come[1], active, come[0, t], 0, t, t, load.loss, cut)
+            for b in range(size):
+                come[1, t, b] = min(come[1, t, b], come[0, t, b] + load.loss)
         for b in range(size):
             come[0, t, b] = min(come[0, t, b], come[1, t, b])
-        for each in range(2):
-            here = come[each, t]
-            for q in range(data.classes.shape[0]):
-                kind = data.classes[q]
-                if kind.skip_at >= 0:
-                    skip = data.skip[kind.skip_at + max(0, data.arrived[q, t] - 1)]
-                    for b in range(size):
-                        if b & kind.stride:
-                            here[b - kind.stride] = min(here[b - kind.stride], here[b] + skip)
-        wait = wait_cost(paid, ABSENT, t)
-        _push(data, come[0], absent, come[0, t], 0, t, t + 1, wait, cut)
-        wait = wait_cost(paid, ACTIVE, t)
-        _push(data, come[1], active, come[1, t], 0, t, t + 1, wait, cut)
-        end = t + load.ticks
+        _skip(data, come[0, t], t)
+        _skip(data, come[1, t], t)
+        left[:] = come[0, t] + wait_cost(paid, ABSENT, t)
+        _arrive(data, come[0], absent, left, t, t + 1, cut)
+        left[:] = come[1, t] + wait_cost(paid, ACTIVE, t)
+        _arrive(data, come[1], active, left, t, t + 1, cut)
         if load.ticks > 0 and (end <= last or not data.hard):
             end = min(end, last)
-            busy = paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
-            _push(data, come[1], active, come[0, t], 0, t, end, load.loss + busy, cut)
-        for g in range(data.groups.shape[0] - 1):
-            end = t + data.moves[data.groups[g]].duration
-            if end > last:
-                if data.hard:
-                    break
-                end = last
-            cost = np.inf
-            for m in range(data.groups[g], data.groups[g + 1]):
-                cost = min(cost, move_cost(data, m, t) + option_cost(data, m, t))
-            cost += paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t]
-            taken = data.moves[data.groups[g]].offset
-            _push(data, come[1], active, come[1, t], taken, t, end, cost, cut)
+            left[:] = come[0, t] + (load.loss + paid[AS_ACTIVE, end] - paid[AS_ACTIVE, t])
+            _arrive(data, come[1], active, left, t, end, cut)
+        _serve(data, paid, active, come[1], t, left, cut)
 
 
 @entry
