@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ raised = threading.Event()
 
 def take_interrupts() -> None:
     """Note interrupts that are raised, and let what handles Ctrl-C at the time handle SIGTERM."""
+    # What is registered first runs last. Python itself ends with the signals' default actions.
+    atexit.register(_too_late)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _raise)
     signal.signal(signal.SIGTERM, _handle_as_ctrl_c)
@@ -50,11 +53,17 @@ def _handle_as_ctrl_c(_: int, frame: FrameType | None) -> None:
 
 
 def leave(status: int) -> None:
-    """Exit. From now on an interrupt ends the process at once, without a traceback."""
+    """Exit. From now on an interrupt ends the process at once, with the status that it has."""
     for each in SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, lambda *_: os._exit(status))
     # Python remembers an interrupt within `exec` (of a dataclass, say), though it was caught, and
     # would end with the status of that; another `exec` makes it forget.
     exec("")  # noqa: S102
     sys.exit(status)
+
+
+def _too_late() -> None:
+    """Ignore interrupts: nothing is left that could take long."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)

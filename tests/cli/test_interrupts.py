@@ -56,6 +56,17 @@ def test_during_imports(module: str, number: signal.Signals, instance: str) -> N
     assert done.stderr.strip() == "pats-opt: error: interrupted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_the_end(number: signal.Signals) -> None:
+    """What the command has ended with is its status, if it has ended."""
+    command = [sys.executable, "-m", "pats_opt", "check", "none.json", "none.json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "none.json" in process.stderr.readline()
+        process.send_signal(number)
+    assert process.returncode in {2, 4}
+
+
 def test_a_package_that_catches_interrupts(instance: str) -> None:
     """Its own error in place of the interrupt is no bug of ours."""
     kill = f"os.kill(os.getpid(), {int(signal.SIGINT)})"

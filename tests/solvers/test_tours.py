@@ -20,7 +20,7 @@ from pats_opt.errors import CapabilityError
 from pats_opt.importers.tsplib import tsp_instance
 from pats_opt.importers.tsplib_file import Tsp
 from pats_opt.model.checker import TOLERANCE, valid_loss
-from pats_opt.model.files import encode
+from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.instance import Instance, Option, StepsService, StepTime
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
@@ -34,6 +34,7 @@ from pats_solvers.tours.tour import Tour
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.classics import Matrix, random_matrix, shortest_path, shortest_tour
+from tests.support.zoo import document
 
 #: The importer's kinds of tours and paths.
 KINDS: list[dict[str, Any]] = [
@@ -157,6 +158,11 @@ def test_no_tour(what: str) -> None:
     assert not is_tour(problem)
     with pytest.raises(CapabilityError, match="only the order"):
         TourSearch().solve(problem, Run())
+
+
+def test_no_requests_are_no_tour() -> None:
+    made = document(latency_price_per_s=0.0, service={"kind": "slot"}, horizon_ticks=3)
+    assert not is_tour(Problem(parse_instance(json.dumps(made))))
 
 
 def test_a_path_needs_no_slots_where_nothing_ends() -> None:

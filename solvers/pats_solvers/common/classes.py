@@ -116,12 +116,13 @@ def _class(problem: Problem, jobs: list[Job]) -> JobClass:
     )
 
 
-def moves(
+def moves(  # noqa: PLR0917 - which batches, of what
     problem: Problem,
     kinds: list[JobClass],
     adapter: int,
     gpu: int = 0,
     latest: NDArray[np.int64] | None = None,
+    most: int = MOST_MOVES,
 ) -> list[Move]:
     """Return every batch of one adapter that fits ``gpu`` with no other adapter resident.
 
@@ -131,6 +132,7 @@ def moves(
         adapter: The adapter.
         gpu: The GPU.
         latest: The last tick by job at which a batch with it may start, or None: any.
+        most: How many are listed, at most.
 
     Raises:
         InputError: There are too many to list.
@@ -148,9 +150,9 @@ def moves(
         for q, _ in slots
     ]
     for counts in _fillings(kinds, slots, list(room), largest, windows):
-        if len(found) == MOST_MOVES:
+        if len(found) == most:
             raise InputError(
-                f"adapter {site.adapter_ids[adapter]!r} has more than {MOST_MOVES:,} different "
+                f"adapter {site.adapter_ids[adapter]!r} has more than {most:,} different "
                 "batches to choose from",
                 hint="bound the batch size, offer fewer options, or use --solver cpsat",
             )

@@ -19,13 +19,16 @@ from pats_solvers.common.arrays import (
     late_members,
     single_switches,
 )
-from pats_solvers.common.classes import JobClass, Move, classes, moves, undominated
+from pats_solvers.common.classes import MOST_MOVES, JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
 from pats_solvers.lagrangian.fixing import latest_starts
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
+
+#: Batches of all adapters that are listed where the bound leaves only some of them.
+MOST_FIXED = 6000
 
 #: Bits of a key's word; the sign stays free.
 WORD_BITS = 63
@@ -167,7 +170,10 @@ def batches_of(problem: Problem, latest: Ints | None = None) -> tuple[Move, ...]
     kinds, found = classes(problem), list[Move]()
     gpus = [kind.gpus[0] for kind in gpu_kinds(problem)]
     for a in sorted({kind.adapter for kind in kinds}):
-        mine = {move.parts: move for g in gpus for move in moves(problem, kinds, a, g, latest)}
+        most = MOST_MOVES if latest is None else MOST_FIXED - len(found)
+        mine = {
+            move.parts: move for g in gpus for move in moves(problem, kinds, a, g, latest, most)
+        }
         found += undominated(kinds, list(mine.values()))
     return tuple(found)
 

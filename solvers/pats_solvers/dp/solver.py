@@ -22,6 +22,7 @@ from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 if TYPE_CHECKING:
     from pats_solvers.common.classes import Move
     from pats_solvers.dp.fleet.search import FleetSearch
+    from pats_solvers.dp.model import CostToGo
     from pats_solvers.dp.search import PricedSearch, SearchPass
     from pats_solvers.lagrangian.bounding import Bounding
 
@@ -46,8 +47,9 @@ IN_TIME = 0.85
 #: How much wider such a pass is at least.
 LEAST_WIDER = 1.3
 
-#: Gap above which it is not tried to list the batches that a better schedule can have.
-FIXABLE = 0.04
+#: Gap up to which the batches are listed that a schedule can have, at first and at least: where
+#: they are too many, those of half the gap are tried.
+FIXED, LEAST_FIXED = 0.04, 0.001
 
 #: Share of a loss by which sums in another order may differ.
 SLACK = 1e-9
@@ -166,6 +168,7 @@ class LabelPasses:
         self._search: PricedSearch | FleetSearch | None = None
         self._listed = math.inf  # the loss that batches were listed for
         self._refused: float | None = None  # and for which they are too many
+        self._proof = math.inf  # what schedules with other batches lose at least
         self._series = PassSeries(limits.first, several=len(problem.site.gpus) > 1)
         self._evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
         self._passes: list[dict[str, int]] = []
@@ -187,11 +190,10 @@ class LabelPasses:
             if incumbent.over():
                 return
             self._listed = incumbent.loss
-            if by_bound and not incumbent.loss - incumbent.bound <= FIXABLE * incumbent.loss:
-                self._refused = incumbent.loss if bounding.ascent.converged else None
-                return
             try:
-                self._search = _search(bounding, memory_gib, self._batches, incumbent.loss)
+                self._search, self._proof = _search(
+                    bounding, memory_gib, self._batches, incumbent.loss
+                )
             except InputError:  # at better prices, or beside a better schedule, they are fewer
                 self._refused = incumbent.loss if bounding.ascent.converged else None
                 return
@@ -204,15 +206,18 @@ class LabelPasses:
             beam=series.beam,
             few=series.few,
             most=most,
-            bounds=incumbent.raise_bound,
+            bounds=lambda least: incumbent.raise_bound(min(least, self._proof)),
         )
         self._passes.append(
             {"beam": series.beam, "few": series.few, "labels": done.labels, "batches": done.looks}
         )
         if done.plan is not None:
             incumbent.offer(done.plan)
-        incumbent.raise_bound(min(done.bound, incumbent.loss))
+        incumbent.raise_bound(min(done.bound, incumbent.loss, self._proof))
         if done.stop is not None:  # at better prices it may take less time
+            return
+        if done.complete and self._proof < incumbent.loss:
+            self._refused = incumbent.loss
             return
         seconds, left = time.monotonic() - began, run.remaining()
         left = None if left is None else self._share * left
@@ -314,15 +319,18 @@ def alone(problem: Problem) -> bool:
 
 def _search(
     bounding: Bounding, memory_gib: float, batches: Sequence[Move] | None, known: float
-) -> PricedSearch | FleetSearch:
+) -> tuple[PricedSearch | FleetSearch, float]:
     """Return a search at the present prices, with fewer distinct backlogs if memory is short.
 
+    Returns:
+        The search, and what schedules lose at least that have batches which it does not try.
+
     Raises:
-        InputError: An adapter has too many batches that may be in a schedule better than ``known``.
+        InputError: Even the best schedules may have too many different batches.
     """
     from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
     from pats_solvers.dp.fleet.search import FleetSearch
-    from pats_solvers.dp.model import batches_of, latest_by_job, tables_at, tables_bytes
+    from pats_solvers.dp.model import tables_at, tables_bytes
     from pats_solvers.dp.search import PricedSearch
     from pats_solvers.lagrangian.relaxation import Relaxation
 
@@ -337,13 +345,33 @@ def _search(
         )
     flat = relaxation.carried(coarse, flat)
     if not single:
-        return FleetSearch(problem, fleet_tables_at(relaxation, flat), batches)
-    tables = tables_at(relaxation, flat)
+        return FleetSearch(problem, fleet_tables_at(relaxation, flat), batches), math.inf
+    tables, proof = tables_at(relaxation, flat), math.inf
     if batches is None:
-        slack = known - PricedSearch(problem, tables, ()).bound()
-        slack += SLACK * max(1.0, abs(known))
-        batches = batches_of(problem, latest_by_job(problem, tables, slack))
-    return PricedSearch(problem, tables, batches)
+        bound = PricedSearch(problem, tables, ()).bound()
+        batches, proof = _fixed_batches(problem, tables, bound, known)
+    return PricedSearch(problem, tables, batches), proof
+
+
+def _fixed_batches(
+    problem: Problem, tables: CostToGo, bound: float, known: float
+) -> tuple[Sequence[Move], float]:
+    """Return the batches that schedules can have up to a loss, and that loss, at most ``known``.
+
+    Raises:
+        InputError: There are too many even at little more than the bound.
+    """
+    from pats_solvers.dp.model import batches_of, latest_by_job
+
+    slack = SLACK * max(1.0, abs(known))
+    gap = min(known - bound, FIXED * abs(bound))
+    while True:
+        try:
+            return batches_of(problem, latest_by_job(problem, tables, gap + slack)), bound + gap
+        except InputError:
+            gap /= 2
+            if gap < LEAST_FIXED * abs(bound):
+                raise
 
 
 @cache

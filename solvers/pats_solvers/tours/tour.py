@@ -46,7 +46,7 @@ def is_tour(problem: Problem) -> bool:
         len(site.gpus) == 1
         and site.max_resident == 1
         and site.channels is None
-        and len(adapters) == len(jobs)
+        and len(adapters) == len(jobs) > 0
         and all(len(job.options) == 1 and job.reject_loss is None for job in jobs)
         and site.latency_price_per_s == 0.0
         and (site.late_price == 0.0 or all(job.deadline is None for job in jobs))
