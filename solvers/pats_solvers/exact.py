@@ -97,7 +97,9 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 break
             if solver.name in portfolio.left_out or seconds == 0:
                 continue
-            if solver is milp and _possible_starts(portfolio) > MOST_STARTS:
+            if solver is cpsat and _too_many_positions(problem):
+                portfolio.leave_out(solver, f"more than {MANY_REQUESTS:,} requests")
+            elif solver is milp and _possible_starts(portfolio) > MOST_STARTS:
                 portfolio.leave_out(solver, f"more than {MOST_STARTS:,} possible starts")
             else:
                 portfolio.run_stage(solver, seconds)
@@ -105,6 +107,13 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _cpsat_first(self, problem: Problem) -> bool:
         few = len(problem.jobs) <= FEW_REQUESTS and not alone(problem)
         return few and self.opening > 0
+
+
+def _too_many_positions(problem: Problem) -> bool:
+    """Return whether CP-SAT has only its general model, and that would be too large."""
+    from pats_solvers.cpsat.solver import select
+
+    return len(problem.jobs) > MANY_REQUESTS and select(problem, "auto").name == "positions"
 
 
 def _possible_starts(portfolio: Portfolio) -> int:
