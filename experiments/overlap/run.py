@@ -51,9 +51,9 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_solvers.online.base import OnlinePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import RunContext, RunSetup
-from pats_solvers.online.overlap import OverlapDispatcher
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import RunContext, RunSetup
+from pats_solvers.online.overlap import OverlapDecider
 
 EXPERIMENTS = Path(__file__).parents[1]
 
@@ -132,7 +132,7 @@ Cases = Callable[[], Iterator[Case]]
 Runs = Callable[[Case], Iterator[tuple[str, ...]]]
 
 
-class Asleep(OverlapDispatcher[RunContext]):
+class Asleep(OverlapDecider[RunContext]):
     """The model that a batch does not use is put to sleep, unless it is just waking."""
 
     def _start(self, batch: BatchBuilder) -> Action:

@@ -20,8 +20,8 @@ TERMS = frozenset(
     binary bound bounding box branching broken budget build builder bundle by cache call callback
     capability capacity captured cell chain chart choice circuit class clock column command compared
     comparer comparison completion complexity composition conditioning config conformance constant
-    constraint context cosine cost count counting cp crash credit curve cut data deadline decision
-    delta demand device difference dimension dispatcher displayable document dp drain driver drop
+    constraint context cosine cost count counting cp crash credit curve cut data deadline decider
+    decision delta demand device difference dimension displayable document dp drain driver drop
     dual duration edd ended engine entry error estimate evaluation event eviction exact exchange
     executed execution exhaustive expected exported fact factor failure family fcfs feature field
     fifo figure file finish finished first fit fleet flip flow folder follower format formulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.batch import BatchBuilder
+from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.pats import Pats
 from tests.online.plain_scoring import Jobs, Place, PlainScoring
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from pats_opt.core.policy import GpuState, Start, State
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import OnlinePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder, open_batch
-from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
-from pats_solvers.online.dispatch.options import fewest_steps
+from pats_solvers.online.common.batch import BatchBuilder, open_batch
+from pats_solvers.online.common.eviction import LeastRecentlyUsed
+from pats_solvers.online.common.options import fewest_steps
 from pats_solvers.online.scored import Atcs
 
 Jobs = dict[int, Job]

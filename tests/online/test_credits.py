@@ -12,8 +12,8 @@ from pats_opt.core.policy import Policy
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
+from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.credits import CreditRun, Credits
-from pats_solvers.online.dispatch.batch import BatchBuilder
 from tests.online.asking import ask, members
 from tests.simulate.scripted import problem_of
 from tests.support import scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pats_opt.model.problem import Site
-from pats_solvers.online.dispatch.eviction import (
+from pats_solvers.online.common.eviction import (
     GreedyDual,
     LeastFrequentlyUsed,
     LeastRecentlyUsed,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pats_opt.core.policy import GpuState
-from pats_solvers.online.dispatch.batch import (
+from pats_solvers.online.common.batch import (
     BatchBuilder,
     make_room,
     open_batch,
     switching_seconds,
 )
-from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
-from pats_solvers.online.dispatch.queue import WaitingJobs
+from pats_solvers.online.common.eviction import LeastRecentlyUsed
+from pats_solvers.online.common.queue import WaitingJobs
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request
 

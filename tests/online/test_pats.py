@@ -13,8 +13,8 @@ from pats_opt.core.solver import Solver
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.dispatch.options import most_steps
-from pats_solvers.online.dispatch.scoring import CosineSimilarity
+from pats_solvers.online.common.options import most_steps
+from pats_solvers.online.common.scoring import CosineSimilarity
 from pats_solvers.online.pats import Pats
 from tests.online.asking import again, ask, members
 from tests.online.plain_pats import PlainPats

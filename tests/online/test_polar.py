@@ -14,10 +14,10 @@ from pats_opt.core.registry import make
 from pats_opt.core.solver import Solver
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
-from pats_solvers.online.dispatch.context import RunSetup
-from pats_solvers.online.dispatch.eviction import LearntValue, LeastRecentlyUsed
-from pats_solvers.online.dispatch.options import best_quality
-from pats_solvers.online.dispatcher import Dispatcher
+from pats_solvers.online.common.context import RunSetup
+from pats_solvers.online.common.eviction import LearntValue, LeastRecentlyUsed
+from pats_solvers.online.common.options import best_quality
+from pats_solvers.online.decider import Decider
 from pats_solvers.online.polar import LinUcb, Polar
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request
@@ -175,7 +175,7 @@ def test_the_reward_is_weight_per_second_with_the_switch() -> None:
     )
     policy = Polar(ridge=1.0)
     run = policy.new_run(RunSetup(problem.site, best_quality, LeastRecentlyUsed(problem.site)))
-    decide = Dispatcher(policy, run, None)
+    decide = Decider(policy, run, None)
     first = {j.index: j for j in problem.jobs[:2]}
     (start,) = decide(State(0, first, list(first.values()), (), (GpuState(0, sets(0)),)))
     assert isinstance(start, Start)

@@ -9,11 +9,11 @@ import pytest
 from pats_opt.core.policy import Decide, GpuState, Policy, Start, State, WakeAt
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
+from pats_solvers.online.common.context import RunContext, RunSetup
+from pats_solvers.online.common.estimates import ArrivalRates, BatchTimer, Demand
+from pats_solvers.online.common.eviction import eviction
+from pats_solvers.online.common.options import best_quality
 from pats_solvers.online.demand import Amortized, CostAware, CostAwareRun, FamilyIndex
-from pats_solvers.online.dispatch.context import RunContext, RunSetup
-from pats_solvers.online.dispatch.estimates import ArrivalRates, BatchTimer, Demand
-from pats_solvers.online.dispatch.eviction import eviction
-from pats_solvers.online.dispatch.options import best_quality
 from pats_solvers.online.polling import DrainFirst, Exhaustive, KLimited, Patient
 from tests.simulate.scripted import problem_of
 from tests.support.zoo import adapter, document, gpu, request

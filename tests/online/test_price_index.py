@@ -20,8 +20,8 @@ from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.policies import answers
-from pats_solvers.online.dispatch.context import RunSetup
-from pats_solvers.online.dispatch.eviction import LeastRecentlyUsed
+from pats_solvers.online.common.context import RunSetup
+from pats_solvers.online.common.eviction import LeastRecentlyUsed
 from pats_solvers.online.price_index import PlannedOptions, PriceIndexRun
 from pats_solvers.online.pricing import best_size
 from tests.support import scale

@@ -12,7 +12,7 @@ from pats_opt.core.policy import GpuState, Policy
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
-from pats_solvers.online.dispatch.scoring import mean_load_s
+from pats_solvers.online.common.scoring import mean_load_s
 from pats_solvers.online.scored import Atcs, Edd, Mdd, Srpt
 from tests.online.asking import ask, members
 from tests.online.plain_scoring import PlainAtcs, PlainEdd, PlainMdd, PlainScoring, PlainSrpt

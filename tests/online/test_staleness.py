@@ -15,8 +15,8 @@ from pats_opt.model.problem import Job, Problem, Site
 from pats_opt.model.timing import to_ticks
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_features, random_instance
-from pats_solvers.online.dispatch.queue import WaitingJobs
-from pats_solvers.online.dispatch.staleness import Staleness
+from pats_solvers.online.common.queue import WaitingJobs
+from pats_solvers.online.common.staleness import Staleness
 from tests.simulate.scripted import problem_of
 from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request

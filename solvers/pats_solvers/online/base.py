@@ -1,11 +1,11 @@
 """The base of the policies: common parameters and the hooks.
 
 A policy is an immutable struct of parameters. What it has to remember during one run is in a
-:class:`~pats_solvers.online.dispatch.context.RunContext`, which every hook gets first. One hook is
+:class:`~pats_solvers.online.common.context.RunContext`, which every hook gets first. One hook is
 a must: :meth:`OnlinePolicy.select_leader` says which request leads the next batch, and on which
-idle GPU. :class:`~pats_solvers.online.dispatcher.Dispatcher` keeps the queues and the evictions,
+idle GPU. :class:`~pats_solvers.online.decider.Decider` keeps the queues and the evictions,
 opens the batch, has it filled, and goes on until no idle GPU can be used.
-:class:`~pats_solvers.online.overlap.OverlapDispatcher` starts loads too, where they run beside
+:class:`~pats_solvers.online.overlap.OverlapDecider` starts loads too, where they run beside
 serving. Whatever a policy decides, the batch keeps every rule of the problem, a request that is
 past the bound on waiting goes first, and one that can no longer end by a hard horizon is passed
 over.
@@ -28,13 +28,13 @@ from typing_extensions import TypeVar, override
 from pats_opt.core.policy import Decide, GpuState
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, eviction
-from pats_solvers.online.dispatch.options import Chooser, OptionRule, chooser
-from pats_solvers.online.dispatch.staleness import Staleness
-from pats_solvers.online.dispatcher import Dispatcher
-from pats_solvers.online.overlap import OverlapDispatcher, PrefetchRule
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunContext, RunSetup
+from pats_solvers.online.common.eviction import Eviction, EvictionRule, eviction
+from pats_solvers.online.common.options import Chooser, OptionRule, chooser
+from pats_solvers.online.common.staleness import Staleness
+from pats_solvers.online.decider import Decider
+from pats_solvers.online.overlap import OverlapDecider, PrefetchRule
 
 #: A bound on waiting in seconds, or None for none.
 MaxWait = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [5.0, 500.0], "log": True})] | None
@@ -83,8 +83,8 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
         if self.max_wait_s is not None:
             stale = Staleness(site, run.waiting, self.max_wait_s, self.adaptive_wait)
         if site.channels is None:
-            return Dispatcher(self, run, stale)
-        return OverlapDispatcher(self, run, stale, self.prefetch)
+            return Decider(self, run, stale)
+        return OverlapDecider(self, run, stale, self.prefetch)
 
     @abstractmethod
     def chooser(self, site: Site) -> Chooser:

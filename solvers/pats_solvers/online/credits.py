@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
 from pats_solvers.online.base import QueuePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunContext, RunSetup
 
 #: Requests that an adapter is ahead of, or behind, first come first served.
 Requests = Annotated[float, Meta(ge=1e-6, le=1e9, extra={"search": [1.0, 100.0], "log": True})]

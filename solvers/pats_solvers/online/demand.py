@@ -11,10 +11,10 @@ from typing_extensions import override
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Adapters, Job
 from pats_solvers.online.base import MaxWait
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunSetup
-from pats_solvers.online.dispatch.estimates import ArrivalRates, BatchTimer, Demand, MemoryS
-from pats_solvers.online.dispatch.visits import ROUTES, Heads, PollingRun, RouteRule, Visit
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.estimates import ArrivalRates, BatchTimer, Demand, MemoryS
+from pats_solvers.online.common.visits import ROUTES, Heads, PollingRun, RouteRule, Visit
 from pats_solvers.online.polling import PollingPolicy
 
 #: A multiple of seconds.

@@ -17,9 +17,9 @@ from typing_extensions import override
 
 from pats_opt.core.policy import Action, GpuState, StartLoad, State
 from pats_opt.model.problem import Adapters
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.staleness import Staleness
-from pats_solvers.online.dispatcher import Dispatcher, PolicyRule, RunT
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.staleness import Staleness
+from pats_solvers.online.decider import Decider, PolicyRule, RunT
 
 #: When adapters are loaded beside serving, for parameters.
 PrefetchRule = Literal["none", "next", "ahead"]
@@ -39,7 +39,7 @@ class WaitingBatch(Struct):
     evict: Adapters
 
 
-class OverlapDispatcher(Dispatcher[RunT]):
+class OverlapDecider(Decider[RunT]):
     """A policy in one run where loads run beside serving.
 
     Attributes:

@@ -11,11 +11,11 @@ from typing_extensions import override
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Site
 from pats_solvers.online.base import OnlinePolicy, Threshold
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunSetup
-from pats_solvers.online.dispatch.kinds import Floats
-from pats_solvers.online.dispatch.options import Chooser, chooser
-from pats_solvers.online.dispatch.scoring import Queue, ScoringRun
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.kinds import Floats
+from pats_solvers.online.common.options import Chooser, chooser
+from pats_solvers.online.common.scoring import Queue, ScoringRun
 
 
 class Pats(OnlinePolicy[ScoringRun], frozen=True, kw_only=True):

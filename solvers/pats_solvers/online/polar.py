@@ -13,12 +13,12 @@ from typing_extensions import override
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.base import MaxWait
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import RunSetup
+from pats_solvers.online.common.estimates import BatchTimer
+from pats_solvers.online.common.eviction import Eviction, EvictionRule, LearntValue
+from pats_solvers.online.common.visits import Visit
 from pats_solvers.online.demand import DemandRun
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import RunSetup
-from pats_solvers.online.dispatch.estimates import BatchTimer
-from pats_solvers.online.dispatch.eviction import Eviction, EvictionRule, LearntValue
-from pats_solvers.online.dispatch.visits import Visit
 from pats_solvers.online.polling import PollingPolicy
 
 Floats = NDArray[np.float64]
@@ -118,7 +118,7 @@ class Polar(PollingPolicy[PolarRun], frozen=True, kw_only=True):
       slotted). Context: 1; the share of a full batch that waits; the head's wait w as w / (w + 30
       s); 1 where it is resident, else 0; its switch over the longest load. Ties: earlier head.
     * slow: per epoch of batches the cache controller
-      :class:`~pats_solvers.online.dispatch.eviction.LearntValue` sets which adapters are to
+      :class:`~pats_solvers.online.common.eviction.LearntValue` sets which adapters are to
       stay, by the switching that their residency saved. It is the eviction rule ``polar``, which
       every policy can take; here with the parameters below. ``doubling`` epochs are POLAR+'s; its
       forced exploration is left out, as what waits is served in the end whatever the bandit thinks.

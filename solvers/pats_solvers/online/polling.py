@@ -17,10 +17,10 @@ from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job
 from pats_opt.model.timing import to_ticks
 from pats_solvers.online.base import MaxWait, QueuePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder, make_room
-from pats_solvers.online.dispatch.context import Leader, RunSetup
-from pats_solvers.online.dispatch.estimates import ArrivalRates, MemoryS
-from pats_solvers.online.dispatch.visits import (
+from pats_solvers.online.common.batch import BatchBuilder, make_room
+from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.estimates import ArrivalRates, MemoryS
+from pats_solvers.online.common.visits import (
     ROUTES,
     Heads,
     PollingRun,

@@ -14,9 +14,9 @@ from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_opt.model.timing import to_ticks
 from pats_solvers.online.base import OnlinePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.options import Chooser, priced
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunContext, RunSetup
+from pats_solvers.online.common.options import Chooser, priced
 from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
 
 

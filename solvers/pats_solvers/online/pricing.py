@@ -16,7 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.options import fewest_steps, service_s
+from pats_solvers.online.common.options import fewest_steps, service_s
 
 Floats = NDArray[np.float64]
 

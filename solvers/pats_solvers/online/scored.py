@@ -12,10 +12,10 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
 from pats_solvers.online.base import QueuePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunSetup
-from pats_solvers.online.dispatch.kinds import Column, Floats
-from pats_solvers.online.dispatch.scoring import Queue, ScoringRun
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.kinds import Column, Floats
+from pats_solvers.online.common.scoring import Queue, ScoringRun
 
 #: Weight in place of 0, which has no logarithm: after all others, and still served.
 WEIGHTLESS = 1e-300

@@ -10,8 +10,8 @@ from typing_extensions import override
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Adapters
 from pats_solvers.online.base import QueuePolicy
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunContext, RunSetup
 
 NONE: Adapters = frozenset()
 

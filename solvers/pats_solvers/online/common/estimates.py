@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.context import RunContext
+from pats_solvers.online.common.context import RunContext
 
 #: How long an arrival counts in the estimate of a rate, seconds.
 MemoryS = Annotated[float, Meta(gt=0, le=1e9, extra={"search": [5.0, 1000.0], "log": True})]

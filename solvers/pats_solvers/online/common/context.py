@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.batch import BatchBuilder, switching_seconds
-from pats_solvers.online.dispatch.eviction import Eviction
-from pats_solvers.online.dispatch.options import Chooser
-from pats_solvers.online.dispatch.queue import WaitingJobs
+from pats_solvers.online.common.batch import BatchBuilder, switching_seconds
+from pats_solvers.online.common.eviction import Eviction
+from pats_solvers.online.common.options import Chooser
+from pats_solvers.online.common.queue import WaitingJobs
 
 #: The GPU of the next batch and the request that leads it.
 Leader = tuple[GpuState, Job]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pats_opt.model.problem import Job
-from pats_solvers.online.dispatch.context import RunContext
-from pats_solvers.online.dispatch.options import due_after, service_s, steps_s
+from pats_solvers.online.common.context import RunContext
+from pats_solvers.online.common.options import due_after, service_s, steps_s
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

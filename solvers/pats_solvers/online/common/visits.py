@@ -12,7 +12,7 @@ from typing import Literal
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job
-from pats_solvers.online.dispatch.context import RunContext, RunSetup
+from pats_solvers.online.common.context import RunContext, RunSetup
 
 #: Names of the routes, for parameters.
 RouteRule = Literal["longest", "cyclic", "cheapest", "oldest"]

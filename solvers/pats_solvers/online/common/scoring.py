@@ -11,9 +11,9 @@ import numpy as np
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.dispatch.batch import BatchBuilder
-from pats_solvers.online.dispatch.context import Leader, RunContext, RunSetup
-from pats_solvers.online.dispatch.kinds import Bools, Column, Floats, Ints, Kinds
+from pats_solvers.online.common.batch import BatchBuilder
+from pats_solvers.online.common.context import Leader, RunContext, RunSetup
+from pats_solvers.online.common.kinds import Bools, Column, Floats, Ints, Kinds
 
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf

@@ -7,10 +7,10 @@ from typing import Generic, Protocol, TypeVar
 
 from pats_opt.core.policy import Action, GpuState, State, WakeAt
 from pats_opt.model.problem import Job
-from pats_solvers.online.dispatch.batch import BatchBuilder, EvictionOrder, open_batch
-from pats_solvers.online.dispatch.context import Leader, RunContext
-from pats_solvers.online.dispatch.options import fewest_steps
-from pats_solvers.online.dispatch.staleness import Staleness
+from pats_solvers.online.common.batch import BatchBuilder, EvictionOrder, open_batch
+from pats_solvers.online.common.context import Leader, RunContext
+from pats_solvers.online.common.options import fewest_steps
+from pats_solvers.online.common.staleness import Staleness
 
 RunT = TypeVar("RunT", bound=RunContext)
 RunT_contra = TypeVar("RunT_contra", bound=RunContext, contravariant=True)
@@ -35,7 +35,7 @@ class PolicyRule(Protocol[RunT_contra]):
         """Note that ``batch`` starts."""
 
 
-class Dispatcher(Generic[RunT]):
+class Decider(Generic[RunT]):
     """A policy in one run: the answer to each event."""
 
     def __init__(self, policy: PolicyRule[RunT], run: RunT, stale: Staleness | None) -> None:

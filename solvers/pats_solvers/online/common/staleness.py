@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
 from pats_opt.model.timing import to_ticks
-from pats_solvers.online.dispatch.batch import switching_seconds
-from pats_solvers.online.dispatch.queue import WaitingJobs
+from pats_solvers.online.common.batch import switching_seconds
+from pats_solvers.online.common.queue import WaitingJobs
 
 #: The adaptive bound stays within these multiples of ``max_wait_s``.
 LEAST, MOST = 0.25, 4.0
