@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 
 from pats_opt.display import Displayable
 from pats_opt.errors import InputError, one_line
+from pats_opt.model.lookup import cache_lookup
 from pats_opt.model.parsing import convert
 from pats_opt.nearest import meant
 from pats_opt.wording import counted
@@ -233,7 +234,7 @@ _TINY = re.compile(rb"[:,\[-]0\.0000")
 
 
 def validate(instance: Instance) -> None:
-    """Check ids, references, residents at tick 0 and step times, which field types cannot.
+    """Check ids, references, look-ups, residents at tick 0 and step times, which types cannot.
 
     Raises:
         InputError: The first error, with its place and a hint.
@@ -250,6 +251,8 @@ def validate(instance: Instance) -> None:
         _declared(request.adapter, known, f"requests[{r}].adapter")
         if "vram_gib" not in request.demand:
             _has_vram(request.demand, f"requests[{r}].demand")
+        if request.extra:
+            cache_lookup(request.extra, f"requests[{r}]")
     _pairs(instance.switching, known)
     _overlap(instance)
     _step_time(instance)

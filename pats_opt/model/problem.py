@@ -17,7 +17,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from pats_opt.errors import expect
-from pats_opt.model.instance import Instance, quanta
+from pats_opt.model.instance import Instance, Request, quanta
+from pats_opt.model.lookup import cache_lookup
 from pats_opt.model.timing import BatchClock, late_after, to_ticks
 
 #: A set of adapter indices.
@@ -38,11 +39,15 @@ class GpuSite:
 
 
 class JobOption(Struct, frozen=True, gc=False):
-    """One way to run a job; ``quality_loss`` is weight x (best quality - this quality)."""
+    """One way to run a job; ``quality_loss`` is weight x (best quality - this quality).
+
+    ``skip`` is the number of steps that approximate caching skips; no rule or loss depends on it.
+    """
 
     steps: int
     quality: float
     quality_loss: float
+    skip: int = 0
 
 
 class Job(Struct, frozen=True, gc=False):
@@ -53,6 +58,8 @@ class Job(Struct, frozen=True, gc=False):
         deadline: Largest latency in ticks that is not late, or None.
         reject_loss: Loss if it is rejected (weight included), or None where it must be served.
         position: Place in the instance's ``requests``.
+        cache_level: Steps that its cache look-up lets it skip (0 after a miss), or None where no
+            look-up is recorded. No rule or loss depends on it.
     """
 
     index: int
@@ -66,6 +73,7 @@ class Job(Struct, frozen=True, gc=False):
     complexity: float | None
     deadline: int | None
     reject_loss: float | None
+    cache_level: int | None = None
 
 
 class Switch(NamedTuple):
@@ -276,7 +284,7 @@ class Problem:
                     demand=amounts[named],
                     options=tuple(
                         [
-                            JobOption(o.steps, o.quality, r.weight * (best - o.quality))
+                            JobOption(o.steps, o.quality, r.weight * (best - o.quality), o.skip)
                             for o in r.options
                         ]
                     ),
@@ -286,6 +294,7 @@ class Problem:
                     if r.deadline_s is None
                     else late_after(r.deadline_s, site.tick_s),
                     reject_loss=None if r.reject_loss is None else r.weight * r.reject_loss,
+                    cache_level=_cache_level(r, position),
                 )
             )
         self.jobs: tuple[Job, ...] = tuple(jobs)
@@ -318,6 +327,14 @@ class Problem:
                 if job.arrival + quickest > site.horizon:
                     reasons.append((job, f"it cannot end by horizon_ticks {site.horizon}"))
         return reasons
+
+
+def _cache_level(request: Request, position: int) -> int | None:
+    """Return the level of a request's cache look-up, if one is recorded."""
+    if not request.extra:
+        return None
+    found = cache_lookup(request.extra, f"requests[{position}]")
+    return None if found is None else found.level
 
 
 def ids(site: Site, adapters: Iterable[int]) -> tuple[str, ...]:

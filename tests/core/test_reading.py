@@ -349,6 +349,22 @@ FAULTS: list[tuple[Edit, str]] = [
     (_set("requests", 0, "prompt", to=None), "requests[0].prompt: expected a text, got null"),
     (_set("requests", 0, "complexity", to=2), "requests[0].complexity: expected a number <= 1"),
     (_set("requests", 0, "extra", to=3), "requests[0].extra: expected an object"),
+    (
+        _set("requests", 0, "extra", to={"approximate_cache": 5}),
+        "requests[0].extra.approximate_cache: expected an object",
+    ),
+    (
+        _set("requests", 0, "extra", to={"approximate_cache": {"level": -5}}),
+        "requests[0].extra.approximate_cache.level: expected a whole number >= 0",
+    ),
+    (
+        _set("requests", 0, "extra", to={"approximate_cache": {"level": 5, "similarity": 2}}),
+        "requests[0].extra.approximate_cache.similarity: expected a number <= 1",
+    ),
+    (
+        _set("requests", 0, "extra", to={"approximate_cache": {"level": 5, "similarty": 0.9}}),
+        "requests[0].extra.approximate_cache: unknown key 'similarty'; did you mean 'similarity'?",
+    ),
     (_set("requests", 0, "demand", to={}), "requests[0].demand: 'vram_gib' is missing"),
     (_set("requests", 0, "demand", "batch", to=-1), "requests[0].demand.batch: expected a number"),
     (_set("requests", 0, "demand", "batch", to="1"), "requests[0].demand.batch: expected a number"),
