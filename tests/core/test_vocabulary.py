@@ -29,7 +29,7 @@ TERMS = frozenset(
     hosted idle image imported inbox incomplete incumbent index indicator infeasible info inline
     input instance integer interrupt interrupted interval job join journal k kernel key kind label
     lagrangian lane latency latent layer layout lazy leader learnt least legend limit limited lin
-    line linear live load loading local log lora loss lot lpips machine mapping mdd measure measured
+    line linear live load loading local log lookup lora loss lot lpips machine mapping mdd measure measured
     measurement member memory merged message metric milp missing mix mode model move ms named native
     neighbourhood network no node number objective online option order ordered origin outcome output
     over overhead pace packing page pairwise panel parameter part pass path patient pats performance
