@@ -1,0 +1,137 @@
+"""The cache of prompts: look-up, store on a miss, eviction."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+
+from pats_opt.caching.embedding import Embedder, PromptIndex
+from pats_opt.caching.eviction import Eviction, EvictionOrder
+from pats_opt.caching.levels import CacheLevels
+
+#: ``adapter`` keeps the prompts of each adapter apart, since latents of another are in its style.
+CacheScope = Literal["adapter", "global"]
+
+
+class PromptCacheSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of a cache.
+
+    Attributes:
+        capacity: Prompts whose latents of all levels fit; latents of some levels take their share.
+        eviction: Latents to give up when it is full. ``lcbfu`` those that have saved least steps
+            (hits x level), ``lfu`` those with fewest hits, ``lru`` those not used longest, ``none``
+            none, so that a full cache stores nothing.
+        scope: Prompts that a request may start from: those of its adapter, or all.
+        levels: Levels and their thresholds.
+    """
+
+    capacity: Annotated[int, Meta(ge=1, le=100_000_000)] = 20_000
+    eviction: Eviction = "lcbfu"
+    scope: CacheScope = "adapter"
+    levels: CacheLevels = CacheLevels()
+
+
+class PromptLookup(NamedTuple):
+    """Result of a look-up.
+
+    Attributes:
+        level: Steps to skip; 0 on a miss.
+        similarity: Cosine of the nearest cached prompt; None if no prompt is at all similar.
+        entry: Entry whose latents of ``level`` are to be used, or None on a miss.
+        vector: Vector of the prompt, as the embedder makes it, or None where it says nothing.
+        scope: Key of the prompts that were searched.
+    """
+
+    level: int
+    similarity: float | None
+    entry: int | None
+    vector: Any
+    scope: str
+
+
+class StoredPrompt(NamedTuple):
+    """Result of storing: the new entry, and the (entry, level) of each latent that was evicted."""
+
+    entry: int
+    evicted: tuple[tuple[int, int], ...]
+
+
+class PromptCache:
+    """A cache of prompts, by entries numbered in the order in which they are stored.
+
+    The largest level at or below that of the similarity counts for which the *nearest* prompt still
+    has latents; if it has none, the look-up is a miss.
+    """
+
+    def __init__(self, settings: PromptCacheSettings, embedder: Embedder[Any]) -> None:
+        self.settings, self._embedder = settings, embedder
+        self._indices: dict[str, PromptIndex[Any]] = {}
+        self._levels: dict[int, list[int]] = {}  # of an entry, with latents; rising
+        self._scope_of: dict[int, str] = {}
+        self._order = EvictionOrder(settings.eviction)
+        self._stored = 0
+
+    def __len__(self) -> int:
+        """Return the number of prompts with latents."""
+        return len(self._levels)
+
+    @property
+    def latents(self) -> int:
+        """Number of latents kept."""
+        return len(self._order)
+
+    def request(self, prompt: str, adapter: str) -> PromptLookup:
+        """Look a prompt up, and store it on a miss."""
+        found = self.look_up(prompt, adapter)
+        if found.entry is None:
+            self.store(found)
+        return found
+
+    def look_up(self, prompt: str, adapter: str) -> PromptLookup:
+        """Look a prompt up; a hit counts as a use of the latents."""
+        scope = adapter if self.settings.scope == "adapter" else ""
+        vector = self._embedder.embed(prompt)
+        index = self._indices.get(scope)
+        near = None if vector is None or index is None else index.nearest(vector)
+        if near is None:
+            return PromptLookup(0, None, None, vector, scope)
+        wanted = self.settings.levels.of(near.similarity)
+        there = [level for level in self._levels[near.entry] if level <= wanted]
+        if not there:
+            return PromptLookup(0, near.similarity, None, vector, scope)
+        self._order.hit(near.entry, there[-1])
+        return PromptLookup(there[-1], near.similarity, near.entry, vector, scope)
+
+    def store(self, missed: PromptLookup) -> StoredPrompt | None:
+        """Store latents of all levels for a prompt that was looked up.
+
+        None is stored of a prompt that could never be found, or in a full cache that evicts none.
+        """
+        levels = self.settings.levels.levels
+        room = self.settings.capacity * len(levels)
+        full = len(self._order) + len(levels) > room
+        if missed.vector is None or (full and self.settings.eviction == "none"):
+            return None
+        evicted = []
+        while len(self._order) + len(levels) > room:
+            evicted.append(self._order.evict())
+            self._drop(*evicted[-1])
+        entry, self._stored = self._stored, self._stored + 1
+        if missed.scope not in self._indices:
+            self._indices[missed.scope] = self._embedder.index()
+        self._indices[missed.scope].add(entry, missed.vector)
+        self._levels[entry], self._scope_of[entry] = list(levels), missed.scope
+        self._order.store(entry, levels)
+        return StoredPrompt(entry, tuple(evicted))
+
+    def _drop(self, entry: int, level: int) -> None:
+        """Forget latents, and the prompt with its last ones."""
+        self._levels[entry].remove(level)
+        if self._levels[entry]:
+            return
+        del self._levels[entry]
+        scope = self._scope_of.pop(entry)
+        self._indices[scope].remove(entry)
+        if not len(self._indices[scope]):
+            del self._indices[scope]
