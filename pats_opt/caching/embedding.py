@@ -1,23 +1,11 @@
-"""Interfaces of embedders, and the embedder of a name.
-
-An embedder turns prompts into vectors of its own kind, and makes indices that search these.
-``words`` is built in. ``module:function`` names a function from a prompt to a list of numbers, such
-as a sentence embedding that runs on your machine.
-"""
+"""Interfaces: an embedder turns prompts into vectors of its own kind, an index searches these."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, NamedTuple, Protocol, TypeVar
-
-from pats_opt.errors import InputError
-from pats_opt.nearest import choose
+from typing import NamedTuple, Protocol, TypeVar
 
 V = TypeVar("V")
 V_contra = TypeVar("V_contra", contravariant=True)
-
-#: Name of the built-in embedder.
-WORDS = "words"
 
 
 class NearestPrompt(NamedTuple):
@@ -53,38 +41,3 @@ class Embedder(Protocol[V]):
 
     def index(self) -> PromptIndex[V]:
         """Return an empty index of such vectors."""
-
-
-def embedder(spec: str = WORDS) -> Embedder[Any]:
-    """Make the embedder of a name.
-
-    Args:
-        spec: ``words``, or ``module:function``.
-
-    Raises:
-        InputError: There is no such embedder, module or function.
-    """
-    if spec == WORDS:
-        from pats_opt.caching.words import WordEmbedder
-
-        return WordEmbedder()
-    module, colon, name = spec.partition(":")
-    if not colon:
-        raise InputError(
-            f"there is no embedder {spec!r}",
-            hint=f"{choose(spec, [WORDS])}; or write it as module:function",
-        )
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"there is no embedder {spec!r} ({error})",
-            hint="write it as module:function, with the module on PYTHONPATH",
-        ) from None
-    if not callable(function):
-        raise InputError(
-            f"{spec!r} is no function", hint="name a function from a prompt to a list of numbers"
-        )
-    from pats_opt.caching.dense import DenseEmbedder
-
-    return DenseEmbedder(function, spec)

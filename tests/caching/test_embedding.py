@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pats_opt.caching.dense import DenseEmbedder
-from pats_opt.caching.embedding import embedder
+from pats_opt.caching.embedders import embedder
 from pats_opt.caching.words import WordEmbedder
 from pats_opt.errors import InputError
 

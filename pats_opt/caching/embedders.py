@@ -1,0 +1,50 @@
+"""Embedders by name.
+
+``words`` is built in. ``module:function`` names a function from a prompt to a list of numbers, such
+as a sentence embedding that runs on your machine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from pats_opt.caching.dense import DenseEmbedder
+from pats_opt.caching.embedding import Embedder
+from pats_opt.caching.words import WordEmbedder
+from pats_opt.errors import InputError
+from pats_opt.nearest import choose
+
+#: Name of the built-in embedder.
+WORDS = "words"
+
+
+def embedder(spec: str = WORDS) -> Embedder[Any]:
+    """Make the embedder of a name.
+
+    Args:
+        spec: ``words``, or ``module:function``.
+
+    Raises:
+        InputError: There is no such embedder, module or function.
+    """
+    if spec == WORDS:
+        return WordEmbedder()
+    module, colon, name = spec.partition(":")
+    if not colon:
+        raise InputError(
+            f"there is no embedder {spec!r}",
+            hint=f"{choose(spec, [WORDS])}; or write it as module:function",
+        )
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"there is no embedder {spec!r} ({error})",
+            hint="write it as module:function, with the module on PYTHONPATH",
+        ) from None
+    if not callable(function):
+        raise InputError(
+            f"{spec!r} is no function", hint="name a function from a prompt to a list of numbers"
+        )
+    return DenseEmbedder(function, spec)
