@@ -22,7 +22,9 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "own_vectors", raising=False)
     assert isinstance(embedder(), WordEmbedder)
     own = embedder("own_vectors:lengths")
-    assert own.embed("a b c").tolist() == pytest.approx([5 / 29**0.5, 2 / 29**0.5])
+    vector = own.embed("a b c")
+    assert vector is not None
+    assert vector.tolist() == pytest.approx([5 / 29**0.5, 2 / 29**0.5])
     assert own.embed("") is None
     with pytest.raises(InputError, match="'own_vectors:number' is no function; name a function"):
         embedder("own_vectors:number")
