@@ -54,6 +54,10 @@ BUILT_IN: dict[str, str] = {
     "mdd": "pats_solvers.online.scored:Mdd",
     "atcs": "pats_solvers.online.scored:Atcs",
     "credits": "pats_solvers.online.credits:Credits",
+    "prompt-aware": "pats_solvers.online.levels.controlled:PromptAware",
+    "proteus": "pats_solvers.online.levels.controlled:Proteus",
+    "nirvana": "pats_solvers.online.levels.fixed:Nirvana",
+    "clipper": "pats_solvers.online.levels.fixed:Clipper",
 }
 
 

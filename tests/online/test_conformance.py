@@ -49,6 +49,15 @@ VARIANTS = (
     "price-index:forecast=2:memory=3:max_wait_s=6",
     "credits:call=1:keep=0",
     "credits:call=2.5:keep=1:option=fewest:max_wait_s=2",
+    *(
+        f"{name}:batching={rule}"
+        for name in ("clipper:level=throughput", "nirvana", "proteus", "prompt-aware")
+        for rule in ("accscale", "nexus", "aimd", "switched")
+    ),
+    "prompt-aware:predictor=tolerance:rho=0.5:window=3:period=1:window_s=0.5:slo_s=4",
+    "prompt-aware:awareness=off:up=0:sizes=powers:drop=false:max_wait_s=3",
+    "proteus:headroom=3:period=1:prefetch=ahead:eviction=lfu:largest_batch=2:share=1",
+    "clipper:slo_s=1:prefetch=next:max_wait_s=2:adaptive_wait=true",
     *(f"{name}:prefetch=next" for name in ("fifo", "patient", "credits", "polar", "price-index")),
     *(f"{name}:prefetch=ahead" for name in ("pats", "gated", "cost-aware", "vllm-lora")),
     "batch-completion:prefetch=ahead:max_wait_s=2:eviction=cost",

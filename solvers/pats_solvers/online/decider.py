@@ -76,7 +76,7 @@ class Decider(Generic[RunT]):
         policy, run = self._policy, self._run
         while (leader := self._leader(idle)) is not None:
             gpu, job = leader
-            options = [run.option(job)]
+            options = [run.option_on(gpu.index, job)]
             if run.site.horizon is not None:  # the fewest steps may end in time where it does not
                 options.append(fewest_steps(job))
             batch = open_batch(

@@ -51,6 +51,10 @@ class RunContext:
         self.waiting = WaitingJobs(self.site)
         self.tick = 0
 
+    def option_on(self, gpu: int, job: Job) -> int:  # noqa: ARG002 - for runs where it counts
+        """Return the option that a job gets on a GPU: by default the same on all."""
+        return self.option(job)
+
     def earliest(self, idle: Sequence[GpuState]) -> Leader | None:
         """Return the earliest job that an idle GPU can serve, on the GPU of least switching.
 
@@ -110,7 +114,7 @@ class RunContext:
                 if len(too_large) == demands:
                     return
                 continue
-            chosen = self.option(job)
+            chosen = self.option_on(batch.gpu.index, job)
             kind = need, job.options[chosen].steps
             if kind not in refused and not batch.add(job, chosen, load=load):
                 refused.add(kind)  # it cannot end by the horizon, or its adapter has no room
