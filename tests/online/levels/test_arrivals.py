@@ -36,7 +36,7 @@ def test_rates_are_those_of_the_last_windows(
 ) -> None:
     """However often it is asked, the rate at a window's end is that of the windows before it."""
     count = ArrivalCount(window_s, tick_s)
-    rates = {}
+    rates = dict[int, float]()
     for tick, arrives in sorted([(a, True) for a in arrivals] + [(a, False) for a in asks]):
         rates.update(count.ended(tick))
         if arrives:
@@ -54,7 +54,7 @@ def test_rates_are_those_of_the_last_windows(
 def test_only_silence_is_skipped(busy: int, keep: int, silence: int) -> None:
     """A window that is left out has rate 0, and the last ``keep`` never are."""
     count = ArrivalCount(1.0, 1.0)
-    rates = {}
+    rates = dict[int, float]()
     for tick in range(busy):
         rates.update(count.ended(tick, keep))
         count.arrived()

@@ -37,22 +37,28 @@ class LevelPolicy(OnlinePolicy[LevelT], Generic[LevelT], frozen=True, kw_only=Tr
     A request is routed to the queue of a GPU that can hold it when it arrives, and stays there. Its
     option is its deepest level that is no deeper than the GPU's. An idle GPU serves its queue in
     order of arrival: the head leads, and those of its adapter follow (where batches may mix
-    adapters, those of any resident one). When a batch starts, and how large it is, a batching rule
-    says (:mod:`.batching`), the same for all these policies; with a hard horizon a GPU never idles
+    adapters, those of any resident one). When a batch starts, and how large it is, the batching
+    rule says, one of four that all these policies share; with a hard horizon a GPU never idles
     beside its queue. A head that may be rejected, and that the batch would serve late, is dropped:
     it waits, unserved, to the end.
 
     The latency objective of a request is its deadline; without one it is ``slo_s``, and without
-    that three times its own service alone at its most steps. The load is high from
-    ``up`` times the fleet's rate one by one at the shallowest level, until it is below ``keep``
-    times ``up`` times that; it is estimated as Proteus does (:mod:`.arrivals`).
+    that three times its own service alone at its most steps. Demand is estimated as Proteus does:
+    the mean of the last 20 windows, of which each weighs 1.6 / 2.6 times what the next newer one
+    does. The load is high from ``up`` times what the fleet serves one by one at the shallowest
+    level, until it falls below ``keep`` x ``up`` times that.
 
     Args:
-        batching: When batches start: ``accscale``, ``nexus``, ``aimd`` or ``switched``.
+        batching: When batches start. ``accscale``: as late as the head allows, or at once where
+            more wait than fit; ``nexus``: when full, or when a full one would be late; ``aimd``:
+            when as many wait as the GPU's current size, which grows by one after a batch in time
+            and shrinks after a late one; ``switched``: at once alone at low load, when full at
+            high load, or when waiting longer would be late.
         sizes: Allowed batch sizes: ``powers`` of two, or ``every`` number.
         largest_batch: Largest batch.
         share: Share of the latency objective that a batch of the best size may take.
-        slo_s: Latency objective of requests without a deadline, seconds; None: as above.
+        slo_s: Latency objective of requests without a deadline, seconds; None: three times their
+            own service.
         drop: Whether heads that would be late, and may be rejected, are dropped.
         window_s: Length of the windows in which arrivals are counted, seconds.
         up: Load at which it counts as high.

@@ -24,10 +24,10 @@ from pats_solvers.online.levels.predictors import PredictorRule, predictor
 class ControlledPolicy(LevelPolicy[LevelT], frozen=True, kw_only=True):
     """A policy with a controller: it allocates GPUs to levels by the demand.
 
-    Every ``period`` windows the demand, times ``headroom``, is allocated to levels exactly
-    (:mod:`.allocation`), with the mean quality of each level over the requests so far and the rate
-    of a GPU in best batches there. GPUs keep their level where they can. A change takes no time, as
-    all levels are one model; what waits in a queue is served at the GPU's new level.
+    Every ``period`` windows the demand, times ``headroom``, is allocated to levels exactly, with
+    the mean quality of each level over the requests so far and the rate of a GPU in best batches
+    there. GPUs keep their level where they can. A change takes no time, as all levels are one
+    model; what waits in a queue is served at the GPU's new level.
 
     Args:
         period: Windows between two allocations.
@@ -130,7 +130,7 @@ class PromptAware(ControlledPolicy[PromptRun], frozen=True, kw_only=True):
     Rule: the controller allocates GPUs to levels. The level that a prompt tolerates, its optimal K,
     is predicted; the planner then routes it to a level K' so that each level gets its share of the
     capacity and the expected loss of quality is least: the prompt's rank among the last ones is
-    looked up in the cumulative capacity (:mod:`.coupling`). Among the GPUs of K', at low load any
+    looked up in the cumulative capacity. Among the GPUs of K', at low load any
     alike gets it; at high load the one with the longest queue below its best batch size (ties: the
     one that is free first), or where all have one the shortest queue. Levels, queues, batches and
     drops are as for all policies that serve at levels.
