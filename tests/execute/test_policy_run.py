@@ -115,7 +115,7 @@ def scripted(decide: Callable[[State], list[Action]]) -> Policy:
 LOADING = frozenset({Feature.RESIDENT, Feature.ACTIVATE, Feature.GPUS, Feature.OVERLAP})
 
 POLICIES = {
-    **{name: policy_of(name) for name in ("fifo", "pats", "patient", "credits")},
+    **{name: policy_of(name) for name in ("fifo", "pats", "patient", "credits", "prompt-aware")},
     "alone": scripted(alone),
     "at every fifth tick": scripted(patient),
     "ahead": scripted(ahead),
