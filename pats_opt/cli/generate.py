@@ -8,7 +8,15 @@ import click
 
 from pats_opt.cli import completing
 from pats_opt.cli.common import FILE, option, seed_option
-from pats_opt.cli.recipe import POPULARITY, SITE, WORKLOAD, recipe_from, recipe_options
+from pats_opt.cli.recipe import (
+    CACHE,
+    POPULARITY,
+    PROMPTS,
+    SITE,
+    WORKLOAD,
+    recipe_from,
+    recipe_options,
+)
 from pats_opt.errors import InputError
 
 
@@ -23,7 +31,7 @@ from pats_opt.errors import InputError
 @option("--list list_only", "List the suites and profiles.", is_flag=True)
 @option("--name", "Name of the instance.", metavar="TEXT")
 @seed_option
-@recipe_options(*WORKLOAD, *POPULARITY, *SITE)
+@recipe_options(*WORKLOAD, *POPULARITY, *SITE, *CACHE, *PROMPTS)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pats_opt.cli.common import FILE, F, option, seed_option
-from pats_opt.cli.recipe import POPULARITY, SITE, Setting, recipe_from, recipe_options
+from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, recipe_options
 
 #: Field of ``LogColumns`` -> help. Each is an option that names a column.
 COLUMNS = {
@@ -26,6 +26,7 @@ COLUMNS = {
     "height": "Height in pixels.",
     "weight": "Weight in the loss.",
     "id": "Request id.",
+    "similarity": "Cosine of the nearest cached prompt, for --approximate-cache log.",
     "group": "The user's request that a row belongs to, if that has several.",
 }
 
@@ -87,6 +88,7 @@ def column_options(command: F) -> F:
     Setting("--full", "steps.full", "Full step counts, if the log has none [60].", "N:SHARE,..."),
     *POPULARITY,
     *SITE,
+    *CACHE,
 )
 def command(
     log: str,

@@ -25,12 +25,14 @@ class Setting:
         field: Path of the field, such as ``arrivals.load``.
         text: Help, with the default in brackets.
         metavar: Form of the value in help and errors; :data:`PARSERS` reads it.
+        alone: Value of the option without one; None where it needs one.
     """
 
     flag: str
     field: str
     text: str
     metavar: str
+    alone: str | None = None
 
 
 def mix(text: str) -> dict[str, Any]:
@@ -69,6 +71,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "S": float,
     "N,...": steps,
     "G,...": numbers,
+    "X,...": numbers,
     "C:SHARE,...": mix,
     "N:SHARE,...": mix,
     "WxH:SHARE,...": sizes,
@@ -168,7 +171,92 @@ SITE = (
     ),
 )
 
-SETTINGS = (*WORKLOAD, *POPULARITY, *SITE)
+#: Approximate caching; any of them turns it on.
+CACHE = (
+    Setting(
+        "--approximate-cache",
+        "approximate_cache.source",
+        "Skip steps where an earlier prompt is similar; hits from shares, a log or prompts "
+        "[off; shares if none is named].",
+        "[SOURCE]",
+        "shares",
+    ),
+    Setting(
+        "--cache-levels", "approximate_cache.levels", "Steps skipped [5,10,15,20,25].", "N,..."
+    ),
+    Setting(
+        "--cache-thresholds",
+        "approximate_cache.thresholds",
+        "Cosine above which each level is found [of NIRVANA; for prompts, those of words].",
+        "X,...",
+    ),
+    Setting(
+        "--cache-shares",
+        "approximate_cache.shares",
+        "Probability of each level, for shares [0.426,0.213,0.046,0.032,0.059].",
+        "X,...",
+    ),
+    Setting(
+        "--similarities",
+        "approximate_cache.log",
+        "CSV with the column similarity, for log.",
+        "FILE",
+    ),
+    Setting(
+        "--embedder",
+        "approximate_cache.embedder",
+        "words, or MODULE:FUNCTION from a prompt to numbers, for prompts [words].",
+        "NAME",
+    ),
+    Setting(
+        "--cache-capacity",
+        "approximate_cache.capacity",
+        "Prompts that the cache holds [20000].",
+        "N",
+    ),
+    Setting(
+        "--cache-eviction", "approximate_cache.eviction", "lcbfu, lru, lfu or none [lcbfu].", "RULE"
+    ),
+    Setting(
+        "--cache-scope",
+        "approximate_cache.scope",
+        "Start from prompts of the same adapter, or of all: adapter or global [adapter].",
+        "SCOPE",
+    ),
+    Setting(
+        "--lookup-time", "approximate_cache.lookup_s", "Seconds of a cache look-up [0.35].", "S"
+    ),
+    Setting(
+        "--quality-spread",
+        "approximate_cache.spread",
+        "Coefficient of variation of prompts' loss of quality when steps are skipped [1].",
+        "X",
+    ),
+    Setting(
+        "--skip-quality-table",
+        "approximate_cache.quality_table",
+        "CSV: skip, quality and perhaps similarity [published curve].",
+        "FILE",
+    ),
+)
+
+#: Prompts to look up, for ``generate`` only: ``import`` takes those of the log.
+PROMPTS = (
+    Setting(
+        "--prompts",
+        "approximate_cache.prompts",
+        "Text file of prompts, one a line, or a CSV or TSV file with the column prompt.",
+        "FILE",
+    ),
+    Setting(
+        "--warm-prompts",
+        "approximate_cache.warm",
+        "Prompts looked up before the first request [0].",
+        "N",
+    ),
+)
+
+SETTINGS = (*WORKLOAD, *POPULARITY, *SITE, *CACHE, *PROMPTS)
 
 
 def recipe_options(*settings: Setting) -> Callable[[F], F]:
@@ -176,12 +264,16 @@ def recipe_options(*settings: Setting) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         for setting in reversed(settings):
+            optional = (
+                {} if setting.alone is None else {"is_flag": False, "flag_value": setting.alone}
+            )
             command = option(
                 f"{setting.flag} {PREFIX}{setting.field.replace('.', '__')}",
                 setting.text,
                 metavar=setting.metavar,
                 callback=parsed(PARSERS.get(setting.metavar, str)),
                 shell_complete=completing.profiles if setting.flag == "--profile" else None,
+                **optional,
             )(command)
         config = option("--config", "TOML file with fields of the recipe.", FILE, metavar="FILE")
         return config(command)

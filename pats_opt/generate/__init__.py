@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import RequestRow, assemble
+from pats_opt.generate.cached import stream_of_prompts
 from pats_opt.generate.recipe import Recipe
 from pats_opt.model.instance import Adapter, Instance
 
@@ -53,6 +54,8 @@ def generate(
     sizes = draw.sizes(recipe.sizes, count, draw.stream(seed, "sizes"))
     weights = draw.mixed(recipe.terms.weight, count, draw.stream(seed, "weights"))
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
+    cache = recipe.approximate_cache
+    earlier, prompts = stream_of_prompts(cache, count, seed) if cache else ([], [""] * count)
     rows = [
         RequestRow(
             id=f"r{i}",
@@ -62,6 +65,7 @@ def generate(
             complexity=hard[i],
             size=sizes[i],
             images=int(images[i]),
+            prompt=prompts[i],
             seed=int(seeds[i]),
             weight=weights[i],
         )
@@ -75,6 +79,7 @@ def generate(
         profile=device,
         seed=seed,
         extra={"class": kind, "seed": seed, "profile": device.name},
+        earlier=earlier,
     )
 
 

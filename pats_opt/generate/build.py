@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.generate import draw
+from pats_opt.generate.approximate import ApproximateCache
+from pats_opt.generate.cached import CachedPrompt, CachedRequest, cached_requests
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
 from pats_opt.generate.recipe import ImageCount, ImageSize, Recipe
@@ -42,6 +44,7 @@ class RequestRow:
         steps: Its full step count.
         deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
         group: The user's request that it belongs to; unset where it is its own.
+        similarity: Cosine of the nearest cached prompt, where a log has it.
     """
 
     id: str
@@ -57,6 +60,7 @@ class RequestRow:
     weight: float = 1.0
     deadline_s: float | None = None
     group: str | UnsetType = UNSET
+    similarity: float | None = None
 
 
 def assemble(
@@ -69,13 +73,27 @@ def assemble(
     seed: int,
     pairs: Iterable[Transition] = (),
     extra: dict[str, Any],
+    earlier: Sequence[str] = (),
 ) -> Instance:
     """Make an instance of ``rows``; everything else is as the recipe says.
 
+    Args:
+        name: The instance's name.
+        rows: The requests, by arrival.
+        adapters: Their adapters.
+        recipe: Everything else.
+        profile: The device, as the recipe names it.
+        seed: Seed of every draw.
+        pairs: Times of transitions, beside those that the recipe draws.
+        extra: Facts to keep in the instance.
+        earlier: Prompts that a cache has looked up before the first request.
+
     Raises:
-        InputError: a request fits no GPU even alone.
+        InputError: a request fits no GPU even alone, or its approximate caching lacks something.
     """
     terms, cache = recipe.terms, recipe.switching
+    skipping = recipe.approximate_cache
+    cached = [] if skipping is None else _cached(skipping, rows, seed, earlier)
     service = SlotService if recipe.service.kind == "slot" else StepsService
     instance = Instance(
         extra=extra,
@@ -95,7 +113,7 @@ def assemble(
         service=service(step_s=profile.step_s, overhead_s=profile.overhead_s),
         latency_price_per_s=terms.latency_price_per_s,
         late_price=terms.late_price,
-        requests=tuple(_requests(rows, adapters, recipe, profile, seed)),
+        requests=tuple(_requests(rows, adapters, recipe, profile, seed, cached=cached)),
     )
     validate_made(instance)
     problem = Problem(instance)
@@ -116,8 +134,11 @@ def _requests(
     recipe: Recipe,
     profile: Profile,
     seed: int,
+    *,
+    cached: Sequence[CachedRequest],
 ) -> Iterable[Request]:
     """Yield the requests: options by the quality model, deadlines, rejection, images."""
+    wait_s = 0.0 if recipe.approximate_cache is None else recipe.approximate_cache.lookup_s
     terms, model, count = recipe.terms, recipe.quality.model(), len(rows)
     rng = draw.stream(seed, "deadlines")
     due, slack = rng.random(count), rng.random(count)
@@ -125,7 +146,8 @@ def _requests(
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
     low, high = terms.deadline_slack
     for i, row in enumerate(rows):
-        options = _options(row, recipe.steps.pruned, model)
+        found = cached[i] if cached else None
+        options = _options(row, recipe.steps.pruned, model) if found is None else found.options
         deadline_s = row.deadline_s
         if deadline_s is None and due[i] < terms.deadline_share:
             alone_s = profile.overhead(1) + row.steps * profile.step_s(1) + load_s[row.adapter]
@@ -134,17 +156,20 @@ def _requests(
         if may_reject[i] < terms.reject_share:
             best = max(option.quality for option in options)
             reject_loss = best if terms.reject_loss is None else terms.reject_loss
+        if deadline_s is not None and wait_s:
+            deadline_s = round(max(0.0, deadline_s - wait_s), 6)
         group = row.group or (row.id if recipe.images.mode == "group" else UNSET)
         vram_gib = draw.request_gib(row.size, profile)
         for copy, times, weight in _copies(row, recipe.images):
             yield Request(
+                extra=UNSET if found is None else found.extra,
                 id=row.id if copy is None else f"{row.id}.{copy}",
-                arrival_s=row.arrival_s,
+                arrival_s=round(row.arrival_s + wait_s, 6) if wait_s else row.arrival_s,
                 adapter=row.adapter,
                 demand={"vram_gib": vram_gib * times, "batch": 1.0 * times},
                 options=options,
                 weight=weight,
-                complexity=row.complexity,
+                complexity=row.complexity if found is None else found.complexity,
                 deadline_s=deadline_s,
                 reject_loss=reject_loss,
                 prompt=row.prompt,
@@ -154,6 +179,14 @@ def _requests(
                 height=row.size.height,
                 group=group,
             )
+
+
+def _cached(
+    spec: ApproximateCache, rows: Sequence[RequestRow], seed: int, earlier: Sequence[str]
+) -> list[CachedRequest]:
+    """Look the rows up."""
+    prompts = [CachedPrompt(r.id, r.prompt, r.adapter, r.steps, r.similarity) for r in rows]
+    return cached_requests(spec, prompts, seed, earlier)
 
 
 def _options(row: RequestRow, pruned: Sequence[int], model: QualityModel) -> tuple[Option, ...]:

@@ -68,11 +68,11 @@ class QualityTable(ConfigTable, frozen=True, kw_only=True):
 
     def __call__(self, steps: int, complexity: float) -> float:
         """Interpolate the quality."""
-        across = [(level, _interpolated(points, steps)) for level, points in self.curves]
-        return _interpolated(across, complexity)
+        across = [(level, interpolated(points, steps)) for level, points in self.curves]
+        return interpolated(across, complexity)
 
 
-def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
+def interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
     """Piecewise linear interpolation, constant beyond the ends."""
     i = bisect_right(points, x, key=lambda point: point[0])
     if i == 0 or i == len(points):

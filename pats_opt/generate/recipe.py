@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from pats_opt.generate.approximate import ApproximateCache
 from pats_opt.generate.config import ConfigTable, Mix, NotNegative, Positive, Share
 from pats_opt.generate.quality import Quality
 from pats_opt.generate.ranks import AdapterRanks
@@ -231,6 +232,7 @@ class Recipe(ConfigTable, frozen=True, kw_only=True):
     ranks: AdapterRanks = AdapterRanks()
     quality: Quality = Quality()
     terms: Terms = Terms()
+    approximate_cache: ApproximateCache | None = None
 
     def __post_init__(self) -> None:
         if self.switching.channels and self.service.kind == "slot":

@@ -51,6 +51,7 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
         prompt_length: Length of the prompt, for a log without prompts.
         complexity: From 0 to 1; else estimated from the prompt or its length, else drawn.
         deadline: Seconds from arrival.
+        similarity: Cosine of the nearest cached prompt, where approximate caching takes it.
         group: The user's request that the row belongs to; empty for none.
     """
 
@@ -69,6 +70,7 @@ class LogColumns(ConfigTable, frozen=True, kw_only=True):
     height: str | None = None
     weight: str | None = None
     id: str | None = None
+    similarity: str | None = None
     group: str | None = None
 
     def named(self) -> dict[str, str]:
@@ -235,6 +237,7 @@ def _rows(
     hard = _complexities(cells, mapping, recipe, seed, prompts)
     ids = cells.ids(columns.id) if columns.id else [f"r{i}" for i in range(count)]
     groups = cells.text(columns.group)
+    cosines = cells.numbers(columns.similarity, -1, 1, [-2.0] * count)
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
     rows = []
     for i in range(count):
@@ -255,6 +258,7 @@ def _rows(
                 weight=weights[i],
                 deadline_s=None if deadlines[i] < 0 else deadlines[i],
                 group=groups[i] or UNSET,
+                similarity=None if cosines[i] < -1 else cosines[i],
             )
         )
     return rows

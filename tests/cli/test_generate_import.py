@@ -84,6 +84,58 @@ def test_generate_lists_suites_and_profiles(capsys: pytest.CaptureFixture[str]) 
     assert "a100-40g" in out
 
 
+def looked_up(path: Path) -> list[tuple[int, float | None, list[int]]]:
+    """Level, similarity and skips of each request of a file."""
+    requests = pats_opt.read_instance(path).requests
+    extras = [r.extra["approximate_cache"] for r in requests]  # type: ignore[index]
+    return [
+        (one["level"], one.get("similarity"), [o.skip for o in r.options])
+        for one, r in zip(extras, requests, strict=True)
+    ]
+
+
+def test_every_option_of_approximate_caching_reaches_the_instance(tmp_path: Path) -> None:
+    """Three prompts, the first of which is looked up before the requests."""
+    out, prompts, table = tmp_path / "made.json", tmp_path / "prompts.txt", tmp_path / "table.csv"
+    prompts.write_text("a red fox\na red fox in snow\na red fox\n")
+    table.write_text("skip,quality\n0,0.9\n8,0.8\n20,0.7\n")
+    args = (
+        "--requests 2 --steps 40 --adapters 1 --approximate-cache prompts --cache-levels 8,20"
+        f" --cache-thresholds 0.1,0.9 --prompts {prompts} --warm-prompts 1 --embedder words"
+        " --cache-capacity 1 --cache-eviction lru --cache-scope global --lookup-time 2"
+        f" --quality-spread 0 --skip-quality-table {table}"
+    )
+    assert run(["generate", *args.split(), "-o", str(out)]) == 0
+    (first, _, skips), second = looked_up(out)
+    assert (first, skips) == (8, [20, 8, 0])
+    assert second == (20, 1.0, [20, 8, 0])
+    instance = pats_opt.read_instance(out)
+    assert instance.requests[0].arrival_s == 2.0
+    assert [o.quality for o in instance.requests[0].options] == [0.7, 0.8, 0.9]
+
+
+def test_approximate_caching_alone_draws_from_the_published_shares(tmp_path: Path) -> None:
+    """The option needs no value; another option of the cache turns it on too."""
+    out = tmp_path / "made.json"
+    for args in (["--approximate-cache"], ["--cache-shares", "0.426,0.213,0.046,0.032,0.059"]):
+        assert run(["generate", "--steps", "50", *args, "-o", str(out)]) == 0
+        rows = looked_up(out)
+        assert {tuple(skips) for _, _, skips in rows} == {(25, 20, 15, 10, 5, 0)}
+        assert len({level for level, _, _ in rows}) > 2
+
+
+def test_import_looks_up_prompts_and_takes_logged_similarities(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "made.json"
+    log.write_text("t,prompt,cosine\n0,a red fox,0.7\n1,a red fox,\n2,blue sky over hills,0.96\n")
+    args = ["import", "trace", str(log), "--time", "t", "--full", "50", "--adapters", "1"]
+    own = [*args, "--prompt", "prompt", "--approximate-cache", "prompts", "-o", str(out)]
+    assert run(own) == 0
+    assert [row[:2] for row in looked_up(out)] == [(0, None), (25, 1.0), (0, None)]
+    logged = [*args, "--similarity", "cosine", "--approximate-cache", "log", "-o", str(out)]
+    assert run(logged) == 0
+    assert [row[:2] for row in looked_up(out)] == [(5, 0.7), (0, None), (25, 0.96)]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -98,6 +150,18 @@ def test_generate_lists_suites_and_profiles(capsys: pytest.CaptureFixture[str]) 
         (["--quality-table", "none.csv"], "no such file"),
         (["--config", "none.toml"], "none.toml: no such file"),
         (["--vram", "9"], "fits no GPU"),
+        (["--approximate-cache", "promts"], "invalid value 'promts'; write 'log' or 'prompts' or"),
+        (["--approximate-cache", "log"], "there is no log of similarities; name a file (--simil"),
+        (["--approximate-cache", "prompts"], "there are no prompts to look up; name a file of"),
+        (["--cache-levels", "10,5"], "approximate_cache: 'levels' needs rising numbers of steps"),
+        (
+            ["--cache-thresholds", "0.5,0.4,0.3,0.2,0.1"],
+            "'thresholds' needs one cosine for each of",
+        ),
+        (["--cache-thresholds", "high"], "'high': write it as X,"),
+        (["--cache-eviction", "lrru"], "--cache-eviction: invalid value 'lrru'; write 'lcbfu' or"),
+        (["--approximate-cache", "--steps", "20"], "level 25 leaves nothing of the 20 steps of"),
+        (["--skip-quality-table", "none.csv", "--steps", "50"], "none.csv: no such file"),
         (["--load-channels", "0"], "--load-channels: expected a whole number >= 1"),
         (["--load-channels", "1", "--service", "slot"], "needs 'service.kind' steps"),
     ],

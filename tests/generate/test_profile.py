@@ -56,6 +56,7 @@ def test_the_profiles_of_the_issue_are_there() -> None:
     assert set(profile.names()) == {
         "a100-40g",
         "a100-80g",
+        "argus-a100",
         "documents",
         "h100-80g",
         "production",
