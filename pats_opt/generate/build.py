@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pats_opt.errors import InputError
 from pats_opt.generate import draw
 from pats_opt.generate.approximate import ApproximateCache
-from pats_opt.generate.cached import CachedPrompt, CachedRequest, cached_requests
+from pats_opt.generate.cached import PromptArrival, RequestLevels, cached_requests
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
 from pats_opt.generate.recipe import ImageCount, ImageSize, Recipe
@@ -135,7 +135,7 @@ def _requests(
     profile: Profile,
     seed: int,
     *,
-    cached: Sequence[CachedRequest],
+    cached: Sequence[RequestLevels],
 ) -> Iterable[Request]:
     """Yield the requests: options by the quality model, deadlines, rejection, images."""
     wait_s = 0.0 if recipe.approximate_cache is None else recipe.approximate_cache.lookup_s
@@ -183,9 +183,9 @@ def _requests(
 
 def _cached(
     spec: ApproximateCache, rows: Sequence[RequestRow], seed: int, earlier: Sequence[str]
-) -> list[CachedRequest]:
+) -> list[RequestLevels]:
     """Look the rows up."""
-    prompts = [CachedPrompt(r.id, r.prompt, r.adapter, r.steps, r.similarity) for r in rows]
+    prompts = [PromptArrival(r.id, r.prompt, r.adapter, r.steps, r.similarity) for r in rows]
     return cached_requests(spec, prompts, seed, earlier)
 
 

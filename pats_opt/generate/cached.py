@@ -23,7 +23,7 @@ from pats_opt.model.instance import Option
 from pats_opt.model.lookup import KEY, CacheLookup
 
 
-class CachedPrompt(NamedTuple):
+class PromptArrival(NamedTuple):
     """A request before its look-up.
 
     Attributes:
@@ -39,7 +39,7 @@ class CachedPrompt(NamedTuple):
     similarity: float | None
 
 
-class CachedRequest(NamedTuple):
+class RequestLevels(NamedTuple):
     """What approximate caching makes of a request.
 
     Attributes:
@@ -54,10 +54,10 @@ class CachedRequest(NamedTuple):
 
 def cached_requests(
     spec: ApproximateCache,
-    prompts: Sequence[CachedPrompt],
+    prompts: Sequence[PromptArrival],
     seed: int,
     earlier: Sequence[str] = (),
-) -> list[CachedRequest]:
+) -> list[RequestLevels]:
     """Look requests up, in their order, and make their options.
 
     Args:
@@ -82,7 +82,7 @@ def cached_requests(
     found = _lookups(spec, prompts, seed, earlier)
     hurt = sensitivities(spec.spread, draw.stream(seed, "sensitivity").random(len(prompts)))
     return [
-        CachedRequest(
+        RequestLevels(
             _options(spec, one, quality, lookup.similarity, s), complexity, _extra(lookup)
         )
         for one, lookup, s, complexity in zip(prompts, found, hurt, normalised(hurt), strict=True)
@@ -128,7 +128,7 @@ def _read_prompts(path: str) -> list[str]:
 
 
 def _lookups(
-    spec: ApproximateCache, prompts: Sequence[CachedPrompt], seed: int, earlier: Sequence[str]
+    spec: ApproximateCache, prompts: Sequence[PromptArrival], seed: int, earlier: Sequence[str]
 ) -> list[CacheLookup]:
     """Return the look-up of each request."""
     rng = draw.stream(seed, "cache hits")
@@ -155,7 +155,7 @@ def _lookups(
 
 
 def _logged(
-    spec: ApproximateCache, prompts: Sequence[CachedPrompt], start: float
+    spec: ApproximateCache, prompts: Sequence[PromptArrival], start: float
 ) -> list[float | None]:
     """Return the cosine of each request, of a file or of the requests' own log."""
     if spec.log is None:
@@ -194,7 +194,7 @@ def _logged(
 
 def _options(
     spec: ApproximateCache,
-    prompt: CachedPrompt,
+    prompt: PromptArrival,
     quality: SkipQuality,
     similarity: float | None,
     sensitivity: float,
