@@ -40,7 +40,7 @@ class PromptArrival(NamedTuple):
 
 
 class RequestLevels(NamedTuple):
-    """What approximate caching makes of a request.
+    """A request under approximate caching.
 
     Attributes:
         complexity: Its sensitivity to skipped steps, from 0 to 1.
