@@ -21,9 +21,9 @@ from pats_solvers.common.arrays import (
 )
 from pats_solvers.common.classes import MOST_MOVES, JobClass, Move, classes, moves, undominated
 from pats_solvers.dp import bound
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.fixing import latest_starts
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
 

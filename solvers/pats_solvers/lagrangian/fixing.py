@@ -16,7 +16,7 @@ import numpy as np
 
 from pats_solvers.common.arrays import UNLIMITED, Floats, Ints
 from pats_solvers.common.compiled import compiled, entry
-from pats_solvers.lagrangian.kernels import (
+from pats_solvers.lagrangian.costs import (
     ABSENT,
     ACTIVE,
     AS_ACTIVE,

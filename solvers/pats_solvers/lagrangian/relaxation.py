@@ -35,6 +35,7 @@ from pats_solvers.common.arrays import Floats, Ints
 from pats_solvers.common.classes import JobClass, classes
 from pats_solvers.lagrangian.aggregation import ChainClasses, aggregated
 from pats_solvers.lagrangian.bundle import BYTES, LEAST_CUTS
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.exchange import (
     Exchange,
     PartEvaluation,
@@ -43,7 +44,6 @@ from pats_solvers.lagrangian.exchange import (
     check_stop,
 )
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
 from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, monotone, paid
 from pats_solvers.lagrangian.usage import HOLDS, KEEPS, LOADS, JobUse, covered, job_use, slot_use

@@ -30,7 +30,7 @@ from pats_solvers.common.arrays import (
     single_switches,
 )
 from pats_solvers.common.classes import JobClass
-from pats_solvers.lagrangian import kernels
+from pats_solvers.lagrangian import costs, kernels
 from pats_solvers.lagrangian.aggregation import ChainClasses
 from pats_solvers.lagrangian.merging import MergedClass, MergedPrices, SlotPrices
 from pats_solvers.lagrangian.trace import follow
@@ -95,7 +95,7 @@ class AdapterSubproblem:
                 takes[m, q] = n
         padded = self.caps + 1 if self.lanes else _padded(self.caps, takes)
         self.size = int(np.prod(padded))
-        classes = np.zeros(len(self.kinds), dtype=kernels.CLASSES)
+        classes = np.zeros(len(self.kinds), dtype=costs.CLASSES)
         classes["dim"] = self.caps + 1
         classes["stride"] = [int(np.prod(padded[q + 1 :])) for q in range(len(padded))]
         classes["price"] = [kind.price * grain for kind in self.kinds]
@@ -108,7 +108,7 @@ class AdapterSubproblem:
         ways = sum(len(kind.ways) for kind in self.kinds if kind.demands is not None)
         grid = np.arange(ticks + 1)
         arrived = _arrived(self.kinds, ticks, grain)
-        self.arrays = kernels.SubproblemArrays(
+        self.arrays = costs.SubproblemArrays(
             classes=classes,
             digits=np.ascontiguousarray(digits),
             arrived=arrived,
@@ -148,7 +148,7 @@ class AdapterSubproblem:
         self,
         skip: Floats | None = None,
         slots: Sequence[tuple[MergedPrices, SlotPrices] | None] = (),
-    ) -> kernels.SubproblemArrays:
+    ) -> costs.SubproblemArrays:
         """Return what the kernels work on at some prices.
 
         Args:
@@ -167,7 +167,7 @@ class AdapterSubproblem:
         dated = any(merged.merged.dated for _, merged, _ in found)
         return arrays._replace(taken=taken, done=done, dated=dated, served=served)
 
-    def values(self, paid: Floats, arrays: kernels.SubproblemArrays | None = None) -> Floats:
+    def values(self, paid: Floats, arrays: costs.SubproblemArrays | None = None) -> Floats:
         """Return costs to go by state, tick and backlog at these prices.
 
         Args:
@@ -183,7 +183,7 @@ class AdapterSubproblem:
         values: Floats,
         paid: Floats,
         state: int,
-        arrays: kernels.SubproblemArrays | None = None,
+        arrays: costs.SubproblemArrays | None = None,
     ) -> AdapterPlan:
         """Return the best plan from tick 0, where the adapter is in ``state`` then."""
         arrays, jobs = arrays or self.arrays, sum(len(kind.jobs) for kind in self.kinds)
@@ -206,7 +206,7 @@ class AdapterSubproblem:
                 if self.kinds[q].demands is not None
             ]
             at.append(len(rows))
-        return np.array(at, dtype=np.int64), np.array(rows, dtype=kernels.PARTS)
+        return np.array(at, dtype=np.int64), np.array(rows, dtype=costs.PARTS)
 
     def _moves(self, takes: Ints, classes: NDArray[np.void]) -> tuple[NDArray[np.void], ...]:
         """Return the batches and their members with priced deadlines; fill in the least losses."""
@@ -260,14 +260,14 @@ def _jobs(lanes: Sequence[MergedClass], grain: int) -> NDArray[np.void]:
     rows = list[NDArray[np.void]]()
     for lane in lanes:
         kind, quality = lane.kind, [option.quality_loss for option in lane.kind.jobs[0].options]
-        made = np.zeros(len(lane.jobs), dtype=kernels.JOBS)
+        made = np.zeros(len(lane.jobs), dtype=costs.JOBS)
         price = kind.price + lane.extra
         made["due"], made["late"], made["extra"] = lane.due, lane.late, lane.extra
         made["arrival"], made["price"] = kind.arrivals, price * grain
         alone = lane.own + quality + price[:, None] * lane.quickest
         made["least"] = alone.min(axis=1) - lane.extra * kind.arrivals
         rows.append(made)
-    return np.concatenate(rows) if rows else np.zeros(0, dtype=kernels.JOBS)
+    return np.concatenate(rows) if rows else np.zeros(0, dtype=costs.JOBS)
 
 
 def _skips(kinds: Sequence[JobClass], classes: NDArray[np.void], skippable: bool) -> Floats:
@@ -302,12 +302,12 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
     made = np.zeros(3, dtype=SWITCHES)
     load_s, activate_s = site.load_s[adapter], site.activate_s
     if site.channels is not None:
-        for kind, s in ((kernels.TO_PREFETCH, load_s), (kernels.TO_ACTIVATE, activate_s)):
+        for kind, s in ((costs.TO_PREFETCH, load_s), (costs.TO_ACTIVATE, activate_s)):
             made[kind] = site.switching_ticks(s) // grain, switching_loss(site, s)
         return made
     if site.max_resident == 1:
         ways = np.delete(single_switches(problem)[:, adapter], adapter)
-        made[kernels.TO_LOAD] = ways["ticks"].min() // grain, ways["loss"].min()
+        made[costs.TO_LOAD] = ways["ticks"].min() // grain, ways["loss"].min()
         return made
     active = site.max_per_batch
     others_s = [s for a, s in enumerate(site.load_s) if a != adapter]

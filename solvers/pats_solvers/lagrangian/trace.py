@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.compiled import ZERO, compiled, entry
-from pats_solvers.lagrangian.kernels import (
+from pats_solvers.lagrangian.costs import (
     ABSENT,
     ACTIVATE,
     ACTIVE,
@@ -27,15 +27,12 @@ from pats_solvers.lagrangian.kernels import (
     TO_PREFETCH,
     WAIT,
     SubproblemArrays,
-    after,
     cost_at_end,
-    first_use,
-    has_switch,
-    load_beside,
     move_cost,
     option_cost,
     wait_cost,
 )
+from pats_solvers.lagrangian.kernels import after, first_use, has_switch, load_beside
 
 
 class PlanStep(NamedTuple):

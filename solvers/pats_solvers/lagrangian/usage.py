@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import Floats, Ints
-from pats_solvers.lagrangian.kernels import (
+from pats_solvers.lagrangian.costs import (
     CUT,
     LOAD_BESIDE,
     RESERVE,

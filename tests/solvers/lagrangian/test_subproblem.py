@@ -19,7 +19,7 @@ from pats_opt.testing.solvers import together
 from pats_solvers.common.classes import classes
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.aggregation import aggregated
-from pats_solvers.lagrangian.kernels import (
+from pats_solvers.lagrangian.costs import (
     ABSENT,
     ACTIVATE,
     ACTIVE,

@@ -11,7 +11,7 @@ import numpy as np
 from pats_solvers.common.arrays import fields
 from pats_solvers.common.compiled import entry, lean
 from pats_solvers.dp.bound import NONE, lane_backlog, oldest_cost
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, RESIDENT
 
 #: What a GPU may do next: anything, only what could not begin before (it waited for an arrival), or
 #: only a batch of the adapter that it has just switched to.

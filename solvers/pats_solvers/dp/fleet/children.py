@@ -24,7 +24,7 @@ from pats_solvers.dp.fleet.estimate import estimate, rest_of
 from pats_solvers.dp.fleet.pool import FleetLabel, FleetPool, copy_gpu, insert
 from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds
 from pats_solvers.dp.label_pool import below
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, RESIDENT
 
 
 @lean

@@ -26,7 +26,7 @@ from pats_solvers.dp.fleet.bound import (
     whole_value,
 )
 from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds
-from pats_solvers.lagrangian.kernels import ABSENT, RESIDENT
+from pats_solvers.lagrangian.costs import ABSENT, RESIDENT
 
 
 @lean

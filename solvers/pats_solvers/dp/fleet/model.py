@@ -24,7 +24,7 @@ from pats_solvers.dp.model import (
     lane_jobs,
     table_arrays,
 )
-from pats_solvers.lagrangian.kernels import ABSENT, ACTIVE, RESIDENT, SubproblemArrays
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, RESIDENT, SubproblemArrays
 from pats_solvers.lagrangian.relaxation import Relaxation
 from pats_solvers.lagrangian.subproblem import AdapterSubproblem
 
