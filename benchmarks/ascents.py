@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pats_opt.core.solver import Run
 from pats_opt.generate import Recipe, generate
 from pats_opt.model.problem import Problem
-from pats_opt.solving.solve import warm_start
+from pats_opt.solving.starts import PolicyStarts
 from pats_solvers.common.incumbent import Incumbent
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.bounding import FIRST_STATES, bounding_of
@@ -158,7 +158,7 @@ def measure(made: dict[str, Any], seed: int) -> dict[str, list[tuple[float, floa
     """Gap to the best bound of all in %, and CPU seconds, by method and mark."""
     problem = Problem(generate(msgspec.convert(made, Recipe), seed=seed))
     run = Run()
-    run.start = warm_start(problem, run, None)
+    run.start = PolicyStarts(problem, run).first()
     assert run.start is not None
     loss, end = run.start[1], bounding_of(Incumbent(problem, run), 2.0).end
     best, found = -math.inf, {}

@@ -50,7 +50,8 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
     from pats_opt.core.solver import Run
     from pats_opt.generate import Recipe, generate
     from pats_opt.model.problem import Problem
-    from pats_opt.solving.solve import solve, warm_start
+    from pats_opt.solving.solve import solve
+    from pats_opt.solving.starts import PolicyStarts
     from pats_solvers.milp import Milp, build
     from pats_solvers.milp.backends import BackendLimits, backend
 
@@ -65,7 +66,7 @@ def one(spec: dict[str, Any]) -> dict[str, Any]:
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     model, _ = build(problem, solver.formulation, None if start is None else start[1])
     began = time.monotonic()
     limits = BackendLimits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,8 +16,8 @@ from pats_opt.core import registry
 from pats_opt.core.policy import Policy
 from pats_opt.core.prices import KEY
 from pats_opt.core.solver import Outcome, Run, Solver, require
-from pats_opt.errors import InfeasibleError, InputError, PatsError, SolverError, expect
-from pats_opt.model.checker import TOLERANCE, ReplayedBatch, ReplayedLoad, check, valid_loss
+from pats_opt.errors import InfeasibleError, InputError, SolverError, expect
+from pats_opt.model.checker import TOLERANCE, ReplayedBatch, ReplayedLoad, check
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import best_utility, gap
 from pats_opt.model.plan import Plan, schedule_of
@@ -26,6 +26,7 @@ from pats_opt.model.schedule import SolverRef, StopReason
 from pats_opt.simulate import PolicySolver
 from pats_opt.solving.interrupt import interruptible
 from pats_opt.solving.result import Result
+from pats_opt.solving.starts import PolicyStarts, checked_start
 from pats_opt.tables import ScheduleTable, bound_on_waiting, measure
 
 log = logging.getLogger(__name__)
@@ -42,32 +43,6 @@ PREPARING = "preparing"
 
 #: Loss and bound this close, relative to the loss, are the same number.
 ROUNDING = 1e-12
-
-#: Policies whose schedules a solver may start from, a quick one first, then those that are best
-#: most often.
-WARM_STARTS = (
-    "fifo:option=fewest",
-    "price-index",
-    "pats:threshold=1",
-    "price-index:forecast=0",
-    "price-index:forecast=2",
-)
-
-#: The same where loads run beside serving.
-OVERLAP_STARTS = (
-    "fifo:option=fewest:prefetch=next",
-    "price-index:prefetch=next",
-    "price-index:prefetch=ahead",
-    "pats:threshold=1:prefetch=ahead",
-    "pats:prefetch=ahead",
-)
-
-#: Requests beyond which all other policies are tried as well. Fewer are soon planned better than
-#: any policy does it.
-FEW_REQUESTS = 20
-
-#: Share of the time limit after which no schedule better than the first is looked for.
-WARM_SHARE = 0.5
 
 
 def solve(
@@ -120,10 +95,16 @@ def solve(
     prepare(chosen, problem)
     run = start_run(time_limit=time_limit, seed=seed, jobs=jobs, progress=progress, phase=phase)
     with interruptible(run):
-        if chosen.capabilities.warm_start:
-            run.start = warm_start(problem, run, start)
+        starts = None
+        if chosen.capabilities.warm_start and start is None:
+            starts = PolicyStarts(problem, run)
+            run.start = starts.first()
+        elif chosen.capabilities.warm_start:
+            run.start = checked_start(problem, run, start)
         run.phase(chosen.name, None)
-        outcome = chosen.solve(problem, run)
+        outcome = chosen.solve(problem, run if starts is None else starts.reserved())
+        if starts is not None:
+            outcome = starts.improved(outcome)
     log.info("stopped: %s, bound %s", outcome.stop.value, outcome.bound)
     log.debug("details: %s", outcome.details)
     return finish(problem, chosen, run, outcome)
@@ -199,68 +180,6 @@ def refuse_unservable(problem: Problem) -> None:
                 f"requests[{job.position}] {job.id!r}: {reason}; lower its demand, add capacity, "
                 "or give it a reject_loss"
             )
-
-
-def warm_start(problem: Problem, run: Run, given: Plan | None) -> tuple[Plan, float] | None:
-    """Return the best plan known before solving, with its loss; None if there is no valid one.
-
-    Args:
-        problem: The problem.
-        run: Its limits. The loss of each better plan is reported as progress.
-        given: Plan to use; None for the best of the policies' plans.
-    """
-    best: tuple[Plan, float] | None = None
-    for plan in _policy_plans(problem, run) if given is None else [given]:
-        loss = valid_loss(problem, plan)
-        if loss is None or (best is not None and loss > best[1]):
-            continue
-        if best is None or loss < best[1]:
-            run.progress(None, loss)
-        best = plan, loss
-    log.info("starts from loss %s", None if best is None else best[1])
-    return best
-
-
-def _starts(problem: Problem) -> Iterator[str]:
-    """Yield the policies that a solver starts from.
-
-    Where waiting costs nothing and no request has a choice of options, policies have nothing to
-    weigh, and the first is as good as any.
-    """
-    site = problem.site
-    beside = site.channels is not None
-    first = OVERLAP_STARTS if beside else WARM_STARTS
-    waiting = site.latency_price_per_s > 0.0 or site.late_price > 0.0
-    if not waiting and all(len(job.options) == 1 for job in problem.jobs):
-        yield first[0]
-        return
-    yield from first
-    if len(problem.jobs) > FEW_REQUESTS:
-        names = [f"{name}:prefetch=next" if beside else name for name in registry.policies()]
-        yield from (name for name in names if name not in first)
-
-
-def _policy_plans(problem: Problem, run: Run) -> Iterator[Plan]:
-    """Yield plans of online policies.
-
-    The first plan is made whatever it takes, so that every solver has a schedule to give. The
-    others come within :data:`WARM_SHARE` of the time limit.
-    """
-    left: float | None = None
-    for name in _starts(problem):
-        if run.interrupted.is_set() or left == 0.0:
-            return
-        stage = Run(time_limit=left, seed=run.seed, phase=run.phase, interrupted=run.interrupted)
-        try:
-            plan = runnable(name).solve(problem, stage).plan
-        except PatsError as error:
-            log.debug("no start from %s: %s", name, error)
-            continue  # a policy may lack a feature, or fail at a hard horizon
-        if plan is not None:
-            yield plan
-            if run.time_limit is not None:
-                spent = time.monotonic() - run.began
-                left = max(0.0, WARM_SHARE * run.time_limit - spent)
 
 
 def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Result:

@@ -12,6 +12,7 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.stopping import StopError
 from pats_solvers.dp import Dp
 from pats_solvers.dp.solver import LabelPasses, searched_batches
 from pats_solvers.primal_dual import Annealings, Ascents, Lagrangian
@@ -53,19 +54,18 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Take turns until the optimum is proven, neither can go on, or a limit is reached."""
         from pats_solvers.lagrangian.bounding import bounding_of
-        from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
         incumbent, details = Incumbent(problem, run), dict[str, Any]()
         batches: Sequence[Move] | None = ()
-        if searchable(problem):
-            try:
-                batches = searched_batches(problem)
-            except InputError as refusal:
-                details["refused by dp"] = refusal.problem
         try:
+            if searchable(problem):
+                try:
+                    batches = searched_batches(problem, incumbent.over)
+                except InputError as refusal:
+                    details["refused by dp"] = refusal.problem
             bounding = bounding_of(incumbent, self.memory_gib / 2)
         except StopError:
             return incumbent.outcome(run.stop(), **details)

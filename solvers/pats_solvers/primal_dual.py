@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.stopping import StopError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,6 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the bound and lower the loss in turn, until they meet or neither moves."""
         from pats_solvers.lagrangian.bounding import bounding_of
-        from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:

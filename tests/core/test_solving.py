@@ -11,7 +11,9 @@ from typing import ClassVar
 import pytest
 from msgspec import Struct
 
-from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run, Solver
+from pats_opt.core import registry
+from pats_opt.core.policy import Policy
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run, Solver
 from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError, SolverError
 from pats_opt.generate import Recipe, generate
 from pats_opt.model.checker import valid_loss
@@ -20,8 +22,11 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, StopReason
+from pats_opt.simulate import PolicySolver
 from pats_opt.solving.result import require_schedule
-from pats_opt.solving.solve import solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import BEST_POLICIES, SOME_REQUESTS, PolicyStarts, checked_start
+from pats_solvers.online.simple import Fifo
 from tests.support.zoo import document, request
 
 
@@ -42,15 +47,15 @@ def scripted(
     outcome: Outcome,
     seen: list[Run] | None = None,
     act: Callable[[Run], None] = lambda _run: None,
+    features: frozenset[Feature] = frozenset((Feature.INITIAL,)),
 ) -> Solver:
     """A solver that acts, notes the run in ``seen``, and answers as it is made to."""
+    can = Capabilities(features=features, bound=True, warm_start=True)
 
     class Scripted(Struct, frozen=True):
         name: ClassVar[str] = "scripted"
         kind: ClassVar[Kind] = Kind.EXACT
-        capabilities: ClassVar[Capabilities] = Capabilities(
-            features=frozenset((Feature.INITIAL,)), bound=True, warm_start=True
-        )
+        capabilities: ClassVar[Capabilities] = can
 
         def solve(self, problem: Problem, run: Run) -> Outcome:  # noqa: ARG002
             act(run)
@@ -162,14 +167,70 @@ def test_an_interrupted_start_is_none() -> None:
     """Only the time limit waits for the first policy."""
     run = Run(time_limit=60.0)
     run.interrupted.set()
-    assert warm_start(Problem(instance()), run, None) is None
+    assert PolicyStarts(Problem(instance()), run).first() is None
+
+
+def policy_losses(problem: Problem) -> dict[str, float]:
+    """The loss of every policy by name."""
+    losses = {}
+    for name in registry.policies():
+        result = solve(problem, name)
+        assert result.loss is not None
+        losses[name] = result.loss
+    return losses
+
+
+@pytest.mark.parametrize("requests", [SOME_REQUESTS, SOME_REQUESTS + 1])
+def test_no_policy_is_better_than_a_solver(requests: int) -> None:
+    """Before it where there are many requests, else after it, all policies are tried."""
+    problem = Problem(generate(Recipe(requests=requests), seed=1))
+    seen: list[Run] = []
+    complete = PolicySolver(Fifo()).solve(problem, Run())
+    result = solve(problem, scripted(complete, seen, features=ALL_FEATURES))
+    start, best = seen[0].start, min(policy_losses(problem).values())
+    assert start is not None
+    assert result.loss is not None
+    if requests > SOME_REQUESTS:
+        assert start[1] <= best
+    else:
+        assert result.loss <= best
+
+
+def test_a_proven_optimum_is_held_against_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policies that are left to the end are not simulated then."""
+    problem, made = Problem(generate(Recipe(requests=30), seed=1)), list[str]()
+    make = registry.make
+
+    def noted(name: str) -> Solver | Policy:
+        made.append(name)
+        return make(name)
+
+    monkeypatch.setattr(registry, "make", noted)
+    starts = PolicyStarts(problem, Run())
+    starts.first()
+    assert len(made) == len(BEST_POLICIES)
+    outcome = Outcome(StopReason.OPTIMAL, None, 0.0)
+    assert starts.improved(outcome) is outcome
+    assert len(made) == len(BEST_POLICIES)
+    starts.improved(replace(outcome, stop=StopReason.COMPLETE))
+    assert set(registry.policies()) <= set(made)
+
+
+def test_time_is_kept_for_the_policies_left() -> None:
+    """The solver gets less than the limit, and the whole run ends within it."""
+    problem, seen = Problem(generate(Recipe(requests=60), seed=1)), list[Run]()
+    complete = PolicySolver(Fifo()).solve(problem, Run())
+    solve(problem, scripted(complete, seen, features=ALL_FEATURES), time_limit=30.0)
+    limit = seen[0].time_limit
+    assert limit is not None
+    assert 27.0 <= limit < 30.0
 
 
 def test_invalid_start_is_ignored() -> None:
     """A start that breaks a rule is no start."""
     problem = Problem(instance())
     assert valid_loss(problem, WRONG) is None
-    assert warm_start(problem, Run(), WRONG) is None
+    assert checked_start(problem, Run(), WRONG) is None
 
 
 def interrupt(times: int) -> Callable[[Run], None]:

@@ -21,7 +21,8 @@ from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, StopReason
-from pats_opt.solving.solve import prepare, solve, warm_start
+from pats_opt.solving.solve import prepare, solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers import exact
@@ -127,7 +128,7 @@ def test_label_search_and_local_search_take_turns() -> None:
     service = ServiceSettings(profile="a100-40g")
     recipe = Recipe(requests=200, arrivals=Arrivals(load=2.0), service=service)
     problem = Problem(generate(recipe, seed=3))
-    run = Run(time_limit=4.0, start=warm_start(problem, Run(), None))
+    run = Run(time_limit=4.0, start=PolicyStarts(problem, Run()).first())
     outcome = GuidedSearch().solve(problem, run)
     assert outcome.bound is not None
     assert all(outcome.details[name]["turns"] > 0 for name in ("dp", "local-search"))
@@ -168,7 +169,7 @@ def test_too_large_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no model fits, the warm start comes back: valid, with a bound, and no claim."""
     without_prices(monkeypatch)
     instance = generate(Recipe(requests=300), seed=2)
-    start = warm_start(Problem(instance), Run(), None)
+    start = PolicyStarts(Problem(instance), Run()).first()
     result = solve(instance, Exact(memory_gib=1e-3))
     assert start is not None
     assert (result.status.stop, result.status.point) == (
@@ -206,7 +207,7 @@ def test_interrupt() -> None:
     """An interrupt ends the stage it meets and all that would follow."""
     problem = Problem(generate(Recipe(requests=600), seed=1))
     prepare(Auto())
-    run = Run(start=warm_start(problem, Run(), None))
+    run = Run(start=PolicyStarts(problem, Run()).first())
     threading.Timer(1.0, run.interrupted.set).start()
     outcome = Auto().solve(problem, run)
     assert outcome.stop is StopReason.INTERRUPTED

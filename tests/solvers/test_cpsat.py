@@ -21,7 +21,8 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.model.timing import to_ticks
-from pats_opt.solving.solve import solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close, together
 from pats_solvers.cpsat import CpSat
@@ -40,7 +41,7 @@ MEASURED = st.floats(1e-3, 50.0)
 def started(instance: Instance) -> tuple[Problem, tuple[Plan, float] | None]:
     """The problem, and a schedule from the online policies where they find one."""
     problem = Problem(instance)
-    return problem, warm_start(problem, Run(), None)
+    return problem, PolicyStarts(problem, Run()).first()
 
 
 def large(requests: int = 25) -> Problem:
@@ -258,7 +259,7 @@ def test_proven_infeasible() -> None:
 def test_time_limit_returns_plan_and_bound() -> None:
     """A stopped run has a valid plan no worse than its start, and a bound below its loss."""
     problem = large()
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     outcome = CpSat().solve(problem, Run(time_limit=1.0, start=start))
     _stopped(problem, outcome, StopReason.TIME_LIMIT, start[1])
@@ -267,7 +268,7 @@ def test_time_limit_returns_plan_and_bound() -> None:
 def test_interrupt_returns_plan_and_bound() -> None:
     """An interrupt during the native search ends it with the best so far."""
     problem = large()
-    run = Run(start=warm_start(problem, Run(), None))
+    run = Run(start=PolicyStarts(problem, Run()).first())
     assert run.start is not None
     threading.Timer(1.0, run.interrupted.set).start()
     outcome = CpSat().solve(problem, run)
@@ -286,7 +287,7 @@ def _stopped(problem: Problem, outcome: Outcome, stop: StopReason, at_most: floa
 def test_stopped_while_building() -> None:
     """A limit that falls into the building of the model is kept as well."""
     problem = large(200)
-    run = Run(start=warm_start(problem, Run(), None))
+    run = Run(start=PolicyStarts(problem, Run()).first())
     assert run.start is not None
     threading.Timer(0.3, run.interrupted.set).start()
     outcome = CpSat().solve(problem, run)
@@ -297,7 +298,7 @@ def test_stopped_while_building() -> None:
 def test_no_time_at_all() -> None:
     """With the time used up before the search, the start comes back with the least-loss bound."""
     problem = large(10)
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     outcome = CpSat().solve(problem, Run(time_limit=1e-9, began=time.monotonic() - 1, start=start))
     _stopped(problem, outcome, StopReason.TIME_LIMIT, start[1])

@@ -19,7 +19,8 @@ from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.instance import Instance, SlotService
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_opt.solving.solve import solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers.cpsat import CpSat, leads
@@ -99,7 +100,7 @@ def test_optima(name: str) -> None:
         if FORMULATIONS[name].unfit(problem) is not None:
             continue
         optimum = brute_force(json.loads(encode(instance)))
-        for start in {None, warm_start(problem, Run(), None)}:
+        for start in {None, PolicyStarts(problem, Run()).first()}:
             run = Run(start=start, time_limit=120)
             outcome = CpSat(formulation=name).solve(problem, run)  # type: ignore[arg-type]
             if optimum is None:
@@ -127,7 +128,7 @@ def test_hints_are_complete_solutions(name: str) -> None:
     tried = 0
     for seed in scale.seeds(40):
         problem = Problem(MAKERS[name](seed))
-        start = warm_start(problem, Run(), None)
+        start = PolicyStarts(problem, Run()).first()
         formulation = FORMULATIONS[name]
         if start is None or formulation.unfit(problem) is not None:
             continue

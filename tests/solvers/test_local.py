@@ -18,7 +18,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
-from pats_opt.solving.solve import solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import NEEDS, random_instance
 from pats_solvers.local import LocalSearch
 from pats_solvers.local.arrays import data_of
@@ -47,7 +48,7 @@ def searched(
 
 
 def started(problem: Problem) -> tuple[Plan, float]:
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     return start
 
@@ -82,7 +83,7 @@ def test_plans_hold(tight: bool) -> None:
         problem = Problem(instance)
         optimum = brute_force(json.loads(encode(instance)))
         assert optimum is not None
-        start = warm_start(problem, Run(), None)
+        start = PolicyStarts(problem, Run()).first()
         plan = searched(problem, start[0] if start else None, seed=seed, prices=seed % 2 == 0)
         if plan is None:
             assert start is None

@@ -18,7 +18,8 @@ from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance, Overlap
 from pats_opt.model.problem import Problem
-from pats_opt.solving.solve import WARM_STARTS, solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import BEST_POLICIES, PolicyStarts
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.incumbent import Incumbent
 from pats_solvers.lagrangian.bounding import bounding_of
@@ -145,9 +146,9 @@ def test_exact_passes_over_who_lacks_loads_beside_serving() -> None:
 def test_policies_start_the_search_with_loads_beside_serving() -> None:
     """The schedule to start from is better than any policy's that loads while it waits."""
     problem = Problem(larger())
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
-    losses = [solve(problem, name).loss for name in WARM_STARTS]
+    losses = [solve(problem, name).loss for name in BEST_POLICIES]
     assert all(loss is not None and start[1] < loss for loss in losses)
 
 
@@ -164,7 +165,7 @@ def test_no_policy_is_better_than_the_start(channels: int | None) -> None:
         "terms": {"latency_price_per_s": 0.01},
     }
     problem = Problem(generate(msgspec.convert(recipe, Recipe), name="fleet", seed=5))
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     rule = "" if channels is None else ":prefetch=next"
     losses = [solve(problem, policy + rule).loss for policy in registry.policies()]

@@ -28,7 +28,8 @@ from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.model.timing import shape_of
-from pats_opt.solving.solve import solve, warm_start
+from pats_opt.solving.solve import solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common import incumbent
 from pats_solvers.milp import Milp, build
@@ -156,7 +157,7 @@ def test_the_size_is_known_before_the_model_is_built() -> None:
 def test_a_plans_point_is_feasible_and_costs_its_loss(seed: int) -> None:
     """The model's objective at the point of a plan is the checker's loss of the plan, both ways."""
     problem = Problem(random_instance(seed, None, requests=(2, 5)))
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     if start is None:
         return  # a tight horizon may defeat the policies
     plan, loss = start
@@ -307,7 +308,7 @@ def test_refuses_too_many_shapes() -> None:
 def test_time_limit_returns_the_best_so_far(name: BackendName) -> None:
     """At the time limit there are a valid schedule, no worse than the start, and a bound below."""
     problem = large()
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     result = solve(problem, Milp(backend=name), time_limit=3.0)
     assert result.status.stop is StopReason.TIME_LIMIT
@@ -324,7 +325,7 @@ def test_interrupt_returns_the_best_so_far(
     """The user's wish to stop ends every backend, and leaves no file behind."""
     problem = large()
     run = Run()
-    run.start = warm_start(problem, run, None)
+    run.start = PolicyStarts(problem, run).first()
     assert run.start is not None
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -397,7 +398,7 @@ def test_progress_is_reported(name: BackendName) -> None:
     bounds: list[float] = []
     problem = large(40)
     run = Run(time_limit=30.0)
-    run.start = warm_start(problem, run, None)
+    run.start = PolicyStarts(problem, run).first()
 
     def progress(bound: float | None, _: float | None) -> None:
         if bound is not None:

@@ -13,7 +13,7 @@ from pats_opt.generate import Recipe, generate
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import shape_of
-from pats_opt.solving.solve import warm_start
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.bounds import (
     earliest_completion,
@@ -69,7 +69,7 @@ def test_an_optimum_is_inside(seed: int) -> None:
     if best is None:
         return
     loss, served, end = best
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     for known in (None, loss, *([] if start is None else [start[1]])):
         assert end <= safe_horizon(problem, known)
         windows = latest_completions(problem, known)
@@ -114,7 +114,7 @@ def test_batches_are_within_their_bounds(seed: int) -> None:
 def test_a_known_loss_shortens_the_tail() -> None:
     """After the last arrival batches follow each other, and each costs latency: that ends soon."""
     problem = Problem(generate(Recipe(requests=40), seed=1))
-    start = warm_start(problem, Run(), None)
+    start = PolicyStarts(problem, Run()).first()
     assert start is not None
     arrived = problem.jobs[-1].arrival
     free, known = safe_horizon(problem), safe_horizon(problem, start[1])

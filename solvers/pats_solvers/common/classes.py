@@ -11,7 +11,7 @@ how many of each class it takes at each step count.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Amounts, Job, Problem
+from pats_solvers.common.stopping import check_stop, never
 
 #: Most different batches that are listed for one adapter.
 MOST_MOVES = 20_000
+
+#: Batches listed between two looks at the clock.
+MOVES_PER_CHECK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def moves(  # noqa: PLR0917 - which batches, of what
     gpu: int = 0,
     latest: NDArray[np.int64] | None = None,
     most: int = MOST_MOVES,
+    stop: Callable[[], bool] = never,
 ) -> list[Move]:
     """Return every batch of one adapter that fits ``gpu`` with no other adapter resident.
 
@@ -133,9 +138,11 @@ def moves(  # noqa: PLR0917 - which batches, of what
         gpu: The GPU.
         latest: The last tick by job at which a batch with it may start, or None: any.
         most: How many are listed, at most.
+        stop: Asked now and then whether to break off.
 
     Raises:
         InputError: There are too many to list.
+        StopError: ``stop`` said so.
     """
     site = problem.site
     room = site.room(gpu, frozenset((adapter,)))
@@ -150,6 +157,8 @@ def moves(  # noqa: PLR0917 - which batches, of what
         for q, _ in slots
     ]
     for counts in _fillings(kinds, slots, list(room), largest, windows):
+        if len(found) % MOVES_PER_CHECK == 0:
+            check_stop(stop)
         if len(found) == most:
             raise InputError(
                 f"adapter {site.adapter_ids[adapter]!r} has more than {most:,} different "

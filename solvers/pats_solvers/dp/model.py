@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from pats_solvers.common.arrays import (
     single_switches,
 )
 from pats_solvers.common.classes import MOST_MOVES, JobClass, Move, classes, moves, undominated
+from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.dp import bound
 from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, AS_ACTIVE, SubproblemArrays
 from pats_solvers.lagrangian.fixing import latest_starts
@@ -59,8 +60,12 @@ def tables_bytes(relaxation: Relaxation) -> int:
     return _rows(parts) * 8 + max((part.bytes() for part in parts), default=0)
 
 
-def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
-    """Return the tables of a relaxation of one GPU with one resident adapter, at its prices."""
+def tables_at(relaxation: Relaxation, flat: Floats, stop: Callable[[], bool] = never) -> CostToGo:
+    """Return the tables of a relaxation of one GPU with one resident adapter, at its prices.
+
+    Raises:
+        StopError: ``stop``, which is asked before each adapter, said so.
+    """
     numbers = sorted(
         range(len(relaxation.subproblems)), key=lambda n: relaxation.subproblems[n].adapter
     )
@@ -69,6 +74,7 @@ def tables_at(relaxation: Relaxation, flat: Floats) -> CostToGo:
     values = np.empty(_rows(parts))
     at, made = 0, []
     for number, part in zip(numbers, parts, strict=True):
+        check_stop(stop)
         arrays = relaxation.arrays(flat, number)
         found = part.values(paid, arrays)
         made.append(arrays)
@@ -157,22 +163,28 @@ def data_of(
     return SearchData(kinds, tuple(listed), words, root, model)
 
 
-def batches_of(problem: Problem, latest: Ints | None = None) -> tuple[Move, ...]:
+def batches_of(
+    problem: Problem, latest: Ints | None = None, stop: Callable[[], bool] = never
+) -> tuple[Move, ...]:
     """Return the batches worth trying on some GPU, by adapter.
 
     Args:
         problem: The problem.
         latest: The last tick by job at which a batch with it may start, or None: any.
+        stop: Asked now and then whether to break off.
 
     Raises:
         InputError: An adapter has too many different batches.
+        StopError: ``stop`` said so.
     """
     kinds, found = classes(problem), list[Move]()
     gpus = [kind.gpus[0] for kind in gpu_kinds(problem)]
     for a in sorted({kind.adapter for kind in kinds}):
         most = MOST_MOVES if latest is None else MOST_FIXED - len(found)
         mine = {
-            move.parts: move for g in gpus for move in moves(problem, kinds, a, g, latest, most)
+            move.parts: move
+            for g in gpus
+            for move in moves(problem, kinds, a, g, latest, most, stop)
         }
         found += undominated(kinds, list(mine.values()))
     return tuple(found)

@@ -18,6 +18,7 @@ from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.stopping import StopError
 
 if TYPE_CHECKING:
     from pats_solvers.common.classes import Move
@@ -99,14 +100,13 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
         from pats_solvers.lagrangian.bounding import bounding_of
-        from pats_solvers.lagrangian.exchange import StopError
 
         settled = trivial_outcome(problem)
         if settled is not None:
             return settled
-        batches = searched_batches(problem)
         incumbent = Incumbent(problem, run)
         try:
+            batches = searched_batches(problem, incumbent.over)
             bounding = bounding_of(incumbent, self.memory_gib / 2)
         except StopError:
             return incumbent.outcome()
@@ -118,7 +118,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return incumbent.outcome(run.stop() or passes.stop, **details)
 
 
-def searched_batches(problem: Problem) -> Sequence[Move] | None:
+def searched_batches(problem: Problem, stop: Callable[[], bool]) -> Sequence[Move] | None:
     """Return the batches that the search tries, or None where they depend on the bound.
 
     On one GPU with one resident adapter, where batches are too many, they are those that better
@@ -126,13 +126,14 @@ def searched_batches(problem: Problem) -> Sequence[Move] | None:
 
     Raises:
         InputError: There are too many of them, or too many adapters.
+        StopError: ``stop`` said so.
     """
     from pats_solvers.dp.fleet.model import refuse_many_adapters
     from pats_solvers.dp.model import batches_of
 
     refuse_many_adapters(problem)
     try:
-        return batches_of(problem)
+        return batches_of(problem, None, stop)
     except InputError:
         if alone(problem):
             return None
@@ -192,8 +193,10 @@ class LabelPasses:
             self._listed = incumbent.loss
             try:
                 self._search, self._proof = _search(
-                    bounding, memory_gib, self._batches, incumbent.loss
+                    bounding, memory_gib, self._batches, incumbent.loss, incumbent.over
                 )
+            except StopError:
+                return
             except InputError:  # at better prices, or beside a better schedule, they are fewer
                 self._refused = incumbent.loss if bounding.ascent.converged else None
                 return
@@ -318,7 +321,11 @@ def alone(problem: Problem) -> bool:
 
 
 def _search(
-    bounding: Bounding, memory_gib: float, batches: Sequence[Move] | None, known: float
+    bounding: Bounding,
+    memory_gib: float,
+    batches: Sequence[Move] | None,
+    known: float,
+    stop: Callable[[], bool],
 ) -> tuple[PricedSearch | FleetSearch, float]:
     """Return a search at the present prices, with fewer distinct backlogs if memory is short.
 
@@ -327,6 +334,7 @@ def _search(
 
     Raises:
         InputError: Even the best schedules may have too many different batches.
+        StopError: ``stop`` said so.
     """
     from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
     from pats_solvers.dp.fleet.search import FleetSearch
@@ -341,25 +349,31 @@ def _search(
     while size(relaxation) > memory_gib * 2**30 and states != 1:
         states = max(1, max(subproblem.size for subproblem in relaxation.subproblems) // 4)
         relaxation = Relaxation(
-            problem, bounding.end, states=states, grain=relaxation.grain, lanes=coarse.lanes
+            problem,
+            bounding.end,
+            states=states,
+            grain=relaxation.grain,
+            lanes=coarse.lanes,
+            stop=stop,
         )
     flat = relaxation.carried(coarse, flat)
     if not single:
-        return FleetSearch(problem, fleet_tables_at(relaxation, flat), batches), math.inf
-    tables, proof = tables_at(relaxation, flat), math.inf
+        return FleetSearch(problem, fleet_tables_at(relaxation, flat, stop), batches), math.inf
+    tables, proof = tables_at(relaxation, flat, stop), math.inf
     if batches is None:
         bound = PricedSearch(problem, tables, ()).bound()
-        batches, proof = _fixed_batches(problem, tables, bound, known)
+        batches, proof = _fixed_batches(problem, tables, bound, known, stop)
     return PricedSearch(problem, tables, batches), proof
 
 
 def _fixed_batches(
-    problem: Problem, tables: CostToGo, bound: float, known: float
+    problem: Problem, tables: CostToGo, bound: float, known: float, stop: Callable[[], bool]
 ) -> tuple[Sequence[Move], float]:
     """Return the batches that schedules can have up to a loss, and that loss, at most ``known``.
 
     Raises:
         InputError: There are too many even at little more than the bound.
+        StopError: ``stop`` said so.
     """
     from pats_solvers.dp.model import batches_of, latest_by_job
 
@@ -367,7 +381,8 @@ def _fixed_batches(
     gap = min(known - bound, FIXED * abs(bound))
     while True:
         try:
-            return batches_of(problem, latest_by_job(problem, tables, gap + slack)), bound + gap
+            latest = latest_by_job(problem, tables, gap + slack)
+            return batches_of(problem, latest, stop), bound + gap
         except InputError:
             gap /= 2
             if gap < LEAST_FIXED * abs(bound):

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pats_solvers.common.arrays import Floats
+from pats_solvers.common.stopping import StopError, never
 from pats_solvers.lagrangian.bundle import Bundle, BundleStep
-from pats_solvers.lagrangian.exchange import PartEvaluation, StopError
+from pats_solvers.lagrangian.exchange import PartEvaluation
 from pats_solvers.lagrangian.relaxation import Evaluation, Relaxation
 
 #: Share of the predicted gain that a step must reach for the centre to move.
@@ -91,9 +92,7 @@ class Ascent:
         """Whether no gain that matters is predicted any more."""
         return self.gain < CONVERGED
 
-    def climb(
-        self, target: float, evaluations: int, stop: Callable[[], bool] = lambda: False
-    ) -> None:
+    def climb(self, target: float, evaluations: int, stop: Callable[[], bool] = never) -> None:
         """Raise the bound towards ``target``, a loss that it cannot exceed.
 
         Args:

@@ -21,9 +21,9 @@ from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats
 from pats_solvers.common.bounds import largest_batch, longest_batch, longest_switch
 from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.common.stopping import StopError, never
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
-from pats_solvers.lagrangian.exchange import StopError
 from pats_solvers.lagrangian.relaxation import Relaxation
 
 #: Evaluations of the relaxation in a round, and the share of the time left that they may take.
@@ -87,7 +87,7 @@ class Bounding:
         end: int,
         memory_gib: float,
         threads: int = 1,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = never,
     ) -> None:
         self.problem, self.threads, self._stop = problem, threads, stop
         self.bound, self.evaluations = -math.inf, 0
@@ -137,7 +137,7 @@ class Bounding:
         self.climb(incumbent.loss, evaluations, over)
         incumbent.raise_bound(self.bound)
 
-    def refine(self, stop: Callable[[], bool] = lambda: False) -> bool:
+    def refine(self, stop: Callable[[], bool] = never) -> bool:
         """Go on with a finer relaxation where there is one; whether there is.
 
         Args:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import Floats, Ints
-from pats_solvers.lagrangian.exchange import PartEvaluation, check_stop
+from pats_solvers.common.stopping import check_stop, never
+from pats_solvers.lagrangian.exchange import PartEvaluation
 from pats_solvers.lagrangian.quadratic import CutArrays, along, solve_quadratic
 
 #: Cuts of a part that are kept, at most and at least.
@@ -90,7 +91,7 @@ class Bundle:
             self._values[number] = part.value
             self._add(number, part, 0.0, 1.0)
 
-    def solve(self, tau: float, work: int, stop: Callable[[], bool] = lambda: False) -> BundleStep:
+    def solve(self, tau: float, work: int, stop: Callable[[], bool] = never) -> BundleStep:
         """Return the best step in the model, of a length that ``tau`` makes short.
 
         Args:

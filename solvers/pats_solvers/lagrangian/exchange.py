@@ -8,7 +8,7 @@ for its being served. Each half falls apart into *parts*, which depend on few pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,20 +52,6 @@ class PartEvaluation(NamedTuple):
     value: float
     places: Ints
     slope: Floats
-
-
-class StopError(Exception):
-    """The caller wanted to stop before the result was worked out."""
-
-
-def check_stop(stop: Callable[[], bool]) -> None:
-    """Go on unless the caller wants to stop.
-
-    Raises:
-        StopError: It does.
-    """
-    if stop():
-        raise StopError
 
 
 class JobGroup(NamedTuple):

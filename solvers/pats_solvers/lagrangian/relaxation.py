@@ -33,16 +33,11 @@ import numpy as np
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats, Ints
 from pats_solvers.common.classes import JobClass, classes
+from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.lagrangian.aggregation import ChainClasses, aggregated
 from pats_solvers.lagrangian.bundle import BYTES, LEAST_CUTS
 from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, SubproblemArrays
-from pats_solvers.lagrangian.exchange import (
-    Exchange,
-    PartEvaluation,
-    PriceVector,
-    SlotUse,
-    check_stop,
-)
+from pats_solvers.lagrangian.exchange import Exchange, PartEvaluation, PriceVector, SlotUse
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
 from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, monotone, paid
@@ -119,7 +114,7 @@ class Relaxation:
         states: int = 400,
         grain: int = 1,
         threads: int = 1,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = never,
         lanes: bool = False,
     ) -> None:
         self.problem, self.threads, self.grain = problem, threads, grain
@@ -279,7 +274,7 @@ class Relaxation:
         slots = [(self.merged[i], prices.slots[i]) if i >= 0 else None for i in self._slots[number]]
         return subproblem.priced(skip, slots)
 
-    def evaluate(self, flat: Floats, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+    def evaluate(self, flat: Floats, stop: Callable[[], bool] = never) -> Evaluation:
         """The bound at a flat price vector, a supergradient, and the subproblems' plans.
 
         Args:

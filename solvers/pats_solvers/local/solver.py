@@ -13,6 +13,7 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.common.stopping import StopError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,6 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def _prices(self, incumbent: Incumbent) -> tuple[NDArray[np.float64] | None, float]:
         """Return dual prices from a short ascent, and the bound that they prove."""
         from pats_solvers.lagrangian.bounding import bounding_of
-        from pats_solvers.lagrangian.exchange import StopError
 
         problem, run = incumbent.problem, incumbent.run
         if not self.evaluations or not problem.jobs or not problem.site.gpus:

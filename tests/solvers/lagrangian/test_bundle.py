@@ -13,9 +13,10 @@ from ortools.linear_solver import pywraplp
 
 from pats_opt.model.files import parse_instance
 from pats_opt.model.problem import Problem
+from pats_solvers.common.stopping import StopError
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.bundle import ACCURACY, BYTES, LEAST_CUTS, Bundle
-from pats_solvers.lagrangian.exchange import PartEvaluation, StopError
+from pats_solvers.lagrangian.exchange import PartEvaluation
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.zoo import adapter, document, gpu, request

@@ -16,7 +16,8 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.plan import schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef, StopReason
-from pats_opt.solving.solve import runnable, solve, warm_start
+from pats_opt.solving.solve import runnable, solve
+from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_instance
 from tests.support.brute_force import brute_force
 from tests.support.zoo import ZOO, Solved, adapter, document, gpu, request
@@ -55,7 +56,7 @@ def test_zoo(case: Solved) -> None:
 
 def test_only_the_bound(busy: Instance) -> None:
     """Without a search of its own it returns the schedule that it was given."""
-    given = warm_start(Problem(busy), Run(), None)
+    given = PolicyStarts(Problem(busy), Run()).first()
     assert given is not None
     result = solve(busy, "lagrangian:schedule=false", start=given[0])
     assert result.loss == pytest.approx(given[1])
@@ -89,7 +90,7 @@ def test_the_bound_rises_and_the_loss_falls(busy: Instance) -> None:
 def test_interrupted(busy: Instance, evaluations: int) -> None:
     """Whenever it is interrupted, it returns the best bound and schedule so far."""
     problem, run = Problem(busy), Run()
-    run.start = warm_start(problem, run, None)
+    run.start = PolicyStarts(problem, run).first()
     assert run.start is not None
     calls = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import SWITCHES, UNLIMITED, Floats, Ints, single_switches
 from pats_solvers.common.classes import JobClass, Move, classes
+from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.fleet import bound
 from pats_solvers.dp.model import (
@@ -90,8 +91,10 @@ def fleet_tables_bytes(relaxation: Relaxation) -> int:
     return tables * rows * 8 + max((part.bytes() for part in parts), default=0)
 
 
-def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
-    """Return the tables of a relaxation at its prices."""
+def fleet_tables_at(
+    relaxation: Relaxation, flat: Floats, stop: Callable[[], bool] = never
+) -> FleetTables:
+    """Return the tables of a relaxation at its prices; see :func:`.tables_at`."""
     states = _states(relaxation)
     numbers = sorted(
         range(len(relaxation.subproblems)),
@@ -104,6 +107,7 @@ def fleet_tables_at(relaxation: Relaxation, flat: Floats) -> FleetTables:
     ]
     made, blocks, whole = list[SubproblemArrays](), list[Floats](), list[Floats]()
     for number in numbers:
+        check_stop(stop)
         part = relaxation.subproblems[number]
         arrays = relaxation.arrays(flat, number)
         paid = relaxation.paid(flat, number)
