@@ -94,17 +94,17 @@ class PolicyStarts:
         )
 
     def improved(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with the schedule of a policy, if that is better than the solver's."""
-        plan, best = outcome.plan, None
-        if outcome.stop in {StopReason.OPTIMAL, StopReason.INFEASIBLE} or not self._late:
+        """Return the outcome with a policy's schedule where that is better than the solver's."""
+        plan, best = outcome.plan, self.run.start
+        if plan is None or outcome.stop is StopReason.OPTIMAL:
             return outcome
-        if plan is not None:
-            loss = valid_loss(self.problem, plan)
-            if loss is None:
-                return outcome  # whoever checks it will say so
+        loss = valid_loss(self.problem, plan)
+        if loss is None:
+            return outcome  # whoever checks it will say so
+        if best is None or loss <= best[1]:
             best = plan, loss
-        found = self._best(self._plans(self._late, 1.0), best)
-        return outcome if found is best else dataclasses.replace(outcome, plan=found and found[0])
+        plan, _ = self._best(self._plans(self._late, 1.0), best) or best
+        return dataclasses.replace(outcome, plan=plan)
 
     def _plans(self, names: Iterable[str], share: float, whole: bool = False) -> Iterator[Plan]:
         """Yield plans of policies within a share of the time limit.

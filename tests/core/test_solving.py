@@ -209,10 +209,11 @@ def test_a_proven_optimum_is_held_against_no_policy(monkeypatch: pytest.MonkeyPa
     starts = PolicyStarts(problem, Run())
     starts.first()
     assert len(made) == len(BEST_POLICIES)
-    outcome = Outcome(StopReason.OPTIMAL, None, 0.0)
-    assert starts.improved(outcome) is outcome
+    outcome = PolicySolver(Fifo()).solve(problem, Run())
+    proven = replace(outcome, stop=StopReason.OPTIMAL)
+    assert starts.improved(proven) is proven
     assert len(made) == len(BEST_POLICIES)
-    starts.improved(replace(outcome, stop=StopReason.COMPLETE))
+    starts.improved(outcome)
     assert set(registry.policies()) <= set(made)
 
 
@@ -246,7 +247,8 @@ def interrupt(times: int) -> Callable[[Run], None]:
 def test_interrupt_returns_the_best_so_far() -> None:
     """Ctrl-C ends the solver, not the program; the handler is put back afterwards."""
     before = signal.getsignal(signal.SIGINT)
-    result = solve(instance(), scripted(Outcome(StopReason.COMPLETE, LATE, 0.5), act=interrupt(1)))
+    interrupted = scripted(Outcome(StopReason.COMPLETE, LATE, 0.5), act=interrupt(1))
+    result = solve(instance(), interrupted, start=LATE)
     assert result.status.stop is StopReason.INTERRUPTED
     assert result.loss == 2.0
     assert signal.getsignal(signal.SIGINT) is before

@@ -194,6 +194,40 @@ def test_little_memory_still_gives_a_schedule_and_a_bound(seed: int) -> None:
     assert found.bound <= optimum.bound + 1e-9 <= loss + 2e-9
 
 
+def test_the_empty_schedule_promises_no_more_than_the_prices_prove() -> None:
+    """Jobs that differ on GPUs that differ: the search's bound is at most the relaxation's."""
+    rng, lanes = random.Random(7), 0
+    for seed in scale.seeds(60):
+        wanted = random_features(rng, 0.5, OTHERS) | {Feature.GPUS}
+        problem = Problem(varied(random_instance(seed, wanted, requests=(8, 12)), rng))
+        relaxation, flat = random_prices(problem, rng)
+        lanes += relaxation.lanes
+        search = FleetSearch(problem, fleet_tables_at(relaxation, flat), ())
+        bound = relaxation.evaluate(flat).bound
+        slack = 1e-9 * max(1.0, abs(bound))
+        assert search.bound() <= bound + slack, seed
+        assert not relaxation.lanes or search.bound() >= bound - slack, seed
+    assert lanes > 5
+
+
+def varied(instance: Instance, rng: random.Random) -> Instance:
+    """The instance with other weights, and with GPUs of which only some can hold each request."""
+    replace = msgspec.structs.replace
+    requests = tuple(
+        replace(
+            request,
+            weight=rng.choice((0.3, 0.5, 1.0, 2.0, 4.0)),
+            demand=request.demand | {"odd": rng.choice((0.0, 0.0, 2.0))},
+        )
+        for request in instance.requests
+    )
+    gpus = tuple(
+        replace(gpu, capacity=gpu.capacity | {"odd": 3.0 if g == 0 else 1.0})
+        for g, gpu in enumerate(instance.gpus)
+    )
+    return replace(instance, requests=requests, gpus=gpus)
+
+
 def test_what_waits_is_part_of_the_bound() -> None:
     """A pass that is broken off proves no more than its labels promise."""
     recipe = Recipe(requests=14, switching=AdapterCache(max_resident=2))

@@ -141,7 +141,7 @@ def in_lanes(
         key=lambda each: (each[0].arrival, each[0].index),
     )
     single = [alone for job, kind in mine if (alone := restricted(kind, {job.index})) is not None]
-    price = min((kind.price for kind in single), default=0.0)
+    price = min(kind.price for kind in kinds)  # the same on all GPUs
     for width in range(min(len(mine), int(math.log2(max(2, states)))), 0, -1):
         lanes = [merged_class(problem, single[k::width], 1, price) for k in range(width)]
         latest = [replace(lane.kind, jobs=lane.kind.jobs[:1]) for lane in lanes]

@@ -1,4 +1,4 @@
-"""What the GPU of a label may do, compiled: batches, switches, loads ahead of time, rejections.
+"""Actions of the GPU of a label, compiled: batches, switches, loads ahead of time, rejections.
 
 The GPU that is free first acts. It need not do all that the rules allow, because some optimal
 schedule is of this form: every batch starts at an arrival of a member, or as soon as its GPU can.
