@@ -64,6 +64,12 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
+def square(text: str) -> dict[str, float]:
+    """Parse ``50:390:300`` as a square wave."""
+    low, high, half_period_s = (float(part) for part in text.split(":"))
+    return {"low": low, "high": high, "half_period_s": half_period_s}
+
+
 #: Form of a value -> function that reads it; other values are text.
 PARSERS: dict[str, Callable[[str], Any]] = {
     "N": int,
@@ -72,6 +78,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "N,...": steps,
     "G,...": numbers,
     "X,...": numbers,
+    "LOW:HIGH:S": square,
     "C:SHARE,...": mix,
     "N:SHARE,...": mix,
     "WxH:SHARE,...": sizes,
@@ -81,7 +88,10 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 WORKLOAD = (
     Setting("--requests", "requests", "Number of requests [20].", "N"),
     Setting(
-        "--arrivals", "arrivals.process", "poisson, bursty, regular or at-once [poisson].", "P"
+        "--arrivals",
+        "arrivals.process",
+        "poisson, bursty, regular, at-once, day or square [poisson].",
+        "P",
     ),
     Setting("--cv", "arrivals.cv", "Coefficient of variation of bursty arrivals [3].", "X"),
     Setting(
@@ -91,6 +101,13 @@ WORKLOAD = (
         "X",
     ),
     Setting("--rate", "arrivals.rate_per_s", "Requests per second; replaces --load.", "X"),
+    Setting("--day-length", "arrivals.day.period_s", "Seconds of a day, for day [86400].", "S"),
+    Setting(
+        "--square",
+        "arrivals.square",
+        "Low and high rate, relative, and seconds of each, for square [0.25:1.8:47].",
+        "LOW:HIGH:S",
+    ),
     Setting("--complexity", "complexity.levels", "Prompt complexities [0.2,0.8].", "C:SHARE,..."),
     Setting("--steps", "steps.full", "Full step counts [60].", "N:SHARE,..."),
     Setting("--images", "images.count", "Images per request [1].", "N:SHARE,..."),

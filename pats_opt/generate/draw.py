@@ -19,6 +19,7 @@ from pats_opt.generate.config import Mix
 from pats_opt.generate.profile import LoadTime, Profile
 from pats_opt.generate.ranks import AdapterRanks
 from pats_opt.generate.recipe import Arrivals, Complexity, ImageSize, Popularity, Recipe
+from pats_opt.generate.shapes import warped
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def complexities(spec: Complexity, count: int, rng: np.random.Generator) -> list
 
 def gaps(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> Floats:
     """Draw ``count`` inter-arrival times in seconds, of mean ``mean_s``."""
-    cv = {"poisson": 1.0, "bursty": spec.cv, "regular": 0.0, "at-once": 0.0}[spec.process]
+    cv = {"bursty": spec.cv, "regular": 0.0, "at-once": 0.0}.get(spec.process, 1.0)
     unit = -np.log1p(-rng.random(count))  # exponential of mean 1
     phase = rng.random(count)
     if spec.process == "at-once":
@@ -71,8 +72,14 @@ def gaps(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) ->
 
 
 def arrivals(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator) -> list[float]:
-    """Draw ``count`` arrival times in seconds, to the millisecond; the first one is at 0."""
+    """Draw ``count`` arrival times in seconds, to the millisecond.
+
+    The first one is at 0, unless the rate has a shape, which begins at 0.
+    """
     times = np.cumsum(gaps(spec, mean_s, count, rng))
+    if spec.process in ("day", "square"):
+        shaped = warped(spec.day if spec.process == "day" else spec.square, times)
+        return [round(t, 3) for t in shaped.tolist()]
     return [round(float(t - times[0]), 3) for t in times]
 
 

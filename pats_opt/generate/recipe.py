@@ -14,6 +14,7 @@ from pats_opt.generate.approximate import ApproximateCache
 from pats_opt.generate.config import ConfigTable, Mix, NotNegative, Positive, Share
 from pats_opt.generate.quality import Quality
 from pats_opt.generate.ranks import AdapterRanks
+from pats_opt.generate.shapes import DayShape, SquareWave
 from pats_opt.model.instance import Overhead, StepTime
 
 Whole = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -24,7 +25,8 @@ class Arrivals(ConfigTable, frozen=True, kw_only=True):
 
     ``poisson`` has exponential inter-arrival times. ``bursty`` has the coefficient of variation
     ``cv``: above 1 a hyperexponential of two phases with balanced means, below 1 a constant plus an
-    exponential. ``regular`` has constant ones; ``at-once`` has none.
+    exponential. ``regular`` has constant ones; ``at-once`` has none. ``day`` and ``square`` are
+    Poisson processes whose rate follows the shape of that name, from its beginning on.
 
     Attributes:
         load: Offered GPU time / available GPU time, where ``rate_per_s`` is None. A request offers
@@ -35,12 +37,14 @@ class Arrivals(ConfigTable, frozen=True, kw_only=True):
         rate_per_s: Requests per second; replaces ``load``.
     """
 
-    process: Literal["poisson", "bursty", "regular", "at-once"] = "poisson"
+    process: Literal["poisson", "bursty", "regular", "at-once", "day", "square"] = "poisson"
     cv: NotNegative = 3.0
     load: Positive = 1.0
     batch: Whole = 4
     switches_per_batch: NotNegative = 1.0
     rate_per_s: Positive | None = None
+    day: DayShape = DayShape()
+    square: SquareWave = SquareWave()
 
 
 class Popularity(ConfigTable, frozen=True, kw_only=True):
