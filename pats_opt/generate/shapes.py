@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 CELLS = 24 * 60
 
 
-class DayHump(ConfigTable, frozen=True, kw_only=True):
+class DayWave(ConfigTable, frozen=True, kw_only=True):
     """One hump of a day's rate: half a cosine wave up, half a one down.
 
     Attributes:
@@ -48,9 +48,9 @@ class DayShape(ConfigTable, frozen=True, kw_only=True):
     """
 
     base: NotNegative = 0.39
-    humps: tuple[DayHump, ...] = (
-        DayHump(hour=7.4, height=2.22, hours=10.5),
-        DayHump(hour=20.0, height=0.68, hours=6.0),
+    humps: tuple[DayWave, ...] = (
+        DayWave(hour=7.4, height=2.22, hours=10.5),
+        DayWave(hour=20.0, height=0.68, hours=6.0),
     )
     spike: NotNegative = 0.56
     spike_minutes: Annotated[int, Meta(ge=0, le=60)] = 5

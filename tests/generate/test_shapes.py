@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pats_opt.generate import Recipe, draw, generate
 from pats_opt.generate.recipe import Arrivals
-from pats_opt.generate.shapes import DayHump, DayShape, SquareWave, warped
+from pats_opt.generate.shapes import DayWave, DayShape, SquareWave, warped
 
 MANY = 200_000
 
@@ -38,7 +38,7 @@ def plain_day_rate(hour: float, shape: DayShape) -> float:
     [
         DayShape(),
         DayShape(period_s=290.0),
-        DayShape(base=0.0, spike=0.0, humps=(DayHump(hour=23.5, height=1.0, hours=4.0),)),
+        DayShape(base=0.0, spike=0.0, humps=(DayWave(hour=23.5, height=1.0, hours=4.0),)),
         DayShape(humps=(), spike=2.0, spike_minutes=30),
     ],
 )
