@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pats_opt.generate import Recipe, draw, generate
 from pats_opt.generate.recipe import Arrivals
-from pats_opt.generate.shapes import DayWave, DayShape, SquareWave, warped
+from pats_opt.generate.shapes import DayShape, DayWave, SquareWave, warped
 
 MANY = 200_000
 
