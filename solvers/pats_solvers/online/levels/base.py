@@ -128,7 +128,7 @@ class LevelPolicy(OnlinePolicy[LevelT], Generic[LevelT], frozen=True, kw_only=Tr
     def select_leader(self, run: LevelT, idle: Sequence[GpuState]) -> Leader | None:
         self._catch_up(run)
         for gpu in idle:
-            while (head := run.head(gpu.index)) is not None:
+            while len(run.queues[gpu.index]) and (head := run.head(gpu.index)) is not None:
                 firing = run.firing(gpu, head)
                 if run.droppable(head, firing):
                     run.unbind(head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from typing_extensions import override
@@ -14,7 +14,7 @@ from pats_opt.model.problem import Job
 from pats_opt.model.timing import late_after, shape_of
 from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.context import RunContext, RunSetup
-from pats_solvers.online.common.queue import WaitingJobs
+from pats_solvers.online.common.queue import Hosts, WaitingJobs
 from pats_solvers.online.levels.arrivals import ArrivalCount
 from pats_solvers.online.levels.batching import Batching, BatchingRule, Firing, QueueView, batching
 from pats_solvers.online.levels.hysteresis import Hysteresis
@@ -36,6 +36,22 @@ class LevelSetup(NamedTuple):
     window_s: float
     up: float
     down: float
+
+
+class LevelShares(NamedTuple):
+    """What some GPUs offer at each of their levels.
+
+    Attributes:
+        levels: Their levels, shallow ones first.
+        workers: The GPUs of each level.
+        capacity: Requests per second of each level.
+        rates: Requests per second of each GPU, summed up along them.
+    """
+
+    levels: list[int]
+    workers: list[list[int]]
+    capacity: list[float]
+    rates: list[float]
 
 
 class LevelRun(RunContext):
@@ -76,16 +92,15 @@ class LevelRun(RunContext):
         self._count = 0
         self._home: dict[int, int] = {}  # job -> GPU of its queue
         self._levels: dict[int, list[JobLevel]] = {}  # of the waiting jobs
+        self._shares: dict[Hosts, LevelShares] = {}  # as of the last time that levels were set
         self._most: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self.waiting.followers.append(_Leaving(self))
 
     # -- requests ------------------------------------------------------------------------------
 
     def known(self, job: Job) -> list[JobLevel]:
-        """Return the levels of a waiting job."""
-        if job.index not in self._levels:
-            self._levels[job.index] = levels_of(job)
-        return self._levels[job.index]
+        """Return the levels of a job."""
+        return self._levels.get(job.index) or levels_of(job)
 
     def chosen(self, gpu: int, job: Job) -> JobLevel:
         """Return what ``job`` runs at on a GPU."""
@@ -111,6 +126,7 @@ class LevelRun(RunContext):
     def seen(self, job: Job) -> None:
         """Take in a job that has arrived."""
         self.arrivals.arrived()
+        self._levels[job.index] = levels_of(job)
         self.ladder.add(self.known(job))
         self._latest = job
         self._objective += self.objective(job)
@@ -172,6 +188,22 @@ class LevelRun(RunContext):
             sum([self.capacity(g, profile.steps) for g in gpus]) / len(gpus)
             for profile in self.ladder.profiles
         ]
+
+    def set_levels(self, levels: list[int]) -> None:
+        """Set the level of each GPU."""
+        self.level = levels
+        self._shares.clear()
+
+    def shares(self, hosts: Hosts) -> LevelShares:
+        """Return what some GPUs offer at each level, as of the last time that levels were set."""
+        if hosts not in self._shares:
+            levels = sorted({self.level[g] for g in hosts})
+            workers = [[g for g in hosts if self.level[g] == level] for level in levels]
+            rate = {g: self.capacity(g, self.steps(g)) for g in hosts}
+            capacity = [sum([rate[g] for g in each]) for each in workers]
+            rates = list(accumulate([rate[g] for g in hosts]))
+            self._shares[hosts] = LevelShares(levels, workers, capacity, rates)
+        return self._shares[hosts]
 
     def _mean_objective(self) -> int:
         return self._objective // self._count

@@ -82,7 +82,7 @@ class ControlledPolicy(LevelPolicy[LevelT], frozen=True, kw_only=True):
         else:
             counts = within(counts, len(levels))
         current = [levels.index(level) if level in levels else -1 for level in run.level]
-        run.level = [levels[position] for position in assign(current, counts)]
+        run.set_levels([levels[position] for position in assign(current, counts)])
 
 
 def within(counts: tuple[int, ...], levels: int) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class Proteus(ControlledPolicy, frozen=True, kw_only=True):
 
     @override
     def route(self, run: LevelRun, job: Job, hosts: Hosts) -> int:
-        return run.rng.choices(hosts, [run.capacity(g, run.steps(g)) for g in hosts])[0]
+        return run.rng.choices(hosts, cum_weights=run.shares(hosts).rates)[0]
 
 
 class PromptRun(LevelRun):
@@ -163,12 +163,8 @@ class PromptAware(ControlledPolicy[PromptRun], frozen=True, kw_only=True):
     @override
     def route(self, run: PromptRun, job: Job, hosts: Hosts) -> int:
         rank = run.depth_rank(job) if self.awareness == "on" else run.rng.random()
-        levels = sorted({run.level[g] for g in hosts})
-        capacity = [0.0] * len(levels)
-        for g in hosts:
-            capacity[levels.index(run.level[g])] += run.capacity(g, run.steps(g))
-        level = levels[level_at(rank, capacity)]
-        workers = [g for g in hosts if run.level[g] == level]
+        shares = run.shares(hosts)
+        workers = shares.workers[level_at(rank, shares.capacity)]
         return greedy(run, job, workers) if run.busy.on else run.rng.choice(workers)
 
 

@@ -32,8 +32,8 @@ class Clipper(LevelPolicy, frozen=True, kw_only=True):
 
     @override
     def control(self, run: LevelRun, window: int) -> None:
-        deepest = self.level == "throughput"
-        run.level = [run.ladder.levels[-1] if deepest else run.ladder.levels[0]] * len(run.level)
+        level = run.ladder.levels[-1 if self.level == "throughput" else 0]
+        run.set_levels([level] * len(run.level))
 
 
 class CacheRun(LevelRun):
