@@ -39,7 +39,7 @@ class LevelSetup(NamedTuple):
 
 
 class LevelShares(NamedTuple):
-    """What some GPUs offer at each of their levels.
+    """Workers and capacity of some GPUs at each of their levels.
 
     Attributes:
         levels: Their levels, shallow ones first.
