@@ -55,6 +55,21 @@ class FilePath(click.Path):
         return completing.paths(incomplete, suffixes)
 
 
+#: Numbers beyond are slips of the pen.
+MOST = 1_000_000_000
+
+
+class Count(click.IntRange):
+    """Whole number from ``min`` to :data:`MOST`."""
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = super().convert(value, param, ctx)
+        if number > MOST:
+            self.fail(f"more than {MOST:,} is too many", param, ctx)
+        return number
+
+
 FILE = FilePath()
 INPUT_FILE = FilePath(read=True)
 
@@ -185,7 +200,7 @@ shrink_option = option(
     "--shrink",
     "Divide widths and heights by N, to multiples of 8 and at least 64 pixels.  "
     "[default: 16 for tiny, 1 otherwise]",
-    click.IntRange(1),
+    Count(1),
     metavar="N",
 )
 

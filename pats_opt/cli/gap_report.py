@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
-from pats_opt.cli.common import FILE, option
+from pats_opt.cli.common import FILE, Count, option
 from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def prices(
     shell_complete=completing.spec_list,
 )
 @common.time_limit_option
-@option("--jobs", "Runs in parallel.  [default: all cores]", click.IntRange(1))
+@option("--jobs", "Runs in parallel.  [default: all cores]", Count(1))
 @option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
 @option(
     "--latency-sweep sweep",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pats_opt.cli.common import FILE, F, option, seed_option
+from pats_opt.cli.common import FILE, Count, F, option, seed_option
 from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, recipe_options
 
 #: Field of ``LogColumns`` -> help. Each is an option that names a column.
@@ -56,7 +56,7 @@ def column_options(command: F) -> F:
 )
 @option("--from since", "Start of the time window, written as in the log.", metavar="TIME")
 @option("--to until", "End of the time window, inclusive.", metavar="TIME")
-@option("--count", "Take at most the first N rows.", click.IntRange(1), metavar="N")
+@option("--count", "Take at most the first N rows.", Count(1), metavar="N")
 @option(
     "--where", "Keep matching rows (also !=); repeatable.", multiple=True, metavar="COLUMN=VALUE"
 )

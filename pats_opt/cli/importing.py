@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pats_opt.cli.common import FILE
+from pats_opt.cli.common import FILE, Count
 from pats_opt.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ tsplib = classic(
         ),
         click.Option(
             ["--start"],
-            type=click.IntRange(0),
+            type=Count(0),
             metavar="NODE",
             help="Node to start at.  [default: the first node for a tour, any for a path]",
         ),

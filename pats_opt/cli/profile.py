@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pats_opt.cli import common, terminal
-from pats_opt.cli.common import FILE, field
+from pats_opt.cli.common import FILE, Count, field
 from pats_opt.cli.recipe import sizes, steps
 from pats_opt.perceptual import METRICS
 
@@ -63,14 +63,12 @@ class ProfileOptions:
         metavar="WxH,...",
         callback=common.parsed(_pixels),
     )
-    steps: int = field("--steps", "Steps per measured batch.", click.IntRange(1), default=12)
-    repeats: int = field(
-        "--repeats", "Measurements per batch and switch.", click.IntRange(1), default=3
-    )
+    steps: int = field("--steps", "Steps per measured batch.", Count(1), default=12)
+    repeats: int = field("--repeats", "Measurements per batch and switch.", Count(1), default=3)
     max_batch: int = field(
         "--max-batch",
         "Largest batch size in the measurement of memory.",
-        click.IntRange(1),
+        Count(1),
         default=32,
     )
     memory: float | None = field(common.memory_option)
@@ -97,10 +95,8 @@ class ProfileOptions:
         metavar="N,...",
         callback=common.parsed(_counts),
     )
-    full: int = field("--full", "Full step count.", click.IntRange(2), default=60)
-    images: int = field(
-        "--images", "Images per prompt, with seeds 0, 1, ...", click.IntRange(1), default=1
-    )
+    full: int = field("--full", "Full step count.", Count(2), default=60)
+    images: int = field("--images", "Images per prompt, with seeds 0, 1, ...", Count(1), default=1)
     metrics: tuple[str, ...] = field(
         "--metric metrics",
         "Distance between images; repeatable.  [default: the best one installed]",

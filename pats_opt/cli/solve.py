@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing
-from pats_opt.cli.common import INPUT_FILE, option
+from pats_opt.cli.common import INPUT_FILE, Count, option
 from pats_opt.cli.terminal import Fact, Watch, print_facts, print_table
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TERMS = ("quality", "late", "switching", "rejection")
 @common.param_option
 @common.time_limit_option
 @common.seed_option
-@option("--jobs", "Threads, for solvers that use them.", click.IntRange(1), default=1)
+@option("--jobs", "Threads, for solvers that use them.", Count(1), default=1)
 @option(
     "--latency-budget budget_s",
     "Limit the latency to S seconds: find the latency price lambda that achieves it.",

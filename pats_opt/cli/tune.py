@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pats_opt.cli import common, completing, terminal
-from pats_opt.cli.common import FILE, option
+from pats_opt.cli.common import FILE, Count, option
 
 if TYPE_CHECKING:
     from pats_opt.tuning.plan import TunePlan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "Share of each class kept for the test, without --test.  [default: 0.3]",
     click.FloatRange(0, 1, min_open=True, max_open=True),
 )
-@option("--trials", "Number of parameter settings to try.  [default: 60]", click.IntRange(1))
+@option("--trials", "Number of parameter settings to try.  [default: 60]", Count(1))
 @option("--fix", "Fix a parameter.", multiple=True, metavar="NAME=VALUE", callback=common.pairs)
 @option(
     "--only", "Search these parameters only.", metavar="A,B", callback=common.parsed(common.names)
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     callback=common.finite,
 )
 @option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
-@option("--jobs", "Runs in parallel.", click.IntRange(1), default=1)
+@option("--jobs", "Runs in parallel.", Count(1), default=1)
 @common.new_folder_option
 @option("--resume", "Continue the search in DIR.", is_flag=True)
 @common.json_option

@@ -51,9 +51,9 @@ SOME_REQUESTS = 200
 #: Share of the time limit after which no other policy is tried before the solver.
 BEFORE = 0.5
 
-#: How much longer the policies that are left to the end may take than the first ones did, and the
-#: share of the time limit that they get at most.
-ROOM, MOST_ROOM = 2.0, 0.1
+#: How much longer each of the policies that are left to the end may take than the first ones did,
+#: and the share of the time limit that all of them get at most.
+ROOM, MOST_ROOM = 1.0, 0.05
 
 
 class PolicyStarts:
