@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pats_opt.cli.common import FILE, Count, F, option, seed_option
 from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, recipe_options
+
+if TYPE_CHECKING:
+    from pats_opt.importers.trace import ImportedTrace
 
 #: Field of ``LogColumns`` -> help. Each is an option that names a column.
 COLUMNS = {
@@ -75,6 +78,13 @@ def column_options(command: F) -> F:
     default="set",
 )
 @option("--separator", "Separator of the adapters in a cell.", default=";")
+@option("--deadline-unit", "Unit of --deadline.", click.Choice(["s", "ms"]), default="s")
+@option(
+    "--keep",
+    "Keep this column's cells in 'extra' of the requests; repeatable.",
+    multiple=True,
+    metavar="COLUMN",
+)
 @option(
     "--length-unit",
     "Unit of --prompt-length.",
@@ -120,12 +130,26 @@ def command(
     window = {key: options[key] for key in ("time_format", "since", "until", "count", "where")}
     reading = {
         key: options[key]
-        for key in ("speed", "lora_only", "family", "separator", "length_unit", "estimator")
+        for key in (
+            "speed",
+            "lora_only",
+            "family",
+            "separator",
+            "deadline_unit",
+            "keep",
+            "length_unit",
+            "estimator",
+        )
     }
     mapping = convert({"columns": columns, "window": window, "format": kind, **reading}, LogMapping)
     imported = import_trace(log, mapping, recipe_from(config, options), seed, name=name)
+    write_instance(imported.instance, output)
+    report(output, imported)
+
+
+def report(output: str, imported: ImportedTrace) -> None:
+    """Print the size of an imported instance on standard error."""
     instance = imported.instance
-    write_instance(instance, output)
     click.echo(
         f"{output}: {imported.requests} rows, {len(instance.requests)} requests, "
         f"{len(instance.adapters)} adapters, {imported.span_s:.0f} s"

@@ -20,6 +20,10 @@ FORMATS: dict[str, tuple[str, str]] = {
         "pats_opt.cli.import_trace:command",
         "A request log: CSV, JSON lines or Parquet, plain or gzip.",
     ),
+    "timestamps": (
+        "pats_opt.cli.import_timestamps:command",
+        "Arrival times alone: rows of ms[,qos[,deadline_ms]] without a header.",
+    ),
     "bin-packing": (
         "pats_opt.cli.importing:bin_packing",
         "Bin packing, in the layouts of BPPLib and the OR-Library.",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -45,6 +45,7 @@ class RequestRow:
         deadline_s: Seconds from arrival; None to let the recipe's terms draw one.
         group: The user's request that it belongs to; unset where it is its own.
         similarity: Cosine of the nearest cached prompt, where a log has it.
+        extra: Facts to keep in the request.
     """
 
     id: str
@@ -61,6 +62,7 @@ class RequestRow:
     deadline_s: float | None = None
     group: str | UnsetType = UNSET
     similarity: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def assemble(
@@ -159,10 +161,11 @@ def _requests(
         if deadline_s is not None and wait_s:
             deadline_s = round(max(0.0, deadline_s - wait_s), 6)
         group = row.group or (row.id if recipe.images.mode == "group" else UNSET)
+        extra = {**row.extra, **(found.extra if found else {})}
         vram_gib = draw.request_gib(row.size, profile)
         for copy, times, weight in _copies(row, recipe.images):
             yield Request(
-                extra=UNSET if found is None else found.extra,
+                extra=extra or UNSET,
                 id=row.id if copy is None else f"{row.id}.{copy}",
                 arrival_s=round(row.arrival_s + wait_s, 6) if wait_s else row.arrival_s,
                 adapter=row.adapter,

@@ -25,7 +25,10 @@ ROW = "\0row"
 #: Column of a row's time in seconds.
 TIME = "\0time"
 
-LogFormat = Literal["csv", "tsv", "jsonl", "parquet"]
+LogFormat = Literal["csv", "tsv", "jsonl", "parquet", "timestamps"]
+
+#: Columns of a file of timestamps, which has no header; those on the right may be missing.
+TIMESTAMPS = ("ms", "qos", "deadline_ms")
 
 SUFFIXES: dict[str, LogFormat] = {
     ".csv": "csv",
@@ -93,11 +96,28 @@ def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
             table = pl.scan_parquet(source, glob=False)
         elif kind == "jsonl":
             table = pl.scan_ndjson(file, infer_schema_length=None)
+        elif kind == "timestamps":
+            table = _timestamps(file)
         else:
             separator = "\t" if kind == "tsv" else ","
             table = pl.scan_csv(file, separator=separator, infer_schema=False, glob=False)
         table.collect_schema()
     return table.with_row_index(ROW, offset=1)
+
+
+def _timestamps(file: Path) -> pl.LazyFrame:
+    """Open a file of timestamps with the columns :data:`TIMESTAMPS`, as many as it has."""
+    import polars as pl
+
+    table = pl.scan_csv(file, has_header=False, infer_schema=False, glob=False)
+    width = len(table.collect_schema().names())
+    if width > len(TIMESTAMPS):
+        raise InputError(
+            f"rows have {width} cells",
+            file=str(file),
+            hint=f"a row is {'[,'.join(TIMESTAMPS)}]]; import other logs with 'import trace'",
+        )
+    return table.rename(dict(zip(table.collect_schema().names(), TIMESTAMPS, strict=False)))
 
 
 def require_columns(table: pl.LazyFrame, names: dict[str, str], file: StrPath) -> None:

@@ -93,6 +93,8 @@ class LogMapping(ConfigTable, frozen=True, kw_only=True):
             base model with the set; loading another base model takes the profile's
             ``base_model_s`` on top. ``first``: the first adapter alone. ``column``: the cell
             unchanged.
+        deadline_unit: Unit of ``columns.deadline``.
+        keep: Columns whose cells are kept in ``extra`` of the request, as text.
         length_unit: Unit of ``columns.prompt_length``: characters, tokens or words.
         estimator: ``module:function`` in place of the built-in complexity estimator.
     """
@@ -104,6 +106,8 @@ class LogMapping(ConfigTable, frozen=True, kw_only=True):
     speed: Positive = 1.0
     lora_only: bool = False
     family: Family = "set"
+    deadline_unit: Literal["s", "ms"] = "s"
+    keep: tuple[str, ...] = ()
     length_unit: Literal["characters", "tokens", "words"] = "characters"
     estimator: str | None = None
 
@@ -182,15 +186,17 @@ def _window(path: StrPath, mapping: LogMapping) -> Cells:
         raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
     table = scan(path, mapping.format)
     require_columns(table, columns.named(), path)
+    for name in mapping.keep:
+        require_columns(table, {"--keep": name}, path)
     if mapping.lora_only and columns.adapter is not None:
         table = table.filter(has_adapter(table, columns.adapter))
     rows = select(
         table,
-        list(columns.named().values()),
+        [*columns.named().values(), *mapping.keep],
         columns.time,
         mapping.window,
         path,
-        whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv"),
+        whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv", "timestamps"),
     )
     return Cells(rows, str(path))
 
@@ -237,6 +243,9 @@ def _rows(
     hard = _complexities(cells, mapping, recipe, seed, prompts)
     ids = cells.ids(columns.id) if columns.id else [f"r{i}" for i in range(count)]
     groups = cells.text(columns.group)
+    if mapping.deadline_unit == "ms":
+        deadlines = [d if d < 0 else round(d / 1e3, 6) for d in deadlines]
+    kept = {name: cells.text(name) for name in mapping.keep}
     cosines = cells.numbers(columns.similarity, -1, 1, [-2.0] * count)
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
     rows = []
@@ -258,6 +267,7 @@ def _rows(
                 weight=weights[i],
                 deadline_s=None if deadlines[i] < 0 else deadlines[i],
                 group=groups[i] or UNSET,
+                extra={name: texts[i] for name, texts in kept.items()},
                 similarity=None if cosines[i] < -1 else cosines[i],
             )
         )

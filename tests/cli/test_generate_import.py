@@ -136,6 +136,19 @@ def test_import_looks_up_prompts_and_takes_logged_similarities(tmp_path: Path) -
     assert [row[:2] for row in looked_up(out)] == [(5, 0.7), (0, None), (25, 0.96)]
 
 
+def test_import_keeps_columns_and_reads_deadlines_in_milliseconds(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "made.json"
+    log.write_text("t,due,user,tier\n0,1500,ann,\n1,,bob,gold\n")
+    args = ["import", "trace", str(log), "--time", "t", "--deadline", "due", "-o", str(out)]
+    assert run([*args, "--deadline-unit", "ms", "--keep", "user", "--keep", "tier"]) == 0
+    requests = pats_opt.read_instance(out).requests
+    assert [(r.deadline_s, r.extra) for r in requests] == [
+        (1.5, {"user": "ann", "tier": ""}),
+        (None, {"user": "bob", "tier": "gold"}),
+    ]
+    assert run([*args, "--keep", "usr"]) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
