@@ -6,12 +6,14 @@ its parameters as ``name:key=value:key=value``, for example ``milp:backend=scip`
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 import msgspec
 import msgspec.inspect
+from msgspec.inspect import LiteralType, Metadata
 
 from pats_opt.core.policy import Policy
 from pats_opt.core.solver import Solver
@@ -130,10 +132,12 @@ def _no_struct(name: str) -> InputError:
 
 
 def _choices(made: Any, error: str) -> str:
-    """Return the hint for a wrong value of a parameter, with the possible values if known."""
+    """Return the hint for a wrong value of a parameter, with the nearest values if known."""
     for field in msgspec.inspect.type_info(made).fields:  # type: ignore[attr-defined]
-        if f"`$.{field.name}`" in error and isinstance(field.type, msgspec.inspect.LiteralType):
-            return f"choose one of: {', '.join(map(str, field.type.values))}"
+        kind = field.type.type if isinstance(field.type, Metadata) else field.type
+        if f"`$.{field.name}`" in error and isinstance(kind, LiteralType):
+            value = re.search("enum value '(.*?)'", error)
+            return choose(value[1] if value else "", map(str, kind.values))
     return "correct the parameter"
 
 

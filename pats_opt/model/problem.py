@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -152,6 +153,13 @@ class Site:
         # The same few recur a million times in simulations.
         self._known_switch = lru_cache(maxsize=16384)(self._switch)
         self._known_room = lru_cache(maxsize=16384)(self._room)
+
+    def alone(self, gpu: int) -> Site:
+        """Return the site of one of the GPUs by itself, where its index is 0."""
+        part = copy(self)
+        part.gpus = (replace(self.gpus[gpu], index=0),)
+        part._known_room = lru_cache(maxsize=16384)(part._room)
+        return part
 
     def amounts(self, named: dict[str, float]) -> Amounts:
         """Quanta of every resource; one that is not named is 0."""

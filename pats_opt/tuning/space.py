@@ -7,7 +7,8 @@ is often narrower than the allowed one, so a field may state it::
 
 Without it the allowed range is searched if it is finite and at most :data:`PLAIN_SPAN` wide; else a
 tenth to ten times the default, evenly in the logarithm, within the allowed range. A number with
-neither (a default of 0 or None and no end) keeps its default.
+neither (a default of 0 or None and no end) keeps its default. A field whose ``search`` is None is
+searched only where it is asked for.
 """
 
 from __future__ import annotations
@@ -151,6 +152,8 @@ def target(
     space, left = [], []
     for key, kind in fields.items():
         if key in fixed or (only and key not in only and key not in given):
+            continue
+        if key not in only and key not in given and _leaves(kind)[1].get("search", ()) is None:
             continue
         found = _dimension(key, kind, default[key], given.get(key))
         if found is not None:

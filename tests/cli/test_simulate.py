@@ -67,7 +67,7 @@ def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     told = dict(line.strip().split("  ", 1) for line in lines if line.startswith("  "))
     told = {name: text.strip() for name, text in told.items()}
     assert lines[0] == "fifo (eviction=lru, max_wait_s=None, adaptive_wait=False, prefetch=none, " \
-        "option=best, threshold=0.5)"  # fmt: skip
+        "dispatch=central, steal=False, rebalance=False, option=best, threshold=0.5)"  # fmt: skip
     assert told["loss"] == "5"
     assert told["served"] == "2 in 1 batch, 0 rejected, 0 late"
     assert told["terms"] == "quality 0, latency 5, late 0, switching 0, rejection 0"

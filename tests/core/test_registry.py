@@ -92,10 +92,12 @@ def test_policies_keep_their_protocol() -> None:
     assert policy.kind is Kind.ONLINE
 
 
-def test_a_wrong_choice_is_answered_with_the_choices(third_party: None) -> None:
+@pytest.mark.parametrize(("value", "hint"), [("slwo", "slow"), ("idle", "fast, slow")])
+def test_a_wrong_choice_is_answered_with_choices(third_party: None, value: str, hint: str) -> None:
+    """With the nearest, or all where none is near."""
     with pytest.raises(InputError) as caught:
-        registry.make("theirs:mode=slwo")
-    assert caught.value.hint == "choose one of: fast, slow"
+        registry.make(f"theirs:mode={value}")
+    assert caught.value.hint == f"choose one of: {hint}"
 
 
 class Bare:

@@ -116,6 +116,8 @@ LOADING = frozenset({Feature.RESIDENT, Feature.ACTIVATE, Feature.GPUS, Feature.O
 
 POLICIES = {
     **{name: policy_of(name) for name in ("fifo", "pats", "patient", "credits", "prompt-aware")},
+    "fifo, bound": policy_of("fifo:dispatch=least-work:steal=true"),
+    "pats, bound": policy_of("pats:dispatch=dualmap:rebalance=true"),
     "alone": scripted(alone),
     "at every fifth tick": scripted(patient),
     "ahead": scripted(ahead),
@@ -143,7 +145,7 @@ def test_simulated_and_live_runs_make_the_same_plan(name: str) -> None:
             assert [[m.id for m in order.members] for order in orders] == ids
 
 
-@pytest.mark.parametrize("prefetch", ["none", "next", "ahead"])
+@pytest.mark.parametrize("prefetch", ["none", "next", "ahead", "ahead:dispatch=hash:steal=true"])
 def test_loads_beside_serving_are_those_of_the_plan(prefetch: str) -> None:
     """Decisions, events, batches and loads are the simulator's, whatever is loaded ahead."""
     for seed in scale.seeds(20):

@@ -62,6 +62,15 @@ VARIANTS = (
     *(f"{name}:prefetch=ahead" for name in ("pats", "gated", "cost-aware", "vllm-lora")),
     "batch-completion:prefetch=ahead:max_wait_s=2:eviction=cost",
     "price-index:prefetch=ahead:forecast=2:max_wait_s=6:adaptive_wait=true",
+    "fifo:dispatch=round-robin",
+    "pats:dispatch=join-shortest-queue:steal=true",
+    "price-index:dispatch=power-of-two",
+    "exhaustive:dispatch=least-work:steal=true:rebalance=true",
+    "affinity:dispatch=earliest-completion:rebalance=true:prefetch=ahead",
+    "patient:dispatch=hash:steal=true",
+    "cost-aware:dispatch=bounded-hash:max_wait_s=3:adaptive_wait=true",
+    "atcs:dispatch=dualmap:steal=true:rebalance=true:prefetch=next",
+    "polar:dispatch=hash:rebalance=true",
 )
 
 

@@ -34,6 +34,7 @@ from pats_solvers.online.common.eviction import Eviction, EvictionRule, eviction
 from pats_solvers.online.common.options import Chooser, OptionRule, chooser
 from pats_solvers.online.common.staleness import Staleness
 from pats_solvers.online.decider import Decider
+from pats_solvers.online.dispatch.rules import DispatchRule, dispatched
 from pats_solvers.online.overlap import OverlapDecider, PrefetchRule
 
 #: A bound on waiting in seconds, or None for none.
@@ -41,6 +42,9 @@ MaxWait = Annotated[float, Meta(ge=0, le=1e9, extra={"search": [5.0, 500.0], "lo
 
 #: Complexity, 0 to 1.
 Threshold = Annotated[float, Meta(ge=0, le=1)]
+
+#: What belongs to a fleet rather than to a policy; the parameter search leaves it out by default.
+UNSEARCHED = Meta(extra={"search": None})
 
 #: What a policy remembers during a run.
 RunT = TypeVar("RunT", bound=RunContext, default=RunContext)
@@ -64,6 +68,14 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
             when its GPU is idle and the policy wants that adapter next; ``next``, what a busy GPU
             would serve next if it were idle; ``ahead``, what it would serve next of what it does
             not hold.
+        dispatch: Which GPU a request is bound to when it arrives, if any: ``central``, none, all
+            GPUs share one queue; ``round-robin``, the next in turn; ``join-shortest-queue``, the
+            fewest waiting; ``power-of-two``, the better of two at random; ``least-work``, the least
+            seconds of work; ``earliest-completion``, that and the load it would need; ``hash``, the
+            adapter's home on a ring; ``bounded-hash``, the next one clockwise without too many;
+            ``dualmap``, one of two homes. Each GPU's policy then sees only its own requests.
+        steal: Whether an idle GPU takes requests that are bound to others.
+        rebalance: Whether an overloaded GPU gives requests bound to it to others.
     """
 
     kind: ClassVar[Kind] = Kind.ONLINE
@@ -74,9 +86,26 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
     max_wait_s: MaxWait = None
     adaptive_wait: bool = False
     prefetch: PrefetchRule = "none"
+    dispatch: Annotated[DispatchRule, UNSEARCHED] = "central"
+    steal: Annotated[bool, UNSEARCHED] = False
+    rebalance: Annotated[bool, UNSEARCHED] = False
 
     def start(self, site: Site, seed: int) -> Decide:
         """Return the decision function of a new run."""
+        if self.dispatch == "central":
+            return self.decider(site, seed)
+        return dispatched(
+            self.dispatch,
+            site,
+            seed,
+            local=self.decider,
+            option=self.chooser(site),
+            steal=self.steal,
+            rebalance=self.rebalance,
+        )
+
+    def decider(self, site: Site, seed: int) -> Decider[RunT]:
+        """Return the decisions of a new run on GPUs that share one queue."""
         setup = RunSetup(site, self.chooser(site), self.make_eviction(site), seed)
         run = self.new_run(setup)
         stale = None

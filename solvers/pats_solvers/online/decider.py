@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Generic, Protocol, TypeVar
 
 from pats_opt.core.policy import Action, GpuState, State, WakeAt
@@ -57,6 +57,10 @@ class Decider(Generic[RunT]):
             actions += self._wakes(idle)
         run.waiting.show_all()
         return actions
+
+    def committed(self) -> Set[int]:
+        """Return the indices of the jobs that wait in a batch that is decided on."""
+        return frozenset()
 
     def _update(self, state: State) -> None:
         """Take in what has arrived and left since the last decision."""

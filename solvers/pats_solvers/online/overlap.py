@@ -8,7 +8,7 @@ delays nothing, and what comes next is loaded while the GPU serves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Literal
 
 from msgspec import Struct
@@ -85,6 +85,10 @@ class OverlapDecider(Decider[RunT]):
             actions += self._beside(state)
         run.waiting.show_all()
         return actions
+
+    @override
+    def committed(self) -> Set[int]:
+        return {job.index for waiting in self.decided.values() for job in waiting.batch.jobs}
 
     def _is_free(self, gpu: GpuState) -> bool:
         return gpu.free_at <= self._run.tick and gpu.index not in self.decided

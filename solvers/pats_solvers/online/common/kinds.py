@@ -7,6 +7,7 @@ Scores of one kind must not fall with waiting.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Literal
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pats_opt.model.problem import Job
 from pats_solvers.online.common.context import RunContext
 from pats_solvers.online.common.options import due_after, service_s, steps_s
+from pats_solvers.online.common.queue import ARRIVAL
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -105,7 +107,12 @@ class Kinds:
             self._figure[:, row] = figures
             self._demand[:, row] = job.demand
             self._hosted[list(self._hosts(job)), row] = True
-        self.heads[row].append(job)
+        heads = self.heads[row]
+        if not heads or heads[-1].index < job.index:
+            heads.append(job)
+        else:  # it comes from another GPU
+            heads.insert(bisect(heads, job.index, key=ARRIVAL), job)
+            self._arrival[row], self._index[row] = heads[0].arrival, heads[0].index
         self._kind_of[job.index] = kind
 
     def remove(self, job: Job) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from heapq import merge
-from itertools import chain
+from itertools import chain, takewhile
 from operator import attrgetter
 from typing import Protocol
 
@@ -21,6 +21,14 @@ Hosts = tuple[int, ...]
 ARRIVAL = attrgetter("index")
 
 NONE: Adapters = frozenset()
+
+
+def insert(queue: JobQueue, job: Job) -> None:
+    """Put a job into its place in the order of arrival, which is mostly the last."""
+    later = list(takewhile(job.index.__lt__, reversed(queue)))
+    queue[job.index] = job
+    for index in reversed(later):
+        queue.move_to_end(index)
 
 
 class Follower(Protocol):
@@ -57,7 +65,7 @@ class WaitingJobs:
         self._counts: dict[int, int] = {}
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._barred: dict[int, Adapters] = {}  # GPU -> adapters that are hidden from it
-        self._count = 0
+        self._count, self._newest = 0, -1
         self.least: Amounts | None = None
         self.followers: list[Follower] = []
 
@@ -75,8 +83,9 @@ class WaitingJobs:
         return self._hosts[kind]
 
     def add(self, job: Job) -> None:
-        """Add a job that has arrived."""
+        """Add a job that has arrived, mostly the latest; one from another GPU may be earlier."""
         hosts = self.hosts(job)
+        latest = job.index > self._newest
         queues = self._queues.get(job.adapter)
         if queues is None:
             queues = self._queues[job.adapter] = {}
@@ -85,7 +94,15 @@ class WaitingJobs:
             self._heads[job.adapter] = job
         if hosts not in queues:
             queues[hosts] = OrderedDict()
-        queues[hosts][job.index] = job
+        if hosts not in self._order:
+            self._order[hosts] = OrderedDict()
+        if latest:
+            self._newest = job.index
+            queues[hosts][job.index] = self._order[hosts][job.index] = job
+        else:
+            insert(queues[hosts], job)
+            insert(self._order[hosts], job)
+            self._heads[job.adapter] = min(self._heads[job.adapter], job, key=ARRIVAL)
         self._counts[job.adapter] += 1
         demands = self._demands[job.adapter]
         if job.demand in demands:
@@ -93,9 +110,6 @@ class WaitingJobs:
         else:
             demands[job.demand] = 1
             self.least = tuple(map(min, self.least or job.demand, job.demand))
-        if hosts not in self._order:
-            self._order[hosts] = OrderedDict()
-        self._order[hosts][job.index] = job
         self._count += 1
         for follower in self.followers:
             follower.add(job)

@@ -47,6 +47,8 @@ class Staleness:
 
     def arrived(self, job: Job) -> None:
         """Note an arrival in the moving moments of inter-arrival times."""
+        if job.arrival < self._last:  # moved here from another GPU
+            return
         if self._seen:
             gap = float(job.arrival - self._last)
             share = max(NEWEST, 1.0 / self._seen)
