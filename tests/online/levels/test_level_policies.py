@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from math import comb
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pats_opt.core.registry import make
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
+from pats_solvers.online.levels.allocation import MOST_ENUMERATED
 from tests.online.levels.examples import LEVELS, Served, problem, request, served
 
 BATCHINGS = ("accscale", "nexus", "aimd", "switched")
@@ -63,6 +65,19 @@ def test_levels_follow_the_load(name: str) -> None:
     ]
     assert means[0] == means[2] == 0
     assert means[1] > 2.5
+
+
+def test_a_fleet_too_large_to_enumerate_is_allocated_too() -> None:
+    """17 GPUs at 6 levels, of which the load takes all: an integer program places them."""
+    options = [{"steps": 10 - k, "skip": k, "quality": 1 - 0.05 * k} for k in range(6)]
+    assert comb(17 + 5, 5) > MOST_ENUMERATED
+    requests = [request(i, 0.44 * i, options=options) for i in range(260)]
+    given = problem(requests, gpus=17, service=ALONE)
+    found = levels(served(given, "prompt-aware:slo_s=40:window_s=5:period=2"))
+    late = [found[i] for i in range(150, 250)]
+    # 17 GPUs serve 2.27 requests a second at levels where a request takes 7.5 s.
+    assert 1 < sum(late) / len(late) < 5
+    assert len(set(late)) > 1
 
 
 @pytest.mark.parametrize("name", ["proteus", "prompt-aware"])
