@@ -39,6 +39,9 @@ RESULTS = Path(__file__).parent / "results"
 RUNS = 3
 #: Requests of the cases that are run once.
 MILLION = 1_000_000
+#: An hour at 390 requests a minute, and the policies that are made for it.
+HOUR = "an hour at levels of approximate caching"
+AT_LEVELS = ("clipper", "nirvana", "proteus", "prompt-aware")
 #: Waiting requests at which decisions are timed, and how many decisions are.
 CROWD, TIMED = 1000, 300
 #: Promised seconds of a decision with a crowd waiting, and where another is promised.
@@ -90,6 +93,7 @@ def cases() -> list[Case]:
         Case("exhaustive", "trace", MILLION, 60.0),
         Case("pats", "trace", 100_000),
         Case("pats", "trace", MILLION, 300.0),
+        *(Case(name, HOUR, 23_400, 10.0, gpus=8) for name in AT_LEVELS),
         *(
             Case(name, f"{CROWD:,} waiting, {kinds}", 3 * CROWD, SLOWER.get(name, DECISION_S))
             for name in online
@@ -103,8 +107,9 @@ def instance_of(case: Case) -> Instance:
 
     ``Poisson`` has 50 adapters, and a load that batches of one can bear. ``trace`` is what logs of
     production look like: bursts (coefficient of variation 3), 200 adapters of Zipf popularity of
-    which the last ones used come again. With a crowd waiting the crowd is there at tick 0, others
-    come about as fast as they can be served, and all have deadlines.
+    which the last ones used come again. An hour at levels of approximate caching is one adapter at
+    390 requests a minute, each of which may be rejected. With a crowd waiting the crowd is there at
+    tick 0, others come about as fast as they can be served, and all have deadlines.
     """
     from pats_opt.generate import Recipe, generate
     from pats_opt.generate.recipe import Arrivals, GpuSettings, Popularity, Terms
@@ -116,6 +121,8 @@ def instance_of(case: Case) -> Instance:
         swift = Arrivals(process="bursty", load=2.5)
         recipe = Recipe(arrivals=swift, popularity=popularity, gpus=gpus, terms=terms)
         return crowded(recipe, case)
+    if case.kind == HOUR:
+        return hour(case)
     if case.kind == "trace":
         arrivals = Arrivals(process="bursty", cv=3.0, load=0.9, batch=4)
     else:
@@ -123,6 +130,34 @@ def instance_of(case: Case) -> Instance:
         arrivals = Arrivals(process="at-once" if case.kind == "all at once" else "poisson", batch=1)
     return generate(
         Recipe(requests=case.requests, arrivals=arrivals, popularity=popularity, gpus=gpus)
+    )
+
+
+def hour(case: Case) -> Instance:
+    """Requests at six levels, on the profile of the prompt-aware document's system."""
+    from pats_opt.generate import Recipe, generate
+    from pats_opt.generate.approximate import ApproximateCache
+    from pats_opt.generate.config import Mix
+    from pats_opt.generate.recipe import (
+        Arrivals,
+        GpuSettings,
+        Popularity,
+        ServiceSettings,
+        StepCounts,
+        Terms,
+    )
+
+    return generate(
+        Recipe(
+            requests=case.requests,
+            arrivals=Arrivals(rate_per_s=6.5),
+            popularity=Popularity(base_share=1.0),
+            steps=StepCounts(full=Mix(values=(50.0,))),
+            service=ServiceSettings(profile="argus-a100"),
+            gpus=GpuSettings(count=case.gpus),
+            terms=Terms(deadline_share=1.0, deadline_slack=(3.0, 3.0), reject_share=1.0),
+            approximate_cache=ApproximateCache(),
+        )
     )
 
 
