@@ -1,7 +1,7 @@
 """Embedders by name.
 
-``words`` is built in. ``module:function`` names a function from a prompt to a list of numbers, such
-as a sentence embedding that runs on your machine.
+``words`` is built in. ``minilm:FOLDER`` is all-MiniLM-L6-v2, or another sentence encoder, from a
+folder. ``module:function`` names a function from a prompt to a list of numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from pats_opt.caching.dense import DenseEmbedder
 from pats_opt.caching.embedding import Embedder
+from pats_opt.caching.sentences import sentence_encoder
 from pats_opt.caching.words import WordEmbedder
 from pats_opt.errors import InputError
 from pats_opt.nearest import choose
@@ -18,23 +19,28 @@ from pats_opt.nearest import choose
 #: Name of the built-in embedder.
 WORDS = "words"
 
+#: Beginning of the name of a sentence encoder; its folder follows.
+MINILM = "minilm:"
+
 
 def embedder(spec: str = WORDS) -> Embedder[Any]:
     """Make the embedder of a name.
 
     Args:
-        spec: ``words``, or ``module:function``.
+        spec: ``words``, ``minilm:FOLDER`` or ``module:function``.
 
     Raises:
         InputError: There is no such embedder, module or function.
     """
     if spec == WORDS:
         return WordEmbedder()
+    if spec.startswith(MINILM):
+        return DenseEmbedder(sentence_encoder(spec.removeprefix(MINILM)), spec)
     module, colon, name = spec.partition(":")
     if not colon:
         raise InputError(
             f"there is no embedder {spec!r}",
-            hint=f"{choose(spec, [WORDS])}; or write it as module:function",
+            hint=f"{choose(spec, [WORDS, MINILM + 'FOLDER'])}; or write it as module:function",
         )
     try:
         function = getattr(import_module(module), name)

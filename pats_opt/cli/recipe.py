@@ -222,7 +222,7 @@ CACHE = (
     Setting(
         "--embedder",
         "approximate_cache.embedder",
-        "words, or MODULE:FUNCTION from a prompt to numbers, for prompts [words].",
+        "words, minilm:FOLDER or MODULE:FUNCTION from a prompt to numbers, for prompts [words].",
         "NAME",
     ),
     Setting(

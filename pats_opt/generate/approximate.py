@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from pats_opt.caching.cache import CacheScope, PromptCacheSettings
+from pats_opt.caching.embedders import MINILM as SENTENCES
 from pats_opt.caching.embedders import WORDS as WORD_EMBEDDER
 from pats_opt.caching.eviction import Eviction
 from pats_opt.caching.levels import (
     CLIP,
     LEVELS,
+    MINILM,
     WORDS,
     CacheLevels,
     Cosine,
@@ -52,7 +54,8 @@ class ApproximateCache(ConfigTable, frozen=True, kw_only=True):
         prompts: Prompts for ``generate``: a text file with one per line, or a CSV or TSV file with
             the column ``prompt``, taken in order from a drawn one.
         warm: Prompts of that file before the first request's that are looked up too.
-        embedder: ``words``, or ``module:function`` for a function from a prompt to numbers.
+        embedder: ``words``, ``minilm:FOLDER`` for all-MiniLM-L6-v2 in a folder, or
+            ``module:function`` for a function from a prompt to numbers.
         capacity: Prompts that the cache has room for.
         eviction: lcbfu, lru, lfu or none.
         scope: Prompts that a request may start from: those of its adapter, or all (``global``).
@@ -97,13 +100,16 @@ class ApproximateCache(ConfigTable, frozen=True, kw_only=True):
             return CacheLevels(levels=self.levels, thresholds=self.thresholds)
         known = CLIP
         if self.source == "prompts":
-            if self.embedder != WORD_EMBEDDER:
+            if self.embedder == WORD_EMBEDDER:
+                known = WORDS
+            elif self.embedder.startswith(SENTENCES):
+                known = MINILM
+            else:
                 raise InputError(
                     f"embedder {self.embedder!r} has no published thresholds",
                     place="approximate_cache.thresholds",
                     hint="give one cosine for each level",
                 )
-            known = WORDS
         try:
             return published(self.levels, known)
         except ValueError as error:

@@ -1,7 +1,7 @@
 """The SDXL engine: own denoising loop, one scheduler per request, adapters in fixed slots.
 
-The only part of the package that imports torch, diffusers, peft and transformers (the extra
-``execute``), and only once an engine is opened.
+Torch, diffusers, peft and transformers (the extra ``execute``) are imported only once an engine is
+opened.
 """
 
 from __future__ import annotations
