@@ -52,6 +52,7 @@ def test_similar_and_empty_prompts(folder: str) -> None:
     index = encoder.index()
     first, same, other = (encoder.embed(p) for p in ("red fox", "Red FOX", "fox red"))
     assert first is not None
+    assert other is not None
     index.add(0, first)
     found = index.nearest(same)
     assert found is not None
