@@ -231,11 +231,12 @@ def test_without_skips_levels_are_steps() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("prompt-aware:batching=acscale", "accscale, aimd, nexus, switched"),
-        ("prompt-aware:predictor=lookup", "look-up, tolerance"),
+        ("prompt-aware:batching=acscale", "choose one of: accscale"),
+        ("prompt-aware:predictor=lookup", "choose one of: look-up"),
         ("clipper:level=ha", "accuracy, throughput"),
         ("proteus:workers=2-3", "workers '2-3' are no whole numbers with"),
         ("proteus:workers=", "workers '' are no whole numbers with"),
+        ("proteus:workers=2:dispatch=hash", "so they need dispatch=central"),
         ("prompt-aware:up=-1", "`float` >= 0.0"),
         ("prompt-awre", "prompt-aware"),
         ("nirvana:rho=1", "nirvana"),

@@ -41,7 +41,8 @@ class ControlledPolicy(LevelPolicy[LevelT], frozen=True, kw_only=True):
     workers: str | None = None
 
     def __post_init__(self) -> None:
-        self.fixed_counts()
+        if self.fixed_counts() is not None and self.dispatch != "central":
+            raise ValueError("workers are of one fleet, so they need dispatch=central")
 
     def fixed_counts(self) -> tuple[int, ...] | None:
         """Return the fixed numbers of GPUs at each level, or None.
