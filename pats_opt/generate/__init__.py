@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pats_opt.generate import draw, profile
-from pats_opt.generate.build import RequestRow, assemble
+from pats_opt.generate.build import RequestRow, assemble, looked_up
 from pats_opt.generate.cached import stream_of_prompts
 from pats_opt.generate.recipe import Recipe
 from pats_opt.model.instance import Adapter, Instance
@@ -79,7 +79,7 @@ def generate(
         profile=device,
         seed=seed,
         extra={"class": kind, "seed": seed, "profile": device.name},
-        earlier=earlier,
+        cached=looked_up(recipe, rows, seed, earlier),
     )
 
 

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.generate import draw
-from pats_opt.generate.approximate import ApproximateCache
 from pats_opt.generate.cached import PromptArrival, RequestLevels, cached_requests
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
@@ -75,7 +74,7 @@ def assemble(
     seed: int,
     pairs: Iterable[Transition] = (),
     extra: dict[str, Any],
-    earlier: Sequence[str] = (),
+    cached: Sequence[RequestLevels] = (),
 ) -> Instance:
     """Make an instance of ``rows``; everything else is as the recipe says.
 
@@ -88,14 +87,12 @@ def assemble(
         seed: Seed of every draw.
         pairs: Times of transitions, beside those that the recipe draws.
         extra: Facts to keep in the instance.
-        earlier: Prompts that a cache has looked up before the first request.
+        cached: Their look-ups (:func:`looked_up`), where the recipe has approximate caching.
 
     Raises:
-        InputError: a request fits no GPU even alone, or its approximate caching lacks something.
+        InputError: a request fits no GPU even alone.
     """
     terms, cache = recipe.terms, recipe.switching
-    skipping = recipe.approximate_cache
-    cached = [] if skipping is None else _cached(skipping, rows, seed, earlier)
     service = SlotService if recipe.service.kind == "slot" else StepsService
     instance = Instance(
         extra=extra,
@@ -184,10 +181,24 @@ def _requests(
             )
 
 
-def _cached(
-    spec: ApproximateCache, rows: Sequence[RequestRow], seed: int, earlier: Sequence[str]
+def looked_up(
+    recipe: Recipe, rows: Sequence[RequestRow], seed: int, earlier: Sequence[str] = ()
 ) -> list[RequestLevels]:
-    """Look the rows up."""
+    """Look rows up in the recipe's approximate cache; none where it has no cache.
+
+    Args:
+        recipe: The recipe.
+        rows: The requests, by arrival.
+        seed: Seed of every draw.
+        earlier: Prompts that are looked up before the first request.
+
+    Raises:
+        InputError: The cache lacks something, as
+            :func:`pats_opt.generate.cached.cached_requests` says.
+    """
+    spec = recipe.approximate_cache
+    if spec is None:
+        return []
     prompts = [PromptArrival(r.id, r.prompt, r.adapter, r.steps, r.similarity) for r in rows]
     return cached_requests(spec, prompts, seed, earlier)
 

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from pats_opt.errors import InputError, in_file
 from pats_opt.generate import draw, profile
-from pats_opt.generate.build import RequestRow, assemble
+from pats_opt.generate.build import RequestRow, assemble, looked_up
 from pats_opt.generate.config import ConfigTable, Positive
 from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
@@ -161,9 +161,18 @@ def import_trace(
     file = Path(path).name
     title = name or file.partition(".")[0]
     extra = {"class": title, "log": file, "speed": mapping.speed, "profile": device.name}
+    cached = looked_up(recipe, rows, seed)
     with in_file(path):
         instance = assemble(
-            title, rows, adapters, recipe, profile=device, seed=seed, pairs=pairs, extra=extra
+            title,
+            rows,
+            adapters,
+            recipe,
+            profile=device,
+            seed=seed,
+            pairs=pairs,
+            extra=extra,
+            cached=cached,
         )
     load_s = {adapter.id: adapter.load_s for adapter in adapters}
     work_s = sum(

@@ -124,7 +124,9 @@ def test_approximate_caching_alone_draws_from_the_published_shares(tmp_path: Pat
         assert len({level for level, _, _ in rows}) > 2
 
 
-def test_import_looks_up_prompts_and_takes_logged_similarities(tmp_path: Path) -> None:
+def test_import_looks_up_prompts_and_takes_logged_similarities(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log, out = tmp_path / "log.csv", tmp_path / "made.json"
     log.write_text("t,prompt,cosine\n0,a red fox,0.7\n1,a red fox,\n2,blue sky over hills,0.96\n")
     args = ["import", "trace", str(log), "--time", "t", "--full", "50", "--adapters", "1"]
@@ -134,6 +136,9 @@ def test_import_looks_up_prompts_and_takes_logged_similarities(tmp_path: Path) -
     logged = [*args, "--similarity", "cosine", "--approximate-cache", "log", "-o", str(out)]
     assert run(logged) == 0
     assert [row[:2] for row in looked_up(out)] == [(5, 0.7), (0, None), (25, 0.96)]
+    assert run([*args, "--approximate-cache", "prompts", "-o", str(out)]) == 2
+    expected = "pats-opt: error: approximate_cache.source: there are no prompts to look up"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
 
 
 def test_import_keeps_columns_and_reads_deadlines_in_milliseconds(tmp_path: Path) -> None:
