@@ -86,8 +86,10 @@ class Workload:
         g, before = gpu.index, self.resident[gpu.index]
         self._free_at[g] = gpu.free_at
         if gpu.resident is not before:
-            self._held[list(before - gpu.resident), g] -= 1
-            self._held[list(gpu.resident - before), g] += 1
+            for adapter in before - gpu.resident:
+                self._held[adapter, g] -= 1
+            for adapter in gpu.resident - before:
+                self._held[adapter, g] += 1
             self.resident[g] = gpu.resident
 
     def work(self, tick: int) -> Floats:
