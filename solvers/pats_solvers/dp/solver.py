@@ -119,25 +119,26 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def searched_batches(problem: Problem, stop: Callable[[], bool]) -> Sequence[Move] | None:
-    """Return the batches that the search tries, or None where they depend on the bound.
+    """Return the batches that the search tries, or None where they are too many.
 
-    On one GPU with one resident adapter, where batches are too many, they are those that better
-    schedules than the best known one can have.
+    Then it tries those that better schedules than the best known one can have, on one GPU with one
+    resident adapter, or patterns of batches.
 
     Raises:
         InputError: There are too many of them, or too many adapters.
         StopError: ``stop`` said so.
     """
     from pats_solvers.dp.fleet.model import refuse_many_adapters
+    from pats_solvers.dp.fleet.patterns import patterns_of
     from pats_solvers.dp.model import batches_of
 
     refuse_many_adapters(problem)
     try:
         return batches_of(problem, None, stop)
     except InputError:
-        if alone(problem):
-            return None
-        raise
+        if not alone(problem):
+            patterns_of(problem)
+        return None
 
 
 class LabelPasses:
@@ -337,6 +338,7 @@ def _search(
         StopError: ``stop`` said so.
     """
     from pats_solvers.dp.fleet.model import fleet_tables_at, fleet_tables_bytes
+    from pats_solvers.dp.fleet.patterns import patterns_of
     from pats_solvers.dp.fleet.search import FleetSearch
     from pats_solvers.dp.model import tables_at, tables_bytes
     from pats_solvers.dp.search import PricedSearch
@@ -357,13 +359,19 @@ def _search(
             stop=stop,
         )
     flat = relaxation.carried(coarse, flat)
-    if not single:
-        return FleetSearch(problem, fleet_tables_at(relaxation, flat, stop), batches), math.inf
-    tables, proof = tables_at(relaxation, flat, stop), math.inf
-    if batches is None:
-        bound = PricedSearch(problem, tables, ()).bound()
-        batches, proof = _fixed_batches(problem, tables, bound, known, stop)
-    return PricedSearch(problem, tables, batches), proof
+    proof = math.inf
+    if single:
+        tables = tables_at(relaxation, flat, stop)
+        try:
+            if batches is None:
+                bound = PricedSearch(problem, tables, ()).bound()
+                batches, proof = _fixed_batches(problem, tables, bound, known, stop)
+            return PricedSearch(problem, tables, batches), proof
+        except InputError:
+            batches = None
+    tried = patterns_of(problem) if batches is None else batches
+    search = FleetSearch(problem, fleet_tables_at(relaxation, flat, stop), tried)
+    return search, search.bound() if batches is None else proof
 
 
 def _fixed_batches(

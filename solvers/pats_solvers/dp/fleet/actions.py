@@ -29,7 +29,7 @@ from pats_solvers.dp.bound import NONE, batch_cost, rejection_cost
 from pats_solvers.dp.fleet.bound import COMMITTED, FIRST, NEVER, READY, FleetModel
 from pats_solvers.dp.fleet.children import promise_of, rejection_promise
 from pats_solvers.dp.fleet.pool import FleetPool
-from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds
+from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds, arrived_by
 from pats_solvers.dp.label_pool import REJECT
 
 #: Residents up to which all that can be evicted together is tried.
@@ -117,26 +117,12 @@ def _choices(
 
 
 @lean
-def _arrived(model: FleetModel, q: int, done: int, tick: int) -> int:
-    """Return the jobs of a class that have arrived by a tick, at least ``done`` of them."""
-    at = model.classes[q].arrival_at
-    low, high = done, model.classes[q].jobs
-    while low < high:
-        middle = (low + high) // 2
-        if model.arrival[at + middle] <= tick:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@lean
 def can_start(model: FleetModel, p: LabelBounds, kind: int, a: int, start: int, reach: int) -> bool:
     """Return whether jobs of adapter ``a`` are there at a tick, one of them as late as asked."""
     for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
         if model.into[kind, q] < 0:
             continue
-        there = _arrived(model, q, p.counts[q], start)
+        there = arrived_by(model, q, p.counts[q], start)
         if there > p.counts[q]:
             last = model.arrival[model.classes[q].arrival_at + there - 1]
             if last > start - reach:
@@ -151,7 +137,7 @@ def next_event(model: FleetModel, p: LabelBounds, kind: int, a: int, after: int)
     for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
         if model.into[kind, q] < 0:
             continue
-        there = _arrived(model, q, p.counts[q], after)
+        there = arrived_by(model, q, p.counts[q], after)
         if there < model.classes[q].jobs:
             event = min(event, model.arrival[model.classes[q].arrival_at + there])
     return event
@@ -193,7 +179,7 @@ def rejections(
             continue
         if model.into[acting.kind, q] < 0:
             continue
-        if _arrived(model, q, p.counts[q], acting.free) < p.counts[q] + 2:
+        if arrived_by(model, q, p.counts[q], acting.free) < p.counts[q] + 2:
             continue
         loss = acting.loss + rejection_cost(model, q, p.counts[q], p.counts[q] + 1)
         promise = rejection_promise(model, p, acting, q, loss)

@@ -29,9 +29,12 @@ NEVER = 2**52
 #: ``reach`` ticks later), and its place among its parent's GPUs.
 GPUS = fields("free active resident mode reach was")
 
+#: Waiting jobs of an adapter that a pattern's members are chosen from, at most: the earliest.
+QUEUED = 64
+
 #: Subproblems by GPU kind and adapter: their classes in the tables, whether any was merged or they
-#: are lanes, where
-#: their values begin, and the backlogs told apart (0: the adapter has no jobs for such a GPU).
+#: are lanes, where their values begin, and the backlogs told apart (0: the adapter has no jobs for
+#: such a GPU).
 CHAINS = fields("table_at table_end merged lanes base size")
 
 
@@ -54,6 +57,9 @@ class FleetModel(NamedTuple):
         moves: :data:`.MOVES`.
         takes: Jobs taken by move and class of its adapter.
         late: Members with a priced deadline.
+        patterns: :data:`.PATTERNS` where moves are patterns, or of no length.
+        pattern_parts: Their parts, :data:`.PATTERN_PARTS`.
+        losses: Quality losses by class and place of the step count.
         fits: Whether a move fits a GPU kind with no other adapter resident.
         need: Memory of a move's members.
         room: Memory for residents and members, by GPU kind.
@@ -93,6 +99,9 @@ class FleetModel(NamedTuple):
     moves: Any
     takes: Any
     late: Any
+    patterns: Any
+    pattern_parts: Any
+    losses: Any
     fits: Any
     need: Any
     room: Any

@@ -20,6 +20,7 @@ from pats_solvers.dp.fleet.actions import (
 )
 from pats_solvers.dp.fleet.bound import COMMITTED, NEVER, READY, WAITED, FleetModel
 from pats_solvers.dp.fleet.children import file_child, look_at, mark_left, promise_of
+from pats_solvers.dp.fleet.filling import fill_patterns
 from pats_solvers.dp.fleet.pool import FleetPool, copy_gpu
 from pats_solvers.dp.fleet.scratch import GpuTurn, LabelBounds, label_bounds
 from pats_solvers.dp.label_pool import REJECT_ALL, below
@@ -103,6 +104,8 @@ def _children(
         places = 0
         if ticks == 0:
             if can_start(model, p, acting.kind, a, acting.free, gpu.reach):
+                if model.patterns.shape[0] > 0:
+                    fill_patterns(model, p, acting.kind, a, acting.free)
                 places = rejections(model, pool, p, acting, a, places)
                 places = servings(model, pool, p, acting, a, loss, places)
         elif acting.pending == NONE:

@@ -17,6 +17,7 @@ from pats_solvers.common.classes import JobClass, Move, classes
 from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.fleet import bound
+from pats_solvers.dp.fleet.patterns import PatternList, losses_by_rank
 from pats_solvers.dp.model import (
     batch_arrays,
     batches_of,
@@ -136,7 +137,8 @@ class FleetData:
 
     Attributes:
         kinds: The classes of jobs.
-        batches: The batches, by the model's number.
+        batches: The batches or patterns, by the model's number.
+        patterned: Whether they are patterns.
         gpus: The GPU at each place.
         words: Words of a key.
         root: Loss of the empty schedule: arrivals are paid ahead.
@@ -145,6 +147,7 @@ class FleetData:
 
     kinds: tuple[JobClass, ...]
     batches: tuple[Move, ...]
+    patterned: bool
     gpus: tuple[int, ...]
     words: int
     root: float
@@ -152,21 +155,26 @@ class FleetData:
 
 
 def fleet_data_of(
-    problem: Problem, tables: FleetTables, batches: Sequence[Move] | None = None
+    problem: Problem, tables: FleetTables, batches: Sequence[Move] | PatternList | None = None
 ) -> FleetData:
     """Return the arrays for a problem.
 
     Args:
         problem: The problem.
         tables: The bound's tables.
-        batches: The batches, where they have been listed before.
+        batches: The batches, where they have been listed before, or patterns.
 
     Raises:
         InputError: An adapter has too many different batches.
     """
     site, kinds = problem.site, tuple(classes(problem))
     count = len(site.adapter_ids)
-    listed = batches_of(problem) if batches is None else batches
+    patterned = isinstance(batches, PatternList)
+    patterns = PatternList((), ())
+    if isinstance(batches, PatternList):
+        patterns, listed = batches, batches.moves
+    else:
+        listed = batches_of(problem) if batches is None else tuple(batches)
     adapters = np.zeros(count + 1, dtype=single.ADAPTERS)
     adapters["class_at"] = np.searchsorted([k.adapter for k in kinds], range(count + 1))
     adapters["move_at"] = np.searchsorted([m.adapter for m in listed], range(count + 1))
@@ -179,6 +187,7 @@ def fleet_data_of(
         rows["price"][q] = in_tables[placed].price if placed >= 0 else kind.price
         rows["extra"][q] = kind.price - rows["price"][q]
     made, takes, late = batch_arrays(kinds, listed, adapters)
+    pattern_rows, pattern_parts = patterns.arrays(kinds)
     horizon = UNLIMITED if site.horizon is None else site.horizon
     some = tables.parts[0] if tables.parts else None
     grain, ticks = (some.grain, some.ticks) if some else (1, 0)
@@ -200,6 +209,9 @@ def fleet_data_of(
         moves=made,
         takes=takes,
         late=late,
+        patterns=pattern_rows if patterned else pattern_rows[:0],
+        pattern_parts=pattern_parts,
+        losses=losses_by_rank(kinds),
         fits=_fits(problem, tables.kinds, kinds, listed),
         need=np.array([_demand(kinds, move)[0] for move in listed], dtype=np.int64),
         room=np.array([_room(problem, g[0]) for g in tables.kinds], dtype=np.int64),
@@ -229,7 +241,7 @@ def fleet_data_of(
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
     )
     root = -math.fsum(rows["price"][q] * float(kind.before[-1]) for q, kind in enumerate(kinds))
-    return FleetData(kinds, tuple(listed), tuple(g for _, g in gpus), words, root, model)
+    return FleetData(kinds, listed, patterned, tuple(g for _, g in gpus), words, root, model)
 
 
 def _chains(

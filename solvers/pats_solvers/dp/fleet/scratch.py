@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pats_solvers.common.arrays import fields
-from pats_solvers.common.compiled import compiled
+from pats_solvers.common.compiled import compiled, lean
 from pats_solvers.dp.bound import NONE
-from pats_solvers.dp.fleet.bound import GPUS, FleetModel
+from pats_solvers.dp.fleet.bound import GPUS, QUEUED, FleetModel
 
 #: Children: the move (a batch; negative for all else), the class whose rejection it is, the
 #: acting GPU after it (see :data:`.GPUS`); the loss and the promise.
 CHILDREN = fields("move rejected free active resident mode reach", "loss promise")
 
+#: Jobs that wait for an adapter, the earliest first (class and arrival, and what the fewest steps
+#: lose beyond the most).
+QUEUE = fields("kind arrival", "gain")
 
 #: Choices of residents to keep that are looked at beside a batch or a load, at most.
 KEPT = 1000
@@ -45,6 +48,8 @@ class LabelBounds(NamedTuple):
         near_stamp: The label that a grain's numbers below are of.
         near: The same for the acting GPU from a grain on, residents not active; in the last column
             the sum of the less of it and ``rest``.
+        queue: :data:`QUEUE`, of the adapter whose patterns are filled.
+        by_gain: Places in it, the least gain first.
     """
 
     counts: Any
@@ -66,6 +71,8 @@ class LabelBounds(NamedTuple):
     rest: Any
     near_stamp: Any
     near: Any
+    queue: Any
+    by_gain: Any
 
 
 class GpuTurn(NamedTuple):
@@ -119,4 +126,20 @@ def label_bounds(model: FleetModel, words: int, room: int) -> LabelBounds:
         np.empty(adapters),
         np.full(grains, NONE),
         np.empty((grains, adapters + 1)),
+        np.empty(QUEUED, dtype=QUEUE),
+        np.empty(QUEUED, dtype=np.int64),
     )
+
+
+@lean
+def arrived_by(model: FleetModel, q: int, done: int, tick: int) -> int:
+    """Return the jobs of a class that have arrived by a tick, at least ``done`` of them."""
+    at = model.classes[q].arrival_at
+    low, high = done, model.classes[q].jobs
+    while low < high:
+        middle = (low + high) // 2
+        if model.arrival[at + middle] <= tick:
+            low = middle + 1
+        else:
+            high = middle
+    return low

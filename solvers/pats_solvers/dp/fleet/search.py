@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from pats_opt.model.plan import Plan, PlannedBatch
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_solvers.common.arrays import Ints
 from pats_solvers.common.classes import Move
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.fleet import bound, expansion, pool
 from pats_solvers.dp.fleet.labels import FleetLabels
 from pats_solvers.dp.fleet.model import FleetData, FleetTables, fleet_data_of
+from pats_solvers.dp.fleet.patterns import PatternList, members_of
 from pats_solvers.dp.search import ALL, PassSize, SearchPass
 
 #: Children looked at before the clock is: about a tenth of a second.
@@ -45,14 +47,18 @@ class FleetSearch:
         problem: A problem without mixed batches and without loads beside serving, of not too many
             adapters (:func:`.refuse_many_adapters`).
         tables: Cost-to-go tables of its adapters.
-        batches: Those of :func:`.batches_of`, where they have been listed before.
+        batches: Those of :func:`.batches_of`, where they have been listed before, or patterns: then
+            a pass proves nothing.
 
     Raises:
         InputError: An adapter has too many different batches.
     """
 
     def __init__(
-        self, problem: Problem, tables: FleetTables, batches: Sequence[Move] | None = None
+        self,
+        problem: Problem,
+        tables: FleetTables,
+        batches: Sequence[Move] | PatternList | None = None,
     ) -> None:
         self.problem = problem
         self.data: FleetData = fleet_data_of(problem, tables, batches)
@@ -161,11 +167,7 @@ class FleetSearch:
                 chosen = self.data.batches[move]
                 then = pool_.gpus[child]
                 kept = 0 if child == NONE else int(then["resident"][then["was"] == g][0])
-                members: list[tuple[int, int]] = []
-                for q, option, n, _ in chosen.parts:
-                    jobs = self.data.kinds[q].jobs[counts[q] : counts[q] + n]
-                    members += [(job.index, option) for job in jobs]
-                    counts[q] += n
+                members = self._members(found, chosen, counts, child)
                 beside = {a for a, bit in enumerate(model.bits) if bit & kept}
                 resident = frozenset((chosen.adapter, *beside))
                 batch = PlannedBatch(int(gpus["free"][g]), tuple(sorted(members)), resident)
@@ -174,3 +176,21 @@ class FleetSearch:
                 names = [names[was] for was in pool_.gpus[child]["was"].tolist()]
         by_gpu = dict(zip(self.data.gpus, made, strict=True))
         return Plan(tuple(tuple(by_gpu[g]) for g in range(len(made))))
+
+    def _members(
+        self, found: FleetLabels, chosen: Move, counts: Ints, child: int
+    ) -> list[tuple[int, int]]:
+        """Return job and option of the members of a batch that leads from counts to a label."""
+        kinds = self.data.kinds
+        if not self.data.patterned:
+            taken = []
+            for q, option, n, _ in chosen.parts:
+                taken += [(job.index, option) for job in kinds[q].jobs[counts[q] : counts[q] + n]]
+                counts[q] += n
+            return taken
+        after = np.array([len(kind.jobs) for kind in kinds])
+        if child != NONE:
+            single.unpack(self.model.classes, found.pool.key, child, after)
+        mine = [q for q, kind in enumerate(kinds) if kind.adapter == chosen.adapter]
+        jobs = [(q, kinds[q].jobs[counts[q] : after[q]]) for q in mine]
+        return members_of(kinds, chosen, jobs)
