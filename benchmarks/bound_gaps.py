@@ -107,8 +107,8 @@ def fleet_gaps(places: int) -> tuple[list[float], int]:
 
 def fleet_lines() -> Iterator[str]:
     """The table of two GPUs by their residents."""
-    yield "40 requests of 8 adapters on two GPUs, `documents` at load 1.2: the gap between the bound"
-    yield "at settled prices and the best known loss, by the residents of each GPU."
+    yield "40 requests of 8 adapters on two GPUs, `documents` at load 1.2: the gap between the"
+    yield "bound at settled prices and the best known loss, by the residents of each GPU."
     yield ""
     yield "| residents | mean | worst | optima known |"
     yield "|---|---|---|---|"
