@@ -68,9 +68,9 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     What is left of a sequence is bounded by pricing the GPU's time (see ``lagrangian``), which
     leaves few sequences worth going on with. Passes with a beam give good schedules early; each is
     wider than the last one, at better prices, and the one that cuts nothing proves the optimum.
-    With several GPUs or residents, sequences are of all that GPUs do, by time. Where requests differ
-    so much that batches are too many to list, only those are listed that a better schedule can
-    have, or patterns of batches are tried, which prove nothing.
+    With several GPUs or residents, sequences are of all that GPUs do, by time. Where batches are
+    too many to list, only those are that a better schedule can have, or patterns of batches are
+    tried, which prove nothing.
 
     Args:
         first: Labels a layer in the first pass after a narrow opening one.
