@@ -75,7 +75,7 @@ def command(
     if importlib.util.find_spec("optuna") is None:
         raise InputError("'tune' needs the package optuna", hint="pip install 'pats-opt[tune]'")
     from pats_opt.tuning import pages
-    from pats_opt.tuning.plan import TuneConfig
+    from pats_opt.tuning.plan import CONFIG, TuneConfig
     from pats_opt.tuning.tune import prepare, resumed, tune
 
     if resume and output is None:
@@ -84,13 +84,15 @@ def command(
     chosen = {key: value for key, value in options.items() if value not in (None, (), {})}
     chosen |= {"policy": policy} if policy is not None else {}
     chosen |= {"instances": instances} if instances else {}
-    if resume:
+    # One that was stopped before it began is begun.
+    begun = resume and (policy is None or (folder / CONFIG).is_file())
+    if begun:
         if instances or "suites" in chosen:  # they replace both of the run before
             chosen = {"instances": (), "suites": (), **chosen}
         config = resumed(folder, chosen)
     else:
         config = TuneConfig(**chosen)
-    plan = prepare(config, folder, resume=resume)
+    plan = prepare(config, folder, resume=begun)
     _report_unsearched(plan)
     with terminal.progress(plan.config.trials, _status(), quiet=as_json) as done:
         result = tune(plan, folder, jobs=jobs, done=done)

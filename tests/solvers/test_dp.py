@@ -12,7 +12,7 @@ import pytest
 from pats_opt.core.solver import Feature, Run
 from pats_opt.errors import CapabilityError, InputError
 from pats_opt.generate import generate
-from pats_opt.generate.recipe import Complexity, GpuSettings, Recipe
+from pats_opt.generate.recipe import Complexity, GpuSettings, Popularity, Recipe, StepCounts
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.plan import Plan, PlannedBatch
@@ -183,7 +183,13 @@ def test_refusals() -> None:
     mixed = random_instance(1, frozenset((Feature.RESIDENT, Feature.MIXED_BATCH)))
     with pytest.raises(CapabilityError, match="max_per_batch above 1"):
         solve(mixed, "dp")
-    differ = Recipe(requests=80, complexity=Complexity(spread=0.15), gpus=GpuSettings(count=2))
+    differ = Recipe(
+        requests=80,
+        complexity=Complexity(spread=0.15),
+        gpus=GpuSettings(count=2, batch=40),
+        steps=StepCounts(pruned=(10, 20, 30)),
+        popularity=Popularity(adapters=1),
+    )
     with pytest.raises(InputError, match="different batches"):
         Dp().solve(Problem(generate(differ, seed=0)), Run())
     with pytest.raises(InputError, match="memory_gib"):

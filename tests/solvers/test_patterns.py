@@ -12,6 +12,8 @@ import pytest
 
 from pats_opt.core.solver import Feature, Run
 from pats_opt.errors import InputError
+from pats_opt.generate import generate
+from pats_opt.generate.recipe import Complexity, GpuSettings, Popularity, Recipe, StepCounts
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import encode
 from pats_opt.model.instance import Instance
@@ -20,35 +22,30 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.classes import classes
 from pats_solvers.dp import Dp, model
 from pats_solvers.dp.fleet.model import fleet_tables_at
-from pats_solvers.dp.fleet.patterns import members_of, patterns_of
+from pats_solvers.dp.fleet.patterns import (
+    losses_by_rank,
+    members_of,
+    patterns_of,
+    step_counts,
+)
 from pats_solvers.dp.fleet.search import FleetSearch
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.label_passes import random_prices
 
-#: Features that patterns take.
-FEATURES = Dp.capabilities.features - {Feature.DEADLINES, Feature.RESOURCES, Feature.PAIRS}
-
 
 def different(seed: int, rng: random.Random, requests: tuple[int, int]) -> Instance:
-    """Requests that all lose differently, with the demands and the steps of the first."""
-    features = random_features(rng, 0.4, FEATURES) | {Feature.OPTIONS}
+    """Requests that all differ in qualities and weights, and in what the random instance has."""
+    features = random_features(rng, 0.4, Dp.capabilities.features) | {Feature.OPTIONS}
+    if Feature.PAIRS in features:
+        features -= {Feature.RESIDENT, Feature.ACTIVATE}
     instance = random_instance(seed, features, requests=requests, tight=seed % 3 == 0)
-    first = instance.requests[0]
+    replace = msgspec.structs.replace
     found = []
     for request in instance.requests:
-        rising = sorted(rng.random() for _ in first.options)
-        steps = sorted(option.steps for option in first.options)
-        options = tuple(
-            msgspec.structs.replace(option, steps=steps[i], quality=rising[i])
-            for i, option in enumerate(first.options)
-        )
-        found.append(
-            msgspec.structs.replace(
-                request, options=options, demand=first.demand, weight=rng.choice((1.0, 0.5, 2.0))
-            )
-        )
-    return msgspec.structs.replace(instance, requests=tuple(found), late_price=0.0)
+        options = tuple(replace(option, quality=rng.random()) for option in request.options)
+        found.append(replace(request, options=options, weight=rng.choice((1.0, 0.5, 2.0))))
+    return replace(instance, requests=tuple(found))
 
 
 def test_schedules_lose_what_their_labels_say() -> None:
@@ -57,12 +54,9 @@ def test_schedules_lose_what_their_labels_say() -> None:
     for seed in scale.seeds(60):
         problem = Problem(different(seed, rng, (2, 4)))
         optimum = brute_force(json.loads(encode(problem.instance)))
-        try:
-            patterns = patterns_of(problem)
-        except InputError:  # requests differ in more
-            continue
         relaxation, flat = random_prices(problem, rng)
-        search = FleetSearch(problem, fleet_tables_at(relaxation, flat), patterns)
+        tables = fleet_tables_at(relaxation, flat)
+        search = FleetSearch(problem, tables, patterns=patterns_of(problem))
         found = search.run(math.inf, lambda: None)
         if optimum is None:
             assert found.plan is None
@@ -92,10 +86,7 @@ def test_a_search_over_patterns_claims_no_more_than_its_prices(
         optimum = brute_force(json.loads(encode(problem.instance)))
         if optimum is None:
             continue
-        try:
-            outcome = Dp().solve(problem, Run(time_limit=20.0))
-        except InputError:
-            continue
+        outcome = Dp().solve(problem, Run(time_limit=20.0))
         assert outcome.bound is None or outcome.bound <= optimum + 1e-7 * max(1.0, optimum), seed
         if outcome.plan is not None:
             loss = valid_loss(problem, outcome.plan)
@@ -105,27 +96,26 @@ def test_a_search_over_patterns_claims_no_more_than_its_prices(
     assert solved > 10
 
 
-def test_members_are_the_earliest_or_the_extremes() -> None:
-    """Every choice of so many step counts is a pattern, twice; few steps go where least is lost."""
-    rng = random.Random(1)
-    instance = different(2, rng, (6, 6))
-    problem = Problem(instance)
+def test_few_steps_go_where_they_lose_least() -> None:
+    """Every choice of step counts is a pattern, twice; no other way to share them loses less."""
+    problem = Problem(different(2, random.Random(1), (6, 6)))
     kinds = classes(problem)
-    patterns = patterns_of(problem)
-    for a, group in itertools.groupby(patterns.moves, key=lambda move: move.adapter):
-        mine = [(q, kind) for q, kind in enumerate(kinds) if kind.adapter == a]
+    losses = losses_by_rank(kinds)
+    for a, group in itertools.groupby(patterns_of(problem), key=lambda pattern: pattern.adapter):
         listed = list(group)
-        assert len({(move.parts, move.takes) for move in listed}) * 2 == len(listed)
-        for move in listed:
-            count = move.takes[0][1]
-            jobs = [(q, kind.jobs[:1]) for q, kind in mine][:count]
-            if len(jobs) < count:
+        steps = step_counts(kinds, a)
+        assert len({pattern.parts for pattern in listed}) * 2 == len(listed)
+        if len(steps) > 2:
+            continue
+        mine = [(q, kind.jobs[:1]) for q, kind in enumerate(kinds) if kind.adapter == a]
+        mine = [(q, jobs) for q, jobs in mine if math.isfinite(losses[q].max())]
+        for pattern in listed:
+            jobs = mine[: pattern.members]
+            if len(jobs) < pattern.members:
                 continue
-            members = members_of(kinds, move, jobs)
-            steps = sorted(problem.jobs[j].options[o].steps for j, o in members)
-            first = kinds[move.takes[0][0]].jobs[0]
-            wanted = sorted(first.options[o].steps for _, o, n, _ in move.parts for _ in range(n))
-            assert steps == wanted
+            members = members_of(kinds, losses, pattern, jobs)
+            wanted = sorted(steps[rank] for rank, n, _ in pattern.parts for _ in range(n))
+            assert sorted(problem.jobs[j].options[o].steps for j, o in members) == wanted
             loss = sum(problem.jobs[j].options[o].quality_loss for j, o in members)
             index = [job.index for _, some in jobs for job in some]
             assert loss <= best_assignment(problem, index, wanted) + 1e-9
@@ -142,13 +132,14 @@ def best_assignment(problem: Problem, jobs: list[int], steps: list[int]) -> floa
     )
 
 
-def test_what_patterns_refuse() -> None:
-    """Requests that differ in demand would not all fit where the first does."""
-    instance = different(2, random.Random(1), (4, 4))
-    one, *others = instance.requests
-    demand = one.demand | {"vram_gib": one.demand["vram_gib"] / 2}
-    changed = msgspec.structs.replace(others[0], adapter=one.adapter, demand=demand)
-    with pytest.raises(InputError, match="differ in demands"):
-        patterns_of(
-            Problem(msgspec.structs.replace(instance, requests=(one, changed, *others[1:])))
-        )
+def test_too_many_patterns_are_refused() -> None:
+    """Where batches are large and options many."""
+    recipe = Recipe(
+        requests=60,
+        complexity=Complexity(spread=0.2),
+        steps=StepCounts(pruned=(10, 20, 30, 40)),
+        gpus=GpuSettings(batch=30),
+        popularity=Popularity(adapters=1),
+    )
+    with pytest.raises(InputError, match="patterns of them"):
+        patterns_of(Problem(generate(recipe, seed=1)))

@@ -184,6 +184,19 @@ def test_refusals(tmp_path: Path, instances: str, capsys: Capture) -> None:
     assert "add -o DIR" in capsys.readouterr().err
 
 
+def test_a_search_that_was_stopped_before_it_began_is_begun(
+    tmp_path: Path, instances: str, capsys: Capture
+) -> None:
+    """The same command with --resume: in a folder that holds no search yet."""
+    out = tmp_path / "out"
+    out.mkdir()
+    args = ["dial", instances, "--only", "x", "--trials", "2", "--resume", "-o", str(out)]
+    assert run(["tune", *args]) == 0
+    assert run(["tune", *args]) == 0
+    assert (out / "config.json").exists()
+    assert "error" not in capsys.readouterr().err
+
+
 def test_resume_with_other_instances(tmp_path: Path, instances: str, capsys: Capture) -> None:
     """Refused in one line; the same in full, or the folder alone, is accepted."""
     out = str(tmp_path / "out")

@@ -30,9 +30,8 @@ LARGEST_DENOMINATOR = 1_000_000
 #: Products of coefficients and variables stay below this: exact as doubles, far from overflow.
 LARGEST_TOTAL = 2**52
 
-#: Losses are rounded to this; much finer where all of them together are below :data:`SMALL_TOTAL`,
-#: as then the dearest may have nothing to do with the optimum.
-LOSS_UNIT, SMALL_TOTAL = 1e-12, 1e-2
+#: Losses are rounded to this, or to this share of the least of them: the optimum may be no larger.
+LOSS_UNIT, LOSS_SHARE = 1e-12, 1e-9
 
 #: The clock's slack on a tick boundary (see :func:`pats_opt.model.timing.to_ticks`).
 CLOCK_SLACK = 1e-9
@@ -182,7 +181,8 @@ class IntegerLosses:
         # What is always 0 costs nothing, and its coefficient could be too large.
         coefficients = [c if most else 0.0 for c, most in zip(coefficients, largest, strict=True)]
         total = math.fsum(c * most for c, most in zip(coefficients, largest, strict=True))
-        unit = max(LOSS_UNIT * min(1.0, total / SMALL_TOTAL) ** 3, total / LARGEST_TOTAL)
+        least = min((abs(c) for c in coefficients if c), default=1.0)
+        unit = max(min(LOSS_UNIT, LOSS_SHARE * least), total / LARGEST_TOTAL)
         scale = common_denominator(coefficients, unit)
         if scale is not None and total * scale < LARGEST_TOTAL:
             whole = tuple(round(c * scale) for c in coefficients)

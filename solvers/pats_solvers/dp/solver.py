@@ -371,9 +371,9 @@ def _search(
             return PricedSearch(problem, tables, batches), proof
         except InputError:
             batches = None
-    tried = patterns_of(problem) if batches is None else batches
-    search = FleetSearch(problem, fleet_tables_at(relaxation, flat, stop), tried)
-    return search, search.bound() if batches is None else proof
+    patterns = patterns_of(problem) if batches is None else ()
+    search = FleetSearch(problem, fleet_tables_at(relaxation, flat, stop), batches, patterns)
+    return search, search.bound() if patterns else proof
 
 
 def _fixed_batches(

@@ -60,6 +60,10 @@ class FleetModel(NamedTuple):
         patterns: :data:`.PATTERNS` where moves are patterns, or of no length.
         pattern_parts: Their parts, :data:`.PATTERN_PARTS`.
         losses: Quality losses by class and place of the step count.
+        gains: What the fewest steps lose beyond the most, by class.
+        dues: :data:`.DUES`.
+        demands: Demands by class and resource.
+        free: What members may use by GPU kind, adapter and resource.
         fits: Whether a move fits a GPU kind with no other adapter resident.
         need: Memory of a move's members.
         room: Memory for residents and members, by GPU kind.
@@ -102,6 +106,10 @@ class FleetModel(NamedTuple):
     patterns: Any
     pattern_parts: Any
     losses: Any
+    gains: Any
+    dues: Any
+    demands: Any
+    free: Any
     fits: Any
     need: Any
     room: Any

@@ -17,7 +17,14 @@ from pats_solvers.common.classes import JobClass, Move, classes
 from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.dp import bound as single
 from pats_solvers.dp.fleet import bound
-from pats_solvers.dp.fleet.patterns import PatternList, losses_by_rank
+from pats_solvers.dp.fleet.patterns import (
+    Pattern,
+    PatternArrays,
+    dues,
+    gains,
+    losses_by_rank,
+    rooms,
+)
 from pats_solvers.dp.model import (
     batch_arrays,
     batches_of,
@@ -137,8 +144,8 @@ class FleetData:
 
     Attributes:
         kinds: The classes of jobs.
-        batches: The batches or patterns, by the model's number.
-        patterned: Whether they are patterns.
+        batches: The batches, by the model's number.
+        patterns: The patterns in their place, by the model's number.
         gpus: The GPU at each place.
         words: Words of a key.
         root: Loss of the empty schedule: arrivals are paid ahead.
@@ -147,7 +154,7 @@ class FleetData:
 
     kinds: tuple[JobClass, ...]
     batches: tuple[Move, ...]
-    patterned: bool
+    patterns: tuple[Pattern, ...]
     gpus: tuple[int, ...]
     words: int
     root: float
@@ -155,29 +162,29 @@ class FleetData:
 
 
 def fleet_data_of(
-    problem: Problem, tables: FleetTables, batches: Sequence[Move] | PatternList | None = None
+    problem: Problem,
+    tables: FleetTables,
+    batches: Sequence[Move] | None = None,
+    patterns: Sequence[Pattern] = (),
 ) -> FleetData:
     """Return the arrays for a problem.
 
     Args:
         problem: The problem.
         tables: The bound's tables.
-        batches: The batches, where they have been listed before, or patterns.
+        batches: The batches, where they have been listed before.
+        patterns: Patterns to try in place of batches.
 
     Raises:
         InputError: An adapter has too many different batches.
     """
     site, kinds = problem.site, tuple(classes(problem))
     count = len(site.adapter_ids)
-    patterned = isinstance(batches, PatternList)
-    patterns = PatternList((), ())
-    if isinstance(batches, PatternList):
-        patterns, listed = batches, batches.moves
-    else:
-        listed = batches_of(problem) if batches is None else tuple(batches)
+    listed: Sequence[Move] = () if patterns else batches_of(problem) if batches is None else batches
+    tried: Sequence[Move | Pattern] = patterns or listed
     adapters = np.zeros(count + 1, dtype=single.ADAPTERS)
     adapters["class_at"] = np.searchsorted([k.adapter for k in kinds], range(count + 1))
-    adapters["move_at"] = np.searchsorted([m.adapter for m in listed], range(count + 1))
+    adapters["move_at"] = np.searchsorted([m.adapter for m in tried], range(count + 1))
     for part in tables.parts:
         adapters["merged"][part.adapter] |= part.merged or bool(part.lanes)
     chains, into, in_tables = _chains(tables, kinds, count)
@@ -187,7 +194,13 @@ def fleet_data_of(
         rows["price"][q] = in_tables[placed].price if placed >= 0 else kind.price
         rows["extra"][q] = kind.price - rows["price"][q]
     made, takes, late = batch_arrays(kinds, listed, adapters)
-    pattern_rows, pattern_parts = patterns.arrays(kinds)
+    fits = _fits(problem, tables.kinds, kinds, listed)
+    need = np.array([_demand(kinds, move)[0] for move in listed], dtype=np.int64)
+    rows_of, losses = PatternArrays.of(patterns), losses_by_rank(kinds)
+    if patterns:
+        made, need = rows_of.moves, np.zeros(len(patterns), dtype=np.int64)
+        takes = np.zeros((len(patterns), takes.shape[1]), dtype=np.int64)
+        fits = np.ones((len(patterns), len(tables.kinds)), dtype=bool)
     horizon = UNLIMITED if site.horizon is None else site.horizon
     some = tables.parts[0] if tables.parts else None
     grain, ticks = (some.grain, some.ticks) if some else (1, 0)
@@ -209,11 +222,15 @@ def fleet_data_of(
         moves=made,
         takes=takes,
         late=late,
-        patterns=pattern_rows if patterned else pattern_rows[:0],
-        pattern_parts=pattern_parts,
-        losses=losses_by_rank(kinds),
-        fits=_fits(problem, tables.kinds, kinds, listed),
-        need=np.array([_demand(kinds, move)[0] for move in listed], dtype=np.int64),
+        patterns=rows_of.rows[: len(patterns)],
+        pattern_parts=rows_of.parts,
+        losses=losses,
+        gains=gains(losses),
+        dues=dues(kinds),
+        demands=np.array([kind.jobs[0].demand for kind in kinds], dtype=np.int64),
+        free=rooms(problem),
+        fits=fits,
+        need=need,
         room=np.array([_room(problem, g[0]) for g in tables.kinds], dtype=np.int64),
         vram=np.array(site.adapter_vram, dtype=np.int64),
         bits=bits,
@@ -241,7 +258,9 @@ def fleet_data_of(
         paid=np.ascontiguousarray(tables.hold, dtype=np.float64),
     )
     root = -math.fsum(rows["price"][q] * float(kind.before[-1]) for q, kind in enumerate(kinds))
-    return FleetData(kinds, listed, patterned, tuple(g for _, g in gpus), words, root, model)
+    return FleetData(
+        kinds, tuple(listed), tuple(patterns), tuple(g for _, g in gpus), words, root, model
+    )
 
 
 def _chains(

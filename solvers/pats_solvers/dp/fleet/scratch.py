@@ -50,6 +50,7 @@ class LabelBounds(NamedTuple):
             the sum of the less of it and ``rest``.
         queue: :data:`QUEUE`, of the adapter whose patterns are filled.
         by_gain: Places in it, the least gain first.
+        used: What the members of a pattern use of each resource.
     """
 
     counts: Any
@@ -73,6 +74,7 @@ class LabelBounds(NamedTuple):
     near: Any
     queue: Any
     by_gain: Any
+    used: Any
 
 
 class GpuTurn(NamedTuple):
@@ -128,6 +130,7 @@ def label_bounds(model: FleetModel, words: int, room: int) -> LabelBounds:
         np.empty((grains, adapters + 1)),
         np.empty(QUEUED, dtype=QUEUE),
         np.empty(QUEUED, dtype=np.int64),
+        np.empty(model.demands.shape[1], dtype=np.int64),
     )
 
 

@@ -33,7 +33,7 @@ from pats_solvers.dp.bound import NONE
 from pats_solvers.dp.fleet import bound, expansion, pool
 from pats_solvers.dp.fleet.labels import FleetLabels
 from pats_solvers.dp.fleet.model import FleetData, FleetTables, fleet_data_of
-from pats_solvers.dp.fleet.patterns import PatternList, members_of
+from pats_solvers.dp.fleet.patterns import Pattern, members_of
 from pats_solvers.dp.search import ALL, PassSize, SearchPass
 
 #: Children looked at before the clock is: about a tenth of a second.
@@ -47,8 +47,8 @@ class FleetSearch:
         problem: A problem without mixed batches and without loads beside serving, of not too many
             adapters (:func:`.refuse_many_adapters`).
         tables: Cost-to-go tables of its adapters.
-        batches: Those of :func:`.batches_of`, where they have been listed before, or patterns: then
-            a pass proves nothing.
+        batches: Those of :func:`.batches_of`, where they have been listed before.
+        patterns: Patterns to try in place of batches: then a pass proves nothing.
 
     Raises:
         InputError: An adapter has too many different batches.
@@ -58,10 +58,11 @@ class FleetSearch:
         self,
         problem: Problem,
         tables: FleetTables,
-        batches: Sequence[Move] | PatternList | None = None,
+        batches: Sequence[Move] | None = None,
+        patterns: Sequence[Pattern] = (),
     ) -> None:
         self.problem = problem
-        self.data: FleetData = fleet_data_of(problem, tables, batches)
+        self.data: FleetData = fleet_data_of(problem, tables, batches, patterns)
         self.model = self.data.model
         self._slack = 1e-13 * max(1.0, abs(self.data.root))
 
@@ -79,7 +80,7 @@ class FleetSearch:
 
     def details(self) -> dict[str, int]:
         """Return the size of the search."""
-        return {"moves": len(self.data.batches)}
+        return {"moves": len(self.data.batches) or len(self.data.patterns)}
 
     def bound(self) -> float:
         """Return a lower bound on the loss of every schedule."""
@@ -102,7 +103,7 @@ class FleetSearch:
         labels = FleetLabels(last, data.words, most, known, len(data.gpus))
         width = ALL if beam is None else beam
         self._plant(labels)
-        room = 2 * (len(data.batches) + len(data.kinds)) + 64 * (len(model.bits) + 2)
+        room = 2 * (len(model.takes) + len(data.kinds)) + 64 * (len(model.bits) + 2)
         expanded, layers, why = 0, 0, None
         rows, at = np.empty(0, dtype=np.int64), 0
         for layer in range(last + 1):
@@ -164,12 +165,11 @@ class FleetSearch:
             g = int(np.argmin(gpus["free"]))
             if move >= 0:
                 single.unpack(model.classes, pool_.key, row, counts)
-                chosen = self.data.batches[move]
                 then = pool_.gpus[child]
                 kept = 0 if child == NONE else int(then["resident"][then["was"] == g][0])
-                members = self._members(found, chosen, counts, child)
+                adapter, members = self._batch(found, move, counts, child)
                 beside = {a for a, bit in enumerate(model.bits) if bit & kept}
-                resident = frozenset((chosen.adapter, *beside))
+                resident = frozenset((adapter, *beside))
                 batch = PlannedBatch(int(gpus["free"][g]), tuple(sorted(members)), resident)
                 made[places[names[g]]].append(batch)
             if child != NONE:
@@ -177,20 +177,21 @@ class FleetSearch:
         by_gpu = dict(zip(self.data.gpus, made, strict=True))
         return Plan(tuple(tuple(by_gpu[g]) for g in range(len(made))))
 
-    def _members(
-        self, found: FleetLabels, chosen: Move, counts: Ints, child: int
-    ) -> list[tuple[int, int]]:
-        """Return job and option of the members of a batch that leads from counts to a label."""
-        kinds = self.data.kinds
-        if not self.data.patterned:
-            taken = []
-            for q, option, n, _ in chosen.parts:
-                taken += [(job.index, option) for job in kinds[q].jobs[counts[q] : counts[q] + n]]
+    def _batch(
+        self, found: FleetLabels, move: int, counts: Ints, child: int
+    ) -> tuple[int, list[tuple[int, int]]]:
+        """Return a batch's adapter, and job and option of its members; add these to the counts."""
+        kinds, members = self.data.kinds, list[tuple[int, int]]()
+        if not self.data.patterns:
+            batch = self.data.batches[move]
+            for q, option, n, _ in batch.parts:
+                members += [(job.index, option) for job in kinds[q].jobs[counts[q] : counts[q] + n]]
                 counts[q] += n
-            return taken
+            return batch.adapter, members
         after = np.array([len(kind.jobs) for kind in kinds])
         if child != NONE:
             single.unpack(self.model.classes, found.pool.key, child, after)
-        mine = [q for q, kind in enumerate(kinds) if kind.adapter == chosen.adapter]
-        jobs = [(q, kinds[q].jobs[counts[q] : after[q]]) for q in mine]
-        return members_of(kinds, chosen, jobs)
+        pattern = self.data.patterns[move]
+        mine = [q for q, kind in enumerate(kinds) if kind.adapter == pattern.adapter]
+        taken = [(q, kinds[q].jobs[counts[q] : after[q]]) for q in mine]
+        return pattern.adapter, members_of(kinds, self.model.losses, pattern, taken)
