@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from pats_opt.model.problem import Job
+from pats_opt.model.problem import Amounts, Job
 from pats_opt.model.timing import to_ticks
 from pats_solvers.online.dispatch.fleet import BoundFleet
 from pats_solvers.online.dispatch.routers import Router
+from pats_solvers.online.dispatch.workload import Floats
 
 #: Seconds of waiting from which on a GPU counts as overloaded.
 LONGEST_WAIT_S = 3.0
@@ -28,7 +30,7 @@ def steal(fleet: BoundFleet, tick: int) -> set[int]:
         g for g in workload.waiting.nonzero()[0].tolist() if g not in fleet.idle or runs[g].decided
     ]
     for thief in sorted(fleet.idle) if victims else ():
-        if workload.waiting[thief]:
+        if workload.waiting[thief] or not workload.any_for(thief):
             continue
         work = workload.work(tick)
         for victim in sorted(victims, key=lambda g: (-work[g], g)):
@@ -80,47 +82,53 @@ class Rebalancing:
         """Move requests away from overloaded GPUs among some; return those that got one."""
         got = set[int]()
         for source in sorted(looked_at):
-            if self._overloaded(fleet, source, tick):
+            if self._overloaded(fleet, source, tick, fleet.workload.work(tick)):
                 got.update(self._relieve(fleet, source, tick))
         return got
 
-    def _overloaded(self, fleet: BoundFleet, gpu: int, tick: int) -> bool:
+    def _overloaded(self, fleet: BoundFleet, gpu: int, tick: int, work: Floats) -> bool:
         first = next(iter(fleet.runs[gpu].waiting.values()), None)
         if first is None:
             return False
-        work = fleet.workload.work(tick)[gpu]
         late = tick - first.arrival >= self._longest
-        return late or bool(work > fleet.workload.objective(first))
+        return late or bool(work[gpu] > fleet.workload.objective(first))
+
+    def _busy(self, fleet: BoundFleet, tick: int, work: Floats) -> frozenset[int]:
+        everyone = range(len(fleet.runs))
+        return frozenset([g for g in everyone if self._overloaded(fleet, g, tick, work)])
 
     def _relieve(self, fleet: BoundFleet, source: int, tick: int) -> Iterator[int]:
         """Move requests away from a GPU, and yield where each goes."""
+        workload = fleet.workload
+        work = workload.work(tick)
+        busy = self._busy(fleet, tick, work)
+        if len(busy) == len(fleet.runs):
+            return
+        costs: dict[tuple[int, Amounts, int], float] = {}  # alike for requests that are alike
         ranked = []
-        busy = self._busy(fleet, tick)
         for job in fleet.runs[source].movable():
-            best = self._best(fleet, job, source, busy, tick)
-            if best is not None and best[0] < 0:
-                ranked.append((best[0], job.index, job))
-        for _, _, job in sorted(ranked, key=lambda entry: entry[:2]):
-            best = self._best(fleet, job, source, self._busy(fleet, tick), tick)
-            if best is None or best[0] >= 0:
+            kind = job.adapter, job.demand, workload.steps(job)
+            if kind not in costs:
+                costs[kind] = self._best(fleet, job, source, busy, work)[0]
+            ranked.append((costs[kind], job.index, job))
+        for _, _, job in sorted(ranked):
+            cost, target = self._best(fleet, job, source, busy, work)
+            if cost >= 0.0:
                 return
-            fleet.move(job, best[1])
-            yield best[1]
-            if not self._overloaded(fleet, source, tick):
+            fleet.move(job, target)
+            yield target
+            work = workload.work(tick)
+            if not self._overloaded(fleet, source, tick, work):
                 return
-
-    def _busy(self, fleet: BoundFleet, tick: int) -> frozenset[int]:
-        everyone = range(len(fleet.runs))
-        return frozenset([g for g in everyone if self._overloaded(fleet, g, tick)])
+            busy = self._busy(fleet, tick, work)
 
     def _best(
-        self, fleet: BoundFleet, job: Job, source: int, busy: frozenset[int], tick: int
-    ) -> tuple[float, int] | None:
-        """Return the least cost of moving a job, and the target; None where there is none."""
+        self, fleet: BoundFleet, job: Job, source: int, busy: frozenset[int], work: Floats
+    ) -> tuple[float, int]:
+        """Return the least cost of moving a job, infinite where it cannot, and the target."""
         workload = fleet.workload
         targets = self._router.targets(job, source, busy)
         if not targets:
-            return None
-        work = workload.work(tick)
+            return math.inf, source
         there = work + workload.to_load(job.adapter) - work[source]
         return min([(float(there[g]) + workload.own(job, g), g) for g in targets])

@@ -6,6 +6,8 @@ it had has no rounding left.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +54,7 @@ class Workload:
         self.resident: list[Adapters] = [frozenset()] * count
         self._option = option
         self._tick_ns = float(round(site.tick_s * NS))
+        self._waiting_for = Counter[Hosts]()
         self._hosts: dict[tuple[int, Amounts], Hosts] = {}
         self._shares: dict[tuple[int, Amounts, int, int], float] = {}
         self._bound: dict[int, float] = {}  # by waiting job: nanoseconds on its GPU
@@ -74,12 +77,18 @@ class Workload:
         self.waiting[gpu] += 1
         self._queued[gpu] += own
         self._held[job.adapter, gpu] += 1
+        self._waiting_for[self.hosts(job)] += 1
 
     def remove(self, job: Job, gpu: int) -> None:
         """Leave out a job that waits at a GPU no longer."""
         self.waiting[gpu] -= 1
         self._queued[gpu] -= self._bound.pop(job.index)
         self._held[job.adapter, gpu] -= 1
+        self._waiting_for[self.hosts(job)] -= 1
+
+    def any_for(self, gpu: int) -> bool:
+        """Whether a job waits anywhere that a GPU can hold."""
+        return any(count and gpu in hosts for hosts, count in self._waiting_for.items())
 
     def observe(self, gpu: GpuState) -> None:
         """Take in when a GPU will be idle, and what it holds."""
@@ -97,9 +106,13 @@ class Workload:
         left: Floats = np.maximum(self._free_at - tick, 0.0)
         return self._queued + left * self._tick_ns
 
+    def steps(self, job: Job) -> int:
+        """Steps that a job is expected to run."""
+        return job.options[self._option(job)].steps
+
     def own(self, job: Job, gpu: int) -> float:
         """Nanoseconds that a job adds to a GPU's work: its share of a full batch."""
-        steps = job.options[self._option(job)].steps
+        steps = self.steps(job)
         key = job.adapter, job.demand, steps, self._kind[gpu]
         if key not in self._shares:
             size = self._full(job, gpu)
@@ -128,8 +141,7 @@ class Workload:
         """Nanoseconds in which a job is to be served: its deadline, or :data:`SERVICES`."""
         if job.deadline is not None:
             return job.deadline * self._tick_ns
-        steps = job.options[self._option(job)].steps
-        alone = self.site.clock.duration(((steps, 1),)) * self._tick_ns
+        alone = self.site.clock.duration(((self.steps(job), 1),)) * self._tick_ns
         return SERVICES * (alone + self.site.load_s[job.adapter] * NS)
 
     def _full(self, job: Job, gpu: int) -> int:
