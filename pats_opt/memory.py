@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: Address space that the table library needs to start its threads, in GiB.
+TABLES_GIB = 1.0
+
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
@@ -40,6 +43,27 @@ def out_of_memory(error: BaseException) -> bool:
             return True
         link = link.__cause__ or link.__context__
     return False
+
+
+def require_address_space(purpose: str) -> None:
+    """Refuse to load the table library where it would hang or end the process.
+
+    Args:
+        purpose: What needs it, for the message.
+
+    Raises:
+        MemoryError: The process may use less than :data:`TABLES_GIB` of address space.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < TABLES_GIB * 2**30:
+        raise MemoryError(
+            f"{purpose} needs {TABLES_GIB:g} GiB of address space, and 'ulimit -v' allows "
+            f"{limit / 2**30:.2f}"
+        )
 
 
 def peak_gib() -> float | None:

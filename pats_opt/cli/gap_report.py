@@ -84,6 +84,9 @@ def command(
     'demo' is run; --resume takes them from the folder. Each run has its own process and its own
     JSON file in the folder: after a crash, a kill or Ctrl-C, continue with --resume -o DIR.
     """
+    from pats_opt.memory import require_address_space
+
+    require_address_space("a gap report")
     from pats_opt.report.gap import gap_report, prepare
     from pats_opt.runs.record import cores
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pats_opt.errors import InputError, one_line
+from pats_opt.memory import require_address_space
 from pats_opt.model.files import StrPath
 from pats_opt.nearest import nearest
 
@@ -82,6 +83,7 @@ def scan(path: StrPath, given: LogFormat | None = None) -> pl.LazyFrame:
     Raises:
         InputError: no such file, a folder, or an unknown format.
     """
+    require_address_space("reading a log")
     import polars as pl
 
     file = Path(path)

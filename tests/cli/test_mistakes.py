@@ -209,11 +209,17 @@ def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
 def test_an_address_space_that_is_too_small(folder: Path) -> None:
     """A library that cannot be loaded is too little memory, whichever way it says so."""
-    arguments = f"solve {folder / 'one.json'} --solver milp"
-    status, err = command(arguments, folder, "ulimit -v 200000; ")
-    assert status == 4, err
-    assert err.startswith("pats-opt: error: out of memory (")
-    assert err.count("\n") == 1
+    (folder / "log.csv").write_text("t\n1\n")
+    for arguments, limit in (
+        ("solve one.json --solver milp", 200_000),
+        ("import trace log.csv --time t -o imported.json", 400_000),
+        ("import trace log.csv --time t -o imported.json", 700_000),
+        ("gap-report one.json --solvers fifo -o report", 700_000),
+    ):
+        status, err = command(arguments, folder, f"ulimit -v {limit}; ")
+        assert status == 4, err
+        assert err.startswith("pats-opt: error: out of memory (")
+        assert err.count("\n") == 1
 
 
 def test_which_errors_are_of_too_little_memory() -> None:

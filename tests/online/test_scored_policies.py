@@ -12,6 +12,7 @@ from pats_opt.core.policy import GpuState, Policy
 from pats_opt.model.problem import Problem, Site
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_instance
+from pats_solvers.online.common.queue import WaitingJobs
 from pats_solvers.online.common.scoring import mean_load_s
 from pats_solvers.online.scored import Atcs, Edd, Mdd, Srpt
 from tests.online.asking import ask, members
@@ -45,6 +46,18 @@ def served(problem: Problem, policy: Policy) -> list[str]:
     assert plan is not None
     batches = sorted((b for row in plan.gpus for b in row), key=lambda b: b.start)
     return [problem.jobs[j].id for b in batches for j, _ in b.members]
+
+
+def test_who_is_served_elsewhere_is_hidden_no_more() -> None:
+    """A request that cannot start on one GPU may start on another at the same decision."""
+    problem = queue(small("r0"), small("r1"), gpus=[gpu("cold", ()), gpu("warm")])
+    waiting = WaitingJobs(problem.site)
+    for job in problem.jobs:
+        waiting.add(job)
+        waiting.hide(0, job)
+    waiting.remove(problem.jobs[0])
+    assert waiting.hidden(0) == {1}
+    assert [job.id for job in waiting.in_order(1)] == ["r1"]
 
 
 # srpt

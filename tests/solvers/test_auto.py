@@ -15,7 +15,9 @@ from pats_opt.generate.recipe import (
     Arrivals,
     Complexity,
     GpuSettings,
+    Popularity,
     ServiceSettings,
+    StepCounts,
 )
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
@@ -112,9 +114,15 @@ def test_the_search_goes_first_on_several_gpus() -> None:
 
 
 def test_prices_and_local_search_go_alone_where_the_label_search_refuses() -> None:
-    """Requests that all differ make too many batches to list on several GPUs."""
-    recipe = Recipe(requests=40, complexity=Complexity(spread=0.2), gpus=GpuSettings(count=2))
-    result = solve(generate(recipe, seed=3), "exact", time_limit=8)
+    """Where batches are large and options many, there are too many of either and of patterns."""
+    recipe = Recipe(
+        requests=40,
+        complexity=Complexity(spread=0.2),
+        gpus=GpuSettings(count=2, batch=40),
+        steps=StepCounts(pruned=(10, 20, 30)),
+        popularity=Popularity(adapters=1),
+    )
+    result = solve(generate(recipe, seed=3), "exact", time_limit=12)
     turn = result.details["turns"][0]
     assert turn["solver"] == "guided"
     assert "different batches" in turn["refused by dp"]

@@ -134,6 +134,8 @@ class WaitingJobs:
                 del self._queues[job.adapter], self._demands[job.adapter]
                 del self._counts[job.adapter], self._heads[job.adapter]
         self._count -= 1
+        for hidden in self._hidden.values():
+            hidden.discard(job.index)
         for follower in self.followers:
             follower.remove(job)
 
