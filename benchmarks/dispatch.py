@@ -109,7 +109,8 @@ def runs(case: tuple[str, float, int]) -> list[Run]:
         mean, p99 = metrics.latency_mean_s, metrics.latency_p99_s
         assert mean is not None
         assert p99 is not None
-        found.append(Run(way, load, seed, dispatch, mean, p99, metrics.loads))
+        row = way, load, seed, dispatch, round(mean, 3), round(p99, 3), metrics.loads
+        found.append(Run(*row))
     return found
 
 
@@ -120,7 +121,7 @@ def main() -> None:
     with (RESULTS / "dispatch.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Run._fields)
-        writer.writerows([*r[:4], f"{r[4]:.3f}", f"{r[5]:.3f}", r[6]] for r in found)
+        writer.writerows(found)
     (RESULTS / "dispatch.md").write_text(page(found), encoding="utf-8")
 
 

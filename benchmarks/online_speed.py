@@ -93,6 +93,7 @@ def cases() -> list[Case]:
         Case("exhaustive", "trace", MILLION, 60.0),
         Case("pats", "trace", 100_000),
         Case("pats", "trace", MILLION, 300.0),
+        Case("fifo:dispatch=least-work", "Poisson, load 0.9", MILLION, 180.0, gpus=64),
         *(Case(name, HOUR, 23_400, 10.0, gpus=8) for name in AT_LEVELS),
         *(
             Case(name, f"{CROWD:,} waiting, {kinds}", 3 * CROWD, SLOWER.get(name, DECISION_S))
