@@ -44,6 +44,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/core_speed.py
 	$(BIN)/python benchmarks/online_speed.py
 	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python benchmarks/caching_speed.py
 	$(BIN)/python benchmarks/milp_growth.py
 	$(BIN)/python -m benchmarks.bounds
 	$(BIN)/python benchmarks/show_speed.py
