@@ -21,7 +21,7 @@ from tests.online.plain_dispatch import PlainGpu, allowed
 from tests.online.test_conformance import policies
 from tests.simulate.scripted import problem_of
 from tests.support import scale
-from tests.support.zoo import document, gpu, request
+from tests.support.zoo import adapter, document, gpu, request
 
 RULES = tuple(ROUTERS)
 
@@ -199,6 +199,20 @@ def test_only_those_concerned_are_asked(monkeypatch: pytest.MonkeyPatch) -> None
     done = simulate(problem, policy("fifo:dispatch=round-robin"))
     assert len(asked) == done.events == 78  # it is over when the last two run
     assert len(set(asked)) == 8
+
+
+def test_the_end_of_a_load_is_news_beside_others() -> None:
+    """A load that ends at the very next event, together with an arrival elsewhere."""
+    made = document(
+        request("r0", adapter="b"),
+        request("r1", arrival_s=2.0),
+        adapters=[adapter("a"), adapter("b", 2.0)],
+        gpus=[gpu("one"), gpu("two")],
+        switching={"max_resident": 2, "overlap": {"channels": 1}},
+    )
+    plan = simulate(problem_of(made), policy("fifo:dispatch=round-robin")).plan
+    assert plan is not None
+    assert [[batch.start for batch in batches] for batches in plan.gpus] == [[2], [2]]
 
 
 def test_a_site_with_one_gpu_is_that_gpu() -> None:

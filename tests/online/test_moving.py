@@ -211,6 +211,44 @@ def test_rebalancing_moves_what_gains_to_where_there_is_time(rule: str) -> None:
     assert moved > 5
 
 
+def plain_pass(problem: Problem, gpus: list[plain.PlainGpu], source: int, tick: int) -> None:
+    """Move requests away from a GPU, in plain words: any other GPU may be a target."""
+    there = gpus[source]
+
+    def choices(job: Job) -> list[tuple[int, int]]:
+        free = [g for g in problem.hosts(job) if not overloaded(problem, gpus[g], tick)]
+        return [(cost_of(problem, gpus, job, source, g), g) for g in free if g != source]
+
+    ranked = sorted((min(found)[0], job.index) for job in there.waiting if (found := choices(job)))
+    for _, index in ranked:
+        job, found = problem.jobs[index], choices(problem.jobs[index])
+        if not overloaded(problem, there, tick) or not found or min(found)[0] >= 0:
+            return
+        there.waiting.remove(job)
+        gpus[min(found)[1]].waiting.append(job)
+
+
+def test_rebalancing_is_the_plain_one() -> None:
+    """The same requests go to the same GPUs, just after the last arrival and later."""
+    moved = 0
+    for seed in scale.seeds(90):
+        rng = random.Random(seed)
+        problem = problem_of(fleet(seed, count=12))
+        tick = problem.jobs[-1].arrival + rng.randint(0, 12)
+        late = {job.index for job in problem.jobs if tick - job.arrival < rng.choice((3, 6, 40))}
+        homes = {index: rng.choice(problem.hosts(problem.jobs[index])[:2]) for index in late}
+        busy = {g.index: tick + rng.randint(0, 4) for g in problem.site.gpus}
+        found = bound(problem, dict(sorted(homes.items())), busy)
+        source = rng.choice(list(homes.values()))
+        gpus = plain_gpus(found, problem, tick, busy)
+        Rebalancing(ROUTERS["hash"](found.workload, seed))(found, tick, {source})
+        plain_pass(problem, gpus, source, tick)
+        expected = {job.index: at.index for at in gpus for job in at.waiting}
+        assert homes_of(found) == expected, seed
+        moved += expected != homes
+    assert moved > 5
+
+
 def test_rebalancing_shortens_what_hashing_piles_up() -> None:
     """Requests of one adapter have one home; overloaded, it gives them to the other GPU."""
     requests = [request(f"r{r}", 4, arrival_s=0.5 * r) for r in range(30)]
