@@ -45,7 +45,10 @@ def metric_facts(result: Result) -> dict[str, list[Fact]]:
     metrics = result.metrics
     assert metrics is not None
     return {
-        "requests": list(_requests(metrics, result.params.get("max_wait_s"))),
+        "requests": [
+            *_requests(metrics, result.params.get("max_wait_s")),
+            *_levels(result, metrics),
+        ],
         "GPUs": list(_gpus(metrics)),
         "fairness among adapters": [
             Fact("Jain's index", f"{number(metrics.jain)} of mean latencies"),
@@ -76,6 +79,29 @@ def _requests(m: Metrics, max_wait_s: float | None) -> Iterator[Fact]:
     yield Fact("throughput", rates)
     saved = percent(m.steps_saved_share)
     yield Fact("quality", f"mean {number(m.quality_mean)}, {saved} of steps saved")
+    if m.violation_share is not None:
+        yield Fact(
+            "in time",
+            f"{number(m.goodput_per_s)} requests/s, {percent(m.violation_share)} late or rejected, "
+            f"quality {number(m.quality_of_all)} with 0 for those rejected",
+        )
+
+
+def _levels(result: Result, m: Metrics) -> Iterator[Fact]:
+    """Yield what approximate caching does, where requests were looked up."""
+    if m.look_up_hit_share is None:
+        return
+    from pats_opt.tables import ScheduleTable, level_counts
+
+    yield Fact(
+        "look-ups",
+        f"{percent(m.look_up_hit_share)} hit; {percent(m.redirected_share)} of requests served "
+        f"deeper, {percent(m.skipped_share)} of steps skipped",
+    )
+    assert result.problem is not None
+    table = ScheduleTable.from_replay(result.problem, result.replayed, result.loads)
+    counts = (f"{level}: {count}" for level, count in level_counts(table).items())
+    yield Fact("levels", f"{', '.join(counts)} (steps skipped: requests)")
 
 
 def _gpus(m: Metrics) -> Iterator[Fact]:

@@ -154,7 +154,7 @@ def _decision_facts(details: dict[str, Any]) -> Iterator[Fact]:
 
 def _print_adapters(adapters: Sequence[AdapterMetrics]) -> None:
     """Print the table by adapter, as far as the terminal is wide enough."""
-    from pats_opt.tables.metrics import METRICS
+    from pats_opt.tables.specs import METRICS
 
     shown = sorted(adapters, key=lambda a: -a.requests)[:MOST_ADAPTERS]
     head = [METRICS[name].heading for name in ADAPTER_COLUMNS]

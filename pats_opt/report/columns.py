@@ -12,7 +12,7 @@ from pats_opt.report.frame import NOT_RUN
 from pats_opt.report.service import Row
 from pats_opt.runs.record import RunOutcome
 from pats_opt.runs.statistics import ROUGH_BELOW, Spread
-from pats_opt.tables.metrics import METRICS
+from pats_opt.tables.specs import METRICS
 from pats_opt.wording import DASH, milliseconds, number, percent
 
 if TYPE_CHECKING:
@@ -169,6 +169,20 @@ BY_LOADER = (
     metric("load_wait_s"),
 )
 
+#: Deadlines, for both of these tables where an instance has them.
+BY_DEADLINE = (
+    metric("goodput_per_s", "goodput/s"),
+    metric("violation_share"),
+    metric("quality_of_all"),
+)
+
+#: Approximate caching, for both of these tables where requests were looked up.
+BY_LOOK_UP = (
+    metric("look_up_hit_share"),
+    metric("redirected_share"),
+    metric("skipped_share"),
+)
+
 #: Waiting under each policy.
 WAITING = (
     column("bound s", "bound_s"),
@@ -210,8 +224,13 @@ ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
 
 
 def by_feature(table: Table) -> list[Column]:
-    """The columns by group and by loader, where a run has a schedule of such an instance."""
-    known = {"groups_served": BY_GROUP, "loader_busy_share": BY_LOADER}
+    """The columns of some instances only, where a run has a schedule of such an instance."""
+    known = {
+        "groups_served": BY_GROUP,
+        "loader_busy_share": BY_LOADER,
+        "violation_share": BY_DEADLINE,
+        "look_up_hit_share": BY_LOOK_UP,
+    }
     return [c for name, some in known.items() if table.runs[name].count() for c in some]
 
 

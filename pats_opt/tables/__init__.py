@@ -1,18 +1,19 @@
 """Tables and metrics of a schedule: latency, switching, utilisation, fairness.
 
 :mod:`schedule_table` has the one table that everything is computed from; :mod:`metrics` the figures
-of a whole schedule, and in :data:`METRICS` their names and units; :mod:`adapters` a table by
-adapter, :mod:`queue` the requests that wait over time, :mod:`loader` loads beside serving.
+of a whole schedule, :mod:`specs` their names and units; :mod:`adapters` a table by adapter,
+:mod:`queue` the requests that wait over time, :mod:`loader` loads beside serving,
+:mod:`service_levels` deadlines and approximate caching.
 Quantiles, Jain's index and line fits are in :mod:`statistics`.
 """
 
 from pats_opt.tables.adapters import AdapterMetrics, adapter_table
 from pats_opt.tables.metrics import (
+    BY_DEADLINE,
     BY_GROUP,
     BY_LOADER,
-    METRICS,
+    BY_LOOK_UP,
     Metrics,
-    MetricSpec,
     bound_on_waiting,
     latency_quantiles,
     measure,
@@ -20,10 +21,14 @@ from pats_opt.tables.metrics import (
 )
 from pats_opt.tables.queue import QueueSeries, queue_series, queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
+from pats_opt.tables.service_levels import level_counts
+from pats_opt.tables.specs import METRICS, MetricSpec
 
 __all__ = [
+    "BY_DEADLINE",
     "BY_GROUP",
     "BY_LOADER",
+    "BY_LOOK_UP",
     "METRICS",
     "AdapterMetrics",
     "MetricSpec",
@@ -33,6 +38,7 @@ __all__ = [
     "adapter_table",
     "bound_on_waiting",
     "latency_quantiles",
+    "level_counts",
     "measure",
     "queue_series",
     "queue_steps",

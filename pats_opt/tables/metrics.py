@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -11,107 +11,17 @@ from pats_opt.model.timing import late_after
 from pats_opt.tables.loader import loader_figures, memory_steps
 from pats_opt.tables.queue import queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
+from pats_opt.tables.service_levels import cache_figures, deadline_figures
 from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile, rank
-from pats_opt.wording import figure, percent
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats
 
 
-class MetricSpec(NamedTuple):
-    """Name, unit and direction of a metric, for all tables and pages.
-
-    Attributes:
-        label: Name without unit.
-        unit: ``s``, ``per s``, ``GiB``, ``%`` of a share (its value is from 0 to 1), or nothing.
-        better: Which of two values is better, where that can be said.
-    """
-
-    label: str
-    unit: Literal["s", "per s", "GiB", "%", ""] = ""
-    better: Literal["low", "high", ""] = ""
-
-    @property
-    def heading(self) -> str:
-        """Heading of a row or a column, name and unit; a share carries its sign itself."""
-        if self.unit == "per s":
-            return f"{self.label} per s"
-        return f"{self.label}, {self.unit}" if self.unit not in {"", "%"} else self.label
-
-    def text(self, value: float | str | None) -> str:
-        """Return a value without its unit, a share as a percentage; a dash for None."""
-        if self.unit == "%":
-            assert not isinstance(value, str)
-            return percent(value)
-        return figure(value)
-
-
-#: Every metric of a schedule, of an adapter and of an execution, by its name.
-METRICS: dict[str, MetricSpec] = {
-    "served": MetricSpec("served", better="high"),
-    "rejected": MetricSpec("rejected", better="low"),
-    "batches": MetricSpec("batches"),
-    "mean_batch": MetricSpec("mean batch"),
-    "latency_mean_s": MetricSpec("latency mean", "s", "low"),
-    "latency_p50_s": MetricSpec("latency p50", "s", "low"),
-    "latency_p95_s": MetricSpec("latency p95", "s", "low"),
-    "latency_p99_s": MetricSpec("latency p99", "s", "low"),
-    "latency_max_s": MetricSpec("latency max", "s", "low"),
-    "wait_mean_s": MetricSpec("wait mean", "s", "low"),
-    "wait_p95_s": MetricSpec("wait p95", "s", "low"),
-    "wait_p99_s": MetricSpec("wait p99", "s", "low"),
-    "wait_max_s": MetricSpec("wait max", "s", "low"),
-    "wait_max_request": MetricSpec("wait max request"),
-    "starved": MetricSpec("starved", better="low"),
-    "queue_mean": MetricSpec("queue mean", better="low"),
-    "queue_max": MetricSpec("queue max", better="low"),
-    "throughput_per_s": MetricSpec("throughput", "per s", "high"),
-    "steps_per_s": MetricSpec("steps", "per s", "high"),
-    "switches": MetricSpec("switches", better="low"),
-    "switching_s": MetricSpec("switching", "s", "low"),
-    "loads": MetricSpec("loads", better="low"),
-    "evictions": MetricSpec("evictions", better="low"),
-    "hit_share": MetricSpec("hit share", "%", "high"),
-    "batch_hit_share": MetricSpec("batch hit share", "%", "high"),
-    "busy_share": MetricSpec("busy share", "%"),
-    "switching_share": MetricSpec("switching share", "%", "low"),
-    "idle_share": MetricSpec("idle share", "%"),
-    "serving_of_used": MetricSpec("serving of used", "%", "high"),
-    "makespan_s": MetricSpec("makespan", "s", "low"),
-    "vram_peak_gib": MetricSpec("VRAM peak", "GiB", "low"),
-    "deadline_misses": MetricSpec("deadline misses", better="low"),
-    "jain": MetricSpec("jain", better="high"),
-    "worst_adapter": MetricSpec("worst adapter"),
-    "worst_adapter_p95_s": MetricSpec("worst adapter p95", "s", "low"),
-    "steps_saved_share": MetricSpec("steps saved share", "%"),
-    "quality_mean": MetricSpec("quality mean", better="high"),
-    "groups_served": MetricSpec("groups served", better="high"),
-    "groups_rejected": MetricSpec("groups rejected", better="low"),
-    "group_latency_mean_s": MetricSpec("group latency mean", "s", "low"),
-    "group_latency_p50_s": MetricSpec("group latency p50", "s", "low"),
-    "group_latency_p95_s": MetricSpec("group latency p95", "s", "low"),
-    "group_latency_p99_s": MetricSpec("group latency p99", "s", "low"),
-    "group_latency_max_s": MetricSpec("group latency max", "s", "low"),
-    "loader_busy_share": MetricSpec("loader busy share", "%"),
-    "hidden_load_share": MetricSpec("hidden load share", "%", "high"),
-    "load_wait_s": MetricSpec("wait for loads", "s", "low"),
-    # Of one adapter.
-    "adapter": MetricSpec("adapter"),
-    "requests": MetricSpec("requests"),
-    "load_s": MetricSpec("load", "s", "low"),
-    "serving_share": MetricSpec("serving share", "%"),
-    "loss": MetricSpec("loss", better="low"),
-    "loss_share": MetricSpec("loss share", "%", "low"),
-    # Of an execution.
-    "serving_s": MetricSpec("serving", "s", "low"),
-    "peak_memory_gib": MetricSpec("peak memory", "GiB", "low"),
-}
-
-
 class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Metrics of one schedule; each is one number (or id), so that runs are lines of a table.
 
-    Names and units are in :data:`METRICS`. Times are seconds; shares are from 0 to 1. Metrics of
+    Names and units are in :data:`.METRICS`. Times are seconds; shares are from 0 to 1. Metrics of
     requests are of those served, and None without any. GPU time is that of all GPUs together,
     from tick 0 to the last batch's end. A quantile is the smallest value that at least this share
     of the requests does not exceed.
@@ -166,6 +76,15 @@ class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
             from when the batch could begin but for its adapters (its members have arrived, the
             batch before it and its own switch have taken their time) until the last of their loads
             ends.
+        goodput_per_s: Requests served in time per second of ``makespan_s``; like the next two, None
+            and not written where no request has a deadline. One without a deadline is in time.
+        violation_share: Share of all requests that are late or rejected.
+        quality_of_all: Mean quality of all requests, 0 for those rejected.
+        look_up_hit_share: Share of all requests for which the look-up in the approximate cache
+            found a level; like the next two, None and not written where no request was looked up.
+        redirected_share: Share of the requests served that skip more steps than their look-up's
+            level.
+        skipped_share: Share of the steps of the requests served that are skipped.
     """
 
     served: int
@@ -215,6 +134,12 @@ class Metrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     loader_busy_share: float | None = None
     hidden_load_share: float | None = None
     load_wait_s: float | None = None
+    goodput_per_s: float | None = None
+    violation_share: float | None = None
+    quality_of_all: float | None = None
+    look_up_hit_share: float | None = None
+    redirected_share: float | None = None
+    skipped_share: float | None = None
 
 
 #: Metrics by group, which only instances with groups have.
@@ -222,6 +147,12 @@ BY_GROUP = tuple(name for name in Metrics.__struct_fields__ if name.startswith("
 
 #: Metrics of the loaders, which only instances with loads beside serving have.
 BY_LOADER = ("loader_busy_share", "hidden_load_share", "load_wait_s")
+
+#: Metrics of deadlines, which only instances with deadlines have.
+BY_DEADLINE = ("violation_share", "goodput_per_s", "quality_of_all")
+
+#: Metrics of approximate caching, which only instances with look-ups have.
+BY_LOOK_UP = ("look_up_hit_share", "redirected_share", "skipped_share")
 
 #: Shares at which the distribution is kept, every 2 %, and more of the slowest.
 SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
@@ -237,10 +168,10 @@ def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
 
 
 def shown(*of: Metrics) -> list[str]:
-    """Return the names of the metrics to show: those by group or loader only where any has them."""
+    """Return the names of the metrics to show, those of some instances only where any has them."""
     hidden = {
         name
-        for names in (BY_GROUP, BY_LOADER)
+        for names in (BY_GROUP, BY_LOADER, BY_DEADLINE, BY_LOOK_UP)
         if all(getattr(m, names[0]) is None for m in of)
         for name in names
     }
@@ -266,6 +197,8 @@ def measure(table: ScheduleTable, *, max_wait_s: float | None = None) -> Metrics
         **_fairness(table),
         **_groups(table),
         **loader_figures(table),
+        **deadline_figures(table),
+        **cache_figures(table),
     )
 
 

@@ -189,7 +189,50 @@ class Plain:
         }
         cold = [b for b in self.batches if b.adapters & b.fresh]
         figures["batch_hit_share"] = 1 - len(cold) / len(self.batches) if self.batches else None
-        return figures | self.by_group() | self.by_loader()
+        return figures | self.by_group() | self.by_loader() | self.by_deadline() | self.by_look_up()
+
+    def by_deadline(self) -> Json:
+        """Figures of deadlines, request by request; None where no request has one."""
+        requests = self.instance["requests"]
+        if all(request.get("deadline_s") is None for request in requests):
+            return dict.fromkeys(("goodput_per_s", "violation_share", "quality_of_all"))
+        due = {r["id"]: r.get("deadline_s") for r in requests}
+        in_time = 0
+        for m in self.members:
+            deadline = due[m.id]
+            if deadline is None or m.latency <= math.floor(deadline / self.tick_s + 1e-9):
+                in_time += 1
+        span_s = self.span * self.tick_s
+        return {
+            "goodput_per_s": in_time / span_s if span_s else None,
+            "violation_share": (len(requests) - in_time) / len(requests),
+            "quality_of_all": sum(m.option["quality"] for m in self.members) / len(requests),
+        }
+
+    def by_look_up(self) -> Json:
+        """Figures of approximate caching, request by request; None where none was looked up."""
+        names = ("look_up_hit_share", "redirected_share", "skipped_share")
+        extra = {r["id"]: r.get("extra", {}) for r in self.instance["requests"]}
+        levels = {name: e.get("approximate_cache", {}).get("level") for name, e in extra.items()}
+        if all(level is None for level in levels.values()):
+            return dict.fromkeys(names)
+        skips = [m.option.get("skip") or 0 for m in self.members]
+        deeper = [
+            skip for m, skip in zip(self.members, skips, strict=True) if skip > (levels[m.id] or 0)
+        ]
+        steps = sum(skips) + sum(m.option["steps"] for m in self.members)
+        hits = sum(1 for level in levels.values() if level)
+        return dict(
+            zip(
+                names,
+                (
+                    hits / len(levels),
+                    len(deeper) / len(skips) if skips else None,
+                    sum(skips) / steps if steps else None,
+                ),
+                strict=True,
+            )
+        )
 
     def by_loader(self) -> Json:
         """Figures of the loaders, tick by tick; None without any."""

@@ -18,19 +18,23 @@ from msgspec.structs import asdict
 from pats_opt.errors import NoScheduleError
 from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.files import encode, parse_instance
+from pats_opt.model.instance import Instance
 from pats_opt.model.plan import Plan, PlannedBatch, plan_of, schedule_of
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import solve
 from pats_opt.tables import (
+    BY_DEADLINE,
     BY_GROUP,
     BY_LOADER,
+    BY_LOOK_UP,
     METRICS,
     AdapterMetrics,
     Metrics,
     ScheduleTable,
     adapter_table,
+    level_counts,
     measure,
     queue_series,
     queue_steps,
@@ -129,8 +133,9 @@ def test_groups_worked_by_hand(clock: str) -> None:
     assert (made.groups_served, made.groups_rejected) == (2, 1)
     assert (made.group_latency_mean_s, made.group_latency_p50_s) == (5.0, 4.0)
     assert (made.group_latency_p95_s, made.group_latency_max_s) == (6.0, 6.0)
-    assert {*Metrics.__struct_fields__} - {*shown(made)} == {*BY_LOADER}
-    known = {name: value for name, value in asdict(made).items() if name not in BY_LOADER}
+    hidden = {*BY_LOADER, *BY_LOOK_UP}
+    assert {*Metrics.__struct_fields__} - {*shown(made)} == hidden
+    known = {name: value for name, value in asdict(made).items() if name not in hidden}
     assert msgspec.to_builtins(made) == known
 
 
@@ -139,10 +144,10 @@ def test_without_groups_there_are_no_metrics_of_them() -> None:
     made = measure(worked())
     assert [name for name in BY_GROUP if getattr(made, name) is not None] == []
     assert {*msgspec.to_builtins(made)} == {*shown(made)} == {*shown(made, made)}
-    assert {*Metrics.__struct_fields__} - {*shown(made)} == {*BY_GROUP, *BY_LOADER}
+    assert {*Metrics.__struct_fields__} - {*shown(made)} == {*BY_GROUP, *BY_LOADER, *BY_LOOK_UP}
     none = measure(worked({"r5": "z"}))
     assert (none.groups_served, none.groups_rejected, none.group_latency_mean_s) == (0, 1, None)
-    assert {*Metrics.__struct_fields__} - {*shown(made, none)} == {*BY_LOADER}
+    assert {*Metrics.__struct_fields__} - {*shown(made, none)} == {*BY_LOADER, *BY_LOOK_UP}
     assert shown(made, none) == shown(none, made)
 
 
@@ -193,6 +198,35 @@ def test_nobody_served() -> None:
     assert queue_series(table).bucket_mean == ()
 
 
+def test_service_levels_by_hand() -> None:
+    """Of three requests one is late and one rejected; of two look-ups one hits, and is passed."""
+    made = document(
+        request(
+            "r0",
+            options=[{"steps": 1, "quality": 0.8, "skip": 3}],
+            deadline_s=1.0,
+            extra={"approximate_cache": {"level": 2, "similarity": 0.8}},
+        ),
+        request("r1", 4, deadline_s=2.0, extra={"approximate_cache": {"level": 0}}),
+        request("r2", reject_loss=0.0),
+    )
+    problem = Problem(parse_instance(json.dumps(made)))
+    held = frozenset((0,))
+    plan = Plan(((PlannedBatch(0, ((0, 0),), held), PlannedBatch(1, ((1, 0),), held)),))
+    table = ScheduleTable.from_replay(problem, replayed(problem, plan))
+    metrics = measure(table)
+    assert metrics.goodput_per_s == approx(1 / 5)
+    assert metrics.violation_share == approx(2 / 3)
+    assert metrics.quality_of_all == approx(1.8 / 3)
+    assert metrics.look_up_hit_share == approx(1 / 3)
+    assert metrics.redirected_share == approx(1 / 2)
+    assert metrics.skipped_share == approx(3 / 8)
+    assert level_counts(table) == {0: 1, 3: 1}
+    assert {"violation_share", "redirected_share"} <= set(shown(metrics))
+    assert set(BY_DEADLINE) <= set(shown(measure(worked())))
+    assert not set(BY_LOOK_UP) & set(shown(measure(worked())))
+
+
 def test_the_metrics_of_a_run_know_the_policys_bound() -> None:
     """``starved`` is counted against ``max_wait_s`` of the policy, and against nothing else."""
     slow = [request(f"r{i}", 4, demand={"vram_gib": 6.0}) for i in range(3)]
@@ -201,10 +235,25 @@ def test_the_metrics_of_a_run_know_the_policys_bound() -> None:
     assert [made.starved if made else "-" for made in found] == [None, 1]
 
 
+def looked_up(instance: Instance, rng: random.Random) -> Instance:
+    """The instance with steps that options skip, and what look-ups of most requests found."""
+    found = []
+    for request_ in instance.requests:
+        options = tuple(
+            msgspec.structs.replace(option, skip=rng.choice((0, 3, 7)))
+            for option in request_.options
+        )
+        level = rng.choice((None, 0, 3, 5, 9))
+        extra = {} if level is None else {"approximate_cache": {"level": level}}
+        found.append(msgspec.structs.replace(request_, options=options, extra=extra))
+    return msgspec.structs.replace(instance, requests=tuple(found))
+
+
 def some_results(seed: int) -> list[tuple[Problem, Result]]:
     """The results of three policies on a random instance of random features."""
     rng = random.Random(seed)
-    problem = Problem(random_instance(rng, random_features(rng), requests=(1, 14)))
+    instance = random_instance(rng, random_features(rng), requests=(1, 14))
+    problem = Problem(looked_up(instance, rng) if seed % 3 == 0 else instance)
     found = []
     for policy in ("fifo", "pats", "fifo:option=fewest:max_wait_s=2"):
         try:

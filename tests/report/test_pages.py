@@ -17,7 +17,7 @@ from pats_opt.report.figures import figures
 from pats_opt.report.figures.solver_style import legend_above
 from pats_opt.runs.record import Record, RunOutcome
 from pats_opt.spreadsheet import original
-from pats_opt.tables import BY_GROUP, BY_LOADER
+from pats_opt.tables import BY_DEADLINE, BY_GROUP, BY_LOADER, BY_LOOK_UP
 from pats_opt.views import style
 from tests.report.examples import METRICS, instance, record, solver, table_of
 
@@ -180,9 +180,11 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
     [
         ({"groups_served": 3, "group_latency_mean_s": 11.25}, "group latency mean s"),
         ({"loader_busy_share": 0.5, "load_wait_s": 2.5}, "wait for loads s"),
+        ({"violation_share": 0.25, "goodput_per_s": 1.5}, "goodput/s"),
+        ({"look_up_hit_share": 0.5, "redirected_share": 0.25}, "redirected"),
     ],
 )
-def test_groups_and_loaders_have_columns_where_an_instance_has_them(
+def test_metrics_of_some_instances_have_columns_there_only(
     tmp_path: Path, values: dict[str, float], heading: str
 ) -> None:
     """Of the means, of the runs and of ``runs.csv``, which is the same without them."""
@@ -197,7 +199,8 @@ def test_groups_and_loaders_have_columns_where_an_instance_has_them(
         assert [text.count(heading) for text in texts] == [2 * (metrics is special)] * 2
         (row,) = csv.DictReader(io.StringIO((folder / "runs.csv").read_text()))
         known = {name: str(value) for name, value in values.items() if metrics is special}
-        assert {name: row[name] for name in (*BY_GROUP, *BY_LOADER) if row[name]} == known
+        names = (*BY_GROUP, *BY_LOADER, *BY_DEADLINE, *BY_LOOK_UP)
+        assert {name: row[name] for name in names if row[name]} == known
 
 
 def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
