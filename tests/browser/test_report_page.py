@@ -90,6 +90,7 @@ def test_the_keyboard_sorts(page: Page, report: Path) -> None:
     before = column(page, "seconds"), column(page, "solver")
     page.get_by_role("button", name="solver: Activate to sort").focus()
     page.keyboard.press("Enter")
+    expect(page.locator("th[aria-sort=ascending]", has_text="solver").first).to_be_visible()
     assert column(page, "solver") == sorted(before[1]) != before[1]
 
 
