@@ -14,7 +14,7 @@ from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.common.stopping import StopError
 from pats_solvers.dp import Dp
-from pats_solvers.dp.solver import LabelPasses, searched_batches
+from pats_solvers.dp.passes import LabelPasses, searched_batches
 from pats_solvers.primal_dual import Annealings, Ascents, Lagrangian
 from pats_solvers.turns import Rounds, Turns
 
@@ -75,7 +75,10 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
         }
         if batches is None or batches:
             dp = Dp(memory_gib=self.memory_gib)
-            searches = {"dp": LabelPasses(incumbent, bounding, dp, batches, PASS), **searches}
+            searches = {
+                "dp": LabelPasses(incumbent, bounding, dp.limits, batches, PASS),
+                **searches,
+            }
         turns = Turns(incumbent, searches)
         turns.run()
         for name, taken in turns.taken.items():

@@ -33,8 +33,8 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.dp import Dp
 from pats_solvers.dp.fleet.model import fleet_tables_at
 from pats_solvers.dp.fleet.search import FleetSearch
+from pats_solvers.dp.passes import PassSeries
 from pats_solvers.dp.search import SearchPass
-from pats_solvers.dp.solver import PassSeries
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
