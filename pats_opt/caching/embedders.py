@@ -6,7 +6,6 @@ folder. ``module:function`` names a function from a prompt to a list of numbers.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from pats_opt.caching.dense import DenseEmbedder
@@ -14,6 +13,7 @@ from pats_opt.caching.embedding import Embedder
 from pats_opt.caching.sentences import sentence_encoder
 from pats_opt.caching.words import WordEmbedder
 from pats_opt.errors import InputError
+from pats_opt.imported import import_function
 from pats_opt.nearest import choose
 
 #: Name of the built-in embedder.
@@ -36,21 +36,9 @@ def embedder(spec: str = WORDS) -> Embedder[Any]:
         return WordEmbedder()
     if spec.startswith(MINILM):
         return DenseEmbedder(sentence_encoder(spec.removeprefix(MINILM)), spec)
-    module, colon, name = spec.partition(":")
-    if not colon:
+    if ":" not in spec:
         raise InputError(
             f"there is no embedder {spec!r}",
             hint=f"{choose(spec, [WORDS, MINILM + 'FOLDER'])}; or write it as module:function",
         )
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"there is no embedder {spec!r} ({error})",
-            hint="write it as module:function, with the module on PYTHONPATH",
-        ) from None
-    if not callable(function):
-        raise InputError(
-            f"{spec!r} is no function", hint="name a function from a prompt to a list of numbers"
-        )
-    return DenseEmbedder(function, spec)
+    return DenseEmbedder(import_function(spec, "embedder", "a prompt to a list of numbers"), spec)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pats_opt.cli.common import FILE, option, seed_option
+from pats_opt.cli.common import FILE, Count, option, seed_option
 from pats_opt.cli.import_trace import report
 from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, recipe_options
 
@@ -16,7 +16,7 @@ from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, r
 @option("-o --output", "Instance file.", FILE, required=True)
 @option("--from since", "Start of the time window, in ms as in the file.", metavar="MS")
 @option("--to until", "End of the time window, inclusive.", metavar="MS")
-@option("--count", "Take at most the first N rows.", click.IntRange(1), metavar="N")
+@option("--count", "Take at most the first N rows.", Count(1), metavar="N")
 @option(
     "--speed",
     "Factor by which arrivals are sped up.",

@@ -13,9 +13,9 @@ ignores meaning, and was fitted to English.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 from pats_opt.errors import InputError
+from pats_opt.imported import import_function
 
 #: Characters at which complexity is 0.5.
 HALF = 33.0
@@ -42,16 +42,7 @@ def load_estimator(spec: str) -> Estimator:
     Raises:
         InputError: there is no such module or function.
     """
-    module, _, name = spec.partition(":")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"there is no estimator {spec!r} ({error})",
-            hint="write it as module:function, with the module on PYTHONPATH",
-        ) from None
-    if not callable(found):
-        raise InputError(f"{spec!r} is no function", hint="name a function from prompt to 0..1")
+    found = import_function(spec, "estimator", "prompt to 0..1")
 
     def checked(prompt: str) -> float:
         value = found(prompt)

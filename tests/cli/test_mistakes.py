@@ -97,6 +97,7 @@ def mistake(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("gap-report --config instance.toml", ["instance.toml: instances[0]: ", "none.json"]),
         ("gap-report --config key.toml", ["key.toml: ", "'instances'"]),
         ("tune fifo one.json --trials 9223372036854775808", ["'--trials'", "too many"]),
+        ("import timestamps one.json -o x.json --count 9223372036854775808", ["too many"]),
         ("gap-report one.json --solvers fifo pats", ["'pats'", "commas"]),
         ("gap-report one.json --solvers ,", ["--solvers", "write it as A,B"]),
         ("gap-report --resume -o none", ["none: ", "no report to resume"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from heapq import merge
 from itertools import chain, takewhile
 from operator import attrgetter
@@ -21,6 +21,25 @@ Hosts = tuple[int, ...]
 ARRIVAL = attrgetter("index")
 
 NONE: Adapters = frozenset()
+
+
+def hosts_of(site: Site) -> Callable[[Job], Hosts]:
+    """Return the function that gives the GPUs that can hold a job, with only its adapter resident.
+
+    It remembers them by adapter and demand.
+    """
+    known: dict[tuple[int, Amounts], Hosts] = {}
+
+    def hosts(job: Job) -> Hosts:
+        kind = job.adapter, job.demand
+        if kind not in known:
+            resident = frozenset((job.adapter,))
+            known[kind] = tuple(
+                [g.index for g in site.gpus if site.fits(g.index, resident, (job,))]
+            )
+        return known[kind]
+
+    return hosts
 
 
 def insert(queue: JobQueue, job: Job) -> None:
@@ -52,11 +71,11 @@ class WaitingJobs:
     Attributes:
         least: The least that any job so far has needed of each resource; None before the first.
         followers: Figures that are kept up to date with the jobs.
+        hosts: Gives the GPUs that can hold a job alone.
     """
 
     def __init__(self, site: Site) -> None:
-        self._site = site
-        self._hosts: dict[tuple[int, Amounts], Hosts] = {}  # adapter and demand -> hosts
+        self.hosts = hosts_of(site)
         self._queues: dict[int, dict[Hosts, JobQueue]] = {}  # adapter -> hosts -> jobs
         self._order: dict[Hosts, JobQueue] = {}
         self._demands: dict[int, dict[Amounts, int]] = {}  # adapter -> demand -> jobs
@@ -71,16 +90,6 @@ class WaitingJobs:
 
     def __len__(self) -> int:
         return self._count
-
-    def hosts(self, job: Job) -> Hosts:
-        """GPUs that can hold ``job`` alone, with only its own adapter resident."""
-        kind = job.adapter, job.demand
-        if kind not in self._hosts:
-            resident, fits = frozenset((job.adapter,)), self._site.fits
-            self._hosts[kind] = tuple(
-                [g.index for g in self._site.gpus if fits(g.index, resident, (job,))]
-            )
-        return self._hosts[kind]
 
     def add(self, job: Job) -> None:
         """Add a job that has arrived, mostly the latest; one from another GPU may be earlier."""

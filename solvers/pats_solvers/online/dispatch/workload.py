@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Adapters, Amounts, Job, Site
 from pats_solvers.online.common.options import Chooser
-from pats_solvers.online.common.queue import Hosts
+from pats_solvers.online.common.queue import Hosts, hosts_of
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,7 @@ class Workload:
         waiting: Requests bound to each GPU that no batch has started with.
         running: Requests in each GPU's batch in progress.
         resident: Adapters that each GPU holds.
+        hosts: Gives the GPUs that can hold a job alone.
     """
 
     def __init__(self, site: Site, option: Chooser) -> None:
@@ -55,21 +56,11 @@ class Workload:
         self._option = option
         self._tick_ns = float(round(site.tick_s * NS))
         self._waiting_for = Counter[Hosts]()
-        self._hosts: dict[tuple[int, Amounts], Hosts] = {}
+        self.hosts = hosts_of(site)
         self._shares: dict[tuple[int, Amounts, int, int], float] = {}
         self._bound: dict[int, float] = {}  # by waiting job: nanoseconds on its GPU
         alike: dict[tuple[int | None, ...], int] = {}
         self._kind = [alike.setdefault(gpu.capacity, gpu.index) for gpu in site.gpus]
-
-    def hosts(self, job: Job) -> Hosts:
-        """GPUs that can hold ``job`` alone, with only its own adapter resident."""
-        kind = job.adapter, job.demand
-        if kind not in self._hosts:
-            held, fits = frozenset((job.adapter,)), self.site.fits
-            self._hosts[kind] = tuple(
-                [g.index for g in self.site.gpus if fits(g.index, held, (job,))]
-            )
-        return self._hosts[kind]
 
     def add(self, job: Job, gpu: int) -> None:
         """Count a job that waits at a GPU from now on."""
