@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from fractions import Fraction
@@ -346,3 +347,22 @@ def test_empty_instance() -> None:
     """Nothing to serve: loss 0, bound 0, optimal."""
     result = solve(parse_instance(json.dumps(document())), CpSat())
     assert (result.loss, result.bound, result.status.stop) == (0.0, 0.0, StopReason.OPTIMAL)
+
+
+def test_losses_are_told_apart_however_dear_others_are() -> None:
+    """A rejection of 0.0118 does not make the rounding of losses of 1e-6 coarse."""
+    steps = {"steps": 3}
+    made = document(
+        request("r0", **steps, reject_loss=0.0118),
+        request("r1", **steps, weight=0.3),
+        request("r2", **steps),
+        gpus=[gpu(resident=())],
+        switching={"price_per_s": 0.0},
+        service={"kind": "steps", "step_s": {"base": 1.0, "per_sample": 1.0}},
+        latency_price_per_s=8.232222111700133e-08,
+    )
+    result = solve(parse_instance(json.dumps(made)), "cpsat")
+    assert result.loss is not None
+    assert result.bound is not None
+    assert result.status.stop is StopReason.OPTIMAL
+    assert math.isclose(result.bound, result.loss, rel_tol=1e-7)
