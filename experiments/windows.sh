@@ -20,6 +20,6 @@ zcat -f "$log" | awk -F, -v length_="$length" -v count="$count" '
   while read -r from speed; do
     name=gentd26-n$length-t$from
     pats-opt import trace "$log" --time t_s --adapter lora_ids --steps num_inference_steps \
-      --prompt-length prompt_length --lora-only --from "$from" --count "$length" --speed "$speed" \
+      --prompt-length prompt_length --lora-only --pruned 20 --from "$from" --count "$length" --speed "$speed" \
       --config "$recipe" --name "$name" "$@" -o "$out/$name.json"
   done

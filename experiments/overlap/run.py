@@ -42,7 +42,8 @@ from pats_opt.generate.recipe import (
     StepCounts,
 )
 from pats_opt.generate.suites import recipes
-from pats_opt.importers.trace import LogColumns, LogMapping, import_trace
+from pats_opt.importers.mapping import LogColumns, LogMapping
+from pats_opt.importers.trace import import_trace
 from pats_opt.importers.window import Window
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.files import write_bytes

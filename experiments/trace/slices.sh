@@ -17,7 +17,7 @@ for window in "446558 20" "630232 20" "793269 20" "976924 20" "1054176 20" "1126
       name=gentd26-$profile-n$2-t$1-x$speed
       pats-opt import trace "$log" --time t_s --adapter lora_ids --steps num_inference_steps \
         --prompt-length prompt_length --lora-only --from "$1" --count "$2" --speed "$speed" \
-        --profile "$profile" --image-mode one --name "$name" -o "$out/$profile/$name.json"
+        --profile "$profile" --pruned 20 --image-mode one --name "$name" -o "$out/$profile/$name.json"
     done
   done
 done

@@ -10,12 +10,14 @@ from pats_opt.cli.common import FILE, Count, F, option, seed_option
 from pats_opt.cli.recipe import CACHE, POPULARITY, SITE, Setting, recipe_from, recipe_options
 
 if TYPE_CHECKING:
+    from pats_opt.importers.log import LogFormat
     from pats_opt.importers.trace import ImportedTrace
 
 #: Field of ``LogColumns`` -> help. Each is an option that names a column.
 COLUMNS = {
     "time": "Arrival time.",
     "adapter": "Adapter id, several ids joined by --separator, or a list; empty for none.",
+    "scale": "Scale of the adapter, or of each of several, joined likewise.",
     "rank": "Rank of the adapter, or of each of several, joined likewise.",
     "base_model": "Base model (checkpoint).",
     "steps": "Full step count.",
@@ -38,7 +40,7 @@ def column_options(command: F) -> F:
     """Add an option for each column of the mapping."""
     for field, text in reversed(COLUMNS.items()):
         flags = f"--{field.replace('_', '-')} column__{field}"
-        command = option(flags, text, metavar="COLUMN", required=field == "time")(command)
+        command = option(flags, text, metavar="COLUMN")(command)
     return command
 
 
@@ -53,7 +55,8 @@ def column_options(command: F) -> F:
 )
 @option(
     "--time-format",
-    "s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'.",
+    "s, ms, us, ns, min, h, iso, or a pattern such as '%d.%m.%Y %H:%M:%S'; auto: by the column's "
+    "name and values.",
     metavar="FORMAT",
     default="auto",
 )
@@ -78,7 +81,12 @@ def column_options(command: F) -> F:
     default="set",
 )
 @option("--separator", "Separator of the adapters in a cell.", default=";")
-@option("--deadline-unit", "Unit of --deadline.", click.Choice(["s", "ms"]), default="s")
+@option(
+    "--deadline-unit",
+    "Unit of --deadline; auto: by the column's name, else s.",
+    click.Choice(["auto", "s", "ms", "us", "ns", "min", "h"]),
+    default="auto",
+)
 @option(
     "--keep",
     "Keep this column's cells in 'extra' of the requests; repeatable.",
@@ -87,9 +95,9 @@ def column_options(command: F) -> F:
 )
 @option(
     "--length-unit",
-    "Unit of --prompt-length.",
-    click.Choice(["characters", "tokens", "words"]),
-    default="characters",
+    "Unit of --prompt-length; auto: by the column's name, else characters.",
+    click.Choice(["auto", "characters", "tokens", "words"]),
+    default="auto",
 )
 @option("--estimator", "Function that estimates a prompt's complexity.", metavar="MODULE:FUNCTION")
 @option("--name", "Name of the instance.  [default: the file's]", metavar="TEXT")
@@ -103,7 +111,7 @@ def column_options(command: F) -> F:
 def command(
     log: str,
     output: str,
-    kind: str | None,
+    kind: LogFormat | None,
     name: str | None,
     seed: int,
     config: str | None,
@@ -111,14 +119,17 @@ def command(
 ) -> None:
     """Import a request log (CSV, JSON lines or Parquet, plain or gzip) as an instance.
 
-    Name the columns of the log with the options below. Everything else is set, or drawn at random,
-    as in 'generate'.
+    Name the columns of the log with the options below. Without --time, the columns not named are
+    guessed by their names; an empty name ('') leaves one out. Everything else is set, or drawn at
+    random, as in 'generate'. What the log says is what is served: fewer steps (--pruned) only if
+    asked for.
 
     \b
       pats-opt import trace log.csv.gz --time t_s --adapter lora_ids --steps steps \\
           --lora-only --from 793513 --count 40 --speed 10 --profile production -o a.json
     """  # noqa: D301
-    from pats_opt.importers.trace import LogMapping, import_trace
+    from pats_opt.importers.mapping import LogMapping, read_off
+    from pats_opt.importers.trace import import_trace
     from pats_opt.model.files import write_instance
     from pats_opt.model.parsing import convert
 
@@ -127,6 +138,9 @@ def command(
         for key, value in options.items()
         if key.startswith("column__") and value is not None
     }
+    if guessed := not columns.get("time"):
+        columns = read_off(log, kind, columns)
+    columns = {field: name for field, name in columns.items() if name}
     window = {key: options[key] for key in ("time_format", "since", "until", "count", "where")}
     reading = {
         key: options[key]
@@ -144,12 +158,12 @@ def command(
     mapping = convert({"columns": columns, "window": window, "format": kind, **reading}, LogMapping)
     imported = import_trace(log, mapping, recipe_from(config, options), seed, name=name)
     write_instance(imported.instance, output)
-    report(output, imported)
+    report(output, imported, guessed=guessed)
 
 
-def report(output: str, imported: ImportedTrace) -> None:
-    """Print the size of an imported instance on standard error."""
-    instance = imported.instance
+def report(output: str, imported: ImportedTrace, *, guessed: bool = False) -> None:
+    """Print on standard error what was imported, how it was read, and a picture of the load."""
+    instance, mapping = imported.instance, imported.mapping
     click.echo(
         f"{output}: {imported.requests} rows, {len(instance.requests)} requests, "
         f"{len(instance.adapters)} adapters, {imported.span_s:.0f} s"
@@ -161,3 +175,18 @@ def report(output: str, imported: ImportedTrace) -> None:
         ),
         err=True,
     )
+    lines = []
+    if guessed:
+        found = ", ".join(
+            f"{o.removeprefix('--')} {n!r}" for o, n in mapping.columns.named().items()
+        )
+        lines.append(f"columns, guessed by their names: {found}")
+    units = [f"times {mapping.window.time_format}"]
+    if mapping.columns.deadline:
+        units.append(f"deadlines {mapping.deadline_unit}")
+    if mapping.columns.prompt_length:
+        units.append(f"lengths of prompts {mapping.length_unit}")
+    lines.append(f"units: {', '.join(units)}")
+    lines += [*imported.statistics.lines(), *imported.changes, *imported.noticed]
+    for line in lines:
+        click.echo(f"  {line}", err=True)

@@ -175,12 +175,18 @@ SITE = (
         "--deadline-share", "terms.deadline_share", "Share of requests with a deadline [0].", "X"
     ),
     Setting("--reject-share", "terms.reject_share", "Share that may be rejected [0].", "X"),
-    Setting("--pruned", "steps.pruned", "Step counts below the full one [20].", "N,..."),
+    Setting(
+        "--pruned",
+        "steps.pruned",
+        "Step counts below the full one that solvers may choose [20; for a log: none].",
+        "N,...",
+    ),
     Setting("--sizes", "sizes", "Image sizes [1024x1024].", "WxH:SHARE,..."),
     Setting(
         "--image-mode",
         "images.mode",
-        "Treatment of requests for several images: split, group, share, stack or one [split].",
+        "Treatment of requests for several images: split, group, share, stack or one "
+        "[split; for a log: group].",
         "MODE",
     ),
     Setting(

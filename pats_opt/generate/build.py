@@ -33,6 +33,9 @@ from pats_opt.model.instance import (
 from pats_opt.model.problem import Problem
 from pats_opt.model.timing import to_ticks
 
+#: Options below the full step count, unless the recipe names others.
+PRUNED = (20,)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
@@ -139,6 +142,7 @@ def _requests(
     """Yield the requests: options by the quality model, deadlines, rejection, images."""
     wait_s = 0.0 if recipe.approximate_cache is None else recipe.approximate_cache.lookup_s
     terms, model, count = recipe.terms, recipe.quality.model(), len(rows)
+    pruned = PRUNED if recipe.steps.pruned is None else recipe.steps.pruned
     rng = draw.stream(seed, "deadlines")
     due, slack = rng.random(count), rng.random(count)
     may_reject = draw.stream(seed, "rejection").random(count)
@@ -146,7 +150,7 @@ def _requests(
     low, high = terms.deadline_slack
     for i, row in enumerate(rows):
         found = cached[i] if cached else None
-        options = _options(row, recipe.steps.pruned, model) if found is None else found.options
+        options = _options(row, pruned, model) if found is None else found.options
         deadline_s = row.deadline_s
         if deadline_s is None and due[i] < terms.deadline_share:
             alone_s = profile.overhead(1) + row.steps * profile.step_s(1) + load_s[row.adapter]

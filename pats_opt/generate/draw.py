@@ -136,7 +136,7 @@ def work_s(
     ``Arrivals.batch`` cut to the largest batch that fits. In the slotted model a batch takes one
     tick and a switch none.
     """
-    count = images if recipe.images.mode in ("split", "group", "share") else 1.0
+    count = images if recipe.images.mode in (None, "split", "group", "share") else 1.0
     b = assumed_batch(recipe, profile)
     if recipe.service.kind == "slot":
         return count * profile.tick_s / b

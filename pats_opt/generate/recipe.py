@@ -86,10 +86,16 @@ class Complexity(ConfigTable, frozen=True, kw_only=True):
 
 
 class StepCounts(ConfigTable, frozen=True, kw_only=True):
-    """Step counts: each request's full count, and the pruned options below it."""
+    """Step counts: each request's full count, and the pruned options below it.
+
+    Attributes:
+        full: Full step counts.
+        pruned: Options below the full count; None for 20 in ``generate``, and for no such options
+            in the import of a log, where the log says what is served.
+    """
 
     full: Mix = Mix(values=(60.0,))
-    pruned: tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...] = (20,)
+    pruned: tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...] | None = None
 
 
 class ImageCount(ConfigTable, frozen=True, kw_only=True):
@@ -112,10 +118,12 @@ class ImageCount(ConfigTable, frozen=True, kw_only=True):
         (``documents``).
     ``one``
         One request of one image; the count is ignored.
+
+    None is ``split``, and in the import of a log ``group`` where a row has several images.
     """
 
     count: Mix = Mix(values=(1.0,))
-    mode: Literal["split", "group", "share", "stack", "one"] = "split"
+    mode: Literal["split", "group", "share", "stack", "one"] | None = None
 
 
 class ImageSize(ConfigTable, frozen=True, kw_only=True):

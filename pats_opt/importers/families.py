@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from math import isfinite
 from typing import Literal
 
 from pats_opt.errors import InputError
@@ -11,11 +12,12 @@ from pats_opt.generate import draw
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.ranks import LARGEST_RANK
 from pats_opt.generate.recipe import Recipe
+from pats_opt.importers.classic import as_number
 from pats_opt.importers.log import Cells
 from pats_opt.model.instance import Adapter, Transition
 from pats_opt.wording import counted
 
-#: Definition of a family; see :class:`pats_opt.importers.trace.LogMapping`.
+#: Definition of a family; see :class:`pats_opt.importers.mapping.LogMapping`.
 Family = Literal["set", "base+set", "first", "column"]
 
 #: A family: base model (empty where it is ignored), and adapters.
@@ -51,13 +53,8 @@ def rank_column(
             for each adapter of its row.
     """
     found: dict[str, int] = {}
-    for i, (names, texts) in enumerate(zip(cells.column(adapter), cells.column(rank), strict=True)):
-        members, given = (parts_of(cell, family, separator) for cell in (names, texts))
-        if given and len(given) != len(members):
-            counts = f"{counted(len(given), 'rank')} for {counted(len(members), 'adapter')}"
-            hint = "give one for each adapter of the row, in its order, or leave the cell empty"
-            raise cells.error(i, rank, counts, hint)
-        for member, text in zip(members, given, strict=False):
+    for i, pairs in enumerate(_pairs(cells, adapter, rank, family, separator, noun="rank")):
+        for member, text in pairs:
             value = _whole(text)
             if value is None:
                 problem = f"{text!r} is no whole number from 1 to {LARGEST_RANK}"
@@ -66,6 +63,39 @@ def rank_column(
                 problem = f"adapter {member!r} has rank {value} here and {before} before"
                 raise cells.error(i, rank, problem, "give each adapter one rank")
     return found
+
+
+def scale_column(
+    cells: Cells, adapter: str, scale: str, family: Family, separator: str
+) -> list[dict[str, float | str]]:
+    """Read the scales of each row's adapters; none where its cell is empty.
+
+    What is no number, such as two scales for two parts of a model, is kept as text.
+
+    Raises:
+        InputError: a cell has not one scale for each adapter of its row.
+    """
+    rows = _pairs(cells, adapter, scale, family, separator, noun="scale")
+    return [{member: _number_or_text(text) for member, text in pairs} for pairs in rows]
+
+
+def _number_or_text(text: str) -> float | str:
+    value = as_number(text)
+    return text if value is None or not isfinite(value) else value
+
+
+def _pairs(
+    cells: Cells, adapter: str, column: str, family: Family, separator: str, *, noun: str
+) -> Iterator[list[tuple[str, str]]]:
+    """Yield each row's adapters with their texts in a column; none where that cell is empty."""
+    rows = zip(cells.column(adapter), cells.column(column), strict=True)
+    for i, (names, texts) in enumerate(rows):
+        members, given = (parts_of(cell, family, separator) for cell in (names, texts))
+        if given and len(given) != len(members):
+            counts = f"{counted(len(given), noun)} for {counted(len(members), 'adapter')}"
+            hint = "give one for each adapter of the row, in its order, or leave the cell empty"
+            raise cells.error(i, column, counts, hint)
+        yield list(zip(members, given, strict=False))
 
 
 def _whole(text: str) -> int | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
+from pats_opt.generate.build import PRUNED
 from pats_opt.generate.recipe import Recipe
 from pats_opt.importers.log import TIMESTAMPS, scan
-from pats_opt.importers.trace import ImportedTrace, LogColumns, LogMapping, import_trace
+from pats_opt.importers.mapping import LogColumns, LogMapping
+from pats_opt.importers.trace import ImportedTrace, import_trace
 from pats_opt.importers.window import Window
 from pats_opt.model.files import StrPath
 
@@ -43,6 +45,9 @@ def import_timestamps(
     """
     time, qos, deadline = TIMESTAMPS
     there = scan(path, "timestamps").collect_schema().names()
+    recipe = recipe or Recipe()
+    if recipe.steps.pruned is None:  # a drawn step count has the options that ``generate`` draws
+        recipe = replace(recipe, steps=replace(recipe.steps, pruned=PRUNED))
     mapping = LogMapping(
         columns=LogColumns(time=time, deadline=deadline if deadline in there else None),
         window=replace(window or Window(), time_format="ms"),

@@ -2,114 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from pats_opt.errors import InputError, in_file
 from pats_opt.generate import draw, profile
 from pats_opt.generate.build import RequestRow, assemble, looked_up
-from pats_opt.generate.config import ConfigTable, Positive
 from pats_opt.generate.recipe import ImageSize, Recipe
 from pats_opt.importers import complexity
 from pats_opt.importers.families import (
-    Family,
     Key,
     family_adapters,
     family_ids,
     members_of,
     rank_column,
+    scale_column,
 )
+from pats_opt.importers.guessing import length_unit_of, telling, unit_of
+from pats_opt.importers.load import LoadStatistics, load_statistics, noticed
 from pats_opt.importers.log import (
     TIME,
     Cells,
-    LogFormat,
     format_of,
     has_adapter,
     require_columns,
     scan,
 )
-from pats_opt.importers.window import Window, select
+from pats_opt.importers.mapping import LogColumns, LogMapping, read_off
+from pats_opt.importers.window import UNITS, Window, resolved, select
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance
-
-
-class LogColumns(ConfigTable, frozen=True, kw_only=True):
-    """Names of a log's columns; None for a column that the log lacks.
-
-    Attributes:
-        time: Arrival time of the request.
-        adapter: One adapter id, several joined by the separator, or a list; empty for none.
-        rank: Rank of the adapter, or one for each of several; its memory is that of the recipe's
-            formula. Adapters without one have a drawn rank or the profile's memory.
-        base_model: The base model (checkpoint).
-        steps: Full step count; drawn from the recipe where it is missing.
-        images: Number of images; drawn likewise.
-        prompt_length: Length of the prompt, for a log without prompts.
-        complexity: From 0 to 1; else estimated from the prompt or its length, else drawn.
-        deadline: Seconds from arrival.
-        similarity: Cosine of the nearest cached prompt, where approximate caching takes it.
-        group: The user's request that the row belongs to; empty for none.
-    """
-
-    time: str
-    adapter: str | None = None
-    rank: str | None = None
-    base_model: str | None = None
-    steps: str | None = None
-    images: str | None = None
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    prompt_length: str | None = None
-    complexity: str | None = None
-    deadline: str | None = None
-    width: str | None = None
-    height: str | None = None
-    weight: str | None = None
-    id: str | None = None
-    similarity: str | None = None
-    group: str | None = None
-
-    def named(self) -> dict[str, str]:
-        """Return the given columns by command-line option."""
-        found = {f: getattr(self, f) for f in self.__struct_fields__}
-        return {f"--{f.replace('_', '-')}": name for f, name in found.items() if name is not None}
-
-
-class LogMapping(ConfigTable, frozen=True, kw_only=True):
-    """Reading of a log.
-
-    Attributes:
-        columns: Meaning of its columns.
-        window: Selection of its rows.
-        format: csv, tsv, jsonl or parquet; None to read it off the name.
-        separator: Separator of the adapters in one cell.
-        speed: Factor by which time runs faster: arrivals move closer, nothing else changes.
-        lora_only: Whether requests without adapter are left out.
-        family: Unit of switching. ``set``: the set of adapters, in any order. ``base+set``: the
-            base model with the set; loading another base model takes the profile's
-            ``base_model_s`` on top. ``first``: the first adapter alone. ``column``: the cell
-            unchanged.
-        deadline_unit: Unit of ``columns.deadline``.
-        keep: Columns whose cells are kept in ``extra`` of the request, as text.
-        length_unit: Unit of ``columns.prompt_length``: characters, tokens or words.
-        estimator: ``module:function`` in place of the built-in complexity estimator.
-    """
-
-    columns: LogColumns
-    window: Window = Window()
-    format: LogFormat | None = None
-    separator: str = ";"
-    speed: Positive = 1.0
-    lora_only: bool = False
-    family: Family = "set"
-    deadline_unit: Literal["s", "ms"] = "s"
-    keep: tuple[str, ...] = ()
-    length_unit: Literal["characters", "tokens", "words"] = "characters"
-    estimator: str | None = None
+from pats_opt.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +49,25 @@ class ImportedTrace:
         span_s: Seconds from the first arrival to the last, after the speed-up.
         load: Offered GPU time / available GPU time, as in ``Arrivals.load``; None where all
             requests arrive at once. Queues form from about 0.7 on.
+        mapping: How the log was read, with the units that were told by its columns.
+        statistics: Its load over time and its adapters.
+        changes: What solvers may change of what the log says, and how images are taken.
+        noticed: Columns of outcomes or of kinds of request, where they tell rows apart.
     """
 
     instance: Instance
     requests: int
     span_s: float
     load: float | None
+    mapping: LogMapping
+    statistics: LoadStatistics
+    changes: tuple[str, ...]
+    noticed: tuple[str, ...]
 
 
 def import_trace(
     path: StrPath,
-    mapping: LogMapping,
+    mapping: LogMapping | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
     *,
@@ -139,9 +75,12 @@ def import_trace(
 ) -> ImportedTrace:
     """Import a window of a request log.
 
+    What the log says is what is served: requests have no options of fewer steps and the images of
+    one row are a group, unless the recipe says otherwise.
+
     Args:
         path: The log.
-        mapping: Its columns and the window.
+        mapping: Its columns and the window; None to guess the columns by their names.
         recipe: Everything that the log lacks, as for :func:`pats_opt.generate.generate`.
         seed: Seed of every draw.
         name: The instance's name; None for the file's.
@@ -150,12 +89,14 @@ def import_trace(
         InputError: a column that is missing, a cell that cannot be read (with its row), an empty
             window, a request that fits no GPU.
     """
+    mapping = mapping or LogMapping(columns=LogColumns(**read_off(path)))
     recipe = recipe or Recipe()
     device = profile.of(recipe.service)
-    cells = _window(path, mapping)
+    cells, mapping, told = _window(path, mapping)
     families = _families(cells, mapping, recipe, seed)
     ids = family_ids(families)
     rows = _rows(cells, mapping, recipe, seed, [ids[key] for key in families])
+    recipe = _as_logged(recipe, rows)
     ranks = _ranks(cells, mapping)
     adapters, pairs = family_adapters(ids, recipe, device, seed, ranks)
     file = Path(path).name
@@ -181,16 +122,54 @@ def import_trace(
     )
     span_s = rows[-1].arrival_s
     load = work_s / (span_s * recipe.gpus.count) if span_s > 0 else None
-    return ImportedTrace(instance, len(rows), span_s, load)
+    return ImportedTrace(
+        instance,
+        len(rows),
+        span_s,
+        load,
+        mapping,
+        load_statistics([row.arrival_s for row in rows], [row.adapter for row in rows]),
+        tuple(_changes(recipe, rows)),
+        tuple(line for name in told if (line := noticed(name, cells.text(name)))),
+    )
 
 
-def _window(path: StrPath, mapping: LogMapping) -> Cells:
-    """Read the window of a log."""
+def _as_logged(recipe: Recipe, rows: Sequence[RequestRow]) -> Recipe:
+    """Return the recipe with what it leaves open as the log has it."""
+    pruned, mode = recipe.steps.pruned, recipe.images.mode
+    several = any(row.images > 1 for row in rows)
+    return replace(
+        recipe,
+        steps=replace(recipe.steps, pruned=() if pruned is None else pruned),
+        images=replace(recipe.images, mode=mode or ("group" if several else "split")),
+    )
+
+
+def _changes(recipe: Recipe, rows: Sequence[RequestRow]) -> Iterator[str]:
+    """Say what solvers may change of the log, and how rows of several images are taken."""
+    if recipe.approximate_cache is not None:
+        yield "steps: those of the log, or fewer where an earlier prompt is similar"
+    elif fewer := [s for s in recipe.steps.pruned or () if any(s < row.steps for row in rows)]:
+        listed = " or ".join(map(str, sorted(fewer)))
+        yield f"steps: those of the log, or {listed} where a solver chooses fewer (--pruned)"
+    else:
+        yield "steps: those of the log (--pruned N,... lets solvers choose fewer)"
+    several = [row.images for row in rows if row.images > 1]
+    if several:
+        yield (
+            f"images: {counted(len(several), 'row')} of several, "
+            f"{sum(several)} in all (--image-mode {recipe.images.mode})"
+        )
+
+
+def _window(path: StrPath, mapping: LogMapping) -> tuple[Cells, LogMapping, list[str]]:
+    """Read the window of a log; also the mapping with its units, and the columns noticed."""
     columns = mapping.columns
     if columns.adapter is None and mapping.lora_only:
         raise InputError("--lora-only needs a column of adapters", hint="add --adapter COLUMN")
-    if columns.adapter is None and columns.rank is not None:
-        raise InputError("--rank needs a column of adapters", hint="add --adapter COLUMN")
+    for option in ("rank", "scale"):
+        if columns.adapter is None and getattr(columns, option) is not None:
+            raise InputError(f"--{option} needs a column of adapters", hint="add --adapter COLUMN")
     if mapping.family == "base+set" and columns.base_model is None:
         raise InputError("family base+set needs a base model", hint="add --base-model COLUMN")
     table = scan(path, mapping.format)
@@ -199,15 +178,28 @@ def _window(path: StrPath, mapping: LogMapping) -> Cells:
         require_columns(table, {"--keep": name}, path)
     if mapping.lora_only and columns.adapter is not None:
         table = table.filter(has_adapter(table, columns.adapter))
+    filtered = {condition.partition("=")[0].rstrip("! ") for condition in mapping.window.where}
+    told = [n for n in telling(table.collect_schema().names()) if n not in filtered]
+    mapping = _with_units(mapping, resolved(table, columns.time, mapping.window, path))
     rows = select(
         table,
-        [*columns.named().values(), *mapping.keep],
+        [*columns.named().values(), *mapping.keep, *told],
         columns.time,
         mapping.window,
         path,
         whole_rows=format_of(path, mapping.format)[0] in ("csv", "tsv", "timestamps"),
     )
-    return Cells(rows, str(path))
+    return Cells(rows, str(path)), mapping, told
+
+
+def _with_units(mapping: LogMapping, window: Window) -> LogMapping:
+    """Return the mapping with its window, and the units that ``auto`` means."""
+    columns, unit, length = mapping.columns, mapping.deadline_unit, mapping.length_unit
+    if unit == "auto":
+        unit = unit_of(columns.deadline or "") or "s"
+    if length == "auto":
+        length = length_unit_of(columns.prompt_length or "")
+    return replace(mapping, window=window, deadline_unit=unit, length_unit=length)
 
 
 def _families(cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int) -> list[Key]:
@@ -231,6 +223,15 @@ def _ranks(cells: Cells, mapping: LogMapping) -> dict[str, int]:
     return rank_column(cells, adapter, rank, mapping.family, mapping.separator)
 
 
+def _scales(cells: Cells, mapping: LogMapping) -> list[dict[str, Any]]:
+    """Scales of each request's adapters, to keep in its ``extra``; empty where it has none."""
+    adapter, scale = mapping.columns.adapter, mapping.columns.scale
+    if adapter is None or scale is None:
+        return [{} for _ in range(cells.count)]
+    found = scale_column(cells, adapter, scale, mapping.family, mapping.separator)
+    return [{"adapter_scales": scales} if scales else {} for scales in found]
+
+
 def _rows(
     cells: Cells, mapping: LogMapping, recipe: Recipe, seed: int, families: Sequence[str]
 ) -> list[RequestRow]:
@@ -252,8 +253,9 @@ def _rows(
     hard = _complexities(cells, mapping, recipe, seed, prompts)
     ids = cells.ids(columns.id) if columns.id else [f"r{i}" for i in range(count)]
     groups = cells.text(columns.group)
-    if mapping.deadline_unit == "ms":
-        deadlines = [d if d < 0 else round(d / 1e3, 6) for d in deadlines]
+    unit_s = UNITS[mapping.deadline_unit]
+    deadlines = [d if d < 0 else round(d * unit_s, 6) for d in deadlines]
+    scales = _scales(cells, mapping)
     kept = {name: cells.text(name) for name in mapping.keep}
     cosines = cells.numbers(columns.similarity, -1, 1, [-2.0] * count)
     seeds = draw.stream(seed, "image seeds").integers(0, 2**31, count)
@@ -276,7 +278,7 @@ def _rows(
                 weight=weights[i],
                 deadline_s=None if deadlines[i] < 0 else deadlines[i],
                 group=groups[i] or UNSET,
-                extra={name: texts[i] for name, texts in kept.items()},
+                extra={name: texts[i] for name, texts in kept.items()} | scales[i],
                 similarity=None if cosines[i] < -1 else cosines[i],
             )
         )

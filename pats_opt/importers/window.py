@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from pats_opt.errors import InputError
 from pats_opt.generate.config import ConfigTable
 from pats_opt.importers.classic import as_number
+from pats_opt.importers.guessing import unit_of
 from pats_opt.importers.log import ROW, TIME, plain_errors, require_columns
 from pats_opt.model.files import StrPath
 
@@ -19,6 +22,10 @@ STAMP = "\0stamp"
 
 #: Seconds in one unit of a numeric time.
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+
+#: Units of dates written as numbers, and the least number that is read so: as seconds it would be
+#: a date thousands of years ahead.
+EPOCHS = (("ns", 1e17), ("us", 1e14), ("ms", 1e11), ("s", 0.0))
 
 #: Patterns of an ISO time without its zone.
 ISO = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
@@ -32,8 +39,9 @@ class Window(ConfigTable, frozen=True, kw_only=True):
 
     Attributes:
         time_format: ``auto``, a unit of numbers (s, ms, us, ns, min, h), ``iso``, or a strftime
-            pattern. ``auto`` reads numbers as seconds and text as ISO times; a time without zone
-            is UTC.
+            pattern. ``auto`` reads text as ISO times, and numbers in the unit with which the
+            column's name ends (``t_ms``), else as seconds, or as milli-, micro- or nanoseconds
+            where they would be thousands of years. A time without zone is UTC.
         since: First time, as the log writes times; None for the log's first.
         until: Last time, likewise.
         count: Most rows, the earliest.
@@ -66,8 +74,7 @@ def select(
     """
     import polars as pl
 
-    conditions = [_condition(text, table, file) for text in window.where]
-    kept = table.filter(conditions) if conditions else table
+    kept = _where(table, window, file)
     kind = kept.collect_schema()[time]
     seconds = time_expression(_resolved(kept, time, kind, window.time_format, file), kind)
     kept = kept.with_columns(pl.col(time).alias(STAMP)).with_columns(seconds(STAMP).alias(TIME))
@@ -109,6 +116,23 @@ def select(
     return rows
 
 
+def resolved(table: pl.LazyFrame, time: str, window: Window, file: StrPath) -> Window:
+    """Return the window with the time format that ``auto`` means.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    kept = _where(table, window, file)
+    kind = kept.collect_schema()[time]
+    return replace(window, time_format=_resolved(kept, time, kind, window.time_format, file))
+
+
+def _where(table: pl.LazyFrame, window: Window, file: StrPath) -> pl.LazyFrame:
+    """Keep the rows that meet the window's conditions."""
+    conditions = [_condition(text, table, file) for text in window.where]
+    return table.filter(conditions) if conditions else table
+
+
 def _condition(text: str, table: pl.LazyFrame, file: StrPath) -> pl.Expr:
     """Parse a condition of ``where``."""
     import polars as pl
@@ -133,11 +157,16 @@ def _resolved(table: pl.LazyFrame, time: str, kind: Any, given: str, file: StrPa
             place="--time-format",
             hint=f"choose auto, iso, {', '.join(UNITS)}, or a pattern such as %d.%m.%Y %H:%M:%S",
         )
-    if given != "auto" or kind != pl.String:
-        return "s" if given == "auto" else given
+    if given != "auto":
+        return given
+    if kind.is_temporal():
+        return "iso"
     with plain_errors(file):
         first = table.select(pl.col(time).drop_nulls()).head(1).collect(engine="streaming")
-    return "iso" if first.height and as_number(str(first.item())) is None else "s"
+    value = as_number(str(first.item())) if first.height else 0.0
+    if value is None:
+        return "iso"
+    return unit_of(time) or next((unit for unit, least in EPOCHS if abs(value) >= least), "s")
 
 
 def time_expression(time_format: str, kind: Any) -> Callable[[str], pl.Expr]:

@@ -14,7 +14,8 @@ from msgspec import UNSET
 
 from pats_opt.errors import InputError
 from pats_opt.generate.recipe import Recipe
-from pats_opt.importers.trace import ImportedTrace, LogMapping, import_trace
+from pats_opt.importers.mapping import LogMapping
+from pats_opt.importers.trace import ImportedTrace, import_trace
 from pats_opt.model.files import encode
 
 ROWS: list[dict[str, Any]] = [
