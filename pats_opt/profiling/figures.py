@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -241,12 +242,15 @@ def memory(data: Measurements, sizes: Sequence[tuple[int, int]]) -> MemoryModel 
 
 
 def tick_s(step: float) -> float:
-    """Seconds per tick of a profile: four steps of one image, to two digits.
+    """Seconds per tick of a profile: 1, 2 or 5 times a power of ten.
 
-    A batch of 20 steps then takes 5 ticks or more, so that rounding up costs a fifth at most, and a
-    schedule of minutes has few enough ticks for time-indexed methods.
+    It is the largest that makes no batch of 20 steps, and no load before one, more than 2 % of that
+    batch longer. Finer ticks make time-indexed methods slower.
     """
-    return max(1e-6, float(f"{4 * step:.2g}"))
+    longest = max(1e-6, 0.02 * 20 * step)
+    power = 10.0 ** math.floor(math.log10(longest) + 1e-9)
+    most = next(factor for factor in (5, 2, 1) if factor * power <= longest * (1 + 1e-9))
+    return float(f"{most * power:.1g}")
 
 
 def _rounded(value: float) -> float:

@@ -98,7 +98,7 @@ def make_profile(
             "adapters": _adapters_source(found),
             "load": _load_source(data, by_place),
             **({"beside": _BESIDE_SOURCE} if data.beside else {}),
-            "tick_s": "four steps of one image, to two digits",
+            "tick_s": "at most 2 % of a batch of 20 steps of one image",
             **({"missing": "; ".join(missing)} if missing else {}),
         },
     )

@@ -27,7 +27,7 @@ def test_generate_takes_options_over_the_file(tmp_path: Path) -> None:
     args = ["generate", "--config", str(config), "--requests", "5", "--pruned", "", "-o", str(out)]
     assert run(args) == 0
     instance = pats_opt.read_instance(out)
-    assert (len(instance.requests), len(instance.gpus), instance.tick_s) == (5, 2, 0.6)
+    assert (len(instance.requests), len(instance.gpus), instance.tick_s) == (5, 2, 0.05)
     assert {len(r.options) for r in instance.requests} == {1}
 
 

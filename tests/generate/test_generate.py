@@ -128,7 +128,7 @@ def test_sizes_change_the_memory() -> None:
 
 def test_profile_gives_service_memory_and_grid() -> None:
     instance = made(service={"profile": "a100-40g"})
-    assert instance.tick_s == 0.6
+    assert instance.tick_s == 0.05
     assert msgspec.to_builtins(instance.service)["step_s"] == {"base": 0.03, "per_sample": 0.118}
     assert instance.base_vram_gib == 6.7334
     assert instance.gpus[0].capacity == {"vram_gib": 40.0, "batch": 21.0}

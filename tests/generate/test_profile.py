@@ -8,6 +8,7 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_opt.generate import profile
+from pats_opt.model.timing import to_ticks
 
 OWN = """
 format = "pats-opt/profile"
@@ -137,3 +138,15 @@ def test_wrong_profile_is_refused_with_its_place(
     with pytest.raises(InputError, match=message) as caught:
         profile.load(str(path))
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("name", [n for n in profile.names() if n != "documents"])
+def test_ticks_of_measured_profiles_distort_little(name: str) -> None:
+    """A batch of 20 steps gets at most 4 % longer, and so does one with a load before it."""
+    found = profile.load(name)
+    batch_s = found.overhead(1) + 20 * found.step_s(1)
+    assert found.tick_s <= 0.04 * batch_s
+    for tier in found.load.tiers.values():
+        load_s = tier.median
+        longer_s = to_ticks(load_s, found.tick_s) * found.tick_s - load_s
+        assert longer_s <= 0.02 * (load_s + batch_s)

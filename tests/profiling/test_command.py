@@ -84,7 +84,7 @@ def test_generate_and_import_take_the_profile(command: Command, tmp_path: Path) 
     columns = ["--time", "arrival_s", "--adapter", "adapter", "--prompt", "prompt"]
     arguments = [*columns, "--profile", "gpu.toml", "-o", "b.json"]
     assert run(["import", "trace", "log.csv", *arguments]) == 0
-    assert json.loads(Path("b.json").read_text())["tick_s"] == made["tick_s"] == 0.6
+    assert json.loads(Path("b.json").read_text())["tick_s"] == made["tick_s"] == 0.05
 
 
 def test_too_little_time_ends_with_status_4_and_goes_on_later(

@@ -39,10 +39,12 @@ def test_no_line_without_negative_parts_fits_better(points: dict[int, float]) ->
 
 
 @pytest.mark.parametrize(
-    ("step", "tick"), [(0.148, 0.59), (0.0551, 0.22), (0.25, 1.0), (30.0, 120.0), (1e-9, 1e-6)]
+    ("step", "tick"),
+    [(0.148, 0.05), (0.0519, 0.02), (0.25, 0.1), (0.125, 0.05), (30.0, 10.0), (1e-9, 1e-6)],
 )
-def test_a_tick_is_four_steps(step: float, tick: float) -> None:
+def test_a_tick_is_at_most_2_percent_of_twenty_steps(step: float, tick: float) -> None:
     assert tick_s(step) == tick
+    assert tick <= max(1e-6, 0.02 * 20 * step) < 2.5 * tick
 
 
 def test_a_single_batch_size_halves_its_time_between_base_and_slope() -> None:

@@ -86,7 +86,7 @@ def test_the_devices_constants_are_found(job: ProfilingJob) -> None:
     }
     assert found.load.activate_s == 0.001
     assert found.load.tier == "host"
-    assert found.tick_s == 0.6  # four steps of 0.15 s
+    assert found.tick_s == 0.05  # 2 % of twenty steps of 0.15 s are 0.06 s
     assert device.closed == len(device.opened)
 
 
