@@ -142,10 +142,10 @@ def test_wrong_profile_is_refused_with_its_place(
 
 @pytest.mark.parametrize("name", [n for n in profile.names() if n != "documents"])
 def test_ticks_of_measured_profiles_distort_little(name: str) -> None:
-    """A batch of 20 steps gets at most 4 % longer, and so does one with a load before it."""
+    """A batch of 20 steps gets at most 5 % longer, and so does one with a load before it."""
     found = profile.load(name)
     batch_s = found.overhead(1) + 20 * found.step_s(1)
-    assert found.tick_s <= 0.04 * batch_s
+    assert found.tick_s <= 0.05 * batch_s * (1 + 1e-9)
     for tier in found.load.tiers.values():
         load_s = tier.median
         longer_s = to_ticks(load_s, found.tick_s) * found.tick_s - load_s
