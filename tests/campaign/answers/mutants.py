@@ -192,9 +192,10 @@ def _gpu(document: Json, schedule: Json, rng: random.Random) -> None:
 def _claim(document: Json, schedule: Json, rng: random.Random) -> None:
     """State a loss or a bound that is a little off, or far."""
     loss = float(Reading(document, {**schedule, "loss": None, "bound": None}).loss)
-    # Not a round share: that of a round loss would differ by what is allowed, to the last bit.
+    # Neither a round share nor a round difference: that of a round loss would differ by what is
+    # allowed, to the last bit.
     factor = rng.choice((0.5, 1 - 1.3e-4, 1 - 1e-8, 1.0, 1 + 1e-8, 1 + 1.3e-4, 2.0))
-    schedule[rng.choice(("loss", "bound"))] = loss * factor + rng.choice((0.0, 0.0, 1.0))
+    schedule[rng.choice(("loss", "bound"))] = loss * factor + rng.choice((0.0, 0.0, 1.37))
 
 
 CHANGES: tuple[Callable[[Json, Json, random.Random], None], ...] = (
