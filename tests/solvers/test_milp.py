@@ -565,3 +565,22 @@ def test_cbc_proves_that_no_schedule_ends_in_time() -> None:
     )
     with pytest.raises(InfeasibleError):
         solve(parse_instance(json.dumps(instance)), Milp(backend="cbc"))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_empty_batch_evicts_in_order_to_load_instead_of_activating(name: BackendName) -> None:
+    """Loading is free here and activating costs 924: a is evicted and loaded again.
+
+    A batch without members between the two would do so in the model, but in no schedule.
+    """
+    cheap = document(
+        request("r0", adapter="b"),
+        request("r1", arrival_s=4.0, reject_loss=923.0),
+        adapters=[adapter("a"), adapter("b")],
+        switching={"max_resident": 2, "max_per_batch": 3, "activate_s": 1.0, "price_per_s": 924.0},
+        service={"kind": "slot"},
+    )
+    for seed in range(2):
+        result = solve(parse_instance(json.dumps(cheap)), f"milp:backend={name}", seed=seed)
+        assert result.status.stop is StopReason.OPTIMAL
+        assert result.loss == result.bound == 0.0

@@ -296,8 +296,14 @@ class GpuTimeline:
                 model.add(rows, self.usable[a][b.family.first : b.family.last + 1], -1.0)
 
     def _activation(self) -> None:
-        """Rule 4: a batch activates what was resident and the batch before did not use."""
+        """Rule 4: a batch activates what was resident and the batch before did not use.
+
+        A batch without members could evict an adapter that the next one loads, where loading is
+        cheaper than activating.
+        """
         model, count = self._model, self._count
+        for b in self.batches:
+            b.no_empty_batch()
         for a, used in self.used.items():
             joined = model.add_rows(count, -INF, 0.0)
             model.add(joined, used)
