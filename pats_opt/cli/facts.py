@@ -47,7 +47,7 @@ def metric_facts(result: Result) -> dict[str, list[Fact]]:
     return {
         "requests": [
             *_requests(metrics, result.params.get("max_wait_s")),
-            *_levels(result, metrics),
+            *_service(result, metrics),
         ],
         "GPUs": list(_gpus(metrics)),
         "fairness among adapters": [
@@ -87,21 +87,27 @@ def _requests(m: Metrics, max_wait_s: float | None) -> Iterator[Fact]:
         )
 
 
-def _levels(result: Result, m: Metrics) -> Iterator[Fact]:
-    """Yield what approximate caching does, where requests were looked up."""
-    if m.look_up_hit_share is None:
-        return
-    from pats_opt.tables import ScheduleTable, level_counts
+def _service(result: Result, m: Metrics) -> Iterator[Fact]:
+    """Yield service by deadline and by level of approximate caching, where there are such."""
+    from pats_opt.tables import ScheduleTable, attainment, level_counts, levels_of
+    from pats_opt.tables.service_levels import MULTIPLES, share_within
 
-    yield Fact(
-        "look-ups",
-        f"{percent(m.look_up_hit_share)} hit; {percent(m.redirected_share)} of requests served "
-        f"deeper, {percent(m.skipped_share)} of steps skipped",
-    )
-    assert result.problem is not None
-    table = ScheduleTable.from_replay(result.problem, result.replayed, result.loads)
-    counts = (f"{level}: {count}" for level, count in level_counts(table).items())
-    yield Fact("levels", f"{', '.join(counts)} (steps skipped: requests)")
+    problem = result.problem
+    assert problem is not None
+    table = ScheduleTable.from_replay(problem, result.replayed, result.loads)
+    if m.violation_share is not None:
+        found = attainment(table)
+        parts = [f"{percent(share_within(found, x))} within {x:g}" for x in MULTIPLES]
+        yield Fact("attainment", f"{', '.join(parts)} deadlines")
+    if m.look_up_hit_share is not None:
+        yield Fact(
+            "look-ups",
+            f"{percent(m.look_up_hit_share)} hit; {percent(m.redirected_share)} of requests served "
+            f"deeper, {percent(m.skipped_share)} of steps skipped",
+        )
+    if levels_of(problem):
+        counts = (f"{level}: {count}" for level, count in level_counts(table))
+        yield Fact("levels", f"{', '.join(counts)} (steps skipped: requests)")
 
 
 def _gpus(m: Metrics) -> Iterator[Fact]:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from pats_opt.core.solver import Kind
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.schedule import StopReason
+from pats_opt.report.dispatch import against_central
 from pats_opt.report.frame import SCHEDULED, frame_of
 from pats_opt.runs.record import Record, RunOutcome, SolverInfo, Task
 from pats_opt.runs.statistics import (
@@ -92,7 +93,7 @@ def collect(tasks: Sequence[Task], records: Iterable[Record]) -> Table:
     """The table of a report's runs; those without a record are shown as not run."""
     done = {record.config.key: record for record in records}
     solvers = tuple({t.config.solver.spec: t.config.solver for t in tasks}.values())
-    runs = frame_of(tasks, done)
+    runs = against_central(frame_of(tasks, done), solvers)
     own = runs.filter(~pl.col("swept"))
     return Table(
         solvers=solvers,

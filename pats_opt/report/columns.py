@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from pats_opt.report.frame import NOT_RUN
 from pats_opt.report.service import Row
 from pats_opt.runs.record import RunOutcome
 from pats_opt.runs.statistics import ROUGH_BELOW, Spread
+from pats_opt.tables.service_levels import MULTIPLES
 from pats_opt.tables.specs import METRICS
 from pats_opt.wording import DASH, milliseconds, number, percent
 
@@ -77,13 +78,18 @@ def _ms(seconds: float | None) -> str:
     return milliseconds(seconds, 3)
 
 
-def spread_text(values: Spread | None) -> str:
+def spread_text(values: Spread | None, show: Callable[[float], str] = percent) -> str:
     """The median, with the range where there is one."""
     if values is None:
         return DASH
     if values.low == values.high:
-        return percent(values.median)
-    return f"{percent(values.median)} (median; {percent(values.low)} to {percent(values.high)})"
+        return show(values.median)
+    return f"{show(values.median)} (median; {show(values.low)} to {show(values.high)})"
+
+
+def times_text(values: Spread | None) -> str:
+    """The same of ratios."""
+    return spread_text(values, _three)
 
 
 #: Results of each run.
@@ -130,6 +136,7 @@ SERVICE = (
     metric("deadline_misses", "late"),
     metric("rejected"),
     metric("steps_saved_share", "steps saved"),
+    metric("quality_mean", "quality"),
     column("decision p99 ms", "decision_p99_s", _ms),
 )
 
@@ -143,6 +150,7 @@ MEANS = (
     metric("steps_per_s", "steps/s"),
     metric("loads"),
     metric("hit_share", "cache hits"),
+    metric("quality_mean", "quality"),
     metric("latency_mean_s"),
     metric("wait_mean_s"),
     metric("wait_p99_s", "p99"),
@@ -196,6 +204,17 @@ WAITING = (
     column("loss the bound costs", "cost", spread_text),
 )
 
+#: The price of binding early, by policy.
+BINDING = (
+    column("against", "central", str),
+    column("instances", "instances"),
+    column("loss / central's", "loss_over_central", times_text),
+    column("mean latency / central's", "latency_over_central", times_text),
+)
+
+#: The same of each run.
+BINDING_OF_RUN = (column("binding early", "loss_over_central", _three),)
+
 #: Results of a sweep's run at its latency price.
 TRADEOFF = (
     column("latency price", "latency_price_per_s"),
@@ -232,6 +251,22 @@ def by_feature(table: Table) -> list[Column]:
         "look_up_hit_share": BY_LOOK_UP,
     }
     return [c for name, some in known.items() if table.runs[name].count() for c in some]
+
+
+def result_columns(table: Table) -> list[Column]:
+    """The results of each run; with the price of binding early where any has one."""
+    return [*RESULTS, *(BINDING_OF_RUN if table.runs["loss_over_central"].count() else ())]
+
+
+def level_columns(levels: Iterable[int]) -> list[Column]:
+    """Shares of requests by level (steps skipped), and of those not served."""
+    by_level = (column(f"{level} skipped", str(level), percent) for level in levels)
+    return [*by_level, column("not served", "unserved", percent)]
+
+
+def attainment_columns() -> list[Column]:
+    """Shares of requests served within multiples of their deadline."""
+    return [column(f"within {x:g}", f"{x:g}", percent) for x in MULTIPLES]
 
 
 def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
@@ -292,7 +327,7 @@ def run_columns(table: Table) -> list[Column]:
                 heading=named.get(c.heading, c.heading),
                 choices=rest if c.heading in second else results,
             )
-            for c in RESULTS
+            for c in result_columns(table)
         ),
         *(
             c._replace(choices=always if c.heading in short else service)

@@ -1,4 +1,4 @@
-"""Comparisons of solvers as curves: performance profiles, gaps over time, latencies.
+"""Comparisons of solvers as curves: performance profiles, gaps over time, latencies, attainment.
 
 *Performance profile* (E. D. Dolan and J. J. Moré, "Benchmarking optimization software with
 performance profiles", Mathematical Programming 91, 2002): on each instance a solver's ratio is its
@@ -89,9 +89,10 @@ class GapsOverTime(Struct, frozen=True, kw_only=True):
 
 
 class LatencyCurve(Struct, frozen=True, kw_only=True):
-    """Share of a solver's requests served within each latency (s), mean over instances.
+    """Share of a solver's requests served within each latency, mean over instances.
 
-    It ends below 1 where requests are rejected.
+    Latencies are seconds, or multiples of the deadline. It ends below 1 where requests are
+    rejected.
     """
 
     solver: SolverInfo
@@ -185,14 +186,36 @@ def known_gap(value: float | None, best: float) -> float:
 
 def latencies(table: Table) -> tuple[int, list[LatencyCurve]]:
     """The number of instances, and the solvers' mean latency distributions over them."""
-    having = [key for key, record in table.records.items() if record.latencies]
-    runs = shared(table.own, pl.col("key").is_in(having))
+    return _latency_curves(table, _served)
+
+
+def attainments(table: Table) -> tuple[int, list[LatencyCurve]]:
+    """The same of latencies by deadline, over the requests that have one."""
+    return _latency_curves(table, lambda record: [(y, share) for share, y in record.attainment])
+
+
+def _latency_curves(
+    table: Table, steps: Callable[[Record], Steps]
+) -> tuple[int, list[LatencyCurve]]:
+    """The mean curves over the instances on which all these solvers have one."""
+    found = {key: steps(record) for key, record in table.records.items()}
+    runs = comparable(table, lambda record: bool(steps(record)))
     return runs["case"].n_unique(), [
-        LatencyCurve(
-            solver=solver, curve=mean_steps([_served(r) for r in _records(table, part)], 0.0)
-        )
+        LatencyCurve(solver=solver, curve=mean_steps([found[key] for key in part["key"]], 0.0))
         for solver, part in by_solver(table.solvers, runs)
     ]
+
+
+def comparable(table: Table, has: Callable[[Record], bool]) -> pl.DataFrame:
+    """The runs of solvers whose records all have something, on the cases where any has it.
+
+    A record of a schedule that serves nobody has nothing to keep, and counts too.
+    """
+    kept = {key for key, record in table.records.items() if has(record)}
+    nobody = {key for key, r in table.records.items() if r.metrics and not r.metrics.served}
+    cases = table.own.filter(pl.col("key").is_in(list(kept)))["case"].unique().to_list()
+    runs = table.own.filter(pl.col("case").is_in(cases))
+    return shared(runs, pl.col("key").is_in(list(kept | nobody)))
 
 
 def _served(record: Record) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ counts                   whether it enters means: it was done, not refused, and 
 best, infeasible         lowest loss of any run of the case; whether a run proved that there is none
 seconds, charged_s       time of the run; the same with failures at their time limit or more
 loss_without_latency     loss without its latency term
+central                  the same policy with a central queue (see :mod:`pats_opt.report.dispatch`)
 ======================== ===========================================================================
 """
 

@@ -16,14 +16,17 @@ from pats_opt.model.files import write_bytes
 from pats_opt.report import columns
 from pats_opt.report.collect import Table
 from pats_opt.report.config import ReportConfig
-from pats_opt.report.curves import GapsOverTime, gaps_over_time
+from pats_opt.report.curves import GapsOverTime, attainments, gaps_over_time, value
+from pats_opt.report.dispatch import RATIOS, prices_of_binding
 from pats_opt.report.figures import figures
 from pats_opt.report.frame import DECISIONS, METRICS, TERMS
+from pats_opt.report.levels import level_shares
 from pats_opt.report.pictures import links
 from pats_opt.report.service import Row, services, starvations, tradeoffs
 from pats_opt.report.summary import sentences
 from pats_opt.runs.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.spreadsheet import csv_text
+from pats_opt.tables.service_levels import MULTIPLES
 from pats_opt.views.page import environment
 from pats_opt.wording import counted, number, percent
 
@@ -32,7 +35,7 @@ CSV = (
     *("instance", "sha256", "class", "requests", "adapters", "gpus", "solver", "kind"),
     *("time_limit_s", "seed", "latency_price_per_s", "end", "stop", "point"),
     *("loss", "bound", "best_bound", "optimum", "gap_best_bound", "gap_optimum"),
-    *("loss_above_optimum", "loss_above_best_bound", "utility", "runtime_s", "wall_s"),
+    *("loss_above_optimum", "loss_above_best_bound", *RATIOS, "utility", "runtime_s", "wall_s"),
     *TERMS,
     *METRICS,
     *DECISIONS,
@@ -68,6 +71,7 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
     records = table.records.values()
     compared, served = services(table)
     over_time, swept = gaps_over_time(table), tradeoffs(table)
+    _, levels = level_shares(table)
     machines = {tuple(r.machine.items()): r.machine for r in records}
     versions = {tuple(r.versions.items()): r.versions for r in records}
     return {
@@ -88,13 +92,26 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "duels": table.duels,
         "own": table.own.to_dicts(),
         "ticks": _ticks(table),
-        "results": columns.RESULTS,
+        "results": columns.result_columns(table),
         "service": (*columns.SERVICE, *columns.by_feature(table)),
         "compared": compared,
         "by_service": served,
         "means": (*columns.MEANS, *columns.by_feature(table)),
         "by_policy": starvations(table),
         "waiting": columns.WAITING,
+        "bound_early": prices_of_binding(table.solvers, table.own),
+        "binding": columns.BINDING,
+        "attained": [
+            {"solver": one.solver.spec, **{f"{x:g}": value(one.curve, 0.0, x) for x in MULTIPLES}}
+            for one in attainments(table)[1]
+        ],
+        "within": columns.attainment_columns(),
+        "by_level": [
+            {"solver": one.solver.spec, "unserved": one.unserved}
+            | {str(level): share for level, share in one.shares.items()}
+            for one in levels
+        ],
+        "levels": columns.level_columns(levels[0].shares if levels else ()),
         "anytime": over_time,
         "over_time": columns.ANYTIME,
         "lines_over_time": _lines_over_time(over_time) if over_time else [],

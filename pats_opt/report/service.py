@@ -74,11 +74,8 @@ def _starvation(
 
 def _unbounded(policy: SolverInfo, other: SolverInfo) -> bool:
     """Whether ``other`` is ``policy`` without its bound on waiting."""
-
-    def rest(solver: SolverInfo) -> tuple[str, dict[str, Any]]:
-        return solver.name, {k: v for k, v in solver.params.items() if k not in BOUNDS}
-
-    return bound_on_waiting(other.params) is None and rest(policy) == rest(other)
+    alike = policy.apart_from(BOUNDS) == other.apart_from(BOUNDS)
+    return bound_on_waiting(other.params) is None and alike
 
 
 def tradeoffs(table: Table) -> list[pl.DataFrame]:

@@ -9,7 +9,8 @@ import polars as pl
 from pats_opt.core.solver import Kind
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table
-from pats_opt.report.columns import spread_text
+from pats_opt.report.columns import spread_text, times_text
+from pats_opt.report.dispatch import prices_of_binding
 from pats_opt.report.frame import NOT_RUN, by_solver
 from pats_opt.report.service import starvations
 from pats_opt.runs.record import FAILURES, RunOutcome, SolverInfo
@@ -33,6 +34,7 @@ def sentences(table: Table) -> list[str]:
         *(headline + proofs if headline else losses + proofs),
         *_incomplete(table, own),
         *_waits(table),
+        *_bindings(table),
         *(losses if headline else ()),
         *(_loss(s, runs) for s, runs in parts if s.kind == Kind.HEURISTIC),
     ]
@@ -104,6 +106,18 @@ def _waits(table: Table) -> Iterator[str]:
                 f"{number(row['worst_shared_s'])} s with it, "
                 f"{number(row['worst_without_s'])} s without."
             )
+
+
+def _bindings(table: Table) -> Iterator[str]:
+    """The price of binding requests on arrival, of each policy that also runs with one queue."""
+    for row in prices_of_binding(table.solvers, table.own):
+        latency = row["latency_over_central"]
+        yield (
+            f"{row['solver']} against {row['central']}: to bind requests to GPUs on arrival "
+            f"multiplies the loss by {times_text(row['loss_over_central'])}"
+            + (f" and the mean latency by {times_text(latency)}" if latency else "")
+            + f" over {_instances(row['instances'])}."
+        )
 
 
 def _incomplete(table: Table, own: pl.DataFrame) -> Iterator[str]:

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Container
 from enum import StrEnum
 from functools import lru_cache
 from importlib import metadata
@@ -26,8 +27,7 @@ from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.schedule import Status
-from pats_opt.tables import Metrics
-from pats_opt.tables.metrics import Quantile
+from pats_opt.tables import LevelCount, Metrics, Quantile
 
 #: Packages whose versions a record names, where they are installed.
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
@@ -80,6 +80,10 @@ class SolverInfo(Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     params: dict[str, Any]
+
+    def apart_from(self, names: Container[str]) -> tuple[str, dict[str, Any]]:
+        """Its name and its parameters but these, to find the same solver with others of them."""
+        return self.name, {k: v for k, v in self.params.items() if k not in names}
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -154,6 +158,10 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         trace: Bounds and losses over time; empty in old records.
         latencies: Quantiles of latency (:func:`pats_opt.tables.latency_quantiles`); empty without
             a schedule and in old records.
+        attainment: Quantiles of latency by deadline (:func:`pats_opt.tables.attainment`); empty
+            where there are none and in old records.
+        levels: Requests served by level of approximate caching; empty where no option skips steps,
+            without a schedule and in old records.
         peak_gib: Most memory that the run's process or a child of it held; None where that is not
             known, and in old records.
     """
@@ -177,6 +185,8 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     schedule: str | None = None
     trace: tuple[ProgressPoint, ...] = ()
     latencies: tuple[Quantile, ...] = ()
+    attainment: tuple[Quantile, ...] = ()
+    levels: tuple[LevelCount, ...] = ()
     peak_gib: float | None = None
 
     @property

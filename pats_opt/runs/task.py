@@ -36,11 +36,21 @@ from pats_opt.runs.statistics import thinned
 from pats_opt.solving.budget_curve import restated
 from pats_opt.solving.result import Result
 from pats_opt.solving.solve import prepare, runnable, solve
-from pats_opt.tables import ScheduleTable, latency_quantiles
-from pats_opt.tables.metrics import Quantile
+from pats_opt.tables import (
+    LevelCount,
+    Quantile,
+    ScheduleTable,
+    attainment,
+    latency_quantiles,
+    level_counts,
+    levels_of,
+)
 
 #: Points of progress that a record keeps.
 MOST_POINTS = 200
+
+#: Fields that a record takes from a task's result beside the result itself.
+KEPT_FIELDS = ("trace", "latencies", "attainment", "levels")
 
 #: Fields that a record takes from a result.
 RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "metrics", "details")
@@ -136,8 +146,7 @@ def perform(task: Task) -> Record:
         wall_s=round(time.monotonic() - began, 6),
         **({name: getattr(result, name) for name in RESULT_FIELDS} if result else {}),
         schedule=schedule if result and result.loss is not None else None,
-        trace=solved.trace if solved else (),
-        latencies=solved.latencies if solved else (),
+        **({name: getattr(solved, name) for name in KEPT_FIELDS} if solved else {}),
         peak_gib=peak_gib(),
     )
     write_record(folder, record)
@@ -145,11 +154,13 @@ def perform(task: Task) -> Record:
 
 
 class TaskResult(NamedTuple):
-    """Result of a run, its progress over time, and its latency quantiles."""
+    """Result of a run, its progress over time, and its service as a record keeps it."""
 
     result: Result
     trace: tuple[ProgressPoint, ...]
     latencies: tuple[Quantile, ...]
+    attainment: tuple[Quantile, ...]
+    levels: tuple[LevelCount, ...]
 
 
 def _solved(task: Task, schedule: Path) -> TaskResult:
@@ -176,10 +187,13 @@ def _solved(task: Task, schedule: Path) -> TaskResult:
         kept = result.schedule if price is None else restated(result.schedule, instance)
         write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
+    table = ScheduleTable.from_replay(problem, result.replayed, result.loads)
     return TaskResult(
         result,
         recorder.finish(result.runtime_s, result.bound, result.loss),
-        latency_quantiles(ScheduleTable.from_replay(problem, result.replayed, result.loads)),
+        latency_quantiles(table),
+        attainment(table),
+        level_counts(table) if levels_of(problem) else (),
     )
 
 

@@ -12,7 +12,15 @@ from pats_opt.tables.loader import loader_figures, memory_steps
 from pats_opt.tables.queue import queue_steps
 from pats_opt.tables.schedule_table import ScheduleTable
 from pats_opt.tables.service_levels import cache_figures, deadline_figures
-from pats_opt.tables.statistics import group_means, group_quantiles, jain, mean, quantile, rank
+from pats_opt.tables.statistics import (
+    Quantile,
+    group_means,
+    group_quantiles,
+    jain,
+    kept_quantiles,
+    mean,
+    quantile,
+)
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Floats
@@ -154,12 +162,6 @@ BY_DEADLINE = ("violation_share", "goodput_per_s", "quality_of_all")
 #: Metrics of approximate caching, which only instances with look-ups have.
 BY_LOOK_UP = ("look_up_hit_share", "redirected_share", "skipped_share")
 
-#: Shares at which the distribution is kept, every 2 %, and more of the slowest.
-SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
-
-#: A share of the requests served, and the seconds within which so many of them are done.
-Quantile = tuple[float, float]
-
 
 def bound_on_waiting(params: Mapping[str, Any]) -> float | None:
     """Return a policy's hard bound on waiting in seconds, from its parameters; None without one."""
@@ -207,8 +209,7 @@ def latency_quantiles(table: ScheduleTable) -> tuple[Quantile, ...]:
     import numpy as np
 
     rising = np.sort(table.latency_s)
-    shares = SHARES if len(rising) else ()
-    return tuple([(share, float(rising[rank(len(rising), share)])) for share in shares])
+    return kept_quantiles(rising, len(rising))
 
 
 def _mean_and_quantiles(name: str, seconds: Floats, quantiles: str) -> dict[str, Any]:

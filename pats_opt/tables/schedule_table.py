@@ -20,6 +20,7 @@ from pats_opt.model.checker import ReplayedBatch, ReplayedLoad
 from pats_opt.model.loss import LossTerms, switching_loss
 from pats_opt.model.problem import Job, Problem
 from pats_opt.tables.columns import BatchTable, LoadTable, RequestTable, SwitchTable
+from pats_opt.tables.statistics import commonest
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Flags, Floats, Ints
@@ -309,17 +310,7 @@ class ScheduleTable:
     @cached_property
     def main_adapter(self) -> Ints:
         """Adapter that most members of each batch use, -1 where it has none."""
-        import numpy as np
-
-        many = max(1, len(self.problem.site.adapter_ids))
-        own = self.requests.batch * many + self.requests.adapter
-        pairs, first, counts = np.unique(own, return_index=True, return_counts=True)
-        batch = pairs // many
-        order = np.lexsort((first, -counts, batch))  # of several, the first member's
-        batch, most = batch[order], (pairs % many)[order]
-        found = np.full(len(self.batches.size), -1, dtype=np.int64)
-        found[batch[::-1]] = most[::-1]
-        return found
+        return commonest(self.requests.adapter, self.requests.batch, len(self.batches.size))
 
     @cached_property
     def switches(self) -> SwitchTable:

@@ -1,10 +1,15 @@
-"""Service levels: requests in time, and what approximate caching does to them."""
+"""Service levels: requests in time, and the use of approximate caching."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pats_opt.tables.schedule_table import ScheduleTable
+from pats_opt.tables.statistics import Quantile, kept_quantiles
+
+#: Multiples of the deadline up to which tables say how many requests are served.
+MULTIPLES = (0.5, 1.0, 2.0, 3.0)
 
 
 def deadline_figures(table: ScheduleTable) -> dict[str, Any]:
@@ -41,10 +46,31 @@ def cache_figures(table: ScheduleTable) -> dict[str, Any]:
     }
 
 
-def level_counts(table: ScheduleTable) -> dict[int, int]:
-    """Return how many requests are served at each level (steps skipped), shallowest first."""
-    options = table.requests.option.tolist()
-    counts: dict[int, int] = {}
-    for job, o in zip(table.jobs, options, strict=True):
-        counts[job.options[o].skip] = counts.get(job.options[o].skip, 0) + 1
-    return dict(sorted(counts.items()))
+def attainment(table: ScheduleTable) -> tuple[Quantile, ...]:
+    """Return within which multiple of its deadline each share of the requests is served.
+
+    The requests are those with a deadline, and one that is not served never is. The shares served
+    within each of :data:`MULTIPLES` are among them, exactly. Nothing where no request has a
+    deadline, or none of them is served.
+    """
+    import numpy as np
+
+    jobs, asked = table.problem.jobs, table.problem.instance.requests
+    count = sum([job.deadline is not None for job in jobs])
+    if not count:
+        return ()
+    deadlines = [asked[job.position].deadline_s for job in table.jobs]
+    bounded = np.array([deadline is not None for deadline in deadlines], dtype=np.bool_)
+    allowed = np.array([d for d in deadlines if d is not None], dtype=np.float64)
+    multiple = np.full(len(allowed), np.inf)
+    np.divide(table.latency_s[bounded], allowed, out=multiple, where=allowed > 0)
+    in_time = np.minimum(multiple, 1.0)  # the slack of the grid
+    rising = np.sort(np.where(table.requests.late[bounded], multiple, in_time))
+    rising = rising[np.isfinite(rising)]
+    exact = np.searchsorted(rising, MULTIPLES, "right") / count
+    return kept_quantiles(rising, count, exact.tolist())
+
+
+def share_within(found: Sequence[Quantile], most: float) -> float:
+    """Return the share of requests whose value is at most ``most``, of kept quantiles."""
+    return max([share for share, value in found if value <= most], default=0.0)

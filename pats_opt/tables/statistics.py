@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
+
+#: Shares at which a distribution is kept, every 2 %, and more of the largest values.
+SHARES = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 1.0)
+
+#: A share of some requests, and the value that so many of them do not exceed.
+Quantile = tuple[float, float]
 
 
 def rank(count: int, q: float) -> int:
@@ -26,6 +33,21 @@ def rank(count: int, q: float) -> int:
 def quantile(rising: Floats, q: float) -> float | None:
     """Return the ``q`` quantile of rising values (see :func:`rank`); None of nothing."""
     return float(rising[rank(len(rising), q)]) if len(rising) else None
+
+
+def kept_quantiles(
+    rising: Floats, count: int, shares: Iterable[float] = ()
+) -> tuple[Quantile, ...]:
+    """Return the quantiles of ``count`` values at :data:`SHARES` and some more shares.
+
+    Only the smallest values are known, ``rising``; the rest are larger than all of them, and shares
+    that reach so far are left out. The last share is that of the known values.
+    """
+    if not len(rising):
+        return ()
+    asked = sorted({*SHARES, *shares, len(rising) / count})
+    places = ((share, rank(count, share)) for share in asked)
+    return tuple([(share, float(rising[at])) for share, at in places if at < len(rising)])
 
 
 def mean(values: Floats) -> float | None:
@@ -70,6 +92,22 @@ def group_quantiles(values: Floats, group: Ints, counts: Ints, *qs: float) -> li
         of_group = np.full(len(counts), np.nan)
         of_group[counts > 0] = rising[(first + place)[counts > 0]]
         found.append(of_group)
+    return found
+
+
+def commonest(values: Ints, group: Ints, groups: int) -> Ints:
+    """Return the value that is most frequent in each group; of several, the first one's.
+
+    -1 where a group has none. Values are at least 0.
+    """
+    import numpy as np
+
+    many = int(values.max(initial=0)) + 1
+    pairs, first, counts = np.unique(group * many + values, return_index=True, return_counts=True)
+    of = pairs // many
+    order = np.lexsort((first, -counts, of))
+    found = np.full(groups, -1, dtype=np.int64)
+    found[of[order][::-1]] = (pairs % many)[order][::-1]
     return found
 
 

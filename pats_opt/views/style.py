@@ -76,6 +76,11 @@ def cycled(count: int) -> list[str]:
     return [known[k % len(known)] for k in range(count)]
 
 
+def level_colours(levels: Sequence[int]) -> list[str]:
+    """A colour per level of approximate caching, by its place."""
+    return cycled(len(levels))
+
+
 def _rgb(colour: str) -> list[int]:
     return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 

@@ -35,6 +35,7 @@ from pats_opt.tables import (
     ScheduleTable,
     adapter_table,
     level_counts,
+    levels_of,
     measure,
     queue_series,
     queue_steps,
@@ -221,7 +222,8 @@ def test_service_levels_by_hand() -> None:
     assert metrics.look_up_hit_share == approx(1 / 3)
     assert metrics.redirected_share == approx(1 / 2)
     assert metrics.skipped_share == approx(3 / 8)
-    assert level_counts(table) == {0: 1, 3: 1}
+    assert level_counts(table) == ((0, 1), (3, 1))
+    assert levels_of(problem) == (0, 3)
     assert {"violation_share", "redirected_share"} <= set(shown(metrics))
     assert set(BY_DEADLINE) <= set(shown(measure(worked())))
     assert not set(BY_LOOK_UP) & set(shown(measure(worked())))

@@ -136,6 +136,8 @@ def record(
     metrics: Metrics = METRICS,
     trace: Sequence[tuple[float, float | None, float | None]] = (),
     latencies: Sequence[tuple[float, float]] = (),
+    attainment: Sequence[tuple[float, float]] = (),
+    levels: Sequence[tuple[int, int]] = (),
 ) -> Record:
     """The record of a run with a schedule of this loss, or with its outcome without one."""
     point = SolutionStatus.OPTIMAL if stop is StopReason.OPTIMAL else SolutionStatus.FEASIBLE
@@ -158,6 +160,8 @@ def record(
         details=DECISIONS if solved and by.kind == "online" else {},
         trace=tuple(ProgressPoint(*moment) for moment in trace),
         latencies=tuple(latencies),
+        attainment=tuple(attainment),
+        levels=tuple(levels),
     )
 
 

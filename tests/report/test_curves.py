@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import collect
 from pats_opt.report.curves import (
+    attainments,
     gaps_over_time,
     integral,
     known_gap,
@@ -19,6 +20,7 @@ from pats_opt.report.curves import (
     time_profiles,
     value,
 )
+from pats_opt.report.levels import level_shares
 from pats_opt.runs.record import Record, RunOutcome
 from tests.report.examples import METRICS, instance, record, solver, table_of, tasks_of
 
@@ -96,6 +98,42 @@ def test_latencies_are_means_of_shares() -> None:
     assert dict(pats.curve) == pytest.approx({2.0: 0.0, 4.0: 0.8})
     assert latencies(table_of([record(ONE, MILP, 4.0)]))[1] == []
     assert latencies(table_of([])) == (0, [])
+
+
+def test_attainment_is_of_all_requests_with_a_deadline() -> None:
+    """Shares are of all already; one that serves nobody counts as 0, an old record leaves out."""
+    nobody = replace(METRICS, served=0, rejected=10)
+    runs = [
+        record(ONE, MILP, 4.0, attainment=[(0.0, 0.5), (0.5, 1.0), (0.8, 2.0)]),
+        record(ONE, PATS, 4.0, attainment=[(0.0, 1.0), (0.4, 3.0)]),
+        record(TWO, MILP, 4.0, attainment=[(0.0, 0.5), (1.0, 0.75)]),
+        record(TWO, PATS, 4.0, metrics=nobody),
+        record(THREE, MILP, 4.0, attainment=[(0.0, 0.5), (1.0, 0.75)]),
+        record(THREE, PATS, 4.0),
+    ]
+    count, (milp, pats) = attainments(table_of(runs))
+    assert count == 2
+    assert [value(milp.curve, 0.0, x) for x in (0.5, 1.0, 2.0, 9.0)] == [0.0, 0.75, 0.9, 0.9]
+    assert [value(pats.curve, 0.0, x) for x in (1.0, 3.0)] == [0.0, 0.2]
+    assert attainments(table_of([record(ONE, MILP, 4.0)])) == (0, [])
+
+
+def test_level_shares_are_means_over_instances() -> None:
+    """Of 10 requests each, the rest is not served; instances without levels are left out."""
+    runs = [
+        record(ONE, MILP, 4.0, levels=[(0, 6), (5, 4)]),
+        record(ONE, PATS, 4.0, levels=[(0, 2), (25, 4)]),
+        record(TWO, MILP, 4.0, levels=[(0, 10)]),
+        record(TWO, PATS, 4.0, metrics=replace(METRICS, served=0, rejected=10)),
+        record(THREE, MILP, 4.0),
+        record(THREE, PATS, 4.0),
+    ]
+    count, (milp, pats) = level_shares(table_of(runs))
+    assert count == 2
+    assert milp.shares == pytest.approx({0: 0.8, 5: 0.2, 25: 0.0})
+    assert pats.shares == pytest.approx({0: 0.1, 5: 0.0, 25: 0.2})
+    assert (milp.unserved, pats.unserved) == pytest.approx((0.0, 0.7))
+    assert level_shares(table_of(runs[-2:])) == (0, [])
 
 
 @pytest.mark.parametrize(

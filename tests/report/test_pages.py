@@ -203,6 +203,38 @@ def test_metrics_of_some_instances_have_columns_there_only(
         assert {name: row[name] for name in names if row[name]} == known
 
 
+def test_deadlines_levels_and_binding_are_pictures_and_tables(tmp_path: Path) -> None:
+    """With the same figures in both pages; none of it where nothing has them."""
+    central = solver("pats", "online", dispatch="central")
+    early = solver("pats:dispatch=hash", "online", dispatch="hash")
+    kept = {"attainment": [(0.0, 0.25), (0.6, 1.0), (0.9, 3.0)], "levels": [(0, 3), (25, 6)]}
+    runs = [record(instance("a"), by, loss, **kept) for by, loss in ((central, 4.0), (early, 5.0))]
+    table = table_of(runs)
+    drawn = figures(table)
+    assert {"attainment", "levels"} <= set(drawn)
+    assert (
+        'aria-label="Share of requests by steps skipped, one bar per solver"' in drawn["levels"].svg
+    )
+    for text in ("25 skipped", "not served"):
+        assert text in drawn["levels"].svg
+    assert "latency / deadline" in drawn["attainment"].svg
+    pages.write_pages(table, CONFIG, tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| pats | 0 % | 60 % | 60 % | 90 % |" in markdown
+    assert "| pats | 30 % | 60 % | 10 % |" in markdown
+    assert "| pats:dispatch=hash | pats | 1 | 1.25 | 1 |" in markdown
+    page = (tmp_path / "report.html").read_text()
+    for name in ("attainment", "levels", "binding"):
+        assert f'id="{name}"' in page
+    assert ">binding early</th>" in page
+    (_, row) = csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text()))
+    assert row["loss_over_central"] == "1.25"
+    pages.write_pages(table_of(fixed()), CONFIG, tmp_path)
+    for name in ("report.md", "report.html"):
+        plain = (tmp_path / name).read_text()
+        assert not any(word in plain for word in ("not served", "within 0.5", "binding early"))
+
+
 def test_csv_keeps_names_as_they_are(tmp_path: Path) -> None:
     """Data files hold data: quoted, not escaped."""
     pages.write_pages(table_of(evil()), CONFIG, tmp_path)

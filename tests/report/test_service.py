@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pats_opt.report.dispatch import prices_of_binding
 from pats_opt.report.frame import DecisionTimes, decision_times
 from pats_opt.report.service import services, starvations
 from pats_opt.report.summary import sentences
@@ -103,3 +104,46 @@ def test_a_policy_without_a_schedule_is_left_out() -> None:
     table = table_of(runs)
     assert starvations(table) == []
     assert [row["solver"] for row in services(table)[1]] == ["milp"]
+
+
+CENTRAL = solver("fifo", "online", dispatch="central", steal=False, rebalance=False, option="best")
+BINDING = replace(
+    CENTRAL, spec="fifo:dispatch=hash", params={**CENTRAL.params, "dispatch": "hash", "steal": True}
+)
+OTHER = replace(BINDING, spec="x", params={**BINDING.params, "option": "fewest"})
+
+
+def test_the_price_of_binding_early_is_against_the_same_policy() -> None:
+    """Losses 5 and 6 against 4 and 2, latencies 5 and 6 against 4; ``x`` chooses other options."""
+    slow = [replace(METRICS, latency_mean_s=s) for s in (5.0, 6.0)]
+    fast = replace(METRICS, latency_mean_s=4.0)
+    runs = [
+        record(ONE, CENTRAL, 4.0, metrics=fast),
+        record(ONE, BINDING, 5.0, metrics=slow[0]),
+        record(ONE, OTHER, 1.0),
+        record(TWO, BINDING, 6.0, metrics=slow[1]),
+        record(TWO, CENTRAL, 2.0, metrics=fast),
+        record(THREE, CENTRAL, end=RunOutcome.FAILED, error="no"),
+        record(THREE, BINDING, 6.0),
+    ]
+    table = table_of(runs)
+    found = dict(
+        table.own.drop_nulls("loss_over_central").select("case", "loss_over_central").rows()
+    )
+    assert list(found.values()) == [1.25, 3.0]
+    (row,) = prices_of_binding(table.solvers, table.own)
+    assert (row["solver"], row["central"], row["instances"]) == ("fifo:dispatch=hash", "fifo", 2)
+    loss, latency = row["loss_over_central"], row["latency_over_central"]
+    assert (loss.low, loss.median, loss.high) == (1.25, 2.125, 3.0)
+    assert (latency.low, latency.high) == (1.25, 1.5)
+    assert sentences(table).count(
+        "fifo:dispatch=hash against fifo: to bind requests to GPUs on arrival multiplies the loss "
+        "by 2.12 (median; 1.25 to 3) and the mean latency by 1.38 (median; 1.25 to 1.5) over 2 "
+        "instances."
+    ) == 1  # fmt: skip
+
+
+def test_nothing_is_said_of_binding_early_without_a_central_counterpart() -> None:
+    table = table_of([record(ONE, CENTRAL, 4.0), record(ONE, OTHER, 4.0), record(ONE, EXACT, 4.0)])
+    assert prices_of_binding(table.solvers, table.own) == []
+    assert table.own["loss_over_central"].null_count() == 3

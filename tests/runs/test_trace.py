@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pats_opt.model.files import read_instance
+from pats_opt.model.files import encode, read_instance
 from pats_opt.model.problem import Problem
 from pats_opt.report.config import ReportConfig, tasks
 from pats_opt.runs.record import ProgressPoint, read_record, record_path, write_record
@@ -17,7 +17,8 @@ from pats_opt.runs.statistics import thinned
 from pats_opt.runs.task import Recorder, perform
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable, latency_quantiles, measure
-from tests.report.examples import instance, record, solver
+from pats_opt.tables.service_levels import share_within
+from tests.report.examples import document, instance, record, solver
 
 pytestmark = pytest.mark.usefixtures("stubs")
 
@@ -89,6 +90,24 @@ def test_latency_quantiles_are_those_of_the_requests(write: Callable[..., str]) 
     assert latency_quantiles(ScheduleTable.from_replay(problem, ())) == ()
 
 
+def test_a_worker_keeps_deadlines_and_levels(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Where the instance has such: the record says what the schedule does."""
+    asked = document("b", requests=4)
+    for request in asked["requests"]:
+        request["options"] = [{"steps": 20, "skip": 40, "quality": 0.9}]
+        request["deadline_s"] = 4.0
+    path = tmp_path / "b.json"
+    path.write_bytes(encode(asked))
+    config = ReportConfig(instances=(write("a.json"), str(path)), solvers=("fifo",))
+    plain, made = (perform(task) for task in tasks(config, tmp_path / "out"))
+    assert (plain.attainment, plain.levels) == ((), ())
+    assert made.levels == ((40, 4),)
+    assert made.metrics is not None
+    in_time = 4 - made.metrics.deadline_misses
+    assert 0 < share_within(made.attainment, 1.0) == in_time / 4
+    assert made.attainment[-1][0] == 1.0
+
+
 def test_a_record_without_them_is_read(tmp_path: Path) -> None:
     """Records of versions that did not keep them count as finished runs."""
     made = record(instance("one"), solver("milp", "exact"), 4.0, 3.0, trace=[(1, 2, 4)])
@@ -96,7 +115,8 @@ def test_a_record_without_them_is_read(tmp_path: Path) -> None:
     path = record_path(tmp_path, made.config)
     document = json.loads(path.read_text())
     assert document.pop("trace") == [[1, 2, 4]]
-    document.pop("latencies")
+    for name in ("latencies", "attainment", "levels"):
+        document.pop(name)
     path.write_text(json.dumps(document))
     old = read_record(tmp_path, made.config)
     assert old is not None

@@ -7,7 +7,7 @@ the report's figure of it, or None where the table lacks the numbers.
 from __future__ import annotations
 
 from pats_opt.report.collect import Table
-from pats_opt.report.figures import comparisons, curves
+from pats_opt.report.figures import comparisons, curves, levels
 from pats_opt.report.figures.solver_style import ReportFigure, solver_styles
 from pats_opt.views import style
 
@@ -20,6 +20,8 @@ MAKERS = {
     "times": curves.times_figure,
     "anytime": curves.gaps_figure,
     "latency": curves.latency_figure,
+    "attainment": curves.attainment_figure,
+    "levels": levels.levels_figure,
     "instances": comparisons.instances_figure,
     "terms": comparisons.terms_figure,
     "tradeoff": curves.tradeoff_figure,

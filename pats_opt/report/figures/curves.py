@@ -14,10 +14,12 @@ from pats_opt.report.curves import (
     GapCurves,
     LatencyCurve,
     PerformanceProfile,
+    attainments,
     gaps_over_time,
     latencies,
     loss_profiles,
     time_profiles,
+    value,
 )
 from pats_opt.report.figures.solver_style import (
     ReportFigure,
@@ -217,7 +219,32 @@ def latency_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     )
 
 
-def served_shares(ax: Axes, found: Sequence[LatencyCurve], styles: SolverStyles) -> list[Line2D]:
+def attainment_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
+    """The share of requests served within x deadlines; None where no record has any."""
+    count, found = attainments(table)
+    if not found:
+        return None
+    drawn = style.figure(6.6, 3.6)
+    ax = drawn.add_subplot()
+    lines = served_shares(ax, found, styles, "latency / deadline")
+    ax.axvline(1.0, color=style.FAINT, linewidth=0.8, linestyle="--", zorder=0)
+    legend_above(drawn, lines, [one.solver.spec for one in found])
+    return ReportFigure(
+        title="Deadlines",
+        svg=style.svg(
+            drawn, "attainment", "Share of requests by latency over deadline, one line per solver"
+        ),
+        caption="Service level attainment. Each line: the share of the requests with a deadline "
+        "that the solver has served within so many times that deadline, mean over the "
+        f"{counted(count, 'instance')} that all of these solvers have a schedule for, each "
+        "counting alike. At 1, the dashed line, it is the share served in time. Higher and "
+        "further left is better. A request that is rejected is never served.",
+    )
+
+
+def served_shares(
+    ax: Axes, found: Sequence[LatencyCurve], styles: SolverStyles, xlabel: str = "latency, s"
+) -> list[Line2D]:
     """Draw a line for each solver; returns the lines."""
     positive = [x for one in found for x, _ in one.curve if x > 0]
     begin, end = min(positive, default=1.0) / 1.15, max(positive, default=1.0) * 1.15
@@ -226,12 +253,12 @@ def served_shares(ax: Axes, found: Sequence[LatencyCurve], styles: SolverStyles)
         steps = thinned(one.curve, MOST_STEPS)
         # A slot may serve a request in the tick that it arrives in: that is at the left end.
         x = [begin, *(max(x, begin) for x, _ in steps), end]
-        y = [0, *(100 * y for _, y in steps), 100 * one.curve[-1][1]]
+        y = [0, *(100 * y for _, y in steps), 100 * value(one.curve, 0.0, end)]
         lines.append(_steps(ax, x, y, styles[one.solver.spec], width))
     ax.set_xscale("log")
     ax.set_xlim(begin, end)
     log_axis(ax.xaxis, begin, end)
-    ax.set_xlabel("latency, s")
+    ax.set_xlabel(xlabel)
     ax.set_ylim(0, 104)
     ax.set_ylabel("requests served, %")
     ax.grid(True)
