@@ -207,8 +207,11 @@ def test_deadlines_levels_and_binding_are_pictures_and_tables(tmp_path: Path) ->
     """With the same figures in both pages; none of it where nothing has them."""
     central = solver("pats", "online", dispatch="central")
     early = solver("pats:dispatch=hash", "online", dispatch="hash")
-    kept = {"attainment": [(0.0, 0.25), (0.6, 1.0), (0.9, 3.0)], "levels": [(0, 3), (25, 6)]}
-    runs = [record(instance("a"), by, loss, **kept) for by, loss in ((central, 4.0), (early, 5.0))]
+    within, levels = [(0.0, 0.25), (0.6, 1.0), (0.9, 3.0)], [(0, 3), (25, 6)]
+    runs = [
+        record(instance("a"), by, loss, attainment=within, levels=levels)
+        for by, loss in ((central, 4.0), (early, 5.0))
+    ]
     table = table_of(runs)
     drawn = figures(table)
     assert {"attainment", "levels"} <= set(drawn)
