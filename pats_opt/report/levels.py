@@ -10,7 +10,7 @@ from pats_opt.report.frame import by_solver
 from pats_opt.runs.record import Record, SolverInfo
 
 
-class LevelShares(Struct, frozen=True, kw_only=True):
+class SolverLevels(Struct, frozen=True, kw_only=True):
     """Shares of a solver's requests by level, mean over instances.
 
     Attributes:
@@ -23,7 +23,7 @@ class LevelShares(Struct, frozen=True, kw_only=True):
     unserved: float
 
 
-def level_shares(table: Table) -> tuple[int, list[LevelShares]]:
+def level_shares(table: Table) -> tuple[int, list[SolverLevels]]:
     """The number of instances with levels, and the mean shares over them by solver."""
     runs = comparable(table, lambda record: bool(record.levels))
     parts = [
@@ -34,9 +34,9 @@ def level_shares(table: Table) -> tuple[int, list[LevelShares]]:
     return runs["case"].n_unique(), [_mean(s, levels, some) for s, some in parts]
 
 
-def _mean(solver: SolverInfo, levels: list[int], records: list[Record]) -> LevelShares:
+def _mean(solver: SolverInfo, levels: list[int], records: list[Record]) -> SolverLevels:
     shares = dict.fromkeys(levels, 0.0)
     for record in records:
         for level, count in record.levels:
             shares[level] += count / record.config.instance.requests / len(records)
-    return LevelShares(solver=solver, shares=shares, unserved=max(0.0, 1 - sum(shares.values())))
+    return SolverLevels(solver=solver, shares=shares, unserved=max(0.0, 1 - sum(shares.values())))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pats_opt.report.collect import Table
 from pats_opt.report.figures.solver_style import ReportFigure, SolverStyles, legend_above
-from pats_opt.report.levels import LevelShares, level_shares
+from pats_opt.report.levels import SolverLevels, level_shares
 from pats_opt.views import style
 from pats_opt.wording import counted, label
 
@@ -32,7 +32,7 @@ def levels_figure(table: Table, _: SolverStyles) -> ReportFigure | None:
     )
 
 
-def levels(ax: Axes, found: Sequence[LevelShares]) -> tuple[list[BarContainer], list[str]]:
+def levels(ax: Axes, found: Sequence[SolverLevels]) -> tuple[list[BarContainer], list[str]]:
     """Draw a bar for each solver, stacked by level; returns the levels' bars and names."""
     known = list(found[0].shares)
     parts = [[100 * one.shares[level] for one in found] for level in known]
