@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PatsError,
         SolverError,
     )
+    from pats_opt.generate.builder import Model
     from pats_opt.model.checker import Verdict, Violation, check
     from pats_opt.model.files import read_instance, read_schedule, write_instance, write_schedule
     from pats_opt.model.instance import Instance
@@ -41,6 +42,7 @@ _HOMES = {
     "InfeasibleError": "errors",
     "InputError": "errors",
     "Instance": "model.instance",
+    "Model": "generate.builder",
     "NoScheduleError": "errors",
     "PatsError": "errors",
     "Problem": "model.problem",
@@ -64,6 +66,7 @@ __all__ = [
     "InfeasibleError",
     "InputError",
     "Instance",
+    "Model",
     "NoScheduleError",
     "PatsError",
     "Problem",
