@@ -118,6 +118,7 @@ def command(
         common.print_json(_summary(report))
     else:
         click.echo("\n".join(report.sentences))
+        _print_glance(report)
         click.echo(f"The report is {folder / 'report.html'}")
     _judge(report)
 
@@ -167,6 +168,18 @@ def _drawn(name: str) -> str:
     from pats_opt.wording import label
 
     return f"drawn {label(name, 60)}"
+
+
+def _print_glance(report: Report) -> None:
+    """Print the solvers with their losses and service, the least loss first."""
+    from pats_opt.report.columns import glance_columns
+    from pats_opt.report.service import glance
+
+    rows, columns = glance(report.table), glance_columns(report.table)
+    if len(rows) > 1:
+        head = ["solver", *(column.heading for column in columns)]
+        cells = [[row["solver"], *(column.text(row) for column in columns)] for row in rows]
+        terminal.print_table(head, cells, left=1)
 
 
 #: Key of a run in the summary -> column of the table.

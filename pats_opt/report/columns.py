@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pats_opt.report.collect import SolverTotal, Table
 from pats_opt.report.frame import NOT_RUN
-from pats_opt.report.service import Row
+from pats_opt.report.service import Row, has_bounds
 from pats_opt.runs.record import RunOutcome
 from pats_opt.runs.statistics import ROUGH_BELOW, Spread
 from pats_opt.tables.service_levels import MULTIPLES
@@ -162,6 +162,20 @@ MEANS = (
     column("p99", "decision_p99_s", _ms),
 )
 
+#: Service of each solver at a glance, behind its loss.
+GLANCE = (
+    metric("latency_mean_s"),
+    metric("latency_p95_s", "p95"),
+    metric("latency_p99_s", "p99"),
+    metric("throughput_per_s", "requests/s"),
+    metric("switching_share", "switching"),
+    metric("quality_mean", "quality"),
+    column("GPU s per request", "gpu_s_per_request"),
+)
+
+#: The same with deadlines, where an instance has them.
+GLANCE_IN_TIME = (metric("violation_share"), metric("goodput_per_s", "goodput/s"))
+
 #: Service by group, for both of these tables where an instance has groups.
 BY_GROUP = (
     metric("groups_rejected"),
@@ -240,6 +254,13 @@ ANYTIME = (
 
 #: Outcomes that the table of totals always shows; others where they occur.
 ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
+
+
+def glance_columns(table: Table) -> list[Column]:
+    """The columns of the solvers at a glance."""
+    against = "bound" if has_bounds(table) else "best known"
+    in_time = GLANCE_IN_TIME if table.runs["violation_share"].count() else ()
+    return [column(f"loss above {against}", "loss_above", percent), *GLANCE, *in_time]
 
 
 def by_feature(table: Table) -> list[Column]:

@@ -245,6 +245,7 @@ def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
         .otherwise(gap(optimum)),
         "loss_above_optimum": (ratio(loss, optimum) - 1).clip(0.0),
         "loss_above_best_bound": (ratio(loss, bound) - 1).clip(0.0),
+        "loss_above_best_known": (ratio(loss, pl.col("best")) - 1).clip(0.0),
     }
     return runs.with_columns(
         pl.when("counts").then(value).alias(name) for name, value in worth.items()

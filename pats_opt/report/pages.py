@@ -22,7 +22,7 @@ from pats_opt.report.figures import figures
 from pats_opt.report.frame import DECISIONS, METRICS, TERMS
 from pats_opt.report.levels import level_shares
 from pats_opt.report.pictures import links
-from pats_opt.report.service import Row, services, starvations, tradeoffs
+from pats_opt.report.service import Row, glance, services, starvations, tradeoffs
 from pats_opt.report.summary import sentences
 from pats_opt.runs.statistics import GAP_SHIFT, ROUGH_BELOW, TIME_SHIFT_S
 from pats_opt.spreadsheet import csv_text
@@ -35,7 +35,8 @@ CSV = (
     *("instance", "sha256", "class", "requests", "adapters", "gpus", "solver", "kind"),
     *("time_limit_s", "seed", "latency_price_per_s", "end", "stop", "point"),
     *("loss", "bound", "best_bound", "optimum", "gap_best_bound", "gap_optimum"),
-    *("loss_above_optimum", "loss_above_best_bound", *RATIOS, "utility", "runtime_s", "wall_s"),
+    *("loss_above_optimum", "loss_above_best_bound", "loss_above_best_known"),
+    *(*RATIOS, "utility", "runtime_s", "wall_s"),
     *TERMS,
     *METRICS,
     *DECISIONS,
@@ -96,6 +97,8 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "service": (*columns.SERVICE, *columns.by_feature(table)),
         "compared": compared,
         "by_service": served,
+        "glance": glance(table),
+        "at_a_glance": columns.glance_columns(table),
         "means": (*columns.MEANS, *columns.by_feature(table)),
         "by_policy": starvations(table),
         "waiting": columns.WAITING,

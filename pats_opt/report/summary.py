@@ -11,7 +11,7 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table
 from pats_opt.report.columns import spread_text, times_text
 from pats_opt.report.dispatch import prices_of_binding
-from pats_opt.report.frame import NOT_RUN, by_solver
+from pats_opt.report.frame import NOT_RUN, SCHEDULED, by_solver
 from pats_opt.report.service import starvations
 from pats_opt.runs.record import FAILURES, RunOutcome, SolverInfo
 from pats_opt.runs.statistics import Spread, spread
@@ -23,7 +23,7 @@ def sentences(table: Table) -> list[str]:
     own = table.own
     if own.is_empty():
         return ["There are no instances."]
-    headline = list(_headline(table, own))
+    headline = [*_headline(table, own), *_unbounded(own)]
     counting = own.filter("counts")
     found = {solver.spec: runs for solver, runs in by_solver(table.solvers, counting)}
     parts = [(s, found.get(s.spec, counting.clear())) for s in table.solvers]
@@ -61,13 +61,29 @@ def _headline(table: Table, own: pl.DataFrame) -> Iterator[str]:
     )
 
 
+def _unbounded(own: pl.DataFrame) -> Iterator[str]:
+    """Say so where nothing is known of the best possible."""
+    counting = own.filter(pl.col("counts") & SCHEDULED)
+    if not counting.is_empty() and counting["best_bound"].null_count() == len(counting):
+        yield (
+            "No run gave a bound, so nothing says how much of these losses a better schedule could "
+            "save: add auto or lagrangian to the solvers."
+        )
+
+
 def _loss(solver: SolverInfo, runs: pl.DataFrame) -> str:
     """The loss of an online policy or a heuristic against the optimum or the best bound."""
     proven = _spread(runs, "loss_above_optimum")
     rest = _spread(runs.filter(pl.col("loss_above_optimum").is_null()), "loss_above_best_bound")
     name = f"{'Online' if solver.kind == Kind.ONLINE else 'Heuristic'} {solver.spec}"
     if proven is None and rest is None:
-        return f"{name}: no instance has both its schedule and a bound to hold it against."
+        known = _spread(runs, "loss_above_best_known")
+        if known is None:
+            return f"{name} has no schedule."
+        return (
+            f"{name} loses {spread_text(known)} against the best schedule known over "
+            f"{_instances(known.count)}."
+        )
     parts = []
     if proven is not None:
         parts.append(

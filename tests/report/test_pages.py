@@ -150,7 +150,7 @@ def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
         if row.startswith(("| class", "| instance", "| policy", "| solver")):
             tables, columns = tables + 1, count
         assert count == columns
-    assert tables == 6
+    assert tables == 7
     assert not any("<script" in line.replace("\\<", "") for line in lines)
 
 
@@ -260,7 +260,7 @@ def test_csv_has_no_formulas(tmp_path: Path) -> None:
 def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
     runs = [record(instance("a"), solver("pats", "online"), end=RunOutcome.FAILED, error="broken")]
     (told, *_) = pages.write_pages(table_of(runs), CONFIG, tmp_path)
-    assert told.startswith("Online pats: no instance has both")
+    assert told.startswith("Online pats has no schedule.")
     assert "broken" in (tmp_path / "report.html").read_text()
 
 
@@ -300,3 +300,25 @@ def test_legends_take_the_columns_that_fit() -> None:
         drawn.draw_without_rendering()
         assert len({round(text.get_window_extent().x0) for text in made.get_texts()}) == columns
         assert made.get_window_extent().x1 <= drawn.bbox.x1
+
+
+def test_solvers_at_a_glance(tmp_path: Path) -> None:
+    """Without a bound losses are held against the best schedule known, and the page says so."""
+    runs = [
+        record(instance("a"), solver("fifo", "online"), loss=3.0),
+        record(instance("a"), solver("pats", "online"), loss=2.0),
+    ]
+    told = pages.write_pages(table_of(runs), CONFIG, tmp_path)
+    assert told[0].startswith("No run gave a bound")
+    assert "Online fifo loses 50 % against the best schedule known over 1 instance." in told
+    lines = (tmp_path / "report.md").read_text().partition("## At a glance")[2].splitlines()
+    assert lines[2].startswith("| solver | loss above best known | latency mean s |")
+    assert [line.split("|")[1:3] for line in lines[4:6]] == [
+        [" pats ", " 0 % "],
+        [" fifo ", " 50 % "],
+    ]
+    assert 'id="glance"' in (tmp_path / "report.html").read_text()
+    bounded = [*runs, record(instance("a"), solver("cpsat", "exact"), loss=2.0, bound=1.0)]
+    told = pages.write_pages(table_of(bounded), CONFIG, tmp_path)
+    assert not any("No run gave a bound" in line for line in told)
+    assert "| solver | loss above bound |" in (tmp_path / "report.md").read_text()
