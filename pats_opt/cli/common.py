@@ -164,13 +164,14 @@ json_option = option("--json as_json", "Print one JSON object only.", is_flag=Tr
 
 seed_option = option("--seed", "Random seed.", click.IntRange(0), default=0)
 
-time_limit_option = option(
-    "--time-limit",
-    "Stop after S seconds with the results so far.",
-    click.FloatRange(0, min_open=True),
-    metavar="S",
-    callback=finite,
-)
+
+def time_limit(text: str) -> Callable[[F], F]:
+    """Add ``--time-limit S`` with a help text."""
+    seconds = click.FloatRange(0, min_open=True)
+    return option("--time-limit", text, seconds, metavar="S", callback=finite)
+
+
+time_limit_option = time_limit("Stop after S seconds with the results so far.")
 
 param_option = option(
     "--param params",

@@ -41,12 +41,15 @@ def prices(
 @common.suites_option("--suite suites", "Generated suite: a name or a TOML file; repeatable.")
 @option(
     "--solvers",
-    "Solvers and policies, such as milp:backend=scip,pats.",
+    "Solvers and policies, such as milp:backend=scip,pats.  [default: auto,price-index,pats,fifo]",
     metavar="A,B",
     callback=common.parsed(common.names),
     shell_complete=completing.spec_list,
 )
-@common.time_limit_option
+@common.time_limit(
+    "Stop each run after S seconds with the results so far.  "
+    "[default: 20; none for online policies]"
+)
 @option("--jobs", "Runs in parallel.  [default: all cores]", Count(1))
 @option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
 @option(

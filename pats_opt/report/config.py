@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pats_opt.core import registry
+from pats_opt.core.solver import Kind
 from pats_opt.errors import InputError, in_file
 from pats_opt.generate import suites
 from pats_opt.generate.config import as_table, read_toml
@@ -36,6 +37,9 @@ from pats_opt.runs.record import InstanceInfo, RunConfig, SolverInfo, Task
 #: The suite and the solvers of a report without arguments.
 DEFAULT_SUITE = "demo"
 DEFAULT_SOLVERS = ("auto", "price-index", "pats", "fifo")
+
+#: Time limit of a solver that is no online policy, unless a report has one, s.
+DEFAULT_LIMIT_S = 20.0
 
 #: Multiples of an instance's latency price that an automatic sweep adds.
 SWEEP_FACTORS = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)
@@ -54,7 +58,8 @@ class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         instances: Instance files, or folders whose ``*.json`` are instances.
         suites: Generated suites: names, or TOML files that hold one.
         solvers: Solver specs, ``name`` or ``name:key=value``.
-        time_limit: Time limit of a run's solver, s.
+        time_limit: Time limit of each run's solver, s; None for :data:`DEFAULT_LIMIT_S`, and no
+            limit for online policies.
         grace_s: Seconds past it after which the run's process is killed.
         seed: Seed of every random choice.
         latency_sweep: Latency prices besides the instance's own, for the trade-off curve; ``auto``
@@ -66,7 +71,7 @@ class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     instances: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     solvers: Annotated[tuple[str, ...], Meta(min_length=1)] = DEFAULT_SOLVERS
-    time_limit: Limit = 20.0
+    time_limit: Limit | None = None
     grace_s: Annotated[float, Meta(ge=0, le=1e7)] = 60.0
     seed: Annotated[int, Meta(ge=0)] = 0
     latency_sweep: tuple[Price, ...] | Literal["auto"] = ()
@@ -134,6 +139,13 @@ def solver_info(spec: str) -> SolverInfo:
     )
 
 
+def limit_of(config: ReportConfig, solver: SolverInfo) -> float | None:
+    """The time limit of a solver's runs, s; None for an online policy that was given none."""
+    if config.time_limit is None and solver.kind != Kind.ONLINE:
+        return DEFAULT_LIMIT_S
+    return config.time_limit
+
+
 def instance_info(source: InstanceFile, folder: Path) -> InstanceInfo:
     """The facts of an instance that records of runs in ``folder`` keep."""
     instance, file, group = source
@@ -174,7 +186,7 @@ def tasks(config: ReportConfig, folder: Path) -> list[Task]:
             run = RunConfig(
                 instance=info,
                 solver=solver,
-                time_limit=config.time_limit,
+                time_limit=limit_of(config, solver),
                 seed=config.seed,
                 latency_price=price,
             )

@@ -134,7 +134,7 @@ def gaps_over_time(table: Table) -> GapsOverTime | None:
     A run that failed has a gap of 1 throughout. Online policies decide as time goes by in the
     instance, not on the clock, and are not shown.
     """
-    limit_s = max((r.config.time_limit for r in table.records.values()), default=0.0)
+    limit_s = max((r.config.time_limit or 0.0 for r in table.records.values()), default=0.0)
     primal = _gap_curves(table, lambda moment: moment.loss, limit_s)
     dual = _gap_curves(table, lambda moment: moment.bound, limit_s)
     if not primal.lines and not dual.lines:

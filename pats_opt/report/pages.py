@@ -15,7 +15,7 @@ from pats_opt import __version__
 from pats_opt.model.files import write_bytes
 from pats_opt.report import columns
 from pats_opt.report.collect import Table
-from pats_opt.report.config import ReportConfig
+from pats_opt.report.config import DEFAULT_LIMIT_S, ReportConfig
 from pats_opt.report.curves import GapsOverTime, attainments, gaps_over_time, value
 from pats_opt.report.dispatch import RATIOS, prices_of_binding
 from pats_opt.report.figures import figures
@@ -81,6 +81,7 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "broken": len(table.contradictions),
         "config": config,
         "version": __version__,
+        "limits": _limits(config),
         "by_class": [
             (
                 group or "all classes",
@@ -128,6 +129,13 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
         "machines": [", ".join(f"{k}: {v}" for k, v in m.items()) for m in machines.values()],
         "versions": [", ".join(f"{k} {v}" for k, v in m.items()) for m in versions.values()],
     }
+
+
+def _limits(config: ReportConfig) -> str:
+    """The time limits of runs, in words."""
+    if config.time_limit is None:
+        return f"{DEFAULT_LIMIT_S:g} s per run, none for online policies"
+    return f"{config.time_limit:g} s per run"
 
 
 def _ticks(table: Table) -> list[str]:

@@ -90,7 +90,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Everything that decides the result of one run.
 
     Attributes:
-        time_limit: Time limit of the solver, s.
+        time_limit: Time limit of the solver, s; None for none.
         seed: Seed of every random choice.
         version: Version of pats-opt.
         latency_price: Price per second instead of the instance's own, or None.
@@ -98,7 +98,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
 
     instance: InstanceInfo
     solver: SolverInfo
-    time_limit: float
+    time_limit: float | None
     seed: int
     version: str = __version__
     latency_price: float | None = None

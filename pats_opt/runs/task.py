@@ -76,10 +76,11 @@ def perform_all(
         KeyboardInterrupt: After all processes have been killed; records of finished runs stay.
     """
     with WorkerPool(jobs, fresh=True) as pool:
-        futures = {
-            pool.submit(run or _perform, task, timeout_s=task.config.time_limit + grace_s): task
-            for task in tasks
-        }
+        futures = {}
+        for task in tasks:
+            limit = task.config.time_limit
+            timeout_s = None if limit is None else limit + grace_s
+            futures[pool.submit(run or _perform, task, timeout_s=timeout_s)] = task
         for future in completed(futures):
             done(_record_of(futures[future], future))
 
@@ -201,7 +202,7 @@ def _lost(config: RunConfig, error: WorkerError) -> Record:
     """The record of a run whose process could not write its own."""
     limit, message = config.time_limit, str(error)
     overdue = isinstance(error, WorkerTimeoutError)
-    if overdue:
+    if overdue and limit is not None:
         late = error.seconds - limit
         message = f"still busy {late:.0f} s after its time limit of {limit:g} s; killed"
     return Record(

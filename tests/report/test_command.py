@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.report.config import ReportConfig, tasks
+from pats_opt.report.config import DEFAULT_LIMIT_S, ReportConfig, tasks
 from pats_opt.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
@@ -331,3 +332,12 @@ def test_class_of_an_instance(
     path = write("folder/one.json", extra=extra)
     (task,) = tasks(ReportConfig(instances=(path,), solvers=("steady",)), tmp_path / "out")
     assert task.config.instance.group == group
+
+
+def test_only_online_policies_have_no_time_limit_unless_asked(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    config = ReportConfig(instances=(write("one.json"),), solvers=("dp", "fifo"))
+    assert [task.config.time_limit for task in tasks(config, tmp_path)] == [DEFAULT_LIMIT_S, None]
+    limited = msgspec.structs.replace(config, time_limit=3.0)
+    assert [task.config.time_limit for task in tasks(limited, tmp_path)] == [3.0, 3.0]
