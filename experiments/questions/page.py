@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from experiments.questions import (
@@ -60,11 +61,17 @@ experiment's run file."""
 
 def main() -> None:
     """Write the page and its pictures."""
-    found = answers()
+    write(answers(), EXPERIMENTS / "answers.md", INTRODUCTION)
+
+
+def write(found: Sequence[Answer], page: Path, introduction: str) -> None:
+    """Write a page, and its pictures into the folder ``answers`` beside it."""
+    folder = page.parent / PICTURES
+    folder.mkdir(exist_ok=True)
     for answer in found:
         for picture in answer.pictures:
-            write_bytes(EXPERIMENTS / PICTURES / f"{picture.name}.svg", picture.draw().encode())
-    write_bytes(EXPERIMENTS / "answers.md", text(found).encode())
+            write_bytes(folder / f"{picture.name}.svg", picture.draw().encode())
+    write_bytes(page, text(found, introduction).encode())
 
 
 def answers() -> list[Answer]:
@@ -72,10 +79,10 @@ def answers() -> list[Answer]:
     return [question.answer() for question in QUESTIONS]
 
 
-def text(found: Sequence[Answer]) -> str:
+def text(found: Sequence[Answer], introduction: str = INTRODUCTION) -> str:
     """The page."""
     short = [f"- **{answer.question}** {answer.verdict[0]}" for answer in found]
-    parts = [INTRODUCTION, "## In short", "\n".join(short)]
+    parts = [introduction, "## In short", "\n".join(short)]
     for answer in found:
         parts += [f"## {answer.question}", " ".join(answer.verdict[:1])]
         if answer.verdict[1:]:
