@@ -174,7 +174,11 @@ GLANCE = (
 )
 
 #: The same with deadlines, where an instance has them.
-GLANCE_IN_TIME = (metric("violation_share"), metric("goodput_per_s", "goodput/s"))
+GLANCE_IN_TIME = (
+    metric("violation_share"),
+    metric("goodput_per_s", "goodput/s"),
+    metric("quality_of_all"),
+)
 
 #: Service by group, for both of these tables where an instance has groups.
 BY_GROUP = (
@@ -260,7 +264,8 @@ def glance_columns(table: Table) -> list[Column]:
     """The columns of the solvers at a glance."""
     against = "bound" if has_bounds(table) else "best known"
     in_time = GLANCE_IN_TIME if table.runs["violation_share"].count() else ()
-    return [column(f"loss above {against}", "loss_above", percent), *GLANCE, *in_time]
+    early = BINDING_OF_RUN if table.runs["loss_over_central"].count() else ()
+    return [column(f"loss above {against}", "loss_above", percent), *early, *GLANCE, *in_time]
 
 
 def by_feature(table: Table) -> list[Column]:

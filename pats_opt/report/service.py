@@ -45,7 +45,7 @@ def glance(table: Table) -> list[Row]:
         .group_by("solver", maintain_order=True)
         .agg(
             pl.col(_NUMBERS).mean(),
-            pl.col("gpu_s_per_request").mean(),
+            pl.col("gpu_s_per_request", "loss_over_central").mean(),
             loss_above=pl.col(against).mean(),
         )
     )
