@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pats_opt.tables import METRICS, Metrics, ScheduleTable, shown
+from pats_opt.views.text import attainment_shares, level_shares
 from pats_opt.views.view import Chart, ScheduleView
 from pats_opt.wording import DASH, SAME, figure, label, number, percent, signed
 
@@ -85,7 +86,7 @@ def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
     return ScheduleComparison(
         names=names_of(first, second),
         terms=_terms(first, second),
-        metrics=list(_metrics(first.metrics, second.metrics)),
+        metrics=[*_metrics(first.metrics, second.metrics), *_service(first, second)],
         parted=_parted(first, second),
         both=len(served),
         same_mates=sum(a.mates == b.mates for a, b in served),
@@ -159,6 +160,17 @@ def _metrics(a: Metrics, b: Metrics) -> Iterator[ComparedValue]:
         if isinstance(x, int | float) and isinstance(y, int | float):
             change = _points(y - x) if spec.unit == "%" else signed(y - x)
         yield ComparedValue(spec.heading, spec.text(x), spec.text(y), change)
+
+
+def _service(first: ScheduleView, second: ScheduleView) -> Iterator[ComparedValue]:
+    """Requests by multiple of their deadline and by level, where there are such."""
+    within = zip(attainment_shares(first), attainment_shares(second), strict=True)
+    for (most, x), (_, y) in within:
+        change = _points(y - x)
+        yield ComparedValue(f"within {most:g} deadlines", percent(x), percent(y), change)
+    for a, b in zip(level_shares(first)[:-1], level_shares(second)[:-1], strict=True):
+        change = signed(b.requests - a.requests)
+        yield ComparedValue(a.name, str(a.requests), str(b.requests), change)
 
 
 def _points(value: float) -> str:

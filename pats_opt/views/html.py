@@ -20,10 +20,12 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table, shown
 from pats_opt.views import compare, style, text
-from pats_opt.views.gantt import draw, tooltips
+from pats_opt.views.bars import bar_legend
 from pats_opt.views.interactive import figure_json
 from pats_opt.views.lines import memory_lines
 from pats_opt.views.page import environment, script, script_url
+from pats_opt.views.still import draw
+from pats_opt.views.tooltips import tooltips
 from pats_opt.views.view import NamedChart, ScheduleView
 from pats_opt.wording import figure, label, percent
 
@@ -112,6 +114,8 @@ def schedule_page(view: ScheduleView, assets: str | None = None) -> str:
             ("utility", figure(best_utility(view.problem) - loss)),
         ],
         losing=text.losing(view.chart),
+        attained=text.attainment_shares(view),
+        by_level=text.level_shares(view),
         metrics=[(METRICS[name].heading, value) for name, value in _texts(view.metrics)],
         adapters=[[value for _, value in _texts(a)] for a in by_requests[:MOST_ADAPTERS]],
         headings=[METRICS[field].heading for field in AdapterMetrics.__struct_fields__],
@@ -147,19 +151,30 @@ def _render(template: str, shown: Sequence[NamedChart], assets: str | None, **va
     """A page with its figure and the script that draws it."""
     from markupsafe import Markup
 
-    problem = shown[0].chart.problem
+    chart = shown[0].chart
     return (
         environment("pats_opt.views")
         .get_template(template)
         .render(
             **values,
-            legend=style.adapter_legend(problem),
-            lines=memory_lines(shown[0].chart),
+            legend=_legend(shown),
+            levels=None
+            if chart.style.by_level
+            else style.level_legend(dict.fromkeys(chart.levels)),
+            lines=memory_lines(chart),
             item=Markup(figure_json(shown)),  # noqa: S704 (has no "<")
             script=Markup("" if assets else script()),  # noqa: S704 (Bokeh's own)
             script_url="" if assets is None else script_url(assets),
         )
     )
+
+
+def _legend(shown: Sequence[NamedChart]) -> style.BarLegend:
+    """Meaning of the colours of bars; of two schedules, whose counts differ, without them."""
+    chart = shown[0].chart
+    if len(shown) > 1 and chart.style.by_level:
+        return style.level_legend(dict.fromkeys(chart.levels))
+    return bar_legend(chart.table)
 
 
 def _broken(view: ScheduleView) -> dict[str, Any]:

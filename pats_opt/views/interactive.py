@@ -14,9 +14,17 @@ from functools import partial
 from typing import Any
 
 from pats_opt.model.problem import ids
+from pats_opt.tables.levels import batch_levels
 from pats_opt.views import style
-from pats_opt.views.lines import DASHES, StepLine, memory_lines, price_lines
-from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel
+from pats_opt.views.lines import (
+    DASHES,
+    StepLine,
+    floor_of,
+    memory_lines,
+    price_lines,
+    quality_lines,
+)
+from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel, stack_panel
 from pats_opt.views.style import BASE_COLOURS
 from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import label
@@ -34,17 +42,20 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
     from bokeh.models import Column, Range1d
 
     problem = shown[0].chart.problem
-    tick_s, colours = problem.site.tick_s, style.colour_list(problem)
+    tick_s, bars = problem.site.tick_s, shown[0].chart.style
     end = max(_end(one.chart) for one in shown)
     full = (-0.01 * end, 1.01 * end)
     seconds = Range1d(start=full[0], end=full[1], bounds=full, min_interval=min(tick_s, end))
-    sides = [lanes(one, seconds, colours) for one in shown]
+    sides = [lanes(one, seconds) for one in shown]
     lines: list[dict[str, Any]] = []
     figures = [side.panel for side in sides]
     over_time = partial(line_panel, seconds=seconds, data=lines, end=end)
     figures += [_memory(one, len(shown) > 1, over_time) for one in shown]
     queue, rug = _queue(shown, over_time)
     figures += [queue, *_prices(shown, over_time)]
+    if shown[0].chart.levels:
+        figures += [_allocation(one, len(shown) > 1, seconds, lines, end) for one in shown]
+        figures.append(_quality(shown, over_time))
     figures[-1].xaxis.visible = True
     figures[-1].xaxis.axis_label = "seconds"
     figures[-1].height += 48
@@ -55,10 +66,11 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
         "least": min(tick_s, end),
         "most": MOST_BARS,
         "lane": shown[0].chart.lane,
-        "repeat": len({*colours}) < len(colours),
+        "repeat": len({*bars.colours}) < len(bars.colours),
         "gpus": [label(gpu.id) for gpu in problem.site.gpus],
         "adapters": [label(name) for name in problem.site.adapter_ids],
-        "ink": [style.on(colour) for colour in colours],  # of text on each adapter's bars
+        "keys": bars.names if bars.by_level else [],
+        "ink": [style.on(colour) for colour in bars.colours],  # of text on bars of each colour
         "charts": [_chart(one, side) for one, side in zip(shown, sides, strict=True)],
         "lines": lines,
         "rug": rug,
@@ -120,6 +132,10 @@ def _members(chart: Chart) -> dict[str, Any]:
         "steps": [option.steps for option in chosen],
         "prompt": prompt,
     }
+    if chart.levels:
+        whole["skip"] = [option.skip for option in chosen]
+    if chart.style.by_level:
+        whole["key"] = chart.style.requests
     return {
         "start": requests.start,
         "end": bars.right,
@@ -145,6 +161,8 @@ def _batches(chart: Chart) -> dict[str, Any]:
         "gpu": batches.gpu.astype(np.int32),
         "adapter": chart.table.main_adapter.astype(np.int32),
         "size": batches.size.astype(np.int32),
+        **({"key": chart.style.batches.astype(np.int32)} if chart.style.by_level else {}),
+        **({"skip": batch_levels(chart.table).astype(np.int32)} if chart.levels else {}),
     }
 
 
@@ -235,6 +253,31 @@ def _queue(
                 "loss": "@loss{0,0.[0000]}"}  # fmt: skip
         hover(made, [marks], rows | {"by": "@by"} if len(shown) > 1 else rows, limit=3)
     return made, {"x": arrivals, "source": source, "far": {"x": far}}
+
+
+def _allocation(
+    one: NamedChart, several: bool, seconds: Any, data: list[dict[str, Any]], end: float
+) -> Panel:
+    """GPUs at each level of approximate caching."""
+    chart = one.chart
+    return stack_panel(
+        f"{one.letter}: GPUs at each level" if several else "GPUs at each level",
+        seconds,
+        chart.allocation,
+        style.level_colours(chart.levels),
+        data,
+        top=max(1, len(chart.problem.site.gpus)),
+        end=end,
+    )
+
+
+def _quality(shown: Sequence[NamedChart], over_time: Callable[..., Panel]) -> Panel:
+    """Mean quality of the requests done, over time."""
+    lines = quality_lines(shown)
+    title = (
+        "Mean quality of requests done" if len(shown) == 1 else "Mean quality (A solid, B dashed)"
+    )
+    return over_time(title, lines=lines, unit="", low=floor_of(lines))
 
 
 def _prices(shown: Sequence[NamedChart], over_time: Callable[..., Panel]) -> Iterable[Panel]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pats_opt.views import style
-from pats_opt.views.view import Chart, NamedChart, StepSeries
+from pats_opt.views.view import Chart, NamedChart, StackedSteps, StepSeries
 from pats_opt.wording import label
 
 #: GPUs whose memory has a line each; with more only the fullest at any time is shown.
@@ -92,3 +92,47 @@ def until(line: StepSeries, end: float) -> StepSeries:
     if not len(x) or x[-1] >= end:
         return line
     return StepSeries(np.append(x, end), np.append(y, y[-1]))
+
+
+def quality_lines(shown: Sequence[NamedChart]) -> list[StepLine]:
+    """Return the quality over time of each schedule."""
+    return [
+        StepLine(one.name or "quality", one.chart.quality, style.BASE_COLOURS[k], dash)
+        for k, (one, dash) in enumerate(zip(shown, DASHES, strict=False))
+    ]
+
+
+def floor_of(lines: Sequence[StepLine]) -> float:
+    """Return where an axis of these lines begins: at a tenth below all of them."""
+    import math
+
+    lowest = min((float(line.series.y.min()) for line in lines if len(line.series.y)), default=0.0)
+    return max(0.0, math.floor(10 * lowest - 0.5) / 10)
+
+
+def stack_until(stack: StackedSteps, end: float) -> StackedSteps:
+    """Return a stack whose last heights go on to ``end``."""
+    import numpy as np
+
+    if not len(stack.x) or stack.x[-1] >= end:
+        return stack
+    return StackedSteps(np.append(stack.x, end), np.concatenate((stack.y, stack.y[-1:])))
+
+
+def meaned(stack: StackedSteps, end: float, points: int = POINTS // 4) -> StackedSteps:
+    """Return a stack of mean heights in equal spans up to ``end``, where it has more steps."""
+    import numpy as np
+
+    whole = stack_until(stack, end)
+    if len(whole.x) <= points:
+        return whole
+    edges = np.linspace(0.0, end, points + 1)
+    area = np.concatenate(
+        (
+            np.zeros((1, whole.y.shape[1])),
+            np.cumsum(whole.y[:-1] * np.diff(whole.x)[:, None], axis=0),
+        )
+    )
+    at_edges = np.stack([np.interp(edges, whole.x, column) for column in area.T], axis=1)
+    means = np.diff(at_edges, axis=0) / (end / points)
+    return stack_until(StackedSteps(edges[:-1], means), end)

@@ -24,8 +24,9 @@ from pats_opt.model.schedule import Schedule
 from pats_opt.solving.result import BudgetResult, Result
 from pats_opt.tables import METRICS, ScheduleTable, shown
 from pats_opt.views import style
-from pats_opt.views.gantt import draw, gantt
+from pats_opt.views.gantt import gantt
 from pats_opt.views.page import environment
+from pats_opt.views.still import draw
 from pats_opt.views.text import term_shares
 from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import DASH, counted, label, number, percent

@@ -2,7 +2,7 @@
 
 Near enough, every request or every batch has its bar. From far away there are more of them than
 pixels; then each GPU's time is cut into equal bins, and a bin shows which shares of it each adapter
-and the switches take.
+(or level, where bars have the colours of levels) and the switches take.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BLOCKS = 1600
 FEWEST_BINS, MOST_BINS = 24, 240
 
-#: In place of an adapter's index: a switch, all adapters without a colour of their own, and loads
-#: beside serving.
+#: In place of a colour's index: a switch, all adapters or levels without a colour of their own, and
+#: loads beside serving.
 SWITCHING, OTHERS, LOADING = -1, -2, -3
 
 
@@ -30,20 +30,21 @@ class TimeShares(NamedTuple):
     Attributes:
         gpu: Index of its GPU.
         boxes: Where it lies: its bin, and a height; a bin without idle time fills its lane.
-        adapter: Index of the adapter, :data:`SWITCHING`, :data:`OTHERS` or :data:`LOADING`.
+        key: Index of the adapter or level, :data:`SWITCHING`, :data:`OTHERS` or :data:`LOADING`.
         share: Share of the bin's time that it takes; of the loader's, of all its channels.
     """
 
     gpu: Ints
     boxes: LaneBoxes
-    adapter: Ints
+    key: Ints
     share: Floats
 
 
 def time_shares(chart: Chart) -> TimeShares:
     """Return the far view: in each bin of each GPU the shares of its time, stacked.
 
-    Switches lie lowest, then the adapters, in every bin in the same order, then all others as one.
+    Switches lie lowest, then the adapters or levels, in every bin in the same order, then the
+    others as one.
     """
     import numpy as np
 
@@ -54,7 +55,7 @@ def time_shares(chart: Chart) -> TimeShares:
     some = batches.size > 0
     apart, layer = _layers(chart)
     gpu = np.concatenate((batches.gpu[some], switches.gpu))
-    what = np.concatenate((layer[chart.table.main_adapter[some]], np.zeros_like(switches.gpu)))
+    what = np.concatenate((layer[chart.style.batches[some]], np.zeros_like(switches.gpu)))
     start = np.concatenate((batches.start[some], switches.start))
     end = np.concatenate((batches.end[some], switches.end))
     which, bin_, seconds = _cut(start, end, width, bins)
@@ -82,7 +83,7 @@ def _beside(first: TimeShares, second: TimeShares) -> TimeShares:
     return TimeShares(
         np.concatenate((first.gpu, second.gpu)),
         LaneBoxes(*(np.concatenate(pair) for pair in sides)),
-        np.concatenate((first.adapter, second.adapter)),
+        np.concatenate((first.key, second.key)),
         np.concatenate((first.share, second.share)),
     )
 
@@ -106,15 +107,15 @@ def _loading(chart: Chart, bins: int) -> TimeShares:
 
 
 def _layers(chart: Chart) -> tuple[Ints, Ints]:
-    """Contents of each layer of a stack, lowest first, and the layer of each adapter."""
+    """Contents of each layer of a stack, lowest first, and the layer of each adapter or level."""
     import numpy as np
 
-    batches, adapters = chart.seconds.batches, len(chart.problem.site.adapter_ids)
+    batches, many = chart.seconds.batches, len(chart.style.names)
     some = batches.size > 0
     seconds = (batches.end - batches.start)[some]
-    served = np.bincount(chart.table.main_adapter[some], weights=seconds, minlength=adapters)
+    served = np.bincount(chart.style.batches[some], weights=seconds, minlength=many)
     most = np.argsort(-served, kind="stable")[:MOST_APART]
-    layer = np.full(adapters, len(most) + 1)
+    layer = np.full(many, len(most) + 1)
     layer[most] = np.arange(len(most)) + 1
     return np.concatenate(([SWITCHING], most, [OTHERS])), layer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.views.lines import StepLine, thinned, until
+from pats_opt.views.lines import StepLine, meaned, stack_until, thinned, until
 from pats_opt.views.overview import LOADING, OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
-from pats_opt.views.view import LANE, LOADER, Chart, NamedChart
+from pats_opt.views.view import LANE, LOADER, Chart, NamedChart, StackedSteps
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ MOST_READ = 6
 
 #: Columns of the bars in view; the page's script fills them.
 VIEW = {
-    "members": "left right top bottom y adapter id name group ran waited began ended deadline loss "
+    "members": "left right top bottom y key id name group ran waited began ended deadline loss "
     "prompt arrival",
-    "batches": "left right top bottom adapter name gpu began ended size",
+    "batches": "left right top bottom key name at gpu began ended size",
     "switches": "left right top bottom gpu began paid load evict",
     "sudden": "x top bottom gpu began paid load evict",
-    "loads": "left right top bottom adapter name gpu evict began ended hidden",
+    "loads": "left right top bottom key name gpu evict began ended hidden",
     "labels": "x y text colour",
     "wait": "left right y",
 }
@@ -49,7 +49,8 @@ MEMBER_TOOLTIP = {
     "prompt": "@prompt",
 }  # fmt: skip
 BATCH_TOOLTIP = {
-    "batch of": "@size", "adapter": "@name", "GPU": "@gpu", "starts": "@began", "ends": "@ended",
+    "batch of": "@size", "adapter": "@name", "level": "@at", "GPU": "@gpu", "starts": "@began",
+    "ends": "@ended",
 }  # fmt: skip
 SWITCH_TOOLTIP = {
     "switch on": "@gpu", "loads": "@load", "evicts": "@evict", "pays": "@paid", "starts": "@began",
@@ -123,7 +124,7 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
     return made
 
 
-def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePanel:
+def lanes(shown: NamedChart, seconds: Range1d) -> LanePanel:
     """Return the lanes of all GPUs; the page's script fills in the bars that are in view."""
     from bokeh.models import (
         ColumnDataSource,
@@ -142,12 +143,12 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     made.y_range = Range1d(start=max(1, len(gpus)) - edge, end=-edge)
     _ticks(made, chart)
     views = {kind: ColumnDataSource({k: [] for k in VIEW[kind].split()}) for kind in VIEW}
-    palette = [*colours, OTHER]  # the last for an empty batch, in an invalid schedule
+    palette = [*chart.style.colours, OTHER]  # the last of an empty batch, in an invalid schedule
     mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
-    bar: dict[str, Any] = {"fill_color": transform("adapter", mapper), "line_color": "white"}
+    bar: dict[str, Any] = {"fill_color": transform("key", mapper), "line_color": "white"}
     line: dict[str, Any] = {"line_color": INK, "line_width": 2}
     text: dict[str, Any] = {"text_font_size": "11px", "text_baseline": "middle", "x_offset": 3}
-    far = _far(made, chart, colours)
+    far = _far(made, chart)
     # Glyphs are added as they are: the figure's own methods make three more of each, which
     # nothing here uses, and take most of the time that a page takes to write.
     blocks = made.add_glyph(views["batches"], Quad(**BOX, **bar, line_width=0.5))
@@ -162,7 +163,7 @@ def lanes(shown: NamedChart, seconds: Range1d, colours: Sequence[str]) -> LanePa
     made.add_glyph(views["wait"], dot)
     follow: dict[str, Any] = {"point_policy": "follow_mouse", "limit": 1}
     of_members = hover(made, [members], _member_tooltip(chart), **follow)
-    hover(made, [blocks], BATCH_TOOLTIP, **follow)
+    hover(made, [blocks], _batch_tooltip(chart), **follow)
     hover(made, [switches, sudden], SWITCH_TOOLTIP, **follow)
     if chart.loads is not None:
         pale: dict[str, Any] = {"fill_alpha": 0.45, "line_color": INK, "line_width": 0.7}
@@ -179,6 +180,11 @@ def _member_tooltip(chart: Chart) -> dict[str, str]:
     """Rows of a member's tooltip; with its group where requests name one."""
     grouped = any(request.group for request in chart.problem.instance.requests)
     return {name: field for name, field in MEMBER_TOOLTIP.items() if grouped or name != "group"}
+
+
+def _batch_tooltip(chart: Chart) -> dict[str, str]:
+    """Rows of a batch's tooltip; with its level where requests have levels."""
+    return {name: at for name, at in BATCH_TOOLTIP.items() if chart.levels or name != "level"}
 
 
 def _height(chart: Chart) -> int:
@@ -205,20 +211,20 @@ def _ticks(made: Panel, chart: Chart) -> None:
     made.ygrid.grid_line_color = None
 
 
-def _far(made: Panel, chart: Chart, colours: Sequence[str]) -> list[Renderer]:
-    """The shares of each bin of time, adapters in their colours and switches hatched."""
+def _far(made: Panel, chart: Chart) -> list[Renderer]:
+    """The shares of each bin of time, bars in their colours and switches hatched."""
     from bokeh.models import ColumnDataSource, Quad
 
-    site, shares = chart.problem.site, time_shares(chart)
-    names = {SWITCHING: "switching", OTHERS: "other adapters", LOADING: "loading"}
+    site, shares, bars = chart.problem.site, time_shares(chart), chart.style
+    names = {SWITCHING: "switching", OTHERS: f"other {bars.of}", LOADING: "loading"}
     numbers = {**{side: getattr(shares.boxes, side) for side in BOX}, "share": shares.share}
     texts = {
-        "colour": [OTHER if a < 0 else colours[a] for a in shares.adapter.tolist()],
-        "what": [names.get(a) or label(site.adapter_ids[a]) for a in shares.adapter.tolist()],
+        "colour": [OTHER if k < 0 else bars.colours[k] for k in shares.key.tolist()],
+        "what": [names.get(k) or bars.names[k] for k in shares.key.tolist()],
         "gpu": [label(site.gpus[g].id) for g in shares.gpu.tolist()],
         "from": [f"{a:.6g} s to {b:.6g} s" for a, b in zip(*shares.boxes[:2], strict=True)],
     }
-    switching, renderers = shares.adapter == SWITCHING, []
+    switching, renderers = shares.key == SWITCHING, []
     for some, style in ((~switching, {"fill_color": "colour"}), (switching, HATCHED)):
         rows = some.nonzero()[0].tolist()
         source = ColumnDataSource(
@@ -263,12 +269,14 @@ def line_panel(
     levels: Sequence[float] = (),
     filled: bool = False,
     least: float = 0.0,
+    low: float = 0.0,
 ) -> Panel:
     """Step functions over time, the last level of each drawn up to ``end`` seconds.
 
     ``data`` takes each line whole, with its source, for the page's script; a source first holds the
     line seen from far away. ``unit`` is of the levels in a tooltip, ``levels`` are dashed lines
-    across, such as capacities; ``least`` is the least distance of two ticks of the y axis.
+    across, such as capacities; ``least`` is the least distance of two ticks of the y axis, which
+    begins at ``low``.
     """
     from bokeh.core.properties import value
     from bokeh.models import ColumnDataSource, Step, VAreaStep
@@ -295,7 +303,8 @@ def line_panel(
     for height in levels:
         made.hspan(height, line_dash="dashed", line_color=INK)
         tops.append(height)
-    made.y_range.start, made.y_range.end = 0, (max(tops, default=0) or 1.0) * 1.1
+    top = max(tops, default=0) or 1.0
+    made.y_range.start, made.y_range.end = low, top + 0.1 * (top - low)
     made.yaxis.ticker.desired_num_ticks = 3
     made.yaxis.ticker.min_interval = least
     if len(lines) <= MOST_READ:
@@ -311,3 +320,44 @@ def line_panel(
             attachment="horizontal",
         )
     return made
+
+
+def stack_panel(
+    title: str,
+    seconds: Range1d,
+    stack: StackedSteps,
+    colours: Sequence[str],
+    data: list[dict[str, Any]],
+    *,
+    top: float,
+    end: float,
+) -> Panel:
+    """Step functions one upon the other, in their colours, from 0 to ``top``.
+
+    ``data`` takes the whole stack for the page's script, as of :func:`line_panel`; seen from far
+    away it is the mean over each of many spans.
+    """
+    from bokeh.models import ColumnDataSource, VAreaStep
+
+    made = panel(title, seconds, 104)
+    made.xaxis.visible = False
+    whole, far = (_bounds(some) for some in (stack_until(stack, end), meaned(stack, end)))
+    source = ColumnDataSource(far)
+    for k, colour in enumerate(colours):
+        area = VAreaStep(x="x", y1=f"y{k}", y2=f"y{k + 1}", step_mode="after", fill_color=colour)
+        made.add_glyph(source, area)
+    data.append({**whole, "source": source, "far": far})
+    made.y_range.start, made.y_range.end = 0, top
+    made.yaxis.ticker.desired_num_ticks = 3
+    made.yaxis.ticker.min_interval = 1
+    return made
+
+
+def _bounds(stack: StackedSteps) -> dict[str, Any]:
+    """Columns of a stack: times, and the bounds between its layers, from 0 up."""
+    import numpy as np
+
+    bounds = np.cumsum(stack.y, axis=1).T
+    return {"x": stack.x, "y0": np.zeros(len(stack.x))} | {
+        f"y{k + 1}": bound for k, bound in enumerate(bounds)
+    }

@@ -92,27 +92,32 @@ def on(colour: str) -> str:
 
 
 class LegendEntry(NamedTuple):
-    """An entry of the legend: a colour, an adapter's name, and how many requests ask for it."""
+    """An entry of the legend: a colour, a name, and how many requests it is for, if that is said.
+
+    Requests ask for an adapter, and are served at a level.
+    """
 
     colour: str
     name: str
-    requests: int
+    requests: int | None
 
 
-class AdapterLegend(NamedTuple):
-    """Meaning of the colours of adapters.
+class BarLegend(NamedTuple):
+    """Meaning of the colours of bars.
 
     Attributes:
         keys: The entries that are named.
-        more: How many adapters are not.
-        repeat: Whether a colour means several adapters.
-        others: Whether the far view takes some adapters together, in grey.
+        more: How many adapters or levels are not.
+        repeat: Whether a colour means several of them.
+        others: Whether the far view takes some of them together, in grey.
+        of: Name of all of them.
     """
 
     keys: tuple[LegendEntry, ...]
     more: int
     repeat: bool
     others: bool
+    of: str = "adapters"
 
 
 def adapter_colours(problem: Problem) -> dict[int, str]:
@@ -128,7 +133,7 @@ def colour_list(problem: Problem) -> list[str]:
     return [colours.get(a, OTHER) for a in range(len(problem.site.adapter_ids))]
 
 
-def adapter_legend(problem: Problem, most: int = MOST_KEYS) -> AdapterLegend:
+def adapter_legend(problem: Problem, most: int = MOST_KEYS) -> BarLegend:
     """Meaning of the colours, the adapters with most requests first."""
     colours = adapter_colours(problem)
     wanted = Counter([job.adapter for job in problem.jobs])
@@ -137,7 +142,23 @@ def adapter_legend(problem: Problem, most: int = MOST_KEYS) -> AdapterLegend:
         for adapter, colour in list(colours.items())[:most]
     )
     many = len(colours)
-    return AdapterLegend(keys, many - len(keys), len({*colours.values()}) < many, many > MOST_APART)
+    return BarLegend(keys, many - len(keys), len({*colours.values()}) < many, many > MOST_APART)
+
+
+def level_name(level: int) -> str:
+    """Name of a level of approximate caching, in legends and on bars."""
+    return f"{level} skipped"
+
+
+def level_legend(counts: Mapping[int, int | None], most: int = MOST_KEYS) -> BarLegend:
+    """Meaning of the colours of levels, shallowest first, with the requests served at each."""
+    levels, colours = list(counts), level_colours([*counts])
+    keys = tuple(
+        LegendEntry(colour, level_name(level), counts[level])
+        for colour, level in list(zip(colours, levels, strict=True))[:most]
+    )
+    many = len(levels)
+    return BarLegend(keys, many - len(keys), len({*colours}) < many, many > MOST_APART, "levels")
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from pats_opt.model.checker import Verdict
 from pats_opt.model.loss import LossTerms, gap
 from pats_opt.model.problem import ids
 from pats_opt.model.schedule import Schedule, SolutionStatus
-from pats_opt.tables import Metrics
+from pats_opt.tables import Metrics, attainment, level_counts
+from pats_opt.tables.service_levels import MULTIPLES, share_within
 from pats_opt.views import style
+from pats_opt.views.bars import served_legend
 from pats_opt.views.view import Chart, ScheduleView
 from pats_opt.wording import DASH, counted, figure, label, number, percent
 
@@ -26,6 +28,15 @@ MOST_NAMED = 6
 
 #: Requests that a page lists as those that lose most.
 MOST_LOSING = 10
+
+
+class ServedLevel(NamedTuple):
+    """A level: its name, colour, the requests served at it, and their share of all requests."""
+
+    name: str
+    colour: str
+    requests: int
+    share: float
 
 
 class TermShare(NamedTuple):
@@ -44,6 +55,27 @@ def term_shares(terms: LossTerms) -> list[TermShare]:
         TermShare(name, colour, getattr(terms, name), getattr(terms, name) / total)
         for name, colour in zip(terms.__struct_fields__, style.BASE_COLOURS, strict=False)
     ]
+
+
+def level_shares(view: ScheduleView) -> list[ServedLevel]:
+    """The requests by level of approximate caching, then those not served; nothing without."""
+    if not view.chart.levels:
+        return []
+    many = len(view.problem.jobs) or 1
+    shares = [
+        ServedLevel(key.name, key.colour, key.requests or 0, (key.requests or 0) / many)
+        for key in served_legend(view.table).keys
+    ]
+    missing = many - sum(one.requests for one in shares)
+    return [*shares, ServedLevel("not served", style.OTHER, missing, missing / many)]
+
+
+def attainment_shares(view: ScheduleView) -> list[tuple[float, float]]:
+    """Multiples of the deadline, and the share of requests served within each; none without."""
+    if view.metrics.violation_share is None:
+        return []
+    found = attainment(view.table)
+    return [(most, share_within(found, most)) for most in MULTIPLES]
 
 
 def sentences(view: ScheduleView) -> Iterator[str]:
@@ -70,6 +102,9 @@ def sentences(view: ScheduleView) -> Iterator[str]:
         yield f"It rejects {counted(len(chart.rejected), 'request')}."
     if bounded := sum(job.deadline is not None for job in chart.table.jobs):
         yield f"{metrics.deadline_misses} of {counted(bounded, 'deadline')} are missed."
+    if chart.levels and metrics.served:
+        level, count = max(level_counts(view.table), key=lambda pair: pair[1])
+        yield f"{count} of those served skip {level} steps, more than at any other level."
     if terms.total > 0:
         largest = max(term_shares(terms), key=lambda term: term.loss)
         yield (

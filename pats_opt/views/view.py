@@ -15,7 +15,9 @@ from pats_opt.model.checker import Verdict, check
 from pats_opt.model.problem import Adapters, Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure, queue_steps
+from pats_opt.tables.levels import allocation_steps, levels_of, quality_steps
 from pats_opt.tables.loader import hidden, memory_steps
+from pats_opt.views.bars import BarStyle, bar_style
 from pats_opt.wording import counted, label
 
 if TYPE_CHECKING:
@@ -27,8 +29,19 @@ LANE = 0.84  #: height of a GPU's lane, of 1
 SERVING, LOADER = 0.6, (0.64, 0.88)
 
 
+#: Spans of time over each of which the quality of what is done is averaged.
+QUALITY_SPANS = 60
+
+
 class StepSeries(NamedTuple):
     """A step function: the level ``y[k]`` holds from ``x[k]`` seconds on, the last one for ever."""
+
+    x: Floats
+    y: Floats
+
+
+class StackedSteps(NamedTuple):
+    """Step functions one upon the other: the heights ``y[k]``, one each, hold from ``x[k]`` on."""
 
     x: Floats
     y: Floats
@@ -164,6 +177,30 @@ class Chart:
         bottom = batches.gpu.astype(float) + self.lane
         top = bottom - batches.size * self._heights[batches.gpu]
         return LaneBoxes(batches.start, batches.end, top, bottom)
+
+    @cached_property
+    def style(self) -> BarStyle:
+        """Colours of the bars."""
+        return bar_style(self.table)
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """Levels of approximate caching (steps skipped), shallowest first; none without."""
+        return levels_of(self.problem)
+
+    @cached_property
+    def allocation(self) -> StackedSteps:
+        """GPUs at each level, by the last batch that each has started."""
+        import numpy as np
+
+        times, gpus = allocation_steps(self.table, self.levels)
+        return StackedSteps(times * self.table.unit_s, gpus.astype(np.float64))
+
+    @cached_property
+    def quality(self) -> StepSeries:
+        """Mean quality of the requests completed in each span of :data:`QUALITY_SPANS`."""
+        times, means = quality_steps(self.table, QUALITY_SPANS)
+        return StepSeries(times * self.table.unit_s, means)
 
     @cached_property
     def _heights(self) -> Floats:

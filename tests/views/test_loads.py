@@ -16,10 +16,11 @@ from pats_opt.model.schedule import SolverRef
 from pats_opt.solving.solve import solve
 from pats_opt.tables import BY_LOADER, METRICS, ScheduleTable
 from pats_opt.views import compare, style
-from pats_opt.views.gantt import gantt, tooltips
+from pats_opt.views.gantt import gantt
 from pats_opt.views.html import comparison_page, schedule_page, show
 from pats_opt.views.notebook import html
 from pats_opt.views.overview import LOADING, time_shares
+from pats_opt.views.tooltips import tooltips
 from pats_opt.views.view import LANE, LOADER, SERVING, Chart, ScheduleView
 from pats_opt.wording import DASH
 from tests.core.test_metrics_loads import worked
@@ -76,7 +77,7 @@ def test_memory_is_that_of_the_loaders_rule(chart: Chart) -> None:
 
 def test_the_far_view_has_the_loaders_busy_time(chart: Chart) -> None:
     blocks = time_shares(chart)
-    loading = blocks.adapter == LOADING
+    loading = blocks.key == LOADING
     seconds = (blocks.boxes.right - blocks.boxes.left) * blocks.share
     assert seconds[loading].sum() == pytest.approx(3 + 2 + 3)
     high = (blocks.boxes.bottom - blocks.boxes.top)[loading]

@@ -26,9 +26,11 @@ from pats_opt.model.schedule import Schedule, SolutionStatus, SolverRef, Status,
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable
 from pats_opt.views import style
-from pats_opt.views.gantt import MOST_BATCHES, draw, gantt, memory, queue, tooltips
+from pats_opt.views.gantt import MOST_BATCHES, gantt
 from pats_opt.views.html import comparison_page, schedule_page, show
+from pats_opt.views.still import draw, memory, queue
 from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
+from pats_opt.views.tooltips import tooltips
 from pats_opt.views.view import Chart, NamedChart, ScheduleView
 from pats_opt.wording import DASH, figure
 from tests.support.markup import EVIL, Html, marked
@@ -217,7 +219,7 @@ def test_drawing_leaves_no_trace() -> None:
         "from tests.views.test_pictures import chart_of, planned;"
         "settings = lambda: {k: rcParams[k] for k in rcParams if k != 'backend'};"
         "before = settings();"
-        "from pats_opt.views.gantt import draw;"
+        "from pats_opt.views.still import draw;"
         "from pats_opt.views.view import NamedChart;"
         "_, problem, _, batches = planned(4);"
         "draw([NamedChart('', chart_of(problem, batches))], 'x');"

@@ -126,7 +126,7 @@ def test_shares_of_the_far_view_are_those_of_gpu_time(solved: Callable[[], Solve
     chart = seen(solved().document)[3]
     blocks = time_shares(chart)
     seconds = (blocks.boxes.right - blocks.boxes.left) * blocks.share
-    switching = blocks.adapter == SWITCHING
+    switching = blocks.key == SWITCHING
     start, switches = chart.seconds.batches.start, chart.seconds.switches
     assert seconds[~switching].sum() == pytest.approx((chart.batches.right - start).sum())
     assert seconds[switching].sum() == pytest.approx((switches.end - switches.start).sum())
@@ -145,7 +145,7 @@ def test_the_far_view_takes_rare_adapters_together() -> None:
         service={"kind": "steps", "step_s": {"table": [1.0]}},
     )
     blocks = time_shares(seen(raw)[3])
-    assert set(blocks.adapter.tolist()) == {SWITCHING, OTHERS, *range(MOST_APART)}
+    assert set(blocks.key.tolist()) == {SWITCHING, OTHERS, *range(MOST_APART)}
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=400), st.integers(2, 20))

@@ -24,7 +24,7 @@ window.patsFigure = (() => {
         columns.longest = longest(columns)
       }
     for (const line of [...data.lines, data.rug])
-      for (const name of ["x", "y"]) if (name in line) line[name] = plain(line[name])
+      for (const name in line.far) line[name] = plain(line[name])
     ready.add(data)
   }
 
@@ -56,9 +56,11 @@ window.patsFigure = (() => {
     const allowed = m.deadline[k]
     return {
       left: m.start[k], right: m.end[k], top: m.top[k], bottom: m.bottom[k],
-      y: (m.top[k] + m.bottom[k]) / 2, adapter: m.adapter[k], arrival: m.arrival[k], id: m.id[k],
+      y: (m.top[k] + m.bottom[k]) / 2, key: (m.key ?? m.adapter)[k], arrival: m.arrival[k],
+      id: m.id[k],
       name: data.adapters[m.adapter[k]], group: m.group[k] || "–",
-      ran: `${m.steps[k]} steps, quality ${format.format(m.quality[k])}`,
+      ran: `${m.steps[k]} steps, ${m.skip ? `${m.skip[k]} skipped, ` : ""}quality ${
+        format.format(m.quality[k])}`,
       waited: `${seconds(m.arrival[k])}, waits ${seconds(wait)}`,
       began: `${seconds(m.start[k])} on ${data.gpus[m.gpu[k]]}`,
       ended: `${seconds(m.done[k])}, latency ${seconds(latency)}`,
@@ -69,10 +71,11 @@ window.patsFigure = (() => {
   }
 
   function batch(data, chart, k) {
-    const b = chart.batches, a = b.adapter[k]
+    const b = chart.batches, a = b.adapter[k], key = (b.key ?? b.adapter)[k]
     return {
       left: b.start[k], right: b.end[k], top: b.top[k], bottom: b.gpu[k] + data.lane,
-      adapter: a < 0 ? data.adapters.length : a, name: a < 0 ? "–" : data.adapters[a],
+      key: key < 0 ? data.ink.length : key, name: a < 0 ? "–" : data.adapters[a],
+      at: a < 0 || !b.skip ? "–" : `${b.skip[k]} steps skipped`,
       gpu: data.gpus[b.gpu[k]], began: seconds(b.start[k]), ended: seconds(b.end[k]), size: b.size[k],
     }
   }
@@ -91,7 +94,8 @@ window.patsFigure = (() => {
     const l = chart.loads, took = l.end[k] - l.start[k]
     return {
       left: l.start[k], right: l.end[k], top: l.top[k], bottom: l.bottom[k],
-      adapter: l.adapter[k], name: data.adapters[l.adapter[k]], gpu: data.gpus[l.gpu[k]],
+      key: data.keys.length || l.adapter[k], name: data.adapters[l.adapter[k]],
+      gpu: data.gpus[l.gpu[k]],
       evict: l.evict[k] || "nothing", began: seconds(l.start[k]), ended: seconds(l.end[k]),
       hidden: `${seconds(l.hidden[k])} of ${seconds(took)}`,
     }
@@ -111,7 +115,7 @@ window.patsFigure = (() => {
       made.x.push(left)
       made.y.push((bars.top[k] + bars.bottom[k]) / 2)
       made.text.push(said.length <= most ? said : `${said.slice(0, most - 1)}…`)
-      made.colour.push(data.ink[bars.adapter[k]] ?? "black")
+      made.colour.push(data.ink[bars.key[k]] ?? "black")
     }
     return made
   }
@@ -133,8 +137,11 @@ window.patsFigure = (() => {
     fill("sudden", changes, k => change(data, chart, k, true))
     fill("loads", near ? within(chart.loads, from, to) : none, k => load(data, chart, k))
     const bars = sources[level === "requests" ? "members" : "batches"].data
-    const said = k => level === "batches" ? [bars.name[k], bars.name[k]]
-      : [data.repeat ? `${bars.id[k]} · ${bars.name[k]}` : bars.id[k], bars.id[k]]
+    const coloured = k => data.keys[bars.key[k]] ?? bars.name[k]
+    const skipped = k => chart.members.skip && !data.keys.length
+      ? [`K${chart.members.skip[members[0] + k]}`] : []
+    const said = k => level === "batches" ? [coloured(k), coloured(k)]
+      : [[bars.id[k], ...data.repeat ? [coloured(k)] : [], ...skipped(k)].join(" · "), bars.id[k]]
     sources.labels.data = labels(data, chart.panel, bars, from, to, said)
     for (const name in levels)
       for (const renderer of levels[name]) renderer.visible = name === level
