@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
 from pats_opt.model.files import encode
@@ -19,6 +20,9 @@ from tests.report.examples import document, instance, record, solver, table_of
 from tests.report.test_pages import CONFIG
 from tests.support.browser import NARROW, barriers, overflow, visit
 
+#: Requests within multiples of their deadline, and by level.
+WITHIN, LEVELS = ((0.0, 0.5), (0.5, 1.0), (0.9, 3.0)), ((0, 4), (10, 2), (25, 3))
+
 MARKUP = '<b onclick="x">&"\'</b>'
 
 
@@ -31,13 +35,13 @@ def many() -> list[Record]:
         best = 4.0 + k
         trace = [(0.1, None, 2 * best), (0.5, 1.0, best), (2.0, best, best)]
         shares = [(0.0, 2.0), (0.5, 4.0), (1.0, 9.6)]
-        found.append(
-            record(case, exact, best, best, StopReason.OPTIMAL, trace=trace, latencies=shares)
-        )
+        proven = record(case, exact, best, best, StopReason.OPTIMAL, trace=trace, latencies=shares)
+        found.append(replace(proven, attainment=WITHIN, levels=LEVELS))
         if k == 7:
             found.append(record(case, policy, end=RunOutcome.FAILED, error=MARKUP))
         else:
-            found.append(record(case, policy, best / (0.4 + 0.05 * k), latencies=shares))
+            made = record(case, policy, best / (0.4 + 0.05 * k), latencies=shares)
+            found.append(replace(made, attainment=WITHIN, levels=LEVELS))
     return found
 
 
@@ -154,6 +158,8 @@ def test_on_a_telephone_only_boxes_scroll(page: Page, report: Path) -> None:
     page.set_viewport_size(NARROW)
     load(page, report)
     assert overflow(page) == 0
+    for name in ("Deadlines", "Levels"):
+        expect(page.get_by_role("group", name=f"{name}: picture")).to_be_visible()
     box = page.get_by_role("region", name="All runs")
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
     box.focus()

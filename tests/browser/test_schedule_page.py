@@ -21,6 +21,7 @@ from pats_opt.views.view import ScheduleView
 from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request
+from tests.views.test_levels import viewed
 from tests.views.test_loads import view
 
 #: Longest that a page may take to draw itself on a busy machine, in milliseconds.
@@ -108,6 +109,28 @@ def test_it_fits_and_everyone_can_use_it(page: Page, written: Path, size: Viewpo
     assert barriers(page) == []
     assert page.locator("#chart").get_attribute("aria-label")
     assert "serves 8 of 9 requests" in page.inner_text("#chart-words")
+
+
+@pytest.mark.parametrize("adapters", [1, 2])
+def test_levels_are_drawn_and_read(page: Page, tmp_path: Path, adapters: int) -> None:
+    """On a telephone too: a stack of GPUs by level and quality over time; the pointer reads a K."""
+    write([viewed("nirvana", adapters)], tmp_path / "s.html")
+    page.set_viewport_size(NARROW)
+    opened(page, tmp_path / "s.html")
+    assert overflow(page) == 0
+    assert barriers(page) == []
+    stack = """(() => {
+      const {lines} = Bokeh.documents.at(-1).get_model_by_name("figure").tags[0]
+      const {x, y0, y3} = lines.find(line => "y3" in line).source.data
+      return [x.length, Math.max(...y0), Math.max(...y3)]
+    })()"""
+    steps, bottom, top = page.evaluate(stack)
+    assert steps > 2
+    assert (bottom, top) == (0, 2)
+    page.set_viewport_size(WIDE)
+    look(page)
+    point(page, 0.12, 0.4)
+    page.wait_for_function(f"{TOLD}.some(cell => cell.includes(' skipped, quality '))")
 
 
 def test_everything_is_drawn(page: Page, written: Path) -> None:

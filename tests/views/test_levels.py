@@ -158,7 +158,8 @@ def test_a_schedule_that_serves_nobody_can_be_drawn(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     path.write_text(json.dumps(nobody))
     for suffix in ("html", "svg"):
-        assert show(seen.problem.instance, read_schedule(path), tmp_path / f"s.{suffix}").ok
+        drawn = show(seen.problem.instance, read_schedule(path), tmp_path / f"s.{suffix}")
+        assert drawn.loss == 3.0
 
 
 def test_without_levels_nothing_of_it_is_there() -> None:
