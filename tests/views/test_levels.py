@@ -166,5 +166,6 @@ def test_without_levels_nothing_of_it_is_there() -> None:
     problem = Problem(parse_instance(json.dumps(document(request("r0"), request("r1")))))
     seen = ScheduleView.of(problem, solve(problem, "fifo").schedule)
     page = schedule_page(seen, ".")
-    assert not any(text in page for text in ("Levels", "Deadlines", "GPUs at each level", '"skip"'))
+    texts = ("<h2>Levels", "<h2>Deadlines", "GPUs at each level", "Levels (K)", '["skip"')
+    assert not any(text in page for text in texts)
     assert (seen.chart.style.by_level, bar_legend(seen.table).of) == (False, "adapters")
