@@ -26,7 +26,7 @@ from pats_opt.views.lines import memory_lines
 from pats_opt.views.page import environment, script, script_url
 from pats_opt.views.still import draw
 from pats_opt.views.tooltips import tooltips
-from pats_opt.views.view import NamedChart, ScheduleView
+from pats_opt.views.view import Chart, NamedChart, ScheduleView
 from pats_opt.wording import figure, label, percent
 
 #: Kinds of files that a picture is written as.
@@ -158,9 +158,7 @@ def _render(template: str, shown: Sequence[NamedChart], assets: str | None, **va
         .render(
             **values,
             legend=_legend(shown),
-            levels=None
-            if chart.style.by_level
-            else style.level_legend(dict.fromkeys(chart.levels)),
+            levels=_strip_legend(chart),
             lines=memory_lines(chart),
             item=Markup(figure_json(shown)),  # noqa: S704 (has no "<")
             script=Markup("" if assets else script()),  # noqa: S704 (Bokeh's own)
@@ -175,6 +173,13 @@ def _legend(shown: Sequence[NamedChart]) -> style.BarLegend:
     if len(shown) > 1 and chart.style.by_level:
         return style.level_legend(dict.fromkeys(chart.levels))
     return bar_legend(chart.table)
+
+
+def _strip_legend(chart: Chart) -> style.BarLegend | None:
+    """Meaning of the colours of GPUs by level, where they are not those of bars."""
+    if not chart.levels or chart.style.by_level:
+        return None
+    return style.level_legend(dict.fromkeys(chart.levels))
 
 
 def _broken(view: ScheduleView) -> dict[str, Any]:
