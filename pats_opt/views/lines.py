@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pats_opt.views import style
-from pats_opt.views.view import Chart, NamedChart, StackedSteps, StepSeries
+from pats_opt.views.view import AllocationSeries, Chart, NamedChart, StepSeries
 from pats_opt.wording import label
 
 #: GPUs whose memory has a line each; with more only the fullest at any time is shown.
@@ -110,16 +110,16 @@ def floor_of(lines: Sequence[StepLine]) -> float:
     return max(0.0, math.floor(10 * lowest - 0.5) / 10)
 
 
-def stack_until(stack: StackedSteps, end: float) -> StackedSteps:
+def stack_until(stack: AllocationSeries, end: float) -> AllocationSeries:
     """Return a stack whose last heights go on to ``end``."""
     import numpy as np
 
     if not len(stack.x) or stack.x[-1] >= end:
         return stack
-    return StackedSteps(np.append(stack.x, end), np.concatenate((stack.y, stack.y[-1:])))
+    return AllocationSeries(np.append(stack.x, end), np.concatenate((stack.y, stack.y[-1:])))
 
 
-def meaned(stack: StackedSteps, end: float, points: int = POINTS // 4) -> StackedSteps:
+def meaned(stack: AllocationSeries, end: float, points: int = POINTS // 4) -> AllocationSeries:
     """Return a stack of mean heights in equal spans up to ``end``, where it has more steps."""
     import numpy as np
 
@@ -135,4 +135,4 @@ def meaned(stack: StackedSteps, end: float, points: int = POINTS // 4) -> Stacke
     )
     at_edges = np.stack([np.interp(edges, whole.x, column) for column in area.T], axis=1)
     means = np.diff(at_edges, axis=0) / (end / points)
-    return stack_until(StackedSteps(edges[:-1], means), end)
+    return stack_until(AllocationSeries(edges[:-1], means), end)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pats_opt.views.lines import StepLine, meaned, stack_until, thinned, until
 from pats_opt.views.overview import LOADING, OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
-from pats_opt.views.view import LANE, LOADER, Chart, NamedChart, StackedSteps
+from pats_opt.views.view import LANE, LOADER, AllocationSeries, Chart, NamedChart
 from pats_opt.wording import label
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def line_panel(
 def stack_panel(
     title: str,
     seconds: Range1d,
-    stack: StackedSteps,
+    stack: AllocationSeries,
     colours: Sequence[str],
     data: list[dict[str, Any]],
     *,
@@ -353,7 +353,7 @@ def stack_panel(
     return made
 
 
-def _bounds(stack: StackedSteps) -> dict[str, Any]:
+def _bounds(stack: AllocationSeries) -> dict[str, Any]:
     """Columns of a stack: times, and the bounds between its layers, from 0 up."""
     import numpy as np
 

@@ -40,8 +40,8 @@ class StepSeries(NamedTuple):
     y: Floats
 
 
-class StackedSteps(NamedTuple):
-    """Step functions one upon the other: the heights ``y[k]``, one each, hold from ``x[k]`` on."""
+class AllocationSeries(NamedTuple):
+    """GPUs at each level: the counts ``y[k]``, one per level, hold from ``x[k]`` seconds on."""
 
     x: Floats
     y: Floats
@@ -189,12 +189,12 @@ class Chart:
         return levels_of(self.problem)
 
     @cached_property
-    def allocation(self) -> StackedSteps:
+    def allocation(self) -> AllocationSeries:
         """GPUs at each level, by the last batch that each has started."""
         import numpy as np
 
         times, gpus = allocation_steps(self.table, self.levels)
-        return StackedSteps(times * self.table.unit_s, gpus.astype(np.float64))
+        return AllocationSeries(times * self.table.unit_s, gpus.astype(np.float64))
 
     @cached_property
     def quality(self) -> StepSeries:

@@ -20,7 +20,7 @@ from pats_opt.views.lines import floor_of, meaned, quality_lines, stack_until
 from pats_opt.views.overview import time_shares
 from pats_opt.views.still import allocation, quality
 from pats_opt.views.tooltips import tooltips
-from pats_opt.views.view import Chart, NamedChart, ScheduleView, StackedSteps
+from pats_opt.views.view import AllocationSeries, Chart, NamedChart, ScheduleView
 from tests.core.test_levels import worked
 from tests.online.levels import examples
 from tests.support.zoo import document, request
@@ -96,7 +96,7 @@ def test_a_stack_seen_from_afar_keeps_its_means() -> None:
     """Every span's mean height is that of the steps in it."""
     rng = np.random.default_rng(0)
     x = np.append(0.0, np.sort(rng.uniform(0, 90, 500)))
-    stack = StackedSteps(x, rng.integers(0, 4, (501, 3)).astype(np.float64))
+    stack = AllocationSeries(x, rng.integers(0, 4, (501, 3)).astype(np.float64))
     assert meaned(stack, 100.0, 501 + 1).x[-1] == 100.0
     far, whole = meaned(stack, 100.0, 50), stack_until(stack, 100.0)
     areas = [(some.y[:-1] * np.diff(some.x)[:, None]).sum(axis=0) for some in (far, whole)]
