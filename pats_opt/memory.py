@@ -12,6 +12,10 @@ from contextlib import contextmanager
 #: Address space that the table library needs to start its threads, in GiB.
 TABLES_GIB = 1.0
 
+#: Address space in which pictures can be drawn, in GiB. With less, the library of linear algebra
+#: ends the process.
+DRAWING_GIB = 0.3
+
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
@@ -45,23 +49,24 @@ def out_of_memory(error: BaseException) -> bool:
     return False
 
 
-def require_address_space(purpose: str) -> None:
-    """Refuse to load the table library where it would hang or end the process.
+def require_address_space(purpose: str, gib: float = TABLES_GIB) -> None:
+    """Refuse to load a library where it would hang or end the process.
 
     Args:
         purpose: What needs it, for the message.
+        gib: Address space that it needs, in GiB; by default that of the table library.
 
     Raises:
-        MemoryError: The process may use less than :data:`TABLES_GIB` of address space.
+        MemoryError: The process may use less.
     """
     try:
         import resource
     except ImportError:
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < TABLES_GIB * 2**30:
+    if limit != resource.RLIM_INFINITY and limit < gib * 2**30:
         raise MemoryError(
-            f"{purpose} needs {TABLES_GIB:g} GiB of address space, and 'ulimit -v' allows "
+            f"{purpose} needs {gib:g} GiB of address space, and 'ulimit -v' allows "
             f"{limit / 2**30:.2f}"
         )
 

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("profile", "Measure step time, memory and switching on this device."),
     "show": ("show", "Draw a schedule as an interactive page, or two side by side."),
     "solvers": ("solvers", "List the solvers and policies, or describe one."),
+    "warm-up": ("warm_up", "Compile what solvers need, before the first one runs."),
     "schema": ("schema", "Print the JSON Schema of instances or schedules."),
     "completion": ("completing", "Print the completion script for your shell."),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pats_opt.errors import InputError
+from pats_opt.memory import DRAWING_GIB, require_address_space
 from pats_opt.model.checker import Verdict
 from pats_opt.model.files import StrPath, write_bytes
 from pats_opt.model.instance import Instance
@@ -70,6 +71,7 @@ def write(views: Sequence[ScheduleView], path: StrPath, *, assets: str | None = 
         )
         write_bytes(path, page.encode())
         return
+    require_address_space("drawing a schedule", DRAWING_GIB)
     heading = "; ".join([views[0].heading, *(view.title for view in views[1:])])
     names = [""] if len(views) == 1 else compare.names_of(views[0], views[1])
     charts = [NamedChart(name, view.chart) for name, view in zip(names, views, strict=True)]

@@ -211,11 +211,13 @@ def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
 def test_an_address_space_that_is_too_small(folder: Path) -> None:
     """A library that cannot be loaded is too little memory, whichever way it says so."""
     (folder / "log.csv").write_text("t\n1\n")
+    assert command("solve one.json --solver fifo -o one-fifo.json", folder)[0] == 0
     for arguments, limit in (
         ("solve one.json --solver milp", 200_000),
         ("import trace log.csv --time t -o imported.json", 400_000),
         ("import trace log.csv --time t -o imported.json", 700_000),
         ("gap-report one.json --solvers fifo -o report", 700_000),
+        ("show one-fifo.json --instance one.json -o picture.svg", 210_000),
     ):
         status, err = command(arguments, folder, f"ulimit -v {limit}; ")
         assert status == 4, err
