@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,19 +12,22 @@ import pytest
 
 from pats_opt.core.policy import Start
 from pats_opt.core.registry import make
+from pats_opt.core.solver import Feature
 from pats_opt.generate import Recipe, generate
 from pats_opt.generate.recipe import Arrivals
 from pats_opt.generate.suites import instances
 from pats_opt.model.instance import Instance
-from pats_opt.model.problem import Problem
+from pats_opt.model.loss import serving_loss
+from pats_opt.model.problem import Job, Problem, Site
 from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve
-from pats_opt.testing.instances import random_instance
+from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers
 from pats_solvers.online.common.context import RunSetup
 from pats_solvers.online.common.eviction import LeastRecentlyUsed
 from pats_solvers.online.price_index import PlannedOptions, PriceIndexRun
-from pats_solvers.online.pricing import best_size
+from pats_solvers.online.pricing import NEVER, BatchPricing, JobTable, best_size, priced_job
+from pats_solvers.online.worth import last_start
 from tests.support import scale
 
 INDEX = "price-index:forecast=0"
@@ -187,3 +191,87 @@ def test_the_order_of_options_does_not_matter() -> None:
         ),
     )
     assert solve(rising, INDEX).loss == pytest.approx(solve(falling, INDEX).loss)
+
+
+def test_requests_that_are_not_worth_their_time_hold_up_no_other() -> None:
+    """Ten take a tick each, alone: all of them, at 1.0 a tick, would cost more than any rejection.
+
+    Five hold up each other, at 0.5, and each tick one is served and one more is not worth it. One
+    that loses 0.55 by rejection is worth its own 0.1 a tick and the others' 0.4.
+    """
+    gpus = [{"id": "g", "capacity": {"vram_gib": 4.0}, "resident": ["a"]}]
+    for reject_loss in (0.5, 0.55):
+        alone = {"demand": {"vram_gib": 4.0}, "reject_loss": reject_loss}
+        found = solve(
+            document(*[request(f"a{i}", "a", **alone) for i in range(10)], gpus=gpus), INDEX
+        )
+        assert found.metrics is not None
+        assert found.metrics.served == 5
+        assert found.loss == pytest.approx(0.1 + 0.2 + 0.3 + 0.4 + 0.5 + 5 * reject_loss)
+
+
+def rejectable(seed: int) -> Problem:
+    """A random problem with requests that may be rejected."""
+    rng = random.Random(seed)
+    features = random_features(rng) | {Feature.REJECTION}
+    return Problem(random_instance(rng, features, requests=(3, 12)))
+
+
+def test_requests_are_passed_over_once_none_of_their_options_is_worth_it() -> None:
+    """At each tick, against the loss of every option in the quickest batch there could be."""
+    tried = 0
+    for seed in scale.seeds(60):
+        problem = rejectable(seed)
+        site = problem.site
+        for job in problem.jobs:
+            last = last_start(site, job)
+            if job.reject_loss is None or last >= NEVER:
+                continue
+            tried += 1
+            took = [0 if site.clock.slotted else site.clock.quickest(o.steps) for o in job.options]
+            for tick in (last - 2, last - 1, last + 1, last + 2):
+                losses = [serving_loss(site, job, o, tick + ticks) for o, ticks in enumerate(took)]
+                if tick > last:
+                    assert min(losses) > job.reject_loss - 1e-9
+                elif tick >= job.arrival:
+                    assert min(losses) <= job.reject_loss + 1e-9
+    assert tried > 30
+
+
+def test_the_price_counts_as_many_as_are_worth_it() -> None:
+    """Against one after another, in the order of the prices up to which each is worth serving."""
+    parted = 0
+    for seed in scale.seeds(60):
+        problem = rejectable(seed)
+        site, jobs, rng = problem.site, problem.jobs, random.Random(seed)
+        table = JobTable(site)
+        for job in jobs:
+            table.add(job)
+        now, arriving = max(job.arrival for job in jobs), rng.choice((0.0, 0.01, 0.1))
+        counted, others = table.worthwhile(jobs, now, arriving, len(site.gpus))
+        assert sorted([*counted, *others], key=jobs.index) == list(jobs)
+        expected = plainly_worthwhile(site, jobs, now, arriving)
+        assert [job.index for job in counted] == expected
+        parted += 0 < len(counted) < len(jobs)
+    assert parted > 5
+
+
+def plainly_worthwhile(site: Site, jobs: Sequence[Job], now: int, arriving: float) -> list[int]:
+    """The indices of the requests that count, one after another."""
+    worth = {}
+    for job in jobs:
+        priced = priced_job(site, job)
+        limits = [
+            math.inf
+            if job.reject_loss is None
+            else (job.reject_loss - BatchPricing(site).loss_alone(c, now)) / c.ticks
+            for c in priced.choices
+        ]
+        worth[job.index] = priced.price + max(limits), priced
+    price, counted = 0.0, list[int]()
+    for index, (most, priced) in sorted(worth.items(), key=lambda pair: (-pair[1][0], pair[0])):
+        price += (priced.price + arriving * priced.service_s) / len(site.gpus)
+        if counted and price > most:
+            break
+        counted.append(index)
+    return sorted(counted)

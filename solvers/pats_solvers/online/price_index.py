@@ -18,6 +18,7 @@ from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.context import Leader, RunContext, RunSetup
 from pats_solvers.online.common.options import Chooser, priced
 from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
+from pats_solvers.online.worth import LiveJobs
 
 
 class PlannedOptions:
@@ -41,7 +42,8 @@ class PriceIndexRun(RunContext):
     """The waiting jobs with their prices, past arrivals, and the planned batch.
 
     Attributes:
-        jobs: The waiting jobs, priced.
+        jobs: The live jobs, priced.
+        live: The waiting jobs that may yet be worth serving.
         pricing: Makes batches.
         plan: Options of the planned batch.
         recent: Residents of each GPU, the last used first.
@@ -51,7 +53,7 @@ class PriceIndexRun(RunContext):
     def __init__(self, setup: RunSetup, plan: PlannedOptions, memory: int) -> None:
         super().__init__(setup)
         self.jobs = JobTable(self.site)
-        self.waiting.followers.append(self.jobs)
+        self.live = LiveJobs(self.site, self.waiting, self.jobs)
         self.pricing = BatchPricing(self.site)
         self.plan = plan
         self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
@@ -85,6 +87,15 @@ class PriceIndexRun(RunContext):
         service_s = clock.overhead_s(1) + steps * clock.step_s(1)
         service = max(1.0, service_s / self.site.tick_s) / len(self.site.gpus)
         return max(1e-9, (self.tick - self._arrivals[0][0] + service) / known)
+
+    def worthwhile(self, jobs: Sequence[Job], forecast: float) -> tuple[list[Job], list[Job]]:
+        """Part jobs into those worth serving at the price of GPU time, and the others.
+
+        ``forecast`` of the arrivals meanwhile are held up too; loads are left out.
+        """
+        gpus = len(self.site.gpus)
+        a_second = forecast * self.mean_price / self.site.tick_s / gpus / self.gap_ticks()
+        return self.jobs.worthwhile(jobs, self.tick, a_second, gpus)
 
     def expected_arrivals(self, gpu: GpuState, jobs: Sequence[Job]) -> float:
         """Arrivals while ``jobs`` are served, one after another with their fewest steps."""
@@ -141,7 +152,8 @@ class Backlog:
 
     Attributes:
         price: Loss for each tick of the GPU's time.
-        queues: The jobs by adapter, the most urgent first.
+        queues: The jobs by adapter: those worth serving at the price, the most urgent first, then
+            the others likewise.
     """
 
     def __init__(
@@ -149,10 +161,13 @@ class Backlog:
     ) -> None:
         self._run, self._gpu, self._site = run, gpu, run.site
         gpus, priced = len(run.site.gpus), run.jobs.priced
-        arriving = forecast * run.mean_price * run.expected_arrivals(gpu, jobs)
-        waiting = sum([priced[job.index].price for job in jobs])
-        urgent = run.jobs.by_urgency(jobs, run.tick, (waiting + arriving) / gpus)
+        counted, others = run.worthwhile(jobs, forecast)
+        arriving = forecast * run.mean_price * run.expected_arrivals(gpu, counted)
+        waiting = sum([priced[job.index].price for job in counted])
+        urgent = run.jobs.by_urgency(counted, run.tick, (waiting + arriving) / gpus)
         self.price = sum([job.price for job in urgent], arriving) / gpus
+        if others:
+            urgent += run.jobs.by_urgency(others, run.tick, self.price)
         self.queues: dict[int, list[PricedJob]] = {}
         for job in urgent:
             self.queues.setdefault(job.adapter, []).append(job)
@@ -263,7 +278,9 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
     A second of a GPU's time delays all that wait for it, so it is worth their latency price: the
     sum of weight x latency price over the waiting requests, and over ``forecast`` of those that
     will arrive while these are served (at the mean gap and weight so far), by GPUs. It is the price
-    that the Lagrangian bound gives a tick, read off the queue. With it:
+    that the Lagrangian bound gives a tick, read off the queue. Requests that cost more than their
+    rejection at that price are not held up, so they do not count in it; one that would lose more by
+    itself, if it started at once, is passed over for good. With the price:
 
     - A batch is made of an adapter's requests in the order of their own Smith's ratio, each with
       the option that costs least: the members' own loss plus the price of the time held, which
@@ -311,8 +328,9 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     @override
     def select_leader(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> Leader | None:
+        run.live.pass_over(run.tick)
         for gpu in idle:
-            jobs = list(run.waiting.in_order(gpu.index))
+            jobs = list(run.live.in_order(gpu.index))
             if not jobs:
                 continue
             if run.site.channels is not None:

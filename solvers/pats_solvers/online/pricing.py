@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.problem import Job, Site
 from pats_solvers.online.common.options import fewest_steps, service_s
+from pats_solvers.online.common.queue import Follower
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +29,12 @@ FAR = 4
 
 #: A deadline that is never missed, and a horizon that never comes.
 NEVER = 2**60
+
+#: Loss of a rejection that must not be, as a number to reckon with.
+MOST_LOSS = 1e300
+
+#: Share of the price up to which a job is worth serving that is sure to be below it.
+WORTH = 1.0 - 1e-12
 
 BY_STEPS = attrgetter("steps")
 
@@ -103,17 +110,23 @@ def priced_job(site: Site, job: Job) -> PricedJob:
     )
 
 
-class JobTable:
-    """The waiting jobs, priced, and in columns for their urgencies."""
+class JobTable(Follower):
+    """Waiting jobs, priced, and in columns for their urgencies.
+
+    Attributes:
+        priced: The jobs with their options, by index.
+        rejectable: Number of them that may be rejected.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._row: dict[int, int] = {}  # by index of each waiting job
         self._free: list[int] = []
-        self._job: Floats = np.zeros((4, 64))  # arrival, deadline, price, late
+        self._job: Floats = np.zeros((6, 64))  # arrival, deadline, price, late, reject, service_s
         self._quality_loss: Floats = np.full((64, 2), np.inf)  # by option
         self._ticks: Floats = np.ones((64, 2))
         self.priced: dict[int, PricedJob] = {}
+        self.rejectable = 0
 
     def add(self, job: Job) -> None:
         """Add a job that has arrived."""
@@ -122,7 +135,9 @@ class JobTable:
         while row >= len(self._ticks) or len(priced.choices) > self._ticks.shape[1]:
             self._grow(axis=0 if row >= len(self._ticks) else 1)
         c = priced.choices[0]
-        self._job[:, row] = c.arrival, c.deadline, c.price, c.late
+        reject = min(c.reject, MOST_LOSS)
+        self._job[:, row] = c.arrival, c.deadline, c.price, c.late, reject, priced.service_s
+        self.rejectable += job.reject_loss is not None
         self._quality_loss[row] = np.inf
         for o, c in enumerate(priced.choices):
             self._quality_loss[row, o], self._ticks[row, o] = c.quality_loss, c.ticks
@@ -131,6 +146,7 @@ class JobTable:
         """Remove a job that is served or withdrawn."""
         del self.priced[job.index]
         self._free.append(self._row.pop(job.index))
+        self.rejectable -= job.reject_loss is not None
 
     def _grow(self, axis: int) -> None:
         self._quality_loss = np.concatenate((self._quality_loss,) * 2, axis)
@@ -140,6 +156,37 @@ class JobTable:
         else:
             self._quality_loss[:, self._quality_loss.shape[1] // 2 :] = np.inf
 
+    def worthwhile(
+        self, jobs: Sequence[Job], now: int, arriving: float, gpus: int
+    ) -> tuple[list[Job], list[Job]]:
+        """Part jobs into those worth serving at the price of GPU time, and the others.
+
+        The price is the loss of a tick's delay of all that are worth serving, by GPUs. Jobs count
+        in the order of the prices up to which each is worth its own service alone, as many as keep
+        the price below that of the last one, but one at least. Both parts keep the order of
+        ``jobs``.
+
+        Args:
+            jobs: The jobs, one at least.
+            now: The tick at which they could start.
+            arriving: Loss of a tick's delay of those that arrive meanwhile, per second of service.
+            gpus: GPUs that share the delay.
+        """
+        if not self.rejectable:
+            return list(jobs), []
+        rows = [self._row[job.index] for job in jobs]
+        _, _, slope, _, reject, service = self._job[:, rows]
+        loss, late = self._losses(rows, now)
+        worth = slope + ((reject[:, None] - loss - late) / self._ticks[rows]).max(axis=1)
+        order = np.argsort(-worth, kind="stable")
+        price = np.cumsum(slope[order] + arriving * service[order]) / gpus
+        counted = np.zeros(len(rows), np.bool_)
+        counted[order[: max(1, int((price <= WORTH * worth[order]).sum()))]] = True
+        parts: tuple[list[Job], list[Job]] = [], []
+        for job, counts in zip(jobs, counted.tolist(), strict=True):
+            parts[not counts].append(job)
+        return parts
+
     def by_urgency(self, jobs: Sequence[Job], now: int, price: float) -> list[PricedJob]:
         """Sort jobs by the loss per tick of waiting for each tick of service, the highest first.
 
@@ -147,12 +194,10 @@ class JobTable:
         that can still be met counts as in apparent tardiness cost: the more, the nearer it is.
         """
         rows = [self._row[job.index] for job in jobs]
-        arrival, deadline, slope, late = self._job[:, rows]
+        arrival, deadline, slope, late, _, _ = self._job[:, rows]
         ticks = self._ticks[rows]
-        latency = now + (0.0 if self._site.clock.slotted else ticks) - arrival[:, None]
-        cost = self._quality_loss[rows] + slope[:, None] * latency + price * ticks
-        if late.any():
-            cost += np.where(latency > deadline[:, None], late[:, None], 0.0)
+        loss, tardy = self._losses(rows, now)
+        cost = loss + price * ticks + tardy
         took = ticks[np.arange(len(rows)), cost.argmin(axis=1)]
         if late.any():
             slack = arrival + deadline - now - took
@@ -160,6 +205,15 @@ class JobTable:
             slope = slope + np.where(slack >= 0.0, late / took * nearness, 0.0)
         order = np.argsort(-slope / np.maximum(1.0, took), kind="stable")
         return [self.priced[jobs[i].index] for i in order.tolist()]
+
+    def _losses(self, rows: Sequence[int], now: int) -> tuple[Floats, Floats | float]:
+        """What each job loses with each option, alone from ``now`` on: lateness is apart."""
+        arrival, deadline, slope, late, _, _ = self._job[:, rows]
+        latency = now + (0.0 if self._site.clock.slotted else self._ticks[rows]) - arrival[:, None]
+        loss: Floats = self._quality_loss[rows] + slope[:, None] * latency
+        if not late.any():
+            return loss, 0.0
+        return loss, np.where(latency > deadline[:, None], late[:, None], 0.0)
 
 
 class BatchPricing:

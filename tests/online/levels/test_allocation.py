@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ortools.math_opt.python import mathopt
 
 from pats_solvers.online.levels.allocation import (
+    MOST_ENUMERATED,
     ROUNDING,
     allocate,
     assign,
+    best_listed,
     compositions,
     fill,
+    promising,
 )
 from pats_solvers.online.levels.program import best_counts
 
@@ -117,6 +121,32 @@ def test_no_allocation_is_better(
     assert sum(found.load) == pytest.approx(most)
     assert sum(a * y for a, y in zip(quality, found.load, strict=True)) == pytest.approx(best)
     assert sum(v * n for v, n in enumerate(found.counts)) == depth
+
+
+@settings(deadline=None, max_examples=150)
+@given(LADDERS.filter(lambda ladder: len(ladder[0]) > 1), LOADS, st.integers(1, 20), st.booleans())
+def test_the_best_of_all_is_among_the_promising(
+    ladder: tuple[list[float], list[float]], load: float, gpus: int, busy: bool
+) -> None:
+    caps, quality = (np.array(column) for column in ladder)
+    load = min(load, 0.999 * gpus * caps.max()) if busy else load
+    listed = promising(load, caps, quality, gpus)
+    assert listed is not None
+    every = compositions(gpus, len(caps))
+    assert best_listed(load, caps, quality, listed) == best_listed(load, caps, quality, every)
+
+
+def test_few_allocations_of_a_large_fleet_are_promising() -> None:
+    """Of the 11 million of 64 GPUs, at every load; all levels alike are too many."""
+    for load in range(0, 3200, 80):
+        listed = promising(load, np.array(CAPS), np.array(QUALITY), 64)
+        assert listed is not None
+        assert len(listed) <= MOST_ENUMERATED
+    alike = np.full(6, 90.0)
+    assert promising(1500.0, np.array(CAPS), alike, 64) is None
+    found = allocate(1500.0, CAPS, alike.tolist(), 64)
+    assert sum(found.counts) == 64
+    assert sum(found.load) == pytest.approx(1500.0)
 
 
 @settings(deadline=None, max_examples=60)

@@ -164,6 +164,14 @@ class WaitingJobs:
         """Adapters whose jobs are all hidden from ``gpu``."""
         return self._barred.get(gpu, NONE)
 
+    def shown(self, gpu: int, jobs: Iterator[Job]) -> Iterator[Job]:
+        """Those of ``jobs`` that are not hidden from ``gpu``."""
+        hidden, barred = self._hidden.get(gpu), self._barred.get(gpu)
+        if not hidden and not barred:
+            return jobs
+        gone, out = hidden or NONE, barred or NONE
+        return (job for job in jobs if job.index not in gone and job.adapter not in out)
+
     def show_all(self) -> None:
         """End all hiding."""
         self._hidden.clear()

@@ -217,7 +217,7 @@ class LevelRun(RunContext):
 
     def head(self, gpu: int) -> Job | None:
         """Return the earliest job of a GPU's queue that is not hidden from it."""
-        return next(self._shown(gpu, self.queues[gpu].in_order(gpu)), None)
+        return next(self.waiting.shown(gpu, self.queues[gpu].in_order(gpu)), None)
 
     def company(self, gpu: GpuState, head: Job) -> Iterator[Job]:
         """Jobs of the GPU's queue that could be in a batch of ``head``, itself among them.
@@ -227,13 +227,7 @@ class LevelRun(RunContext):
         adapters = frozenset((head.adapter,))
         if self.site.max_per_batch > 1:
             adapters |= gpu.resident
-        return self._shown(gpu.index, self.queues[gpu.index].among(adapters, gpu.index))
-
-    def _shown(self, gpu: int, jobs: Iterator[Job]) -> Iterator[Job]:
-        hidden, barred = self.waiting.hidden(gpu), self.waiting.hidden_adapters(gpu)
-        if not hidden and not barred:
-            return jobs
-        return (j for j in jobs if j.index not in hidden and j.adapter not in barred)
+        return self.waiting.shown(gpu.index, self.queues[gpu.index].among(adapters, gpu.index))
 
     def firing(self, gpu: GpuState, head: Job) -> Firing:
         """Return when a batch of ``head`` starts, and of how many.
