@@ -39,9 +39,8 @@ RESULTS = Path(__file__).parent / "results"
 RUNS = 3
 #: Requests of the cases that are run once.
 MILLION = 1_000_000
-#: An hour at 390 requests a minute, and the policies that are made for it.
+#: An hour at 390 requests a minute.
 HOUR = "an hour at levels of approximate caching"
-AT_LEVELS = ("clipper", "nirvana", "proteus", "prompt-aware")
 #: Waiting requests at which decisions are timed, and how many decisions are.
 CROWD, TIMED = 1000, 300
 #: Promised seconds of a decision with a crowd waiting, and where another is promised.
@@ -94,7 +93,7 @@ def cases() -> list[Case]:
         Case("pats", "trace", 100_000),
         Case("pats", "trace", MILLION, 300.0),
         Case("fifo:dispatch=least-work", "Poisson, load 0.9", MILLION, 180.0, gpus=64),
-        *(Case(name, HOUR, 23_400, 10.0, gpus=8) for name in AT_LEVELS),
+        *(Case(name, HOUR, 23_400, 10.0, gpus=8) for name in online),
         *(
             Case(name, f"{CROWD:,} waiting, {kinds}", 3 * CROWD, SLOWER.get(name, DECISION_S))
             for name in online
