@@ -201,7 +201,7 @@ def test_requests_that_are_not_worth_their_time_hold_up_no_other() -> None:
     """
     gpus = [{"id": "g", "capacity": {"vram_gib": 4.0}, "resident": ["a"]}]
     for reject_loss in (0.5, 0.55):
-        alone = {"demand": {"vram_gib": 4.0}, "reject_loss": reject_loss}
+        alone: dict[str, Any] = {"demand": {"vram_gib": 4.0}, "reject_loss": reject_loss}
         found = solve(
             document(*[request(f"a{i}", "a", **alone) for i in range(10)], gpus=gpus), INDEX
         )
