@@ -207,7 +207,7 @@ class JobTable(Follower):
         return [self.priced[jobs[i].index] for i in order.tolist()]
 
     def _losses(self, rows: Sequence[int], now: int) -> tuple[Floats, Floats | float]:
-        """What each job loses with each option, alone from ``now`` on: lateness is apart."""
+        """Loss of each job with each option, alone from ``now`` on, and apart that of lateness."""
         arrival, deadline, slope, late, _, _ = self._job[:, rows]
         latency = now + (0.0 if self._site.clock.slotted else self._ticks[rows]) - arrival[:, None]
         loss: Floats = self._quality_loss[rows] + slope[:, None] * latency
