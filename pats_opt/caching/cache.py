@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from pats_opt.caching.embedding import Embedder, PromptIndex
-from pats_opt.caching.eviction import Eviction, EvictionOrder
+from pats_opt.caching.embedding import Embedder
+from pats_opt.caching.entries import PromptEntries
+from pats_opt.caching.eviction import Eviction
 from pats_opt.caching.levels import CacheLevels
 
 #: ``adapter`` keeps the prompts of each adapter apart, since latents of another are in its style.
@@ -66,20 +67,16 @@ class PromptCache:
 
     def __init__(self, settings: PromptCacheSettings, embedder: Embedder[Any]) -> None:
         self.settings, self._embedder = settings, embedder
-        self._indices: dict[str, PromptIndex[Any]] = {}
-        self._levels: dict[int, list[int]] = {}  # of an entry, with latents; rising
-        self._scope_of: dict[int, str] = {}
-        self._order = EvictionOrder(settings.eviction)
-        self._stored = 0
+        self._entries = PromptEntries(settings.eviction, embedder)
 
     def __len__(self) -> int:
         """Return the number of prompts with latents."""
-        return len(self._levels)
+        return len(self._entries)
 
     @property
     def latents(self) -> int:
         """Number of latents kept."""
-        return len(self._order)
+        return len(self._entries.order)
 
     def request(self, prompt: str, adapter: str) -> PromptLookup:
         """Look a prompt up, and store it on a miss."""
@@ -92,16 +89,14 @@ class PromptCache:
         """Look a prompt up; a hit counts as a use of the latents."""
         scope = adapter if self.settings.scope == "adapter" else ""
         vector = self._embedder.embed(prompt)
-        index = self._indices.get(scope)
-        near = None if vector is None or index is None else index.nearest(vector)
+        near = self._entries.nearest(scope, vector)
         if near is None:
             return PromptLookup(0, None, None, vector, scope)
-        wanted = self.settings.levels.of(near.similarity)
-        there = [level for level in self._levels[near.entry] if level <= wanted]
-        if not there:
+        level = self._entries.deepest(near.entry, self.settings.levels.of(near.similarity))
+        if not level:
             return PromptLookup(0, near.similarity, None, vector, scope)
-        self._order.hit(near.entry, there[-1])
-        return PromptLookup(there[-1], near.similarity, near.entry, vector, scope)
+        self._entries.order.hit(near.entry, level)
+        return PromptLookup(level, near.similarity, near.entry, vector, scope)
 
     def store(self, missed: PromptLookup) -> StoredPrompt | None:
         """Store latents of all levels for a prompt that was looked up.
@@ -110,28 +105,11 @@ class PromptCache:
         """
         levels = self.settings.levels.levels
         room = self.settings.capacity * len(levels)
-        full = len(self._order) + len(levels) > room
+        full = self.latents + len(levels) > room
         if missed.vector is None or (full and self.settings.eviction == "none"):
             return None
         evicted = []
-        while len(self._order) + len(levels) > room:
-            evicted.append(self._order.evict())
-            self._drop(*evicted[-1])
-        entry, self._stored = self._stored, self._stored + 1
-        if missed.scope not in self._indices:
-            self._indices[missed.scope] = self._embedder.index()
-        self._indices[missed.scope].add(entry, missed.vector)
-        self._levels[entry], self._scope_of[entry] = list(levels), missed.scope
-        self._order.store(entry, levels)
+        while self.latents + len(levels) > room:
+            evicted.append(self._entries.evict())
+        entry = self._entries.add(missed.scope, missed.vector, levels)
         return StoredPrompt(entry, tuple(evicted))
-
-    def _drop(self, entry: int, level: int) -> None:
-        """Forget latents, and the prompt with its last ones."""
-        self._levels[entry].remove(level)
-        if self._levels[entry]:
-            return
-        del self._levels[entry]
-        scope = self._scope_of.pop(entry)
-        self._indices[scope].remove(entry)
-        if not len(self._indices[scope]):
-            del self._indices[scope]

@@ -53,10 +53,19 @@ class EvictionOrder:
         for level in levels:
             self._set(entry, level, LatentUse(0, self._clock))
 
-    def hit(self, entry: int, level: int) -> None:
-        """Count a use."""
+    def hit(self, entry: int, level: int, times: int = 1) -> None:
+        """Count a use, or several."""
         self._clock += 1
-        self._set(entry, level, LatentUse(self._uses[entry, level].hits + 1, self._clock))
+        self._set(entry, level, LatentUse(self._uses[entry, level].hits + times, self._clock))
+
+    def drop(self, entry: int, level: int) -> None:
+        """Remove latents, whatever their turn."""
+        del self._uses[entry, level]
+
+    def uses(self) -> list[tuple[int, int, LatentUse]]:
+        """Return the prompt, level and use of all latents, the longest unused first."""
+        found = [(entry, level, use) for (entry, level), use in self._uses.items()]
+        return sorted(found, key=lambda one: one[2].last)
 
     def evict(self) -> tuple[int, int]:
         """Remove the next latents, and return their prompt and level."""

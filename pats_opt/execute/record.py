@@ -28,6 +28,7 @@ class Phase(StrEnum):
     ENCODE = "encode"  #: prompts to embeddings, initial noise
     PRIME = "prime"  #: latents made for options that skip steps; before the run, no batch pays it
     STEP = "step"  #: one denoising step of ``n`` members
+    LATENTS = "latents"  #: prompts looked up in a folder of latents, which are read or stored
     DECODE = "decode"  #: latents to an image in host memory
     SAVE = "save"  #: an image to its file; beside the GPU's work, not part of it
 
@@ -72,10 +73,32 @@ class Span(Document, frozen=True, kw_only=True):
         return self.start_s + self.seconds
 
 
+class LatentLookup(Document, frozen=True, kw_only=True):
+    """A request's look-up in a folder of latents (approximate caching).
+
+    Attributes:
+        asked: Steps that its option skips.
+        level: Steps that it skipped, by starting from an earlier prompt's latents. At 0 it ran all
+            steps, from its own noise.
+        similarity: Cosine of the nearest earlier prompt; None where none is at all similar.
+        prompt: The prompt whose latents it started from; None at level 0.
+        request: Id of the request that made those latents, in this run or an earlier one.
+        stored: Levels of which its own latents were stored, for later requests.
+    """
+
+    asked: int
+    level: int = 0
+    similarity: float | None = None
+    prompt: str | None = None
+    request: str | None = None
+    stored: tuple[int, ...] = ()
+
+
 class MemberRun(Document, frozen=True, kw_only=True):
     """One request of a batch: its image, or why there is none.
 
     Attributes:
+        latents: Its look-up; None where the run has no folder of latents.
         completion_s: When its image was on disk; None where it failed.
         image: The file below the output folder, with forward slashes.
         sha256: Digest of that file.
@@ -88,6 +111,7 @@ class MemberRun(Document, frozen=True, kw_only=True):
     image: str | None = None
     sha256: str | None = None
     error: str | None = None
+    latents: LatentLookup | None = None
 
 
 class BatchRun(Document, frozen=True, kw_only=True):
@@ -193,6 +217,24 @@ class LoadingCost(Document, frozen=True, kw_only=True):
     steps: tuple[LoadingSteps, ...]
 
 
+class LatentHits(Document, frozen=True, kw_only=True):
+    """Look-ups of the requests that have an image and whose option skips steps.
+
+    Attributes:
+        look_ups: How many there were.
+        hits: Those that started from an earlier prompt's latents.
+        asked: Steps that their options skip, in all.
+        skipped: Steps that they skipped.
+        stored: Requests whose latents were stored, options that skip none included.
+    """
+
+    look_ups: int
+    hits: int
+    asked: int
+    skipped: int
+    stored: int
+
+
 class ModelRef(Document, frozen=True, kw_only=True):
     """The model that made the images, and how.
 
@@ -226,6 +268,7 @@ class Execution(Document, frozen=True, kw_only=True):
         started: When, as ISO 8601 with a time zone.
         versions: Of Python and the packages that matter.
         loading: What loads beside serving did; None where there were none.
+        latents: Look-ups in a folder of latents; None where the run has none.
         rejected: Requests that the schedule or the policy does not serve.
     """
 
@@ -244,6 +287,7 @@ class Execution(Document, frozen=True, kw_only=True):
     versions: dict[str, str]
     gpus: tuple[GpuRun, ...]
     loading: LoadingCost | None = None
+    latents: LatentHits | None = None
     rejected: tuple[Id, ...] = ()
     notes: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -83,8 +83,7 @@ def test_a_nearest_prompt_without_shallow_latents_is_a_miss() -> None:
     real = cache(1, "lru")
     real.request("x", "a")
     for level in (5, 10):
-        assert real._order.evict() == (0, level)  # as storing part of a prompt would
-        real._drop(0, level)
+        assert real._entries.evict() == (0, level)  # as storing part of a prompt would
     assert real.look_up("x", "a").level == 25
     assert real.look_up("x and y", "a")[:3] == (0, 0.780869, None)
 
@@ -119,14 +118,14 @@ def test_memory_does_not_grow_with_the_stream(rule: Eviction) -> None:
     longest = 0
     for i in range(3000):
         real.request(f"picture number{i} of thing{i * i % 97} and thing{i % 89}", "a")
-        index: Any = real._indices["a"]
-        longest = max(longest, len(index._entries), len(real._order._heap))
+        index: Any = real._entries._indices["a"]
+        longest = max(longest, len(index._entries), len(real._entries.order._heap))
         assert len(real) <= 20 * 3
         assert real.latents <= 20 * 3
     features = sum(len(slots) for slots, _ in index._lists.values())
     assert longest <= 64 + 2 * 20 * 3 + 1
     assert features <= 13 * longest
-    assert len(real._levels) == len(real._scope_of) == len(real)
+    assert len(real._entries._levels) == len(real._entries._scope_of) == len(real)
 
 
 def test_prompts_that_say_nothing_are_neither_found_nor_stored() -> None:
