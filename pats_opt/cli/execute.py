@@ -11,13 +11,17 @@ import click
 
 from pats_opt.cli import common, completing, terminal
 from pats_opt.cli.common import FILE, INPUT_FILE, field
+from pats_opt.cli.recipe import numbers
 
 if TYPE_CHECKING:
     from pats_opt.execute.compare import ExecutionComparison
     from pats_opt.execute.drivers import Driver
+    from pats_opt.execute.latent_folder import LatentCacheSettings
     from pats_opt.execute.options import Options
+    from pats_opt.execute.record import Execution
     from pats_opt.execute.run import ExecutionOutcome
     from pats_opt.execute.worker import Saved
+    from pats_opt.model.instance import Instance
     from pats_opt.model.problem import Problem
     from pats_opt.model.schedule import Schedule
 
@@ -72,6 +76,52 @@ class ExecutionOptions:
         "the same path.  [default: thread for one GPU, process for more]",
         click.Choice(["thread", "process", "ray"]),
     )
+    latents: str | None = field(
+        "--latents",
+        "Folder of latents: a request that skips steps starts from those of the nearest earlier "
+        "prompt, in this run or others.  [default: from its own, made before the run]",
+        FILE,
+        metavar="FOLDER",
+    )
+    latents_limit: float = field(
+        "--latents-limit",
+        "Most GIB of latents to keep.",
+        click.FloatRange(0, 1e9, min_open=True),
+        default=10.0,
+        metavar="GIB",
+    )
+    cache_eviction: str = field(
+        "--cache-eviction",
+        "Which latents go first when the folder is full.",
+        click.Choice(["lcbfu", "lru", "lfu", "none"]),
+        default="lcbfu",
+    )
+    cache_scope: str = field(
+        "--cache-scope",
+        "Start from prompts of the same adapter, or of all.",
+        click.Choice(["adapter", "global"]),
+        default="adapter",
+    )
+    cache_thresholds: tuple[float, ...] | None = field(
+        "--cache-thresholds",
+        "Cosine of each level that options skip; prompts below the first are not near.  "
+        "[default: published ones]",
+        metavar="X,...",
+        callback=common.parsed(lambda text: tuple(numbers(text))),
+    )
+    embedder: str = field(
+        "--embedder",
+        "words, minilm:FOLDER or MODULE:FUNCTION from a prompt to numbers.",
+        default="words",
+        metavar="NAME",
+    )
+    reference: str | None = field(
+        "--reference",
+        "Folder of a run without --latents: measure how far images that started from other "
+        "prompts' latents are from its images, which are those of all steps.",
+        FILE,
+        metavar="RUN",
+    )
     output: str = field("-o --output", "Output folder.", FILE, required=True, metavar="DIR")
     resume: bool = field(
         "--resume", "Continue the run in DIR: make the missing images.", is_flag=True
@@ -115,6 +165,11 @@ def command(file: str, options: ExecutionOptions) -> None:
         document = read_schedule(file)
         with in_file(file):
             driver, schedule = ScheduleDriver(problem, document, settings.pace), lambda: document
+    reference = None
+    if options.reference is not None:
+        from pats_opt.execute.compare.distances import read_reference
+
+        reference = read_reference(problem, settings, options.reference)
     with ImageProgress(quiet=options.as_json) as bar:
         outcome = execute(
             problem,
@@ -125,7 +180,7 @@ def command(file: str, options: ExecutionOptions) -> None:
             begun=bar.begun,
             saved=bar.saved,
         )
-    comparison = _compare(problem, outcome, schedule, folder)
+    comparison = _compare(problem, outcome, schedule, folder, reference, options.reference)
     if options.as_json:
         common.print_json(_summary(outcome, comparison, folder))
     else:
@@ -141,6 +196,10 @@ def _settings(problem: Problem, given: ExecutionOptions) -> Options:
     from pats_opt.execute.workers import WorkerKind
 
     live = given.policy is not None
+    if given.latents is None and (
+        given.reference or given.cache_thresholds or given.embedder != "words"
+    ):
+        raise click.UsageError("--reference, --cache-thresholds and --embedder need --latents")
     if live and given.pace == "fast":
         raise click.UsageError("a policy runs in real time: --pace fast works for schedules only")
     gpus = len(problem.site.gpus)
@@ -163,6 +222,24 @@ def _settings(problem: Problem, given: ExecutionOptions) -> Options:
         graphs=given.graphs,
         workers=workers,
         threads=threads_per_gpu(given.model, gpus) if "cpu" in named else None,
+        cache=None if given.latents is None else _cache(problem.instance, given.latents, given),
+    )
+
+
+def _cache(instance: Instance, folder: str, given: ExecutionOptions) -> LatentCacheSettings:
+    """Return the settings of the folder of latents."""
+    from pats_opt.execute.options import latent_cache
+
+    if Path(folder).resolve() == Path(given.output).resolve():
+        raise click.UsageError("--latents and -o name the same folder: latents need their own")
+    return latent_cache(
+        instance,
+        folder,
+        given.latents_limit,
+        thresholds=given.cache_thresholds or (),
+        embedder=given.embedder,
+        eviction=given.cache_eviction,
+        scope=given.cache_scope,
     )
 
 
@@ -182,14 +259,23 @@ def _live(
 
 
 def _compare(
-    problem: Problem, outcome: ExecutionOutcome, schedule: Callable[[], Schedule], folder: Path
+    problem: Problem,
+    outcome: ExecutionOutcome,
+    schedule: Callable[[], Schedule],
+    folder: Path,
+    reference: Execution | None,
+    reference_folder: str | None,
 ) -> ExecutionComparison | None:
     """Compare predicted with measured times, and write the page; None without any image."""
+    from msgspec.structs import replace
+
     from pats_opt.errors import InputError, PatsError
     from pats_opt.execute.compare import compare
+    from pats_opt.execute.compare.distances import distance_csv, distances
     from pats_opt.execute.compare.page import write_page
     from pats_opt.execute.journal import images
-    from pats_opt.execute.output import REPORT
+    from pats_opt.execute.output import DISTANCES, REPORT
+    from pats_opt.model.files import replace_bytes
 
     if not images(outcome.execution.gpus):
         return None
@@ -199,6 +285,11 @@ def _compare(
         click.echo(f"no comparison: {error}", err=True)
         return None
     comparison = compare(problem, outcome.execution, predicted)
+    if reference is not None and reference_folder is not None:
+        run = problem, outcome.execution, folder
+        found = distances(*run, reference, Path(reference_folder))
+        comparison = replace(comparison, distances=found)
+        replace_bytes(folder / DISTANCES, distance_csv(found).encode())
     try:
         write_page(comparison, outcome.execution, problem, folder / REPORT)
     except InputError:
@@ -228,8 +319,10 @@ def _summary(
         "sittings": done.sittings,
         "seconds": _seconds(outcome),
         "model": msgspec.to_builtins(done.model),
+        "latents": msgspec.to_builtins(done.latents),
         "devices": [gpu.device for gpu in done.gpus],
         "summary": [] if comparison is None else list(sentences(comparison)),
+        "distances": None if comparison is None else msgspec.to_builtins(comparison.distances),
         "totals": [] if comparison is None else msgspec.to_builtins(comparison.totals),
     }
 
@@ -240,6 +333,7 @@ def _lines(
     """Return the outcome as lines of text."""
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences
+    from pats_opt.execute.compare.distances import distance_lines
     from pats_opt.execute.journal import images
     from pats_opt.execute.output import REPORT
 
@@ -248,7 +342,9 @@ def _lines(
     lines = [f"{count} images{before} in {_seconds(outcome):.1f} s: {folder / 'images'}"]
     lines += [f"  {name} failed: {why}" for name, why in _failed(outcome).items()]
     if comparison is not None:
-        lines += [*sentences(comparison), f"The report is {folder / REPORT}"]
+        lines += sentences(comparison)
+        lines += [] if comparison.distances is None else distance_lines(comparison.distances)
+        lines.append(f"The report is {folder / REPORT}")
     return [one_line(line) for line in lines]
 
 

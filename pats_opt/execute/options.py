@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from pats_opt.caching.embedders import WORDS
 from pats_opt.errors import InputError
+from pats_opt.execute.latent_folder import LatentCacheSettings
 from pats_opt.execute.record import Pace, Tier
 from pats_opt.execute.workers import WorkerKind
+from pats_opt.generate.approximate import ApproximateCache
 from pats_opt.model.instance import Instance, digest
+from pats_opt.model.parsing import convert
 from pats_opt.runs.record import cores
 
 #: Models with random weights, for which adapters are made up.
@@ -37,6 +43,7 @@ class Options(Struct, frozen=True, kw_only=True):
         graphs: Whether a GPU runs the UNet through CUDA graphs.
         workers: Where workers run.
         threads: CPU threads of each worker; None for torch's default.
+        cache: Folder of latents that requests start from; None for latents of their own.
     """
 
     model: str = "tiny"
@@ -51,6 +58,65 @@ class Options(Struct, frozen=True, kw_only=True):
     graphs: bool = True
     workers: WorkerKind = WorkerKind.THREAD
     threads: int | None = None
+    cache: LatentCacheSettings | None = None
+
+
+def latent_cache(
+    instance: Instance,
+    folder: str,
+    limit_gib: float,
+    *,
+    thresholds: Sequence[float] = (),
+    embedder: str = WORDS,
+    eviction: str = "lcbfu",
+    scope: str = "adapter",
+) -> LatentCacheSettings:
+    """Return the settings of a folder of latents for the levels that an instance's options skip.
+
+    Args:
+        instance: Whose options.
+        folder: The folder's path.
+        limit_gib: Most GiB of its latents.
+        thresholds: A cosine for each level; empty for the published ones.
+        embedder: Name of the embedder.
+        eviction: Rule of eviction.
+        scope: ``adapter`` or ``global``.
+
+    Raises:
+        InputError: No option skips steps, or the thresholds do not suit the levels.
+    """
+    skipping = [o for r in instance.requests for o in r.options if o.skip]
+    levels = sorted({option.skip for option in skipping})
+    if not levels:
+        raise InputError(
+            "no option of the instance skips steps, so --latents has no use",
+            hint="make one with generate --approximate-cache, or leave --latents out",
+        )
+    table = {
+        "source": "prompts",
+        "levels": levels,
+        "thresholds": list(thresholds),
+        "embedder": embedder,
+        "eviction": eviction,
+        "scope": scope,
+    }
+    try:
+        rules = convert(table, ApproximateCache).settings()
+    except InputError as error:
+        raise InputError(
+            error.problem,
+            place="--cache-thresholds",
+            hint=f"give one for each of the levels {', '.join(map(str, levels))}",
+        ) from None
+    return LatentCacheSettings(
+        folder=str(Path(folder).absolute()),
+        limit=int(limit_gib * 2**30),
+        levels=rules.levels,
+        totals=tuple(sorted({option.steps + option.skip for option in skipping})),
+        eviction=rules.eviction,
+        scope=rules.scope,
+        embedder=embedder,
+    )
 
 
 def devices(named: str, gpus: int, workers: WorkerKind) -> tuple[str, ...]:
@@ -98,7 +164,12 @@ def model_path(model: str) -> str:
 
 
 #: Names of parts of the key in messages, where they are others.
-_LABELS = {"load_from": "--load-from", "memory": "--memory", "adapters": "adapter files"}
+_LABELS = {
+    "load_from": "--load-from",
+    "memory": "--memory",
+    "adapters": "adapter files",
+    "latents": "--latents",
+}
 
 
 def run_key(
@@ -126,7 +197,16 @@ def run_key(
         "load_from": options.tier.value,
         "memory": repr(options.memory_gib),
         "adapters": digest({name: _file_digest(path) for name, path in files.items()}),
+        **_cache_key(options.cache),
     }
+
+
+def _cache_key(cache: LatentCacheSettings | None) -> dict[str, str]:
+    """The rules by which requests start from others' latents, wherever these are kept."""
+    if cache is None:
+        return {}
+    rules = replace(cache, folder="", limit=0)
+    return {"latents": digest(msgspec.to_builtins(rules))}
 
 
 def _file_digest(path: str) -> str:

@@ -6,7 +6,7 @@ symbolic link that somebody has put there. ::
     images/<request>.png     the images; <request>.png.part while one is written
     journal/<gpu>.jsonl      what was done, a line each
     adapters/  latents/      random adapters, and latents for options that skip steps
-    execution.json  trace.json  report.html
+    execution.json  trace.json  report.html  latent_distances.csv
     .lock
 """
 
@@ -61,8 +61,9 @@ def _made(name: str) -> str:
 
 IMAGES, JOURNAL, ADAPTERS, LATENTS = "images", "journal", "adapters", "latents"
 EXECUTION, TRACE, REPORT = "execution.json", "trace.json", "report.html"
+DISTANCES = "latent_distances.csv"
 #: All that runs leave in the folder; earlier ones had their lock under that name.
-OWN = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, "lock"})
+OWN = frozenset({IMAGES, JOURNAL, ADAPTERS, LATENTS, EXECUTION, TRACE, REPORT, DISTANCES, "lock"})
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 

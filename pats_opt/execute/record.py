@@ -7,7 +7,7 @@ is only what loads beside serving did (:class:`LoadingCost`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -186,6 +186,38 @@ class GpuRun(Document, frozen=True, kw_only=True):
     primed: tuple[Span, ...] = ()
 
 
+class LatentHits(Document, frozen=True, kw_only=True):
+    """Look-ups of the requests that have an image and whose option skips steps.
+
+    Attributes:
+        look_ups: How many there were.
+        hits: Those that started from an earlier prompt's latents.
+        asked: Steps that their options skip, in all.
+        skipped: Steps that they skipped.
+        stored: Requests whose latents were stored, options that skip none included.
+    """
+
+    look_ups: int
+    hits: int
+    asked: int
+    skipped: int
+    stored: int
+
+
+def latent_hits(gpus: Iterable[GpuRun]) -> LatentHits:
+    """Count the look-ups of all GPUs."""
+    members = [m for gpu in gpus for batch in gpu.batches for m in batch.members if m.image]
+    found = [m.latents for m in members if m.latents is not None]
+    asked = [one for one in found if one.asked]
+    return LatentHits(
+        look_ups=len(asked),
+        hits=sum(one.level > 0 for one in asked),
+        asked=sum(one.asked for one in asked),
+        skipped=sum(one.level for one in asked),
+        stored=sum(bool(one.stored) for one in found),
+    )
+
+
 class LoadingSteps(Document, frozen=True, kw_only=True):
     """Median seconds of the steps of ``n`` members, by whether a load was in progress.
 
@@ -215,24 +247,6 @@ class LoadingCost(Document, frozen=True, kw_only=True):
     hidden: Annotated[float, Meta(ge=0, le=1)]
     slowdown: float | None
     steps: tuple[LoadingSteps, ...]
-
-
-class LatentHits(Document, frozen=True, kw_only=True):
-    """Look-ups of the requests that have an image and whose option skips steps.
-
-    Attributes:
-        look_ups: How many there were.
-        hits: Those that started from an earlier prompt's latents.
-        asked: Steps that their options skip, in all.
-        skipped: Steps that they skipped.
-        stored: Requests whose latents were stored, options that skip none included.
-    """
-
-    look_ups: int
-    hits: int
-    asked: int
-    skipped: int
-    stored: int
 
 
 class ModelRef(Document, frozen=True, kw_only=True):

@@ -14,11 +14,12 @@ from pats_opt.errors import InputError, NoScheduleError, PatsError, SolverError,
 from pats_opt.execute import journal
 from pats_opt.execute.adapters import adapter_files
 from pats_opt.execute.drivers import Driver, WorkerSetup
+from pats_opt.execute.latent_folder import LatentFolder
 from pats_opt.execute.loading import loading_cost
 from pats_opt.execute.options import Options, labelled, model_path, run_key
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, OWN, TRACE, Output, file_names
-from pats_opt.execute.record import Execution, GpuRun, ModelRef
+from pats_opt.execute.record import Execution, GpuRun, ModelRef, latent_hits
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
 from pats_opt.execute.work import EngineSettings
@@ -163,6 +164,8 @@ class _Session:
         workers = [gpu for gpu, setup in enumerate(setups) if setup.needed]
         error: PatsError | None = None
         if workers:
+            if self.options.cache is not None:
+                LatentFolder(self.options.cache).verify()
             begun(len(self.driver.wanted - made))
             second = max((j.second for j in past if j is not None), default=0.0)
             started = _now()
@@ -209,7 +212,8 @@ class _Session:
             "guidance": repr(float(options.guidance)),
             "run": digest(self.key),
         }
-        latents = str(self.output.folder(LATENTS)) if any(s.prime for s in setups) else None
+        primed = options.cache is None and any(s.prime for s in setups)
+        latents = str(self.output.folder(LATENTS)) if primed else None
         return [
             WorkerJob(
                 gpu=gpu,
@@ -224,8 +228,9 @@ class _Session:
                     slots=setups[gpu].slots,
                     resident=setups[gpu].resident,
                     tier=options.tier,
-                    prime=setups[gpu].prime,
+                    prime=setups[gpu].prime if primed else (),
                     latents=latents,
+                    cache=options.cache,
                     warm=setups[gpu].warm,
                     memory_gib=options.memory_gib,
                     graphs=options.graphs,
@@ -288,6 +293,7 @@ class _Session:
             versions={} if last is None else last.versions,
             gpus=tuple(runs),
             loading=loading_cost(runs),
+            latents=None if self.options.cache is None else latent_hits(runs),
             rejected=self.driver.rejected,
             notes=self.driver.notes,
         )

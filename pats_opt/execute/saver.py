@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pats_opt.errors import one_line
 from pats_opt.execute.journal import BatchEnded, JournalWriter, LoadEnded, RequestFinished
 from pats_opt.execute.output import IMAGES, ImageFolder
-from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, Phase, Span
+from pats_opt.execute.record import BatchRun, LatentLookup, LoadRun, MemberRun, Phase, Span
 from pats_opt.execute.work import Finished, Member
 
 #: What the keys of the text in a file begin with.
@@ -38,8 +38,24 @@ def encode(picture: Any, text: Mapping[str, str]) -> bytes:
     return file.getvalue()
 
 
-def describe(member: Member, common: Mapping[str, str]) -> dict[str, str]:
-    """Texts of an image's file: its request, and what is common to the run."""
+def describe(
+    member: Member, common: Mapping[str, str], latents: LatentLookup | None = None
+) -> dict[str, str]:
+    """Texts of an image's file: its request, what it started from, and what the run has in common.
+
+    Args:
+        member: The request, with the steps that it ran and skipped.
+        common: Texts of every image of the run.
+        latents: Its look-up, where there is a folder of latents.
+    """
+    start: dict[str, str] = {}
+    if latents is not None and latents.level:
+        start = {
+            "latents_level": str(latents.level),
+            "latents_prompt": latents.prompt or "",
+            "latents_request": latents.request or "",
+            "latents_similarity": str(latents.similarity),
+        }
     return {
         "request": member.id,
         "adapter": member.adapter or "",
@@ -49,6 +65,7 @@ def describe(member: Member, common: Mapping[str, str]) -> dict[str, str]:
         "steps": str(member.steps),
         "skip": str(member.skip),
         "size": f"{member.width}x{member.height}",
+        **start,
         **common,
     }
 
@@ -152,7 +169,8 @@ class Saver:
     def _save(self, picture: _Picture) -> MemberRun:
         member, began = picture.finished.member, self._clock()
         try:
-            data = encode(picture.finished.picture, describe(member, self._text))
+            text = describe(member, self._text, picture.finished.latents)
+            data = encode(picture.finished.picture, text)
         except Exception as error:
             failed = self._failed(picture.finished, f"{type(error).__name__}: {error}")
             self._journal.append(RequestFinished(batch=picture.batch, member=failed))
@@ -165,6 +183,7 @@ class Saver:
             completion_s=self._clock(),
             image=f"{IMAGES}/{name}",
             sha256=hashlib.sha256(data).hexdigest(),
+            latents=picture.finished.latents,
         )
         self._journal.append(RequestFinished(batch=picture.batch, member=done))
         self._images.settle(name)

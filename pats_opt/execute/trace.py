@@ -38,6 +38,7 @@ LANE_OF = {
     Phase.ACTIVATE: SWITCH,
     Phase.ENCODE: COMPUTE,
     Phase.STEP: COMPUTE,
+    Phase.LATENTS: COMPUTE,
     Phase.DECODE: COMPUTE,
     Phase.SAVE: SAVE,
     Phase.PRIME: BEFORE,

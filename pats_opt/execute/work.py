@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pats_opt.execute.record import Span, Tier
+from pats_opt.execute.latent_folder import LatentCacheSettings
+from pats_opt.execute.record import LatentLookup, Span, Tier
 
 #: What the clock shows before the start is agreed on: far before it.
 NOT_YET_S = 1e6
@@ -151,6 +152,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
         tier: Where loads come from.
         prime: Members whose latents must be at hand before the run (``skip`` above 0).
         latents: Folder that holds those latents.
+        cache: Folder of latents that requests start from instead, by their prompts; None for none.
         warm: Shapes that will be run; a GPU runs them once before the clock starts.
         graphs: Whether a GPU runs the UNet through CUDA graphs.
         memory_gib: Bound on the device memory to use, as on a smaller GPU; None for all.
@@ -167,6 +169,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     tier: Tier = Tier.HOST
     prime: tuple[Member, ...] = ()
     latents: str | None = None
+    cache: LatentCacheSettings | None = None
     warm: tuple[Shape, ...] = ()
     graphs: bool = True
     memory_gib: float | None = None
@@ -174,11 +177,19 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """A member that left its batch: its picture (a ``PIL.Image``), or the error in one line."""
+    """A member that left its batch.
+
+    Attributes:
+        member: The member, with the steps that it ran and skipped.
+        picture: Its picture (a ``PIL.Image``); None where it failed.
+        error: Why it failed, in one line.
+        latents: Its look-up, where there is a folder of latents.
+    """
 
     member: Member
     picture: Any = None
     error: str | None = None
+    latents: LatentLookup | None = None
 
 
 class MeasuredRun(Struct, frozen=True, kw_only=True):

@@ -22,10 +22,10 @@ TERMS = frozenset(
     circuit class clipper clock column command compared comparer comparison completion complexity
     composition conditioning config conformance constant constraint context controlled cosine cost
     count counting cp crash credit curve cut data day deadline decider decision delta demand dense
-    device difference dimension dispatch displayable document dp drain driver drop dual duration
-    earliest edd embedder ended engine entry error estimate evaluation event eviction exact exchange
-    executed execution exhaustive expected exported fact factor failure family fcfs feature field
-    fifo figure file finish finished firing first fit fleet flip flow folder follower format
+    device difference dimension dispatch displayable distance document dp drain driver drop dual
+    duration earliest edd embedder ended engine entry error estimate evaluation event eviction exact
+    exchange executed execution exhaustive expected exported fact factor failure family fcfs feature
+    field fifo figure file finish finished firing first fit fleet flip flow folder follower format
     formulation frequently gap gated go gpu graph greedy group grouped guided handler hash head help
     heuristic hint hit hosted hysteresis idle image imported inbox incomplete incumbent index
     indicator infeasible info inline input instance integer interrupt interrupted interval job join

@@ -102,6 +102,7 @@ def compare(problem: Problem, execution: Execution, schedule: Schedule) -> Execu
         predicted_loads=tuple(lines.grid.loads),
         measured_loads=tuple(lines.ran.loads),
         loading=execution.loading,
+        latents=execution.latents,
         notes=tuple(
             notes(
                 problem, execution, executed, factors, broken=len(verdict.violations), gaps=missing

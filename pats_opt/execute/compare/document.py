@@ -10,7 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from pats_opt.execute.record import LoadingCost
+from pats_opt.execute.compare.distances import LatentDistances
+from pats_opt.execute.record import LatentHits, LoadingCost
 from pats_opt.tables.schedule_table import TimedBatch
 
 
@@ -332,6 +333,8 @@ class ExecutionComparison(Struct, frozen=True, kw_only=True):
         predicted_loads: The predicted loads beside serving, on the grid.
         measured_loads: Those that were run, on the schedule's clock.
         loading: What they did to the steps beside them; None where there were none.
+        latents: Look-ups in a folder of latents; None where the run has none.
+        distances: Images that used them against a reference run; None where none is named.
         notes: What a reader has to know of these figures, a sentence each.
     """
 
@@ -355,4 +358,6 @@ class ExecutionComparison(Struct, frozen=True, kw_only=True):
     predicted_loads: tuple[TimedLoad, ...] = ()
     measured_loads: tuple[TimedLoad, ...] = ()
     loading: LoadingCost | None = None
+    latents: LatentHits | None = None
+    distances: LatentDistances | None = None
     notes: tuple[str, ...]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pats_opt import __version__
+from pats_opt.execute.compare.distances import distance_sentence
 from pats_opt.execute.compare.document import (
     BatchRow,
     ComparedFigure,
@@ -80,6 +81,7 @@ def page(comparison: ExecutionComparison, execution: Execution, problem: Problem
             marks=marks,
             loads=list(_load_rows(comparison, problem)),
             more_loads=max(0, len(comparison.measured_loads) - MOST_LOADS),
+            distance=distance_sentence,
             steps=comparison.constants.steps,
             overheads=_overheads(comparison),
             fit=fit_text,

@@ -28,6 +28,8 @@ class ExecutedBatch(Struct, frozen=True, kw_only=True):
         run: Its record.
         members: Its jobs, each with its option and when its image was there (None: there is none).
             A batch that was cut short may lack those that it did not come to.
+        steps: Steps that each member ran: those of its option, and those that this would have
+            skipped where the run's folder of latents had nothing so deep to start from.
         before: Residents before its switch.
         resident: Residents while it ran.
         active: Adapters that its members use.
@@ -37,15 +39,11 @@ class ExecutedBatch(Struct, frozen=True, kw_only=True):
     gpu: int
     run: BatchRun
     members: tuple[tuple[Job, int, float | None], ...]
+    steps: tuple[int, ...]
     before: Adapters
     resident: Adapters
     active: Adapters
     switch: Switch
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Steps of each member."""
-        return tuple([job.options[option].steps for job, option, _ in self.members])
 
     @property
     def failed(self) -> tuple[Job, ...]:
@@ -153,6 +151,12 @@ def _gpu_batches(
             gpu=gpu,
             run=run,
             members=members,
+            steps=tuple(
+                [
+                    job.options[option].steps + _unskipped(member)
+                    for (job, option, _), member in zip(members, run.members, strict=True)
+                ]
+            ),
             before=before,
             resident=after,
             active=active,
@@ -171,6 +175,11 @@ def _member(
     if member.completion_s is None and member.image is not None:
         return job, member.option, run.end_s
     return job, member.option, member.completion_s
+
+
+def _unskipped(member: MemberRun) -> int:
+    """Steps that a member ran, though its option skips them."""
+    return 0 if member.latents is None else member.latents.asked - member.latents.level
 
 
 def _changed(

@@ -32,6 +32,7 @@ def results(comparison: ExecutionComparison) -> list[str]:
         *_batches(comparison),
         *_constants(comparison),
         *_loading(comparison),
+        *_latents(comparison),
         accuracy_sentence(comparison),
         *_live(comparison),
     ]
@@ -133,6 +134,17 @@ def _loading(comparison: ExecutionComparison) -> Iterator[str]:
     yield (
         f"{counted(of.count, 'load')} beside serving took {number(of.seconds, 3)} s, "
         f"{percent(hidden.measured or 0.0)} of it hidden behind batches{known}{beside}."
+    )
+
+
+def _latents(comparison: ExecutionComparison) -> Iterator[str]:
+    of = comparison.latents
+    if of is None:
+        return
+    yield (
+        f"{of.hits} of {counted(of.look_ups, 'request')} whose option skips steps started from an "
+        f"earlier prompt's latents; {of.skipped} of the {counted(of.asked, 'step')} that their "
+        f"options skip were skipped. Latents of {counted(of.stored, 'request')} were stored."
     )
 
 

@@ -7,7 +7,7 @@ batch). Noise is drawn on the CPU, so it is the same on every device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from inspect import signature
 from typing import Any
 
@@ -75,10 +75,35 @@ def encode(
     return made
 
 
-def rows_of(given: Sequence[Conditioning], *, guided: bool) -> list[tuple[Any, Any, Any]]:
-    """Conditioning of the rows of a UNet call: those without text, then those with it."""
-    without = [(c.negative_embeds, c.negative_pooled, c.time_ids) for c in given] if guided else []
-    return [*without, *((c.embeds, c.pooled, c.time_ids) for c in given)]
+class BatchConditioning:
+    """Conditioning of a UNet call, row by row; that of the last call is kept, as most recur.
+
+    Args:
+        guided: Whether rows without text come before those with it.
+    """
+
+    def __init__(self, *, guided: bool) -> None:
+        self._guided = guided
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go of the tensors."""
+        self._last: tuple[tuple[Conditioning, ...], Any] = ((), None)
+
+    def __call__(self, groups: Sequence[Sequence[Conditioning]]) -> Any:
+        """Return embeddings, pooled ones and time ids; the rows of a group are together."""
+        import torch
+
+        key = tuple(one for some in groups for one in some)
+        if self._last[0] != key:
+            rows = [row for some in groups for row in self._rows(some)]
+            self._last = key, tuple(torch.cat(column) for column in zip(*rows, strict=True))
+        return self._last[1]
+
+    def _rows(self, some: Sequence[Conditioning]) -> list[tuple[Any, Any, Any]]:
+        without = [(c.negative_embeds, c.negative_pooled, c.time_ids) for c in some]
+        with_text = [(c.embeds, c.pooled, c.time_ids) for c in some]
+        return [*(without if self._guided else ()), *with_text]
 
 
 class ModelKind(Struct, frozen=True, kw_only=True):
@@ -124,6 +149,10 @@ class Sampling:
         conditioning: Embeddings of its prompt (see :class:`Conditioning`).
         start: Latents to start from after ``member.skip`` steps, or None to start from noise.
         stop: Steps after which it is done; None for all.
+        keep: Steps after which its latents are kept.
+
+    Attributes:
+        kept: The latents that were kept, by step.
 
     Raises:
         ValueError: The size or the number of steps is not one that the model can do.
@@ -137,6 +166,7 @@ class Sampling:
         *,
         start: Any = None,
         stop: int | None = None,
+        keep: Collection[int] = (),
     ) -> None:
         import torch
         from diffusers.utils.torch_utils import randn_tensor
@@ -144,6 +174,7 @@ class Sampling:
         check(member, kind)
         self.member, self.conditioning = member, conditioning
         self.error: str | None = None
+        self._keep, self.kept = keep, dict[int, Any]()
         self.scheduler = type(kind.scheduler).from_config(kind.scheduler.config)
         self.scheduler.set_timesteps(member.steps + member.skip, device=kind.device)
         self.timesteps = self.scheduler.timesteps
@@ -193,6 +224,8 @@ class Sampling:
             self._generator.set_state(random)
             raise
         self.latents, self.done = latents, self.done + 1
+        if self.done in self._keep:
+            self.kept[self.done] = latents
 
 
 def check(member: Member, kind: ModelKind) -> None:

@@ -8,13 +8,14 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from pats_opt.errors import InputError
@@ -22,13 +23,14 @@ from pats_opt.execute.engine.graphs import Graphs
 from pats_opt.execute.engine.latents import Latents, decode, require_restartable
 from pats_opt.execute.engine.memory import DeviceMemory, Failure, attempt
 from pats_opt.execute.engine.model import open_pipeline, versions
+from pats_opt.execute.engine.priming import prime
+from pats_opt.execute.engine.reuse import LatentCache
 from pats_opt.execute.engine.sampling import (
-    Conditioning,
+    BatchConditioning,
     ModelKind,
     Sampling,
     check,
     encode,
-    rows_of,
 )
 from pats_opt.execute.engine.slots import AdapterStore, Slots
 from pats_opt.execute.engine.stopwatch import CallTimes, Stopwatch
@@ -42,9 +44,6 @@ from pats_opt.execute.work import (
     Setup,
     Shape,
 )
-
-#: Members whose latents are primed at a time.
-PRIMED_AT_ONCE = 4
 
 _size = attrgetter("member.width", "member.height")
 
@@ -96,19 +95,22 @@ class SdxlEngine(Engine):
             settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
         )
         scheduler = type(self.pipeline.scheduler).__name__
-        self._latents = Latents(
-            settings.latents,
-            (settings.model, settings.dtype, f"{settings.guidance}", scheduler),
-            settings.adapter_files,
-        )
+        made_by = (settings.model, settings.dtype, f"{settings.guidance}", scheduler)
+        self._latents = Latents(settings.latents, made_by, settings.adapter_files)
+        self._cache: LatentCache | None = None
         self._splits = 0
         # By size, the members that fitted when memory had run out.
         self._largest: dict[tuple[int, int], int] = {}
         self._tiled = False
-        self._conditions: tuple[tuple[Conditioning, ...], Any] = ((), None)
-        primed = self._prime(settings.prime) if settings.prime else ()
+        self._conditions = BatchConditioning(guided=self._guided)
+        if settings.prime or settings.cache is not None:
+            require_restartable(scheduler)
+        primed = prime(settings.prime, self._latents, self._loaded, self._sample, self._watch)
         if self._device.type == "cuda":
             self._warm_up(settings.warm)
+        if settings.cache is not None:
+            factor = self._kind.factor
+            self._cache = LatentCache(settings.cache, made_by, settings.adapter_files, factor)
         for adapter in settings.resident:
             self.slots.put(adapter, self.adapters.fetch(adapter))
         self.setup = Setup(
@@ -122,7 +124,7 @@ class SdxlEngine(Engine):
 
     @override
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
-        watch = Stopwatch(self._device, self._clock)
+        watch = self._watch()
         for adapter in evict:
             self.slots.evict(adapter)
         tier = self._settings.tier
@@ -168,7 +170,11 @@ class SdxlEngine(Engine):
 
         self._memory.reset_peak()
         self._splits = 0
-        watch = Stopwatch(self._device, self._clock)
+        watch = self._watch()
+        if self._cache is not None:
+            ids = tuple(member.id for member in members)
+            with watch.span(Phase.LATENTS, n=len(members), ids=ids):
+                members = self._cache.begin(members)
         with torch.no_grad():
             samplings = self._admit(members, watch, finished)
             self._denoise(samplings, watch, lambda s: self._leave(s, watch, finished))
@@ -196,8 +202,10 @@ class SdxlEngine(Engine):
             for member, conditioning in zip(some, conditioned, strict=True):
                 start = None if stop_at_skip or not member.skip else self._start(member)
                 stop = member.skip if stop_at_skip else None
-                made = Sampling(member, self._kind, conditioning, start=start, stop=stop)
-                admitted.append(made)
+                keep = () if self._cache is None else self._cache.levels(member)
+                admitted.append(
+                    Sampling(member, self._kind, conditioning, start=start, stop=stop, keep=keep)
+                )
 
         for _, group in groupby(sorted(members, key=_encoded_with), key=_encoded_with):
             together = list(group)
@@ -221,7 +229,8 @@ class SdxlEngine(Engine):
         return sorted(admitted, key=lambda s: order[s.member.id])
 
     def _start(self, member: Member) -> Any:
-        start = self._latents.get(member)
+        starts = self._latents.get if self._cache is None else self._cache.start
+        start = starts(member)
         if start is None:
             raise ValueError(f"there are no latents of its first {member.skip} steps to start from")
         return start
@@ -289,7 +298,7 @@ class SdxlEngine(Engine):
         inputs = torch.cat([torch.cat([s.scaled() for s in some] * rows) for some in groups])
         times = torch.cat([torch.stack([s.timestep for s in some] * rows) for some in groups])
         self.slots.use([(some[0].member.adapter, rows * len(some)) for some in groups])
-        conditions = self._conditioned(groups)
+        conditions = self._conditions([[s.conditioning for s in some] for some in groups])
         with laps.unet():
             if self._graphs is None or self.slots.mixed:
                 predicted = self._call_unet(inputs, times, *conditions)
@@ -315,26 +324,17 @@ class SdxlEngine(Engine):
             return_dict=False,
         )[0]
 
-    def _conditioned(self, groups: Sequence[Sequence[Sampling]]) -> Any:
-        """Embeddings, pooled ones and time ids, row by row; the last are kept, as most recur."""
-        import torch
-
-        key = tuple(s.conditioning for some in groups for s in some)
-        if self._conditions[0] != key:
-            rows = [
-                row
-                for some in groups
-                for row in rows_of([s.conditioning for s in some], guided=self._guided)
-            ]
-            self._conditions = key, tuple(torch.cat(column) for column in zip(*rows, strict=True))
-        return self._conditions[1]
-
     def _leave(
         self, sampling: Sampling, watch: Stopwatch, finished: Callable[[Finished], None]
     ) -> None:
         """Decode a member that has all its steps, and hand it over."""
+        found = None
+        if self._cache is not None:
+            with watch.span(Phase.LATENTS, ids=(sampling.member.id,)):
+                found = self._cache.end(sampling)
+        left = Finished(member=sampling.member, error=sampling.error, latents=found)
         if sampling.error is not None:
-            finished(Finished(member=sampling.member, error=sampling.error))
+            finished(left)
             return
         pictures: list[Any] = []
         while True:
@@ -350,65 +350,48 @@ class SdxlEngine(Engine):
             self.pipeline.vae.tile_latent_min_size = 64  # the default does not tile 1024 pixels
             self._tiled = True
         if failure is not None:
-            finished(Finished(member=sampling.member, error=failure.reason))
+            finished(replace(left, error=failure.reason))
         else:
-            finished(Finished(member=sampling.member, picture=pictures[0]))
+            finished(replace(left, picture=pictures[0]))
 
-    def _prime(self, members: Iterable[Member]) -> tuple[Span, ...]:
-        """Make the latents that options with skipped steps start from, before the run.
-
-        They come from the request's own prompt and seed, so its image is that of all its steps.
-
-        Raises:
-            InputError: The scheduler cannot start in the middle, or a request cannot be run.
-        """
+    def _sample(
+        self,
+        members: Sequence[Member],
+        refused: Callable[[Finished], None],
+        leave: Callable[[Sampling], None],
+    ) -> None:
+        """Run members up to where their options start, and hand each over there."""
         import torch
 
-        require_restartable(type(self.pipeline.scheduler).__name__)
-        spans: list[Span] = []
-        missing = [m for m in members if self._latents.get(m) is None]
+        watch = self._watch()
+        with torch.no_grad():
+            self._denoise(self._admit(members, watch, refused, stop_at_skip=True), watch, leave)
 
-        def refuse(done: Finished) -> None:
-            raise InputError(f"request {done.member.id!r} cannot be primed: {done.error}")
+    def _watch(self) -> Stopwatch:
+        return Stopwatch(self._device, self._clock)
 
-        def keep(sampling: Sampling) -> None:
-            if sampling.error is not None:
-                refuse(Finished(member=sampling.member, error=sampling.error))
-            self._latents.keep(sampling.member, sampling.latents)
-
-        for adapter, group in groupby(sorted(missing, key=_adapter), key=_adapter):
-            some = list(group)
-            if adapter:
-                self.slots.put(adapter, self.adapters.fetch(adapter))
-            for i in range(0, len(some), PRIMED_AT_ONCE):
-                chunk = some[i : i + PRIMED_AT_ONCE]
-                whole = Stopwatch(self._device, self._clock)
-                with whole.span(Phase.PRIME, n=len(chunk), ids=tuple(m.id for m in chunk)):
-                    watch = Stopwatch(self._device, self._clock)
-                    with torch.no_grad():
-                        admitted = self._admit(chunk, watch, refuse, stop_at_skip=True)
-                        self._denoise(admitted, watch, keep)
-                spans += whole.read()
-            if adapter:
-                self.slots.evict(adapter)
-        return tuple(spans)
+    @contextmanager
+    def _loaded(self, adapter: str | None) -> Iterator[None]:
+        """Have an adapter in a slot for a while, before the run."""
+        if adapter is not None:
+            self.slots.put(adapter, self.adapters.fetch(adapter))
+        yield
+        if adapter is not None:
+            self.slots.evict(adapter)
 
     def _warm_up(self, shapes: Iterable[Shape]) -> None:
         """Run each shape once, with an adapter and bare: what a GPU does at first takes seconds."""
         adapters: list[str | None] = [None, *list(self._settings.adapter_files)[:1]]
         for adapter in adapters if self._settings.slots else [None]:
-            if adapter is not None:
-                self.slots.put(adapter, self.adapters.fetch(adapter))
-            for shape in sorted(shapes, key=lambda s: -s.members):
-                self.run(shape.requests(adapter), lambda _: None)
-            if adapter is not None:
-                self.slots.evict(adapter)
+            with self._loaded(adapter):
+                for shape in sorted(shapes, key=lambda s: -s.members):
+                    self.run(shape.requests(adapter), lambda _: None)
         self._largest.clear()
 
     @override
     def close(self) -> None:
         self.adapters.clear()
-        self._conditions = ((), None)
+        self._conditions.clear()
         if self._graphs is not None:
             self._graphs.give_up()
         del self.pipeline, self.slots, self.decode
