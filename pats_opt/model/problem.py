@@ -235,8 +235,13 @@ class Site:
         capacity = self.gpus[gpu].capacity
         vram = capacity[0]
         if vram is not None:
-            vram -= self.base_vram + sum([self.adapter_vram[a] for a in resident])
+            vram -= self.base_vram + self.resident_vram(resident)
         return (vram, *capacity[1:])
+
+    def resident_vram(self, adapters: Adapters) -> int:
+        """Memory that resident adapters take, in quanta."""
+        size = self.adapter_vram
+        return sum([size[a] for a in adapters])
 
     def fits(self, gpu: int, resident: Adapters, jobs: Sequence[Job]) -> bool:
         """Whether a batch of ``jobs`` on ``gpu`` with ``resident`` held keeps rules 2 and 3."""

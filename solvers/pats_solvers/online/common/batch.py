@@ -103,12 +103,12 @@ class BatchBuilder:
         self.active: Adapters = frozenset()
         self.free = list(site.room(gpu.index, resident))
         self._steps: list[int] = []
+        self._resident_vram = site.resident_vram(resident)
         self._measure()
 
     def _measure(self) -> None:
         """Note what holds until the next member joins."""
-        idle, size = self.resident - self.active, self._site.adapter_vram
-        self._idle_vram = sum([size[a] for a in idle]) if idle else 0
+        self._idle_vram = self._resident_vram - self._site.resident_vram(self.active)
         largest = self._site.clock.largest
         self.full = (largest is not None and len(self.jobs) >= largest) or (
             self._least is not None and not self._could_hold(self._least, self._idle_vram)
@@ -169,8 +169,9 @@ class BatchBuilder:
         resident = make_room(self._site, self.gpu, [*self.jobs, job], self._evict)
         if resident is None:
             return False
-        before = self.resident, self.free
+        before = self.resident, self._resident_vram, self.free
         self.resident, self.free = resident, list(self._site.room(self.gpu.index, resident))
+        self._resident_vram = self._site.resident_vram(resident)
         for member in self.jobs:
             self.free = [
                 None if room is None else room - need
@@ -178,7 +179,7 @@ class BatchBuilder:
             ]
         if self.add(job, option):
             return True
-        self.resident, self.free = before
+        self.resident, self._resident_vram, self.free = before
         return False
 
     def _end(self, active: Adapters, steps: int) -> int:

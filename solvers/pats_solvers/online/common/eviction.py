@@ -66,19 +66,21 @@ class LeastRecentlyUsed(Eviction):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self._count = 0
-        self._last: dict[tuple[int, int], int] = {}
+        self._last = [[0] * len(site.adapter_ids) for _ in site.gpus]
 
     @override
     def served(self, gpu: int, before: Adapters, after: Adapters, active: Adapters) -> None:
         self._count += 1
         for adapter in active:
-            self._last[gpu, adapter] = self._count
+            self._last[gpu][adapter] = self._count
 
     @override
     def __call__(self, gpu: int, residents: Adapters) -> list[int]:
         if len(residents) < 2:
             return list(residents)
-        return sorted(residents, key=lambda a: (self._last.get((gpu, a), 0), a))
+        order = sorted(residents)
+        order.sort(key=self._last[gpu].__getitem__)
+        return order
 
 
 class LeastFrequentlyUsed(Eviction):

@@ -35,6 +35,7 @@ class Kinds:
 
     Attributes:
         rows: Rows in use.
+        made: Kinds so far; one that comes again counts again.
         heads: The waiting jobs of each row, in order of arrival.
     """
 
@@ -46,7 +47,7 @@ class Kinds:
         self._kind_of: dict[int, Hashable] = {}  # by index of each waiting job
         self._free: list[int] = []
         self._sums, self._seen = [0.0] * len(columns), 0
-        self.rows = 0
+        self.rows = self.made = 0
         self.heads: list[deque[Job]] = []
         size = 64
         self._adapter: Ints = np.zeros(size, np.int64)
@@ -101,6 +102,7 @@ class Kinds:
         row = self._row_of.get(kind)
         if row is None:
             row = self._row_of[kind] = self._new_row()
+            self.made += 1
             self._adapter[row] = job.adapter
             self._arrival[row] = job.arrival
             self._index[row] = job.index

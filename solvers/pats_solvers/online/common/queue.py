@@ -205,6 +205,9 @@ class WaitingJobs:
         """Every job that ``gpu`` can serve, in order of arrival."""
         if gpu in self._barred:
             return self.among(self._queues, gpu)
+        if len(self._order) == 1 and not self._hidden:  # as it mostly is
+            ((hosts, queue),) = self._order.items()
+            return iter(queue.values() if gpu in hosts else ())
         return self._visible(gpu, [queue for hosts, queue in self._order.items() if gpu in hosts])
 
     def _visible(self, gpu: int, queues: list[JobQueue]) -> Iterator[Job]:

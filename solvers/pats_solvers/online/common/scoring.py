@@ -31,6 +31,7 @@ class ScoringRun(RunContext):
         super().__init__(setup)
         self.kinds = Kinds(self, columns)
         self._loads: dict[int | None, Floats] = {}
+        self._cosines: dict[tuple[int | None, ...], tuple[int, CosineSimilarity]] = {}
 
     @cached_property
     def mean_load_s(self) -> float:
@@ -103,10 +104,20 @@ class ScoringRun(RunContext):
             count = len(site.adapter_ids)
             self._loads[source] = np.array([site.load_seconds(a, before) for a in range(count)])
         seconds = self._loads[source].copy()
-        for a in gpu.resident:
-            stays = gpu.active is None or a in gpu.active
-            seconds[a] = 0.0 if stays else site.activate_s
+        seconds[list(gpu.resident)] = 0.0 if gpu.active is None else site.activate_s
+        if gpu.active:
+            seconds[list(gpu.active & gpu.resident)] = 0.0
         return seconds
+
+    def cosines(self, gpu: int) -> CosineSimilarity:
+        """Cosines with the demands of all kinds on a GPU, made anew once there are new kinds."""
+        capacity = self.site.gpus[gpu].capacity
+        made, known = self._cosines.get(capacity, (-1, None))
+        if known is None or made != self.kinds.made:
+            demand = self.kinds.view(gpu)[3]
+            made, known = self.kinds.made, CosineSimilarity(demand, capacity)
+            self._cosines[capacity] = made, known
+        return known
 
 
 class Queue:
@@ -135,7 +146,7 @@ class Queue:
     ) -> None:
         self._run, self._kinds, self._rows = run, run.kinds, rows
         self._tick, self._tick_s = run.tick, run.site.tick_s
-        self._capacity = run.site.gpus[gpu.index].capacity
+        self._gpu, self._capacity = gpu.index, run.site.gpus[gpu.index].capacity
         arrival, index, hosted, demand, figure = run.kinds.view(gpu.index)
         if rows is None:
             self._arrival, self._index, self._out = arrival, index, ~hosted
@@ -195,7 +206,10 @@ class Queue:
     def cosine(self) -> Floats:
         """Cosine between each demand and ``room``, both as shares of the GPU's capacity."""
         if self._angles is None:  # the demands' part of it does not change
-            self._angles = CosineSimilarity(self._demand, self._capacity)
+            if self._rows is None:
+                self._angles = self._run.cosines(self._gpu)
+            else:
+                self._angles = CosineSimilarity(self._demand, self._capacity)
         return self._angles.cosine(self.room)
 
     def _column(self, name: Column) -> Floats:
