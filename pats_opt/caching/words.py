@@ -26,6 +26,9 @@ from pats_opt.caching.embedding import NearestPrompt
 #: Buckets of features.
 BUCKETS = 2**18
 
+#: Share of the slots from which on the list of a feature is kept by slot too.
+DENSE = 1 / 8
+
 #: Cosines that differ by less are equal: sums of floats depend on their order.
 EQUAL = 1e-9
 
@@ -74,6 +77,19 @@ class WordEmbedder:
         self.updated = self._prompts
 
 
+class DenseCounts:
+    """Counts of one feature by slot, 0 where a prompt lacks it.
+
+    Attributes:
+        counts: The counts; more slots than there are yet.
+        seen: How many of the feature's list are in it.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(0)
+        self.seen = 0
+
+
 class WordIndex:
     """Exact search among word vectors: only prompts that share a feature are looked at.
 
@@ -86,6 +102,7 @@ class WordIndex:
         self._vectors: list[WordVector | None] = []  # by slot; None where it was removed
         self._slot: dict[int, int] = {}
         self._lists: dict[int, tuple[array[int], array[float]]] = {}  # slots and counts of a bucket
+        self._dense: dict[int, DenseCounts] = {}  # by bucket, of the longest lists
         self._norms = np.zeros(0)  # by slot; infinite where it was removed
         self._updated = -1
 
@@ -116,8 +133,11 @@ class WordIndex:
         for bucket, weight in zip(vector.buckets.tolist(), weights.tolist(), strict=True):
             found = self._lists.get(bucket)
             if found is not None:
-                slots = np.frombuffer(found[0], dtype=np.int64)
-                scores[slots] += weight * np.frombuffer(found[1])
+                if len(found[0]) > DENSE * len(scores):
+                    scores += weight * self._by_slot(bucket, len(scores))
+                else:
+                    slots = np.frombuffer(found[0], dtype=np.int64)
+                    scores[slots] += weight * np.frombuffer(found[1])
         scores /= self._norms[: len(scores)]
         best = float(scores.max())
         own = math.sqrt(float(np.square(vector.counts * idf).sum()))
@@ -125,6 +145,16 @@ class WordIndex:
             return None
         slot = int(np.flatnonzero(scores >= best - EQUAL * own)[0])
         return NearestPrompt(self._entries[slot], min(1.0, round(best / own, 6)))
+
+    def _by_slot(self, bucket: int, size: int) -> NDArray[np.float64]:
+        """Counts of a frequent feature by slot: to add them is quicker than to pick them."""
+        known = self._dense.setdefault(bucket, DenseCounts())
+        if size > len(known.counts):
+            known.counts = np.concatenate((known.counts, np.zeros(64 + size)))
+        slots, counts = self._lists[bucket]
+        known.counts[slots[known.seen :]] = counts[known.seen :]
+        known.seen = len(slots)
+        return known.counts[:size]
 
     def _append(self, entry: int, vector: WordVector) -> None:
         slot = len(self._entries)
@@ -149,6 +179,7 @@ class WordIndex:
             if vector is not None
         ]
         self._entries, self._vectors, self._slot, self._lists = [], [], {}, {}
+        self._dense.clear()
         self._norms = np.zeros(0)
         for entry, vector in kept:
             self._append(entry, vector)
