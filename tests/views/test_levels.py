@@ -114,6 +114,7 @@ def test_the_page_has_them_in_its_figure_in_words_and_in_tables(
         assert heading in page
     assert "more than at any other level." in page.replace("\N{NO-BREAK SPACE}", " ")
     assert ("GPUs at each level:" in page) == (adapters == 2)
+    assert "requests waiting, GPUs at each level and quality, over time" in page
     figure = figure_json([NamedChart("", seen.chart)])
     assert "GPUs at each level" in figure
     assert "Mean quality of requests done" in figure
