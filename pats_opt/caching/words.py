@@ -26,8 +26,8 @@ from pats_opt.caching.embedding import NearestPrompt
 #: Buckets of features.
 BUCKETS = 2**18
 
-#: Share of the slots from which on the list of a feature is kept by slot too.
-DENSE = 1 / 8
+#: Share of the slots, and number, above which the list of a feature is kept by slot too.
+DENSE, LONG = 1 / 8, 64
 
 #: Cosines that differ by less are equal: sums of floats depend on their order.
 EQUAL = 1e-9
@@ -133,7 +133,7 @@ class WordIndex:
         for bucket, weight in zip(vector.buckets.tolist(), weights.tolist(), strict=True):
             found = self._lists.get(bucket)
             if found is not None:
-                if len(found[0]) > DENSE * len(scores):
+                if len(found[0]) > max(LONG, DENSE * len(scores)):
                     scores += weight * self._by_slot(bucket, len(scores))
                 else:
                     slots = np.frombuffer(found[0], dtype=np.int64)

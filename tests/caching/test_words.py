@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections import Counter
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pats_opt.caching import words
 from pats_opt.caching.words import WordEmbedder
 
 VOCABULARY = ["red", "fox", "a", "in", "snow", "photo", "of", "Fox", "sky,", "bokeh", "8k"]
@@ -56,11 +58,11 @@ class PlainWords:
 @given(streams, st.sets(st.integers(0, 30)))
 def test_nearest_prompt_and_cosine(stream: list[str], removed: set[int]) -> None:
     """The nearest of all earlier prompts (some of them removed), by a scan over all."""
-    words, plain = WordEmbedder(), PlainWords()
-    index = words.index()
+    embedder, plain = WordEmbedder(), PlainWords()
+    index = embedder.index()
     there: dict[int, str] = {}
     for entry, prompt in enumerate(stream):
-        vector = words.embed(prompt)
+        vector = embedder.embed(prompt)
         plain.see(prompt)
         assert (vector is None) == (not features(prompt))
         if vector is None:
@@ -82,18 +84,37 @@ def test_nearest_prompt_and_cosine(stream: list[str], removed: set[int]) -> None
         assert len(index) == len(there)
 
 
+def test_frequent_words_count_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last digit, while entries come and go."""
+    found = []
+    for long in (5, 10_000):
+        monkeypatch.setattr(words, "LONG", long)
+        embedder, rng = WordEmbedder(), random.Random(0)
+        index, there, nearest = embedder.index(), list[int](), []
+        for entry in range(400):
+            vector = embedder.embed(" ".join(rng.choices(VOCABULARY, k=6)) + f" of {entry % 50}0")
+            assert vector is not None
+            nearest.append(index.nearest(vector))
+            index.add(entry, vector)
+            there.append(entry)
+            if len(there) > 60:
+                index.remove(there.pop(rng.randrange(len(there))))
+        found.append(nearest)
+    assert found[0] == found[1]
+
+
 def test_an_equal_prompt_has_cosine_1_however_old() -> None:
     """Document frequencies change in between."""
-    words = WordEmbedder()
-    index = words.index()
-    first = words.embed("a portrait of an old sailor, oil painting")
+    embedder = WordEmbedder()
+    index = embedder.index()
+    first = embedder.embed("a portrait of an old sailor, oil painting")
     assert first is not None
     index.add(0, first)
     for i in range(500):
-        other = words.embed(f"portrait number {i} of an old castle")
+        other = embedder.embed(f"portrait number {i} of an old castle")
         assert other is not None
         index.add(i + 1, other)
-    again = words.embed("A PORTRAIT of an old sailor - oil painting!")
+    again = embedder.embed("A PORTRAIT of an old sailor - oil painting!")
     assert again is not None
     found = index.nearest(again)
     assert found is not None
@@ -102,11 +123,11 @@ def test_an_equal_prompt_has_cosine_1_however_old() -> None:
 
 def test_buckets_are_all_the_memory_there_is() -> None:
     """A vocabulary larger than the buckets is hashed into them."""
-    words = WordEmbedder(buckets=64)
+    embedder = WordEmbedder(buckets=64)
     for i in range(1000):
-        vector = words.embed(f"thing{i} besides thing{i + 1}")
+        vector = embedder.embed(f"thing{i} besides thing{i + 1}")
         assert vector is not None
         assert vector.buckets.max() < 64
         assert np.all(np.diff(vector.buckets) > 0)
-    assert len(words.idf) == 64
-    assert np.all(words.idf >= 1.0)
+    assert len(embedder.idf) == 64
+    assert np.all(embedder.idf >= 1.0)
