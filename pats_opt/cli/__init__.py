@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate", "Simulate an online policy and measure it."),
     "gap-report": ("gap_report", "Compare online policies with offline optima and bounds."),
     "tune": ("tune", "Search the parameters of a policy and test them on other instances."),
+    "plan": ("plan", "Plan a fleet: GPUs, cache and policy for a load, and what to buy."),
     "export": ("export", "Convert a schedule to bins, a tour, a production plan or a graph."),
     "execute": ("execute", "Run a schedule or a policy on real devices: GPUs or the CPU."),
     "profile": ("profile", "Measure step time, memory and switching on this device."),

@@ -27,7 +27,9 @@ from pats_opt.model.instance import digest
 from pats_opt.model.loss import LossTerms
 from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.schedule import Status
+from pats_opt.runs.setting import RunSetting
 from pats_opt.tables import LevelCount, Metrics, Quantile
+from pats_opt.tables.windows import WindowService
 
 #: Packages whose versions a record names, where they are installed.
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
@@ -94,6 +96,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         seed: Seed of every random choice.
         version: Version of pats-opt.
         latency_price: Price per second instead of the instance's own, or None.
+        setting: What else of the instance is changed, and its measurement; None for nothing.
     """
 
     instance: InstanceInfo
@@ -102,6 +105,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     seed: int
     version: str = __version__
     latency_price: float | None = None
+    setting: RunSetting | None = None
 
     @property
     def key(self) -> str:
@@ -116,6 +120,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         }
         if self.latency_price is not None:
             decides["latency_price"] = self.latency_price
+        if self.setting is not None:
+            decides["setting"] = msgspec.to_builtins(self.setting)
         readable = f"{slug(self.instance.name)}--{slug(self.solver.spec)}"
         return f"{readable}--{digest(decides)[:12]}"
 
@@ -164,6 +170,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
             without a schedule and in old records.
         peak_gib: Most memory that the run's process or a child of it held; None where that is not
             known, and in old records.
+        windows: Service by window of requests, where the run's setting asks for it.
     """
 
     version: Literal[1] = 1
@@ -188,6 +195,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
     attainment: tuple[Quantile, ...] = ()
     levels: tuple[LevelCount, ...] = ()
     peak_gib: float | None = None
+    windows: tuple[WindowService, ...] = ()
 
     @property
     def seconds(self) -> float:

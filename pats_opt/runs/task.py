@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
 from pats_opt.memory import peak_gib
 from pats_opt.model.files import read_instance, write_schedule
+from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
 from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError, completed
 from pats_opt.runs.record import (
@@ -45,12 +47,13 @@ from pats_opt.tables import (
     level_counts,
     levels_of,
 )
+from pats_opt.tables.windows import WindowService, window_services
 
 #: Points of progress that a record keeps.
 MOST_POINTS = 200
 
 #: Fields that a record takes from a task's result beside the result itself.
-KEPT_FIELDS = ("trace", "latencies", "attainment", "levels")
+KEPT_FIELDS = ("trace", "latencies", "attainment", "levels", "windows")
 
 #: Fields that a record takes from a result.
 RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "metrics", "details")
@@ -137,6 +140,7 @@ def perform(task: Task) -> Record:
     except Exception as error:  # a run's failure is a result: it is recorded and counted
         failure = error
     result = solved.result if solved else None
+    kept = result is not None and result.loss is not None and config.setting is None
     record = Record(
         config=config,
         versions=versions(),
@@ -146,7 +150,7 @@ def perform(task: Task) -> Record:
         started=started,
         wall_s=round(time.monotonic() - began, 6),
         **({name: getattr(result, name) for name in RESULT_FIELDS} if result else {}),
-        schedule=schedule if result and result.loss is not None else None,
+        schedule=schedule if kept else None,
         **({name: getattr(solved, name) for name in KEPT_FIELDS} if solved else {}),
         peak_gib=peak_gib(),
     )
@@ -162,19 +166,17 @@ class TaskResult(NamedTuple):
     latencies: tuple[Quantile, ...]
     attainment: tuple[Quantile, ...]
     levels: tuple[LevelCount, ...]
+    windows: tuple[WindowService, ...]
 
 
 def _solved(task: Task, schedule: Path) -> TaskResult:
     """Solve a task and write its schedule; an error if the rest cannot be written."""
-    config = task.config
-    instance = read_instance(task.instance)
-    if instance.sha256 != config.instance.sha256:
-        raise InputError(
-            "the file has changed since the report began", file=task.instance, hint="start anew"
-        )
+    config, setting = task.config, task.config.setting
+    instance = _instance(task.instance, config.instance.sha256)
     price = config.latency_price
+    run_on = instance if setting is None else setting.of(instance)
     problem = Problem(
-        instance if price is None else msgspec.structs.replace(instance, latency_price_per_s=price)
+        run_on if price is None else msgspec.structs.replace(run_on, latency_price_per_s=price)
     )
     solver = runnable(config.solver.spec)
     require(solver, problem)
@@ -183,19 +185,32 @@ def _solved(task: Task, schedule: Path) -> TaskResult:
     result = solve(
         problem, solver, time_limit=config.time_limit, seed=config.seed, progress=recorder
     )
-    if result.loss is not None:
+    if result.loss is not None and setting is None:
         # The file is a schedule of the instance on disk, at that instance's own price.
         kept = result.schedule if price is None else restated(result.schedule, instance)
         write_schedule(kept, schedule)
     msgspec.json.encode(result.summary())
     table = ScheduleTable.from_replay(problem, result.replayed, result.loads)
+    windows = 0 if setting is None or result.loss is None else setting.windows
     return TaskResult(
         result,
         recorder.finish(result.runtime_s, result.bound, result.loss),
         latency_quantiles(table),
         attainment(table),
         level_counts(table) if levels_of(problem) else (),
+        window_services(table, windows, None if setting is None else setting.slo_s),
     )
+
+
+@lru_cache(maxsize=1)
+def _instance(file: str, sha256: str) -> Instance:
+    """The instance of a file; a process that runs several of its tasks reads it once."""
+    instance = read_instance(file)
+    if instance.sha256 != sha256:
+        raise InputError(
+            "the file has changed since the report began", file=file, hint="start anew"
+        )
+    return instance
 
 
 def _lost(config: RunConfig, error: WorkerError) -> Record:

@@ -48,7 +48,7 @@ TERMS = frozenset(
     thread threshold tick tier time timed timeline timeout timer to token tokenizer tolerance
     tolerant total tour trace transition trial tsp tune turn two ucb unfinished unmodelled untimed
     use used value variable vector verdict view violation visit vllm vram waiting wake watch wave
-    weight window word work worker workload writer
+    weight window word work worker workload writer grid
     """.split()  # noqa: SIM905 (a list would be a page long)
 )
 

@@ -1,0 +1,1 @@
+"""`plan`: fleets, caches and policies on a load, and the cheapest that meets an objective."""
