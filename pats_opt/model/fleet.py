@@ -24,7 +24,7 @@ Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class FleetSetting(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of an instance's fleet is changed; None leaves it as the instance has it.
+    """Changes of an instance's fleet; None leaves what the instance has.
 
     Attributes:
         gpus: Number of GPUs: the instance's first ones, or all of them in turn again.

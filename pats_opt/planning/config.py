@@ -150,5 +150,5 @@ def saved(folder: Path) -> PlanConfig:
 
 
 def identity(config: PlanConfig) -> dict[str, object]:
-    """What decides the instance of a plan, by the name that users know; all else may change."""
+    """Options that decide a plan's instance, by the name that users know; all else may change."""
     return {"load": Path(config.load).name, "speed": config.speed, "profile": config.profile}

@@ -58,7 +58,7 @@ class PlanLine(NamedTuple):
 
 
 class PlanGrid(NamedTuple):
-    """What a plan may run.
+    """Everything that a plan may run.
 
     Attributes:
         config: The options.

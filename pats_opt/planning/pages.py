@@ -185,7 +185,7 @@ def _cost(found: CellFigures) -> str:
 
 
 def _change(reference: CellFigures | None, found: CellFigures) -> dict[str, str]:
-    """What is another than in the reference, and what it changes."""
+    """The difference of a cell from the reference, and of its figures."""
     assert reference is not None
     names = {"gpus": "GPUs", **{name: heading for heading, name in columns.PARTS}}
     changed = [

@@ -157,7 +157,7 @@ class PlanResult(Struct, frozen=True, kw_only=True):
 
 
 def score(record: Record) -> CellOutcome:
-    """What the search needs of a run."""
+    """The outcome of a run, for the search."""
     share = in_time(record)
     return CellOutcome() if record.loss is None else CellOutcome(share, record.loss)
 

@@ -11,7 +11,7 @@ from pats_opt.model.instance import Instance, digest
 
 
 class RunSetting(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run changes of its instance, whose file stays as it is, and measures besides.
+    """Changes that a run makes to its instance, whose file stays as it is, and its measurement.
 
     Attributes:
         fleet: Other GPUs, cache or batches.
