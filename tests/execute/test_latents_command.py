@@ -170,6 +170,27 @@ def test_an_instance_without_skipped_steps(
     assert "no option of the instance skips steps" in capsys.readouterr().err
 
 
+def test_a_policy_live(story: list[str], tmp_path: Path) -> None:
+    """What a batch finds depends on the time; what it ran is what it says."""
+    out = tmp_path / "out"
+    command = ["execute", story[3], "--policy", "fifo", "--device", "cpu", *COSINES]
+    assert run([*command, "--latents", str(tmp_path / "latents"), "-o", str(out)]) == 0
+    found = lookups(out)
+    assert {name: one["asked"] for name, one in found.items()} == {
+        "fox": 0,
+        "portrait": 3,
+        "again": 2,
+        "soup": 3,
+    }
+    assert found["fox"]["stored"] == [2, 3]
+    for name, one in found.items():
+        text = text_of(out / "images" / f"{name}.png")
+        assert (int(text["skip"]), int(text["steps"])) == (one["level"], 5 - one["level"])
+    events = json.loads((out / "trace.json").read_bytes())["traceEvents"]
+    looked_up = [e["args"]["ids"] for e in events if e["name"].startswith("latents ")]
+    assert {name for ids in looked_up for name in ids} == set(found)
+
+
 def test_damage_is_one_line(
     story: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from pats_opt.errors import InputError
 from pats_opt.execute.engine.latents import Latents
-from pats_opt.execute.engine.sampling import Sampling
+from pats_opt.execute.engine.sampling import Sampling, adapter_of
 from pats_opt.execute.engine.stopwatch import Stopwatch
 from pats_opt.execute.record import Phase, Span
 from pats_opt.execute.work import Finished, Member
@@ -54,7 +54,7 @@ def prime(
 
     spans: list[Span] = []
     missing = [m for m in members if latents.get(m) is None]
-    for adapter, group in groupby(sorted(missing, key=_adapter), key=_adapter):
+    for adapter, group in groupby(sorted(missing, key=adapter_of), key=adapter_of):
         some = list(group)
         with loaded(adapter or None):
             for i in range(0, len(some), PRIMED_AT_ONCE):
@@ -64,7 +64,3 @@ def prime(
                     sample(chunk, refuse, keep)
                 spans += whole.read()
     return tuple(spans)
-
-
-def _adapter(member: Member) -> str:
-    return member.adapter or ""

@@ -106,6 +106,11 @@ class BatchConditioning:
         return [*(without if self._guided else ()), *with_text]
 
 
+def adapter_of(member: Member) -> str:
+    """Return the adapter of a request, empty for the bare model, so that requests can be sorted."""
+    return member.adapter or ""
+
+
 class ModelKind(Struct, frozen=True, kw_only=True):
     """Properties that all requests of a model share; read once, as diffusers searches for some.
 

@@ -29,6 +29,7 @@ from pats_opt.execute.engine.sampling import (
     BatchConditioning,
     ModelKind,
     Sampling,
+    adapter_of,
     check,
     encode,
 )
@@ -91,9 +92,8 @@ class SdxlEngine(Engine):
         # Not torch's current stream, whose kernels a copy for another slot need not wait for.
         self._loading = torch.cuda.Stream(self._device) if on_cuda else None
         self.decode: Callable[[Any], Any] = partial(decode, self.pipeline.vae)
-        self._guided = (
-            settings.guidance > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
-        )
+        distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
+        self._guided = settings.guidance > 1 and not distilled
         scheduler = type(self.pipeline.scheduler).__name__
         made_by = (settings.model, settings.dtype, f"{settings.guidance}", scheduler)
         self._latents = Latents(settings.latents, made_by, settings.adapter_files)
@@ -106,11 +106,10 @@ class SdxlEngine(Engine):
         if settings.prime or settings.cache is not None:
             require_restartable(scheduler)
         primed = prime(settings.prime, self._latents, self._loaded, self._sample, self._watch)
-        if self._device.type == "cuda":
+        if on_cuda:
             self._warm_up(settings.warm)
         if settings.cache is not None:
-            factor = self._kind.factor
-            self._cache = LatentCache(settings.cache, made_by, settings.adapter_files, factor)
+            self._cache = LatentCache(settings.cache, made_by, files, self._kind.factor)
         for adapter in settings.resident:
             self.slots.put(adapter, self.adapters.fetch(adapter))
         self.setup = Setup(
@@ -172,8 +171,7 @@ class SdxlEngine(Engine):
         self._splits = 0
         watch = self._watch()
         if self._cache is not None:
-            ids = tuple(member.id for member in members)
-            with watch.span(Phase.LATENTS, n=len(members), ids=ids):
+            with watch.span(Phase.LATENTS, n=len(members), ids=tuple(m.id for m in members)):
                 members = self._cache.begin(members)
         with torch.no_grad():
             samplings = self._admit(members, watch, finished)
@@ -292,8 +290,8 @@ class SdxlEngine(Engine):
         """
         import torch
 
-        chunk = sorted(chunk, key=lambda s: _adapter(s.member))
-        groups = [list(some) for _, some in groupby(chunk, key=lambda s: _adapter(s.member))]
+        chunk = sorted(chunk, key=lambda s: adapter_of(s.member))
+        groups = [list(some) for _, some in groupby(chunk, key=lambda s: adapter_of(s.member))]
         rows = 2 if self._guided else 1
         inputs = torch.cat([torch.cat([s.scaled() for s in some] * rows) for some in groups])
         times = torch.cat([torch.stack([s.timestep for s in some] * rows) for some in groups])
@@ -399,8 +397,4 @@ class SdxlEngine(Engine):
 
 
 def _encoded_with(member: Member) -> tuple[str, bool]:
-    return _adapter(member), bool(member.negative_prompt)
-
-
-def _adapter(member: Member) -> str:
-    return member.adapter or ""
+    return adapter_of(member), bool(member.negative_prompt)
