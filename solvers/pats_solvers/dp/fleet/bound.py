@@ -1,6 +1,6 @@
 """The model of the search over GPUs and caches, and the priced bound on what is left, compiled."""
 
-# ruff: noqa: C901, PLR0917 - compiled: one function is one loop, and takes arrays
+# ruff: noqa: PLR0917 - compiled: one function is one loop, and takes arrays
 
 from __future__ import annotations
 
@@ -137,6 +137,67 @@ class FleetModel(NamedTuple):
 
 
 @lean
+def _backlogs(
+    model: FleetModel,
+    kind: int,
+    a: int,
+    grain: int,
+    counts: Any,
+    move: int,
+    whole: bool,
+    backlogs: Any,
+) -> float:
+    """Fill in backlogs by table class; return what is lost beside their value.
+
+    Args:
+        model: The model.
+        kind: The GPU's kind.
+        a: The adapter.
+        grain: The grain.
+        counts: Jobs dealt with by class.
+        move: A batch of the adapter that is served too, or :data:`.NONE`.
+        whole: Whether the GPU serves all jobs that fit it: then the others are served elsewhere, at
+            their prices, and the tables of merged classes leave none.
+        backlogs: Filled here, one entry for each table class of the adapter.
+    """
+    chain, last = model.chains[kind, a], model.paid.shape[1] - 1
+    t, table_at = min(grain, last), chain.table_at
+    for k in range(chain.table_end - table_at):
+        backlogs[k] = 0
+    cost, first = 0.0, model.adapters[a].class_at
+    for q in range(first, model.adapters[a + 1].class_at):
+        into, done = model.into[kind, q], counts[q]
+        if into < 0:
+            if whole:
+                cost += model.elsewhere[model.classes[q].arrival_at + q + done]
+            continue
+        if move >= 0:
+            done += model.takes[move, q - first]
+        waiting = model.arrived[q, t] - done
+        if chain.lanes > 0:
+            at = model.classes[q].arrival_at + done
+            for i in range(at, at + waiting):
+                row = model.lane_jobs[kind, i]
+                cost += lane_backlog(model, row, grain, last, backlogs, table_at)
+        elif waiting > 0:
+            backlogs[into - table_at] += waiting
+            if not whole and chain.merged > 0 and model.tables[into].skip_at >= 0:
+                # The tables take the latest jobs of merged classes to be left.
+                at = model.classes[q].arrival_at + q + done
+                each = model.classes[q].price
+                cost += each * (model.arrivals[at + waiting] - model.arrivals[at])
+    return cost
+
+
+@lean
+def _row_of(model: FleetModel, kind: int, a: int, state: int, t: int) -> int:
+    """Return where the values of an adapter in a state at a grain begin."""
+    chain, grains = model.chains[kind, a], model.paid.shape[1]
+    row = t + grains * (state if model.caching or state == ABSENT else 1)
+    return chain.base + row * chain.size  # type: ignore[no-any-return]
+
+
+@lean
 def chain_value(
     model: FleetModel,
     kind: int,
@@ -164,32 +225,9 @@ def chain_value(
     chain = model.chains[kind, a]
     if chain.size == 0:
         return 0.0
-    last = model.paid.shape[1] - 1
-    t, table_at = min(grain, last), chain.table_at
-    for k in range(chain.table_end - table_at):
-        backlogs[k] = 0
-    cost, first = 0.0, model.adapters[a].class_at
-    for q in range(first, model.adapters[a + 1].class_at):
-        into = model.into[kind, q]
-        if into < 0:
-            continue
-        done = counts[q]
-        if move >= 0:
-            done += model.takes[move, q - first]
-        waiting = model.arrived[q, t] - done
-        if chain.lanes > 0:
-            at = model.classes[q].arrival_at + done
-            for i in range(at, at + waiting):
-                row = model.lane_jobs[kind, i]
-                cost += lane_backlog(model, row, grain, last, backlogs, table_at)
-        elif waiting > 0:
-            backlogs[into - table_at] += waiting
-            if chain.merged > 0 and model.tables[into].skip_at >= 0:
-                # The tables take the latest jobs of merged classes to be left.
-                at = model.classes[q].arrival_at + q + done
-                each = model.classes[q].price
-                cost += each * (model.arrivals[at + waiting] - model.arrivals[at])
-    index = 0
+    cost = _backlogs(model, kind, a, grain, counts, move, False, backlogs)
+    last, table_at, index = model.paid.shape[1] - 1, chain.table_at, 0
+    t = min(grain, last)
     for k in range(table_at, chain.table_end):
         backlog, table = backlogs[k - table_at], model.tables[k]
         if chain.merged > 0 and table.skip_at >= 0:
@@ -200,8 +238,7 @@ def chain_value(
             cost += oldest_cost(model, k, grain, t, backlog, over)
             backlog -= over
         index += backlog * table.stride
-    row = t + (last + 1) * (state if model.caching or state == ABSENT else 1)
-    return cost + model.values[chain.base + row * chain.size + index]  # type: ignore[no-any-return]
+    return cost + model.values[_row_of(model, kind, a, state, t) + index]  # type: ignore[no-any-return]
 
 
 @lean
@@ -249,24 +286,12 @@ def whole_value(
     Those that do not fit such a GPU are served elsewhere, at their prices. What jobs lose beyond
     the tables is apart. See :func:`chain_value`.
     """
-    chain, last = model.chains[kind, a], model.paid.shape[1] - 1
-    t, table_at, cost = min(grain, last), chain.table_at, 0.0
-    for k in range(chain.table_end - table_at):
-        backlogs[k] = 0
-    for q in range(model.adapters[a].class_at, model.adapters[a + 1].class_at):
-        into = model.into[kind, q]
-        if into < 0:
-            cost += model.elsewhere[model.classes[q].arrival_at + q + counts[q]]
-        elif chain.lanes > 0:
-            at = model.classes[q].arrival_at
-            for i in range(at + counts[q], at + model.arrived[q, t]):
-                row = model.lane_jobs[kind, i]
-                cost += lane_backlog(model, row, grain, last, backlogs, table_at)
-        elif model.arrived[q, t] > counts[q]:
-            backlogs[into - table_at] += model.arrived[q, t] - counts[q]
+    chain = model.chains[kind, a]
+    cost = _backlogs(model, kind, a, grain, counts, NONE, True, backlogs)
     if chain.size == 0:
-        return cost
-    index = 0
+        return cost  # type: ignore[no-any-return]
+    last, table_at, index = model.paid.shape[1] - 1, chain.table_at, 0
+    t = min(grain, last)
     for k in range(table_at, chain.table_end):
         backlog, table = backlogs[k - table_at], model.tables[k]
         over = backlog if grain > last else backlog - table.dim + 1
@@ -274,8 +299,7 @@ def whole_value(
             cost += over * (model.served[k, t] + table.by_grain * max(0, grain - last))
             backlog -= over
         index += backlog * table.stride
-    row = t + (last + 1) * (state if model.caching or state == ABSENT else 1)
-    return cost + model.whole[chain.base + row * chain.size + index]  # type: ignore[no-any-return]
+    return cost + model.whole[_row_of(model, kind, a, state, t) + index]  # type: ignore[no-any-return]
 
 
 @lean
