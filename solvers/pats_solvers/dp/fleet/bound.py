@@ -289,7 +289,7 @@ def whole_value(
     chain = model.chains[kind, a]
     cost = _backlogs(model, kind, a, grain, counts, NONE, True, backlogs)
     if chain.size == 0:
-        return cost  # type: ignore[no-any-return]
+        return cost
     last, table_at, index = model.paid.shape[1] - 1, chain.table_at, 0
     t = min(grain, last)
     for k in range(table_at, chain.table_end):
