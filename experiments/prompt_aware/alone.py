@@ -12,6 +12,7 @@ from experiments.prompt_aware.cases import (
     RHOS,
     SPREADS,
     TOLERANCE,
+    knowing,
 )
 from experiments.prompt_aware.claims import DOES_NOT, REPRODUCES, percent, points, side
 from experiments.prompt_aware.reading import Runs, average, differences, each
@@ -20,14 +21,7 @@ from experiments.questions.statistics import Interval
 from experiments.questions.words import Answer, code, plain, table
 
 
-def knowing(rho: float) -> str:
-    """The policy that knows tolerance to a degree."""
-    return f"{TOLERANCE}:rho={rho:g}"
-
-
-def earned(
-    found: Runs, policy: str, rate: int, spread: float, of: str = "quality_of_all"
-) -> Interval:
+def earned(found: Runs, policy: str, rate: int, spread: float, of: str = "quality") -> Interval:
     """What awareness earns over awareness off, in shares."""
     case = f"{rate}-c{spread:g}"
     on, off = (each(found, "awareness", case, name) for name in (policy, OFF))
@@ -39,23 +33,35 @@ def answer(found: Runs) -> Answer:
     return Answer(
         question="What does prompt awareness earn by itself?",
         experiment="prompt_aware",
-        verdict=[short(found), nothing_known(found), looked_up(found), in_time(found)],
+        verdict=[
+            short(found),
+            unserved(found),
+            nothing_known(found),
+            looked_up(found),
+            in_time(found),
+        ],
         tables=[by_spread(found), by_rho(found)],
         pictures=[
             lines(
                 "awareness",
                 {
-                    f"spread {plain(spread)}": {
+                    "tolerance known, by spread": {
+                        f"spread {plain(spread)}": [
+                            (rate, scaled(earned(found, knowing(1.0), rate, spread)))
+                            for rate in AWARENESS_RATES
+                        ]
+                        for spread in SPREADS
+                    },
+                    "spread 1, by how well it is known": {
                         f"rho {plain(rho)}": [
-                            (rate, scaled(earned(found, knowing(rho), rate, spread)))
+                            (rate, scaled(earned(found, knowing(rho), rate, 1.0)))
                             for rate in AWARENESS_RATES
                         ]
                         for rho in RHOS
-                    }
-                    for spread in SPREADS[1:]
+                    },
                 },
                 x="requests a minute",
-                y="points of quality, unserved 0",
+                y="points of quality of those served",
                 caption="What prompt awareness earns over awareness off, by load, by the spread of "
                 "prompts and by how well tolerance is known",
                 reference=0.0,
@@ -92,7 +98,19 @@ def short(found: Runs) -> str:
         f"With tolerance known and prompts that differ, it helps clearly in "
         f"{sides.count(REPRODUCES)} of {len(cells)} cells of load and spread and hurts clearly in "
         f"{sides.count(DOES_NOT)}; most at {rate} a minute and a spread of {plain(spread)}, "
-        f"{points(most)} points of quality with unserved at 0."
+        f"{points(most)} points of quality of those served."
+    )
+
+
+def unserved(found: Runs) -> str:
+    """The same with those not served at 0."""
+    sides = [
+        side(earned(found, knowing(1.0), rate, spread, of="quality_of_all"))
+        for rate, spread in product(AWARENESS_RATES, SPREADS[1:])
+    ]
+    return (
+        f"With those not served at 0 it helps clearly in {sides.count(REPRODUCES)} and hurts in "
+        f"{sides.count(DOES_NOT)} of {len(sides)} cells."
     )
 
 
@@ -100,26 +118,22 @@ def nothing_known(found: Runs) -> str:
     """With rho or spread 0 there is nothing to earn; a check of the comparison."""
     cells = [
         side(earned(found, knowing(rho), rate, spread))
-        for rate, spread, rho in product(AWARENESS_RATES, SPREADS, RHOS)
-        if rho == 0 or spread == 0
+        for rate, (rho, spread) in product(AWARENESS_RATES, ((0.0, 1.0), (1.0, 0.0)))
     ]
     told = len(cells) - cells.count("cannot be told")
     return (
         f"Where nothing is known (rho 0) or all prompts are alike (spread 0), it must earn "
         f"nothing: a difference is clear in {told} of {len(cells)} cells, where chance gives "
-        f"{0.05 * len(cells):.0f}."
+        f"{0.05 * len(cells):.1f}."
     )
 
 
 def looked_up(found: Runs) -> str:
     """What the look-up earns where tolerance does not depend on it."""
-    cells = [
-        earned(found, LOOK_UP, rate, spread) for rate, spread in product(AWARENESS_RATES, SPREADS)
-    ]
-    sides = [side(interval) for interval in cells]
+    sides = [side(earned(found, LOOK_UP, rate, 1.0)) for rate in AWARENESS_RATES]
     return (
-        f"The level of the look-up, {code(LOOK_UP)}, says nothing of tolerance here: it helps in "
-        f"{sides.count(REPRODUCES)} and hurts in {sides.count(DOES_NOT)} of {len(cells)} cells."
+        f"The level of the look-up, {code(LOOK_UP)}, says nothing of tolerance here: it helps at "
+        f"{sides.count(REPRODUCES)} and hurts at {sides.count(DOES_NOT)} of {len(sides)} loads."
     )
 
 

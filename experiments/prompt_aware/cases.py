@@ -40,7 +40,7 @@ GPUS, STEPS = 8, 50
 LOW, HIGH = 50, 390
 #: What 8 GPUs serve at K = 0 in full batches, and at K = 25, by the code of Argus.
 FULL_STEPS, DEEPEST = 188.6, 377.1
-HALF_PERIOD_S, RAMP_S, DAY_S = 300.0, 30.0, 3600.0
+HALF_PERIOD_S, RAMP_S, DAY_S = 300.0, 30.0, 1800.0
 #: Seconds of steady load that count, after those in which the fleet fills.
 STEADY_S, FILLING_S = 300.0, 60.0
 #: Latency objectives, in services of one image alone at K = 0.
@@ -49,19 +49,25 @@ OBJECTIVES = (3, 5)
 ACCURACY, THROUGHPUT = "clipper:level=accuracy", "clipper:level=throughput"
 LOOK_UP, TOLERANCE = "prompt-aware", "prompt-aware:predictor=tolerance"
 OFF = "prompt-aware:awareness=off"
-BASELINES = (ACCURACY, "nirvana", THROUGHPUT, "proteus", OFF)
+#: The same with a calmer estimate of demand: windows of 5 s, and an allocation every 10 s as ever.
+CALM = f"{TOLERANCE}:window_s=5:period=2"
+#: All at the deepest level as with Clipper, but with the batching and the dispatcher of the system.
+DEEP = f"prompt-aware:workers=0+0+0+0+0+{GPUS}"
+BASELINES = (ACCURACY, "nirvana", THROUGHPUT, "proteus", OFF, DEEP)
 SYSTEMS = (LOOK_UP, TOLERANCE)
-#: Batching rules that all policies get in turn; each also runs with its own.
-COMMON = ("accscale", "switched")
+#: The batching rule that all policies get; each also runs with its own.
+COMMON = "switched"
 OWN = {ACCURACY: "aimd", "nirvana": "aimd", THROUGHPUT: "aimd", "proteus": "accscale"}
 
 #: Steady rates: in front of fixed allocations, for awareness by itself, and for hits.
 DIVISION_RATES = (150, 205, 260, 315, 370)
 AWARENESS_RATES = (150, 250, 330, 390)
-HIT_RATES = (150, 250, 350)
+HIT_RATES = (150, 250)
 SPREADS = (0.0, 0.5, 1.0, 2.0)
 RHOS = (0.0, 0.3, 0.6, 1.0)
 
+#: Policies that hits may touch.
+HIT_POLICIES = ("nirvana", OFF, LOOK_UP)
 #: Where hits come from: shares of the levels.
 HITS = {
     "none": (0.0,) * 5,
@@ -104,7 +110,7 @@ class Case:
 
 def own(policy: str) -> str:
     """Return the batching rule that a policy has without a parameter."""
-    return OWN.get(policy, "switched")
+    return OWN.get(policy, COMMON)
 
 
 def with_batching(policy: str, rule: str) -> str:
@@ -144,11 +150,9 @@ def recipe(
 
 
 def baselines() -> Iterator[Case]:
-    """Every policy on the square wave and on the day, with its own and with common batching."""
-    policies = list[str]()
-    for policy, rule in product((*BASELINES, *SYSTEMS), ("own", *COMMON)):
-        policies.append(with_batching(policy, rule))
-    specs = tuple(dict.fromkeys(policies))
+    """Every policy on the square wave and on the day, with its own and with the common batching."""
+    pairs = product((*BASELINES, *SYSTEMS), ("own", COMMON))
+    specs = tuple(dict.fromkeys(with_batching(policy, rule) for policy, rule in pairs))
     for objective in OBJECTIVES:
         square = Arrivals(
             process="square",
@@ -206,18 +210,14 @@ def rungs() -> dict[str, str]:
     found = {}
     for deep in (0, 2, 4, 6, 8):
         found[f"{deep} of {GPUS} at K = 25"] = f"{GPUS - deep}+0+0+0+0+{deep}"
-    for place, level in enumerate((5, 10, 15, 20), 1):
-        counts = [0] * 6
-        counts[place] = GPUS
-        found[f"all at K = {level}"] = "+".join(map(str, counts))
-    return found
+    return found | {"all at K = 10": f"0+0+{GPUS}", "all at K = 20": f"0+0+0+0+{GPUS}"}
 
 
 def division() -> Iterator[Case]:
     """Fixed allocations of GPUs to levels, and the controller's."""
     fixed = [f"{TOLERANCE}:workers={counts}" for counts in rungs().values()]
     for rate in DIVISION_RATES:
-        yield Case("division", f"{rate}", steady(rate), (TOLERANCE, *fixed), steady_phase)
+        yield Case("division", f"{rate}", steady(rate), (TOLERANCE, CALM, *fixed), steady_phase)
 
 
 def hits(folder: Path) -> Iterator[Case]:
@@ -225,8 +225,8 @@ def hits(folder: Path) -> Iterator[Case]:
     caches = {name: ApproximateCache(shares=shares) for name, shares in HITS.items()}
     caches["similarity"] = by_similarity(folder)
     for (name, cache), rate in product(caches.items(), HIT_RATES):
-        policies = ("nirvana", OFF, *SYSTEMS)
-        yield Case("hits", f"{name}-{rate}", steady(rate, cache=cache), policies, steady_phase)
+        made = steady(rate, cache=cache)
+        yield Case("hits", f"{name}-{rate}", made, HIT_POLICIES, steady_phase)
 
 
 def by_similarity(folder: Path) -> ApproximateCache:
@@ -246,11 +246,16 @@ def by_similarity(folder: Path) -> ApproximateCache:
 
 
 def awareness() -> Iterator[Case]:
-    """Awareness off, by look-up, and by tolerance known to each degree; load and spread vary."""
-    policies = (OFF, LOOK_UP, *(f"{TOLERANCE}:rho={rho:g}" for rho in RHOS))
+    """Awareness off and by tolerance, over load and spread; at spread 1 known to each degree."""
     for rate, spread in product(AWARENESS_RATES, SPREADS):
+        policies = [OFF, LOOK_UP, *map(knowing, RHOS)] if spread == 1 else [OFF, knowing(1.0)]
         made = steady(rate, cache=ApproximateCache(spread=spread))
-        yield Case("awareness", f"{rate}-c{spread:g}", made, policies, steady_phase)
+        yield Case("awareness", f"{rate}-c{spread:g}", made, tuple(policies), steady_phase)
+
+
+def knowing(rho: float) -> str:
+    """Return the policy that knows tolerance to a degree."""
+    return f"{TOLERANCE}:rho={rho:g}"
 
 
 def window(gpus: int, batch: int, requests: int, rate: float) -> Recipe:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from experiments.prompt_aware.reading import Figures, average, differences, throughputs
-from experiments.questions.statistics import Interval, mean
+from experiments.questions.statistics import Interval, student
 from experiments.questions.words import ratio
 
 REPRODUCES, DOES_NOT, UNTOLD = "reproduces", "does not", "cannot be told"
@@ -56,7 +56,7 @@ class Promise:
 
 def verdict(margins: Iterable[float]) -> str:
     """The verdict of a margin on each seed."""
-    return side(mean(list(margins)))
+    return side(student(list(margins)))
 
 
 def side(found: Interval) -> str:
@@ -91,8 +91,8 @@ def signed(value: float) -> str:
 
 def _throughput(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
     found = throughputs(ours, theirs)
-    low, high = (100 * (value - 1) for value in (found.low, found.high))
-    return f"{100 * (found.mean - 1):+.0f} % ({low:+.0f} to {high:+.0f})"
+    mid, low, high = (signed(100 * value - 100) for value in (found.mean, found.low, found.high))
+    return f"{mid} % ({low} to {high})"
 
 
 def _violations(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:

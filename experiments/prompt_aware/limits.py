@@ -7,7 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.prompt_aware.cases import BASELINES, OBJECTIVES, SYSTEMS, TOLERANCE
+from experiments.prompt_aware.cases import (
+    BASELINES,
+    COMMON,
+    DEEP,
+    OBJECTIVES,
+    THROUGHPUT,
+    TOLERANCE,
+    with_batching,
+)
 from experiments.prompt_aware.claims import (
     DOES_NOT,
     MORE_THROUGHPUT,
@@ -19,7 +27,7 @@ from experiments.prompt_aware.claims import (
 )
 from experiments.prompt_aware.reading import Row
 from experiments.questions.reading import EXPERIMENTS
-from experiments.questions.statistics import Interval, mean, mean_ratio
+from experiments.questions.statistics import Interval, student, student_ratio
 from experiments.questions.words import Answer, code, interval, listed, ratio, table
 
 BENCHMARK = EXPERIMENTS.parent / "benchmarks" / "results" / "dispatch.csv"
@@ -33,7 +41,8 @@ NEAR = 1.1
 
 def rates(rows: Sequence[Row], objective: int, policy: str) -> list[float]:
     """Capacity of a policy, a seed each."""
-    mine = [r for r in rows if r["case"] == f"slo{objective}" and r["policy"] == policy]
+    spec = with_batching(policy, COMMON)
+    mine = [r for r in rows if r["case"] == f"slo{objective}" and r["policy"] == spec]
     return [float(r["rate_per_min"]) for r in sorted(mine, key=lambda r: int(r["seed"]))]
 
 
@@ -43,11 +52,13 @@ def capacity(rows: Sequence[Row]) -> Answer:
     return Answer(
         question="How much load does each policy carry with 95 % in time?",
         experiment="prompt_aware",
-        verdict=[carried(rows), forty(rows)],
+        verdict=[carried(rows), forty(rows), dispatcher(rows)],
         tables=[capacities(rows)],
         ran=f"bisection over steady rates to 2 %, {seeds} seeds, 5 minutes "
-        "after one of filling, each policy with its own batching rule",
+        f"after one of filling, every policy with the batching rule {code(COMMON)}",
         not_shown=(
+            "other batching rules: those that wait for company serve a share too late at any load, "
+            "for which see the low load of the square wave above",
             "loads that change",
             "a rate above which fewer, and then again more, would be in time: more load is taken "
             "for worse",
@@ -57,7 +68,7 @@ def capacity(rows: Sequence[Row]) -> Answer:
 
 def carried(rows: Sequence[Row]) -> str:
     """The capacity of every policy at the first objective."""
-    found = {p: mean(rates(rows, OBJECTIVES[0], p)).mean for p in (*BASELINES, *SYSTEMS)}
+    found = {p: student(rates(rows, OBJECTIVES[0], p)).mean for p in (*BASELINES, TOLERANCE)}
     ordered = sorted(found.items(), key=lambda item: -item[1])
     return (
         f"At an objective of {OBJECTIVES[0]} services, in requests a minute: "
@@ -81,17 +92,31 @@ def forty(rows: Sequence[Row]) -> str:
     return f"40 % more capacity, by objective: against {'; against '.join(texts)}."
 
 
+def dispatcher(rows: Sequence[Row]) -> str:
+    """What the dispatcher alone does to capacity."""
+    texts = []
+    for objective in OBJECTIVES:
+        random, greedy = (rates(rows, objective, policy) for policy in (THROUGHPUT, DEEP))
+        found = student_ratio([a / b for a, b in zip(greedy, random, strict=True) if a and b])
+        texts.append(f"{interval(found)} times as much at {objective}")
+    return (
+        f"What dispatch does alone: {code(DEEP)} and {code(THROUGHPUT)} both serve all at K = 25, "
+        "with the same batching rule and drop rule; the first, which routes to queues that fill "
+        f"batches and not at random, carries {listed(texts)}."
+    )
+
+
 def capacities(rows: Sequence[Row]) -> list[str]:
     """Capacities and what ours is of each, by objective."""
     lines = []
-    for policy in (*BASELINES, *SYSTEMS):
+    for policy in (*BASELINES, TOLERANCE):
         cells = []
         for objective in OBJECTIVES:
             mine, ours = (rates(rows, objective, p) for p in (policy, TOLERANCE))
-            found = mean(mine)
+            found = student(mine)
             pairs = [a / b for a, b in zip(ours, mine, strict=True) if a and b]
             cells.append(f"{found.mean:.0f} ({found.low:.0f} to {found.high:.0f})")
-            cells.append(interval(mean_ratio(pairs)) if pairs else "-")
+            cells.append(interval(student_ratio(pairs)) if pairs else "-")
         lines.append([code(policy), *cells])
     head = [
         text
@@ -148,7 +173,7 @@ def bound_early(rows: Sequence[Row], way: str, load: str, rule: str) -> Interval
         if (r["way"], r["load"]) == (way, load)
     }
     seeds = sorted({seed for _, seed in mine})
-    return mean_ratio([mine[rule, seed] / mine["central", seed] for seed in seeds])
+    return student_ratio([mine[rule, seed] / mine["central", seed] for seed in seeds])
 
 
 def plain(rule: str) -> str:
@@ -225,10 +250,10 @@ def worth(window: Bounded, loss: float) -> float:
 def distances(found: Sequence[Bounded]) -> str:
     """Ours, the best policy, the best schedule and the bound, as mean quality."""
     policies = list(found[0].losses)
-    means = {p: mean([worth(w, w.losses[p]) for w in found]).mean for p in policies}
+    means = {p: student([worth(w, w.losses[p]) for w in found]).mean for p in policies}
     name = max(policies, key=lambda policy: means[policy])
     best, bound = (
-        mean([worth(w, getattr(w, key)) for w in found]).mean for key in ("best", "bound")
+        student([worth(w, getattr(w, key)) for w in found]).mean for key in ("best", "bound")
     )
     return (
         f"No schedule has a mean quality above {percent(bound)} on these windows, and schedules "
@@ -262,9 +287,11 @@ def gaps(found: Sequence[Bounded]) -> list[str]:
     for policy in found[0].losses:
         cells = []
         for key in ("bound", "best"):
-            away = mean([(w.losses[policy] - getattr(w, key)) / w.requests for w in found])
+            away = student([(w.losses[policy] - getattr(w, key)) / w.requests for w in found])
             cells.append(f"{100 * away.mean:.1f} ({100 * away.low:.1f} to {100 * away.high:.1f})")
-        gap = mean([1.0 - w.bound / w.losses[policy] if w.losses[policy] else 0.0 for w in found])
+        gap = student(
+            [1.0 - w.bound / w.losses[policy] if w.losses[policy] else 0.0 for w in found]
+        )
         verdicts = tally(window.verdict(policy) for window in found)
         rows.append([code(policy), *cells, percent(gap.mean), verdicts])
     return table(

@@ -17,9 +17,9 @@ INTRODUCTION = """# Prompt-aware serving: what of the document holds
 Written by `python -m experiments.prompt_aware` from the tables in
 `experiments/prompt_aware/result/`: every figure and every verdict below is computed, none is typed.
 All is simulated. Policies are compared on the same requests, seed by seed, under the same rules;
-what stands in brackets is a 95 % confidence interval (percentile bootstrap over seeds, or over
-windows). A claim *reproduces* where the interval of its margin is above 0, *does not* where it is
-below, and *cannot be told* where it contains 0.
+what stands in brackets is a 95 % confidence interval (Student's, over seeds or windows). A claim
+*reproduces* where the interval of its margin is above 0, *does not* where it is below, and *cannot
+be told* where it contains 0.
 
 Assumed, not measured: 0.084 s a step and a gain of 1.65 of batches of 8 (code of Argus), the
 published curve of quality, a spread of prompts of 1 where none is named, the hit shares of Argus'

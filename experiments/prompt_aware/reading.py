@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.questions.statistics import Interval, mean, mean_ratio
+from experiments.questions.statistics import Interval, student, student_ratio
 
 RESULT = Path(__file__).parent / "result"
 
@@ -107,13 +107,13 @@ def differences(
     ours: Sequence[Figures], theirs: Sequence[Figures], of: Callable[[Figures], float]
 ) -> Interval:
     """Mean difference of a figure, seed by seed."""
-    return mean([of(a) - of(b) for a, b in zip(ours, theirs, strict=True)])
+    return student([of(a) - of(b) for a, b in zip(ours, theirs, strict=True)])
 
 
 def throughputs(ours: Sequence[Figures], theirs: Sequence[Figures]) -> Interval:
     """Mean ratio of requests in time, seed by seed; seeds with none of theirs are left out."""
     pairs = zip(ours, theirs, strict=True)
-    return mean_ratio([a.in_time / b.in_time for a, b in pairs if a.in_time and b.in_time])
+    return student_ratio([a.in_time / b.in_time for a, b in pairs if a.in_time and b.in_time])
 
 
 def average(figures: Sequence[Figures], of: Callable[[Figures], float]) -> float:

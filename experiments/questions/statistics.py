@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
+#: 97.5 % quantiles of Student's distribution, from 1 degree of freedom on.
+STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+)
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its bootstrap interval, and of how many values it is.
+    """A mean with its interval, and of how many values it is.
 
     With one value the interval is that value, which says nothing of others.
     """
@@ -35,6 +41,23 @@ def mean(values: Sequence[float]) -> Interval:
     means = array[resamples(len(array))].mean(axis=1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(array.mean()), float(low), float(high), len(array))
+
+
+def student(values: Sequence[float]) -> Interval:
+    """Arithmetic mean with Student's interval, for few values: a bootstrap's is too narrow."""
+    array = np.asarray(values, dtype=float)
+    middle, count = float(array.mean()), len(array)
+    if count < 2:
+        return Interval(middle, middle, middle, count)
+    quantile = STUDENT[min(count - 1, len(STUDENT)) - 1]
+    half = quantile * float(array.std(ddof=1)) / math.sqrt(count)
+    return Interval(middle, middle - half, middle + half, count)
+
+
+def student_ratio(values: Sequence[float]) -> Interval:
+    """Geometric mean of ratios with Student's interval of their logarithms."""
+    found = student([math.log(value) for value in values])
+    return Interval(math.exp(found.mean), math.exp(found.low), math.exp(found.high), found.count)
 
 
 def mean_ratio(values: Sequence[float]) -> Interval:
