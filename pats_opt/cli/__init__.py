@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("importing", "Import request logs and classic benchmarks as instances."),
     "simulate": ("simulate", "Simulate an online policy and measure it."),
     "gap-report": ("gap_report", "Compare online policies with offline optima and bounds."),
+    "limit": (
+        "limit",
+        "Compute the best that an online policy could do, and what each gives away.",
+    ),
     "tune": ("tune", "Search the parameters of a policy and test them on other instances."),
     "plan": ("plan", "Plan a fleet: GPUs, cache and policy for a load, and what to buy."),
     "export": ("export", "Convert a schedule to bins, a tour, a production plan or a graph."),

@@ -24,6 +24,9 @@ SHELLS = ("bash", "zsh", "fish")
 
 Items = list[CompletionItem[str]]
 
+#: Packages of the built-in policies.
+POLICIES = (".online.", ".semi_markov.")
+
 #: Suffixes of the files that the parameter of a command takes; others take any file.
 SUFFIXES = {
     "instance": (".json",),
@@ -136,7 +139,7 @@ def _names(option: click.Parameter) -> Iterator[str]:
 
     for name in registry.names():
         home = registry.BUILT_IN.get(name, "")
-        if option.name != "policy" or not home or ".online." in home:
+        if option.name != "policy" or not home or any(part in home for part in POLICIES):
             yield name
 
 

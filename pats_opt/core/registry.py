@@ -60,6 +60,7 @@ BUILT_IN: dict[str, str] = {
     "proteus": "pats_solvers.online.levels.controlled:Proteus",
     "nirvana": "pats_solvers.online.levels.fixed:Nirvana",
     "clipper": "pats_solvers.online.levels.fixed:Clipper",
+    "online-optimum": "pats_solvers.semi_markov.policy:OnlineOptimum",
 }
 
 

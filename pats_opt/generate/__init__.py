@@ -36,17 +36,7 @@ def generate(
 
     drawn = draw.adapters(recipe.popularity, count, draw.stream(seed, "adapters"))
     used = adapters(sorted(set(drawn)), recipe, device, seed)
-    if recipe.arrivals.rate_per_s is not None:
-        mean_gap_s = 1.0 / recipe.arrivals.rate_per_s
-    else:
-        work_s = draw.work_s(
-            recipe,
-            device,
-            steps=recipe.steps.full.mean,
-            images=recipe.images.count.mean,
-            load_s=sum(a.load_s for a in used) / max(1, len(used)),
-        )
-        mean_gap_s = work_s / (recipe.arrivals.load * recipe.gpus.count)
+    mean_gap_s = arrival_gap_s(recipe, device, used)
     times = draw.arrivals(recipe.arrivals, mean_gap_s, count, draw.stream(seed, "arrivals"))
     hard = draw.complexities(recipe.complexity, count, draw.stream(seed, "complexity"))
     steps = draw.mixed(recipe.steps.full, count, draw.stream(seed, "steps"))
@@ -81,6 +71,26 @@ def generate(
         extra={"class": kind, "seed": seed, "profile": device.name},
         cached=looked_up(recipe, rows, seed, earlier),
     )
+
+
+def arrival_gap_s(recipe: Recipe, device: profile.Profile, used: list[Adapter]) -> float:
+    """Return the mean seconds between two arrivals.
+
+    Args:
+        recipe: The recipe.
+        device: Its profile.
+        used: The adapters that requests use.
+    """
+    if recipe.arrivals.rate_per_s is not None:
+        return 1.0 / recipe.arrivals.rate_per_s
+    work_s = draw.work_s(
+        recipe,
+        device,
+        steps=recipe.steps.full.mean,
+        images=recipe.images.count.mean,
+        load_s=sum(a.load_s for a in used) / max(1, len(used)),
+    )
+    return work_s / (recipe.arrivals.load * recipe.gpus.count)
 
 
 def adapters(

@@ -85,8 +85,7 @@ def arrivals(spec: Arrivals, mean_s: float, count: int, rng: np.random.Generator
 
 def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str]:
     """Draw the adapter id of each of ``count`` requests."""
-    width = len(str(spec.adapters))
-    weights = [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)]
+    weights, names = popularity(spec)
     fresh = pick(weights, rng.random(count))
     plain, again, place = rng.random(count), rng.random(count), rng.random(count)
     recent: list[int] = []
@@ -101,8 +100,15 @@ def adapters(spec: Popularity, count: int, rng: np.random.Generator) -> list[str
             recent.remove(adapter)
         recent.insert(0, adapter)
         del recent[spec.depths[-1] if spec.depths else 0 :]
-        chosen.append(f"lora-{adapter + 1:0{width}}")
+        chosen.append(names[adapter])
     return chosen
+
+
+def popularity(spec: Popularity) -> tuple[list[float], list[str]]:
+    """Return weight and id of each adapter; requests without one are apart."""
+    width = len(str(spec.adapters))
+    weights = [(i + spec.shift) ** -spec.zipf for i in range(1, spec.adapters + 1)]
+    return weights, [f"lora-{i:0{width}}" for i in range(1, spec.adapters + 1)]
 
 
 def _recent(spec: Popularity, recent: list[int], again: float, place: float) -> int | None:

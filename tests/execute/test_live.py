@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-from pats_opt.core import registry
 from pats_opt.core.policy import Action, Decide, Start, State, SwitchTo, WakeAt
 from pats_opt.core.solver import Capabilities, Kind
 from pats_opt.errors import NoScheduleError, SolverError, UnfinishedError
@@ -36,10 +35,11 @@ from tests.execute.runs import (
 )
 from tests.simulate.scripted import alone
 from tests.support import scale
+from tests.support.policies import policy_names
 from tests.support.zoo import adapter, gpu, request
 
 A = frozenset((0,))
-POLICIES = [name for name in registry.BUILT_IN if registry.load(name).kind is Kind.ONLINE]
+POLICIES = policy_names()
 
 
 def live(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
 import pytest
 
 from pats_opt.core.policy import Action, Decide, GpuState, Policy, Start, State
-from pats_opt.core.registry import BUILT_IN, load, make
+from pats_opt.core.registry import make
 from pats_opt.core.solver import Capabilities, Kind, Solver
 from pats_opt.errors import SolverError
 from pats_opt.model.problem import Site
 from pats_opt.testing.policies import PolicyConformance
 from tests.support import scale
+from tests.support.policies import policy_names
 
 #: Variants that go through the suite besides every policy with its defaults.
 VARIANTS = (
@@ -89,14 +89,7 @@ def suite_of(spec: str) -> type[PolicyConformance]:
     return Suite
 
 
-def policies() -> Iterator[str]:
-    """The built-in policies."""
-    for name in BUILT_IN:
-        if load(name).kind is Kind.ONLINE:
-            yield name
-
-
-for _spec in (*policies(), *VARIANTS):
+for _spec in (*policy_names(), *VARIANTS):
     globals()["Test_" + re.sub(r"\W", "_", _spec)] = suite_of(_spec)
 
 

@@ -18,9 +18,9 @@ from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers
 from pats_solvers.online.dispatch.rules import ROUTERS
 from tests.online.plain_dispatch import PlainGpu, allowed
-from tests.online.test_conformance import policies
 from tests.simulate.scripted import problem_of
 from tests.support import scale
+from tests.support.policies import policy_names
 from tests.support.zoo import adapter, document, gpu, request
 
 RULES = tuple(ROUTERS)
@@ -143,7 +143,7 @@ def test_random_rules_use_their_seed() -> None:
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-@pytest.mark.parametrize("name", list(policies()))
+@pytest.mark.parametrize("name", list(policy_names()))
 def test_with_one_gpu_every_rule_is_the_central_queue(name: str) -> None:
     """Every answer is the same, with all features and at tight horizons."""
     for seed in scale.seeds(24):

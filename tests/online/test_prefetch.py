@@ -19,14 +19,14 @@ from pats_opt.model.plan import Plan, PlannedLoad
 from pats_opt.model.problem import Problem
 from pats_opt.simulate import simulate
 from pats_opt.testing.instances import random_features, random_instance
-from tests.online.test_conformance import policies
 from tests.simulate.scripted import problem_of, scheduled
 from tests.support import scale
 from tests.support.brute_force import brute_force
 from tests.support.overlap_zoo import overlapping
+from tests.support.policies import policy_names
 from tests.support.zoo import adapter, gpu, request
 
-POLICIES = list(policies())
+POLICIES = list(policy_names())
 PREFETCHES = ("none", "next", "ahead")
 NONE = frozenset[int]()
 ONE = {"kind": "steps", "step_s": {"table": [1.0]}}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pats_opt.core.policy import Action, Decide, GpuState, Policy, Start, State
-from pats_opt.core.registry import BUILT_IN, load, make
+from pats_opt.core.registry import make
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Solver
 from pats_opt.model.problem import Job, Problem, Site
 from pats_opt.model.timing import to_ticks
@@ -19,9 +19,10 @@ from pats_solvers.online.common.queue import WaitingJobs
 from pats_solvers.online.common.staleness import Staleness
 from tests.simulate.scripted import problem_of
 from tests.support import scale
+from tests.support.policies import policy_names
 from tests.support.zoo import adapter, document, gpu, request
 
-POLICIES = [name for name in BUILT_IN if load(name).kind is Kind.ONLINE]
+POLICIES = policy_names()
 #: No horizon, so that nothing else than the bound overrides a policy.
 FEATURES = ALL_FEATURES - {Feature.HORIZON}
 

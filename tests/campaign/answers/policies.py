@@ -10,7 +10,7 @@ from typing import Any
 
 from pats_opt.core import registry
 from pats_opt.core.policy import Policy
-from pats_opt.core.solver import Kind, Solver
+from pats_opt.core.solver import Solver
 from pats_opt.errors import InfeasibleError, InputError, NoScheduleError
 from pats_opt.model.files import parse_instance
 from pats_opt.model.problem import Problem
@@ -22,6 +22,7 @@ from tests.campaign.answers.judging import Judge
 from tests.campaign.answers.shrink import on_smaller_instance
 from tests.campaign.attack import Attack, Counts, Finding
 from tests.support.brute_force import brute_force
+from tests.support.policies import policy_names
 
 #: Policies tried on one instance.
 EACH = 8
@@ -30,8 +31,7 @@ EACH = 8
 @cache
 def policies() -> list[Target]:
     """The built-in policies with their parameters."""
-    names = [name for name in registry.BUILT_IN if registry.load(name).kind is Kind.ONLINE]
-    return [target(name) for name in names]
+    return [target(name) for name in policy_names()]
 
 
 def drawn(rng: random.Random) -> str:

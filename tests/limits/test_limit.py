@@ -1,0 +1,154 @@
+"""Limits of online policies: from a recipe to the report, the policy and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pats_opt.cli import run
+from pats_opt.errors import InputError
+from pats_opt.generate import generate
+from pats_opt.generate.config import as_table
+from pats_opt.generate.recipe import Recipe
+from pats_opt.limits.limit import LimitOptions, limit
+from pats_opt.limits.page import page
+from pats_opt.limits.stationary import stationary_load
+from pats_opt.model.files import write_instance
+from pats_opt.solving.solve import solve
+
+#: Two adapters, short steps, a switch of two ticks, two options of which neither is always best.
+RECIPE: dict[str, Any] = {
+    "popularity": {"adapters": 2, "zipf": 0.6},
+    "complexity": {"levels": {"values": [0.6]}},
+    "steps": {"full": {"values": [30.0]}, "pruned": [15]},
+    "gpus": {"batch": 2},
+    "service": {"tick_s": 0.6},
+    "arrivals": {"load": 0.7},
+}
+
+QUICK = LimitOptions(
+    policies=("price-index",), queue=12, paths=4, requests=500, offline_paths=3, window=12
+)
+
+
+def recipe(**changes: Any) -> Recipe:
+    """The recipe with other tables."""
+    return as_table(RECIPE | changes, Recipe)
+
+
+def test_simulated_means_are_the_computed_one(tmp_path: Path) -> None:
+    """The policy of the table loses what was computed; the offline optimum less, others more."""
+    report = limit(recipe(), QUICK, folder=tmp_path)
+    online, offline = report.online, report.offline
+    best, other = report.policies
+    assert online.upper is not None
+    assert online.lower <= online.loss <= online.upper
+    assert online.upper - online.lower < 1e-3 * online.loss
+    assert best.interval is not None
+    margin = best.interval[1] - best.interval[0]  # twice as far as the interval reaches
+    assert abs(best.mean - online.loss) < margin
+    assert best.gives_away == 0.0
+    assert other.gives_away > 0.0
+    assert not other.growing
+    assert offline is not None
+    assert offline.low <= offline.high < online.loss
+    assert report.future == pytest.approx(online.loss - (offline.low + offline.high) / 2)
+    text = page(report, "a <recipe>")
+    assert "a &lt;recipe&gt;" in text
+    assert "price-index" in text
+    assert "<svg" in text
+
+
+def test_paths_have_the_kinds_and_the_rate() -> None:
+    """Whatever the seed, requests are of the kinds, as often as their rates say."""
+    load = stationary_load(recipe(complexity={"levels": {"values": [0.2, 0.8]}}))
+    assert len(load.kinds) == 4
+    counts = dict.fromkeys(load.kinds, 0)
+    path = load.path(2000, seed=5)
+    from pats_opt.model.problem import Problem
+
+    jobs = Problem(path).jobs
+    for job in jobs:
+        [kind] = [kind for kind in load.kinds if kind.holds(job)]
+        counts[kind] += 1
+    ticks = jobs[-1].arrival
+    for kind, count in counts.items():
+        assert abs(count - kind.rate * ticks) < 4 * (kind.rate * ticks) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrivals": {"process": "bursty"}}, r"arrivals\.process: bursty .*; set it to poisson"),
+        ({"arrivals": {"process": "day"}}, r"arrivals\.process: day"),
+        ({"arrivals": {"process": "at-once"}}, r"arrivals\.process: at-once"),
+        ({"complexity": {"spread": 0.1}}, r"complexity\.spread: .*; set it to 0"),
+        ({"gpus": {"count": 2}}, r"gpus\.count: more than one GPU"),
+        ({"images": {"count": {"values": [4.0]}}}, r"images\.count"),
+        ({"switching": {"channels": 1}}, r"switching\.channels"),
+        ({"terms": {"reject_share": 0.5}}, r"terms\.reject_share"),
+        ({"terms": {"late_price": 1.0, "deadline_share": 0.5}}, r"terms\.late_price"),
+        ({"terms": {"horizon_slack": 2.0}}, r"terms\.horizon_slack"),
+        ({"approximate_cache": {}}, r"approximate_cache"),
+        ({"popularity": {"depths": [1], "hits": [0.5]}}, r"popularity\.depths"),
+    ],
+)
+def test_recipes_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    """What is not stationary, or not in the decision process, is named with a mend."""
+    with pytest.raises(InputError, match=message):
+        stationary_load(recipe(**changes))
+
+
+def test_unstable_recipe() -> None:
+    """The load is in the message."""
+    with pytest.raises(InputError, match=r"the load is \d"):
+        limit(recipe(arrivals={"rate_per_s": 9.0}), QUICK)
+
+
+def test_policy_needs_its_table(tmp_path: Path) -> None:
+    """Without a table, for another site or other requests, it refuses in one line."""
+    made = generate(recipe(requests=12), 1)
+    with pytest.raises(InputError, match=r"needs a table.*pats-opt limit RECIPE -o DIR"):
+        solve(made, "online-optimum")
+    limit(recipe(), LimitOptions(policies=(), queue=6, paths=2, requests=100, offline_paths=0),
+          folder=tmp_path)  # fmt: skip
+    policy = f"online-optimum:model={tmp_path / 'policy.json'}"
+    result = solve(made, policy)
+    assert result.loss is not None
+    with pytest.raises(InputError, match=r"made for switch_price_per_s 0\.5, not 0\.1"):
+        solve(generate(recipe(requests=12, switching={"price_per_s": 0.1}), 1), policy)
+    strange = generate(recipe(requests=12, complexity={"levels": {"values": [0.3]}}), 1)
+    with pytest.raises(InputError, match=r"requests\[0\] 'r0': the table has no kind"):
+        solve(strange, policy)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints one object, writes three files, and 'simulate' takes the table."""
+    file = tmp_path / "small.toml"
+    file.write_text(
+        "popularity = { adapters = 1 }\ncomplexity = { levels = { values = [0.5] } }\n"
+        "arrivals = { load = 0.5 }\n"
+    )
+    out = tmp_path / "out"
+    few = ["--queue", "8", "--paths", "2", "--requests", "100", "--offline-paths", "2"]
+    args = ["limit", str(file), "--policies", "fifo", "--window", "6", *few, "-o", str(out)]
+    assert run([*args, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["online"]["lower"] <= report["online"]["loss"]
+    assert [mean["policy"] for mean in report["policies"]] == ["online-optimum", "fifo"]
+    assert json.loads((out / "limit.json").read_text()) == report
+    assert "</html>" in (out / "limit.html").read_text()
+    assert run(args) == 0
+    assert "To know the future is worth" in capsys.readouterr().out
+    instance = tmp_path / "i.json"
+    write_instance(generate(as_table({"popularity": {"adapters": 1}, "complexity": {"levels": {
+        "values": [0.5]}}, "requests": 9}, Recipe), 1), instance)  # fmt: skip
+    table = f"online-optimum:model={out / 'policy.json'}"
+    assert run(["simulate", str(instance), "--policy", table]) == 0
+    file.write_text('arrivals = { process = "square" }\n')
+    capsys.readouterr()
+    assert run(["limit", str(file)]) == 2
+    assert f"{file}: arrivals.process: square" in capsys.readouterr().err
