@@ -17,7 +17,7 @@ from pats_opt.core.policy import Policy
 from pats_opt.core.solver import Solver
 from pats_opt.errors import InputError
 from pats_opt.generate.recipe import Recipe
-from pats_opt.limits.sampling import LongRunMean, OfflineMean, long_run_mean, offline_mean
+from pats_opt.limits.sampling import OfflineEstimate, PolicyEstimate, long_run_mean, offline_mean
 from pats_opt.limits.stationary import StationaryLoad, stationary_load
 from pats_opt.model.files import encode, write_bytes
 from pats_solvers.semi_markov.optimum import OptimumResult, online_optimum
@@ -70,15 +70,15 @@ class LimitReport(Struct, frozen=True, kw_only=True):
     queue: int
     states: int
     online: OnlineBounds
-    offline: OfflineMean | None
-    policies: tuple[LongRunMean, ...]
+    offline: OfflineEstimate | None
+    policies: tuple[PolicyEstimate, ...]
     future: float | None
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """What is computed, and how exactly.
+    """Choice of what is computed, and how exactly.
 
     Attributes:
         policies: Specifications of the policies.
@@ -189,9 +189,9 @@ def _sampled(
     found: OptimumResult,
     options: LimitOptions,
     phase: Phase,
-) -> tuple[tuple[LongRunMean, ...], OfflineMean | None]:
+) -> tuple[tuple[PolicyEstimate, ...], OfflineEstimate | None]:
     """Return the means of the policies, of which the first is the best, and of the offline one."""
-    means, best = list[LongRunMean](), list[float]()
+    means, best = list[PolicyEstimate](), list[float]()
     for name, policy in policies:
         phase(name)
         means.append(

@@ -37,7 +37,7 @@ AFTER = 60
 PROVEN = 1e-9
 
 
-class LongRunMean(Struct, frozen=True, kw_only=True):
+class PolicyEstimate(Struct, frozen=True, kw_only=True):
     """Mean loss per request of a policy.
 
     Attributes:
@@ -60,7 +60,7 @@ class LongRunMean(Struct, frozen=True, kw_only=True):
     growing: bool
 
 
-class OfflineMean(Struct, frozen=True, kw_only=True):
+class OfflineEstimate(Struct, frozen=True, kw_only=True):
     """Mean loss per request of the offline optimum.
 
     Attributes:
@@ -90,7 +90,7 @@ def long_run_mean(
     paths: int,
     requests: int,
     seed: int,
-) -> LongRunMean:
+) -> PolicyEstimate:
     """Return the mean loss per request of a policy over paths.
 
     The first and the last requests of each path do not count.
@@ -115,7 +115,7 @@ def long_run_mean(
     best += [] if best else means
     more = [mean - least for mean, least in zip(means, best, strict=True)]
     first, second = (float(np.mean(side)) for side in zip(*halves, strict=True))
-    return LongRunMean(
+    return PolicyEstimate(
         policy=name,
         mean=float(np.mean(means)),
         interval=mean_interval(means, seed=0),
@@ -172,7 +172,7 @@ def offline_mean(
     window: int,
     time_limit: float,
     seed: int,
-) -> OfflineMean:
+) -> OfflineEstimate:
     """Return the mean loss per request of the offline optimum.
 
     Of each path two windows from its beginning are solved, of ``window`` requests and of twice as
@@ -201,7 +201,7 @@ def offline_mean(
         ends.append((shift + (low2 - high1) / window, shift + (high2 - low1) / window))
     lows, highs = zip(*ends, strict=True)
     low, high = mean_interval(lows, seed=0), mean_interval(highs, seed=0)
-    return OfflineMean(
+    return OfflineEstimate(
         low=float(np.mean(lows)),
         high=float(np.mean(highs)),
         interval=None if low is None or high is None else (low[0], high[1]),

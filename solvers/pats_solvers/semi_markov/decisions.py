@@ -67,7 +67,7 @@ class BatchChoice(Struct, frozen=True):
     cost: float
 
 
-class DecisionList:
+class DecisionTable:
     """All modes that the GPU can come to, and the decisions in each that can be best.
 
     Args:

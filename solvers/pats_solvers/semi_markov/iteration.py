@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
-from pats_solvers.semi_markov.decisions import Decision, DecisionList
+from pats_solvers.semi_markov.decisions import Decision, DecisionTable
 from pats_solvers.semi_markov.kernels import (
     Counts,
     Decisions,
@@ -73,7 +73,7 @@ class TruncatedModel:
         *,
         empty_batch: float | None = None,
     ) -> None:
-        self.listed = DecisionList(site, kinds, limits, empty_batch=empty_batch)
+        self.listed = DecisionTable(site, kinds, limits, empty_batch=empty_batch)
         prices = np.array([kind.price(site) for kind in kinds])
         rates = np.array([kind.rate for kind in kinds])
         self.space = _queue_space(limits, prices, [mode.ahead for mode in self.listed.modes])

@@ -21,7 +21,7 @@ from pats_solvers.semi_markov.table import (
     table_options,
     table_site,
 )
-from pats_solvers.semi_markov.truncation import Rounds, least_losses, overflow_at_least
+from pats_solvers.semi_markov.truncation import BatchRounds, least_losses, overflow_at_least
 
 #: Bytes of each state of queues and GPU: values, their successors and the policy's order.
 STATE_BYTES = 128
@@ -107,7 +107,7 @@ def _policy(
     progress: Progress,
 ) -> tuple[TruncatedModel, Iterate, bool]:
     """Return the best policy, and whether its bound is proven."""
-    rounds, none = Rounds(site, kinds), np.zeros(len(kinds))
+    rounds, none = BatchRounds(site, kinds), np.zeros(len(kinds))
     overflow = OverflowLoss(least_losses(site, kinds), none, none)
     values, linear = None, 0.0
     for attempt in range(1 + TRIES):
@@ -152,8 +152,8 @@ def least_load(site: Site, kinds: Sequence[RequestKind]) -> float:
     its fewest steps at that. Switches and overhead come on top.
     """
     if site.clock.slotted:
-        return Rounds(site, kinds).load
-    largest = Rounds(site, kinds).largest
+        return BatchRounds(site, kinds).load
+    largest = BatchRounds(site, kinds).largest
     step_s = min(site.clock.step_s(n) / n for n in range(1, largest + 1))
     busy_s = sum(kind.rate * min(o.steps for o in kind.options) for kind in kinds) * step_s
     return busy_s / site.tick_s

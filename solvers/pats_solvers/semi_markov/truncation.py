@@ -17,7 +17,7 @@ rho_i). In the limited problem an arrival beyond costs this sum. Where a round t
     loss of the round + E V(arrivals meanwhile) <= V(n) + g x (its ticks)
 
 at every n beyond the limits, and h has the same within them (the iteration's upper bound g), the
-policy loses at most g per tick, because V has a least value. :meth:`Rounds.holds` verifies the
+policy loses at most g per tick, because V has a least value. :meth:`BatchRounds.holds` verifies the
 inequality: with w = sum of d_i e_i on a grid, in each cell the left side at its end against the
 right side at its beginning, and beyond the grid as a polynomial. (sum of d_i e_i)**2 is at most the
 sum of (d_i e_i)**2 rho / rho_i, by Cauchy and Schwarz.
@@ -96,7 +96,7 @@ def quickest_batch(site: Site, kind: RequestKind) -> tuple[int, int, float]:
     return int(best[0]), best[1], best[2]
 
 
-class Rounds:
+class BatchRounds:
     """Rounds that serve all that wait, and the loss of arrivals beyond the limits that they allow.
 
     Args:
