@@ -33,23 +33,23 @@ TERMS = frozenset(
     leader learnt least legend level limit limited lin line linear live load loading local log
     lookup lora loss lot lpips machine map mapping mdd measure measured measurement member memory
     merged message metric milp missing mix mode model move ms named native nearest neighbourhood
-    network nexus nirvana no node number objective online optimum option order ordered origin
-    outcome output over overflow overhead pace packing page pairwise panel parameter part pass path
-    patient pats pattern performance phase picture plan planned plottable point polar policy polling
-    pool popularity portfolio position power prediction predictor price priced pricing problem
-    process processes profile profiling progress prompt proof proteus quality queue range rank rate
-    ray ready reason rebalancing recalibration recently recipe record recorded recorder ref
-    relaxation release replay replayed report request resource result retention ring robin round
-    rounds router row rule run runner running sampling sat saved saver scaling schedule scheduled
-    scored scoring sdxl search series served server service session set setting setup shape share
-    shift shortest similarity simulated simulation site size sizing skip slot solution solver space
-    span spec spread square srpt ssim stage staleness start started state stationary statistics
-    status stderr step stop stopped stopwatch store stored style subproblem successor suite
-    supervisor switch switched switching table target task term thread threshold tick tier time
-    timed timeline timeout timer to token tokenizer tolerance tolerant total tour trace transition
-    trial truncated tsp tune turn two ucb unfinished unmodelled untimed use used value variable
-    vector verdict view violation visit vllm vram waiting wake watch wave weight window word work
-    worker workload writer
+    network nexus nirvana no node number objective offline online optimum option order ordered
+    origin outcome output over overflow overhead pace packing page pairwise panel parameter part
+    pass path patient pats pattern performance phase picture plan planned plottable point polar
+    policy polling pool popularity portfolio position power prediction predictor price priced
+    pricing problem process processes profile profiling progress prompt proof proteus quality queue
+    range rank rate ray ready reason rebalancing recalibration recently recipe record recorded
+    recorder ref relaxation release replay replayed report request resource result retention ring
+    robin round rounds router row rule run runner running sampling sat saved saver scaling schedule
+    scheduled scored scoring sdxl search series served server service session set setting setup
+    shape share shift shortest similarity simulated simulation site size sizing skip slot solution
+    solver space span spec spread square srpt ssim stage staleness start started state stationary
+    statistics status stderr step stop stopped stopwatch store stored style subproblem successor
+    suite supervisor switch switched switching table target task term thread threshold tick tier
+    time timed timeline timeout timer to token tokenizer tolerance tolerant total tour trace
+    transition trial truncated tsp tune turn two ucb unfinished unmodelled untimed use used value
+    variable vector verdict view violation visit vllm vram waiting wake watch wave weight window
+    word work worker workload writer
     """.split()  # noqa: SIM905 (a list would be a page long)
 )
 
