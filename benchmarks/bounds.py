@@ -211,7 +211,9 @@ def main() -> None:
         print(*(row[key] for key in ("name", "seed", "solver", "stop", "gap")), file=sys.stderr)
 
     try:
-        perform_missing([t for _, t in found.values()], options.jobs, GRACE_S, keep, perform_any)
+        perform_missing(
+            [t for _, t in found.values()], options.jobs, GRACE_S, keep, perform_any, fresh=True
+        )
     finally:
         kept = [rows[key] for key in order if key in rows]
         options.output.mkdir(parents=True, exist_ok=True)

@@ -158,7 +158,7 @@ def update(
         proven = ", proven" if row.proven else ""
         print(f"{row.instance}: {record.config.solver.spec}: {found}{proven}", file=sys.stderr)
 
-    perform_missing([task for _, task in tasks.values()], jobs, GRACE_S, keep)
+    perform_missing([task for _, task in tasks.values()], jobs, GRACE_S, keep, fresh=True)
 
 
 @click.command()

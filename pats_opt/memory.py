@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 #: Address space that the table library needs to start its threads, in GiB.
 TABLES_GIB = 1.0
@@ -15,6 +17,9 @@ TABLES_GIB = 1.0
 #: Address space in which pictures can be drawn, in GiB. With less, the library of linear algebra
 #: ends the process.
 DRAWING_GIB = 0.3
+
+#: File that resets the peak of this process, on Linux.
+_CLEAR_REFS = "/proc/self/clear_refs"
 
 
 @contextmanager
@@ -69,6 +74,31 @@ def require_address_space(purpose: str, gib: float = TABLES_GIB) -> None:
             f"{purpose} needs {gib:g} GiB of address space, and 'ulimit -v' allows "
             f"{limit / 2**30:.2f}"
         )
+
+
+def held_gib() -> float | None:
+    """Memory that this process holds now, in GiB; None where the system does not tell."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except (ImportError, OSError, ValueError):
+        return None
+    return pages * resource.getpagesize() / 2**30
+
+
+def can_restart_peak() -> bool:
+    """Whether :func:`restart_peak` has an effect on this system."""
+    return os.access(_CLEAR_REFS, os.W_OK)
+
+
+def restart_peak() -> None:
+    """Measure :func:`peak_gib` of this process from now on, where the system can.
+
+    That of children which have ended stays.
+    """
+    if can_restart_peak():
+        Path(_CLEAR_REFS).write_bytes(b"5")
 
 
 def peak_gib() -> float | None:

@@ -84,8 +84,8 @@ def command(
     """Run instances x solvers in parallel and report gaps, losses and latencies.
 
     INSTANCE is a file, or a folder of files. Without instances, --suite and --config, the suite
-    'demo' is run; --resume takes them from the folder. Each run has its own process and its own
-    JSON file in the folder: after a crash, a kill or Ctrl-C, continue with --resume -o DIR.
+    'demo' is run; --resume takes them from the folder. Runs share worker processes, and each has
+    its own JSON file in the folder: after a crash, a kill or Ctrl-C, continue with --resume -o DIR.
     """
     from pats_opt.memory import require_address_space
 

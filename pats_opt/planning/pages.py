@@ -15,6 +15,9 @@ from pats_opt.wording import counted, number, percent
 
 __all__ = ["cells_csv", "page", "sentences", "table"]
 
+#: Changes below this share of the value before are shown as none.
+SAME = 5e-4
+
 
 def page(grid: PlanGrid, result: PlanResult) -> str:
     """Make the page ``plan.html``."""
@@ -205,5 +208,7 @@ def _points(value: float | None, before: float | None, factor: float, unit: str)
     if value is None or before is None or value in (float("inf"),):
         return number(None)
     change = factor * (value - before)
+    if abs(change) < SAME * factor * abs(before):
+        return "0"
     sign = "+" if change > 0 else "\N{MINUS SIGN}" if change < 0 else ""
     return f"{sign}{number(abs(change), 3)}{unit}"

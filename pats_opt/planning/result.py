@@ -279,7 +279,7 @@ def result_of(
     chosen = reference(grid, scores)
     met = None if objective is None else cheapest(scores, objective)
     users = {request.group or (k,) for k, request in enumerate(instance.requests)}
-    costs = {c: f.cost for c, f in known.items() if math.isfinite(f.cost)}
+    costs = {c: float(f"{f.cost:.3g}") for c, f in known.items() if math.isfinite(f.cost)}
     worth = {c: _worth(known[c], objective) for c in costs}
     return PlanResult(
         objective=objective,
@@ -311,9 +311,16 @@ def _worth(found: CellFigures, objective: ServiceObjective | None) -> float:
 def _steps(
     cell: PlanCell, grid: PlanGrid, known: Mapping[PlanCell, CellFigures]
 ) -> Iterator[CellFigures]:
-    for other in dict.fromkeys(neighbours(cell, grid.lines, grid.gpus)):
-        if other in known:
-            yield known[other]
+    names = ("gpus", *PlanLine._fields)
+
+    def place(f: CellFigures) -> tuple[int, int]:
+        mine, place_of = known[cell], order.index(f.cell)
+        changed = next(i for i, n in enumerate(names) if getattr(f, n) != getattr(mine, n))
+        return changed, place_of
+
+    order = [PlanCell(line, g) for line in grid.lines for g in grid.gpus]
+    near = dict.fromkeys(neighbours(cell, grid.lines, grid.gpus))
+    yield from sorted((known[other] for other in near if other in known), key=place)
 
 
 def _falls(

@@ -1,4 +1,4 @@
-"""``gap-report``: instances x solvers, one process and one JSON file per run, and their pages.
+"""``gap-report``: instances x solvers, one JSON file per run, and their pages.
 
 Data flows one way: :mod:`config` makes the tasks, :mod:`pats_opt.runs` does them, and
 :mod:`collect` joins the records into one frame, a row for each run. Over it :mod:`service` and

@@ -69,7 +69,9 @@ class WorkerTimeoutError(WorkerError):
 class WorkerPool:
     """Calls functions in worker processes.
 
-    Left without an exception, it waits for all calls; left by one, it kills its workers.
+    Left without an exception, it waits for all calls; left by one, it kills its workers. A worker
+    that crashed, was overdue, or was left with much memory, threads or children by its call is
+    replaced.
 
     Args:
         jobs: Processes at a time.
@@ -124,11 +126,11 @@ class WorkerPool:
     def _call(self, call: bytes, timeout_s: float | None) -> Any:
         worker = self._worker()
         try:
-            done, value = worker.call(call, timeout_s)
+            done, value, last = worker.call(call, timeout_s)
         except WorkerError:
             self._forget(worker)
             raise
-        if self._fresh:
+        if self._fresh or last:
             self._forget(worker)
         else:
             self._idle.append(worker)
@@ -140,8 +142,12 @@ class WorkerPool:
         with self._lock:
             if self._over:
                 raise CancelledError
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.is_alive():
+                    return worker
+                worker.close()  # killed from outside while it was idle
+                self._alive.discard(worker)
             worker = _WorkerProcess()
             self._alive.add(worker)
             return worker
@@ -165,6 +171,7 @@ class _WorkerProcess:
 
     def __init__(self) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        self._printed = 0  # bytes of earlier calls in it
         self._process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -173,8 +180,14 @@ class _WorkerProcess:
             start_new_session=True,
         )
 
-    def call(self, call: bytes, timeout_s: float | None) -> tuple[bool, Any]:
-        """Return whether the function returned, and its result or what it raised.
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def call(self, call: bytes, timeout_s: float | None) -> tuple[bool, Any, bool]:
+        """Return whether the function returned, its result or what it raised, and the end.
+
+        The end is whether the worker should be replaced.
 
         Raises:
             WorkerError: There is no answer.
@@ -187,13 +200,14 @@ class _WorkerProcess:
             overdue.set()
             self.kill()
 
+        self._printed = os.fstat(self._output.fileno()).st_size
         timer = threading.Timer(timeout_s or 0.0, expire)
         try:
             if timeout_s is not None:
                 timer.start()
             process.stdin.write(struct.pack(FRAME, len(call)) + call)
             process.stdin.flush()
-            answer: tuple[bool, Any] = pickle.load(process.stdout)  # noqa: S301 (our own worker)
+            answer: tuple[bool, Any, bool] = pickle.load(process.stdout)  # noqa: S301 (our own worker)
         except (OSError, EOFError, pickle.UnpicklingError):
             self.kill()
             status, seconds = process.wait(), time.monotonic() - began
@@ -229,7 +243,7 @@ class _WorkerProcess:
 
     def _tail(self) -> str:
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - OUTPUT_TAIL))
+        self._output.seek(max(self._printed, size - OUTPUT_TAIL))
         lines = self._output.read().decode("utf-8", "replace").splitlines()
         return "\n".join(one_line(line) for line in lines)
 

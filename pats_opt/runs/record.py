@@ -169,7 +169,7 @@ class Record(Struct, frozen=True, kw_only=True, tag="pats-opt/run", tag_field="f
         levels: Requests served by level of approximate caching; empty where no option skips steps,
             without a schedule and in old records.
         peak_gib: Most memory that the run's process or a child of it held; None where that is not
-            known, and in old records.
+            known, and in old records. Memory that earlier runs of the process left counts.
         windows: Service by window of requests, where the run's setting asks for it.
     """
 

@@ -17,7 +17,7 @@ import msgspec
 
 from pats_opt.core.solver import require
 from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
-from pats_opt.memory import peak_gib
+from pats_opt.memory import can_restart_peak, peak_gib
 from pats_opt.model.files import read_instance, write_schedule
 from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
@@ -65,8 +65,10 @@ def perform_all(
     grace_s: float,
     done: Callable[[Record], None] = lambda _: None,
     run: Callable[[Task], None] | None = None,
+    *,
+    fresh: bool = False,
 ) -> None:
-    """Do every run in a process of its own, which writes its record.
+    """Do every run in a worker process, which writes its record.
 
     Args:
         tasks: The runs.
@@ -74,11 +76,13 @@ def perform_all(
         grace_s: Seconds past its time limit after which a run is killed.
         done: Called in this thread with each record as it comes.
         run: Called in the process, which imports its module: :func:`perform` unless told.
+        fresh: Whether each run has a process of its own, for measurements of memory. So it is
+            anyway where the peak of a process cannot be measured again.
 
     Raises:
         KeyboardInterrupt: After all processes have been killed; records of finished runs stay.
     """
-    with WorkerPool(jobs, fresh=True) as pool:
+    with WorkerPool(jobs, fresh=fresh or not can_restart_peak()) as pool:
         futures = {}
         for task in tasks:
             limit = task.config.time_limit
@@ -94,6 +98,8 @@ def perform_missing(
     grace_s: float,
     done: Callable[[Record], None],
     run: Callable[[Task], None] | None = None,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Do the runs that have no record yet, as :func:`perform_all` does.
 
@@ -107,7 +113,7 @@ def perform_missing(
             done(record)
     for spec in dict.fromkeys(task.config.solver.spec for task in missing):
         prepare(runnable(spec))  # here, so that no run pays for it
-    perform_all(missing, jobs, grace_s, done, run)
+    perform_all(missing, jobs, grace_s, done, run, fresh=fresh)
 
 
 def _perform(task: Task) -> None:

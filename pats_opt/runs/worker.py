@@ -1,8 +1,9 @@
 """Main loop of a worker process: calls from standard input, answers to standard output.
 
 Run as ``python -m pats_opt.runs.worker`` by :class:`pats_opt.runs.pool.WorkerPool`. A call is its
-length and a pickle, an answer a pickle. Where standard input ends during a call, the process of the
-pool is gone: the worker ends itself and what it started.
+length and a pickle. An answer is a pickle: whether the function returned, its result or what it
+raised, and whether the worker should be replaced. Where standard input ends during a call, the
+process of the pool is gone: the worker ends itself and what it started.
 """
 
 from __future__ import annotations
@@ -15,8 +16,16 @@ import threading
 from queue import SimpleQueue
 from typing import BinaryIO
 
+from pats_opt.memory import held_gib, restart_peak
+
 #: Format of a call's length.
 FRAME = "<Q"
+
+#: Memory in GiB beyond which a worker is replaced after its call.
+MOST_GIB = 1.0
+
+#: Threads of a worker, the one that calls and the one that listens.
+OWN_THREADS = 2
 
 
 def main() -> None:
@@ -32,6 +41,7 @@ def main() -> None:
     busy = threading.Event()
     threading.Thread(target=_listen, args=(source, calls, busy), daemon=True).start()
     while (call := calls.get()) is not None:
+        restart_peak()
         try:
             function, args = pickle.loads(call)  # noqa: S301 (of the pool, which is ours)
             answer = _pickled(True, function(*args))
@@ -44,12 +54,27 @@ def main() -> None:
 
 def _pickled(done: bool, value: object) -> bytes:
     """An answer; of a value which cannot be sent, an error that shows it."""
+    last = _spent()
     try:
-        answer = pickle.dumps((done, value))
+        answer = pickle.dumps((done, value, last))
         pickle.loads(answer)  # noqa: S301 (an exception may be pickled, but not made again)
     except Exception:
-        return pickle.dumps((False, RuntimeError(f"{type(value).__name__}: {value}")))
+        return pickle.dumps((False, RuntimeError(f"{type(value).__name__}: {value}"), last))
     return answer
+
+
+def _spent() -> bool:
+    """Whether a call left what the next one would feel: much memory, threads, or children.
+
+    The memory of children that have ended would count as the next call's.
+    """
+    if threading.active_count() > OWN_THREADS or (held_gib() or 0.0) > MOST_GIB:
+        return True
+    try:
+        import resource
+    except ImportError:
+        return False
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 def _listen(source: BinaryIO, calls: SimpleQueue[bytes | None], busy: threading.Event) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pats_opt.errors import InputError
+from pats_opt.memory import can_restart_peak, peak_gib
 from pats_opt.model.files import read_bytes
 from pats_opt.runs.pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 from tests.report.test_command import gone, wait_for
@@ -36,6 +37,49 @@ def test_what_cannot_be_pickled_is_an_error() -> None:
         with pytest.raises(RuntimeError, match="generator"):
             pool.submit(eval, "(i for i in ())").result()
         assert pool.submit(abs, -1).result() == 1
+
+
+def test_a_worker_that_a_call_has_spent_is_replaced() -> None:
+    """By memory, a thread or a child that it leaves; its answer counts."""
+    leaves = (
+        "import sys; sys.kept = bytearray(1200 * 2**20)",
+        "import threading as t, time as s; t.Thread(target=s.sleep, args=(60,), daemon=True).start()",
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', ''])",
+    )
+    with WorkerPool(1) as pool:
+        for code in leaves:
+            first = pool.submit(os.getpid).result()
+            assert pool.submit(os.getpid).result() == first
+            pool.submit(exec, code).result()
+            assert pool.submit(os.getpid).result() != first
+            assert gone(first)
+
+
+def test_an_idle_worker_that_is_killed_loses_no_call() -> None:
+    with WorkerPool(1) as pool:
+        first = pool.submit(os.getpid).result()
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: gone(first))
+        assert pool.submit(os.getpid).result() != first
+
+
+@pytest.mark.skipif(not can_restart_peak(), reason="the system cannot measure a peak again")
+def test_the_peak_is_that_of_the_call() -> None:
+    with WorkerPool(1) as pool:
+        before = pool.submit(peak_gib).result()
+        pool.submit(exec, "bytearray(600 * 2**20)").result()
+        after = pool.submit(peak_gib).result()
+    assert before is not None
+    assert after is not None
+    assert after < before + 0.3
+
+
+def test_last_words_are_those_of_the_call() -> None:
+    with WorkerPool(1) as pool:
+        pool.submit(exec, "print('words of another', flush=True)").result()
+        with pytest.raises(WorkerCrashError) as caught:
+            pool.submit(exec, "import os; print('last words', flush=True); os._exit(7)").result()
+    assert caught.value.output == "last words"
 
 
 def test_fresh_workers() -> None:

@@ -107,3 +107,25 @@ def test_an_instance_that_changes_meanwhile_is_not_mistaken(
     assert record.end is RunOutcome.FAILED
     assert record.error is not None
     assert "has changed" in record.error.message
+
+
+def test_runs_share_a_process_and_give_what_they_give_alone(
+    tmp_path: Path, write: Callable[..., str]
+) -> None:
+    """A crash and a hang in between cost their own runs only."""
+    specs = ("fifo", "bad:how=kill", "price-index", "exhaustive", "bad:how=hang", "pats")
+    config = ReportConfig(instances=(write(requests=6),), solvers=specs, time_limit=2.0)
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    found = tasks(config, together)
+    perform_all(found, 1, 2.0)
+    perform_all(tasks(config, alone), 1, 2.0, fresh=True)
+    ends = []
+    for task in found:
+        one, other = (read_record(folder, task.config) for folder in (together, alone))
+        assert one is not None
+        assert other is not None
+        ends.append(one.end)
+        kept = ("end", "loss", "terms", "metrics", "latencies", "status")
+        assert [getattr(one, name) for name in kept] == [getattr(other, name) for name in kept]
+    assert ends.count(RunOutcome.SOLVED) == 4
+    assert set(ends) >= {RunOutcome.CRASHED, RunOutcome.TIMED_OUT}
