@@ -54,15 +54,18 @@ def picture(report: LimitReport) -> str:
 def sentences(report: LimitReport) -> Iterator[str]:
     """Yield what was found, a sentence each."""
     online = report.online
-    bound = (
-        f"the best loses at most {number(online.upper, 6)}"
-        if online.upper is not None
-        else f"that longer queues than {report.queue} change nothing is not proven; try more"
-    )
-    yield (
-        f"The best online policy loses {number(online.loss, 6)} a request: none loses less than "
-        f"{number(online.lower, 6)}, and {bound}."
-    )
+    if online.upper is None:
+        yield (
+            f"No online policy loses less than {number(online.lower, 6)} a request. Queues of "
+            f"about {report.queue} are too short for an upper bound at this load: the policy found "
+            f"loses {number(online.loss, 6)} if more may not wait. Give a longer --queue."
+        )
+    else:
+        yield (
+            f"The best online policy loses {number(online.loss, 6)} a request: none loses less "
+            f"than {number(online.lower, 6)}, and the best loses at most "
+            f"{number(online.upper, 6)}."
+        )
     if report.future is not None and report.offline is not None:
         share = percent(report.future / online.loss)
         yield (

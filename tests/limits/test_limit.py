@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pats_opt.cli import run
 from pats_opt.errors import InputError
@@ -56,6 +57,8 @@ def test_simulated_means_are_the_computed_one(tmp_path: Path) -> None:
     assert offline is not None
     assert offline.low <= offline.high < online.loss
     assert report.future == pytest.approx(online.loss - (offline.low + offline.high) / 2)
+    unproven = replace(report, online=replace(online, upper=None))
+    assert "Queues of about 12 are too short" in page(unproven, "recipe")
     text = page(report, "a <recipe>")
     assert "a &lt;recipe&gt;" in text
     assert "price-index" in text

@@ -150,3 +150,13 @@ def test_counts_beyond() -> None:
         assert table.over_squares[0, 0, room] == pytest.approx(sum(e * e * p for e, p in beyond))
         assert table.beyond[0, 0, room] == pytest.approx(shares[room:].sum())
     assert math.isclose(shares.sum(), 1.0)
+
+
+def test_a_queue_too_short_for_the_load_is_not_proven() -> None:
+    """Then there is no upper bound; the lower one holds, as the queue of constant service shows."""
+    site, kinds = system({"a": 0.47}, load_s=1.0)
+    found = online_optimum(site, kinds, 8)
+    assert found.upper == math.inf
+    load = 0.94
+    wait = work(load, 4 * (0.47 + 0.47**2)) - load / 2
+    assert 0.0 < found.lower <= 0.47 * (wait + 2) <= found.found
