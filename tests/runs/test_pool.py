@@ -43,7 +43,7 @@ def test_a_worker_that_a_call_has_spent_is_replaced() -> None:
     """By memory, a thread or a child that it leaves; its answer counts."""
     leaves = (
         "import sys; sys.kept = bytearray(1200 * 2**20)",
-        "import threading as t, time as s; t.Thread(target=s.sleep, args=(60,), daemon=True).start()",
+        "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()",
         "import subprocess, sys; subprocess.run([sys.executable, '-c', ''])",
     )
     with WorkerPool(1) as pool:
