@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Plan a fleet: GPUs, cache and policy for a load, and what to buy."),
     "export": ("export", "Convert a schedule to bins, a tour, a production plan or a graph."),
     "execute": ("execute", "Run a schedule or a policy on real devices: GPUs or the CPU."),
+    "serve": ("serve", "Serve images over HTTP, scheduled by a policy."),
+    "replay": ("replay", "Play a load at an image server and measure it."),
     "profile": ("profile", "Measure step time, memory and switching on this device."),
     "show": ("show", "Draw a schedule as an interactive page, or two side by side."),
     "solvers": ("solvers", "List the solvers and policies, or describe one."),

@@ -97,6 +97,23 @@ def find_adapters(folder: str | Path, ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def adapters_in(folder: str | Path) -> dict[str, str]:
+    """Files of all adapters that a folder has, those of its mapping included.
+
+    Raises:
+        InputError: As :func:`find_adapters`.
+    """
+    root = Path(folder)
+    try:
+        plain = [path.stem for path in root.glob("*.safetensors")] if root.is_dir() else []
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", file=str(root)) from None
+    mapped = _mapping(root) if root.is_dir() else {}
+    taken = {(root / file).resolve() for file in mapped.values()}
+    free = [name for name in plain if (root / f"{name}.safetensors").resolve() not in taken]
+    return find_adapters(root, sorted({*mapped, *free}))
+
+
 def _mapping(root: Path) -> dict[str, str]:
     path = root / MAPPING
     if not path.is_file():

@@ -30,15 +30,18 @@ class OrderBuilder:
         problem: The instance on the grid.
         bare: Adapters that are the bare model.
         shrink: What widths and heights are divided by.
+
+    Attributes:
+        requests: The requests by id; a server adds and removes them.
     """
 
     def __init__(self, problem: Problem, bare: Collection[str], shrink: int) -> None:
         self.problem, self._bare, self._shrink = problem, bare, shrink
-        self._requests = {r.id: r for r in problem.instance.requests}
+        self.requests = {r.id: r for r in problem.instance.requests}
 
     def member(self, name: str, option: int) -> Member:
         """A request with one of its options."""
-        request = self._requests[name]
+        request = self.requests[name]
         chosen = request.options[option]
         return Member(
             id=name,
@@ -64,7 +67,7 @@ class OrderBuilder:
     def could_skip(self, names: Iterable[str]) -> Iterator[Member]:
         """Every way to run these requests that skips steps."""
         for name in names:
-            for o, option in enumerate(self._requests[name].options):
+            for o, option in enumerate(self.requests[name].options):
                 if option.skip:
                     yield self.member(name, o)
 

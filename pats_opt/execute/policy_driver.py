@@ -19,7 +19,7 @@ serving).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from msgspec.structs import replace
@@ -34,7 +34,7 @@ from pats_opt.execute.supervisor import Supervisor
 from pats_opt.execute.work import LoadOrder, Order, Shape
 from pats_opt.execute.worker import AdapterReady, Idle
 from pats_opt.model.plan import PlannedLoad
-from pats_opt.model.problem import Adapters, Problem, ids
+from pats_opt.model.problem import Adapters, Problem, Site, ids
 from pats_opt.model.schedule import SolverRef
 from pats_opt.simulate.gpus import Clock, GpuFleet
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, start
@@ -96,7 +96,7 @@ class PolicyDriver(Driver):
             WorkerSetup(
                 needed=bool(left),
                 resident=builder.adapters(ids(self._problem.site, held)),
-                slots=self._slots(builder),
+                slots=slots_needed(self._problem.site, builder),
                 requests=names,
                 prime=tuple(builder.could_skip(names)),
                 warm=self._shapes(builder, names),
@@ -118,20 +118,6 @@ class PolicyDriver(Driver):
             held |= {site.adapter_index[name] for name in load}
         return held
 
-    def _slots(self, builder: OrderBuilder) -> int:
-        """The most adapters that any GPU can hold."""
-        site, most = self._problem.site, 1
-        files = [a for a, name in enumerate(site.adapter_ids) if builder.adapters([name])]
-        for gpu in site.gpus:
-            free, room = site.room(gpu.index, frozenset())[0], 0
-            for amount in sorted(site.adapter_vram[a] for a in files):
-                if room == site.max_resident or (free is not None and amount > free):
-                    break
-                room += 1
-                free = None if free is None else free - amount
-            most = max(most, room)
-        return most
-
     def _shapes(self, builder: OrderBuilder, names: Sequence[str]) -> tuple[Shape, ...]:
         """Shapes that are likely: every size in batches of up to ``MOST_WARM``."""
         sizes = {(m.width, m.height) for m in (builder.member(name, 0) for name in names)}
@@ -143,11 +129,12 @@ class PolicyDriver(Driver):
     def drive(self, supervisor: Supervisor) -> None:
         problem, name = self._problem, self._policy.name
         gpus = LiveGpus(
-            problem,
-            supervisor,
+            problem.site,
+            [job.id for job in problem.jobs],
             self._builder,
-            self._residents,
-            self._numbers,
+            supervisor.send,
+            residents=self._residents,
+            numbers=self._numbers,
             loads=self._loads,
         )
         clock = LiveClock(supervisor, gpus, problem.site.tick_s)
@@ -157,6 +144,21 @@ class PolicyDriver(Driver):
         self.rejected += tuple(job.id for job in problem.jobs if job.id in unserved)
         self.wanted -= set(self.rejected)
         self.notes["policy"] = _decisions(done)
+
+
+def slots_needed(site: Site, builder: OrderBuilder) -> int:
+    """Return the most adapters with files that any GPU of a site can hold, at least 1."""
+    most = 1
+    files = [a for a, name in enumerate(site.adapter_ids) if builder.adapters([name])]
+    for gpu in site.gpus:
+        free, room = site.room(gpu.index, frozenset())[0], 0
+        for amount in sorted(site.adapter_vram[a] for a in files):
+            if room == site.max_resident or (free is not None and amount > free):
+                break
+            room += 1
+            free = None if free is None else free - amount
+        most = max(most, room)
+    return most
 
 
 def _in_order(params: dict[str, Any]) -> str:
@@ -222,9 +224,10 @@ class LiveGpus(GpuFleet):
     """GPUs that are done when their workers say so.
 
     Args:
-        problem: The instance on the grid.
-        supervisor: The workers.
-        builder: Of the instance.
+        site: Where they are.
+        names: Id of each job, by its index.
+        builder: Of their orders.
+        send: Hands an order to a GPU's worker.
         residents: Adapters that each GPU holds.
         numbers: Index of each GPU's next batch.
         loads: Index of each GPU's next load beside serving.
@@ -235,16 +238,17 @@ class LiveGpus(GpuFleet):
 
     def __init__(
         self,
-        problem: Problem,
-        supervisor: Supervisor,
+        site: Site,
+        names: Sequence[str] | Mapping[int, str],
         builder: OrderBuilder,
+        send: Callable[[int, Order | LoadOrder], None],
+        *,
         residents: Sequence[Adapters],
         numbers: Sequence[int],
-        *,
         loads: Sequence[int],
     ) -> None:
         self.served: set[int] = set()
-        self._problem, self._supervisor, self._builder = problem, supervisor, builder
+        self._site, self._names, self._builder, self._send = site, names, builder, send
         self._numbers, self._load_numbers = list(numbers), list(loads)
         self._gpus = [GpuState(g, resident) for g, resident in enumerate(residents)]
         self._earliest: dict[int, int] = {}  # busy GPU -> the tick from which it may be idle
@@ -301,7 +305,7 @@ class LiveGpus(GpuFleet):
 
     @override
     def load(self, gpu: GpuState, end: int, load: PlannedLoad) -> None:
-        g, names = gpu.index, self._problem.site.adapter_ids
+        g, names = gpu.index, self._site.adapter_ids
         index = self._load_numbers[g]
         order = LoadOrder(
             index=index,
@@ -311,19 +315,19 @@ class LiveGpus(GpuFleet):
         self._loading[g, index] = load.adapter, load.start + (end > load.start)
         self._load_numbers[g] += 1
         self._gpus[g] = gpu
-        self._supervisor.send(g, order)
+        self._send(g, order)
 
     @override
     def occupy(self, gpu: GpuState, tick: int, members: tuple[tuple[int, int], ...]) -> None:
-        g, jobs, names = gpu.index, self._problem.jobs, self._problem.site.adapter_ids
+        g, names = gpu.index, self._site.adapter_ids
         before = self._gpus[g].resident
         order = Order(
             index=self._numbers[g],
             load=self._builder.adapters(names[a] for a in sorted(gpu.resident - before)),
             evict=self._builder.adapters(names[a] for a in sorted(before - gpu.resident)),
-            members=tuple(self._builder.member(jobs[j].id, o) for j, o in members),
+            members=tuple(self._builder.member(self._names[j], o) for j, o in members),
         )
-        self._supervisor.send(g, order)
+        self._send(g, order)
         self._numbers[g] += bool(members)
         self.served.update(j for j, _ in members)
         self._earliest[g] = tick + bool(members)

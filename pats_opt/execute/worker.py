@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from queue import Queue
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,7 +25,7 @@ from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopp
 from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
 from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, ModelRef, Span, highest_gib
-from pats_opt.execute.saver import Saver
+from pats_opt.execute.saver import WAITING, Saver, describe, encode
 from pats_opt.execute.work import (
     Engine,
     EngineSettings,
@@ -44,8 +45,8 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
     """Everything that a worker needs besides its orders.
 
     Attributes:
-        images: Folder of the images.
-        journal: Its journal, which has its first line.
+        images: Folder of the images; None where they are sent, and nothing is written.
+        journal: Its journal, which has its first line; None likewise.
         names: File name of each request's image.
         text: Texts of every image's file besides those of its request.
         model: The model as the journal states it; the engine adds its scheduler and rank.
@@ -54,8 +55,8 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
     """
 
     gpu: int
-    images: str
-    journal: str
+    images: str | None
+    journal: str | None
     settings: EngineSettings
     names: dict[str, str]
     text: dict[str, str]
@@ -66,7 +67,9 @@ class WorkerJob(Struct, frozen=True, kw_only=True):
 
 
 class EngineReady(Struct, frozen=True):
-    """The engine is open."""
+    """The engine is open, on a device of this name."""
+
+    device: str = ""
 
 
 class Idle(Struct, frozen=True):
@@ -85,6 +88,27 @@ class Saved(Struct, frozen=True):
     member: MemberRun
 
 
+class ImageReady(Struct, frozen=True, kw_only=True):
+    """A request has left its batch: its PNG file, or why there is none, where images are sent."""
+
+    id: str
+    option: int
+    image: bytes | None = None
+    error: str | None = None
+
+
+class BatchMeasured(Struct, frozen=True):
+    """A batch has ended, and its images were sent before."""
+
+    batch: BatchRun
+
+
+class LoadMeasured(Struct, frozen=True):
+    """A load beside serving has ended, where images are sent."""
+
+    load: LoadRun
+
+
 class WorkerEnded(Struct, frozen=True):
     """The worker has ended as commanded, and all it did is on disk."""
 
@@ -101,7 +125,69 @@ class Broken(Struct, frozen=True):
     bad_input: bool = False
 
 
-Message = EngineReady | Idle | AdapterReady | Saved | WorkerEnded | Broken
+Message = (
+    EngineReady
+    | Idle
+    | AdapterReady
+    | Saved
+    | ImageReady
+    | BatchMeasured
+    | LoadMeasured
+    | WorkerEnded
+    | Broken
+)
+
+
+class ImageSender:
+    """Sends what leaves batches to the supervisor: one thread that encodes, in order.
+
+    It is a :class:`~pats_opt.execute.saver.Saver` that writes nothing.
+
+    Args:
+        text: What every image's file says besides its request.
+        send: Sends a message.
+    """
+
+    def __init__(self, text: Mapping[str, str], send: Callable[[Message], None]) -> None:
+        self._text, self._send = text, send
+        self._queue: Queue[Finished | Message | None] = Queue(WAITING)
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._thread.start()
+
+    def put(self, batch: int, finished: Finished) -> None:  # noqa: ARG002 - as a saver's
+        """Hand over what left a batch; waits while many wait."""
+        self._queue.put(finished)
+
+    def end(self, batch: BatchRun) -> None:
+        """Hand over a batch all of whose members have left."""
+        self._queue.put(BatchMeasured(batch))
+
+    def loaded(self, load: LoadRun) -> None:
+        """Hand over a load that has ended beside the batches."""
+        self._queue.put(LoadMeasured(load))
+
+    def close(self) -> None:
+        """Wait until all is sent."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._send(self._made(item) if isinstance(item, Finished) else item)
+
+    def _made(self, finished: Finished) -> ImageReady:
+        member, error, image = finished.member, finished.error, None
+        if error is None:
+            try:
+                image = encode(finished.picture, describe(member, self._text))
+            except Exception as failure:
+                error = reason(failure)
+        return ImageReady(
+            id=member.id,
+            option=member.option,
+            image=image,
+            error=None if error is None else one_line(error),
+        )
 
 
 #: Models are opened one at a time in a process: torch draws random weights, and chooses their type
@@ -149,10 +235,10 @@ class _Worker:
 
     def run(self) -> None:
         job = self._job
-        with JournalWriter(Path(job.journal)) as journal:
+        with nullcontext() if job.journal is None else JournalWriter(Path(job.journal)) as journal:
             engine = self._open(job.settings, self._clock)
             try:
-                self._send(EngineReady())
+                self._send(EngineReady(engine.setup.device))
                 begin, _ = self._inbox.take()
                 if isinstance(begin, BeginCommand):
                     self._serve_all(engine, journal, begin)
@@ -160,28 +246,35 @@ class _Worker:
                 with suppress(Exception):  # the device may be what failed
                     engine.close()
 
-    def _serve_all(self, engine: Engine, journal: JournalWriter, begin: BeginCommand) -> None:
+    def _serve_all(
+        self, engine: Engine, journal: JournalWriter | None, begin: BeginCommand
+    ) -> None:
         job, found = self._job, engine.setup
         self._clock.set(begin.start)
-        journal.append(
-            SessionStarted(
-                number=job.session,
-                second=begin.start.second,
-                engine=job.engine,
-                device=found.device,
-                model=replace(job.model, scheduler=found.scheduler, rank=found.rank),
-                versions={"pats-opt": __version__, **found.versions},
-                primed=found.primed,
+        text = {**job.text, "scheduler": found.scheduler}
+        saver: Saver | ImageSender
+        if journal is None or job.images is None:
+            saver = ImageSender(text, self._send)
+        else:
+            journal.append(
+                SessionStarted(
+                    number=job.session,
+                    second=begin.start.second,
+                    engine=job.engine,
+                    device=found.device,
+                    model=replace(job.model, scheduler=found.scheduler, rank=found.rank),
+                    versions={"pats-opt": __version__, **found.versions},
+                    primed=found.primed,
+                )
             )
-        )
-        saver = Saver(
-            journal,
-            ImageFolder(Path(job.images)),
-            names=job.names,
-            text={**job.text, "scheduler": found.scheduler},
-            clock=self._clock,
-            saved=lambda member: self._send(Saved(member)),
-        )
+            saver = Saver(
+                journal,
+                ImageFolder(Path(job.images)),
+                names=job.names,
+                text=text,
+                clock=self._clock,
+                saved=lambda member: self._send(Saved(member)),
+            )
 
         def loaded(index: int, ran: LoadRun | None) -> None:
             if ran is not None:
@@ -200,11 +293,16 @@ class _Worker:
             pass
         finally:
             saver.close()
-        if self._inbox.stopped.is_set():
+        if journal is not None and self._inbox.stopped.is_set():
             journal.append(SessionStopped(second=max(0.0, self._clock())))
 
     def _serve(
-        self, engine: Engine, saver: Saver, loader: AdapterLoader, order: Order, loads: int
+        self,
+        engine: Engine,
+        saver: Saver | ImageSender,
+        loader: AdapterLoader,
+        order: Order,
+        loads: int,
     ) -> None:
         """Carry out an order that comes after so many loads."""
         loader.await_started(loads)
@@ -248,7 +346,7 @@ class _Worker:
         start = self._clock()
         return ahead.then(order, start, engine.switch(order.load, order.evict))
 
-    def _leave(self, saver: Saver, batch: int, left: Finished) -> None:
+    def _leave(self, saver: Saver | ImageSender, batch: int, left: Finished) -> None:
         saver.put(batch, left)
         if self._inbox.stopped.is_set():
             raise StoppedError

@@ -286,30 +286,15 @@ class Problem:
             named = tuple(r.demand.items())
             if named not in amounts:
                 amounts[named] = site.amounts(r.demand)
-            best = max([o.quality for o in r.options])
-            jobs.append(
-                Job(
-                    index=index,
-                    id=r.id,
-                    position=position,
-                    arrival=arrival[position],
-                    adapter=site.adapter_index[r.adapter],
-                    demand=amounts[named],
-                    options=tuple(
-                        [
-                            JobOption(o.steps, o.quality, r.weight * (best - o.quality), o.skip)
-                            for o in r.options
-                        ]
-                    ),
-                    weight=r.weight,
-                    complexity=r.complexity,
-                    deadline=None
-                    if r.deadline_s is None
-                    else late_after(r.deadline_s, site.tick_s),
-                    reject_loss=None if r.reject_loss is None else r.weight * r.reject_loss,
-                    cache_level=_cache_level(r, position),
-                )
+            job = job_of(
+                site,
+                r,
+                index=index,
+                position=position,
+                arrival=arrival[position],
+                demand=amounts[named],
             )
+            jobs.append(job)
         self.jobs: tuple[Job, ...] = tuple(jobs)
 
     def __reduce__(self) -> tuple[type[Problem], tuple[Instance]]:
@@ -340,6 +325,42 @@ class Problem:
                 if job.arrival + quickest > site.horizon:
                     reasons.append((job, f"it cannot end by horizon_ticks {site.horizon}"))
         return reasons
+
+
+def job_of(
+    site: Site, request: Request, *, index: int, position: int, arrival: int, demand: Amounts
+) -> Job:
+    """Put a request on the grid.
+
+    Args:
+        site: Everything but the requests.
+        request: The request.
+        index: Its place by arrival.
+        position: Its place in the file.
+        arrival: First tick at which a batch with it may start.
+        demand: Its demand in quanta.
+    """
+    best, weight = max([o.quality for o in request.options]), request.weight
+    late, lost = request.deadline_s, request.reject_loss
+    return Job(
+        index=index,
+        id=request.id,
+        position=position,
+        arrival=arrival,
+        adapter=site.adapter_index[request.adapter],
+        demand=demand,
+        options=tuple(
+            [
+                JobOption(o.steps, o.quality, weight * (best - o.quality), o.skip)
+                for o in request.options
+            ]
+        ),
+        weight=weight,
+        complexity=request.complexity,
+        deadline=None if late is None else late_after(late, site.tick_s),
+        reject_loss=None if lost is None else weight * lost,
+        cache_level=_cache_level(request, position),
+    )
 
 
 def _cache_level(request: Request, position: int) -> int | None:

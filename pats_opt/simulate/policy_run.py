@@ -185,6 +185,7 @@ class PolicyRun:
         self._tick = 0
         self._ticks: list[int] = []  # the queue: timers, and ticks in ``_expiring``
         self._expiring: dict[int, list[int]] = {}  # tick -> jobs that cannot start any more then
+        self._taken_out: list[Job] = []  # jobs that left from outside since the last decision
         self._batches: list[list[PlannedBatch]] = [[] for _ in site.gpus]
         self._loads: list[list[PlannedLoad]] = [[] for _ in site.gpus if site.channels is not None]
         self._sets: dict[Adapters, Adapters] = {}  # each resident set once, however many batches
@@ -245,7 +246,7 @@ class PolicyRun:
             if self.site.horizon is not None:
                 self._expect_expiry(job, self.site.horizon)
         self._events += len(arrived)
-        withdrawn: list[Job] = []
+        withdrawn, self._taken_out = self._taken_out, []
         while ticks and ticks[0] <= tick:
             event = heappop(ticks)
             self._events += 1

@@ -28,6 +28,11 @@ INSTEAD = (
     ),
     Instead("make test", "true", "CI runs it itself: this test is part of it"),
     Instead("pip install 'pats-opt[execute]'", "true", "needs an index; the tests' extras hold it"),
+    Instead(
+        "pip install 'pats-opt[serve]' openai",
+        "true",
+        "needs an index; the tests' extras hold it",
+    ),
     Instead("pip install 'pats-opt[tune]'", "true", "needs an index; the tests' extras hold it"),
     Instead(
         "pip install .",

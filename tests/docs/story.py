@@ -54,7 +54,7 @@ FORMATS: dict[str, type[Struct]] = {
 DIRECTIVES = ("{toctree}", "{eval-rst}", "{code-block} text")
 
 #: Commands that start worker processes or load a model.
-APART = ("execute", "gap-report", "plan", "profile", "tune")
+APART = ("execute", "gap-report", "plan", "profile", "replay", "serve", "tune")
 
 LIMIT_S = 240  # seconds for one block; kernels are compiled once per machine
 

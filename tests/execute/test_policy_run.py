@@ -37,11 +37,12 @@ class PunctualWorkers:
         self._begun: list[int] = []  # GPUs whose end is not known yet
         self._ends: list[tuple[int, int, Message]] = []  # tick, GPU
         self.gpus = LiveGpus(
-            problem,
-            cast(Supervisor, self),
+            problem.site,
+            [job.id for job in problem.jobs],
             OrderBuilder(problem, (), 1),
-            [gpu.resident for gpu in problem.site.gpus],
-            [0 for _ in problem.site.gpus],
+            self.send,
+            residents=[gpu.resident for gpu in problem.site.gpus],
+            numbers=[0 for _ in problem.site.gpus],
             loads=[0 for _ in problem.site.gpus],
         )
 

@@ -1,0 +1,247 @@
+"""The HTTP application: paths, checks that every request passes, and errors in one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pats_opt.serving.api import read_request
+from pats_opt.serving.errors import ApiError
+from pats_opt.serving.metrics import MEDIA_TYPE
+from pats_opt.serving.service import ImageService
+
+log = logging.getLogger(__name__)
+
+#: Paths that need no key.
+OPEN = ("/health", "/ready")
+
+#: Names under which a server that listens on loopback is called; others are another site's pages,
+#: whose names were made to lead here.
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+#: Headers of every response.
+SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+def make_app(service: ImageService) -> ASGIApp:
+    """Return the application of a service."""
+    handlers = _Handlers(service)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        service.run_in(asyncio.get_running_loop())
+        yield
+
+    app = Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/v1/images/generations", handlers.generate, methods=["POST"]),
+            Route("/v1/models", handlers.models, methods=["GET"]),
+            Route("/v1/models/{name:path}", handlers.model, methods=["GET"]),
+            Route("/images/{name}", handlers.image, methods=["GET"]),
+            Route("/health", handlers.health, methods=["GET"]),
+            Route("/ready", handlers.ready, methods=["GET"]),
+            Route("/metrics", handlers.metrics, methods=["GET"]),
+        ],
+        exception_handlers={
+            ApiError: _on_api_error,
+            HTTPException: _on_http_error,
+            Exception: _on_bug,
+        },
+    )
+    app.state.service = service
+    return Guard(app, service)
+
+
+def json_response(document: Any, status: int = 200, **headers: str) -> Response:
+    """Return a JSON response."""
+    return Response(
+        msgspec.json.encode(document),
+        status,
+        media_type="application/json",
+        headers={**SAFE, **headers},
+    )
+
+
+def error_response(error: ApiError) -> Response:
+    """Return an error in OpenAI's shape."""
+    return json_response(error.body, error.status, **error.headers)
+
+
+def _count(service: ImageService, error: ApiError) -> None:
+    service.metrics.rejections.labels(error.code or str(error.status)).inc()
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    _count(request.app.state.service, error)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, message = {
+        404: ("not_found", "there is no such path; see /v1/models and /v1/images/generations"),
+        405: ("method_not_allowed", "this path does not take this method"),
+    }.get(error.status_code, ("bad_request", "this is no request that the server knows"))
+    refused = ApiError(error.status_code, message, code=code)
+    _count(request.app.state.service, refused)
+    response = error_response(refused)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_bug(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return error_response(ApiError(500, "the server failed at this request", code="internal"))
+
+
+class Guard:
+    """Checks of every request before the application sees it: the host's name and the key."""
+
+    def __init__(self, app: ASGIApp, service: ImageService) -> None:
+        self._app, self._service = app, service
+        self._keys = [key.encode() for key in service.settings.keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] == "http":
+            refused = self._refusal(scope)
+            if refused is not None:
+                _count(self._service, refused)
+                await error_response(refused)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        headers = dict(scope["headers"])
+        if self._service.settings.is_local:
+            name = headers.get(b"host", b"").decode("latin-1").lower()
+            if name.rpartition(":")[0] not in LOCAL_NAMES and name not in LOCAL_NAMES:
+                return ApiError(421, "this server is called localhost", code="wrong_host")
+        if self._keys and scope["path"] not in OPEN and not self._has_key(headers):
+            return ApiError(
+                401,
+                "give a key of this server as 'Authorization: Bearer KEY'",
+                code="invalid_api_key",
+            )
+        return None
+
+    def _has_key(self, headers: dict[bytes, bytes]) -> bool:
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        # Every key is compared, each in constant time.
+        right = [hmac.compare_digest(given.strip(), key) for key in self._keys]
+        return any(right) and kind.lower() == b"bearer"
+
+
+class _Handlers:
+    """The handler of each path."""
+
+    def __init__(self, service: ImageService) -> None:
+        self._service = service
+
+    async def generate(self, request: Request) -> Response:
+        service = self._service
+        data = await self._body(request)
+        order, images = service.accept(read_request(data, service.settings.limits))
+        try:
+            if not await _unless_gone(request, [image.done for image in images]):
+                service.cancel(images)
+                return Response(status_code=499)  # nobody reads it
+        except BaseException:
+            service.cancel(images)  # the other images of a request of which one failed
+            raise
+        return json_response(service.response(order, images, str(request.base_url)))
+
+    async def _body(self, request: Request) -> bytes:
+        """Return a request's body.
+
+        Raises:
+            ApiError: It is of another type, too large, or does not come.
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise ApiError(415, "send JSON with 'Content-Type: application/json'", code="no_json")
+        most, body = self._service.settings.limits.body_bytes, bytearray()
+        try:
+            async with asyncio.timeout(self._service.settings.body_s):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > most:
+                        raise ApiError(
+                            413, f"the body has more than {most} bytes", code="too_large"
+                        )
+        except TimeoutError:
+            raise ApiError(408, "the body did not come in time", code="timeout") from None
+        return bytes(body)
+
+    async def models(self, _: Request) -> Response:
+        return json_response(
+            {"object": "list", "data": [_model(name) for name in self._service.models]}
+        )
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._service.models:
+            raise ApiError(404, "there is no such adapter", code="model_not_found", param="model")
+        return json_response(_model(name))
+
+    async def image(self, request: Request) -> Response:
+        name: str = request.path_params["name"]
+        data = self._service.store.get(name.removesuffix(".png"))
+        if data is None:
+            raise ApiError(404, "this image is not here, or not any more", code="not_found")
+        return Response(data, media_type="image/png", headers=SAFE)
+
+    async def health(self, _: Request) -> Response:
+        failed = self._service.error is not None
+        return json_response({"status": "failed" if failed else "ok"}, 500 if failed else 200)
+
+    async def ready(self, _: Request) -> Response:
+        ready = self._service.is_ready
+        return json_response({"ready": ready}, 200 if ready else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._service.metrics.text(), media_type=MEDIA_TYPE, headers=SAFE)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "pats-opt"}
+
+
+async def _unless_gone(request: Request, awaited: Sequence[asyncio.Future[bytes]]) -> bool:
+    """Wait for all futures; whether they were there before the client went away.
+
+    Raises:
+        ApiError: One of them failed.
+    """
+    gone: asyncio.Future[Any] = asyncio.ensure_future(_gone(request.receive))
+    done: asyncio.Future[Any] = asyncio.gather(*awaited)
+    try:
+        await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
+        if done.done():
+            done.result()
+            return True
+        return False
+    finally:
+        for each in (gone, done):
+            each.cancel()
+            with suppress(asyncio.CancelledError, ApiError):
+                await each
+
+
+async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,407 @@
+"""The thread that runs the policy: requests and messages of workers in, events out.
+
+Everything that happens in it comes through one mailbox, so that nothing is locked and nothing is
+polled. A policy that fails begins again with fresh memory, and what waits arrives again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+
+from msgspec import Struct
+
+from pats_opt.core.policy import Policy
+from pats_opt.errors import InputError, PatsError, UnfinishedError, one_line
+from pats_opt.execute.orders import OrderBuilder
+from pats_opt.execute.record import BatchRun, LoadRun
+from pats_opt.execute.work import ClockStart
+from pats_opt.execute.worker import (
+    AdapterReady,
+    BatchMeasured,
+    Broken,
+    EngineReady,
+    Idle,
+    ImageReady,
+    LoadMeasured,
+)
+from pats_opt.model.instance import Request
+from pats_opt.model.problem import Amounts, Job, Problem, job_of
+from pats_opt.serving.fleet import WorkerFleet, WorkerMessage
+from pats_opt.serving.gpus import Members, ServedClock, ServedGpus
+from pats_opt.serving.run import ServedRun
+from pats_opt.simulate.policy_run import start
+from pats_opt.solving.solve import prepare, runnable
+
+log = logging.getLogger(__name__)
+
+#: A policy that fails so often within so many seconds ends the server.
+MOST_FAILURES, WITHIN_S = 3, 60.0
+
+#: Seconds that workers get at the end.
+END_S = 10.0
+
+
+class ImageStarted(Struct, frozen=True, kw_only=True):
+    """An image's batch has started: where, with which option, with how many members."""
+
+    id: str
+    gpu: int
+    option: int
+    members: int
+
+
+class ImageFinished(Struct, frozen=True, kw_only=True):
+    """An image is there, or why there is none."""
+
+    id: str
+    image: bytes | None = None
+    error: str | None = None
+
+
+class ImageExpired(Struct, frozen=True, kw_only=True):
+    """An image can no longer be made by its deadline, and was taken out."""
+
+    id: str
+
+
+class GpuStatus(Struct, frozen=True, kw_only=True):
+    """A GPU's worker is ready, or is gone (then ``error`` says why)."""
+
+    gpu: int
+    device: str = ""
+    error: str | None = None
+
+
+class GpuWork(Struct, frozen=True, kw_only=True):
+    """A GPU has done a batch, or a load beside its batches."""
+
+    gpu: int
+    batch: BatchRun | None = None
+    load: LoadRun | None = None
+
+
+class SchedulerEnded(Struct, frozen=True, kw_only=True):
+    """The scheduler has ended: as asked, or by an error."""
+
+    error: str | None = None
+
+
+ServerEvent = ImageStarted | ImageFinished | ImageExpired | GpuStatus | GpuWork | SchedulerEnded
+
+
+class _Arrived(Struct, frozen=True):
+    requests: tuple[Request, ...]
+
+
+class _Cancelled(Struct, frozen=True):
+    ids: tuple[str, ...]
+
+
+class _Running(Struct):
+    """A request at a GPU."""
+
+    request: Request
+    gpu: int
+    again: bool
+
+
+class RequestScheduler:
+    """Runs a policy on GPUs, for requests that come and go.
+
+    Args:
+        problem: The instance on the grid, without requests.
+        policy: The policy.
+        seed: Seed of its random choices.
+        builder: Of the workers' orders.
+        fleet: The workers; their messages come into ``mailbox``.
+        mailbox: Where everything comes in.
+        notify: Told of every event, in the scheduler's thread.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        policy: Policy,
+        seed: int,
+        *,
+        builder: OrderBuilder,
+        fleet: WorkerFleet,
+        mailbox: SimpleQueue[object],
+        notify: Callable[[ServerEvent], None],
+    ) -> None:
+        self._problem, self._site = problem, problem.site
+        self._policy, self._seed, self._builder = policy, seed, builder
+        self._fleet, self._mailbox, self._notify = fleet, mailbox, notify
+        self._names: dict[int, str] = {}  # of the jobs that wait
+        self._jobs: dict[str, Job] = {}  # those that wait, by request
+        self._again: set[str] = set()  # requests that a dead worker had
+        self._running: dict[str, _Running] = {}
+        self._expiries: list[tuple[int, str]] = []
+        self._deaths = [0 for _ in self._site.gpus]
+        self._next = 0
+        self._draining = self._stopping = False
+        gpus = len(self._site.gpus)
+        self._gpus = ServedGpus(
+            self._site,
+            self._names,
+            builder,
+            fleet.send,
+            residents=[gpu.resident for gpu in self._site.gpus],
+            numbers=[0] * gpus,
+            loads=[0] * gpus,
+        )
+        self._gpus.started = self._started
+        self._clock = ServedClock(
+            self._gpus,
+            fleet.clock,
+            self._site.tick_s,
+            receive=self._receive,
+            expire=self._expire,
+            ended=self._ended,
+        )
+        self._run: ServedRun | None = None
+        self._thread = threading.Thread(target=self._main, name="scheduler", daemon=True)
+
+    @property
+    def now_s(self) -> float:
+        """Seconds on the server's clock."""
+        return max(0.0, self._fleet.clock())
+
+    def start(self) -> None:
+        """Compile the policy, open all engines, and begin.
+
+        Raises:
+            InputError: The model or an adapter is not fit.
+            UnfinishedError: A worker cannot start.
+        """
+        prepare(runnable(self._policy), self._problem)
+        gpus = range(len(self._site.gpus))
+        for gpu in gpus:
+            self._fleet.start(gpu)
+        try:
+            devices = self._await_engines(len(gpus))
+        except BaseException:
+            self._fleet.close()
+            raise
+        self._fleet.clock.set(ClockStart(time.time()))
+        for gpu in gpus:
+            self._fleet.begin(gpu)
+            self._notify(GpuStatus(gpu=gpu, device=devices[gpu]))
+        self._thread.start()
+
+    def _await_engines(self, count: int) -> dict[int, str]:
+        """Wait until every engine is open; the names of their devices."""
+        devices: dict[int, str] = {}
+        while len(devices) < count:
+            item = self._mailbox.get()
+            if not isinstance(item, WorkerMessage):
+                continue
+            if isinstance(item.message, EngineReady):
+                devices[item.gpu] = item.message.device
+            elif isinstance(item.message, Broken):
+                if item.message.bad_input:
+                    raise InputError(item.message.error)
+                name = self._site.gpus[item.gpu].id
+                raise UnfinishedError(f"GPU {name!r}: {item.message.error}")
+        return devices
+
+    def submit(self, requests: Iterable[Request]) -> None:
+        """Let requests arrive, all at once; any thread may call this."""
+        self._mailbox.put(_Arrived(tuple(requests)))
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Take out requests that wait; those that run go on. Any thread may call this."""
+        self._mailbox.put(_Cancelled(tuple(ids)))
+
+    def drain(self) -> None:
+        """End once all that was submitted is done. Any thread may call this."""
+        self._mailbox.put("drain")
+
+    def stop(self) -> None:
+        """End at once, and wait until it has."""
+        self._mailbox.put("stop")
+        if self._thread.is_alive():
+            self._thread.join(3 * END_S)
+
+    def _main(self) -> None:
+        failures: list[float] = []
+        error: str | None = None
+        while error is None:
+            try:
+                self._serve()
+                break
+            except PatsError as failure:
+                log.error("%s; it begins again", failure)
+                now = time.monotonic()
+                failures = [*[at for at in failures if at > now - WITHIN_S], now]
+                if len(failures) >= MOST_FAILURES:
+                    error = str(failure)
+            except BaseException as failure:
+                log.exception("the scheduler failed")
+                error = one_line(f"{type(failure).__name__}: {failure}")
+        self._fleet.finish(END_S) if error is None and not self._stopping else self._fleet.close()
+        self._notify(SchedulerEnded(error=error))
+
+    def _serve(self) -> None:
+        """Run the policy with fresh memory; what waits arrives again."""
+        decide = start(self._policy, self._site, self._seed)
+        self._run = ServedRun(
+            self._site, (), self._policy.name, decide, clock=self._clock, gpus=self._gpus
+        )
+        self._run.open()
+        waiting = [self._builder.requests[name] for name in self._jobs]
+        self._names.clear()
+        self._jobs.clear()
+        for request in waiting:
+            self._arrive(request)
+        self._run.run()
+
+    def _ended(self) -> bool:
+        return self._stopping or (self._draining and not self._jobs and not self._running)
+
+    def _receive(self, timeout_s: float) -> bool:
+        """Take a message and act on it; whether there was one in time."""
+        try:
+            item = self._mailbox.get(timeout=timeout_s) if timeout_s else self._mailbox.get_nowait()
+        except Empty:
+            return False
+        match item:
+            case _Arrived(requests):
+                for request in requests:
+                    self._arrive(request)
+            case _Cancelled(ids):
+                for name in ids:
+                    self._withdraw(name)
+            case WorkerMessage():
+                if self._fleet.is_current(item):
+                    self._hear(item)
+            case "drain":
+                self._draining = True
+            case "stop":
+                self._stopping = True
+        return True
+
+    def _arrive(self, request: Request) -> None:
+        assert self._run is not None
+        index, self._next = self._next, self._next + 1
+        job = job_of(
+            self._site,
+            request,
+            index=index,
+            position=index,
+            arrival=self._clock.tick,
+            demand=self._demand(request),
+        )
+        self._builder.requests[request.id] = request
+        self._names[index], self._jobs[request.id] = request.id, job
+        if request.deadline_s is not None:
+            quickest = min(self._site.clock.quickest(o.steps) for o in request.options)
+            last_s = request.arrival_s + request.deadline_s
+            expiry = int(last_s / self._site.tick_s + 1e-9) - quickest + 1
+            heapq.heappush(self._expiries, (expiry, request.id))
+        self._run.arrive(job)
+        self._clock.notify()
+
+    def _demand(self, request: Request) -> Amounts:
+        """Return a request's demand: of one that may have killed its worker, a batch for itself.
+
+        So it takes no other with it if it does so again.
+        """
+        named = dict(request.demand)
+        if request.id in self._again:
+            named["batch"] = min(gpu.capacity["batch"] for gpu in self._problem.instance.gpus)
+        return self._site.amounts(named)
+
+    def _withdraw(self, name: str) -> bool:
+        """Take out a request that waits; whether it did."""
+        assert self._run is not None
+        job = self._jobs.get(name)
+        if job is None or not self._run.withdraw(job.index):
+            return False
+        self._forget(name)
+        self._clock.notify()
+        return True
+
+    def _forget(self, name: str) -> None:
+        """Forget a request that is over."""
+        job = self._jobs.pop(name, None)
+        if job is not None:
+            self._names.pop(job.index, None)
+        self._running.pop(name, None)
+        self._again.discard(name)
+        self._builder.requests.pop(name, None)
+
+    def _expire(self, tick: int) -> int | None:
+        """Withdraw what can no longer end by its deadline; the tick of the next."""
+        heap = self._expiries
+        while heap and (heap[0][0] <= tick or heap[0][1] not in self._jobs):
+            _, name = heapq.heappop(heap)
+            if self._withdraw(name):
+                self._notify(ImageExpired(id=name))
+        return heap[0][0] if heap else None
+
+    def _started(self, gpu: int, members: Members) -> None:
+        for index, option in members:
+            name = self._names.pop(index)
+            del self._jobs[name]
+            request = self._builder.requests[name]
+            self._running[name] = _Running(request, gpu, name in self._again)
+            self._notify(ImageStarted(id=name, gpu=gpu, option=option, members=len(members)))
+
+    def _hear(self, item: WorkerMessage) -> None:
+        gpu, message = item.gpu, item.message
+        match message:
+            case Idle():
+                self._gpus.end(gpu)
+            case AdapterReady(index):
+                self._gpus.end_load(gpu, index)
+            case ImageReady(id=name, image=image, error=error):
+                self._deaths[gpu] = 0
+                self._finish(name, image, error)
+            case BatchMeasured(batch):
+                self._notify(GpuWork(gpu=gpu, batch=batch))
+            case LoadMeasured(load):
+                self._notify(GpuWork(gpu=gpu, load=load))
+            case EngineReady(device):
+                self._fleet.begin(gpu)
+                self._gpus.restore(gpu, self._site.gpus[gpu].resident)
+                self._notify(GpuStatus(gpu=gpu, device=device))
+            case Broken(error=error):
+                self._lose(gpu, error)
+
+    def _finish(self, name: str, image: bytes | None, error: str | None) -> None:
+        if name in self._running:
+            self._forget(name)
+            self._notify(ImageFinished(id=name, image=image, error=error))
+
+    def _lose(self, gpu: int, why: str) -> None:
+        """Start a GPU's worker again; what it had is served again, once."""
+        assert self._run is not None
+        log.error("GPU %r: %s; its worker is started again", self._site.gpus[gpu].id, why)
+        self._notify(GpuStatus(gpu=gpu, error=why))
+        self._run.lose(gpu)
+        self._gpus.lose(gpu, self._clock.tick)
+        lost = [name for name, running in self._running.items() if running.gpu == gpu]
+        for name in lost:
+            running = self._running.pop(name)
+            if running.again:
+                self._forget(name)
+                error = "the worker died twice while it made this image"
+                self._notify(ImageFinished(id=name, error=error))
+            else:
+                self._again.add(name)
+                self._arrive(running.request)
+        self._deaths[gpu] += 1
+        self._fleet.start(gpu, self._deaths[gpu])
+
+
+def quickest_s(problem: Problem, requests: Sequence[Request]) -> float:
+    """Return the seconds that the quickest way to make any of these requests takes."""
+    clock = problem.site.clock
+    steps = min(o.steps for request in requests for o in request.options)
+    return clock.quickest(steps) * problem.site.tick_s
