@@ -43,7 +43,7 @@ class ReplaySettings(Struct, frozen=True, kw_only=True):
 
 
 class ReplayedRequest(Struct, frozen=True, kw_only=True):
-    """What became of a request. Seconds are from the start of the replay.
+    """Fate of a request. Seconds are from the start of the replay.
 
     Attributes:
         arrival_s: When it was to be sent.

@@ -55,7 +55,7 @@ class ReplayFigures(Struct, frozen=True, kw_only=True):
 
 
 class ReplaySummary(Struct, frozen=True, kw_only=True):
-    """What a replay gave.
+    """Outcome of a replay.
 
     Attributes:
         requests: Requests that were played.

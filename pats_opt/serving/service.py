@@ -355,7 +355,7 @@ def _job(problem: Problem, request: Request) -> Job:
 
 
 def _facts(image: ServedImage) -> dict[str, Any]:
-    """What a client is told of its image."""
+    """Facts of an image, for its client."""
     assert image.ended is not None
     started = image.arrived if image.started is None else image.started
     option = image.request.options[image.option]
