@@ -115,7 +115,12 @@ def _sentences(result: PlanResult) -> Iterator[str]:
             f"{counted(len(lost), 'cell')} of {len(result.cells)} has no schedule, such as "
             f"{_named(lost[0])}: {lost[0].error or lost[0].end}."
         )
-    if len(result.cells) < result.total and objective is not None:
+    if result.missing:
+        yield (
+            f"An interrupt left out cells: {len(result.cells)} of {result.total} are simulated, and "
+            "those to come may change the answer."
+        )
+    elif len(result.cells) < result.total and objective is not None:
         yield (
             f"{len(result.cells)} of {counted(result.total, 'cell')} were simulated; the search "
             "left out those that decide nothing (--every-cell simulates them too)."

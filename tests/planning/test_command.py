@@ -152,6 +152,8 @@ def test_ctrl_c_keeps_what_is_done(
     assert run(["plan", load, "--gpus", "1..9", "--slo", "9:0.9", *FAST, "-o", str(out)]) == 4
     printed = capsys.readouterr()
     assert f"'pats-opt plan --resume -o {out}' does them" in printed.err
+    assert "An interrupt left out cells: 2 of 9 are simulated" in printed.out
+    assert "the search left out" not in printed.out
     assert len(json.loads((out / "plan.json").read_text())["cells"]) == 2
     monkeypatch.setattr(name, perform_missing)
     assert run(["plan", "--resume", "-o", str(out)]) == 0
