@@ -117,8 +117,8 @@ def _sentences(result: PlanResult) -> Iterator[str]:
         )
     if result.missing:
         yield (
-            f"An interrupt left out cells: {len(result.cells)} of {result.total} are simulated, and "
-            "those to come may change the answer."
+            f"An interrupt left out cells: {len(result.cells)} of {result.total} are simulated; "
+            "the others may change the answer."
         )
     elif len(result.cells) < result.total and objective is not None:
         yield (
