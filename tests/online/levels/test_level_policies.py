@@ -144,6 +144,16 @@ def overload(reject_loss: float | None) -> Problem:
     )
 
 
+@pytest.mark.parametrize("rule", ["accscale", "nexus"])
+def test_a_batch_is_made_smaller_before_its_head_is_dropped(rule: str) -> None:
+    """Three arrive at once; one of two takes 3 s, one of three 4 s, and the head has 3.2 s."""
+    hurried = request(0, 0.0, deadline_s=3.2, reject_loss=1.0)
+    others = [request(i, 0.0, deadline_s=30.0) for i in (1, 2)]
+    found = served(problem([hurried, *others]), f"clipper:level=throughput:batching={rule}")
+    assert found[0] == (0, 0, ((0, 4), (1, 4)))
+    assert sorted(levels(found)) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("rule", BATCHINGS)
 @pytest.mark.parametrize("name", POLICIES)
 def test_only_what_may_be_rejected_is_dropped(name: str, rule: str) -> None:

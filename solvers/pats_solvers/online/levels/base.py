@@ -39,8 +39,9 @@ class LevelPolicy(OnlinePolicy[LevelT], Generic[LevelT], frozen=True, kw_only=Tr
     order of arrival: the head leads, and those of its adapter follow (where batches may mix
     adapters, those of any resident one). When a batch starts, and how large it is, the batching
     rule says, one of four that all these policies share; with a hard horizon a GPU never idles
-    beside its queue. A head that may be rejected, and that the batch would serve late, is dropped:
-    it waits, unserved, to the end.
+    beside its queue. A batch of all that wait is made smaller where its head would be late. A
+    head that may be rejected, and that would still be late, is dropped: it waits, unserved, to the
+    end.
 
     The latency objective of a request is its deadline; without one it is ``slo_s``, and without
     that three times its own service alone at its most steps. Demand is estimated as Proteus does:

@@ -232,7 +232,10 @@ class LevelRun(RunContext):
     def firing(self, gpu: GpuState, head: Job) -> Firing:
         """Return when a batch of ``head`` starts, and of how many.
 
-        With a hard horizon no GPU idles beside its queue: what waits could miss it.
+        Whatever the rule, a batch of all that wait is made smaller where its head would be late, as
+        far as that helps. Where the batch is as large without its head, it is not: under overload
+        small batches would make more requests late than they save. With a hard horizon no GPU idles
+        beside its queue: what waits could miss it.
         """
         g = gpu.index
         best = self.best(g, head)
@@ -255,9 +258,13 @@ class LevelRun(RunContext):
             busy=self.busy.on,
         )
         fires = self.rule(view)
-        late = self.tick + latency(fires.size) > view.due
+        size = fires.size
+        while size > 1 and len(company) <= fires.size and self.tick + latency(size) > view.due:
+            size = self.sizes.allowed(size - 1)
+        late = self.tick + latency(size) > view.due
         hard = self.site.horizon is not None
-        return Firing(self.tick if hard else max(self.tick, fires.tick), fires.size, late)
+        tick = self.tick if hard else max(self.tick, fires.tick)
+        return Firing(tick, fires.size if late else size, late)
 
     def droppable(self, head: Job, firing: Firing) -> bool:
         """Whether ``head`` is dropped: it would be late, and may be rejected."""
