@@ -43,6 +43,8 @@ MILLION = 1_000_000
 HOUR = "an hour at levels of approximate caching"
 #: Waiting requests at which decisions are timed, and how many decisions are.
 CROWD, TIMED = 1000, 300
+#: Policies that read a solved model from a file.
+FROM_FILES = ("online-optimum",)
 #: Promised seconds of a decision with a crowd waiting, and where another is promised.
 DECISION_S, SLOWER = 1e-3, {"price-index": 5e-3}
 
@@ -79,11 +81,11 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Everything that is measured; every policy of the registry is among it."""
+    """Everything that is measured; every policy of the registry that needs no file is among it."""
     from pats_opt.core.registry import load, names
     from pats_opt.core.solver import Kind
 
-    online = [name for name in names() if load(name).kind is Kind.ONLINE]
+    online = [n for n in names() if load(n).kind is Kind.ONLINE and n not in FROM_FILES]
     return [
         Case("fifo", "Poisson, load 0.9", 100_000, 10.0),
         Case("fifo", "all at once", 100_000, 10.0),
