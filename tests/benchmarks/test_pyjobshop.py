@@ -15,7 +15,7 @@ pytest.importorskip("pyjobshop", reason="the extra 'benchmark' is not installed"
 
 from benchmarks.pyjobshop_solver import PyJobShop
 
-A100 = {"profile": "a100-40g"}
+A100 = {"profile": "a100-40g", "tick_s": 0.6}
 DIFFERENT = {"levels": {"values": [0.5]}, "spread": 0.5}
 
 
