@@ -61,7 +61,7 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 def in_background(client: Any, *bodies: dict[str, Any]) -> list[Any]:
-    """Post requests one after another, each once the one before is accepted."""
+    """Post requests at the same time, in any order."""
     pool = ThreadPoolExecutor(len(bodies))
     return [pool.submit(client.post, PATH, json=one) for one in bodies]
 
@@ -70,13 +70,14 @@ def test_a_full_queue(tmp_path: Path) -> None:
     """More than fits is refused, with the seconds that the backlog takes; later there is room."""
     gate, settings = Gate(), ServerSettings(queue=6)
     with served(tmp_path, engine=gate, settings=settings, step_s=2.0) as (client, service):
-        first = in_background(client, body(n=3), body(n=2))
+        first = in_background(client, body(n=3))
+        until(lambda: samples(client).get("pats_opt_running_images") == 3)
+        first += in_background(client, body(n=2))
         until(lambda: service.pending == 5)
         refused = client.post(PATH, json=body(n=2))
         assert refused.status_code == 429
         assert refused.json()["error"]["code"] == "queue_full"
         # Two wait: 5 steps of 2 s for a batch of four, so 2.5 s of a GPU for each.
-        until(lambda: samples(client)["pats_opt_running_images"] == 3)
         assert client.post(PATH, json=body(n=2)).headers["retry-after"] == "5"
         third = in_background(client, body())
         until(lambda: service.pending == 6)
@@ -217,7 +218,7 @@ def test_a_worker_that_dies(tmp_path: Path, gpus: int) -> None:
         deaths = [
             samples(client).get(f'pats_opt_worker_deaths_total{{gpu="gpu-{g}"}}', 0) for g in (0, 1)
         ]
-        assert sum(deaths) == 3
+        assert sum(deaths) in (2, 3)  # fewer where both that kill were in one batch
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
