@@ -126,7 +126,7 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     \b
       pats-opt serve --log requests.jsonl
       curl -s localhost:8000/v1/images/generations -H 'Content-Type: application/json' \
-        -d '{"prompt": "a corgi", "model": "lora-1", "response_format": "b64_json"}'
+      -d '{"prompt": "a corgi", "model": "lora-1", "response_format": "b64_json"}'
     """
     require("starlette", "uvicorn", "prometheus_client")
     from pats_opt.cli.simulate import named_policy

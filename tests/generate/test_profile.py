@@ -62,6 +62,7 @@ def test_the_profiles_of_the_issue_are_there() -> None:
         "h100-80g",
         "production",
         "tiers",
+        "tiny-cpu",
     }
 
 
