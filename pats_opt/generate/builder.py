@@ -37,6 +37,9 @@ COLUMNS = (
     *("complexity", "prompt", "negative_prompt", "seed", "width", "height", "group"),
 )
 
+#: Fields of a request that are arguments of their own in :meth:`Model.add_request`, or follow.
+NAMED = {"id", "arrival_s", "adapter", "demand", "options", "width", "height", "group"}
+
 
 class Model:
     """An instance under construction; :meth:`instance` returns the finished one.
@@ -198,7 +201,7 @@ class Model:
         Raises:
             InputError: A field is unknown.
         """
-        known = set(Request.__struct_fields__)
+        known = set(Request.__struct_fields__) - NAMED
         for field in others:
             if field not in known:
                 raise InputError(f"a request has no {field!r}", hint=choose(field, sorted(known)))
@@ -251,10 +254,17 @@ class Model:
         if "adapter" not in found:
             hint = "name it: add_requests(frame, adapter='lora')"
             raise InputError("the frame has no column of adapters", hint=hint)
+        count = len(found["adapter"])
+        if uneven := [name for name, cells in found.items() if len(cells) != count]:
+            hint = "give every column one cell for each request"
+            raise InputError(f"column {uneven[0]!r} is not as long as the others", hint=hint)
         names = found.pop("id", None)
-        for i in range(len(found["adapter"])):
+        for i in range(count):
             cells = ((name, _cell(name, column[i])) for name, column in found.items())
             row = {name: cell for name, cell in cells if cell is not None}
+            if "adapter" not in row:
+                hint = "name it; 'base' will do for the model alone"
+                raise InputError("the adapter is missing", place=f"row {i}", hint=hint)
             if row["adapter"] not in self._adapters:
                 self.add_adapter(row["adapter"])
             self.add_request(None if names is None else str(names[i]), **row)

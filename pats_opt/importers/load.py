@@ -22,7 +22,6 @@ class LoadStatistics(Struct, frozen=True, kw_only=True):
     """The load of a window of a log, after its speed-up.
 
     Attributes:
-        span_s: Seconds from the first arrival to the last.
         rate_per_s: Rows per second over the span; None where all arrive at once.
         busiest_start_s: Start of the hour with most arrivals, of hours that follow one another;
             None where the span is under two hours.
@@ -36,7 +35,6 @@ class LoadStatistics(Struct, frozen=True, kw_only=True):
         base_share: Share of rows that use none.
     """
 
-    span_s: float
     rate_per_s: float | None
     busiest_start_s: float | None
     busiest_per_s: float | None
@@ -92,7 +90,6 @@ def load_statistics(arrivals_s: Sequence[float], adapters: Iterable[str]) -> Loa
     rows, without = sum(use.values()), use.pop(BASE, 0)
     shares = [count / (rows - without) for _, count in use.most_common(10)]
     return LoadStatistics(
-        span_s=span_s,
         rate_per_s=len(arrivals_s) / span_s if span_s > 0 else None,
         busiest_start_s=start_s,
         busiest_per_s=None if most is None else most / HOUR_S,

@@ -17,9 +17,7 @@ import hashlib
 import json
 import os
 import random
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +27,11 @@ from pats_opt.execute.drivers import ScheduleDriver
 from pats_opt.execute.record import Pace
 from tests.execute.runs import beside, makings, problem, run, schedule
 from tests.execute.test_loader import loading
+from tests.support.killing import kill_at
 
 STORY = loading() if "beside" in sys.argv else problem(6)
 PLAN = beside(STORY, 0) if "beside" in sys.argv else schedule(STORY)
 PATCHED = ("open", "write", "fsync", "close", "replace", "unlink")
-
-
-def kill_at(call: int) -> None:
-    """Let this process kill itself at so many calls from now; half of a write is still done."""
-    calls = 0
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def do(*arguments: Any, **others: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                if name == "write":
-                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments, **others)
-
-        return do
-
-    for name in PATCHED:
-        setattr(os, name, counted(name, getattr(os, name)))
 
 
 def child(folder: Path, call: int | None) -> bool:
@@ -62,7 +41,7 @@ def child(folder: Path, call: int | None) -> bool:
         status = 1
         try:
             if call is not None:
-                kill_at(call)
+                kill_at(call, PATCHED)
             driver = ScheduleDriver(STORY, PLAN, Pace.FAST)
             status = int(run(folder, STORY, driver, resume=True).error is not None)
         finally:

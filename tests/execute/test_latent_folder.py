@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -29,6 +28,7 @@ from pats_opt.execute.latent_folder import (
     metadata,
 )
 from pats_opt.execute.latent_index import INDEX, LatentsStored
+from tests.support.killing import kill_at
 
 LEVELS = (5, 10, 25)
 FOX, SOUP, HOUSE = "a red fox in the snow", "bowl of hot soup", "old light house at dusk"
@@ -298,7 +298,7 @@ def killed(call: int, do: Callable[[], object]) -> bool:
     if pid == 0:
         status = 1
         try:
-            kill_at(call)
+            kill_at(call, PATCHED)
             do()
             status = 0
         finally:
@@ -306,26 +306,6 @@ def killed(call: int, do: Callable[[], object]) -> bool:
     _, ended = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "it failed of itself"
     return os.WIFSIGNALED(ended)
-
-
-def kill_at(call: int) -> None:
-    """Let this process kill itself at so many calls of the system; half of a write is done."""
-    calls = 0
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def do(*arguments: Any, **others: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                if name == "write":
-                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments, **others)
-
-        return do
-
-    for name in PATCHED:
-        setattr(os, name, counted(name, getattr(os, name)))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from pats_opt.cli import run
-from pats_opt.report.config import DEFAULT_LIMIT_S, ReportConfig, tasks
+from pats_opt.report.config import DEFAULT_LIMIT_S, DEFAULT_SOLVERS, ReportConfig, tasks
 from pats_opt.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("stubs", "plain")
@@ -341,3 +341,10 @@ def test_only_online_policies_have_no_time_limit_unless_asked(
     assert [task.config.time_limit for task in tasks(config, tmp_path)] == [DEFAULT_LIMIT_S, None]
     limited = msgspec.structs.replace(config, time_limit=3.0)
     assert [task.config.time_limit for task in tasks(limited, tmp_path)] == [3.0, 3.0]
+
+
+def test_help_has_the_defaults(capsys: Capture) -> None:
+    assert run(["gap-report", "--help"]) == 0
+    said = "".join(capsys.readouterr().out.split())
+    assert f"[default:{','.join(DEFAULT_SOLVERS)}]" in said
+    assert f"[default:{DEFAULT_LIMIT_S:g};noneforonlinepolicies]" in said

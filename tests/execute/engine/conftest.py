@@ -7,13 +7,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from pats_opt.execute.adapters import make_adapters
-from pats_opt.execute.engine import open_engine
+from pats_opt.execute.engine import open_engine, sdxl
 from pats_opt.execute.engine.model import open_pipeline, quiet
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member
@@ -127,3 +128,16 @@ def latents_of(engine: SdxlEngine, members: Sequence[Member]) -> dict[str, torch
         done, _ = run(engine, members)
     assert all(one.error is None for one in done.values())
     return dict(zip(done, found, strict=True))
+
+
+def take_a_scheduler_with_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pipelines open with a scheduler whose steps depend on those before."""
+    opened = open_pipeline
+
+    def other(*args: Any) -> Any:
+        pipeline = opened(*args)
+        kind = diffusers.DPMSolverMultistepScheduler
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        return pipeline
+
+    monkeypatch.setattr(sdxl, "open_pipeline", other)

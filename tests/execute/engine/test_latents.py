@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import msgspec
 import numpy as np
 import pytest
 
 from pats_opt.errors import InputError
-from pats_opt.execute.engine import open_engine, sdxl
-from pats_opt.execute.engine.model import open_pipeline
+from pats_opt.execute.engine import open_engine
 from pats_opt.execute.record import Phase
 from pats_opt.execute.work import EngineSettings
-from tests.execute.engine.conftest import alone, member, pixels, run
+from tests.execute.engine.conftest import (
+    alone,
+    member,
+    pixels,
+    run,
+    take_a_scheduler_with_history,
+)
 
 SKIPPING = [
     member("s", "l1", steps=4, skip=3),
@@ -59,15 +63,7 @@ def test_a_spoilt_latent_is_made_again(settings: EngineSettings, tmp_path: Path)
 def test_a_scheduler_with_history_is_refused(
     settings: EngineSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = open_pipeline
-
-    def other(*args: Any) -> Any:
-        pipeline = opened(*args)
-        kind = diffusers.DPMSolverMultistepScheduler
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
-        return pipeline
-
-    monkeypatch.setattr(sdxl, "open_pipeline", other)
+    take_a_scheduler_with_history(monkeypatch)
     with pytest.raises(InputError, match=r"DPMSolverMultistepScheduler.*EulerDiscreteScheduler"):
         open_engine(msgspec.structs.replace(settings, prime=(SKIPPING[0],)), lambda: 0.0)
 

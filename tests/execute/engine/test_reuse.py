@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -13,14 +12,19 @@ from msgspec.structs import replace
 
 from pats_opt.caching.levels import CacheLevels
 from pats_opt.errors import InputError
-from pats_opt.execute.engine import open_engine, sdxl
-from pats_opt.execute.engine.model import open_pipeline
+from pats_opt.execute.engine import open_engine
 from pats_opt.execute.engine.sampling import Sampling
 from pats_opt.execute.engine.sdxl import SdxlEngine
 from pats_opt.execute.latent_folder import LatentCacheSettings
 from pats_opt.execute.record import LatentLookup, Phase
 from pats_opt.execute.work import EngineSettings, MeasuredRun, Member
-from tests.execute.engine.conftest import latents_of, member, pixels, run
+from tests.execute.engine.conftest import (
+    latents_of,
+    member,
+    pixels,
+    run,
+    take_a_scheduler_with_history,
+)
 from tests.execute.engine.test_sdxl import CLOSE
 
 FOX, SOUP = "a red fox in the snow", "bowl of hot soup"
@@ -213,14 +217,6 @@ def test_a_folder_that_fails_stops_nothing(
 def test_a_scheduler_with_history_is_refused(
     cached: EngineSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = open_pipeline
-
-    def other(*args: Any) -> Any:
-        pipeline = opened(*args)
-        kind = diffusers.DPMSolverMultistepScheduler
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
-        return pipeline
-
-    monkeypatch.setattr(sdxl, "open_pipeline", other)
+    take_a_scheduler_with_history(monkeypatch)
     with pytest.raises(InputError, match=r"DPMSolverMultistepScheduler.*EulerDiscreteScheduler"):
         open_engine(cached, lambda: 0.0)
