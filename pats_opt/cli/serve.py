@@ -120,7 +120,7 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     r"""Serve images over HTTP, as OpenAI's Images API, scheduled by a policy.
 
     The policy decides batches, order, steps and resident adapters, as in 'simulate'. A request's
-    "model" names its adapter. --log writes what 'import trace' and 'gap-report' read. The first
+    "model" names its adapter. --log writes what 'import trace' reads. The first
     Ctrl-C or SIGTERM ends the server once all accepted requests are served, the second at once.
 
     \b

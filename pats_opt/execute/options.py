@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pats_opt.caching.embedders import WORDS
 from pats_opt.errors import InputError
 from pats_opt.execute.latent_folder import LatentCacheSettings
-from pats_opt.execute.record import Pace, Tier
+from pats_opt.execute.record import ModelRef, Pace, Tier
 from pats_opt.execute.workers import WorkerKind
 from pats_opt.generate.approximate import ApproximateCache
 from pats_opt.model.instance import Instance, digest
@@ -59,6 +59,23 @@ class Options(Struct, frozen=True, kw_only=True):
     workers: WorkerKind = WorkerKind.THREAD
     threads: int | None = None
     cache: LatentCacheSettings | None = None
+
+    def model_ref(self, slots: int) -> ModelRef:
+        """Return the model as documents state it, without what only an engine knows.
+
+        Args:
+            slots: Adapters that a GPU can hold.
+        """
+        return ModelRef(
+            name=self.model,
+            dtype=self.dtype,
+            guidance=self.guidance,
+            scheduler="",
+            shrink=self.shrink,
+            slots=slots,
+            rank=0,
+            tier=self.tier,
+        )
 
 
 def latent_cache(

@@ -19,7 +19,7 @@ from pats_opt.execute.loading import loading_cost
 from pats_opt.execute.options import Options, labelled, model_path, run_key
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.output import ADAPTERS, EXECUTION, LATENTS, OWN, TRACE, Output, file_names
-from pats_opt.execute.record import Execution, GpuRun, ModelRef, latent_hits
+from pats_opt.execute.record import Execution, GpuRun, latent_hits
 from pats_opt.execute.supervisor import Interrupts, Supervisor
 from pats_opt.execute.trace import trace
 from pats_opt.execute.work import EngineSettings
@@ -238,27 +238,13 @@ class _Session:
                 ),
                 names={name: self.names[name] for name in setups[gpu].requests},
                 text=text,
-                model=self.model(setups[gpu].slots),
+                model=self.options.model_ref(setups[gpu].slots),
                 engine=options.workers.value,
                 session=number,
                 channels=min(self.problem.site.channels or 0, setups[gpu].slots),
             )
             for gpu in workers
         ]
-
-    def model(self, slots: int) -> ModelRef:
-        """The model as documents state it, without what only an engine knows."""
-        options = self.options
-        return ModelRef(
-            name=options.model,
-            dtype=options.dtype,
-            guidance=options.guidance,
-            scheduler="",
-            shrink=options.shrink,
-            slots=slots,
-            rank=0,
-            tier=options.tier,
-        )
 
     def runs(self, journals: Sequence[journal.Journal | None]) -> list[GpuRun]:
         """All that each GPU did."""
@@ -284,7 +270,7 @@ class _Session:
             maker=self.driver.maker,
             live=self.driver.live,
             schedule_sha256=self.driver.sha256,
-            model=self.model(1) if last is None else last.model,
+            model=self.options.model_ref(1) if last is None else last.model,
             pace=self.options.pace,
             engine=self.options.workers.value if last is None else last.engine,
             complete=missing == 0 and error is None,

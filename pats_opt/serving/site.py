@@ -14,7 +14,6 @@ from pats_opt.execute.adapters import adapters_in, make_adapters
 from pats_opt.execute.options import BUILT_IN, Options, model_path
 from pats_opt.execute.orders import OrderBuilder, shrunk
 from pats_opt.execute.policy_driver import MOST_WARM, slots_needed
-from pats_opt.execute.record import ModelRef
 from pats_opt.execute.work import EngineSettings, Shape
 from pats_opt.execute.worker import OpenEngine, WorkerJob, open_sdxl
 from pats_opt.generate.build import assemble
@@ -111,16 +110,7 @@ def worker_jobs(
         "dtype": options.dtype,
         "guidance": repr(float(options.guidance)),
     }
-    ref = ModelRef(
-        name=options.model,
-        dtype=options.dtype,
-        guidance=options.guidance,
-        scheduler="",
-        shrink=options.shrink,
-        slots=slots,
-        rank=0,
-        tier=options.tier,
-    )
+    ref = options.model_ref(slots)
     jobs = [
         WorkerJob(
             gpu=gpu.index,
