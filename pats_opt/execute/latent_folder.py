@@ -38,6 +38,7 @@ from pats_opt.execute.latent_index import (
 )
 from pats_opt.model.files import replace_bytes
 from pats_opt.runs.folder import RunFolder
+from pats_opt.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -142,11 +143,11 @@ class LatentFolder:
                 self._index.replace(self._lines())
         spoilt = self._index.spoilt
         counts = (missing, "missing"), (damaged, "damaged"), (foreign, "foreign")
-        parts = [f"{n} {what}" for n, what in counts if n]
-        if parts or spoilt:
-            lines = [f"{spoilt} unreadable lines of {INDEX}"] if spoilt else []
-            files = [f"{', '.join(parts)} files"] if parts else []
-            log.warning("%s: left out: %s", self._path, "; ".join([*files, *lines]))
+        parts = [counted(n, f"{what} file") for n, what in counts if n]
+        if spoilt:
+            parts.append(f"{counted(spoilt, 'unreadable line')} of {INDEX}")
+        if parts:
+            log.warning("%s: left out: %s", self._path, ", ".join(parts))
 
     def look_up(self, prompt: str, scope: str, most: int) -> LookupResult:
         """Look a prompt up, and read the latents to start from.

@@ -259,7 +259,7 @@ def test_other_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFix
         again = LatentFolder(settings(tmp_path))
         again.verify()
     (record,) = caplog.records
-    assert "5 foreign files; 2 unreadable lines of index.jsonl" in record.message
+    assert "5 foreign files, 2 unreadable lines of index.jsonl" in record.message
     assert deepest(again, FOX) == 25
     assert deepest(again, HOUSE) == deepest(again, SOUP) == 0
     assert all((tmp_path / name).read_bytes() == data for name, data in strange.items())
