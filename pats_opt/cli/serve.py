@@ -79,7 +79,7 @@ class ServeOptions:
     queue: int = field(
         "--max-queue queue", "Most images that may wait or run.", Count(1), default=1000
     )
-    images: int = field("--max-images images", "Most images a request.", Count(1), default=10)
+    images: int = field("--max-images images", "Most images per request.", Count(1), default=10)
     most_steps: int = field("--max-steps most_steps", "Most steps an image.", Count(1), default=150)
     side: int = field(
         "--max-side side", "Most pixels of a width or height.", click.IntRange(64), default=2048

@@ -56,28 +56,28 @@ def sentences(report: LimitReport) -> Iterator[str]:
     online = report.online
     if online.upper is None:
         yield (
-            f"No online policy loses less than {number(online.lower, 6)} a request. Queues of "
+            f"No online policy loses less than {number(online.lower, 6)} per request. Queues of "
             f"about {report.queue} are too short for an upper bound at this load: the policy found "
             f"loses {number(online.loss, 6)} if more may not wait. Give a longer --queue."
         )
     else:
         yield (
-            f"The best online policy loses {number(online.loss, 6)} a request: none loses less "
+            f"The best online policy loses {number(online.loss, 6)} per request: none loses less "
             f"than {number(online.lower, 6)}, and the best loses at most "
             f"{number(online.upper, 6)}."
         )
     if report.future is not None and report.offline is not None:
         share = percent(report.future / online.loss)
         yield (
-            f"To know the future is worth {number(report.future)} a request, {share} of that. The "
-            f"offline optimum is sampled: {counted(report.offline.paths, 'path')}, "
+            f"To know the future is worth {number(report.future)} per request, {share} of that. "
+            f"The offline optimum is sampled: {counted(report.offline.paths, 'path')}, "
             f"{report.offline.proven} of {2 * report.offline.paths} optima proven."
         )
     best = min(report.policies[1:], key=lambda mean: mean.mean, default=None)
     if best is not None and not best.growing:
         more = best.gives_away
         yield (
-            f"The best policy measured, {label(best.policy, 60)}, gives away {number(more)} a "
+            f"The best policy measured, {label(best.policy, 60)}, gives away {number(more)} per "
             f"request, {percent(more / online.loss)}."
         )
 
