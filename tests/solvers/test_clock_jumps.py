@@ -75,4 +75,5 @@ def test_a_jump_changes_no_limit(solver: str, jump_s: int, tmp_path: Path) -> No
     )
     result = json.loads(done.stdout)
     assert result["status"]["stop"] == "time-limit"
-    assert result["runtime_s"] >= LIMIT_S
+    # Solvers may stop a moment early, to answer in time.
+    assert result["runtime_s"] >= 0.9 * LIMIT_S
