@@ -13,8 +13,6 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from pats_opt.generate.profile import Profile
 from pats_opt.generate.quality import QualityModel
 from pats_opt.model.instance import Request
@@ -22,7 +20,7 @@ from pats_opt.model.problem import Job, Problem, job_of
 from pats_opt.serving.api import BASE, ImageOrder, ImageRequest, order_of, refuse_model, size_of
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.images import ImageStore
-from pats_opt.serving.log import RequestLog, stamp
+from pats_opt.serving.log import RequestLog
 from pats_opt.serving.metrics import ServiceMetrics
 from pats_opt.serving.scheduler import (
     GpuStatus,
@@ -35,6 +33,7 @@ from pats_opt.serving.scheduler import (
     ServerEvent,
     quickest_s,
 )
+from pats_opt.serving.served import ServedImage, image_facts, log_row
 from pats_opt.serving.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -47,38 +46,6 @@ LONGEST_RETRY_S = 3600
 
 #: Code of an error -> its HTTP status, of images that were accepted.
 STATUS = {"deadline": 504, "failed": 500}
-
-
-class ServedImage(Struct, kw_only=True):
-    """An image that was accepted.
-
-    Attributes:
-        request: Its request in the problem.
-        arrived: When it arrived, Unix seconds.
-        work_s: GPU seconds that the estimate of the backlog counts for it.
-        done: Its end: the PNG file, or an error.
-        started: When its batch started, Unix seconds; None while it waits.
-        gpu: Its GPU.
-        option: Index of its option.
-        members: Members of its batch.
-        ended: When it ended.
-    """
-
-    request: Request
-    arrived: float
-    work_s: float
-    done: asyncio.Future[bytes]
-    started: float | None = None
-    gpu: int | None = None
-    option: int = 0
-    members: int = 0
-    ended: float | None = None
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it ended after its deadline."""
-        deadline, ended = self.request.deadline_s, self.ended
-        return deadline is not None and ended is not None and ended - self.arrived > deadline
 
 
 class ImageService:
@@ -259,7 +226,7 @@ class ImageService:
         return {
             "created": int(images[0].arrived),
             "data": data,
-            "pats_opt": {"id": order.id, "images": [_facts(image) for image in images]},
+            "pats_opt": {"id": order.id, "images": [image_facts(image) for image in images]},
         }
 
     def _handle(self, event: ServerEvent) -> None:
@@ -339,7 +306,7 @@ class ImageService:
         self.metrics.images.labels(outcome).inc()
         if self._log is not None:
             try:
-                self._log.write(_row(image, outcome, why, self._gpu))
+                self._log.write(log_row(image, outcome, why, self._gpu))
             except OSError as error:
                 log.error("the log cannot be written (%s)", error.strerror)
 
@@ -352,48 +319,3 @@ def _job(problem: Problem, request: Request) -> Job:
     """A request on the grid, as if it arrived first."""
     demand = problem.site.amounts(request.demand)
     return job_of(problem.site, request, index=0, position=0, arrival=0, demand=demand)
-
-
-def _facts(image: ServedImage) -> dict[str, Any]:
-    """Facts of an image, for its client."""
-    assert image.ended is not None
-    started = image.arrived if image.started is None else image.started
-    option = image.request.options[image.option]
-    return {
-        "seed": image.request.seed,
-        "steps": option.steps,
-        "quality": option.quality,
-        "wait_s": round(max(0.0, started - image.arrived), 4),
-        "latency_s": round(max(0.0, image.ended - image.arrived), 4),
-        "late": image.is_late,
-    }
-
-
-def _row(
-    image: ServedImage, outcome: str, why: str | None, gpu: Callable[[int], str]
-) -> dict[str, Any]:
-    """An image's line in the log."""
-    request, started, ended = image.request, image.started, image.ended
-    group = request.group if isinstance(request.group, str) else None
-    return {
-        "id": request.id,
-        "arrival_time": stamp(image.arrived),
-        "adapter": [] if request.adapter == BASE else [request.adapter],
-        "steps": max(option.steps for option in request.options),
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "complexity": request.complexity,
-        "width": request.width,
-        "height": request.height,
-        "weight": request.weight,
-        "deadline_s": request.deadline_s,
-        "group": group,
-        "seed": request.seed,
-        "status": outcome,
-        "error": why,
-        "steps_run": None if started is None else request.options[image.option].steps,
-        "gpu": None if image.gpu is None else gpu(image.gpu),
-        "batch_size": image.members or None,
-        "wait_s": None if started is None else round(max(0.0, started - image.arrived), 4),
-        "latency_s": None if ended is None else round(max(0.0, ended - image.arrived), 4),
-    }

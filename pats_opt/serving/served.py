@@ -1,0 +1,90 @@
+"""An image that was accepted: its fate, as its client and the log see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from pats_opt.model.instance import Request
+from pats_opt.serving.api import BASE
+from pats_opt.serving.log import stamp
+
+
+class ServedImage(Struct, kw_only=True):
+    """An image that was accepted.
+
+    Attributes:
+        request: Its request in the problem.
+        arrived: When it arrived, Unix seconds.
+        work_s: GPU seconds that the estimate of the backlog counts for it.
+        done: Its end: the PNG file, or an error.
+        started: When its batch started, Unix seconds; None while it waits.
+        gpu: Its GPU.
+        option: Index of its option.
+        members: Members of its batch.
+        ended: When it ended.
+    """
+
+    request: Request
+    arrived: float
+    work_s: float
+    done: asyncio.Future[bytes]
+    started: float | None = None
+    gpu: int | None = None
+    option: int = 0
+    members: int = 0
+    ended: float | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it ended after its deadline."""
+        deadline, ended = self.request.deadline_s, self.ended
+        return deadline is not None and ended is not None and ended - self.arrived > deadline
+
+
+def image_facts(image: ServedImage) -> dict[str, Any]:
+    """Return the facts of an image that has ended, for its client."""
+    assert image.ended is not None
+    started = image.arrived if image.started is None else image.started
+    option = image.request.options[image.option]
+    return {
+        "seed": image.request.seed,
+        "steps": option.steps,
+        "quality": option.quality,
+        "wait_s": round(max(0.0, started - image.arrived), 4),
+        "latency_s": round(max(0.0, image.ended - image.arrived), 4),
+        "late": image.is_late,
+    }
+
+
+def log_row(
+    image: ServedImage, outcome: str, why: str | None, gpu: Callable[[int], str]
+) -> dict[str, Any]:
+    """Return an image's line in the log."""
+    request, started, ended = image.request, image.started, image.ended
+    group = request.group if isinstance(request.group, str) else None
+    return {
+        "id": request.id,
+        "arrival_time": stamp(image.arrived),
+        "adapter": [] if request.adapter == BASE else [request.adapter],
+        "steps": max(option.steps for option in request.options),
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "complexity": request.complexity,
+        "width": request.width,
+        "height": request.height,
+        "weight": request.weight,
+        "deadline_s": request.deadline_s,
+        "group": group,
+        "seed": request.seed,
+        "status": outcome,
+        "error": why,
+        "steps_run": None if started is None else request.options[image.option].steps,
+        "gpu": None if image.gpu is None else gpu(image.gpu),
+        "batch_size": image.members or None,
+        "wait_s": None if started is None else round(max(0.0, started - image.arrived), 4),
+        "latency_s": None if ended is None else round(max(0.0, ended - image.arrived), 4),
+    }
