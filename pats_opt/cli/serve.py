@@ -222,12 +222,12 @@ def _model(given: ServeOptions, recipe: Recipe, stack: ExitStack) -> ServerModel
         threads=threads_per_gpu(given.model, gpus) if "cpu" in where else None,
     )
     made_up: Callable[[], Path] = lambda: _folder(stack)  # noqa: E731 - only where it is needed
-    files = served_adapters(given.model, given.adapters, made_up)
+    adapters = served_adapters(given.model, given.adapters, made_up)
     return ServerModel(
         recipe=recipe,
         profile=profile.of(recipe.service),
         options=options,
-        files=files,
+        adapters=adapters,
         seed=given.seed,
     )
 
@@ -243,7 +243,7 @@ def _started(model: ServerModel, policy: str, url: str) -> str:
     """Return the line that says what is served, and where."""
     from pats_opt.wording import counted
 
-    gpus, adapters = model.recipe.gpus.count, len(model.files)
+    gpus, adapters = model.recipe.gpus.count, len(model.adapters)
     return (
         f"{model.options.model} with {counted(adapters, 'adapter')} on {counted(gpus, 'GPU')}, "
         f"scheduled by {policy}: {url}"

@@ -1,8 +1,9 @@
 """Which file is which adapter: a folder of safetensors, mapped by adapter id.
 
 An adapter ``a`` is the file ``a.safetensors`` of the folder, unless ``adapters.json`` there maps
-ids to other files (relative to the folder): ``{"pixel-art": "v2/pixel.safetensors"}``. Nothing here
-needs torch but making random adapters.
+ids to other files (relative to the folder): ``{"pixel-art": "v2/pixel.safetensors"}``. A list of
+adapters with scales is a composition: ``{"hero": [{"name": "pixel-art", "scale": 0.8}, {"name":
+"a"}]}``. Nothing here needs torch but making random adapters.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from pats_opt.errors import InputError, in_file
+from pats_opt.execute.adapter_set import AdapterSet, Composition
 from pats_opt.execute.options import BUILT_IN, Options
 from pats_opt.model.files import read_bytes
 from pats_opt.model.instance import Instance
@@ -22,8 +26,8 @@ MAPPING = "adapters.json"
 
 def adapter_files(
     instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
-) -> tuple[dict[str, str], frozenset[str]]:
-    """The file of every adapter that is used, and the adapters that are the bare model.
+) -> tuple[AdapterSet, frozenset[str]]:
+    """The files of every adapter that is used, and the adapters that are the bare model.
 
     Args:
         instance: Whose adapters.
@@ -35,15 +39,15 @@ def adapter_files(
         InputError: An adapter has no file.
     """
     ids = [a.id for a in instance.adapters]
-    files: Mapping[str, str] = {}
+    found = AdapterSet()
     if options.adapters is not None:
-        files = find_adapters(options.adapters, ids)
-    without = bare(instance, files)
+        found = find_adapters(options.adapters, ids)
+    without = bare(instance, found)
     needed = [name for name in ids if name in used and name not in without]
     if options.adapters is None and options.model in BUILT_IN:
-        files = make_adapters(options.model, needed, made_up())
-    refuse_missing(needed, files, options.adapters)
-    return {name: str(Path(files[name]).absolute()) for name in needed}, without
+        found = AdapterSet(files=make_adapters(options.model, needed, made_up()))
+    refuse_missing(needed, found, options.adapters)
+    return found.only(needed), without
 
 
 def bare(instance: Instance, files: Collection[str]) -> frozenset[str]:
@@ -71,34 +75,53 @@ def refuse_missing(adapters: Iterable[str], files: Collection[str], folder: str 
         )
 
 
-def find_adapters(folder: str | Path, ids: Iterable[str]) -> dict[str, str]:
-    """Files of the adapters that the folder has; ids without one are left out.
+def find_adapters(folder: str | Path, ids: Iterable[str]) -> AdapterSet:
+    """Adapters that the folder has, by whole paths; ids that it does not have are left out.
 
     Raises:
-        InputError: The folder or its mapping cannot be read, or names a file that is not there.
+        InputError: The folder or its mapping cannot be read, or names what is not there.
     """
-    root = Path(folder)
+    root = Path(folder).absolute()
     if not root.is_dir():
-        raise InputError("there is no such folder", file=str(root), hint="check --adapters")
+        raise InputError("there is no such folder", file=str(folder), hint="check --adapters")
     mapping = _mapping(root)
-    found = {}
+    files, compositions = dict[str, str](), dict[str, Composition]()
     for name in ids:
-        if name in mapping:
-            path = root / mapping[name]
-            if not path.is_file():
+        entry = mapping.get(name)
+        if not isinstance(entry, tuple):
+            files |= _file(root, name, entry)
+            continue
+        for part in entry:
+            below = mapping.get(part.name)
+            found = {} if isinstance(below, tuple) else _file(root, part.name, below)
+            if not found:
                 raise InputError(
-                    f"adapter {name!r} is mapped to {mapping[name]!r}, which is not there",
+                    f"composition {name!r} has the part {part.name!r}, which is no adapter file",
                     file=str(root / MAPPING),
-                    hint="correct the path, which is relative to the folder",
+                    hint="name adapters of the folder, no compositions",
                 )
-            found[name] = str(path)
-        elif _is_plain(name) and (path := root / f"{name}.safetensors").is_file():
-            found[name] = str(path)
-    return found
+            files |= found
+        compositions[name] = entry
+    return AdapterSet(files=files, compositions=compositions)
 
 
-def adapters_in(folder: str | Path) -> dict[str, str]:
-    """Files of all adapters that a folder has, those of its mapping included.
+def _file(root: Path, name: str, mapped: str | None) -> dict[str, str]:
+    """The file of an adapter by its id; nothing where the folder has none."""
+    if mapped is not None:
+        path = root / mapped
+        if not path.is_file():
+            raise InputError(
+                f"adapter {name!r} is mapped to {mapped!r}, which is not there",
+                file=str(root / MAPPING),
+                hint="correct the path, which is relative to the folder",
+            )
+        return {name: str(path)}
+    path = root / f"{name}.safetensors"
+    return {name: str(path)} if _is_plain(name) and path.is_file() else {}
+
+
+def adapters_in(folder: str | Path) -> AdapterSet:
+    """All adapters that a folder has, those of its mapping included.
 
     Raises:
         InputError: As :func:`find_adapters`.
@@ -109,24 +132,34 @@ def adapters_in(folder: str | Path) -> dict[str, str]:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=str(root)) from None
     mapped = _mapping(root) if root.is_dir() else {}
-    taken = {(root / file).resolve() for file in mapped.values()}
+    taken = {(root / file).resolve() for file in mapped.values() if isinstance(file, str)}
     free = [name for name in plain if (root / f"{name}.safetensors").resolve() not in taken]
     return find_adapters(root, sorted({*mapped, *free}))
 
 
-def _mapping(root: Path) -> dict[str, str]:
+def _mapping(root: Path) -> Mapping[str, str | Composition]:
     path = root / MAPPING
     if not path.is_file():
         return {}
     with in_file(path):
-        mapping = parse_json(read_bytes(path))
-    if isinstance(mapping, dict) and all(isinstance(v, str) for v in mapping.values()):
-        return mapping
+        document = parse_json(read_bytes(path))
+    try:
+        mapping = msgspec.convert(document, dict[str, str | Composition])
+        if all(map(_is_entry, mapping.values())):
+            return mapping
+    except msgspec.ValidationError:
+        pass
     raise InputError(
-        "this is no mapping of adapter ids to files",
+        "this is no mapping of adapter ids to files or compositions",
         file=str(path),
-        hint='write it as {"adapter id": "file.safetensors"}',
+        hint='write {"id": "file.safetensors"}, or {"id": [{"name": "other id", "scale": 0.8}, '
+        "...]} with each part once",
     )
+
+
+def _is_entry(entry: str | Composition) -> bool:
+    """Whether an entry names a file, or each part of a composition once."""
+    return isinstance(entry, str) or 0 < len(entry) == len({part.name for part in entry})
 
 
 def _is_plain(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from pats_opt.caching.embedders import WORDS
 from pats_opt.errors import InputError
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.latent_folder import LatentCacheSettings
 from pats_opt.execute.record import ModelRef, Pace, Tier
 from pats_opt.execute.workers import WorkerKind
@@ -190,7 +190,7 @@ _LABELS = {
 
 
 def run_key(
-    instance: Instance, maker: Mapping[str, str], options: Options, files: Mapping[str, str]
+    instance: Instance, maker: Mapping[str, str], options: Options, adapters: AdapterSet
 ) -> dict[str, str]:
     """Identity of a run: all that affects images or timings. Resuming requires the same.
 
@@ -198,7 +198,7 @@ def run_key(
         instance: What is served.
         maker: The schedule by its digest, or the policy with its parameters and seed.
         options: What it is run with.
-        files: The file of each adapter.
+        adapters: The adapters, which count by their content.
 
     Raises:
         InputError: An adapter's file cannot be read.
@@ -213,7 +213,7 @@ def run_key(
         "pace": options.pace.value,
         "load_from": options.tier.value,
         "memory": repr(options.memory_gib),
-        "adapters": digest({name: _file_digest(path) for name, path in files.items()}),
+        "adapters": digest({name: adapters.digest(name) for name in adapters}),
         **_cache_key(options.cache),
     }
 
@@ -224,14 +224,6 @@ def _cache_key(cache: LatentCacheSettings | None) -> dict[str, str]:
         return {}
     rules = replace(cache, folder="", limit=0)
     return {"latents": digest(msgspec.to_builtins(rules))}
-
-
-def _file_digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", file=path) from None
 
 
 def labelled(key: Mapping[str, str]) -> dict[str, str]:

@@ -136,7 +136,7 @@ class _Session:
         self.problem, self.driver, self.options = problem, driver, options
         self.output, self.open_engine = output, open_engine
         self.gpus = [gpu.id for gpu in problem.site.gpus]
-        self.files, without = adapter_files(
+        self.adapters, without = adapter_files(
             problem.instance, options, lambda: output.folder(ADAPTERS), driver.adapters
         )
         self.builder = OrderBuilder(problem, without, options.shrink)
@@ -144,7 +144,7 @@ class _Session:
             output.journals / name for name in file_names(self.gpus, ".jsonl").values()
         ]
         self.names = file_names([r.id for r in problem.instance.requests], ".png")
-        self.key = run_key(problem.instance, driver.key, options, self.files)
+        self.key = run_key(problem.instance, driver.key, options, self.adapters)
         for begun in self.read():
             if begun is not None:
                 output.refuse_other(labelled(begun.head.key), labelled(self.key))
@@ -224,7 +224,8 @@ class _Session:
                     device=options.devices[gpu],
                     dtype=options.dtype,
                     guidance=options.guidance,
-                    adapter_files=self.files,
+                    adapter_files=dict(self.adapters.files),
+                    compositions=dict(self.adapters.compositions),
                     slots=setups[gpu].slots,
                     resident=setups[gpu].resident,
                     tier=options.tier,

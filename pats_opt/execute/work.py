@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pats_opt.execute.adapter_set import AdapterSet, Composition
 from pats_opt.execute.latent_folder import LatentCacheSettings
 from pats_opt.execute.record import LatentLookup, Span, Tier
 
@@ -146,7 +147,9 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
         model: ``tiny``, ``sdxl-random``, a folder, a ``.safetensors`` file or a hub id.
         device: A torch device such as ``cuda:0`` or ``cpu``.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
-        adapter_files: The file of every adapter of the run, by adapter id.
+        adapter_files: The file of every adapter of the run that is one file, by adapter id.
+        compositions: The parts, among those, of every other one.
+        max_parts: Parts of compositions that may be added later: slots have room for them.
         slots: Adapters resident at a time.
         resident: Adapters resident at the start.
         tier: Where loads come from.
@@ -165,6 +168,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     guidance: float
     adapter_files: dict[str, str]
     slots: int
+    compositions: dict[str, Composition] = {}
+    max_parts: int = 1
     resident: tuple[str, ...] = ()
     tier: Tier = Tier.HOST
     prime: tuple[Member, ...] = ()
@@ -174,6 +179,11 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     graphs: bool = True
     memory_gib: float | None = None
     threads: int | None = None
+
+    @property
+    def adapters(self) -> AdapterSet:
+        """All adapters."""
+        return AdapterSet(files=self.adapter_files, compositions=self.compositions)
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -257,6 +267,22 @@ class Engine(Protocol):
 
         A member that fails is handed over with its error, and the rest go on; nothing is raised for
         it. What ``finished`` raises ends the batch and is raised here.
+        """
+        ...
+
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        """Read and check further adapters, which can be loaded afterwards, and forget others.
+
+        Those that are resident stay so until they are evicted. Other threads may be in any other
+        method.
+
+        Args:
+            added: Further adapters; parts of its compositions may be among the known ones.
+            removed: Ids of those to forget.
+
+        Raises:
+            InputError: One cannot be read, or does not fit the model or the slots; then nothing is
+                changed.
         """
         ...
 

@@ -43,7 +43,7 @@ def adapters_of(
             )
         return make_adapters(model, [f"profile-{i}" for i in range(MOST)], scratch, rank)
     names = sorted(file.stem for file in Path(folder).glob("*.safetensors"))
-    found = find_adapters(folder, names[:MOST])
+    found = dict(find_adapters(folder, names[:MOST]).files)
     if len(found) < 2:
         raise InputError(
             f"{len(found)} adapters are too few to switch between",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.core.policy import Policy
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.adapters import adapters_in, make_adapters
 from pats_opt.execute.options import BUILT_IN, Options, model_path
 from pats_opt.execute.orders import OrderBuilder, shrunk
@@ -46,14 +47,16 @@ class ServerModel(Struct, frozen=True, kw_only=True):
         recipe: GPUs, memory, residents and prices.
         profile: The device, as the recipe names it.
         options: How workers run.
-        files: The file of each adapter.
+        adapters: The adapters.
+        max_parts: Most adapters that a request may combine.
         seed: Seed of the policy.
     """
 
     recipe: Recipe
     profile: Profile
     options: Options
-    files: Mapping[str, str]
+    adapters: AdapterSet
+    max_parts: int = 1
     seed: int = 0
 
     @property
@@ -61,9 +64,20 @@ class ServerModel(Struct, frozen=True, kw_only=True):
         """Whether there is no model."""
         return self.options.model == FAKE
 
+    def adapter(self, name: str) -> Adapter:
+        """Return an adapter of the problem: memory and load time are the sums over its parts."""
+        parts, load = len(self.adapters.parts(name)), self.profile.load_time(self.tier)
+        gib = round(parts * self.profile.memory.adapter_gib, 6)
+        return Adapter(id=name, vram_gib=gib, load_s=round(parts * load.median, 6))
 
-def served_adapters(model: str, folder: str | None, made_up: Callable[[], Path]) -> dict[str, str]:
-    """Return the file of every adapter to serve.
+    @property
+    def tier(self) -> str | None:
+        """Tier of the profile from which adapters are loaded."""
+        return self.recipe.switching.tier
+
+
+def served_adapters(model: str, folder: str | None, made_up: Callable[[], Path]) -> AdapterSet:
+    """Return the adapters to serve.
 
     Args:
         model: The model.
@@ -76,8 +90,8 @@ def served_adapters(model: str, folder: str | None, made_up: Callable[[], Path])
     if folder is not None:
         return adapters_in(folder)
     if model in BUILT_IN:
-        return make_adapters(model, MADE_UP, made_up())
-    return dict.fromkeys(MADE_UP, "") if model == FAKE else {}
+        return AdapterSet(files=make_adapters(model, MADE_UP, made_up()))
+    return AdapterSet(files=dict.fromkeys(MADE_UP, "") if model == FAKE else {})
 
 
 def site_of(model: ServerModel) -> Problem:
@@ -86,10 +100,9 @@ def site_of(model: ServerModel) -> Problem:
     Raises:
         InputError: The GPUs do not fit together.
     """
-    profile, load = model.profile, model.profile.load_time(model.recipe.switching.tier)
-    bare = [] if BASE in model.files else [Adapter(id=BASE, vram_gib=0.0, load_s=0.0)]
-    gib, load_s = profile.memory.adapter_gib, round(load.median, 6)
-    adapters = [*bare, *[Adapter(id=a, vram_gib=gib, load_s=load_s) for a in sorted(model.files)]]
+    profile = model.profile
+    bare = [] if BASE in model.adapters else [Adapter(id=BASE, vram_gib=0.0, load_s=0.0)]
+    adapters = [*bare, *[model.adapter(name) for name in sorted(model.adapters)]]
     gpus = model.recipe.gpus
     largest = gpus.batch or profile.memory.max_batch or LARGEST_BATCH
     recipe = replace(model.recipe, gpus=replace(gpus, batch=largest))
@@ -121,7 +134,9 @@ def worker_jobs(
                 device=options.devices[gpu.index],
                 dtype=options.dtype,
                 guidance=options.guidance,
-                adapter_files={} if model.is_fake else dict(model.files),
+                adapter_files=dict(model.adapters.files),
+                compositions=dict(model.adapters.compositions),
+                max_parts=model.max_parts,
                 slots=slots,
                 tier=options.tier,
                 warm=warm,
@@ -138,7 +153,7 @@ def worker_jobs(
         )
         for gpu in site.gpus
     ]
-    times = EngineTimes.of(model.profile, model.recipe.switching.tier)
+    times = EngineTimes.of(model.profile, model.tier)
     return jobs, open_timed(times) if model.is_fake else open_sdxl
 
 
@@ -162,7 +177,7 @@ def make_service(
         InputError: What is to be served does not fit together.
     """
     problem = site_of(model)
-    without = [a.id for a in problem.instance.adapters if a.id not in model.files]
+    without = [a.id for a in problem.instance.adapters if a.id not in model.adapters]
     builder = OrderBuilder(problem, without, model.options.shrink)
     jobs, open_model = worker_jobs(model, problem, builder)
     mailbox: SimpleQueue[object] = SimpleQueue()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import groupby
 
 from msgspec import Struct
 from typing_extensions import override
 
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.record import Phase, Span, Tier
 from pats_opt.execute.work import Engine, EngineSettings, Finished, MeasuredRun, Member, Setup
 from pats_opt.generate.profile import Profile
@@ -65,6 +66,10 @@ class TimedEngine(Engine):
     @override
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         return MeasuredRun(spans=tuple([self.fill(adapter) for adapter in load]))
+
+    @override
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        """Nothing is read."""
 
     @override
     def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from PIL import Image
 
 from pats_opt.errors import InputError
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.record import Phase, Span, Tier
 from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member, Setup
 
@@ -64,6 +65,9 @@ class FakeEngine:
                 for name in load
             )
         )
+
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        """Nothing is read."""
 
     def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
         """Take a slot; nothing that a batch uses or a load fills may leave."""

@@ -175,7 +175,7 @@ def test_workers_are_given_whole_paths(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "tiny").mkdir()
     (tmp_path / "model").mkdir()
     files, _ = adapter_files(story.instance, Options(adapters="adapters"), lambda: tmp_path, ALL)
-    assert files["a"] == str(tmp_path / "adapters" / "a.safetensors")
+    assert files.files["a"] == str(tmp_path / "adapters" / "a.safetensors")
     assert model_path("model") == str(tmp_path / "model")
     assert model_path("tiny") == "tiny"
     assert model_path("some/sdxl") == "some/sdxl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 from PIL import Image
 
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.record import Phase, Span, Tier
 from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member, Setup
 
@@ -120,6 +121,9 @@ class FakeEngine:
         self._largest: dict[tuple[int, int], int] = {}
         self._closed = False
         assert len(self.resident) == settings.slots
+
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        """Nothing is read."""
 
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Evict, then load."""

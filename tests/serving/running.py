@@ -19,6 +19,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from pats_opt.core.policy import Policy
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.options import Options
 from pats_opt.execute.worker import OpenEngine
 from pats_opt.generate import profile
@@ -71,7 +72,7 @@ def model(folder: Path, *, step_s: float = 0.0001, gpus: int = 1, **options: Any
         recipe=recipe,
         profile=profile.of(recipe.service),
         options=replace(Options(model="fake", devices=("cpu",) * gpus), **options),
-        files={"a": "", "b": ""},
+        adapters=AdapterSet(files={"a": "", "b": ""}),
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from pats_opt.cli import run
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.adapters import make_adapters
 from pats_opt.execute.engine import open_engine
 from pats_opt.execute.options import Options
@@ -148,7 +149,7 @@ def test_tiny_makes_the_images_of_the_engine(tmp_path: Path) -> None:
         recipe=recipe,
         profile=profile.of(recipe.service),
         options=Options(threads=1),
-        files=files,
+        adapters=AdapterSet(files=files),
     )
     with served(tmp_path, made=model, policy="price-index") as (asked, _):
         extension = {"steps": 3, "seed": 3, "negative_prompt": "cats"}

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pats_opt.errors import InputError
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.work import Member
 
 #: Schedulers without history or randomness in a step.
@@ -26,14 +27,12 @@ class Latents:
     Args:
         folder: Where, or None for memory only.
         made_by: What they depend on besides the member: model, precision, guidance, scheduler.
-        adapter_files: File of each adapter, which counts by its content.
+        adapters: The adapters, which count by their content.
     """
 
-    def __init__(
-        self, folder: str | None, made_by: tuple[str, ...], adapter_files: dict[str, str]
-    ) -> None:
+    def __init__(self, folder: str | None, made_by: tuple[str, ...], adapters: AdapterSet) -> None:
         self._folder = None if folder is None else Path(folder)
-        self._made_by, self._files = made_by, adapter_files
+        self._made_by, self._adapters = made_by, adapters
         self._digests: dict[str | None, str] = {None: ""}
         self._held: dict[str, Any] = {}
 
@@ -65,8 +64,7 @@ class Latents:
     def _key(self, member: Member) -> str:
         adapter = member.adapter
         if adapter not in self._digests:
-            data = Path(self._files[str(adapter)]).read_bytes()
-            self._digests[adapter] = hashlib.sha256(data).hexdigest()
+            self._digests[adapter] = self._adapters.digest(str(adapter))
         what = (
             *self._made_by,
             self._digests[adapter],

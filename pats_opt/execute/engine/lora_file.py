@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pats_opt.errors import InputError, one_line
 from pats_opt.execute.engine.model import BUILT_IN, modules, quiet
@@ -103,6 +104,25 @@ def read_lora(path: str, pipeline: Any) -> Deltas:
     if not deltas:
         raise InputError("this file holds no LoRA layer", file=path, hint="name another file")
     return deltas
+
+
+def combined(parts: Sequence[tuple[Deltas, float]]) -> Deltas:
+    """Return adapters with scales as one adapter: their matrices side by side, which is exact.
+
+    As diffusers' ``set_adapters`` does, a scale counts for UNet and text encoders alike.
+    """
+    import torch
+
+    if len(parts) == 1:
+        (deltas, scale), *_ = parts
+        return {key: replace(delta, scale=delta.scale * scale) for key, delta in deltas.items()}
+    together: Deltas = {}
+    for key in sorted({key for deltas, _ in parts for key in deltas}):
+        some = [(deltas[key], scale) for deltas, scale in parts if key in deltas]
+        down = torch.cat([delta.down for delta, _ in some])
+        up = torch.cat([delta.up * (delta.scale * scale) for delta, scale in some], dim=1)
+        together[key] = Delta(down, up, 1.0)
+    return together
 
 
 def _translated(path: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.engine.sampling import Sampling
 from pats_opt.execute.latent_folder import (
     LatentCacheSettings,
@@ -37,27 +37,25 @@ class LatentCache:
     Args:
         settings: Of the folder.
         made_by: What latents depend on besides the member: model, precision, guidance, scheduler.
-        adapter_files: File of each adapter, which counts by its content.
+        adapters: The adapters, which count by their content.
         factor: Pixels of a latent's side.
 
     Raises:
-        InputError: The folder cannot be used.
-        OSError: An adapter's file cannot be read.
+        InputError: The folder cannot be used, or an adapter's file cannot be read.
     """
 
     def __init__(
         self,
         settings: LatentCacheSettings,
         made_by: tuple[str, ...],
-        adapter_files: dict[str, str],
+        adapters: AdapterSet,
         factor: int,
     ) -> None:
         self._settings, self._made_by, self._factor = settings, made_by, factor
         self._folder = LatentFolder(settings)
         self._digests: dict[str | None, str] = {None: ""}
         if settings.scope == "adapter":
-            for adapter, file in adapter_files.items():
-                self._digests[adapter] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            self._digests |= {adapter: adapters.digest(adapter) for adapter in adapters}
         # Of the members of the batch, by id.
         self._found: dict[str, LookupResult] = {}
         self._starts: dict[str, Any] = {}

@@ -8,8 +8,8 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -19,6 +19,8 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from pats_opt.errors import InputError
+from pats_opt.execute.adapter_set import AdapterSet
+from pats_opt.execute.engine.adapter_store import AdapterStore
 from pats_opt.execute.engine.graphs import Graphs
 from pats_opt.execute.engine.latents import Latents, decode, require_restartable
 from pats_opt.execute.engine.memory import DeviceMemory, Failure, attempt
@@ -33,9 +35,9 @@ from pats_opt.execute.engine.sampling import (
     check,
     encode,
 )
-from pats_opt.execute.engine.slots import AdapterStore, Slots
+from pats_opt.execute.engine.slots import Slots
 from pats_opt.execute.engine.stopwatch import CallTimes, Stopwatch
-from pats_opt.execute.record import Phase, Span, Tier
+from pats_opt.execute.record import Phase, Span
 from pats_opt.execute.work import (
     Engine,
     EngineSettings,
@@ -78,9 +80,8 @@ class SdxlEngine(Engine):
             self._device = self._kind.device
             graphed = settings.graphs and self._device.type == "cuda"
             self._graphs = Graphs(self._call_unet) if graphed else None
-            files, keep = settings.adapter_files, settings.tier is Tier.HOST
-            self.adapters = AdapterStore(self.pipeline, files, self._kind.dtype, keep=keep)
-            count = settings.slots if files else 0
+            self.adapters = AdapterStore(self.pipeline, settings, self._kind.dtype)
+            count = settings.slots if settings.adapters else 0
             layout = self.adapters.layout
             self.slots = Slots(self.pipeline, layout, count, staged=self._graphs is not None)
         except torch.OutOfMemoryError:
@@ -96,7 +97,7 @@ class SdxlEngine(Engine):
         self._guided = settings.guidance > 1 and not distilled
         scheduler = type(self.pipeline.scheduler).__name__
         made_by = (settings.model, settings.dtype, f"{settings.guidance}", scheduler)
-        self._latents = Latents(settings.latents, made_by, settings.adapter_files)
+        self._latents = Latents(settings.latents, made_by, settings.adapters)
         self._cache: LatentCache | None = None
         self._splits = 0
         # By size, the members that fitted when memory had run out.
@@ -109,7 +110,7 @@ class SdxlEngine(Engine):
         if on_cuda:
             self._warm_up(settings.warm)
         if settings.cache is not None:
-            self._cache = LatentCache(settings.cache, made_by, files, self._kind.factor)
+            self._cache = LatentCache(settings.cache, made_by, settings.adapters, self._kind.factor)
         for adapter in settings.resident:
             self.slots.put(adapter, self.adapters.fetch(adapter))
         self.setup = Setup(
@@ -142,13 +143,8 @@ class SdxlEngine(Engine):
 
     @override
     def fill(self, adapter: str) -> Span:
-        import torch
-
-        on_cuda = self._loading is not None
         began = self._clock()
-        # A thread's current device is the first one, in whose context memory would be pinned.
-        with torch.cuda.device(self._device) if on_cuda else nullcontext():
-            self.slots.fill(adapter, self.adapters.fetch(adapter), self._loading)
+        self.slots.fill(adapter, self.adapters.fetch(adapter), self._loading)
         return Span(
             phase=Phase.LOAD,
             start_s=max(0.0, began),
@@ -157,6 +153,10 @@ class SdxlEngine(Engine):
             tier=self._settings.tier,
             mib=self._packed_mib,
         )
+
+    @override
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        self.adapters.change(added, removed)
 
     @property
     def _packed_mib(self) -> float:
@@ -379,7 +379,7 @@ class SdxlEngine(Engine):
 
     def _warm_up(self, shapes: Iterable[Shape]) -> None:
         """Run each shape once, with an adapter and bare: what a GPU does at first takes seconds."""
-        adapters: list[str | None] = [None, *list(self._settings.adapter_files)[:1]]
+        adapters: list[str | None] = [None, *list(self._settings.adapters)[:1]]
         for adapter in adapters if self._settings.slots else [None]:
             with self._loaded(adapter):
                 for shape in sorted(shapes, key=lambda s: -s.members):

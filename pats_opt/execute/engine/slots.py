@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas, read_lora
+from pats_opt.errors import InputError
+from pats_opt.execute.engine.lora_file import COMPONENTS, Deltas
 from pats_opt.execute.engine.model import quiet
 
 #: Name of the slot that batches run from where the active adapter is copied.
@@ -29,6 +30,10 @@ Group = tuple[str | None, int]
 
 #: Tensors of a flat buffer begin at multiples of this many elements, as fast kernels want it.
 ALIGNMENT = 64
+
+
+class SlotError(InputError):
+    """An adapter does not fit the slots; those of an engine that is opened with it have room."""
 
 
 class Layer(Struct, frozen=True):
@@ -45,11 +50,12 @@ class Layout:
 
     Args:
         adapters: The adapters of a run.
+        rank: Rank that slots have at least.
     """
 
-    def __init__(self, adapters: Iterable[Deltas]) -> None:
+    def __init__(self, adapters: Iterable[Deltas], rank: int = 0) -> None:
         shapes: dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self.rank = 0
+        self.rank = rank
         for deltas in adapters:
             for key, delta in deltas.items():
                 self.rank = max(self.rank, delta.rank)
@@ -62,6 +68,20 @@ class Layout:
         self.size = 0
         for layer in self.layers:
             self.places.append((self._take(layer.down), self._take(layer.up)))
+
+    def refuse(self, name: str, deltas: Deltas) -> None:
+        """Refuse an adapter for which slots have no room.
+
+        Raises:
+            SlotError: Its rank is too large, or it changes a layer that slots do not cover.
+        """
+        covered = {(layer.component, layer.name) for layer in self.layers}
+        strange = sorted(".".join(key) for key in deltas if key not in covered)
+        rank = max(delta.rank for delta in deltas.values())
+        if rank > self.rank:
+            raise SlotError(f"adapter {name!r} has rank {rank}, and slots have {self.rank}")
+        if strange:
+            raise SlotError(f"adapter {name!r} changes {strange[0]}, which slots do not cover")
 
     def _take(self, shape: tuple[int, ...]) -> int:
         at = self.size
@@ -93,46 +113,6 @@ class Layout:
                 down[: delta.rank].copy_(delta.down)
                 up[:, : delta.rank].copy_(delta.up * delta.scale)
         return flat
-
-
-class AdapterStore:
-    """Adapters of a run, packed for slots; kept in host memory, or read from their files each time.
-
-    Each is read once at first: to refuse what does not fit, and to know what slots must cover.
-
-    Args:
-        pipeline: The model.
-        files: The file of each adapter.
-        dtype: Of the model.
-        keep: Whether they are kept in host memory.
-
-    Attributes:
-        layout: Layout of a slot.
-        held: Packed adapters in host memory.
-
-    Raises:
-        InputError: An adapter does not fit the model.
-    """
-
-    def __init__(self, pipeline: Any, files: Mapping[str, str], dtype: Any, *, keep: bool) -> None:
-        self._pipeline, self._files, self._dtype = pipeline, files, dtype
-        deltas = {name: read_lora(path, pipeline) for name, path in files.items()}
-        self.layout = Layout(deltas.values())
-        self.held = {name: self._pack(deltas[name]) for name in deltas} if keep else {}
-
-    def _pack(self, deltas: Deltas) -> Any:
-        pin = self._pipeline.unet.device.type == "cuda"
-        return self.layout.pack(deltas, self._dtype, pin=pin)
-
-    def fetch(self, adapter: str) -> Any:
-        """An adapter in host memory."""
-        if adapter in self.held:
-            return self.held[adapter]
-        return self._pack(read_lora(self._files[adapter], self._pipeline))
-
-    def clear(self) -> None:
-        """Let go of the copies in host memory."""
-        self.held.clear()
 
 
 class Slots:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -98,12 +98,19 @@ def pixels(done: Finished) -> Pixels:
 
 def alone(pipeline: Any, one: Member, file: str | None = None) -> Pixels:
     """Image of diffusers' pipeline for a request, with its adapter loaded the usual way."""
+    return composed(pipeline, one, {} if file is None else {file: 1.0})
+
+
+def composed(pipeline: Any, one: Member, scales: Mapping[str, float]) -> Pixels:
+    """The same with several files' adapters, each with a weight."""
+    names = [f"number_{i}" for i in range(len(scales))]
     with quiet():
-        if file is not None:
+        for name, file in zip(names, scales, strict=True):
             pipeline.load_lora_weights(
-                str(Path(file).parent), weight_name=Path(file).name, adapter_name="one"
+                str(Path(file).parent), weight_name=Path(file).name, adapter_name=name
             )
-            pipeline.set_adapters("one")
+        if names:
+            pipeline.set_adapters(names, adapter_weights=list(scales.values()))
     try:
         image = pipeline(
             one.prompt,
@@ -115,7 +122,7 @@ def alone(pipeline: Any, one: Member, file: str | None = None) -> Pixels:
             generator=torch.Generator("cpu").manual_seed(one.seed),
         ).images[0]
     finally:
-        if file is not None:
+        if names:
             pipeline.unload_lora_weights()
     return np.asarray(image).astype(np.int64)
 

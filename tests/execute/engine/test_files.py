@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pats_opt.errors import InputError
-from pats_opt.execute.adapters import find_adapters, make_adapters
+from pats_opt.execute.adapter_set import AdapterPart
+from pats_opt.execute.adapters import adapters_in, find_adapters, make_adapters
 from pats_opt.execute.engine.lora_file import read_lora
 from pats_opt.execute.engine.model import open_pipeline
 from pats_opt.profiling.adapters import describe
@@ -149,10 +150,26 @@ def test_adapters_are_found_by_name_or_mapping(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "adapters.json").write_text(json.dumps({"x/y": "other.safetensors"}))
     found = find_adapters(tmp_path, ["a", "x/y", "missing", "../a", ""])
-    assert found == {
+    assert found.files == {
         "a": str(tmp_path / "a.safetensors"),
         "x/y": str(tmp_path / "other.safetensors"),
     }
+
+
+def test_compositions_are_found(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "other.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    both = [{"name": "a", "scale": 0.5}, {"name": "b"}]
+    mapping = {"b": "other.safetensors", "both": both, "soft": [{"name": "a", "scale": 0.5}]}
+    (tmp_path / "adapters.json").write_text(json.dumps(mapping))
+    found = adapters_in(tmp_path)
+    assert list(found) == ["a", "b", "both", "soft"]
+    assert found.parts("both") == (AdapterPart("a", 0.5), AdapterPart("b"))
+    some = find_adapters(tmp_path, ["both"])
+    assert some == found.only(["both"])
+    assert set(some.files) == {"a", "b"}
+    digests = {found.digest(name) for name in found}
+    assert len(digests) == 3  # the two files are empty alike
 
 
 @pytest.mark.parametrize(
@@ -161,6 +178,11 @@ def test_adapters_are_found_by_name_or_mapping(tmp_path: Path) -> None:
         ('{"a": "gone.safetensors"}', "not there"),
         ('{"a": 3}', "no mapping"),
         ("{", "adapters.json"),
+        ('{"a": []}', "no mapping"),
+        ('{"a": [{"name": "b"}, {"name": "b"}]}', "each part once"),
+        ('{"a": [{"name": "b", "weight": 1}]}', "no mapping"),
+        ('{"a": [{"name": "b"}]}', "'b', which is no adapter file"),
+        ('{"a": [{"name": "c"}], "c": [{"name": "a"}]}', "'c', which is no adapter file"),
     ],
 )
 def test_a_wrong_mapping_is_refused(tmp_path: Path, mapping: str, reason: str) -> None:
