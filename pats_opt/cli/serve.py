@@ -16,6 +16,7 @@ from pats_opt.cli.recipe import SITE, recipe_from, recipe_options
 
 if TYPE_CHECKING:
     from pats_opt.generate.recipe import Recipe
+    from pats_opt.serving.journal import JobJournal
     from pats_opt.serving.settings import ServerSettings
     from pats_opt.serving.site import ServerModel
 
@@ -72,6 +73,13 @@ class ServeOptions:
     )
     log: str | None = field(
         "--log", "Log of requests, JSON lines, for 'import trace'.", FILE, metavar="FILE.jsonl"
+    )
+    journal: str | None = field(
+        "--journal",
+        "Folder in which jobs and their results survive a restart.  [default: they end with the "
+        "server]",
+        FILE,
+        metavar="DIR",
     )
     steps: int = field(
         "--steps", "Denoising steps of requests that name none.", Count(1), default=30
@@ -130,6 +138,7 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     """
     require("starlette", "uvicorn", "prometheus_client")
     from pats_opt.cli.simulate import named_policy
+    from pats_opt.serving.jobs import JobService
     from pats_opt.serving.log import RequestLog
     from pats_opt.serving.server import listen, serve
     from pats_opt.serving.site import make_service
@@ -140,7 +149,9 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
         sock = stack.enter_context(listen(settings.host, settings.port))
         model = _model(options, recipe_from(config, recipe), stack)
         log_file = None if options.log is None else stack.enter_context(RequestLog(options.log))
+        journal = stack.enter_context(_journal(options, settings))
         service, scheduler = make_service(model, policy, settings, log_file)
+        jobs = JobService(service, journal)
         host, port = sock.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if not (settings.is_local or settings.keys):
@@ -149,7 +160,8 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
                 "--api-key-file",
                 err=True,
             )
-        serve(service, scheduler, sock, lambda: click.echo(_started(model, options.policy, url)))
+        started = _started(model, options.policy, url)
+        serve(service, jobs, scheduler, sock, lambda: click.echo(started))
     click.echo("stopped", err=True)
 
 
@@ -186,6 +198,18 @@ def _settings(given: ServeOptions, recipe: Recipe) -> ServerSettings:
         steps=given.steps,
         pruned=PRUNED if recipe.steps.pruned is None else recipe.steps.pruned,
         drain_s=given.drain,
+    )
+
+
+def _journal(given: ServeOptions, settings: ServerSettings) -> JobJournal:
+    """Return the journal of jobs, not opened yet."""
+    from pats_opt.serving.journal import JobJournal
+
+    durable = given.journal is not None
+    return JobJournal(
+        None if given.journal is None else Path(given.journal),
+        kept_s=settings.result_s,
+        kept_bytes=settings.result_bytes if durable else settings.kept_bytes,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.generate.quality import QualityModel
@@ -84,7 +85,7 @@ class ImageOrder(Struct, frozen=True, kw_only=True):
 
 
 def read_request(data: bytes, limits: RequestLimits) -> ImageRequest:
-    """Read the body of a request.
+    """Read the body of a request; the seed of one that names none is chosen.
 
     Raises:
         ApiError: It is not as the API has it, or beyond a limit; the message is one sentence.
@@ -101,7 +102,10 @@ def read_request(data: bytes, limits: RequestLimits) -> ImageRequest:
     except (ValueError, OverflowError):
         raise _refusal("the body is not JSON", None) from None
     _limit(given, limits)
-    return given
+    more = given.pats_opt or ImageExtension()
+    if more.seed is None:
+        more = replace(more, seed=secrets.randbelow(2**32))
+    return replace(given, pats_opt=more)
 
 
 def _refusal(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
@@ -199,6 +203,7 @@ def order_of(
     settings: ServerSettings,
     model: QualityModel,
     *,
+    name: str,
     arrival_s: float,
     demand_gib: float,
 ) -> ImageOrder:
@@ -208,6 +213,7 @@ def order_of(
         given: The request.
         settings: Limits and step counts.
         model: Quality by steps and complexity.
+        name: Id of the request.
         arrival_s: When it came, on the server's clock.
         demand_gib: Memory of one image of its size.
 
@@ -218,8 +224,7 @@ def order_of(
     more, count = given.pats_opt or ImageExtension(), given.n or 1
     complexity = estimate(given.prompt)
     options = options_of(given, settings, model, complexity)
-    name = f"img-{secrets.token_hex(12)}"
-    seed = secrets.randbelow(2**32) if more.seed is None else more.seed
+    seed = more.seed or 0
     best = max(option.quality for option in options)
     return ImageOrder(
         id=name,

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pats_opt.serving.api import read_request
 from pats_opt.serving.errors import ApiError
+from pats_opt.serving.http import SAFE, error_response, json_response, read_body
+from pats_opt.serving.job_paths import job_routes
+from pats_opt.serving.jobs import JobService
 from pats_opt.serving.metrics import MEDIA_TYPE
 from pats_opt.serving.service import ImageService
 
@@ -31,23 +33,23 @@ OPEN = ("/health", "/ready")
 #: whose names were made to lead here.
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
-#: Headers of every response.
-SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
-
-def make_app(service: ImageService) -> ASGIApp:
-    """Return the application of a service."""
-    handlers = _Handlers(service)
+def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
+    """Return the application of a service and of its jobs."""
+    handlers = _Handlers(service, jobs)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.run_in(asyncio.get_running_loop())
+        await jobs.restore()
         yield
+        await jobs.close()
 
     app = Starlette(
         lifespan=lifespan,
         routes=[
             Route("/v1/images/generations", handlers.generate, methods=["POST"]),
+            *job_routes(service, jobs),
             Route("/v1/models", handlers.models, methods=["GET"]),
             Route("/v1/models/{name:path}", handlers.model, methods=["GET"]),
             Route("/images/{name}", handlers.image, methods=["GET"]),
@@ -63,21 +65,6 @@ def make_app(service: ImageService) -> ASGIApp:
     )
     app.state.service = service
     return Guard(app, service)
-
-
-def json_response(document: Any, status: int = 200, **headers: str) -> Response:
-    """Return a JSON response."""
-    return Response(
-        msgspec.json.encode(document),
-        status,
-        media_type="application/json",
-        headers={**SAFE, **headers},
-    )
-
-
-def error_response(error: ApiError) -> Response:
-    """Return an error in OpenAI's shape."""
-    return json_response(error.body, error.status, **error.headers)
 
 
 def _count(service: ImageService, error: ApiError) -> None:
@@ -149,12 +136,12 @@ class Guard:
 class _Handlers:
     """The handler of each path."""
 
-    def __init__(self, service: ImageService) -> None:
-        self._service = service
+    def __init__(self, service: ImageService, jobs: JobService) -> None:
+        self._service, self._jobs = service, jobs
 
     async def generate(self, request: Request) -> Response:
         service = self._service
-        data = await self._body(request)
+        data = await read_body(request, service.settings)
         order, images = service.accept(read_request(data, service.settings.limits))
         try:
             if not await _unless_gone(request, [image.done for image in images]):
@@ -164,28 +151,6 @@ class _Handlers:
             service.cancel(images)  # the other images of a request of which one failed
             raise
         return json_response(service.response(order, images, str(request.base_url)))
-
-    async def _body(self, request: Request) -> bytes:
-        """Return a request's body.
-
-        Raises:
-            ApiError: It is of another type, too large, or does not come.
-        """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise ApiError(415, "send JSON with 'Content-Type: application/json'", code="no_json")
-        most, body = self._service.settings.limits.body_bytes, bytearray()
-        try:
-            async with asyncio.timeout(self._service.settings.body_s):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > most:
-                        raise ApiError(
-                            413, f"the body has more than {most} bytes", code="too_large"
-                        )
-        except TimeoutError:
-            raise ApiError(408, "the body did not come in time", code="timeout") from None
-        return bytes(body)
 
     async def models(self, _: Request) -> Response:
         return json_response(
@@ -199,8 +164,8 @@ class _Handlers:
         return json_response(_model(name))
 
     async def image(self, request: Request) -> Response:
-        name: str = request.path_params["name"]
-        data = self._service.store.get(name.removesuffix(".png"))
+        name = str(request.path_params["name"]).removesuffix(".png")
+        data = self._service.store.get(name) or await self._jobs.image(name)
         if data is None:
             raise ApiError(404, "this image is not here, or not any more", code="not_found")
         return Response(data, media_type="image/png", headers=SAFE)

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from pats_opt.execute.record import Phase
-from pats_opt.serving.scheduler import GpuWork
+from pats_opt.serving.events import GpuWork
 
 #: Upper ends of the classes of seconds.
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)

@@ -18,7 +18,6 @@ from msgspec import Struct
 from pats_opt.core.policy import Policy
 from pats_opt.errors import InputError, PatsError, UnfinishedError, one_line
 from pats_opt.execute.orders import OrderBuilder
-from pats_opt.execute.record import BatchRun, LoadRun
 from pats_opt.execute.work import ClockStart
 from pats_opt.execute.worker import (
     AdapterReady,
@@ -31,6 +30,15 @@ from pats_opt.execute.worker import (
 )
 from pats_opt.model.instance import Request
 from pats_opt.model.problem import Amounts, Job, Problem, job_of
+from pats_opt.serving.events import (
+    GpuStatus,
+    GpuWork,
+    ImageExpired,
+    ImageFinished,
+    ImageStarted,
+    SchedulerEnded,
+    ServerEvent,
+)
 from pats_opt.serving.fleet import WorkerFleet, WorkerMessage
 from pats_opt.serving.gpus import Members, ServedClock, ServedGpus
 from pats_opt.serving.run import ServedRun
@@ -44,54 +52,6 @@ MOST_FAILURES, WITHIN_S = 3, 60.0
 
 #: Seconds that workers get at the end.
 END_S = 10.0
-
-
-class ImageStarted(Struct, frozen=True, kw_only=True):
-    """An image's batch has started: where, with which option, with how many members."""
-
-    id: str
-    gpu: int
-    option: int
-    members: int
-
-
-class ImageFinished(Struct, frozen=True, kw_only=True):
-    """An image is there, or why there is none."""
-
-    id: str
-    image: bytes | None = None
-    error: str | None = None
-
-
-class ImageExpired(Struct, frozen=True, kw_only=True):
-    """An image can no longer be made by its deadline, and was taken out."""
-
-    id: str
-
-
-class GpuStatus(Struct, frozen=True, kw_only=True):
-    """A GPU's worker is ready, or is gone (then ``error`` says why)."""
-
-    gpu: int
-    device: str = ""
-    error: str | None = None
-
-
-class GpuWork(Struct, frozen=True, kw_only=True):
-    """A GPU has done a batch, or a load beside its batches."""
-
-    gpu: int
-    batch: BatchRun | None = None
-    load: LoadRun | None = None
-
-
-class SchedulerEnded(Struct, frozen=True, kw_only=True):
-    """The scheduler has ended: as asked, or by an error."""
-
-    error: str | None = None
-
-
-ServerEvent = ImageStarted | ImageFinished | ImageExpired | GpuStatus | GpuWork | SchedulerEnded
 
 
 class _Arrived(Struct, frozen=True):
@@ -172,8 +132,12 @@ class RequestScheduler:
         """Seconds on the server's clock."""
         return max(0.0, self._fleet.clock())
 
-    def start(self) -> None:
+    def start(self, first_arrival: float | None = None) -> None:
         """Compile the policy, open all engines, and begin.
+
+        Args:
+            first_arrival: When the earliest request arrived that will be submitted, Unix seconds;
+                the clock counts from then. None for now.
 
         Raises:
             InputError: The model or an adapter is not fit.
@@ -188,7 +152,9 @@ class RequestScheduler:
         except BaseException:
             self._fleet.close()
             raise
-        self._fleet.clock.set(ClockStart(time.time()))
+        now = time.time()
+        elapsed_s = 0.0 if first_arrival is None else max(0.0, now - first_arrival)
+        self._fleet.clock.set(ClockStart(now, elapsed_s))
         for gpu in gpus:
             self._fleet.begin(gpu)
             self._notify(GpuStatus(gpu=gpu, device=devices[gpu]))
@@ -294,7 +260,7 @@ class RequestScheduler:
             request,
             index=index,
             position=index,
-            arrival=self._clock.tick,
+            arrival=min(self._clock.tick, int(request.arrival_s / self._site.tick_s + 1e-9)),
             demand=self._demand(request),
         )
         self._builder.requests[request.id] = request

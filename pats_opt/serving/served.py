@@ -26,6 +26,7 @@ class ServedImage(Struct, kw_only=True):
         option: Index of its option.
         members: Members of its batch.
         ended: When it ended.
+        changed: Called when its batch starts, and when it ends.
     """
 
     request: Request
@@ -37,12 +38,23 @@ class ServedImage(Struct, kw_only=True):
     option: int = 0
     members: int = 0
     ended: float | None = None
+    changed: Callable[[], None] = lambda: None
 
     @property
     def is_late(self) -> bool:
         """Whether it ended after its deadline."""
         deadline, ended = self.request.deadline_s, self.ended
         return deadline is not None and ended is not None and ended - self.arrived > deadline
+
+
+def image_url(base_url: str, name: str) -> str:
+    """Return the URL of an image that is kept under a name.
+
+    Args:
+        base_url: Address of the server.
+        name: The name.
+    """
+    return f"{base_url.rstrip('/')}/images/{name}.png"
 
 
 def image_facts(image: ServedImage) -> dict[str, Any]:

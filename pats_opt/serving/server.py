@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from pats_opt.errors import InputError, UnfinishedError
 from pats_opt.serving.app import make_app
+from pats_opt.serving.jobs import JobService
 from pats_opt.serving.scheduler import RequestScheduler
 from pats_opt.serving.service import ImageService
 from pats_opt.wording import counted
@@ -48,6 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(
     service: ImageService,
+    jobs: JobService,
     scheduler: RequestScheduler,
     sock: socket.socket,
     started: Callable[[], None],
@@ -59,6 +61,7 @@ def serve(
 
     Args:
         service: The service.
+        jobs: Its jobs.
         scheduler: Its scheduler, not started yet.
         sock: The socket to serve on.
         started: Called when requests are served.
@@ -67,14 +70,17 @@ def serve(
         InputError: The model or an adapter is not fit.
         UnfinishedError: A worker cannot start, requests were given up, or the policy failed.
     """
-    scheduler.start()
+    scheduler.start(jobs.first_arrival)
     try:
-        server = _Server(service, started)
+        server = _Server(service, jobs, started)
         asyncio.run(server.serve(sockets=[sock]))
     finally:
         scheduler.stop()
     if service.error is not None:
         raise UnfinishedError(f"the scheduler ended: {service.error}")
+    if server.resumable:
+        some = counted(server.resumable, "image is", "images are")
+        log.warning("%s left to the next server with this journal", some)
     if server.given_up:
         some = counted(server.given_up, "image that was", "images that were")
         raise UnfinishedError(f"stopped with {some} accepted and not made")
@@ -83,9 +89,9 @@ def serve(
 class _Server(uvicorn.Server):
     """Uvicorn's server, with a drain."""
 
-    def __init__(self, service: ImageService, begun: Callable[[], None]) -> None:
+    def __init__(self, service: ImageService, jobs: JobService, begun: Callable[[], None]) -> None:
         config = uvicorn.Config(
-            make_app(service),
+            make_app(service, jobs),
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -93,10 +99,11 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=LAST_S,
         )
         super().__init__(config)
-        self._service, self._begun = service, begun
+        self._service, self._jobs, self._begun = service, jobs, begun
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self.given_up = 0  # images that were accepted and are not made
+        self.resumable = 0  # those that the journal has
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -122,5 +129,6 @@ class _Server(uvicorn.Server):
 
     def _end(self) -> None:
         if not self.should_exit:
-            self.given_up = self._service.pending
+            self.resumable = self._jobs.resumable
+            self.given_up = self._service.pending - self.resumable
         self.should_exit = True

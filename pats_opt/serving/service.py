@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -19,21 +20,20 @@ from pats_opt.model.instance import Request
 from pats_opt.model.problem import Job, Problem, job_of
 from pats_opt.serving.api import BASE, ImageOrder, ImageRequest, order_of, refuse_model, size_of
 from pats_opt.serving.errors import ApiError
-from pats_opt.serving.images import ImageStore
-from pats_opt.serving.log import RequestLog
-from pats_opt.serving.metrics import ServiceMetrics
-from pats_opt.serving.scheduler import (
+from pats_opt.serving.events import (
     GpuStatus,
     GpuWork,
     ImageExpired,
     ImageFinished,
     ImageStarted,
-    RequestScheduler,
     SchedulerEnded,
     ServerEvent,
-    quickest_s,
 )
-from pats_opt.serving.served import ServedImage, image_facts, log_row
+from pats_opt.serving.images import ImageStore
+from pats_opt.serving.log import RequestLog
+from pats_opt.serving.metrics import ServiceMetrics
+from pats_opt.serving.scheduler import RequestScheduler, quickest_s
+from pats_opt.serving.served import ServedImage, image_facts, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -144,23 +144,12 @@ class ImageService:
         Raises:
             ApiError: It is refused; the metrics count it.
         """
-        assert self._scheduler is not None
         if self.is_draining or self.error is not None:
             raise ApiError(
                 503, "the server is shutting down", code="shutting_down", retry_after_s=10
             )
-        name = given.model or BASE
-        if name not in self.problem.site.adapter_index:
-            raise refuse_model(name, self.models)
-        width, height = size_of(given, self.settings.limits)
-        order = order_of(
-            given,
-            self.settings,
-            self._quality,
-            arrival_s=self._scheduler.now_s,
-            demand_gib=self._profile.memory.request_gib(width, height),
-        )
-        self._refuse_unservable(order)
+        arrived = time.time()
+        order = self._order(given, f"img-{secrets.token_hex(12)}", arrived)
         if self.pending + len(order.images) > self.settings.queue:
             raise ApiError(
                 429,
@@ -168,7 +157,45 @@ class ImageService:
                 code="queue_full",
                 retry_after_s=self.retry_after_s,
             )
-        arrived, loop = time.time(), asyncio.get_running_loop()
+        return order, self._admit(order, arrived)
+
+    def accept_again(
+        self, given: ImageRequest, name: str, arrived: float
+    ) -> tuple[ImageOrder, list[ServedImage]]:
+        """Accept a request that an earlier server had accepted: the queue's bound is no matter.
+
+        Args:
+            given: The request.
+            name: Its id.
+            arrived: When it arrived, Unix seconds.
+
+        Raises:
+            ApiError: It is refused, as by its adapter, which this server has not.
+        """
+        order = self._order(given, name, arrived)
+        return order, self._admit(order, arrived)
+
+    def _order(self, given: ImageRequest, name: str, arrived: float) -> ImageOrder:
+        assert self._scheduler is not None
+        adapter = given.model or BASE
+        if adapter not in self.problem.site.adapter_index:
+            raise refuse_model(adapter, self.models)
+        width, height = size_of(given, self.settings.limits)
+        order = order_of(
+            given,
+            self.settings,
+            self._quality,
+            name=name,
+            arrival_s=max(0.0, self._scheduler.now_s - (time.time() - arrived)),
+            demand_gib=self._profile.memory.request_gib(width, height),
+        )
+        self._refuse_unservable(order)
+        return order
+
+    def _admit(self, order: ImageOrder, arrived: float) -> list[ServedImage]:
+        """Let the images of a request wait."""
+        assert self._scheduler is not None
+        loop = asyncio.get_running_loop()
         images = [
             ServedImage(
                 request=r, arrived=arrived, work_s=self._work_s(r), done=loop.create_future()
@@ -179,7 +206,7 @@ class ImageService:
             self._images[image.request.id] = image
             self._waits(image, 1)
         self._scheduler.submit(order.images)
-        return order, images
+        return images
 
     def _refuse_unservable(self, order: ImageOrder) -> None:
         """Refuse what no GPU can hold, and what no GPU can make in time."""
@@ -220,7 +247,7 @@ class ImageService:
         for image in images:
             png = image.done.result()
             if order.as_url:
-                data.append({"url": f"{base_url.rstrip('/')}/images/{self.store.put(png)}.png"})
+                data.append({"url": image_url(base_url, self.store.put(png))})
             else:
                 data.append({"b64_json": b64encode(png).decode()})
         return {
@@ -271,6 +298,7 @@ class ImageService:
         image.started, image.gpu, image.option, image.members = time.time(), gpu, option, members
         self.metrics.wait_s.observe(max(0.0, image.started - image.arrived))
         self.metrics.batch.observe(members)
+        image.changed()
 
     def _answer(self, name: str, png: bytes | None, error: str | None) -> None:
         image = self._images.get(name)
@@ -283,6 +311,7 @@ class ImageService:
         self._end(image, "ok")
         if not image.done.done():
             image.done.set_result(png)
+        image.changed()
 
     def _fail(
         self, image: ServedImage, outcome: str, message: str, code: str, why: str | None = None

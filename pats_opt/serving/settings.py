@@ -47,6 +47,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         body_s: Seconds in which a request's body must have come.
         kept_bytes: Memory of the images that are kept for their URLs.
         kept_s: Seconds for which they are kept.
+        result_bytes: Bytes of results of jobs in a journal on disk; in memory, ``kept_bytes``.
+        result_s: Seconds for which results of jobs are kept.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +62,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     body_s: float = 30.0
     kept_bytes: int = 256 * 2**20
     kept_s: float = 3600.0
+    result_bytes: int = 4 * 2**30
+    result_s: float = 86_400.0
 
     @property
     def is_local(self) -> bool:

@@ -26,6 +26,8 @@ from pats_opt.generate import profile
 from pats_opt.generate.config import as_table
 from pats_opt.generate.recipe import Recipe
 from pats_opt.serving.app import make_app
+from pats_opt.serving.jobs import JobService
+from pats_opt.serving.journal import JobJournal
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.server import listen, serve
 from pats_opt.serving.service import ImageService
@@ -76,6 +78,11 @@ def model(folder: Path, *, step_s: float = 0.0001, gpus: int = 1, **options: Any
     )
 
 
+def journal_in(folder: Path | None, **others: Any) -> JobJournal:
+    """A journal that keeps much for long, not opened yet."""
+    return JobJournal(folder, **{"kept_s": 1e9, "kept_bytes": 10**9, **others})
+
+
 @contextmanager
 def served(
     folder: Path,
@@ -85,24 +92,28 @@ def served(
     settings: ServerSettings | None = None,
     log: Path | None = None,
     made: ServerModel | None = None,
+    journal: JobJournal | None = None,
     **others: Any,
 ) -> Iterator[tuple[TestClient, ImageService]]:
-    """A client of a server in this process."""
+    """A client of a server in this process, which opens the journal."""
     chosen = policy_of(policy) if isinstance(policy, str) else policy
     log_file = None if log is None else RequestLog(log)
     service, scheduler = make_service(
         made or model(folder, **others), chosen, settings or ServerSettings(), log_file, engine
     )
-    scheduler.start()
-    try:
-        with TestClient(
-            make_app(service), base_url="http://localhost", raise_server_exceptions=False
-        ) as client:
-            yield client, service
-    finally:
-        scheduler.stop()
-        if log_file is not None:
-            log_file.close()
+    with journal or journal_in(None) as opened:
+        jobs = JobService(service, opened)
+        scheduler.start(jobs.first_arrival)
+        app = make_app(service, jobs)
+        try:
+            with TestClient(
+                app, base_url="http://localhost", raise_server_exceptions=False
+            ) as client:
+                yield client, service
+        finally:
+            scheduler.stop()
+            if log_file is not None:
+                log_file.close()
 
 
 @contextmanager
@@ -116,7 +127,8 @@ def listening(folder: Path, **others: Any) -> Iterator[tuple[str, ImageService]]
 
     def work() -> None:
         try:
-            serve(service, scheduler, sock, began.set)
+            with journal_in(None) as journal:
+                serve(service, JobService(service, journal), scheduler, sock, began.set)
         except BaseException as error:
             failures.append(error)
 

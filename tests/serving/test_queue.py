@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from starlette.testclient import TestClient
 from typing_extensions import override
 
 from pats_opt.core.policy import Decide, State
@@ -20,7 +21,6 @@ from pats_opt.execute.workers import WorkerKind
 from pats_opt.importers.trace import import_trace
 from pats_opt.model.instance import StepTime
 from pats_opt.model.problem import Site
-from pats_opt.serving.app import make_app
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.service import ImageService
 from pats_opt.serving.settings import ServerSettings
@@ -117,7 +117,7 @@ def test_a_client_that_goes_away(tmp_path: Path) -> None:
     with served(tmp_path, engine=gate, log=log) as (client, service):
         others = in_background(client, body("first"))
         until(lambda: samples(client).get("pats_opt_running_images") == 1)
-        assert leave(service, body("gone", n=3), until_pending=4) is None
+        assert leave(client, service, body("gone", n=3), until_pending=4) is None
         until(lambda: service.pending == 1)
         others += in_background(client, body("last"))
         until(lambda: service.pending == 2)
@@ -129,7 +129,9 @@ def test_a_client_that_goes_away(tmp_path: Path) -> None:
     assert {row["gpu"] for row in rows if row["prompt"] == "gone"} == {None}
 
 
-def leave(service: ImageService, sent: dict[str, Any], until_pending: int) -> int | None:
+def leave(
+    client: TestClient, service: ImageService, sent: dict[str, Any], until_pending: int
+) -> int | None:
     """Send a request and go away once it waits; the status of the answer, if any came."""
     data, told = json.dumps(sent).encode(), list[int]()
     parts = [{"type": "http.request", "body": data, "more_body": False}]
@@ -159,7 +161,7 @@ def leave(service: ImageService, sent: dict[str, Any], until_pending: int) -> in
     assert loop is not None
 
     async def ask() -> None:
-        await make_app(service)(scope, receive, send)
+        await client.app(scope, receive, send)
 
     asyncio.run_coroutine_threadsafe(ask(), loop).result(60)
     return told[0] if told else None
@@ -191,12 +193,11 @@ class Mortal(TimedEngine):
 
     @override
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
-        for member in members:
-            if member.prompt.startswith("die"):
-                left = self.left.setdefault(member.prompt, int(member.prompt.split()[1]))
-                if left:
-                    self.left[member.prompt] = left - 1
-                    raise RuntimeError("the device is gone")
+        deadly = {member.prompt for member in members if member.prompt.startswith("die")}
+        left = {prompt: self.left.get(prompt, int(prompt.split()[1])) for prompt in deadly}
+        self.left.update({prompt: max(0, count - 1) for prompt, count in left.items()})
+        if any(left.values()):
+            raise RuntimeError("the device is gone")
         return super().run(members, finished)
 
 

@@ -1,0 +1,55 @@
+"""Events of the scheduler, of which the service hears."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from pats_opt.execute.record import BatchRun, LoadRun
+
+
+class ImageStarted(Struct, frozen=True, kw_only=True):
+    """An image's batch has started: where, with which option, with how many members."""
+
+    id: str
+    gpu: int
+    option: int
+    members: int
+
+
+class ImageFinished(Struct, frozen=True, kw_only=True):
+    """An image is there, or why there is none."""
+
+    id: str
+    image: bytes | None = None
+    error: str | None = None
+
+
+class ImageExpired(Struct, frozen=True, kw_only=True):
+    """An image can no longer be made by its deadline, and was taken out."""
+
+    id: str
+
+
+class GpuStatus(Struct, frozen=True, kw_only=True):
+    """A GPU's worker is ready, or is gone (then ``error`` says why)."""
+
+    gpu: int
+    device: str = ""
+    error: str | None = None
+
+
+class GpuWork(Struct, frozen=True, kw_only=True):
+    """A GPU has done a batch, or a load beside its batches."""
+
+    gpu: int
+    batch: BatchRun | None = None
+    load: LoadRun | None = None
+
+
+class SchedulerEnded(Struct, frozen=True, kw_only=True):
+    """The scheduler has ended: as asked, or by an error."""
+
+    error: str | None = None
+
+
+ServerEvent = ImageStarted | ImageFinished | ImageExpired | GpuStatus | GpuWork | SchedulerEnded
