@@ -21,13 +21,10 @@ from pats_opt.errors import InputError, UnfinishedError
 from pats_opt.execute.workers import WorkerKind
 from tests.execute.fakes import open_failing, open_refusing, open_slow
 from tests.execute.runs import makings, pictures, problem, run, run_live
+from tests.support.killing import needs_proc, workers_of
 
 ROOT = Path(__file__).parents[2]
 NO_RAY = importlib.util.find_spec("ray") is None
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="finds processes in /proc"
-)
 
 KINDS = [
     WorkerKind.PROCESS,
@@ -155,16 +152,6 @@ def script(
         start_new_session=True,
         **others,
     )
-
-
-def workers_of(pid: int) -> list[int]:
-    """The worker processes of a process."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
 
 
 def wait_for_image(folder: Path, process: subprocess.Popen[bytes]) -> None:

@@ -1,11 +1,35 @@
-"""Processes that kill themselves at a chosen call of the system."""
+"""Processes that kill themselves at a chosen call of the system, and workers to be killed."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="finds processes in /proc"
+)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a process, whichever of its threads has started them."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            found += map(int, path.read_text().split())
+    return [child for child in found if _is_worker(child)]
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
 
 
 def kill_at(call: int, names: Sequence[str]) -> None:
