@@ -22,12 +22,13 @@ from pats_opt.serving.http import SAFE, error_response, json_response, read_body
 from pats_opt.serving.job_paths import job_routes
 from pats_opt.serving.jobs import JobService
 from pats_opt.serving.metrics import MEDIA_TYPE
+from pats_opt.serving.page import server_page
 from pats_opt.serving.service import ImageService
 
 log = logging.getLogger(__name__)
 
 #: Paths that need no key.
-OPEN = ("/health", "/ready")
+OPEN = ("/", "/health", "/ready")
 
 #: Names under which a server that listens on loopback is called; others are another site's pages,
 #: whose names were made to lead here.
@@ -50,6 +51,8 @@ def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
         routes=[
             Route("/v1/images/generations", handlers.generate, methods=["POST"]),
             *job_routes(service, jobs),
+            Route("/", handlers.page, methods=["GET"]),
+            Route("/v1/status", handlers.status, methods=["GET"]),
             Route("/v1/models", handlers.models, methods=["GET"]),
             Route("/v1/models/{name:path}", handlers.model, methods=["GET"]),
             Route("/images/{name}", handlers.image, methods=["GET"]),
@@ -177,6 +180,14 @@ class _Handlers:
     async def ready(self, _: Request) -> Response:
         ready = self._service.is_ready
         return json_response({"ready": ready}, 200 if ready else 503)
+
+    async def page(self, _: Request) -> Response:
+        html, policy = server_page()
+        headers = {**SAFE, "content-security-policy": policy, "referrer-policy": "no-referrer"}
+        return Response(html, media_type="text/html", headers=headers)
+
+    async def status(self, _: Request) -> Response:
+        return json_response(self._service.status)
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._service.metrics.text(), media_type=MEDIA_TYPE, headers=SAFE)

@@ -41,6 +41,11 @@ class ServedImage(Struct, kw_only=True):
     changed: Callable[[], None] = lambda: None
 
     @property
+    def wait_s(self) -> float:
+        """Seconds from arrival to the start of its batch; 0 where it has not started."""
+        return 0.0 if self.started is None else max(0.0, self.started - self.arrived)
+
+    @property
     def is_late(self) -> bool:
         """Whether it ended after its deadline."""
         deadline, ended = self.request.deadline_s, self.ended
@@ -60,13 +65,12 @@ def image_url(base_url: str, name: str) -> str:
 def image_facts(image: ServedImage) -> dict[str, Any]:
     """Return the facts of an image that has ended, for its client."""
     assert image.ended is not None
-    started = image.arrived if image.started is None else image.started
     option = image.request.options[image.option]
     return {
         "seed": image.request.seed,
         "steps": option.steps,
         "quality": option.quality,
-        "wait_s": round(max(0.0, started - image.arrived), 4),
+        "wait_s": round(image.wait_s, 4),
         "latency_s": round(max(0.0, image.ended - image.arrived), 4),
         "late": image.is_late,
     }
@@ -97,6 +101,6 @@ def log_row(
         "steps_run": None if started is None else request.options[image.option].steps,
         "gpu": None if image.gpu is None else gpu(image.gpu),
         "batch_size": image.members or None,
-        "wait_s": None if started is None else round(max(0.0, started - image.arrived), 4),
+        "wait_s": None if started is None else round(image.wait_s, 4),
         "latency_s": None if ended is None else round(max(0.0, ended - image.arrived), 4),
     }

@@ -35,6 +35,7 @@ from pats_opt.serving.metrics import ServiceMetrics
 from pats_opt.serving.scheduler import RequestScheduler, quickest_s
 from pats_opt.serving.served import ServedImage, image_facts, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
+from pats_opt.serving.status import ServerStatus, StatusHistory
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class ImageService:
         self._profile, self._quality, self._log = profile, quality, log_file
         self._images: dict[str, ServedImage] = {}
         self._waiting_s = 0.0
+        ids = problem.site.adapter_ids
+        self._history = StatusHistory([{ids[a] for a in g.resident} for g in problem.site.gpus])
         self._scheduler: RequestScheduler | None = None
         self._early: list[ServerEvent] = []
 
@@ -131,6 +134,18 @@ class ImageService:
         """Seconds that the GPUs need for what waits, at least 1."""
         seconds = self._waiting_s / len(self.problem.site.gpus)
         return max(1, min(LONGEST_RETRY_S, math.ceil(seconds)))
+
+    @property
+    def status(self) -> ServerStatus:
+        """What waits, what GPUs do, and the last minutes."""
+        assert self._scheduler is not None
+        return self._history.status(
+            self._scheduler.now_s,
+            self._images.values(),
+            [(gpu.id, self.devices.get(g)) for g, gpu in enumerate(self.problem.site.gpus)],
+            unix_s=time.time(),
+            ready=self.is_ready,
+        )
 
     def drain(self) -> None:
         """Accept nothing any more, and end once all that was accepted is done."""
@@ -268,6 +283,7 @@ class ImageService:
                     self._fail(image, "expired", "it could not be made by its deadline", "deadline")
             case GpuWork(gpu=gpu):
                 self.metrics.worked(self._gpu(gpu), event)
+                self._history.worked(event)
             case GpuStatus():
                 self._note_gpu(event)
             case SchedulerEnded(error=error):
@@ -283,6 +299,7 @@ class ImageService:
             self.devices[status.gpu] = status.device
         else:
             self.devices.pop(status.gpu, None)
+            self._history.lost(status.gpu)
             self.metrics.deaths.labels(name).inc()
 
     def _gpu(self, gpu: int) -> str:
@@ -296,7 +313,7 @@ class ImageService:
             self._waits(image, -1)
             self.metrics.running.inc()
         image.started, image.gpu, image.option, image.members = time.time(), gpu, option, members
-        self.metrics.wait_s.observe(max(0.0, image.started - image.arrived))
+        self.metrics.wait_s.observe(image.wait_s)
         self.metrics.batch.observe(members)
         image.changed()
 
@@ -331,6 +348,8 @@ class ImageService:
             self.metrics.running.dec()
         if outcome == "ok":
             self.metrics.latency_s.observe(max(0.0, image.ended - image.arrived))
+            if self._scheduler is not None:
+                self._history.made(self._scheduler.now_s, image.wait_s)
             outcome = "late" if image.is_late else outcome
         self.metrics.images.labels(outcome).inc()
         if self._log is not None:

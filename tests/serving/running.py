@@ -121,7 +121,8 @@ def listening(folder: Path, **others: Any) -> Iterator[tuple[str, ImageService]]
     """The address of a server in this process, on a socket; see :func:`served`."""
     policy, settings = policy_of(others.pop("policy", "fifo")), ServerSettings(port=0)
     engine, chosen = others.pop("engine", None), others.pop("settings", settings)
-    service, scheduler = make_service(model(folder, **others), policy, chosen, None, engine)
+    made = others.pop("made", None) or model(folder, **others)
+    service, scheduler = make_service(made, policy, chosen, None, engine)
     began, failures = threading.Event(), list[BaseException]()
     sock = listen("127.0.0.1", 0)
 

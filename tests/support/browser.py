@@ -42,9 +42,15 @@ def launched() -> Iterator[Browser | None]:
         started.close()
 
 
-def watch(page: Page) -> list[str]:
-    """A list that fills with whatever a page complains of or asks the network for."""
+def watch(page: Page, server: str = "file:") -> list[str]:
+    """A list that fills with whatever a page complains of or asks the network for.
+
+    Args:
+        page: The page.
+        server: The server that it comes from, which it may ask.
+    """
     complaints: list[str] = []
+    own = (server, *OWN)
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on(
         "console",
@@ -57,7 +63,7 @@ def watch(page: Page) -> list[str]:
     page.on(
         "request",
         lambda asked: (
-            None if asked.url.startswith(OWN) else complaints.append(f"request: {asked.url}")
+            None if asked.url.startswith(own) else complaints.append(f"request: {asked.url}")
         ),
     )
     return complaints
