@@ -35,7 +35,7 @@ from pats_opt.serving.metrics import ServiceMetrics
 from pats_opt.serving.scheduler import RequestScheduler, quickest_s
 from pats_opt.serving.served import ServedImage, image_facts, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
-from pats_opt.serving.status import ServerStatus, StatusHistory
+from pats_opt.serving.status import ServerStatus, StatusRecorder
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ImageService:
         self._images: dict[str, ServedImage] = {}
         self._waiting_s = 0.0
         ids = problem.site.adapter_ids
-        self._history = StatusHistory([{ids[a] for a in g.resident} for g in problem.site.gpus])
+        self._history = StatusRecorder([{ids[a] for a in g.resident} for g in problem.site.gpus])
         self._scheduler: RequestScheduler | None = None
         self._early: list[ServerEvent] = []
 
@@ -137,7 +137,7 @@ class ImageService:
 
     @property
     def status(self) -> ServerStatus:
-        """What waits, what GPUs do, and the last minutes."""
+        """Requests that wait, work of the GPUs, and the last minutes."""
         assert self._scheduler is not None
         return self._history.status(
             self._scheduler.now_s,

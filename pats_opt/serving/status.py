@@ -25,7 +25,7 @@ class AdapterQueue(Struct, frozen=True, kw_only=True):
     running: int
 
 
-class GpuTimeline(Struct, frozen=True, kw_only=True):
+class GpuFigures(Struct, frozen=True, kw_only=True):
     """A GPU now and in the last minutes.
 
     Attributes:
@@ -67,13 +67,13 @@ class ServerStatus(Struct, frozen=True, kw_only=True):
     waiting: int
     running: int
     queue: tuple[AdapterQueue, ...]
-    gpus: tuple[GpuTimeline, ...]
+    gpus: tuple[GpuFigures, ...]
     interval_s: float
     made: tuple[int, ...]
     wait_s: tuple[float | None, ...]
 
 
-class StatusHistory:
+class StatusRecorder:
     """The last minutes of a server, in intervals. Seconds are on the server's clock.
 
     Args:
@@ -147,7 +147,7 @@ class StatusHistory:
                 ]
             ),
             gpus=tuple(
-                [self._timeline(g, gpu, running[g], second, unix_s) for g, gpu in enumerate(gpus)]
+                [self._figures(g, gpu, running[g], second, unix_s) for g, gpu in enumerate(gpus)]
             ),
             interval_s=INTERVAL_S,
             made=tuple([round(count) for count in made]),
@@ -159,20 +159,20 @@ class StatusHistory:
             ),
         )
 
-    def _timeline(
+    def _figures(
         self,
         g: int,
         gpu: tuple[str, str | None],
         running: Sequence[ServedImage],
         second: float,
         unix_s: float,
-    ) -> GpuTimeline:
+    ) -> GpuFigures:
         starts = [image.started for image in running if image.started is not None]
         busy_s = max(0.0, unix_s - min(starts)) if starts else None
         serving = self._serving[g].copy()
         if busy_s is not None:  # it is measured only at its end
             serving.spread(second - busy_s, second)
-        return GpuTimeline(
+        return GpuFigures(
             id=gpu[0],
             device=gpu[1],
             resident=tuple(sorted(self._resident[g])),

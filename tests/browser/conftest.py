@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, Page
 from tests.support.browser import NAMES, WIDE, launched, watch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window, for all tests of this process."""
+    """Chromium without a window; while it is open, this thread can run no other event loop."""
     with launched() as browser:
         if browser is None:
             pytest.skip(f"there is no Chromium on the path (looked for {', '.join(NAMES)})")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pats_opt.execute.record import BatchRun, LoadRun
 from pats_opt.serving.events import GpuWork
 from pats_opt.serving.settings import ServerSettings
-from pats_opt.serving.status import INTERVAL_S, INTERVALS, ServerStatus, StatusHistory
+from pats_opt.serving.status import INTERVAL_S, INTERVALS, ServerStatus, StatusRecorder
 from tests.serving.running import body, served
 from tests.serving.test_queue import Gate, in_background, until
 
@@ -32,13 +32,13 @@ def batch(*seconds: float, load: tuple[str, ...] = (), evict: tuple[str, ...] = 
     )
 
 
-def at(history: StatusHistory, second: float) -> ServerStatus:
+def at(history: StatusRecorder, second: float) -> ServerStatus:
     return history.status(second, (), [("gpu-0", "fake")], unix_s=second, ready=True)
 
 
 def test_history() -> None:
     """Spans are spread over intervals, images are averaged, and what is old is forgotten."""
-    history = StatusHistory([("a",)])
+    history = StatusRecorder([("a",)])
     history.worked(batch(1.0, 3.0, 11.0, load=("b",), evict=("a",)))
     history.made(11.0, 2.0)
     history.made(11.5, 4.0)
@@ -55,7 +55,7 @@ def test_history() -> None:
 
 def test_residents() -> None:
     """Loads beside batches count, and a worker that is lost begins with none."""
-    history = StatusHistory([()])
+    history = StatusRecorder([()])
     load = LoadRun(index=0, adapter="b", start_s=0.0, seconds=1.0)
     history.worked(GpuWork(gpu=0, load=load))
     assert at(history, 1.0).gpus[0].resident == ("b",)
