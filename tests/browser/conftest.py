@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from tests.support.browser import NAMES, WIDE, launched, watch
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without a window; while it is open, this thread can run no other event loop."""
     with launched() as browser:
