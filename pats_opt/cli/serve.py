@@ -115,8 +115,9 @@ class ServeOptions:
     memory: float | None = field(common.memory_option)
     engine: str = field(
         "--engine",
-        "Where the workers run, one per GPU.",
-        click.Choice(["thread", "process"]),
+        "Where the workers run, one per GPU. ray: on any machine that sees the model and "
+        "--adapters at the same path.",
+        click.Choice(["thread", "process", "ray"]),
         default="process",
     )
 
@@ -147,6 +148,10 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     settings = _settings(options, recipe_from(config, recipe))
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
+        if options.engine == "ray":
+            from pats_opt.execute.workers.ray import joined
+
+            stack.enter_context(joined())
         model = _model(options, recipe_from(config, recipe), stack)
         log_file = None if options.log is None else stack.enter_context(RequestLog(options.log))
         journal = stack.enter_context(_journal(options, settings))

@@ -21,10 +21,10 @@ from pats_opt.errors import InputError, UnfinishedError
 from pats_opt.execute.workers import WorkerKind
 from tests.execute.fakes import open_failing, open_refusing, open_slow
 from tests.execute.runs import makings, pictures, problem, run, run_live
+from tests.support.clusters import NO_RAY, cluster_of
 from tests.support.killing import needs_proc, workers_of
 
 ROOT = Path(__file__).parents[2]
-NO_RAY = importlib.util.find_spec("ray") is None
 
 KINDS = [
     WorkerKind.PROCESS,
@@ -40,14 +40,8 @@ def cluster() -> Iterator[None]:
     if NO_RAY:
         yield
         return
-    import ray
-
-    from pats_opt.execute.workers.ray import start_ray
-
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
-    start_ray(num_cpus=2, runtime_env=environment)
-    yield
-    ray.shutdown()
+    with cluster_of(2):
+        yield
 
 
 @pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")

@@ -11,7 +11,8 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -64,6 +65,26 @@ def start_ray(**options: Any) -> None:
     finally:  # Ray's handler would end the process at once
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
+
+
+@contextmanager
+def joined(**options: Any) -> Iterator[None]:
+    """Be in a cluster, see :func:`start_ray`; one that this process was in before is left alone.
+
+    Raises:
+        InputError: Ray is not installed, or would listen on other interfaces too.
+    """
+    require()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    start_ray(**options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _start_on_loopback(**options: Any) -> None:
@@ -125,13 +146,11 @@ class RayActors(GpuWorkers):
     ahead_s = 0.5
 
     def __init__(self, jobs: Sequence[WorkerJob], open_engine: OpenEngine) -> None:
-        require()
+        self._stack = ExitStack()
+        self._stack.enter_context(joined())
         import ray
 
         self._ray = ray
-        self._started = not ray.is_initialized()
-        if self._started:
-            start_ray()
         self._messages: SimpleQueue[tuple[int, Message]] = SimpleQueue()
         self._closed = threading.Event()
         self._actors: list[Any] = []
@@ -181,5 +200,4 @@ class RayActors(GpuWorkers):
         self._closed.set()
         for actor in self._actors:
             self._ray.kill(actor)
-        if self._started:
-            self._ray.shutdown()
+        self._stack.close()
