@@ -125,7 +125,9 @@ class JobService:
                 order, images = self._service.accept_again(given, record.id, record.arrived)
             except ApiError as error:  # with other adapters or limits than it was accepted with
                 log.warning("job %s: %s", record.id, error.message)
-                await self._write_end(record.id, JobStatus.FAILED, error)
+                ended = self._journal.end(record.id, JobStatus.FAILED, _encoded(error))
+                with suppress(sqlite3.Error):  # the next server tries again
+                    await asyncio.wrap_future(ended)
             else:
                 self._begin(order, images)
 

@@ -29,10 +29,8 @@ T = TypeVar("T")
 #: The database in the folder, and the version of its tables.
 FILE, VERSION = "jobs.sqlite", 1
 
-#: Seconds between two removals of old results.
-PURGE_S = 1.0
-
-#: ``number`` is the order of arrival, times are Unix seconds, ``size`` in bytes, images included.
+#: ``number`` is the order of arrival, times are Unix seconds, ``size`` in bytes, images included;
+#: ``kept`` has the bytes of all results.
 TABLES = """
 CREATE TABLE jobs (
   number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, arrived REAL NOT NULL,
@@ -41,15 +39,12 @@ CREATE TABLE images (
   name TEXT PRIMARY KEY, job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE, png BLOB NOT NULL);
 CREATE INDEX jobs_ended ON jobs (ended) WHERE ended IS NOT NULL;
 CREATE INDEX images_job ON images (job);
-"""
-
-#: Results that are too old, or older than so many bytes of newer ones; the newest is kept.
-OLD = """
-DELETE FROM jobs WHERE number IN (
-  SELECT number FROM (
-    SELECT number, ended, sum(size) OVER newest AS bytes, row_number() OVER newest AS place
-    FROM jobs WHERE ended IS NOT NULL WINDOW newest AS (ORDER BY ended DESC, number DESC))
-  WHERE ended < ? OR (bytes > ? AND place > 1))
+CREATE TABLE kept (bytes INTEGER NOT NULL);
+INSERT INTO kept VALUES (0);
+CREATE TRIGGER job_ended AFTER UPDATE OF ended ON jobs
+  BEGIN UPDATE kept SET bytes = bytes + new.size; END;
+CREATE TRIGGER job_removed AFTER DELETE ON jobs WHEN old.ended IS NOT NULL
+  BEGIN UPDATE kept SET bytes = bytes - old.size; END;
 """
 
 
@@ -104,7 +99,7 @@ class JobJournal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._kept_s, self._kept_bytes = folder, kept_s, kept_bytes
-        self._clock, self._purged = clock, 0.0
+        self._clock = clock
         self.is_durable = folder is not None
         self.unfinished: tuple[JobRecord, ...] = ()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
@@ -194,6 +189,7 @@ class JobJournal:
                 db.executemany(
                     "INSERT INTO images VALUES (?, ?, ?)", [(n, *found, png) for n, png in images]
                 )
+                self._remove_old(db)
             return found is not None
 
         return self._do(write)
@@ -241,8 +237,7 @@ class JobJournal:
         try:
             with self._db:
                 found = [work.operation(self._db) for work in batch]
-                self._purge()
-        except sqlite3.Error as error:
+        except Exception as error:
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
             else:
@@ -252,12 +247,16 @@ class JobJournal:
         for work, value in zip(batch, found, strict=True):
             work.future.set_result(value)
 
-    def _purge(self) -> None:
-        """Remove old results, now and then."""
-        now = self._clock()
-        if now >= self._purged + PURGE_S:
-            self._db.execute(OLD, (now - self._kept_s, self._kept_bytes))
-            self._purged = now
+    def _remove_old(self, db: sqlite3.Connection) -> None:
+        """Remove results that are too old, and the oldest of too many; the newest is kept."""
+        db.execute("DELETE FROM jobs WHERE ended < ?", (self._clock() - self._kept_s,))
+        while db.execute("SELECT bytes > ? FROM kept", (self._kept_bytes,)).fetchone()[0]:
+            oldest = db.execute(
+                "SELECT number FROM jobs WHERE ended IS NOT NULL ORDER BY ended, number LIMIT 2"
+            ).fetchall()
+            if len(oldest) < 2:
+                break
+            db.execute("DELETE FROM jobs WHERE number = ?", oldest[0])
 
 
 class _Work(Struct, frozen=True):

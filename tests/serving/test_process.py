@@ -24,6 +24,7 @@ from pats_opt.execute.options import Options
 from pats_opt.execute.work import EngineSettings, Finished, Member
 from pats_opt.generate import profile
 from pats_opt.generate.recipe import Recipe
+from pats_opt.serving.server import listen
 from pats_opt.serving.settings import read_keys
 from pats_opt.serving.site import ServerModel
 from tests.serving.running import PATH, PROFILE, ServerProcess, body, pictures, served
@@ -183,6 +184,14 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no online policy" in mistake(capsys, "--policy", "milp")
     assert "h100-80g" in mistake(capsys, "--profile", "h100")
     assert "cannot listen" in mistake(capsys, "--host", "192.0.2.1")
+
+
+def test_connections_send_at_once() -> None:
+    """No part of a response waits for the client to acknowledge the one before it."""
+    with listen("127.0.0.1", 0) as sock, socket.create_connection(sock.getsockname()):
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_keys_of_a_file(tmp_path: Path) -> None:
