@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 import sqlite3
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -87,6 +88,13 @@ class LiveJob(Struct, kw_only=True):
     def made(self) -> int:
         """Number of its images that are made."""
         return sum([image.done.done() for image in self.images])
+
+    @property
+    def expected(self) -> float | None:
+        """When all its images are predicted to be made, Unix seconds; None while any waits."""
+        ends = [image.expected for image in self.images]
+        known = [end for end in ends if end is not None]
+        return max(known) if len(known) == len(ends) else None
 
     @property
     def unmade(self) -> int:
@@ -259,6 +267,8 @@ class JobService:
         shown["progress"] = {"images": len(job.images), "made": job.made}
         if job.status is JobStatus.QUEUED:
             shown["position"] = self._position(job)
+        elif (expected := job.expected) is not None:
+            shown["progress"]["expected_s"] = round(max(0.0, expected - time.time()), 3)
         return shown
 
     def _position(self, job: LiveJob) -> int:

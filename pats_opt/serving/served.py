@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.model.instance import Request
+from pats_opt.model.instance import Option, Request
 from pats_opt.serving.api import BASE
 from pats_opt.serving.log import stamp
 
@@ -25,6 +25,7 @@ class ServedImage(Struct, kw_only=True):
         gpu: Its GPU.
         option: Index of its option.
         members: Members of its batch.
+        expected: When it is predicted to be made, if no switch comes first; None while it waits.
         ended: When it ended.
         changed: Called when its batch starts, and when it ends.
     """
@@ -37,8 +38,14 @@ class ServedImage(Struct, kw_only=True):
     gpu: int | None = None
     option: int = 0
     members: int = 0
+    expected: float | None = None
     ended: float | None = None
     changed: Callable[[], None] = lambda: None
+
+    @property
+    def run(self) -> Option:
+        """The option that its batch runs."""
+        return self.request.options[self.option]
 
     @property
     def wait_s(self) -> float:
@@ -65,7 +72,7 @@ def image_url(base_url: str, name: str) -> str:
 def image_facts(image: ServedImage) -> dict[str, Any]:
     """Return the facts of an image that has ended, for its client."""
     assert image.ended is not None
-    option = image.request.options[image.option]
+    option = image.run
     return {
         "seed": image.request.seed,
         "steps": option.steps,
@@ -98,7 +105,7 @@ def log_row(
         "seed": request.seed,
         "status": outcome,
         "error": why,
-        "steps_run": None if started is None else request.options[image.option].steps,
+        "steps_run": None if started is None else image.run.steps,
         "gpu": None if image.gpu is None else gpu(image.gpu),
         "batch_size": image.members or None,
         "wait_s": None if started is None else round(image.wait_s, 4),

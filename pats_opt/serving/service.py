@@ -244,7 +244,11 @@ class ImageService:
         table = self._profile.step_s.table
         if isinstance(table, tuple):
             n = min(n, len(table))
-        return (self._profile.overhead(n) + steps * self._profile.step_s(n)) / n
+        return self._batch_s(steps, n) / n
+
+    def _batch_s(self, steps: int, n: int) -> float:
+        """Seconds of a batch of ``n``, as predicted."""
+        return self._profile.overhead(n) + steps * self._profile.step_s(n)
 
     def cancel(self, images: Sequence[ServedImage]) -> None:
         """Give up the places of images that nobody waits for any more."""
@@ -313,6 +317,7 @@ class ImageService:
             self._waits(image, -1)
             self.metrics.running.inc()
         image.started, image.gpu, image.option, image.members = time.time(), gpu, option, members
+        image.expected = image.started + self._batch_s(image.run.steps, members)
         self.metrics.wait_s.observe(image.wait_s)
         self.metrics.batch.observe(members)
         image.changed()

@@ -60,12 +60,14 @@ def test_a_job_from_start_to_end(tmp_path: Path) -> None:
     """It gives what a request that waits gets."""
     gate = Gate()
     with served(tmp_path, engine=gate) as (client, service):
-        name = submitted(client, n=2, model="a")
+        name = submitted(client, n=2, model="a", pats_opt={"steps": 50})
         until(lambda: shown(client, name)["status"] == "running")
         waiting = [submitted(client, model="b") for _ in range(2)]
         until(lambda: service.pending == 4)
         assert [shown(client, one).get("position") for one in waiting] == [0, 1]
-        assert shown(client, name)["progress"] == {"images": 2, "made": 0}
+        progress = shown(client, name)["progress"]
+        assert (progress["images"], progress["made"]) == (2, 0)
+        assert 0 <= progress["expected_s"] <= 50 * 0.0001
         gate.opened.set()
         job = ended(client, name)
         assert job["status"] == "done"

@@ -116,7 +116,9 @@
   function told({status, position, progress, error}) {
     if (error) return `${status}: ${error.message}`
     if (status === "queued") return `queued, after ${counted(position, "other job")}`
-    return progress.images > 1 ? `${status}: ${progress.made} of ${progress.images}` : status
+    const share = progress.images > 1 ? `: ${progress.made} of ${progress.images}` : ""
+    const left = progress.expected_s
+    return `${status}${share}${left ? `, about ${figures.format(left)} s left` : ""}`
   }
 
   function finished(text) {
