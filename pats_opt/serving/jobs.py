@@ -113,6 +113,7 @@ class JobService:
     def __init__(self, service: ImageService, journal: JobJournal) -> None:
         self._service, self._journal = service, journal
         self._live: dict[str, LiveJob] = {}
+        self._stuck: set[str] = set()  # jobs whose end could not be written yet
 
     @property
     def resumable(self) -> int:
@@ -145,6 +146,8 @@ class JobService:
         Raises:
             ApiError: It is refused, or cannot be written down.
         """
+        if self._stuck:
+            raise _unwritten()  # else more and more images would wait in memory
         order, images = self._service.accept(given)
         record = JobRecord(
             id=order.id,
@@ -157,7 +160,8 @@ class JobService:
             await asyncio.wrap_future(self._journal.add(record))
         except sqlite3.Error as error:
             self._service.cancel(images)
-            raise _unwritten(error) from None
+            log.error("the journal cannot be written (%s)", error)
+            raise _unwritten() from None
         self._begin(order, images)
         return order.id
 
@@ -205,8 +209,11 @@ class JobService:
                 await asyncio.wrap_future(self._journal.end(name, status, data, images))
                 break
             except sqlite3.Error as error:
-                log.error("the end of job %s cannot be written (%s)", name, error)
+                if name not in self._stuck:
+                    log.error("the end of job %s cannot be written (%s)", name, error)
+                self._stuck.add(name)
                 await asyncio.sleep(RETRY_S)
+        self._stuck.discard(name)
         self._close(name)
 
     def _close(self, name: str) -> None:
@@ -227,13 +234,13 @@ class JobService:
             written = self._journal.end(name, JobStatus.CANCELLED, _encoded(gone))
             try:
                 cancelled = await asyncio.wrap_future(written)
-            except sqlite3.Error as error:
-                raise _unwritten(error) from None
+            except sqlite3.Error:
+                raise _unwritten() from None
             if cancelled:
                 self._service.cancel(job.images)
                 if job.task is not None:
                     job.task.cancel()
-                self._close(name)
+            self._close(name)  # it has an end, if perhaps another
         document = await self.document(name, base_url)
         if document["status"] != JobStatus.CANCELLED:
             raise ApiError(409, f"this job is {document['status']} already", code="job_ended")
@@ -332,8 +339,7 @@ def _encoded(result: JobResult | ApiError) -> bytes:
     return msgspec.json.encode(result.body["error"] if isinstance(result, ApiError) else result)
 
 
-def _unwritten(error: sqlite3.Error) -> ApiError:
-    log.error("the journal cannot be written (%s)", error)
+def _unwritten() -> ApiError:
     return ApiError(
         503, "the journal of jobs cannot be written; try again", code="journal", retry_after_s=10
     )

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from pats_opt.serving.journal import JobJournal, JobRecord, JobStatus
 from pats_opt.serving.settings import RequestLimits, ServerSettings
 from tests.serving.running import PATH, body, journal_in, pictures, served
-from tests.serving.test_queue import Gate, until
+from tests.serving.test_queue import Gate, Stumbling, until
 
 JOBS = "/v1/jobs"
 
@@ -198,6 +198,20 @@ def test_the_order_is_kept(tmp_path: Path, left: Path) -> None:
         assert ends[0]["latency_s"] <= ends[1]["latency_s"]
 
 
+def test_a_policy_that_fails(tmp_path: Path) -> None:
+    """It is the server that fails then, not the job: the next server makes it."""
+    Stumbling.failures[0] = 100
+    folder = tmp_path / "journal"
+    with served(tmp_path, journal=journal_in(folder), policy=Stumbling()) as (client, service):
+        name = submitted(client)
+        until(lambda: service.error is not None)
+        assert client.post(JOBS, json=body()).status_code == 503
+        assert shown(client, name)["status"] == "queued"
+    Stumbling.failures[0] = 0
+    with served(tmp_path, journal=journal_in(folder), policy=Stumbling()) as (client, _):
+        assert ended(client, name)["status"] == "done"
+
+
 def test_a_journal_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,8 +229,10 @@ def test_a_journal_that_cannot_be_written(
         until(lambda: "cannot be written (database or disk is full)" in caplog.text)
         until(lambda: service.pending == 0)
         assert shown(client, name)["status"] == "running"
+        assert client.post(JOBS, json=body()).status_code == 503
         limit(journal, 10**9)
         assert ended(client, name)["status"] == "done"
+        assert client.post(JOBS, json=body()).status_code == 202
 
 
 def limit(journal: JobJournal, pages: int) -> None:
