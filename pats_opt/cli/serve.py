@@ -129,7 +129,8 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     r"""Serve images over HTTP, as OpenAI's Images API, scheduled by a policy.
 
     The policy decides batches, order, steps and resident adapters, as in 'simulate'. A request's
-    "model" names its adapter. --log writes what 'import trace' reads. The first
+    "model" names its adapter. A browser shows the queue and the GPUs at the server's address.
+    --log writes what 'import trace' reads, --journal keeps jobs over a restart. The first
     Ctrl-C or SIGTERM ends the server once all accepted requests are served, the second at once.
 
     \b

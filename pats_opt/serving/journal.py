@@ -180,17 +180,18 @@ class JobJournal:
         size, ended = len(result) + sum([len(png) for _, png in images]), self._clock()
 
         def write(db: sqlite3.Connection) -> bool:
-            found = db.execute(
+            is_first = db.execute(
                 "UPDATE jobs SET status = ?, ended = ?, result = ?, size = length(request) + ? "
-                "WHERE id = ? AND ended IS NULL RETURNING number",
+                "WHERE id = ? AND ended IS NULL",
                 (status, ended, result, size, name),
-            ).fetchone()
-            if found is not None:
+            ).rowcount
+            if is_first:
                 db.executemany(
-                    "INSERT INTO images VALUES (?, ?, ?)", [(n, *found, png) for n, png in images]
+                    "INSERT INTO images SELECT ?, number, ? FROM jobs WHERE id = ?",
+                    [(image, png, name) for image, png in images],
                 )
                 self._remove_old(db)
-            return found is not None
+            return bool(is_first)
 
         return self._do(write)
 

@@ -180,6 +180,8 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "key 1" in mistake(capsys, "--api-key-file", str(tmp_path / "odd"))
     assert ".jsonl" in mistake(capsys, "--log", str(tmp_path / "log.csv"))
     assert "cannot be written" in mistake(capsys, "--log", str(tmp_path / "none" / "log.jsonl"))
+    told = mistake(capsys, "--journal", str(tmp_path / "odd"))
+    assert "cannot be used as a folder" in told
     assert "choose one of: fifo" in mistake(capsys, "--policy", "fife")
     assert "no online policy" in mistake(capsys, "--policy", "milp")
     assert "h100-80g" in mistake(capsys, "--profile", "h100")
