@@ -193,8 +193,9 @@ def _evaluate(model: TruncatedModel, best: Ints, loss: Floats, time: Floats, swe
         mean_loss, mean_time = float(new_loss[0, 0]), float(new_time[0, 0])
         new_loss -= mean_loss
         new_time -= mean_time
-        change = float(np.abs(new_loss - loss).max()) / mean_loss
-        change = max(change, float(np.abs(new_time - time).max()) / mean_time)
+        # A sweep's own mean may be negative until the values have settled.
+        change = float(np.abs(new_loss - loss).max()) / max(1e-300, abs(mean_loss))
+        change = max(change, float(np.abs(new_time - time).max()) / max(1e-300, abs(mean_time)))
         loss[:], time[:] = new_loss, new_time
         if change < SETTLED:
             break
