@@ -23,9 +23,9 @@ from pats_opt.model.timing import shape_of
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers
+from pats_solvers.online.backlog import PlannedOptions, PriceIndexRun
 from pats_solvers.online.common.context import RunSetup
 from pats_solvers.online.common.eviction import LeastRecentlyUsed
-from pats_solvers.online.price_index import PlannedOptions, PriceIndexRun
 from pats_solvers.online.pricing import NEVER, BatchPricing, JobTable, best_size, priced_job
 from pats_solvers.online.worth import last_start
 from tests.support import scale
@@ -111,6 +111,39 @@ def test_batches_grow_only_where_that_saves_time() -> None:
     assert len(first(document(*both))[0]) == 2
 
 
+def starts(instance: Instance) -> list[tuple[int, str]]:
+    """The tick and the adapter of each batch, its switch included."""
+    schedule = solve(instance, INDEX).schedule
+    assert schedule is not None
+    adapter = {request.id: request.adapter for request in instance.requests}
+    batches = schedule.gpus[0].batches
+    return [(batch.switch_start, adapter[batch.requests[0].id]) for batch in batches]
+
+
+def alternating(price: float, **more: Any) -> Instance:
+    """Ten requests for a and b in turn, one every 10 ticks, where a second of switching costs."""
+    requests = [request(f"r{i}", "ab"[i % 2], arrival=10.0 * i, **more) for i in range(10)]
+    return document(*requests, switching={"max_resident": 1, "price_per_s": price})
+
+
+def test_a_dear_switch_waits_for_company() -> None:
+    """A request loses 2 until the next one of its adapter, 20 ticks later: more than a trip for 1.
+
+    At 5 a trip waits for company once the past shows that some comes: from the fourth request on.
+    No gap was longer than 10 ticks, so the last request is not kept waiting for longer.
+    """
+    assert starts(alternating(1.0)) == [(10 * i, "ab"[i % 2]) for i in range(10)]
+    served = [(0, "a"), (10, "b"), (20, "a"), (40, "a"), (50, "b"), (70, "b"), (80, "a")]
+    assert starts(alternating(5.0)) == [*served, (100, "b")]
+
+
+def test_deadlines_do_not_wait_for_company() -> None:
+    """Not where to miss one costs; what has none, or a free one, does."""
+    urgent = msgspec.structs.replace(alternating(5.0, deadline_s=30.0), late_price=1.0)
+    assert starts(urgent) == starts(alternating(0.0))
+    assert starts(alternating(5.0, deadline_s=30.0)) == starts(alternating(5.0))
+
+
 def test_what_is_not_worth_its_time_is_left() -> None:
     """A request whose service loses 0.2, load included, is rejected for 0.1 and served for 0.5."""
     served = solve(document(request("a", "a", reject_loss=0.5)), "price-index")
@@ -149,11 +182,30 @@ def test_residents_that_leave_no_room_go() -> None:
 
 
 def test_batches_are_of_the_best_size() -> None:
-    """Of five, two pairs and one save 10, a three and a pair 9, all at once 8."""
-    assert best_size([0.0, 0.0, 5.0, 4.0, 4.0, 8.0], 5) == 2
-    assert best_size([0.0, 0.0, 5.0, 9.0], 6) == 3
-    assert best_size([0.0, -1.0], 3) == 1
-    assert best_size([0.0], 3) == 0
+    """Batches of one tick are full, the short one last; those of a tick a member are of one."""
+    level = [0.0] * 5
+    assert best_size(level, [0, 1, 1, 1, 1], waiting=5, each=0.1, others=0.0) == 4
+    growing = [0.0, 0.0, 0.2, 0.6]  # all members end with the last one
+    assert best_size(growing, [0, 1, 2, 3], waiting=6, each=0.1, others=1.0) == 1
+    assert best_size([0.0], [0], waiting=3, each=0.1, others=0.0) == 0
+
+
+def test_a_batch_size_loses_what_its_batches_lose() -> None:
+    """Against the loss of the batches one after another, for every size and length of queue."""
+    rng = random.Random(1)
+    for waiting in range(1, 13):
+        losses = [0.0, *sorted(rng.uniform(0.0, 3.0) for _ in range(4))]
+        ticks = [0, *sorted(rng.randint(1, 9) for _ in range(4))]
+        total = {}
+        for size in range(1, 5):
+            sizes = [size] * (waiting // size) + [waiting % size] * (waiting % size > 0)
+            now = loss = 0.0
+            for members in sizes:
+                loss += losses[members] + 0.1 * members * now
+                now += ticks[members]
+            total[size] = loss + 0.2 * now
+        found = best_size(losses, ticks, waiting, 0.1, 0.2)
+        assert total[found] == pytest.approx(min(total.values()))
 
 
 def test_no_batch_is_quicker_than_the_quickest() -> None:

@@ -15,10 +15,7 @@ INSTANCES = HERE.parents[1] / "instances"
 
 
 def losses() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Each instance of the repository, with the losses of policies by the edition before.
-
-    Where requests may be rejected ``price-index`` decides otherwise since then.
-    """
+    """Each instance of the repository, with the losses of policies by the edition before."""
     table: dict[str, dict[str, str]] = {}
     with (HERE / "one_resident.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -12,264 +10,11 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
-from pats_opt.model.timing import to_ticks
+from pats_solvers.online.backlog import Backlog, PlannedOptions, PriceIndexRun
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.common.batch import BatchBuilder
-from pats_solvers.online.common.context import Leader, RunContext, RunSetup
-from pats_solvers.online.common.options import Chooser, priced
-from pats_solvers.online.pricing import MOST_MEMBERS, BatchPricing, Choice, JobTable, PricedJob
-from pats_solvers.online.worth import LiveJobs
-
-
-class PlannedOptions:
-    """Options of the planned batch; for other jobs the one that costs least alone.
-
-    Attributes:
-        option: Option of each planned job, by its index.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self.option: dict[int, int] = {}
-
-    def __call__(self, job: Job) -> int:
-        """Return the option of a job."""
-        found = self.option.get(job.index)
-        return priced(self._site, job) if found is None else found
-
-
-class PriceIndexRun(RunContext):
-    """The waiting jobs with their prices, past arrivals, and the planned batch.
-
-    Attributes:
-        jobs: The live jobs, priced.
-        live: The waiting jobs that may yet be worth serving.
-        pricing: Makes batches.
-        plan: Options of the planned batch.
-        recent: Residents of each GPU, the last used first.
-        members: The planned batch; empty where none is.
-    """
-
-    def __init__(self, setup: RunSetup, plan: PlannedOptions, memory: int) -> None:
-        super().__init__(setup)
-        self.jobs = JobTable(self.site)
-        self.live = LiveJobs(self.site, self.waiting, self.jobs)
-        self.pricing = BatchPricing(self.site)
-        self.plan = plan
-        self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
-        self.members: list[Choice] = []
-        self._arrivals: deque[tuple[int, int]] = deque(maxlen=memory)  # tick and fewest steps
-        self._price, self._count = 0.0, 0
-        self._least, self._most = self.waiting.least, 1
-        self._quickest: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def hold(self, gpu: GpuState) -> None:
-        """Note what loads beside serving have changed: what they bring was used least recently."""
-        held = [a for a in self.recent[gpu.index] if a in gpu.resident]
-        self.recent[gpu.index] = held + sorted(gpu.resident.difference(held))
-
-    @property
-    def mean_price(self) -> float:
-        """Loss per tick of one job's latency, the mean of all so far."""
-        return self._price / self._count
-
-    def arrived(self, job: Job) -> None:
-        """Count an arrival."""
-        priced = self.jobs.priced[job.index]
-        self._arrivals.append((job.arrival, priced.steps))
-        self._price += priced.price
-        self._count += 1
-
-    def gap_ticks(self) -> float:
-        """Mean ticks between arrivals; the first ones have a job's own service added."""
-        known, clock = len(self._arrivals), self.site.clock
-        steps = sum([steps for _, steps in self._arrivals]) / known
-        service_s = clock.overhead_s(1) + steps * clock.step_s(1)
-        service = max(1.0, service_s / self.site.tick_s) / len(self.site.gpus)
-        return max(1e-9, (self.tick - self._arrivals[0][0] + service) / known)
-
-    def worthwhile(self, jobs: Sequence[Job], forecast: float) -> tuple[list[Job], list[Job]]:
-        """Part jobs into those worth serving at the price of GPU time, and the others.
-
-        ``forecast`` of the arrivals meanwhile are held up too; loads are left out.
-        """
-        gpus = len(self.site.gpus)
-        a_second = forecast * self.mean_price / self.site.tick_s / gpus / self.gap_ticks()
-        return self.jobs.worthwhile(jobs, self.tick, a_second, gpus)
-
-    def expected_arrivals(self, gpu: GpuState, jobs: Sequence[Job]) -> float:
-        """Arrivals while ``jobs`` are served, one after another with their fewest steps."""
-        site, priced = self.site, self.jobs.priced
-        loads = {job.adapter for job in jobs} - gpu.resident
-        seconds = sum([priced[job.index].service_s for job in jobs])
-        seconds += sum([site.load_s[a] for a in sorted(loads)])
-        return seconds / site.tick_s / len(site.gpus) / self.gap_ticks()
-
-    def switch_ticks(self, seconds: float) -> int:
-        """Ticks of a switch of so many seconds."""
-        return 0 if self.site.clock.slotted else to_ticks(seconds, self.site.tick_s)
-
-    def most_members(self) -> int:
-        """Largest number of members of any batch of the jobs so far."""
-        if self.waiting.least != self._least:
-            self._least, self._most = self.waiting.least, self._most_of_least()
-        return self._most
-
-    def _most_of_least(self) -> int:
-        largest = self.site.clock.largest
-        most = MOST_MEMBERS if largest is None else min(MOST_MEMBERS, largest)
-        return max(1, *[min([most, *self._fitting(gpu.index)]) for gpu in self.site.gpus])
-
-    def _fitting(self, gpu: int) -> list[int]:
-        """Number of the least demands that fit each limited resource of a GPU."""
-        room = self.site.room(gpu, frozenset())
-        return [
-            there // need
-            for there, need in zip(room, self.waiting.least or (), strict=True)
-            if there is not None and need > 0
-        ]
-
-    def quickest(self, steps: int, most: int) -> tuple[int, int]:
-        """Return ticks and members of the quickest batch per member.
-
-        No batch of at most ``most`` members that run ``steps`` at least takes less per member.
-        """
-        if (steps, most) not in self._quickest:
-            duration = self.site.clock.duration
-            batches = [(duration(((steps, k),)), k) for k in range(1, most + 1)]
-            self._quickest[steps, most] = min(batches, key=lambda batch: batch[0] / batch[1])
-        return self._quickest[steps, most]
-
-
-class Backlog:
-    """The waiting jobs that an idle GPU can serve, at the price of its time.
-
-    Args:
-        run: The run.
-        gpu: The GPU.
-        jobs: The jobs, one at least.
-        forecast: Share of the arrivals meanwhile that a delay holds up besides them.
-
-    Attributes:
-        price: Loss for each tick of the GPU's time.
-        queues: The jobs by adapter: those worth serving at the price, the most urgent first, then
-            the others likewise.
-    """
-
-    def __init__(
-        self, run: PriceIndexRun, gpu: GpuState, jobs: Sequence[Job], forecast: float
-    ) -> None:
-        self._run, self._gpu, self._site = run, gpu, run.site
-        gpus, priced = len(run.site.gpus), run.jobs.priced
-        counted, others = run.worthwhile(jobs, forecast)
-        arriving = forecast * run.mean_price * run.expected_arrivals(gpu, counted)
-        waiting = sum([priced[job.index].price for job in counted])
-        urgent = run.jobs.by_urgency(counted, run.tick, (waiting + arriving) / gpus)
-        self.price = sum([job.price for job in urgent], arriving) / gpus
-        if others:
-            urgent += run.jobs.by_urgency(others, run.tick, self.price)
-        self.queues: dict[int, list[PricedJob]] = {}
-        for job in urgent:
-            self.queues.setdefault(job.adapter, []).append(job)
-        self._prices = {a: sum([job.price for job in queue]) for a, queue in self.queues.items()}
-        self._most = run.most_members()
-        self._back = self._back_ticks()
-
-    def best_batch(self) -> list[Choice]:
-        """Return the batch of the adapter with the highest index; empty where none is worth it.
-
-        Ties go to the adapter of the most urgent job. Adapters are tried from the highest bound on
-        their index on, so that few batches are made.
-        """
-        best, members = (math.inf, 0), list[Choice]()
-        for bound, place, adapter in self._ranked():
-            if (bound, place) > best:
-                break
-            batch, ticks = self.batch(adapter)
-            if batch:
-                rank = -self.index(adapter, ticks, len(batch)), place
-                if rank < best:
-                    best, members = rank, batch
-        return members
-
-    def _ranked(self) -> list[tuple[float, int, int]]:
-        """Adapters from the highest bound on, each with its bound, negative, and its place."""
-        return sorted((-self.bound(a), place, a) for place, a in enumerate(self.queues))
-
-    def index(self, adapter: int, ticks: int, size: int) -> float:
-        """Return Smith's ratio of a run through an adapter's queue.
-
-        That is the loss per tick of those served, for each tick of GPU time: the switch there, the
-        batches, and the switch back to what is left behind. The price of a switch counts as the GPU
-        time that it is worth.
-
-        Args:
-            adapter: The adapter.
-            ticks: Ticks of a batch.
-            size: Its members.
-        """
-        queue, switch_s = self.queues[adapter], self._run.switching_s(adapter, self._gpu)
-        took = self._run.switch_ticks(switch_s) + self._worth_ticks(switch_s)
-        took += ticks * len(queue) / size
-        if switch_s > 0.0:
-            took += self._back
-        return self._prices[adapter] / max(took, 1e-9)
-
-    def bound(self, adapter: int) -> float:
-        """Return an upper bound on the index: with the quickest batches there could be."""
-        queue = self.queues[adapter]
-        steps = min([job.steps for job in queue])
-        return self.index(adapter, *self._run.quickest(steps, min(self._most, len(queue))))
-
-    def batch(self, adapter: int) -> tuple[list[Choice], int]:
-        """Return the batch that an adapter would make, and its ticks.
-
-        Empty where none fits, or where serving it gains less over rejection than its switch costs.
-        Where some of the queue must be served, they make one without the others then.
-        """
-        found = self._batch_of(adapter, self.queues[adapter])
-        if not found[0]:
-            owed = [job for job in self.queues[adapter] if job.job.reject_loss is None]
-            found = self._batch_of(adapter, owed)
-        return found
-
-    def _batch_of(self, adapter: int, queue: Sequence[PricedJob]) -> tuple[list[Choice], int]:
-        run, price = self._run, self.price
-        switch_s = run.switching_s(adapter, self._gpu)
-        waits = run.switch_ticks(switch_s)
-        for room in self._rooms(adapter):
-            members = run.pricing.select(queue, room, run.tick + waits, price, self._most)
-            if members:
-                break
-        else:
-            return [], 0
-        loss, ticks = run.pricing.improve(members, run.jobs.priced, run.tick + waits, price)
-        others = max(0.0, price - sum([c.price for c in members]))
-        gain = sum([c.reject for c in members]) - loss - others * ticks
-        if gain < switch_s * self._site.switch_price_per_s + others * waits:
-            return [], 0
-        return members, ticks
-
-    def _worth_ticks(self, seconds: float) -> float:
-        """Ticks of GPU time that the price of so many seconds of switching is worth."""
-        return seconds * self._site.switch_price_per_s / self.price if self.price > 0.0 else 0.0
-
-    def _back_ticks(self) -> float:
-        """Ticks to load the adapter used last again, if it must go and leaves requests behind."""
-        site, recent = self._site, self._run.recent[self._gpu.index]
-        full = len(recent) == min(site.max_resident, len(site.adapter_ids))
-        if not full or recent[0] not in self.queues:
-            return 0.0
-        seconds = site.load_s[recent[0]]
-        return self._run.switch_ticks(seconds) + self._worth_ticks(seconds)
-
-    def _rooms(self, adapter: int) -> Iterator[tuple[int | None, ...]]:
-        """Room for a batch of one adapter: beside other residents, or else without them."""
-        site, gpu = self._site, self._gpu.index
-        others = [a for a in self._run.recent[gpu] if a != adapter]
-        yield site.room(gpu, frozenset((adapter, *others[: site.max_resident - 1])))
-        if site.max_resident > 1:
-            yield site.room(gpu, frozenset((adapter,)))
+from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.options import Chooser
 
 
 class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
@@ -293,8 +38,12 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
       is left behind, with the GPU time that their price is worth. An idle GPU starts the batch of
       the adapter with the highest index. Deadlines raise a request's ratio as they come near
       (apparent tardiness cost).
+    - A switch that has a price and evicts an adapter waits until so many share it that one more
+      would lose more by waiting than it saves: the economic lot size, at the mean time to the next
+      arrival. That is the mean of what was left of past gaps, so after a long silence none is
+      expected and the GPU switches. Deadlines and a hard horizon do not wait.
 
-    Rule: this project's, after Smith (1956) and Sidney (1975).
+    Rule: this project's, after Smith (1956), Sidney (1975) and Harris (1913).
 
     Where loads run beside serving, a busy GPU loads the adapter of the highest index, at the same
     prices (``prefetch``).
@@ -305,13 +54,13 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
     Args:
         forecast: Share of the arrivals expected while the backlog is served that a delay is
             thought to hold up besides those that wait.
-        memory: Arrivals that the mean gap is taken over.
+        memory: Arrivals that gaps and the adapters' shares are taken over.
     """
 
     name: ClassVar[str] = "price-index"
 
     forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 4.0]})] = 0.5
-    memory: Annotated[int, Meta(ge=1, le=100_000)] = 50
+    memory: Annotated[int, Meta(ge=1, le=100_000)] = 200
 
     @override
     def chooser(self, site: Site) -> Chooser:
@@ -329,6 +78,7 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
     @override
     def select_leader(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> Leader | None:
         run.live.pass_over(run.tick)
+        run.wake = None
         for gpu in idle:
             jobs = list(run.live.in_order(gpu.index))
             if not jobs:
@@ -340,6 +90,10 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
                 run.plan.option = {c.job.index: c.option for c in run.members}
                 return gpu, run.members[0].job
         return None
+
+    @override
+    def wake(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> int | None:
+        return run.wake
 
     @override
     def fill_batch(self, run: PriceIndexRun, batch: BatchBuilder) -> None:

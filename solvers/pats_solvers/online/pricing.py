@@ -256,9 +256,9 @@ class BatchPricing:
 
         Each joins with the option that costs least: the loss of the members, and ``price`` for
         every tick that all others wait. One that would cost more than its rejection does not. The
-        size is the one with which the whole queue, in batches of that size, saves most against
-        serving one after another. Growing one by one would be no guide, as on the grid a second
-        member may save nothing and a third a tick.
+        size is the one with which the whole queue, in batches of that size, loses least. Growing
+        one by one would be no guide, as on the grid a second member may save nothing and a third a
+        tick.
 
         Args:
             queue: Waiting jobs of one adapter, the most urgent first.
@@ -268,11 +268,12 @@ class BatchPricing:
             most: Largest number of members.
         """
         members, joined, free = list[Choice](), list[Choice](), list(room)
-        loss, ticks, rest = 0.0, 0, price
-        apart_loss, apart_ticks = 0.0, 0
-        saves, waiting = [0.0], 0
+        loss, ticks, rest, alone = 0.0, 0, price, 0.0
+        losses, lasts = [0.0], [0]
+        waiting, queued = 0, 0.0
         for each in queue:
             waiting += 1
+            queued += each.price
             if len(joined) >= most:
                 if waiting >= FAR * most:
                     break
@@ -289,18 +290,14 @@ class BatchPricing:
             insort_right(members, choice, key=BY_STEPS)
             joined.append(choice)
             rest, loss, ticks = after, with_loss, with_ticks
-            then = start + apart_ticks
-            alone = min(each.choices, key=lambda c: self.loss_alone(c, then) + after * c.ticks)
-            apart_loss, apart_ticks = (
-                apart_loss + self.loss_alone(alone, then),
-                apart_ticks + alone.ticks,
-            )
-            saves.append(apart_loss + rest * apart_ticks - loss - rest * ticks)
+            alone += min([self.loss_alone(c, start) for c in each.choices])
+            losses.append(loss - alone)
+            lasts.append(ticks)
             free = [
                 None if there is None else there - need
                 for need, there in zip(job.demand, free, strict=True)
             ]
-        size = best_size(saves, waiting)
+        size = best_size(losses, lasts, waiting, queued / max(1, waiting), max(0.0, price - queued))
         return members if size == len(joined) else sorted(joined[:size], key=BY_STEPS)
 
     def _best_joining(
@@ -359,19 +356,28 @@ class BatchPricing:
         return loss, ticks
 
 
-def best_size(saves: Sequence[float], waiting: int) -> int:
-    """Return the size with which a queue, in batches of that size, saves most.
+def best_size(
+    losses: Sequence[float], ticks: Sequence[int], waiting: int, each: float, others: float
+) -> int:
+    """Return the size with which a queue, in batches of that size, loses least.
 
     Args:
-        saves: What a batch of each size saves, from 0 on.
+        losses: Loss of the members of a batch of each size that starts now, from 0 on; what does
+            not depend on the size may be left out.
+        ticks: Ticks of a batch of each size.
         waiting: Length of the queue.
+        each: Loss per tick of one of the queue.
+        others: Loss per tick of all that wait until the queue is served.
     """
-    most = len(saves) - 1
-    size, saved = most, float("-inf")
+    most = len(losses) - 1
+    size, least = most, math.inf
     for k in range(most, 0, -1):
-        total = (waiting // k) * saves[k] + saves[min(waiting % k, most)]
-        if total > saved + 1e-12:
-            size, saved = k, total
+        full, left = divmod(waiting, k)
+        took = full * ticks[k]
+        total = full * losses[k] + each * k * ticks[k] * full * (full - 1) / 2.0
+        total += losses[left] + each * left * took + others * (took + ticks[left])
+        if total < least - 1e-12:
+            size, least = k, total
     return size
 
 
