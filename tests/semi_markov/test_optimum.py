@@ -117,7 +117,11 @@ def test_one_adapter_in_batches_has_a_threshold() -> None:
 def test_dear_switches_between_unequal_adapters_converge() -> None:
     """Values may fall in a sweep before they settle; that is no reason to stop there."""
     site, kinds = system(
-        {"a": 0.0156, "b": 0.0055}, options=((3, 1.0), (1, 0.5)), batch=4, load_s=90.0, price_per_s=10.0
+        {"a": 0.0156, "b": 0.0055},
+        options=((3, 1.0), (1, 0.5)),
+        batch=4,
+        load_s=90.0,
+        price_per_s=10.0,
     )
     found = online_optimum(site, kinds, 16, tolerance=1e-3)
     assert found.upper - found.lower <= 3e-3 * found.upper
