@@ -23,7 +23,7 @@ from msgspec import Struct
 from pats_opt.serving.api import ImageOrder, ImageRequest, read_request
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.journal import JobJournal, JobRecord, JobStatus
-from pats_opt.serving.served import ServedImage, image_facts, image_url
+from pats_opt.serving.served import ServedImage, image_facts, image_response, image_url
 from pats_opt.serving.service import ImageService
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,11 @@ class JobResult(Struct, frozen=True, kw_only=True):
     """Result of a job that is done, as the journal has it.
 
     Attributes:
-        created: When it arrived, Unix seconds.
         as_url: Whether its images are returned as URLs.
         names: Names of its images.
         facts: Facts of each image.
     """
 
-    created: int
     as_url: bool
     names: tuple[str, ...]
     facts: tuple[dict[str, Any], ...]
@@ -187,7 +185,6 @@ class JobService:
             return
         job.is_ending = True
         result = JobResult(
-            created=int(job.arrived),
             as_url=job.order.as_url,
             names=tuple([secrets.token_urlsafe(24) for _ in pngs]),
             facts=tuple([image_facts(image) for image in job.images]),
@@ -267,7 +264,7 @@ class JobService:
             return {**shown, "error": msgspec.json.decode(record.result)}
         result = msgspec.json.decode(record.result, type=JobResult)
         shown["progress"] = {"images": len(result.names), "made": len(result.names)}
-        return {**shown, "result": await self._response(name, result, base_url)}
+        return {**shown, "result": await self._response(name, record.arrived, result, base_url)}
 
     def _live_document(self, job: LiveJob) -> dict[str, Any]:
         shown = _document(job.order.id, job.arrived, job.status)
@@ -287,7 +284,9 @@ class JobService:
             count += other.status is JobStatus.QUEUED
         return count
 
-    async def _response(self, name: str, result: JobResult, base_url: str) -> dict[str, Any]:
+    async def _response(
+        self, name: str, arrived: float, result: JobResult, base_url: str
+    ) -> dict[str, Any]:
         """Return the response that the request would have got if it had waited."""
         data = []
         for image in result.names:
@@ -298,8 +297,7 @@ class JobService:
             if png is None:
                 raise ApiError(404, "the result is not kept any more", code="job_not_found")
             data.append({"b64_json": b64encode(png).decode()})
-        facts = {"id": name, "images": result.facts}
-        return {"created": result.created, "data": data, "pats_opt": facts}
+        return image_response(name, arrived, data, result.facts)
 
     async def image(self, name: str) -> bytes | None:
         """Return the image of a name; None where there is none (any more)."""

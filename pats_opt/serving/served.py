@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -67,6 +67,20 @@ def image_url(base_url: str, name: str) -> str:
         name: The name.
     """
     return f"{base_url.rstrip('/')}/images/{name}.png"
+
+
+def image_response(
+    name: str, created: float, data: Sequence[dict[str, str]], facts: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the response to a request whose images are there.
+
+    Args:
+        name: Its id.
+        created: When it arrived, Unix seconds.
+        data: URL or content of each image.
+        facts: Facts of each image.
+    """
+    return {"created": int(created), "data": data, "pats_opt": {"id": name, "images": facts}}
 
 
 def image_facts(image: ServedImage) -> dict[str, Any]:

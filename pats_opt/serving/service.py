@@ -33,7 +33,7 @@ from pats_opt.serving.images import ImageStore
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.metrics import ServiceMetrics
 from pats_opt.serving.scheduler import RequestScheduler, quickest_s
-from pats_opt.serving.served import ServedImage, image_facts, image_url, log_row
+from pats_opt.serving.served import ServedImage, image_facts, image_response, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
 from pats_opt.serving.status import ServerStatus, StatusRecorder
 
@@ -269,11 +269,8 @@ class ImageService:
                 data.append({"url": image_url(base_url, self.store.put(png))})
             else:
                 data.append({"b64_json": b64encode(png).decode()})
-        return {
-            "created": int(images[0].arrived),
-            "data": data,
-            "pats_opt": {"id": order.id, "images": [image_facts(image) for image in images]},
-        }
+        facts = [image_facts(image) for image in images]
+        return image_response(order.id, images[0].arrived, data, facts)
 
     def _handle(self, event: ServerEvent) -> None:
         match event:

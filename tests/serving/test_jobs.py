@@ -158,10 +158,11 @@ def left(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_restart(tmp_path: Path, left: Path) -> None:
+@pytest.mark.parametrize("policy", ["fifo", "price-index"])
+def test_a_restart(tmp_path: Path, left: Path, policy: str) -> None:
     """What was accepted is made, or fails by its own deadline or by what the server has not."""
     log = tmp_path / "log.jsonl"
-    with served(tmp_path, journal=journal_in(left), log=log) as (client, service):
+    with served(tmp_path, journal=journal_in(left), log=log, policy=policy) as (client, service):
         found = {name: ended(client, name) for name in ("done", "x", "y", "z", "w")}
         assert service.pending == 0
     assert {name: job["status"] for name, job in found.items()} == {

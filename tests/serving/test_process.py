@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from PIL import Image
@@ -117,6 +118,22 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             assert status == 4
             assert told.endswith("stopped with 1 image that was accepted and not made\n")
             assert asked.exception() is not None
+
+
+def test_jobs_outlive_the_drain(tmp_path: Path) -> None:
+    """What the journal has is not given up, and the next server makes it."""
+    path = tmp_path / "slow.toml"
+    path.write_text(PROFILE.replace("0.0001", "0.01"), encoding="utf-8")
+    options = ("--model", "fake", "--profile", str(path), "--journal", "journal")
+    with ServerProcess(*options, "--drain", "0", folder=tmp_path) as server:
+        job = httpx2.post(f"{server.url}/v1/jobs", json=body(n=2, pats_opt={"steps": 100})).json()
+        status, told = server.end()
+        assert (status, told.splitlines()[-1]) == (0, "stopped")
+        assert "2 images are left to the next server with this journal" in told
+    with ServerProcess(*options, folder=tmp_path) as server:
+        events = httpx2.get(f"{server.url}/v1/jobs/{job['id']}/events", timeout=60).text
+        assert "event: done\n" in events
+        assert server.end()[0] == 0
 
 
 def test_tiny_makes_the_images_of_the_engine(tmp_path: Path) -> None:
