@@ -214,6 +214,26 @@ def test_an_interrupt_while_workers_start(tmp_path: Path) -> None:
     assert run(folder, problem(16, gpus=2)).error is None
 
 
+@pytest.mark.skipif(NO_RAY, reason="the extra 'ray' is not installed")
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says so."""
+    import ray
+
+    from pats_opt.execute.workers.ray import joined
+
+    def init(**_: Any) -> None:
+        raise ConnectionError("timed out\nwhile waiting")
+
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with (
+        pytest.raises(InputError, match=r"'192.0.2.1:6379' cannot be joined \(timed out"),
+        joined(),
+    ):
+        pass
+
+
 def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, one line says how to get it."""
     real = importlib.util.find_spec

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from pats_opt.serving.journal import FILE
 from pats_opt.serving.server import listen
@@ -111,8 +112,8 @@ def kill(server: ServerProcess, rng: random.Random) -> bool:
 
 
 @needs_proc
-def test_kills_at_random(tmp_path: Path) -> None:
-    seed = 1
+@pytest.mark.parametrize("seed", range(3 if scale.FULL else 1))
+def test_kills_at_random(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     (tmp_path / "quick.toml").write_text(PROFILE.replace("0.0001", "0.001"), encoding="utf-8")
     with closing(listen("127.0.0.1", 0)) as free:

@@ -51,17 +51,23 @@ def start_ray(**options: Any) -> None:
         **options: Further arguments of ``ray.init``.
 
     Raises:
-        InputError: Ray would listen on other interfaces too.
+        InputError: The cluster does not answer, or Ray would listen on other interfaces too.
     """
     import ray
 
+    address = os.environ.get("RAY_ADDRESS", "local")
     options |= {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
     terminated = signal.getsignal(signal.SIGTERM)
     try:
-        if os.environ.get("RAY_ADDRESS", "local") == "local":
+        if address == "local":
             _start_on_loopback(**options)
         else:
             ray.init(**options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the Ray cluster {address!r} cannot be joined ({one_line(str(error))})",
+            hint="start it, or correct RAY_ADDRESS",
+        ) from None
     finally:  # Ray's handler would end the process at once
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)
@@ -72,7 +78,7 @@ def joined(**options: Any) -> Iterator[None]:
     """Be in a cluster, see :func:`start_ray`; one that this process was in before is left alone.
 
     Raises:
-        InputError: Ray is not installed, or would listen on other interfaces too.
+        InputError: Ray is not installed, or see :func:`start_ray`.
     """
     require()
     import ray
