@@ -22,7 +22,6 @@ import httpx2
 import pytest
 
 from pats_opt.serving.journal import FILE
-from pats_opt.serving.server import listen
 from tests.serving.running import PATH, PROFILE, ServerProcess, body
 from tests.support import scale
 from tests.support.killing import needs_proc, workers_of
@@ -38,17 +37,18 @@ class Clients:
     """Clients that go on whatever becomes of the server.
 
     Args:
-        port: Its port.
         seed: Of what they ask for.
 
     Attributes:
+        url: Address of the server; a new one has another.
         jobs: Number of images of each acknowledged job, by id.
         cancelled: Jobs whose cancelling was acknowledged.
         waited: How requests that waited for their images ended.
     """
 
-    def __init__(self, port: int, seed: int) -> None:
-        self.url, self.seed = f"http://127.0.0.1:{port}", seed
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.url = "http://127.0.0.1:9"
         self.jobs: dict[str, int] = {}
         self.cancelled: set[str] = set()
         self.waited: Counter[int | str] = Counter()
@@ -57,26 +57,26 @@ class Clients:
     def post_jobs(self, number: int) -> None:
         """Post jobs, and cancel some."""
         rng = random.Random(f"{self.seed} {number}")
-        with httpx2.Client(base_url=self.url, timeout=60) as client:
+        with httpx2.Client(timeout=60) as client:
             while not self.over.wait(rng.expovariate(40)):
                 count = rng.randint(1, 3)
                 with suppress(httpx2.HTTPError):
-                    answer = client.post("/v1/jobs", json=asked(rng, n=count))
+                    answer = client.post(f"{self.url}/v1/jobs", json=asked(rng, n=count))
                     if answer.status_code == 202:
                         name = answer.json()["id"]
                         self.jobs[name] = count
                         if rng.random() < 0.2:
-                            answer = client.delete(f"/v1/jobs/{name}")
+                            answer = client.delete(f"{self.url}/v1/jobs/{name}")
                             if answer.status_code == 200:
                                 self.cancelled.add(name)
 
     def wait_for_images(self, number: int) -> None:
         """Ask for images and wait."""
         rng = random.Random(f"{self.seed} waits {number}")
-        with httpx2.Client(base_url=self.url, timeout=60) as client:
+        with httpx2.Client(timeout=60) as client:
             while not self.over.wait(rng.expovariate(40)):
                 try:
-                    answer = client.post(PATH, json=asked(rng))
+                    answer = client.post(f"{self.url}{PATH}", json=asked(rng))
                     assert (answer.status_code == 200) == ("data" in answer.json())
                     self.waited[answer.status_code] += 1
                 except httpx2.HTTPError:
@@ -85,12 +85,12 @@ class Clients:
     def ends(self) -> dict[str, dict[str, Any]]:
         """Documents of all acknowledged jobs, once each has an end."""
         found = {}
-        with httpx2.Client(base_url=self.url, timeout=60) as client:
+        with httpx2.Client(timeout=60) as client:
             for name in self.jobs:
-                with client.stream("GET", f"/v1/jobs/{name}/events") as events:
+                with client.stream("GET", f"{self.url}/v1/jobs/{name}/events") as events:
                     assert events.status_code == 200, name
                     events.read()
-                found[name] = client.get(f"/v1/jobs/{name}").json()
+                found[name] = client.get(f"{self.url}/v1/jobs/{name}").json()
         return found
 
 
@@ -116,11 +116,9 @@ def kill(server: ServerProcess, rng: random.Random) -> bool:
 def test_kills_at_random(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     (tmp_path / "quick.toml").write_text(PROFILE.replace("0.0001", "0.001"), encoding="utf-8")
-    with closing(listen("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     options = ("--model", "fake", "--profile", "quick.toml", "--gpus", "2", "--policy", "fifo")
-    started = (*options, "--journal", "journal", "--port", str(port))
-    clients, lost = Clients(port, seed), 0
+    started = (*options, "--journal", "journal")
+    clients, lost = Clients(seed), 0
     with ThreadPoolExecutor(2 * CLIENTS) as pool:
         load = [pool.submit(clients.post_jobs, i) for i in range(CLIENTS)]
         load += [pool.submit(clients.wait_for_images, i) for i in range(CLIENTS)]
@@ -128,7 +126,7 @@ def test_kills_at_random(tmp_path: Path, seed: int) -> None:
             left = KILLS
             while left:
                 with ServerProcess(*started, folder=tmp_path) as server:
-                    assert server.url
+                    clients.url = server.url
                     is_dead = False
                     while left and not is_dead:
                         time.sleep(rng.uniform(0.05, 0.5))
@@ -137,6 +135,7 @@ def test_kills_at_random(tmp_path: Path, seed: int) -> None:
         finally:
             clients.over.set()
         with ServerProcess(*started, folder=tmp_path) as server:
+            clients.url = server.url
             for each in load:
                 each.result(120)
             ends = clients.ends()
