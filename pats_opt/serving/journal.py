@@ -218,6 +218,7 @@ class JobJournal:
 
     def _do(self, operation: Callable[[sqlite3.Connection], T]) -> Future[T]:
         work = _Work(operation, Future())
+        work.future.set_running_or_notify_cancel()  # it is done even if nobody waits any more
         self._queue.put(work)
         return work.future
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -53,6 +54,20 @@ def test_what_fails_fails_alone() -> None:
         with pytest.raises(sqlite3.IntegrityError):
             some[1].result()
         assert journal.read("b").result() is not None
+
+
+def test_a_client_that_waits_no_longer() -> None:
+    """What it asked for is done, and the journal goes on."""
+    with journal_in(None) as journal:
+
+        async def leave() -> None:
+            written = asyncio.ensure_future(asyncio.wrap_future(journal.add(job("a"))))
+            written.cancel()
+            await asyncio.gather(written, return_exceptions=True)
+            assert written.cancelled()
+
+        asyncio.run(leave())
+        assert journal.read("a").result(60) is not None
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Clients:
         self.over = threading.Event()
 
     def post_jobs(self, number: int) -> None:
-        """Post jobs, and cancel some."""
+        """Post jobs, watch some for a moment, and cancel some."""
         rng = random.Random(f"{self.seed} {number}")
         with httpx2.Client(timeout=60) as client:
             while not self.over.wait(rng.expovariate(40)):
@@ -65,10 +65,17 @@ class Clients:
                     if answer.status_code == 202:
                         name = answer.json()["id"]
                         self.jobs[name] = count
+                        if rng.random() < 0.3:
+                            self.watch(client, name)
                         if rng.random() < 0.2:
                             answer = client.delete(f"{self.url}/v1/jobs/{name}")
                             if answer.status_code == 200:
                                 self.cancelled.add(name)
+
+    def watch(self, client: httpx2.Client, name: str) -> None:
+        """Take the first events of a job, and go away."""
+        with client.stream("GET", f"{self.url}/v1/jobs/{name}/events") as events:
+            next(events.iter_raw())
 
     def wait_for_images(self, number: int) -> None:
         """Ask for images and wait."""
