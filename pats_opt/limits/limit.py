@@ -22,6 +22,7 @@ from pats_opt.limits.stationary import StationaryLoad, stationary_load
 from pats_opt.model.files import encode, write_bytes
 from pats_solvers.semi_markov.optimum import OptimumResult, online_optimum
 from pats_solvers.semi_markov.policy import OnlineOptimum
+from pats_solvers.semi_markov.priced import priced_bound
 
 #: Policies that are measured unless others are named.
 POLICIES = ("price-index", "exhaustive:option=fewest", "exhaustive", "pats", "fifo")
@@ -46,6 +47,18 @@ class OnlineBounds(Struct, frozen=True, kw_only=True):
     loss_per_s: float
 
 
+class PricedEstimate(Struct, frozen=True, kw_only=True):
+    """A lower bound on every online policy, adapter by adapter at a price of the GPU.
+
+    Attributes:
+        loss: No online policy loses less per request.
+        price_per_s: Price per second of the GPU at which this was found.
+    """
+
+    loss: float
+    price_per_s: float
+
+
 class LimitReport(Struct, frozen=True, kw_only=True):
     """The limit of online policies on a recipe; losses are per request.
 
@@ -56,6 +69,8 @@ class LimitReport(Struct, frozen=True, kw_only=True):
         queue: Number of waiting requests of a kind that the states tell apart.
         states: States of the decision process.
         online: The online optimum.
+        priced: The bound that is also there for many adapters, for comparison; None where a GPU
+            holds several.
         offline: The offline optimum's mean; None where it was not asked for.
         policies: The long-run means of policies; the first is that of the online optimum's policy.
         future: What knowing the future is worth: the online optimum less the offline one.
@@ -70,6 +85,7 @@ class LimitReport(Struct, frozen=True, kw_only=True):
     queue: int
     states: int
     online: OnlineBounds
+    priced: PricedEstimate | None
     offline: OfflineEstimate | None
     policies: tuple[PolicyEstimate, ...]
     future: float | None
@@ -166,6 +182,7 @@ def limit(
         queue=chosen.queue,
         states=found.states,
         online=_online(found, load),
+        priced=price_bound(load, chosen.queue),
         offline=offline,
         policies=means,
         future=None if middle is None else per_request - middle,
@@ -180,6 +197,17 @@ def _online(found: OptimumResult, load: StationaryLoad) -> OnlineBounds:
         lower=found.lower * ticks,
         upper=found.upper * ticks if math.isfinite(found.upper) else None,
         loss_per_s=found.found / load.site.tick_s,
+    )
+
+
+def price_bound(load: StationaryLoad, queue: int) -> PricedEstimate | None:
+    """Return the lower bound by a price of the GPU; None where a GPU holds several adapters."""
+    if load.site.max_resident > 1:
+        return None
+    found = priced_bound(load.site, load.kinds, queue)
+    per_request = load.rate_per_s * load.site.tick_s
+    return PricedEstimate(
+        loss=found.lower / per_request, price_per_s=found.price / load.site.tick_s
     )
 
 

@@ -66,6 +66,11 @@ def sentences(report: LimitReport) -> Iterator[str]:
             f"than {number(online.lower, 6)}, and the best loses at most "
             f"{number(online.upper, 6)}."
         )
+    if report.priced is not None:
+        yield (
+            "By a price of the GPU, adapter by adapter, no online policy loses less than "
+            f"{number(report.priced.loss, 6)} per request."
+        )
     if report.future is not None and report.offline is not None:
         share = percent(report.future / online.loss)
         yield (

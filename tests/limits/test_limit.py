@@ -48,6 +48,8 @@ def test_simulated_means_are_the_computed_one(tmp_path: Path) -> None:
     assert online.upper is not None
     assert online.lower <= online.loss <= online.upper
     assert online.upper - online.lower < 1e-3 * online.loss
+    assert report.priced is not None
+    assert 0.5 * online.lower < report.priced.loss <= online.upper
     assert best.interval is not None
     margin = best.interval[1] - best.interval[0]  # twice as far as the interval reaches
     assert abs(best.mean - online.loss) < margin

@@ -9,6 +9,7 @@ import pytest
 
 from pats_opt.errors import InputError
 from pats_solvers.semi_markov.arrivals import count_table, poisson
+from pats_solvers.semi_markov.decisions import DecisionTable
 from pats_solvers.semi_markov.iteration import OverflowLoss, TruncatedModel, solve
 from pats_solvers.semi_markov.optimum import OptimumResult, online_optimum
 from pats_solvers.semi_markov.table import PolicyTable
@@ -34,7 +35,9 @@ def test_against_plain_value_iteration(name: str) -> None:
     """The truncated process has the same least loss as one built from the simulator's rules."""
     site, kinds = CASES[name]
     none, limit, over = np.zeros(len(kinds)), 2, 7.0
-    model = TruncatedModel(site, kinds, [limit] * len(kinds), OverflowLoss(none + over, none, none))
+    limits = [limit] * len(kinds)
+    listed = DecisionTable(site, kinds, limits)
+    model = TruncatedModel(site, kinds, limits, OverflowLoss(none + over, none, none), listed)
     found = solve(model, 1e-7)
     assert found.upper - found.lower <= 1e-6 * found.upper
     low, high = plain_optimum(PlainProcess(site, kinds, limit, over), sweeps=120)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -67,6 +68,20 @@ class BatchChoice(Struct, frozen=True):
     cost: float
 
 
+class DecisionSpace(Protocol):
+    """Modes of a process, the first that at tick 0, and what can be decided in each.
+
+    Attributes:
+        modes: The modes.
+        decisions: The decisions of each mode, the wait first.
+        idle: Loss per tick of waiting in each mode, besides that of all that wait.
+    """
+
+    modes: list[GpuMode]
+    decisions: list[list[Decision]]
+    idle: list[float]
+
+
 class DecisionTable:
     """All modes that the GPU can come to, and the decisions in each that can be best.
 
@@ -80,6 +95,8 @@ class DecisionTable:
     Attributes:
         modes: The modes; the first is that of the GPU at tick 0.
         decisions: The decisions of each mode, the wait first.
+        idle: Nothing: only those that wait make waiting dear.
+        batches: The batches of just some adapters that can be best.
     """
 
     def __init__(
@@ -94,13 +111,14 @@ class DecisionTable:
         self._jobs = [kind.job() for kind in kinds]
         self._prices = [kind.price(site) for kind in kinds]
         self._empty = empty_batch
-        self._batches = {s: self._batches_of(s) for s in self._adapter_sets()}
+        self.batches = {s: self._batches_of(s) for s in self._adapter_sets()}
         start = site.gpus[GPU].resident
         self.modes = [GpuMode(start, start)]
         self._index = {self.modes[0]: 0}
         self.decisions: list[list[Decision]] = []
         for mode in self.modes:  # grows
             self.decisions.append(self._decisions(mode))
+        self.idle = [0.0] * len(self.modes)
 
     def _adapter_sets(self) -> list[Adapters]:
         """Return the sets of adapters that a batch may use."""
@@ -156,7 +174,7 @@ class DecisionTable:
     def _decisions(self, mode: GpuMode) -> list[Decision]:
         """Return the decisions of a mode, the wait first."""
         found = [Decision((), mode.resident, self._number(mode), 0, 0.0)]
-        for adapters in self._batches:
+        for adapters in self.batches:
             found += self._starts(mode, adapters)
         if not mode.ahead:
             found += self._switches(mode)
@@ -168,7 +186,7 @@ class DecisionTable:
             ticks, seconds = self._switch(mode, resident, adapters)
             cost = self._site.switch_price_per_s * seconds
             active = GpuMode(resident, adapters if self._site.activate_s else resident)
-            for batch in self._batches[adapters]:
+            for batch in self.batches[adapters]:
                 jobs = self._members(batch)
                 if not self._site.fits(GPU, resident, jobs):
                     continue
@@ -183,7 +201,7 @@ class DecisionTable:
                     cost + batch.cost + ticks * waited,
                 )
             if self._empty is not None:
-                ticks += min(batch.ticks for batch in self._batches[adapters])
+                ticks += min(batch.ticks for batch in self.batches[adapters])
                 cost += self._empty
                 yield Decision((), resident, self._number(active), ticks, cost)
 

@@ -9,6 +9,7 @@ Stochastic Models, 2003, section 7.4).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
-from pats_solvers.semi_markov.decisions import Decision, DecisionTable
+from pats_solvers.semi_markov.decisions import Decision, GpuMode, DecisionSpace
 from pats_solvers.semi_markov.kernels import (
     Counts,
     Decisions,
@@ -35,6 +36,10 @@ SWEEPS, GROWTH, MOST_SWEEPS = 10, 1.5, 400
 
 #: Most choices of the decisions.
 ROUNDS = 60
+
+#: States up to which the equations of a policy's values are solved, and the probability with which
+#: its chain then starts anew.
+SMALL, RESTART = 400, 1e-9
 
 #: Change of a sweep, relative to the mean loss of a decision, below which values count as found.
 SETTLED = 1e-9
@@ -61,7 +66,7 @@ class TruncatedModel:
         kinds: The kinds of requests.
         limits: Largest number waiting of each.
         overflow: Loss of arrivals beyond.
-        empty_batch: Loss of a batch of nobody; None where there is none.
+        listed: The modes of the GPU and the decisions in each.
     """
 
     def __init__(
@@ -70,13 +75,12 @@ class TruncatedModel:
         kinds: Sequence[RequestKind],
         limits: Sequence[int],
         overflow: OverflowLoss,
-        *,
-        empty_batch: float | None = None,
+        listed: DecisionSpace,
     ) -> None:
-        self.listed = DecisionTable(site, kinds, limits, empty_batch=empty_batch)
+        self.listed = listed
         prices = np.array([kind.price(site) for kind in kinds])
         rates = np.array([kind.rate for kind in kinds])
-        self.space = _queue_space(limits, prices, [mode.ahead for mode in self.listed.modes])
+        self.space = _queue_space(limits, prices, listed.modes, listed.idle)
         flat = [
             (d.ticks, d.after, m, d)
             for m, decisions in enumerate(self.listed.decisions)
@@ -89,14 +93,17 @@ class TruncatedModel:
         self.decisions = _decisions(flat, self.ticks, len(kinds))
 
 
-def _queue_space(limits: Sequence[int], prices: Floats, ahead: Sequence[bool]) -> QueueSpace:
+def _queue_space(
+    limits: Sequence[int], prices: Floats, modes: Sequence[GpuMode], idle: Sequence[float]
+) -> QueueSpace:
     sizes = [most + 1 for most in limits]
     strides = np.ones(len(sizes), dtype=np.int64)
     for i in range(len(sizes) - 1, 0, -1):
         strides[i - 1] = strides[i] * sizes[i]
     counts = np.indices(sizes, dtype=np.int16).reshape(len(sizes), -1).T.copy()
     largest = np.array(limits, dtype=np.int64)
-    return QueueSpace(counts, strides, largest, counts @ prices, np.array(ahead, dtype=np.int64))
+    ahead = np.array([mode.ahead for mode in modes], dtype=np.int64)
+    return QueueSpace(counts, strides, largest, counts @ prices, ahead, np.array(idle, dtype=float))
 
 
 def _counts(
@@ -162,12 +169,12 @@ def solve(
     shape = len(model.listed.modes), len(model.space.counts)
     loss = _first_values(model) if values is None else values.copy()
     time = np.zeros(shape)
-    now = Iterate(loss, np.empty(shape, dtype=np.int64), 0.0, 0.0)
+    now = Iterate(loss, np.empty(shape, dtype=np.int64), -math.inf, math.inf)
     rate = np.empty(shape)
     sweeps = float(SWEEPS)
     for _ in range(ROUNDS):
         improve(model.space, model.counts, model.decisions, now.values, now.best, rate)
-        now.lower, now.upper = float(rate.min()), float(rate.max())
+        now.lower, now.upper = max(now.lower, float(rate.min())), float(rate.max())
         progress(now.lower, now.upper)
         if now.upper - now.lower <= tolerance * now.upper:
             break
@@ -187,6 +194,8 @@ def _first_values(model: TruncatedModel) -> Floats:
 def _evaluate(model: TruncatedModel, best: Ints, loss: Floats, time: Floats, sweeps: int) -> float:
     """Improve the relative losses and times of a policy; return its loss per tick."""
     chosen = _chosen(model, best)
+    if loss.size <= SMALL:
+        return _solve_equations(model, chosen, loss, time)
     new_loss, new_time = np.empty_like(loss), np.empty_like(time)
     for _ in range(sweeps):
         sweep(model.space, model.counts, chosen, loss, time, new_loss, new_time)
@@ -202,6 +211,35 @@ def _evaluate(model: TruncatedModel, best: Ints, loss: Floats, time: Floats, swe
     return mean_loss / mean_time
 
 
+def _solve_equations(
+    model: TruncatedModel, chosen: PolicyDecisions, loss: Floats, time: Floats
+) -> float:
+    """Fill in the relative losses and times of a policy; return its loss per tick.
+
+    From each state the chain starts anew at the first one with a negligible probability, so that
+    all states have one mean however the policy parts them.
+    """
+    size, shape = loss.size, loss.shape
+    each, new_time = np.zeros((size, 2)), np.empty(shape)
+    ahead = np.empty((size, size))  # the probability of each state after each
+    for column in range(-1, size):
+        unit, found = np.zeros(size), np.empty(shape)
+        unit[column] = float(column >= 0)
+        at = unit.reshape(shape)
+        sweep(model.space, model.counts, chosen, at, at, found, new_time)
+        if column < 0:
+            each[:, 0], each[:, 1] = found.ravel(), new_time.ravel()
+        else:
+            ahead[:, column] = found.ravel() - each[:, 0]
+    equations = np.eye(size) - (1.0 - RESTART) * ahead
+    equations[:, 0] = 1.0  # the first state's value is 0; in its place is the mean of a decision
+    solution = np.linalg.solve(equations, each)
+    mean_loss, mean_time = solution[0].copy()
+    solution[0] = 0.0
+    loss[:], time[:] = (column.reshape(shape) for column in solution.T)
+    return float(mean_loss / mean_time)
+
+
 def _chosen(model: TruncatedModel, best: Ints) -> PolicyDecisions:
     """Return a policy's states in the order of the groups of their decisions."""
     listed, modes = model.decisions, best.shape[0]
@@ -212,7 +250,7 @@ def _chosen(model: TruncatedModel, best: Ints) -> PolicyDecisions:
     group = np.where(waits, mode, modes + group_of[decision])
     order = np.argsort(group, kind="stable")
     back = np.where(waits, 0, (listed.served @ model.space.strides)[decision])
-    cost = np.where(waits, 0.0, listed.cost[decision])
+    cost = np.where(waits, model.space.idle[mode], listed.cost[decision])
     sizes = np.bincount(group, minlength=modes + len(listed.time))
     used = sizes > 0
     return PolicyDecisions(

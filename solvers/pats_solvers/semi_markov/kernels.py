@@ -27,6 +27,7 @@ class QueueSpace(NamedTuple):
         limits: Largest number of each kind.
         waiting: Loss per tick of all that wait, by queue state.
         ahead: 1 for each mode that has switched ahead, else 0.
+        idle: Loss per tick of waiting in each mode, besides that of all that wait.
     """
 
     counts: NDArray[np.int16]
@@ -34,6 +35,7 @@ class QueueSpace(NamedTuple):
     limits: Ints
     waiting: Floats
     ahead: Ints
+    idle: Floats
 
 
 class Counts(NamedTuple):
@@ -134,7 +136,7 @@ def improve(
         for s in range(states):
             best[m, s] = -1
             meanwhile = loss_meanwhile(space, counts, 0, m, s, 1.0)
-            rate[m, s] = meanwhile + ahead[s] - values[m, s]
+            rate[m, s] = meanwhile + space.idle[m] + ahead[s] - values[m, s]
     for g in range(len(decisions.time)):
         time = decisions.time[g]
         ticks = float(counts.ticks[time])

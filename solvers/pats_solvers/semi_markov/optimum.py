@@ -12,6 +12,7 @@ from pats_opt.errors import InputError
 from pats_opt.model.problem import Site, ids
 from pats_opt.wording import counted, number
 from pats_solvers.semi_markov.arrivals import RequestKind
+from pats_solvers.semi_markov.decisions import DecisionTable
 from pats_solvers.semi_markov.iteration import Iterate, OverflowLoss, TruncatedModel, solve
 from pats_solvers.semi_markov.table import (
     PolicyTable,
@@ -87,7 +88,7 @@ def online_optimum(
         )
     limits = queue_limits(kinds, queue)
     require_memory(limits, queue, _most_modes(site, kinds), memory_gib)
-    above, now, proven = _policy(site, kinds, limits, tolerance, progress)
+    above, now, proven = best_policy(site, kinds, limits, tolerance, progress)
     lower = _lower_bound(site, kinds, limits, tolerance, best=now.upper, progress=progress)
     return OptimumResult(
         lower=lower,
@@ -99,19 +100,23 @@ def online_optimum(
     )
 
 
-def _policy(
+def best_policy(
     site: Site,
     kinds: Sequence[RequestKind],
     limits: Sequence[int],
     tolerance: float,
     progress: Progress,
 ) -> tuple[TruncatedModel, Iterate, bool]:
-    """Return the best policy, and whether its bound is proven."""
+    """Return the best policy with its process, and whether its bound is proven.
+
+    The arguments are those of :func:`online_optimum`, with a limit for each kind's queue.
+    """
     rounds, none = BatchRounds(site, kinds), np.zeros(len(kinds))
     overflow = OverflowLoss(least_losses(site, kinds), none, none)
     values, linear, first = None, 0.0, None
+    listed = DecisionTable(site, kinds, limits)
     for attempt in range(1 + TRIES):
-        model = TruncatedModel(site, kinds, limits, overflow)
+        model = TruncatedModel(site, kinds, limits, overflow, listed)
         now = solve(model, tolerance, values=values, progress=lambda a, b: progress("policy", a, b))
         if attempt and (rounds.load >= 1.0 or rounds.holds(model, now, overflow)):
             return model, now, rounds.load < 1.0
@@ -138,7 +143,8 @@ def _lower_bound(
     lower = 0.0
     for _ in range(BELOW_TRIES):
         overflow = overflow_at_least(site, kinds, empty_batch)
-        model = TruncatedModel(site, kinds, limits, overflow, empty_batch=empty_batch)
+        listed = DecisionTable(site, kinds, limits, empty_batch=empty_batch)
+        model = TruncatedModel(site, kinds, limits, overflow, listed)
         found = solve(model, tolerance, progress=lambda a, b: progress("lower bound", a, b))
         lower = max(lower, found.lower)
         if best - lower <= 2.0 * tolerance * best:
