@@ -1,8 +1,8 @@
-"""The grid of systems, and the policies that run on each.
+"""The systems, and the policies that run on each.
 
-One GPU, two adapters, full images of 60 steps of 0.06 s, and where there are two options also 20
-steps at less quality. Step time is the same for every batch (profile ``documents``). Loads are
-offered loads: full batches at full steps with a switch each.
+One GPU, two adapters on the grid, full images of 60 steps of 0.06 s, and where there are two
+options also 20 steps at less quality. Step time is the same for every batch (profile
+``documents``). Loads are offered loads: full batches at full steps with a switch each.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ RATIOS = (0.3, 3.0, 30.0)
 SKEWS = (0.0, 1.5)
 OPTIONS = (1, 2)
 BATCHES = (1, 4)
+#: Adapters of the systems that are too large for the online optimum; all else is as in the grid.
+MANY, MANY_LOAD, MANY_SKEW = (4, 8, 16), 0.8, 0.8
 #: Coefficient of variation of the gaps between bursty arrivals.
 BURSTY_CV = 3.0
 
@@ -75,6 +77,7 @@ class Cell:
         skew: Zipf exponent of the adapters' popularity.
         options: Step counts of a request.
         batch: Largest batch.
+        adapters: Number of adapters.
     """
 
     load: float
@@ -82,6 +85,7 @@ class Cell:
     skew: float
     options: int
     batch: int
+    adapters: int = 2
 
     @property
     def name(self) -> str:
@@ -94,7 +98,7 @@ class Cell:
     def recipe(self) -> Recipe:
         """Return the recipe of its Poisson arrivals."""
         return Recipe(
-            popularity=Popularity(adapters=2, zipf=self.skew),
+            popularity=Popularity(adapters=self.adapters, zipf=self.skew),
             complexity=Complexity(levels=Mix(values=(0.5,))),
             steps=StepCounts(full=Mix(values=(FULL,)), pruned=(FEWER,) * (self.options - 1)),
             gpus=GpuSettings(batch=self.batch),
@@ -107,6 +111,12 @@ def cells() -> Iterator[Cell]:
     """Return the grid."""
     for values in product(LOADS, RATIOS, SKEWS, OPTIONS, BATCHES):
         yield Cell(*values)
+
+
+def large() -> Iterator[Cell]:
+    """Return the systems with many adapters."""
+    for adapters, ratio in product(MANY, RATIOS):
+        yield Cell(MANY_LOAD, ratio, MANY_SKEW, max(OPTIONS), max(BATCHES), adapters)
 
 
 def bursty(load: StationaryLoad) -> StationaryLoad:

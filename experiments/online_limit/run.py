@@ -20,10 +20,19 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from experiments.online_limit.cases import EXPLAINED, OURS, POLICIES, Cell, bursty, cells, load_of
+from experiments.online_limit.cases import (
+    EXPLAINED,
+    OURS,
+    POLICIES,
+    Cell,
+    bursty,
+    cells,
+    large,
+    load_of,
+)
 from experiments.online_limit.regret import WAYS, BestValues
 from pats_opt.core.policy import Policy
-from pats_opt.limits.limit import named_policies
+from pats_opt.limits.limit import named_policies, price_bound
 from pats_opt.limits.sampling import (
     POLICY_SEEDS,
     OfflineEstimate,
@@ -44,20 +53,26 @@ RESULT = Path(__file__).parent / "result"
 QUEUE, TOLERANCE, PATHS, REQUESTS = 24, 1e-4, 4, 500
 #: Paths of the offline optimum, requests of the shorter window, seconds of each optimum.
 OFFLINE_PATHS, WINDOW, TIME_LIMIT_S = 6, 12, 5.0
+#: Length of queues of the bound by a price.
+PRICED_QUEUE = 40
 SEED = 0
 
 #: Names of the yardsticks among the policies.
 ONLINE, OFFLINE = "online-optimum", "offline-optimum"
 
-SYSTEM = ("load", "ratio", "skew", "options", "batch")
+SYSTEM = ("load", "ratio", "skew", "options", "batch", "adapters")
 LOSSES = (*SYSTEM, "arrivals", "policy", "loss", "low", "high", "more", "more_low", "more_high")
 BOUNDS = (*SYSTEM, "busy", "states", "loss", "lower", "upper", "seconds")
+PRICED = (*SYSTEM, "bound", "seconds")
 DECISIONS = (*SYSTEM, "policy", "requests", *WAYS)
+
+#: The tables, in the order in which they are written.
+TABLES = {"bounds": BOUNDS, "losses": LOSSES, "priced": PRICED, "decisions": DECISIONS}
 
 Line = tuple[object, ...]
 
 
-def measured(cell: Cell, folder: Path) -> Iterator[tuple[str, Line]]:
+def measured(cell: Cell) -> Iterator[tuple[str, Line]]:
     """Yield the lines of a system, each with its table."""
     load = load_of(cell)
     began = time.perf_counter()
@@ -66,17 +81,32 @@ def measured(cell: Cell, folder: Path) -> Iterator[tuple[str, Line]]:
     ticks = 1.0 / (load.rate_per_s * load.site.tick_s)
     bounds = [f"{value * ticks:.5f}" for value in (found.found, found.lower, found.upper)]
     yield "bounds", (f"{found.load:.4f}", found.states, *bounds, f"{seconds:.1f}")
-    table = folder / "policy.json"
-    write_bytes(table, encode(found.table))
-    best = OnlineOptimum(model=str(table), ahead=True)
-    policies = [(ONLINE, best), *named_policies(POLICIES)]
-    for line in losses(load, "poisson", policies, found.found * ticks):
-        yield "losses", line
-    ours = named_policies((OURS,))
-    for line in losses(bursty(load), "bursty", [*ours, *policies], None):
-        yield "losses", line
+    with TemporaryDirectory() as folder:
+        table = Path(folder) / "policy.json"
+        write_bytes(table, encode(found.table))
+        best = OnlineOptimum(model=str(table), ahead=True)
+        policies = [(ONLINE, best), *named_policies(POLICIES)]
+        for line in losses(load, "poisson", policies, found.found * ticks):
+            yield "losses", line
+        ours = named_policies((OURS,))
+        for line in losses(bursty(load), "bursty", [*ours, *policies], None):
+            yield "losses", line
     for line in decisions(load):
         yield "decisions", line
+
+
+def beyond(cell: Cell) -> Iterator[tuple[str, Line]]:
+    """Yield the lines of a system that is too large for the online optimum."""
+    for line in losses(load_of(cell), "poisson", named_policies(POLICIES), None):
+        yield "losses", line
+
+
+def priced(cell: Cell) -> Iterator[tuple[str, Line]]:
+    """Yield the bound by a price of the GPU."""
+    load, began = load_of(cell), time.perf_counter()
+    found = price_bound(load, PRICED_QUEUE)
+    assert found is not None
+    yield "priced", (f"{found.loss:.5f}", f"{time.perf_counter() - began:.1f}")
 
 
 def losses(
@@ -142,6 +172,16 @@ def decisions(load: StationaryLoad) -> Iterator[Line]:
         yield (name, requests, *[f"{max(0.0, lost[way] / requests):.5f}" for way in WAYS])
 
 
+def work() -> Iterator[tuple[Cell, Iterator[tuple[str, Line]], str]]:
+    """Yield each system with its lines, and the table that marks it as done."""
+    for cell in cells():
+        yield cell, measured(cell), "decisions"
+    for cell in large():
+        yield cell, beyond(cell), "losses"
+    for cell in (*cells(), *large()):
+        yield cell, priced(cell), "priced"
+
+
 def known(path: Path) -> set[tuple[str, ...]]:
     """Return the systems that a table holds."""
     if not path.exists():
@@ -167,18 +207,16 @@ def append(path: Path, columns: Sequence[str], lines: Iterable[Line]) -> None:
 def main(out: Path) -> None:
     """Measure every system that the tables lack."""
     out.mkdir(parents=True, exist_ok=True)
-    tables = {"bounds": BOUNDS, "losses": LOSSES, "decisions": DECISIONS}
-    done = known(out / "decisions.csv")
     began = time.monotonic()
-    for cell in cells():
+    for cell, lines, last in work():
         system = tuple(str(getattr(cell, name)) for name in SYSTEM)
-        if system in done:
+        if system in known(out / f"{last}.csv"):
             continue
-        with TemporaryDirectory() as folder:
-            lines = list(measured(cell, Path(folder)))
-        for name, columns in tables.items():  # the table that marks a system as done comes last
-            mine = [(*system, *line) for table, line in lines if table == name]
-            append(out / f"{name}.csv", columns, mine)
+        found = list(lines)
+        for name, columns in TABLES.items():
+            mine = [(*system, *line) for table, line in found if table == name]
+            if mine:
+                append(out / f"{name}.csv", columns, mine)
         click.echo(f"{time.monotonic() - began:.0f} s  {cell.name}", err=True)
     machine = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from experiments.online_limit.reading import systems
 from experiments.questions.reading import Case, groups, of, ratios, read, was_run
-from experiments.questions.statistics import Interval, mean_ratio
+from experiments.questions.statistics import Interval, mean, mean_ratio
 from experiments.questions.words import (
     Answer,
     clear,
@@ -41,6 +42,7 @@ def answer() -> Answer:
             steps(order),
             where(cases, order),
             why(cases),
+            online(),
         ],
         tables=[shown(order, parts), terms(cases)],
         ran=f"{was_run(cases)}: {listed(f'{len(p)} {t}' for t, p in parts.items())}, those with a "
@@ -50,6 +52,22 @@ def answer() -> Answer:
             "their time",
             "instances of more than 40 requests, where no optimum is at hand: see the rankings",
         ),
+    )
+
+
+def online() -> str:
+    """What of the excess over the offline optimum is the policies', on systems with both optima."""
+    grid = [system for system in systems() if system.optimum is not None]
+    saved = mean([system.future() for system in grid])
+    given = [
+        f"{code(policy)} gives away {more(1.0 + mean(excess).mean).removesuffix(' more')}"
+        for policy in (OURS, "exhaustive:option=fewest", "pats")
+        if (excess := [x for system in grid if (x := system.excess(policy)) is not None])
+    ]
+    return (
+        f"Against the best *online* policy, where that is known ({len(grid)} systems of "
+        f"[two adapters](online_limit/result.md)): {listed(given)}; knowing the future saves "
+        f"{100.0 * saved.mean:.0f} % of what it loses."
     )
 
 

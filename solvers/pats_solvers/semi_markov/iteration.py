@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
-from pats_solvers.semi_markov.decisions import Decision, GpuMode, DecisionSpace
+from pats_solvers.semi_markov.decisions import Decision, DecisionSpace, GpuMode
 from pats_solvers.semi_markov.kernels import (
     Counts,
     Decisions,
