@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pats_opt.serving.api import ImageOrder, ImageRequest, read_request
 from pats_opt.serving.errors import ApiError
@@ -150,7 +151,7 @@ class JobService:
         record = JobRecord(
             id=order.id,
             arrived=images[0].arrived,
-            request=msgspec.json.encode(given),
+            request=msgspec.json.encode(replace(given, user=None)),  # whose length has no bound
             status=JobStatus.QUEUED,
             result=None,
         )
