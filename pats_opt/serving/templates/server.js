@@ -1,10 +1,10 @@
 "use strict"
 {
-  const EVERY_MS = 1000, JOB_MS = 400
+  const EVERY_MS = 1000, JOB_MS = 400, ADAPTERS_EVERY = 20
   const by = id => document.getElementById(id)
   const figures = new Intl.NumberFormat("en", {maximumSignificantDigits: 3})
   const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`
-  let key = "", job = null
+  let key = "", job = null, refreshed = 0
 
   // Texts of clients and of files reach the page as text only.
   function made(name, text = "", attributes = {}) {
@@ -95,15 +95,17 @@
   }
 
   async function adapters() {
-    const listed = await ask("/v1/models"), chosen = by("adapter").value
-    by("adapter").replaceChildren(...listed.data.map(({id}) => made("option", id, {value: id})))
-    if (chosen) by("adapter").value = chosen
+    const ids = (await ask("/v1/models")).data.map(({id}) => id), chosen = by("adapter").value
+    const shown = Array.from(by("adapter").options, option => option.value)
+    if (ids.length === shown.length && ids.every((id, k) => id === shown[k])) return
+    by("adapter").replaceChildren(...ids.map(id => made("option", id, {value: id})))
+    if (ids.includes(chosen)) by("adapter").value = chosen
   }
 
   async function refresh() {
     try {
       if (!document.hidden) {
-        if (!by("adapter").options.length) await adapters()
+        if (!by("adapter").options.length || refreshed++ % ADAPTERS_EVERY === 0) await adapters()
         show(await ask("/v1/status"))
       }
     } catch (error) {
