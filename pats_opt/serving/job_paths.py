@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.routing import Route
 
 from pats_opt.serving.api import read_request
 from pats_opt.serving.http import SAFE, json_response, read_body
-from pats_opt.serving.jobs import JobService
+from pats_opt.serving.jobs import JobDocument, JobService
 from pats_opt.serving.journal import JobStatus
 from pats_opt.serving.service import ImageService
 
@@ -56,13 +55,14 @@ class _JobHandlers:
         """Stream a job's documents; a client that connects again gets the present one first."""
         name, base_url = request.path_params["name"], str(request.base_url)
         document = await self._jobs.document(name, base_url)  # 404 as a response, not in the stream
-        if request.headers.get("last-event-id") == document["status"] not in LIVE:
+        seen = request.headers.get("last-event-id")
+        if document.status not in LIVE and seen == document.status:
             return Response(status_code=204, headers=SAFE)  # it has seen the end: ask no more
         watched = self._jobs.watch(name, base_url)
         return StreamingResponse(_encoded(watched), media_type="text/event-stream", headers=SAFE)
 
 
-async def _encoded(documents: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _encoded(documents: AsyncIterator[JobDocument]) -> AsyncIterator[bytes]:
     async for document in documents:
-        status, data = document["status"], msgspec.json.encode(document).decode()
+        status, data = document.status, msgspec.json.encode(document).decode()
         yield f"event: {status}\nid: {status}\ndata: {data}\n\n".encode()

@@ -15,7 +15,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -51,6 +51,44 @@ class JobResult(Struct, frozen=True, kw_only=True):
     as_url: bool
     names: tuple[str, ...]
     facts: tuple[dict[str, Any], ...]
+
+
+class JobProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Progress of a job.
+
+    Attributes:
+        images: Number of its images.
+        made: Number of those that are made.
+        expected_s: Seconds to its last image, as predicted; None while any of them waits.
+    """
+
+    images: int
+    made: int
+    expected_s: float | None = None
+
+
+class JobDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as its client sees it.
+
+    Attributes:
+        id: Its id.
+        object: Kind of the document, as all of OpenAI's API have it.
+        created: When it arrived, Unix seconds.
+        status: Its status.
+        progress: Its progress; None where it failed or was cancelled.
+        position: Of one that waits, the number of jobs that do so and arrived before it.
+        result: The response that its request would have got if it had waited.
+        error: Why it has no result.
+    """
+
+    id: str
+    object: Literal["image.job"]
+    created: int
+    status: JobStatus
+    progress: JobProgress | None = None
+    position: int | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
 
 
 class LiveJob(Struct, kw_only=True):
@@ -220,7 +258,7 @@ class JobService:
         if job is not None:
             job.notify()
 
-    async def cancel(self, name: str, base_url: str) -> dict[str, Any]:
+    async def cancel(self, name: str, base_url: str) -> JobDocument:
         """Cancel a job; its document.
 
         Raises:
@@ -240,11 +278,11 @@ class JobService:
                     job.task.cancel()
             self._close(name)  # it has an end, if perhaps another
         document = await self.document(name, base_url)
-        if document["status"] != JobStatus.CANCELLED:
-            raise ApiError(409, f"this job is {document['status']} already", code="job_ended")
+        if document.status is not JobStatus.CANCELLED:
+            raise ApiError(409, f"this job is {document.status} already", code="job_ended")
         return document
 
-    async def document(self, name: str, base_url: str) -> dict[str, Any]:
+    async def document(self, name: str, base_url: str) -> JobDocument:
         """Return a job as its client sees it.
 
         Args:
@@ -262,19 +300,23 @@ class JobService:
             raise ApiError(404, "there is no such job (any more)", code="job_not_found")
         shown = _document(record.id, record.arrived, record.status)
         if record.status is not JobStatus.DONE:
-            return {**shown, "error": msgspec.json.decode(record.result)}
+            return replace(shown, error=msgspec.json.decode(record.result))
         result = msgspec.json.decode(record.result, type=JobResult)
-        shown["progress"] = {"images": len(result.names), "made": len(result.names)}
-        return {**shown, "result": await self._response(name, record.arrived, result, base_url)}
+        count = len(result.names)
+        return replace(
+            shown,
+            progress=JobProgress(images=count, made=count),
+            result=await self._response(name, record.arrived, result, base_url),
+        )
 
-    def _live_document(self, job: LiveJob) -> dict[str, Any]:
-        shown = _document(job.order.id, job.arrived, job.status)
-        shown["progress"] = {"images": len(job.images), "made": job.made}
-        if job.status is JobStatus.QUEUED:
-            shown["position"] = self._position(job)
-        elif (expected := job.expected) is not None:
-            shown["progress"]["expected_s"] = round(max(0.0, expected - time.time()), 3)
-        return shown
+    def _live_document(self, job: LiveJob) -> JobDocument:
+        expected, is_queued = job.expected, job.status is JobStatus.QUEUED
+        left_s = None if expected is None else round(max(0.0, expected - time.time()), 3)
+        return replace(
+            _document(job.order.id, job.arrived, job.status),
+            progress=JobProgress(images=len(job.images), made=job.made, expected_s=left_s),
+            position=self._position(job) if is_queued else None,
+        )
 
     def _position(self, job: LiveJob) -> int:
         """Number of jobs that wait and arrived before a job."""
@@ -304,7 +346,7 @@ class JobService:
         """Return the image of a name; None where there is none (any more)."""
         return await asyncio.wrap_future(self._journal.image(name))
 
-    async def watch(self, name: str, base_url: str) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, name: str, base_url: str) -> AsyncIterator[JobDocument]:
         """Yield a job's document: now, whenever its status changes, and last at its end.
 
         Raises:
@@ -329,9 +371,9 @@ class JobService:
                 job.task.cancel()
 
 
-def _document(name: str, arrived: float, status: JobStatus) -> dict[str, Any]:
+def _document(name: str, arrived: float, status: JobStatus) -> JobDocument:
     """Return the part of a job's document that all have."""
-    return {"id": name, "object": "image.job", "created": int(arrived), "status": status}
+    return JobDocument(id=name, object="image.job", created=int(arrived), status=status)
 
 
 def _encoded(result: JobResult | ApiError) -> bytes:
