@@ -84,3 +84,15 @@ def test_the_benchmark_of_bounds() -> None:
     assert monolithic
     assert all(cell.startswith(("no", "refused")) for cell in monolithic)
     assert "No monolithic model proves any instance of 80 requests or more" in RESULTS
+
+
+def test_what_policies_give_away() -> None:
+    """The README's figures against the online optimum are those of the experiment's page."""
+    text = (ROOT / "experiments" / "online_limit" / "result.md").read_text(encoding="utf-8")
+    found = re.search(r"`price-index` gives away ([\d.]+) % .*?; the next, `.*?`, ([\d.]+) %", text)
+    systems = re.search(r"over (\d+) systems", text)
+    assert found is not None
+    assert systems is not None
+    ours, other = (round(float(value)) for value in found.groups())
+    assert f"on {systems[1]} small systems" in README
+    assert f"gives away {ours} %, the next policy {other} %" in README
