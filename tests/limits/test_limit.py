@@ -14,7 +14,7 @@ from pats_opt.errors import InputError
 from pats_opt.generate import generate
 from pats_opt.generate.config import as_table
 from pats_opt.generate.recipe import Recipe
-from pats_opt.limits.limit import LimitOptions, limit
+from pats_opt.limits.limit import LimitOptions, limit, price_bound
 from pats_opt.limits.page import page
 from pats_opt.limits.stationary import stationary_load
 from pats_opt.model.files import write_instance
@@ -157,3 +157,12 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run(["limit", str(file)]) == 2
     assert f"{file}: arrivals.process: square" in capsys.readouterr().err
+
+
+def test_step_times_that_fall_with_the_batch_are_refused() -> None:
+    """The lower bounds rest on batches without some members ending no later."""
+    table = {"table": [0.1, 0.08, 0.09]}
+    load = stationary_load(recipe(service={"tick_s": 0.6, "step_s": table}, gpus={"batch": 3}))
+    for refused in (lambda: limit(load.recipe, QUICK), lambda: price_bound(load, 12)):
+        with pytest.raises(InputError, match="a step of 2 images takes less time than one of 1"):
+            refused()

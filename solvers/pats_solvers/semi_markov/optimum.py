@@ -22,7 +22,12 @@ from pats_solvers.semi_markov.table import (
     table_options,
     table_site,
 )
-from pats_solvers.semi_markov.truncation import BatchRounds, least_losses, overflow_at_least
+from pats_solvers.semi_markov.truncation import (
+    BatchRounds,
+    least_losses,
+    overflow_at_least,
+    require_growing_steps,
+)
 
 #: Bytes of each state of queues and GPU: values, their successors and the policy's order.
 STATE_BYTES = 128
@@ -77,8 +82,10 @@ def online_optimum(
         progress: Called as bounds improve.
 
     Raises:
-        InputError: The load is 1 or more, or there are too many states.
+        InputError: The load is 1 or more, there are too many states, or step times fall with the
+            batch.
     """
+    require_growing_steps(site)
     least = least_load(site, kinds)
     if least >= 1.0:
         raise InputError(

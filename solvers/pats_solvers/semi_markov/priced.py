@@ -34,7 +34,7 @@ from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind
 from pats_solvers.semi_markov.decisions import Decision, DecisionTable, GpuMode
 from pats_solvers.semi_markov.iteration import OverflowLoss, TruncatedModel, solve
-from pats_solvers.semi_markov.truncation import least_losses
+from pats_solvers.semi_markov.truncation import least_losses, require_growing_steps
 
 Floats = NDArray[np.float64]
 
@@ -133,8 +133,9 @@ def priced_bound(
         tolerance: Relative gap at which each adapter's loss is taken for found.
 
     Raises:
-        InputError: The GPU holds several adapters.
+        InputError: The GPU holds several adapters, or step times fall with the batch.
     """
+    require_growing_steps(site)
     if site.max_resident > 1:
         raise InputError(
             "the bound by prices is of GPUs that hold one adapter at a time",

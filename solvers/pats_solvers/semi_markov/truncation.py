@@ -39,6 +39,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
+from pats_opt.errors import InputError
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
 from pats_solvers.semi_markov.decisions import GPU
@@ -54,6 +55,21 @@ ROUND_TICKS = 200
 
 #: Members of a batch up to which sizes are tried.
 MOST_MEMBERS = 256
+
+
+def require_growing_steps(site: Site) -> None:
+    """Refuse step times that fall with the batch: then the bounds from below do not hold.
+
+    Raises:
+        InputError: A larger batch has the shorter step; the message has the first.
+    """
+    for size in range(2, (site.clock.largest or 1) + 1):
+        if site.clock.step_s(size) < site.clock.step_s(size - 1):
+            raise InputError(
+                f"a step of {size} images takes less time than one of {size - 1}",
+                place="service.step_s",
+                hint="give step times that do not fall with the batch",
+            )
 
 
 def least_losses(site: Site, kinds: Sequence[RequestKind]) -> Floats:
