@@ -64,6 +64,11 @@ HEADS = ("policy", "loss per request", "gives away", "of the optimum")
     metavar="S",
     callback=common.finite,
 )
+@option(
+    "--bound-only",
+    "Print the bound by a price of the GPU only, which is there for any number of adapters.",
+    is_flag=True,
+)
 @common.seed_option
 @option(
     "-o --output",
@@ -83,6 +88,7 @@ def command(
     offline_paths: int,
     window: int,
     time_limit: float,
+    bound_only: bool,
     seed: int,
     output: str | None,
     as_json: bool,
@@ -94,11 +100,11 @@ def command(
     """
     import msgspec
 
-    from pats_opt.errors import in_file
+    from pats_opt.errors import InputError, in_file
     from pats_opt.generate.config import as_table, read_toml
     from pats_opt.generate.recipe import Recipe
-    from pats_opt.limits.limit import POLICIES, LimitOptions, limit
-    from pats_opt.limits.page import page
+    from pats_opt.limits.limit import POLICIES, LimitOptions, limit, only_price_bound
+    from pats_opt.limits.page import page, priced_sentence
     from pats_opt.model.files import encode, write_bytes
 
     options = LimitOptions(
@@ -115,6 +121,16 @@ def command(
     )
     chosen = as_table(read_toml(recipe), Recipe, recipe)
     folder = None if output is None else Path(output)
+    if bound_only:
+        if folder is not None:
+            raise InputError("--bound-only writes no folder", hint="leave out --output")
+        with in_file(recipe):
+            bound = only_price_bound(chosen, queue, seed)
+        if as_json:
+            common.print_json(msgspec.to_builtins(bound))
+        else:
+            click.echo(priced_sentence(bound))
+        return
     with in_file(recipe), Watch(None, quiet=as_json) as watch:
         report = limit(chosen, options, folder=folder, phase=lambda name: watch.phase(name, None))
     if folder is not None:

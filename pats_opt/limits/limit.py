@@ -211,6 +211,22 @@ def price_bound(load: StationaryLoad, queue: int) -> PricedEstimate | None:
     )
 
 
+def only_price_bound(recipe: Recipe, queue: int, seed: int) -> PricedEstimate:
+    """Return the lower bound by a price of the GPU on a recipe.
+
+    Raises:
+        InputError: The recipe is not stationary, or a GPU holds several adapters.
+    """
+    found = price_bound(stationary_load(recipe, seed), queue)
+    if found is None:
+        raise InputError(
+            "the bound by a price of the GPU is of GPUs that hold one adapter at a time",
+            place="switching.max_resident",
+            hint="set it to 1",
+        )
+    return found
+
+
 def _sampled(
     load: StationaryLoad,
     policies: Sequence[tuple[str, Policy]],

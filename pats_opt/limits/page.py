@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pats_opt.limits.limit import LimitReport
+from pats_opt.limits.limit import LimitReport, PricedEstimate
 from pats_opt.views import style
 from pats_opt.views.page import environment
 from pats_opt.wording import counted, label, number, percent
@@ -67,10 +67,7 @@ def sentences(report: LimitReport) -> Iterator[str]:
             f"{number(online.upper, 6)}."
         )
     if report.priced is not None:
-        yield (
-            "By a price of the GPU, adapter by adapter, no online policy loses less than "
-            f"{number(report.priced.loss, 6)} per request."
-        )
+        yield priced_sentence(report.priced)
     if report.future is not None and report.offline is not None:
         share = percent(report.future / online.loss)
         yield (
@@ -85,6 +82,14 @@ def sentences(report: LimitReport) -> Iterator[str]:
             f"The best policy measured, {label(best.policy, 60)}, gives away {number(more)} per "
             f"request, {percent(more / online.loss)}."
         )
+
+
+def priced_sentence(bound: PricedEstimate) -> str:
+    """Return the bound by a price of the GPU as a sentence."""
+    return (
+        "By a price of the GPU, adapter by adapter, no online policy loses less than "
+        f"{number(bound.loss, 6)} per request."
+    )
 
 
 class PolicyRow(NamedTuple):

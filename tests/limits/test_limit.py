@@ -166,3 +166,23 @@ def test_step_times_that_fall_with_the_batch_are_refused() -> None:
     for refused in (lambda: limit(load.recipe, QUICK), lambda: price_bound(load, 12)):
         with pytest.raises(InputError, match="a step of 2 images takes less time than one of 1"):
             refused()
+
+
+def test_the_bound_alone_is_there_for_many_adapters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve adapters are too many for the online optimum; two residents are refused."""
+    path = tmp_path / "many.toml"
+    path.write_text(
+        "popularity = { adapters = 12 }\ncomplexity = { levels = { values = [0.6] } }\n", "utf-8"
+    )
+    assert run(["limit", str(path), "--bound-only", "--json"]) == 0
+    bound = json.loads(capsys.readouterr().out)
+    assert bound["loss"] > 0
+    assert bound["price_per_s"] > 0
+    assert run(["limit", str(path), "--bound-only"]) == 0
+    assert "no online policy loses less than" in capsys.readouterr().out
+    assert run(["limit", str(path), "--bound-only", "-o", str(tmp_path / "out")]) == 2
+    path.write_text("switching = { max_resident = 2 }\n", "utf-8")
+    assert run(["limit", str(path), "--bound-only"]) == 2
+    assert "switching.max_resident" in capsys.readouterr().err

@@ -198,7 +198,8 @@ def require_memory(limits: Sequence[int], queue: int, modes: int, memory_gib: fl
         f"{counted(kinds, 'kind')} of requests in queues of about {queue}, with "
         f"{counted(modes, 'state')} of the GPU, take about {number(gib)} GiB, over the limit of "
         f"{number(memory_gib)}",
-        hint=f"give --queue {max(1, fits)} or less, fewer adapters, or a single complexity",
+        hint=f"give --queue {max(1, fits)} or less, fewer adapters, or a single complexity; "
+        "--bound-only takes any number of adapters",
     )
 
 
