@@ -20,6 +20,7 @@ class ArrivalMemory:
         self._arrivals: deque[tuple[int, int, int]] = deque()  # tick, fewest steps and adapter
         self._gaps: deque[int] = deque(maxlen=memory)
         self._count = Counter[int]()
+        self._next: dict[int, tuple[float, int] | None] = {}  # by tick, since the last arrival
         self._steps = 0
 
     def add(self, tick: int, steps: int, adapter: int) -> None:
@@ -28,6 +29,7 @@ class ArrivalMemory:
             self._gaps.append(tick - self._arrivals[-1][0])
         self._arrivals.append((tick, steps, adapter))
         self._count[adapter] += 1
+        self._next.clear()
         self._steps += steps
         if len(self._arrivals) > self._memory:
             _, steps, adapter = self._arrivals.popleft()
@@ -54,8 +56,9 @@ class ArrivalMemory:
         That is the mean of what was left of those gaps that lasted longer than this one has so far.
         None where none did, as at the end of a burst or of all requests.
         """
-        last = self._arrivals[-1][0]
-        longer = [gap for gap in self._gaps if gap > now - last]
-        if not longer:
-            return None
-        return sum(longer) / len(longer) + last - now, last + min(longer)
+        if now not in self._next:
+            last = self._arrivals[-1][0]
+            longer = [gap for gap in self._gaps if gap > now - last]
+            left = sum(longer) / len(longer) + last - now if longer else 0.0
+            self._next[now] = (left, last + min(longer)) if longer else None
+        return self._next[now]

@@ -206,9 +206,8 @@ class Backlog:
         price = run.switching_s(adapter, self._gpu) * site.switch_price_per_s
         if price <= 0.0 or not self._evicts() or self._urgent(queue):
             return False
-        following = run.past.next_arrival(run.tick)
         share, back = run.past.share(adapter), run.past.share(run.recent[self._gpu.index][-1])
-        if following is None or share <= 0.0 or back <= 0.0:
+        if share <= 0.0 or back <= 0.0 or (following := run.past.next_arrival(run.tick)) is None:
             return False
         ticks, size = run.quickest(min([job.steps for job in queue]), self._most)
         load = min(MOST_LOAD, ticks / size / run.gap_ticks() / len(site.gpus))

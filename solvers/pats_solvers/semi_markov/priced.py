@@ -98,9 +98,8 @@ class AdapterProcess:
     def _taken(self, price: float) -> list[Decision]:
         """Return what can be done with the released adapter: a switch, with a batch if need be."""
         site, (adapter,) = self._site, self._resident
-        seconds = min(
-            site.load_s[adapter], *[s for (_, to), s in site.pairs.items() if to == adapter], np.inf
-        )
+        pairs = [seconds for (_, to), seconds in site.pairs.items() if to == adapter]
+        seconds = min([site.load_s[adapter], *pairs])
         ticks = site.switching_ticks(seconds)
         cost = seconds * site.switch_price_per_s
         if not ticks:
