@@ -1,13 +1,14 @@
 """Bounds and schedules of solvers on the same instances, with one thread each.
 
-    python -m benchmarks.bounds [compare|regimes|growth ...] [--limit-scale X] [-o FOLDER]
+    python -m benchmarks.bounds [compare|regimes|parts|growth ...] [--limit-scale X] [-o FOLDER]
 
 ``compare`` has monolithic models against the Lagrangian bound and the exact search, ``regimes`` the
-suites of hard regimes, with PyJobShop and the best online policy, and ``growth`` what makes
-``exact`` slow. Each run is a process of its own, whose memory peak (its children included) is
-measured. Every finished run is kept in the jobs folder, so that an interrupted benchmark goes on
-where it was. Writes ``bounds.csv``, in which runs that are not done now keep their rows, and
-``bounds.md``. PyJobShop needs the extra ``benchmark``.
+suites of hard regimes, with PyJobShop and the best online policy, ``parts`` the portfolio ``auto``
+against its parts alone under short limits, and ``growth`` what makes ``exact`` slow. Each run is a
+process of its own, whose memory peak (its children included) is measured. Every finished run is
+kept in the jobs folder, so that an interrupted benchmark goes on where it was. Writes
+``bounds.csv``, in which runs that are not done now keep their rows, and ``bounds.md``. PyJobShop
+needs the extra ``benchmark``.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ REGIMES = (
 #: Solvers in a regime, and where there are more than :data:`MANY` requests.
 SOLVERS = ("auto", "exact", "lagrangian", "local-search", "milp", "cpsat", "pyjobshop")
 BASELINE = "best-online"
-SCALABLE = ("auto", "lagrangian", "local-search")
 MANY = 200
+
+#: The portfolio and its parts, and the seconds that they are compared under.
+PARTS = ("auto", "lagrangian", "local-search")
+SHORT_S = (5.0, 20.0)
 
 #: Limit of a monolithic model where it is hopeless anyway.
 HOPELESS_S = 30.0
@@ -90,9 +94,24 @@ def regimes() -> Iterator[Case]:
     for name in REGIMES:
         seconds = {group.name: group.time_limit for group in suite(name).classes}
         for group, seed, recipe in recipes(name):
-            solvers = SOLVERS if recipe.requests <= MANY else SCALABLE
+            solvers = SOLVERS if recipe.requests <= MANY else PARTS
             limits = dict.fromkeys((*solvers, BASELINE), seconds[group])
             yield Case("regimes", group, seed, recipe, limits)
+
+
+def parts() -> Iterator[Case]:
+    """The portfolio and its parts on one instance of each hard regime, under short limits."""
+    for name in REGIMES:
+        for group, seed, recipe in recipes(name):
+            if seed == 0 and recipe.requests <= MANY:
+                for seconds in SHORT_S:
+                    yield Case(
+                        "parts",
+                        f"{group}, {seconds:g} s",
+                        seed,
+                        recipe,
+                        dict.fromkeys(PARTS, seconds),
+                    )
 
 
 def growth() -> Iterator[Case]:
@@ -136,7 +155,7 @@ def sized(below: dict[str, Any], requests: int, adapters: int, **others: Any) ->
     return msgspec.convert(below | size | others, Recipe)
 
 
-TABLES = {"compare": compare, "regimes": regimes, "growth": growth}
+TABLES = {"compare": compare, "regimes": regimes, "parts": parts, "growth": growth}
 
 
 def row_of(case: Case, record: Record) -> dict[str, Any]:

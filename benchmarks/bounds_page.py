@@ -34,6 +34,11 @@ tells no bound before it has found a schedule.
 *Refused*: a feature or a size that the solver cannot take. `auto` does here what `exact` does. Of
 instances of more than 200 requests only solvers that can take them were asked."""
 
+PARTS = """One instance of each hard regime of at most 200 requests, under short limits: `auto`, and
+two of its parts alone. *Loss above* is by how much the schedule of `auto` loses more than the
+better of theirs, and *bound below* by how much its bound is below that of `lagrangian`. Negative
+figures are in favour of `auto`."""
+
 
 def page(rows: Sequence[Row], marks: Sequence[int], jobs: int) -> str:
     """The rows as a page.
@@ -47,6 +52,7 @@ def page(rows: Sequence[Row], marks: Sequence[int], jobs: int) -> str:
     for table, title, text, body in (
         ("compare", "Side by side", MARKED, lambda mine: _marked(mine, marks)),
         ("regimes", "Hard regimes", REGIMES, _regimes),
+        ("parts", "The portfolio and its parts", PARTS, _parts),
         ("growth", "Growth of `exact` (the fleet: `lagrangian`)", MARKED,
          lambda mine: _marked(mine, marks)),
     ):  # fmt: skip
@@ -128,6 +134,27 @@ def _regimes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {name} | {_seconds(mine)} | " + " | ".join(cells) + " |"
     yield ""
     yield "The last table: instances proven of those run, and the mean seconds of these proofs."
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[str]:
+    """How ``auto`` compares with its parts, instance by instance."""
+    yield "| instance | loss | loss above | bound | bound below |"
+    yield "|---" * 5 + "|"
+    above, below = [], []
+    for name, mine in _by(rows, "name").items():
+        found = {row["solver"]: row for row in mine}
+        if not {"auto", "lagrangian", "local-search"} <= set(found):
+            continue
+        auto, lagrangian = found["auto"], found["lagrangian"]
+        least = min(lagrangian["loss"], found["local-search"]["loss"])
+        bound = lagrangian["bound"]
+        above.append(auto["loss"] / least - 1)
+        below.append(1 - auto["bound"] / bound)
+        figures = f"{auto['loss']:.4f} | {_percent(above[-1])} | {auto['bound']:.4f}"
+        yield f"| {name} | {figures} | {_percent(below[-1])} |"
+    if above:
+        yield f"| mean | | {_percent(fmean(above))} | | {_percent(fmean(below))} |"
+        yield f"| worst | | {_percent(max(above))} | | {_percent(max(below))} |"
 
 
 def _matrix(

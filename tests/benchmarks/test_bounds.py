@@ -64,6 +64,18 @@ def test_means_and_worst_gaps() -> None:
     assert "A run has at most 60 s." in text
 
 
+def test_the_portfolio_beside_its_parts() -> None:
+    """Only where all three ran; the better of the parts' schedules counts."""
+    runs = [
+        row("a, 5 s", 0, "auto", 10.0, 9.0), row("a, 5 s", 0, "lagrangian", 12.5, 8.0),
+        row("a, 5 s", 0, "local-search", 8.0, None), row("b, 5 s", 0, "auto", 10.0, 9.0),
+    ]  # fmt: skip
+    text = page([run | {"table": "parts"} for run in runs], MARKS, 1)
+    assert "| a, 5 s | 10.0000 | 25.00 % | 9.0000 | -12.50 % |" in text
+    assert "| worst | | 25.00 % | | -12.50 % |" in text
+    assert "| b, 5 s |" not in text
+
+
 def test_the_best_online_policy() -> None:
     instance = next(instances("documents-medium"))
     best = solve(instance, BestOnline())
