@@ -1,4 +1,7 @@
-"""Prices, local search and label search that take turns on one best plan; a part of ``exact``."""
+"""Prices, local search and label search that take turns on one best plan; a part of ``exact``.
+
+On several GPUs a fourth search plans a few of them anew, with all of these.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pats_solvers.common.incumbent import Incumbent, trivial_outcome
 from pats_solvers.common.stopping import StopError
 from pats_solvers.dp import Dp
 from pats_solvers.dp.passes import LabelPasses, searched_batches
+from pats_solvers.fleet_parts import PartSearch
 from pats_solvers.primal_dual import Annealings, Ascents, Lagrangian
 from pats_solvers.turns import Rounds, Turns
 
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Share of the time left that a pass of the label search may take.
 PASS = 0.5
+
+#: Share of the memory that the search over a few GPUs may take, beside all of it.
+PART = 0.25
 
 
 class GuidedSearch(Struct, frozen=True, kw_only=True):
@@ -49,7 +56,9 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
         """Compile the kernels."""
         Lagrangian().prepare(problem)
         if problem is None or searchable(problem):
-            Dp().prepare(problem)
+            # Parts of a fleet may be GPUs of one resident, which have kernels of their own.
+            several = problem is not None and len(problem.site.gpus) > 1
+            Dp().prepare(None if several else problem)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Take turns until the optimum is proven, neither can go on, or a limit is reached."""
@@ -79,6 +88,9 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
                 "dp": LabelPasses(incumbent, bounding, dp.limits, batches, PASS),
                 **searches,
             }
+        if len(problem.site.gpus) > 1:
+            part = GuidedSearch(memory_gib=PART * self.memory_gib)
+            searches["parts"] = PartSearch(incumbent, part)
         turns = Turns(incumbent, searches)
         turns.run()
         for name, taken in turns.taken.items():

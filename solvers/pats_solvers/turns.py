@@ -83,6 +83,8 @@ class Turns:
         seconds = time.monotonic() - began
         self.taken[name] += 1
         self.seconds[name] += seconds
+        if sum(self.taken.values()) <= HEAD_START:
+            return  # the first gains are large, whoever makes them
         self._gained[name] = MEMORY * self._gained[name] + max(0.0, before - self._value())
         self._lately[name] = MEMORY * self._lately[name] + seconds
 
