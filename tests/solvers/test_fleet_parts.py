@@ -27,7 +27,7 @@ FLEET = Recipe(requests=12, gpus=GpuSettings(count=3))
 
 @dataclass
 class Listed:
-    """A solver that finds nothing better, and keeps the ids of the GPUs and the runs it was given."""
+    """A solver that finds nothing better, and notes the GPUs and the run of each part."""
 
     name: ClassVar[str] = "listed"
     kind: ClassVar[Kind] = Kind.HEURISTIC

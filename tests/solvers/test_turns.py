@@ -101,6 +101,24 @@ def test_time_goes_to_what_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FAIR / 2 < share < 2 * FAIR
 
 
+def test_gains_of_the_head_start_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins makes the largest gains; later ones go to the other search."""
+    race = Race(monkeypatch, 1e9)
+    race.first.gain, race.second.gain = 1e3, 1e-3
+    race.second.rounds = 40
+
+    def begin() -> None:
+        Search.advance(race.first)
+        if race.first.done == HEAD_START:
+            race.first.gain = 0.0
+
+    monkeypatch.setattr(race.first, "advance", begin)
+    race.first.rounds = 60
+    race.run()
+    upto = race.order[HEAD_START : race.order.index("second") + 40]
+    assert upto.count("first") < 2 * FAIR * len(upto)
+
+
 def test_where_nothing_gains_time_is_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds, not rounds: one whose rounds take three times as long has a third of them."""
     race = Race(monkeypatch, 1e9)
