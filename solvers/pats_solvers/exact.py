@@ -2,9 +2,9 @@
 
 Prices, a search over batch sequences (:mod:`pats_solvers.dp`) and a local search take turns
 (:mod:`pats_solvers.guided`), on several GPUs also on parts of the fleet
-(:mod:`pats_solvers.fleet_parts`). CP-SAT and the MILP go on from their schedule; with few requests on a
-fleet or with a cache CP-SAT comes first. A travelling salesman problem has a branch and cut of its
-own (:mod:`pats_solvers.tours`), which needs no other.
+(:mod:`pats_solvers.fleet_parts`). CP-SAT and the MILP go on from their schedule; with few requests
+on a fleet or with a cache CP-SAT comes first. A travelling salesman problem has a branch and cut of
+its own (:mod:`pats_solvers.tours`), which needs no other.
 """
 
 from __future__ import annotations
