@@ -29,6 +29,7 @@ from pats_opt.generate.suites import recipes, suite
 from pats_opt.model.files import read_bytes, write_bytes, write_instance
 from pats_opt.model.loss import gap
 from pats_opt.report.config import instance_info, solver_info
+from pats_opt.runs.engine import RunEngine, open_pool
 from pats_opt.runs.instances import InstanceFile
 from pats_opt.runs.record import Record, RunConfig, Task
 from pats_opt.runs.task import perform_missing
@@ -230,9 +231,8 @@ def main() -> None:
         print(*(row[key] for key in ("name", "seed", "solver", "stop", "gap")), file=sys.stderr)
 
     try:
-        perform_missing(
-            [t for _, t in found.values()], options.jobs, GRACE_S, keep, perform_any, fresh=True
-        )
+        with open_pool(RunEngine.PROCESS, options.jobs, fresh=True) as pool:
+            perform_missing([t for _, t in found.values()], pool, GRACE_S, keep, perform_any)
     finally:
         kept = [rows[key] for key in order if key in rows]
         options.output.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ from pats_opt.model.files import read_bytes, read_instance, read_schedule, write
 from pats_opt.model.loss import gap
 from pats_opt.model.problem import Problem
 from pats_opt.report.config import instance_info, solver_info
+from pats_opt.runs.engine import RunEngine, open_pool
 from pats_opt.runs.instances import InstanceFile, instance_files
 from pats_opt.runs.record import Record, RunConfig, Task
 from pats_opt.runs.task import perform_missing
@@ -158,7 +159,8 @@ def update(
         proven = ", proven" if row.proven else ""
         print(f"{row.instance}: {record.config.solver.spec}: {found}{proven}", file=sys.stderr)
 
-    perform_missing([task for _, task in tasks.values()], jobs, GRACE_S, keep, fresh=True)
+    with open_pool(RunEngine.PROCESS, jobs, fresh=True) as pool:
+        perform_missing([task for _, task in tasks.values()], pool, GRACE_S, keep)
 
 
 @click.command()

@@ -162,6 +162,13 @@ def options(table: type[Any]) -> Callable[[F], F]:
 
 json_option = option("--json as_json", "Print one JSON object only.", is_flag=True)
 
+engine_option = option(
+    "--engine",
+    "Where runs are done: processes of this machine, or tasks on the Ray cluster of RAY_ADDRESS.",
+    click.Choice(["process", "ray"]),
+    default="process",
+)
+
 seed_option = option("--seed", "Random seed.", click.IntRange(0), default=0)
 
 

@@ -205,7 +205,7 @@ def _settings(problem: Problem, given: ExecutionOptions) -> Options:
     gpus = len(problem.site.gpus)
     workers = WorkerKind(given.engine or ("thread" if gpus == 1 else "process"))
     if workers is WorkerKind.RAY:
-        from pats_opt.execute.workers.ray import require
+        from pats_opt.cluster import require
 
         require()
     named = devices(given.device, gpus, workers)

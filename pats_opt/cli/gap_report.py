@@ -64,6 +64,7 @@ def prices(
     default=None,
 )
 @option("--config run_file", "TOML run file with these options.", FILE)
+@common.engine_option
 @common.new_folder_option
 @option("--resume", "Continue the runs in DIR: skip the finished ones.", is_flag=True)
 @common.json_option
@@ -73,6 +74,7 @@ def command(
     solvers: tuple[str, ...] | None,
     time_limit: float | None,
     jobs: int | None,
+    engine: str,
     seed: int | None,
     sweep: tuple[float, ...] | str | None,
     pictures: bool | None,
@@ -91,8 +93,9 @@ def command(
 
     require_address_space("a gap report")
     from pats_opt.report.gap import gap_report, prepare
-    from pats_opt.runs.record import cores
+    from pats_opt.runs.engine import run_engine
 
+    where = run_engine(engine)
     if resume and output is None:
         raise click.UsageError("--resume needs the folder to continue in: add -o DIR")
     folder = Path(output) if output is not None else common.new_folder("gap-report")
@@ -114,7 +117,7 @@ def command(
             bar.close()  # the runs are over
             return terminal.progress(total, _drawn, quiet=as_json)
 
-        report = gap_report(config, folder, to_do, jobs=jobs or cores(), done=done, watch=watch)
+        report = gap_report(config, folder, to_do, jobs=jobs, engine=where, done=done, watch=watch)
     for line in report.undrawn:
         click.echo(f"pats-opt: warning: {line}", err=True)
     if as_json:

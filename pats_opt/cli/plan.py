@@ -116,11 +116,17 @@ def _names(flags: str, text: str, **more: Any) -> Callable[[common.F], common.F]
     callback=common.finite,
 )
 @option("--jobs", "Runs in parallel.  [default: all cores]", Count(1))
+@common.engine_option
 @common.new_folder_option
 @option("--resume", "Continue the plan in DIR; other options may be given anew.", is_flag=True)
 @common.json_option
 def command(
-    jobs: int | None, output: str | None, resume: bool, as_json: bool, **options: Any
+    jobs: int | None,
+    engine: str,
+    output: str | None,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Simulate fleets, caches and policies on a load, and say what to buy.
 
@@ -136,8 +142,9 @@ def command(
     from pats_opt.errors import UnfinishedError
     from pats_opt.planning.config import INSTANCE, PAGE
     from pats_opt.planning.study import plan, prepare
-    from pats_opt.runs.record import cores
+    from pats_opt.runs.engine import run_engine
 
+    where = run_engine(engine)
     if resume and output is None:
         raise click.UsageError("--resume needs the folder to continue in: add -o DIR")
     folder = Path(output) if output is not None else common.new_folder("plan")
@@ -150,7 +157,7 @@ def command(
     common.note_ticks(grid.instance)
     total = len(grid.lines) * len(grid.gpus)
     with terminal.progress(total, _progress_line(), quiet=as_json) as done:
-        result = plan(grid, jobs=jobs or cores(), done=done)
+        result = plan(grid, jobs=jobs, engine=where, done=done)
     if as_json:
         import msgspec
 

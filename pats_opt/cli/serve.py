@@ -150,7 +150,7 @@ def command(options: ServeOptions, config: str | None, **recipe: Any) -> None:
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
         if options.engine == "ray":
-            from pats_opt.execute.workers.ray import joined
+            from pats_opt.cluster import joined
 
             stack.enter_context(joined())
         model = _model(options, recipe_from(config, recipe), stack)

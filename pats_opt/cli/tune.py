@@ -50,14 +50,16 @@ if TYPE_CHECKING:
     callback=common.finite,
 )
 @option("--seed", "Random seed.  [default: 0]", click.IntRange(0))
-@option("--jobs", "Runs in parallel.", Count(1), default=1)
+@option("--jobs", "Runs in parallel.  [default: 1; of --engine ray all cores]", Count(1))
+@common.engine_option
 @common.new_folder_option
 @option("--resume", "Continue the search in DIR.", is_flag=True)
 @common.json_option
 def command(
     policy: str | None,
     instances: tuple[str, ...],
-    jobs: int,
+    jobs: int | None,
+    engine: str,
     output: str | None,
     resume: bool,
     as_json: bool,
@@ -74,10 +76,12 @@ def command(
 
     if importlib.util.find_spec("optuna") is None:
         raise InputError("'tune' needs the package optuna", hint="pip install 'pats-opt[tune]'")
+    from pats_opt.runs.engine import RunEngine, run_engine
     from pats_opt.tuning import pages
     from pats_opt.tuning.plan import CONFIG, TuneConfig
     from pats_opt.tuning.tune import prepare, resumed, tune
 
+    where = run_engine(engine)
     if resume and output is None:
         raise click.UsageError("--resume needs the folder to continue in: add -o DIR")
     folder = Path(output) if output is not None else common.new_folder("tune")
@@ -95,7 +99,8 @@ def command(
     plan = prepare(config, folder, resume=begun)
     _report_unsearched(plan)
     with terminal.progress(plan.config.trials, _status(), quiet=as_json) as done:
-        result = tune(plan, folder, jobs=jobs, done=done)
+        jobs = jobs or (1 if where is RunEngine.PROCESS else None)
+        result = tune(plan, folder, jobs=jobs, engine=where, done=done)
     if as_json:
         import msgspec
 

@@ -13,7 +13,9 @@ from pats_opt.planning.grid import PlanGrid, make_grid
 from pats_opt.planning.pages import cells_csv, page
 from pats_opt.planning.result import PlanResult, reference, result_of, score
 from pats_opt.planning.search import PlanCell, next_cells
+from pats_opt.runs.engine import RunEngine, open_pool
 from pats_opt.runs.folder import RunFolder
+from pats_opt.runs.pool import RunPool
 from pats_opt.runs.record import Record, Task, read_record
 from pats_opt.runs.task import perform_missing
 
@@ -44,7 +46,11 @@ def prepare(config: PlanConfig, folder: Path, *, resume: bool = False) -> PlanGr
 
 
 def plan(
-    grid: PlanGrid, *, jobs: int = 1, done: Callable[[Record], None] = lambda _: None
+    grid: PlanGrid,
+    *,
+    jobs: int | None = 1,
+    engine: RunEngine = RunEngine.PROCESS,
+    done: Callable[[Record], None] = lambda _: None,
 ) -> PlanResult:
     """Simulate what the search asks for, bound the short windows, and write the files.
 
@@ -52,7 +58,8 @@ def plan(
 
     Args:
         grid: From :func:`prepare`.
-        jobs: Worker processes at a time; their number changes no result.
+        jobs: Runs at a time, None for all cores; their number changes no result.
+        engine: Where runs are done.
         done: Called with each record, old ones too.
     """
     records: dict[PlanCell, Record] = {}
@@ -60,8 +67,9 @@ def plan(
     missing = 0
     with RunFolder(grid.folder, "plan").locked():
         try:
-            _search(grid, records, jobs, done)
-            bounds = _bounds(grid, records, jobs, done)
+            with open_pool(engine, jobs) as pool:
+                _search(grid, records, pool, done)
+                bounds = _bounds(grid, records, pool, done)
         except KeyboardInterrupt:
             _read(grid, records)
             missing = max(1, len(_next(grid, records)))
@@ -82,7 +90,7 @@ def _next(grid: PlanGrid, records: dict[PlanCell, Record]) -> list[PlanCell]:
 def _search(
     grid: PlanGrid,
     records: dict[PlanCell, Record],
-    jobs: int,
+    pool: RunPool,
     done: Callable[[Record], None],
 ) -> None:
     while cells := _next(grid, records):
@@ -97,13 +105,13 @@ def _search(
             records.update(dict.fromkeys(same[record.config.key], record))
             done(record)
 
-        perform_missing(list(tasks.values()), jobs, GRACE_S, keep)
+        perform_missing(list(tasks.values()), pool, GRACE_S, keep)
 
 
 def _bounds(
     grid: PlanGrid,
     records: dict[PlanCell, Record],
-    jobs: int,
+    pool: RunPool,
     done: Callable[[Record], None],
 ) -> list[list[Record]]:
     """Run the bounds and the policies on the short windows of the reference."""
@@ -117,7 +125,7 @@ def _bounds(
         found[record.config.key] = record
         done(record)
 
-    perform_missing([task for window in windows for task in window], jobs, GRACE_S, keep)
+    perform_missing([task for window in windows for task in window], pool, GRACE_S, keep)
     return [_in_order(window, found) for window in windows]
 
 

@@ -12,11 +12,10 @@ from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import ReportConfig, save_config, tasks
 from pats_opt.report.pages import write_pages
 from pats_opt.report.pictures import Watch, draw_pictures, unwatched
+from pats_opt.runs.engine import RunEngine, open_pool
 from pats_opt.runs.folder import RunFolder
-from pats_opt.runs.record import Record, Task, read_record
-from pats_opt.runs.task import perform_all
-from pats_opt.solving.solve import prepare as get_ready
-from pats_opt.solving.solve import runnable
+from pats_opt.runs.record import Record, Task, cores, read_record
+from pats_opt.runs.task import perform_missing
 from pats_opt.views.notebook import piece
 from pats_opt.wording import counted, number, percent
 
@@ -90,7 +89,8 @@ def gap_report(
     folder: Path,
     to_do: Sequence[Task],
     *,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    engine: RunEngine = RunEngine.PROCESS,
     done: Callable[[Record], None] = lambda _: None,
     watch: Watch = unwatched,
 ) -> Report:
@@ -100,7 +100,8 @@ def gap_report(
         config: The configuration.
         folder: The prepared folder.
         to_do: The runs that :func:`prepare` found.
-        jobs: Worker processes at a time.
+        jobs: Runs at a time, None for all cores.
+        engine: Where runs are done; schedules are drawn on this machine.
         done: Called with each record, the old ones first.
         watch: Watches the drawing.
 
@@ -114,24 +115,19 @@ def gap_report(
         found[record.config.key] = record
         done(record)
 
-    def read_missing() -> list[Task]:
-        for task in to_do:
-            if task.config.key not in found and (record := read_record(folder, task.config)):
-                keep(record)
-        return [task for task in to_do if task.config.key not in found]
-
     with RunFolder(folder, "report").locked():
-        missing = read_missing()
         try:
-            for spec in dict.fromkeys(task.config.solver.spec for task in missing):
-                get_ready(runnable(spec))  # here, so that no run pays for it
-            perform_all(missing, jobs, config.grace_s, keep)
+            with open_pool(engine, jobs) as pool:
+                perform_missing(to_do, pool, config.grace_s, keep)
         except KeyboardInterrupt:
-            interrupted = bool(read_missing())  # a run may have left its record just now
+            for task in to_do:  # a run may have left its record just now
+                if task.config.key not in found and (record := read_record(folder, task.config)):
+                    keep(record)
+            interrupted = len(found) < len(to_do)
         records = [found[t.config.key] for t in to_do if t.config.key in found]
         if config.pictures and len(records) == len(to_do):
             try:
-                undrawn = draw_pictures(folder, records, jobs=jobs, watch=watch)
+                undrawn = draw_pictures(folder, records, jobs=jobs or cores(), watch=watch)
             except KeyboardInterrupt:
                 interrupted = True
         table = collect(to_do, records)

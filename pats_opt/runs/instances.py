@@ -11,6 +11,7 @@ from pats_opt.errors import InputError
 from pats_opt.generate import suites as generated
 from pats_opt.model.files import read_instance, write_instance
 from pats_opt.model.instance import Instance
+from pats_opt.runs.copies import here
 
 
 class InstanceFile(NamedTuple):
@@ -39,6 +40,23 @@ def instance_files(
         yield InstanceFile(instance, path, generated.class_of(instance, path.resolve().parent.name))
     for suite in suites:
         yield from _written(suite, folder)
+
+
+def read_unchanged(file: str, sha256: str, since: str) -> Instance:
+    """Read the instance of a run, in a worker.
+
+    Args:
+        file: Path of its file for the caller of the worker.
+        sha256: Digest that it had.
+        since: Moment of that digest, for the message.
+
+    Raises:
+        InputError: The file is gone or has changed.
+    """
+    instance = read_instance(here(file))
+    if instance.sha256 != sha256:
+        raise InputError(f"the file has changed since {since}", file=file, hint="start anew")
+    return instance
 
 
 def _files(paths: Iterable[str]) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""A pool of worker processes in which a crash or a hang is an error of one call only.
+"""Pools of workers in which a crash or a hang is an error of one call only: here, processes.
 
 A worker and all processes which it starts are one process group, that is killed as a whole: on a
 timeout, on an interrupt, and when the pool's own process ends in any way. Ctrl-C reaches only the
@@ -16,7 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -28,8 +29,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from typing_extensions import override
+
 from pats_opt.errors import one_line
 from pats_opt.runs.worker import FRAME
+from pats_opt.solving.solve import prepare, runnable
 
 T = TypeVar("T")
 
@@ -57,6 +61,10 @@ class WorkerError(RuntimeError):
         super().__init__(problem)
         self.seconds, self.output = seconds, output
 
+    @override
+    def __reduce__(self) -> tuple[type[WorkerError], tuple[str, float, str]]:
+        return type(self), (str(self), self.seconds, self.output)
+
 
 class WorkerCrashError(WorkerError):
     """The worker died: of a signal, of too little memory, or in native code."""
@@ -66,25 +74,19 @@ class WorkerTimeoutError(WorkerError):
     """The worker was still busy at the timeout and was killed."""
 
 
-class WorkerPool:
-    """Calls functions in worker processes.
+class RunPool(ABC):
+    """Calls functions in workers.
 
-    Left without an exception, it waits for all calls; left by one, it kills its workers. A worker
-    that crashed, was overdue, or was left with much memory, threads or children by its call is
-    replaced.
+    Left without an exception, it waits for all calls; left by one, it kills its workers.
 
     Args:
-        jobs: Processes at a time.
+        jobs: Calls in progress at a time.
         fresh: Whether each call has a process of its own.
     """
 
     def __init__(self, jobs: int, *, fresh: bool = False) -> None:
-        self._fresh = fresh
+        self.jobs, self._fresh = jobs, fresh
         self._threads = ThreadPoolExecutor(jobs)
-        self._idle: list[_WorkerProcess] = []
-        self._alive: set[_WorkerProcess] = set()
-        self._lock = threading.Lock()
-        self._over = False
 
     def __enter__(self) -> Self:
         return self
@@ -98,11 +100,20 @@ class WorkerPool:
         if kind is not None:
             self.kill()
         self._threads.shutdown(cancel_futures=kind is not None)
-        for worker in self._idle:
-            worker.close()
+        self.close()
 
+    @abstractmethod
+    def prepare(self, specs: Iterable[str]) -> None:
+        """Compile what solvers need before the first call, so that no call pays for it."""
+
+    @abstractmethod
     def submit(
-        self, function: Callable[..., T], *args: Any, timeout_s: float | None = None
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        timeout_s: float | None = None,
+        reads: Sequence[str] = (),
+        writes: str | None = None,
     ) -> Future[T]:
         """Call a function in a worker.
 
@@ -110,18 +121,63 @@ class WorkerPool:
             function: A function that can be imported; its arguments and its result are pickled.
             args: Its arguments.
             timeout_s: Seconds after which the worker is killed.
+            reads: Files that it reads, as :func:`pats_opt.runs.copies.here` finds them.
+            writes: Folder that it writes files into, found likewise.
 
         Returns:
-            Its result in the future; or what it raised, or a :class:`WorkerError`.
+            Its result in the future, once its files are written; or what it raised, or a
+            :class:`WorkerError`.
         """
-        return self._threads.submit(self._call, pickle.dumps((function, args)), timeout_s)
 
+    @abstractmethod
     def kill(self) -> None:
         """Kill every worker, and start no more."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let the workers end; no call is in progress."""
+
+
+class WorkerPool(RunPool):
+    """Calls functions in processes of this machine, which see the files as they are.
+
+    A worker that crashed, was overdue, or was left with much memory, threads or children by its
+    call is replaced.
+    """
+
+    def __init__(self, jobs: int, *, fresh: bool = False) -> None:
+        super().__init__(jobs, fresh=fresh)
+        self._idle: list[WorkerProcess] = []
+        self._alive: set[WorkerProcess] = set()
+        self._lock = threading.Lock()
+        self._over = False
+
+    @override
+    def prepare(self, specs: Iterable[str]) -> None:
+        prepare_all(specs)  # here: the workers find it in the cache
+
+    @override
+    def submit(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        timeout_s: float | None = None,
+        reads: Sequence[str] = (),
+        writes: str | None = None,
+    ) -> Future[T]:
+        return self._threads.submit(self._call, pickle.dumps((function, args)), timeout_s)
+
+    @override
+    def kill(self) -> None:
         with self._lock:
             self._over = True
             for worker in self._alive:
                 worker.kill()
+
+    @override
+    def close(self) -> None:
+        for worker in self._idle:
+            worker.close()
 
     def _call(self, call: bytes, timeout_s: float | None) -> Any:
         worker = self._worker()
@@ -138,7 +194,7 @@ class WorkerPool:
             raise value
         return value
 
-    def _worker(self) -> _WorkerProcess:
+    def _worker(self) -> WorkerProcess:
         with self._lock:
             if self._over:
                 raise CancelledError
@@ -148,14 +204,20 @@ class WorkerPool:
                     return worker
                 worker.close()  # killed from outside while it was idle
                 self._alive.discard(worker)
-            worker = _WorkerProcess()
+            worker = WorkerProcess()
             self._alive.add(worker)
             return worker
 
-    def _forget(self, worker: _WorkerProcess) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         worker.close()
         with self._lock:
             self._alive.discard(worker)
+
+
+def prepare_all(specs: Iterable[str]) -> None:
+    """Compile what solvers need on this machine."""
+    for spec in dict.fromkeys(specs):
+        prepare(runnable(spec))
 
 
 def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
@@ -166,7 +228,7 @@ def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
         yield from done
 
 
-class _WorkerProcess:
+class WorkerProcess:
     """One process, in a group of its own, with pipes for calls and answers."""
 
     def __init__(self) -> None:

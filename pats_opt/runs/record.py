@@ -35,6 +35,10 @@ from pats_opt.tables.windows import WindowService
 PACKAGES = ("ortools", "pulp", "numpy", "msgspec")
 
 
+#: Folder of the records, in that of their run.
+RECORDS = "runs"
+
+
 class RunOutcome(StrEnum):
     """How a run ended."""
 
@@ -218,7 +222,7 @@ def slug(text: str) -> str:
 
 def record_path(folder: Path, config: RunConfig) -> Path:
     """Path of the record of a run."""
-    return folder / "runs" / f"{config.key}.json"
+    return folder / RECORDS / f"{config.key}.json"
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -16,12 +16,14 @@ from typing import NamedTuple
 import msgspec
 
 from pats_opt.core.solver import require
-from pats_opt.errors import CapabilityError, InfeasibleError, InputError, NoScheduleError, one_line
-from pats_opt.memory import can_restart_peak, peak_gib
-from pats_opt.model.files import read_instance, write_schedule
+from pats_opt.errors import CapabilityError, InfeasibleError, NoScheduleError, one_line
+from pats_opt.memory import peak_gib
+from pats_opt.model.files import write_schedule
 from pats_opt.model.instance import Instance
 from pats_opt.model.problem import Problem
-from pats_opt.runs.pool import WorkerError, WorkerPool, WorkerTimeoutError, completed
+from pats_opt.runs.copies import here
+from pats_opt.runs.instances import read_unchanged
+from pats_opt.runs.pool import RunPool, WorkerError, WorkerTimeoutError, completed
 from pats_opt.runs.record import (
     ProgressPoint,
     Record,
@@ -61,45 +63,38 @@ RESULT_FIELDS = ("status", "runtime_s", "loss", "bound", "utility", "terms", "me
 
 def perform_all(
     tasks: Sequence[Task],
-    jobs: int,
+    pool: RunPool,
     grace_s: float,
     done: Callable[[Record], None] = lambda _: None,
     run: Callable[[Task], None] | None = None,
-    *,
-    fresh: bool = False,
 ) -> None:
-    """Do every run in a worker process, which writes its record.
+    """Do every run in a worker, which writes its record.
 
     Args:
         tasks: The runs.
-        jobs: Processes at a time.
+        pool: The workers; Ctrl-C is left to who opened it.
         grace_s: Seconds past its time limit after which a run is killed.
         done: Called in this thread with each record as it comes.
-        run: Called in the process, which imports its module: :func:`perform` unless told.
-        fresh: Whether each run has a process of its own, for measurements of memory. So it is
-            anyway where the peak of a process cannot be measured again.
-
-    Raises:
-        KeyboardInterrupt: After all processes have been killed; records of finished runs stay.
+        run: Called in the worker, which imports its module: :func:`perform` unless given.
     """
-    with WorkerPool(jobs, fresh=fresh or not can_restart_peak()) as pool:
-        futures = {}
-        for task in tasks:
-            limit = task.config.time_limit
-            timeout_s = None if limit is None else limit + grace_s
-            futures[pool.submit(run or _perform, task, timeout_s=timeout_s)] = task
-        for future in completed(futures):
-            done(_record_of(futures[future], future))
+    futures = {}
+    for task in tasks:
+        limit = task.config.time_limit
+        timeout_s = None if limit is None else limit + grace_s
+        future = pool.submit(
+            run or _perform, task, timeout_s=timeout_s, reads=[task.instance], writes=task.folder
+        )
+        futures[future] = task
+    for future in completed(futures):
+        done(_record_of(futures[future], future))
 
 
 def perform_missing(
     tasks: Sequence[Task],
-    jobs: int,
+    pool: RunPool,
     grace_s: float,
     done: Callable[[Record], None],
     run: Callable[[Task], None] | None = None,
-    *,
-    fresh: bool = False,
 ) -> None:
     """Do the runs that have no record yet, as :func:`perform_all` does.
 
@@ -111,9 +106,8 @@ def perform_missing(
             missing.append(task)
         else:
             done(record)
-    for spec in dict.fromkeys(task.config.solver.spec for task in missing):
-        prepare(runnable(spec))  # here, so that no run pays for it
-    perform_all(missing, jobs, grace_s, done, run, fresh=fresh)
+    pool.prepare(task.config.solver.spec for task in missing)
+    perform_all(missing, pool, grace_s, done, run)
 
 
 def _perform(task: Task) -> None:
@@ -136,7 +130,7 @@ def _record_of(task: Task, future: Future[None]) -> Record:
 
 def perform(task: Task) -> Record:
     """Do one run; write its schedule, then its record."""
-    config, folder = task.config, Path(task.folder)
+    config, folder = task.config, here(task.folder)
     started, began = _iso(datetime.now(UTC)), time.monotonic()
     solved: TaskResult | None = None
     failure: Exception | None = None
@@ -211,12 +205,7 @@ def _solved(task: Task, schedule: Path) -> TaskResult:
 @lru_cache(maxsize=1)
 def _instance(file: str, sha256: str) -> Instance:
     """The instance of a file; a process that runs several of its tasks reads it once."""
-    instance = read_instance(file)
-    if instance.sha256 != sha256:
-        raise InputError(
-            "the file has changed since the report began", file=file, hint="start anew"
-        )
-    return instance
+    return read_unchanged(file, sha256, "the report began")
 
 
 def _lost(config: RunConfig, error: WorkerError) -> Record:

@@ -12,10 +12,11 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from pats_opt.errors import InputError, PatsError
-from pats_opt.model.files import read_instance
+from pats_opt.errors import PatsError
 from pats_opt.model.problem import Problem
-from pats_opt.runs.pool import WorkerCrashError, WorkerPool
+from pats_opt.runs.engine import RunEngine, open_pool
+from pats_opt.runs.instances import read_unchanged
+from pats_opt.runs.pool import RunPool, WorkerCrashError
 from pats_opt.solving.result import require_schedule
 from pats_opt.solving.solve import solve
 from pats_opt.tuning.instances import TuneInstance
@@ -72,30 +73,29 @@ def perform(
 
 @lru_cache(maxsize=KEPT)
 def _problem(file: str, sha256: str) -> Problem:
-    instance = read_instance(file)
-    if instance.sha256 != sha256:
-        raise InputError(
-            "the file has changed since the search began", file=file, hint="begin a new search"
-        )
-    return Problem(instance)
+    return Problem(read_unchanged(file, sha256, "the search began"))
 
 
 class TrialRunner:
-    """Runs trials: with one job in a thread, which leaves Ctrl-C to the main one, else in workers.
+    """Runs trials in workers; one job here is a thread, which leaves Ctrl-C to the main one.
 
     Results come in the order of the instances, whatever the number of jobs, so that it does not
     change what a search finds.
     """
 
-    def __init__(self, plan: TunePlan, jobs: int) -> None:
-        self._plan, self._jobs = plan, jobs
-        self._pool = ThreadPoolExecutor(1) if jobs == 1 else WorkerPool(jobs)
+    def __init__(
+        self, plan: TunePlan, jobs: int | None, engine: RunEngine = RunEngine.PROCESS
+    ) -> None:
+        here = jobs == 1 and engine is RunEngine.PROCESS
+        self._plan = plan
+        self._pool = ThreadPoolExecutor(1) if here else open_pool(engine, jobs)
+        self._jobs = self._pool.jobs if isinstance(self._pool, RunPool) else 1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
-        if isinstance(self._pool, WorkerPool):
+        if isinstance(self._pool, RunPool):
             self._pool.__exit__(kind, *details)
         else:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
@@ -120,13 +120,18 @@ class TrialRunner:
             while True:
                 while len(ahead) < self._jobs and (one := next(to_come, None)) is not None:
                     task = (self._plan.target, dict(params), one, config.time_limit, config.seed)
-                    ahead.append(self._pool.submit(perform, *task))
+                    ahead.append(self._submit(one.file, *task))
                 if not ahead:
                     return
                 yield _result(ahead.popleft(), interrupted)
         finally:
             for future in ahead:
                 future.cancel()
+
+    def _submit(self, file: str, *task: Any) -> Future[TrialRun]:
+        if isinstance(self._pool, RunPool):
+            return self._pool.submit(perform, *task, reads=[file])
+        return self._pool.submit(perform, *task)
 
 
 def _result(future: Future[TrialRun], interrupted: Callable[[], bool]) -> TrialRun:

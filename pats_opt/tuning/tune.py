@@ -11,6 +11,7 @@ import msgspec
 from pats_opt.core.solver import Run
 from pats_opt.errors import InputError, NoScheduleError
 from pats_opt.model.files import encode, write_bytes
+from pats_opt.runs.engine import RunEngine
 from pats_opt.runs.folder import RunFolder
 from pats_opt.solving.interrupt import interruptible
 from pats_opt.tuning import pages
@@ -57,7 +58,12 @@ def prepare(config: TuneConfig, folder: Path, *, resume: bool = False) -> TunePl
 
 
 def tune(
-    plan: TunePlan, folder: Path, *, jobs: int = 1, done: Callable[[Trial], None] = lambda _: None
+    plan: TunePlan,
+    folder: Path,
+    *,
+    jobs: int | None = 1,
+    engine: RunEngine = RunEngine.PROCESS,
+    done: Callable[[Trial], None] = lambda _: None,
 ) -> TuneResult:
     """Run the missing trials, then the test; write ``trials.csv``, the report and the result.
 
@@ -67,7 +73,9 @@ def tune(
     Args:
         plan: From :func:`prepare`.
         folder: Folder of its files.
-        jobs: Processes; their number does not change the result, unless a time limit ends runs.
+        jobs: Runs at a time, None for all cores; their number does not change the result, unless a
+            time limit ends runs.
+        engine: Where runs are done.
         done: Called with each finished trial, those of an earlier session first.
 
     Raises:
@@ -78,7 +86,7 @@ def tune(
     from pats_opt.tuning.search import Search  # Optuna comes with an SQL toolkit
 
     run, locked = Run(), RunFolder(folder, "search").locked()
-    with locked, interruptible(run), TrialRunner(plan, jobs) as runner:
+    with locked, interruptible(run), TrialRunner(plan, jobs, engine) as runner:
         search = Search(plan, folder)
         for trial in search.trials:
             done(trial)

@@ -219,7 +219,7 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
     """One line says so."""
     import ray
 
-    from pats_opt.execute.workers.ray import joined
+    from pats_opt.cluster import joined
 
     def init(**_: Any) -> None:
         raise ConnectionError("timed out\nwhile waiting")

@@ -9,6 +9,7 @@ import pytest
 
 from pats_opt.model.schedule import SolutionStatus
 from pats_opt.report.config import ReportConfig, tasks
+from pats_opt.runs.pool import WorkerPool
 from pats_opt.runs.record import Record, RunOutcome, read_record
 from pats_opt.runs.task import perform, perform_all
 
@@ -21,7 +22,8 @@ PATIENCE_S = 60.0
 def run(folder: Path, config: ReportConfig, grace_s: float = PATIENCE_S) -> list[Record]:
     """Run a configuration, and read back what it left."""
     found = tasks(config, folder)
-    perform_all(found, 2, grace_s)
+    with WorkerPool(2) as pool:
+        perform_all(found, pool, grace_s)
     return [r for task in found if (r := read_record(folder, task.config)) is not None]
 
 
@@ -117,8 +119,9 @@ def test_runs_share_a_process_and_give_what_they_give_alone(
     config = ReportConfig(instances=(write(requests=6),), solvers=specs, time_limit=2.0)
     together, alone = tmp_path / "together", tmp_path / "alone"
     found = tasks(config, together)
-    perform_all(found, 1, 2.0)
-    perform_all(tasks(config, alone), 1, 2.0, fresh=True)
+    with WorkerPool(1) as lasting, WorkerPool(1, fresh=True) as fresh:
+        perform_all(found, lasting, 2.0)
+        perform_all(tasks(config, alone), fresh, 2.0)
     ends = []
     for task in found:
         one, other = (read_record(folder, task.config) for folder in (together, alone))

@@ -14,7 +14,7 @@ NO_RAY = importlib.util.find_spec("ray") is None
 @contextmanager
 def cluster_of(cpus: int) -> Iterator[None]:
     """Be in a new cluster whose workers find the modules that this process finds."""
-    from pats_opt.execute.workers.ray import joined
+    from pats_opt.cluster import joined
 
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
     with joined(num_cpus=cpus, runtime_env=environment):

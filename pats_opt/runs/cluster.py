@@ -1,0 +1,298 @@
+"""Ray: joining a cluster, and a pool whose calls are tasks on its machines (the extra ``ray``).
+
+The process of a Ray task keeps a worker process as a pool of this machine does, so that a run that
+crashes, hangs or grows is treated there as it is here. Instances are sent to it, and what a run
+writes is sent back: the machines share no folder. A call whose machine is lost is made again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from typing_extensions import override
+
+from pats_opt import __version__
+from pats_opt.errors import InputError, one_line
+from pats_opt.model.files import read_bytes, write_bytes
+from pats_opt.runs.copies import WrittenFile, call_away, hold
+from pats_opt.runs.pool import RunPool, WorkerCrashError, WorkerProcess, prepare_all
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1"
+
+#: Calls in progress per CPU of the cluster: the next one waits where the last one ends.
+PER_CPU = 2
+
+#: Machines that a call may lose before it counts as crashed; it may be what kills them.
+MOST_LOST = 3
+
+
+def require() -> None:
+    """Refuse to go on without Ray.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            "--engine ray needs ray", hint="install the extra: pip install 'pats-opt[ray]'"
+        )
+
+
+def start_ray(**options: Any) -> None:
+    """Join the cluster that RAY_ADDRESS names, else start one that listens on loopback only.
+
+    Args:
+        **options: Further arguments of ``ray.init``.
+
+    Raises:
+        InputError: Ray would listen on other interfaces too.
+    """
+    import ray
+
+    options |= {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        if os.environ.get("RAY_ADDRESS", "local") == "local":
+            _start_on_loopback(**options)
+        else:
+            ray.init(**options)
+    finally:  # Ray's handler would end the process at once
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)
+
+
+def _start_on_loopback(**options: Any) -> None:
+    import ray
+    from ray._private import ray_constants
+
+    # Ray's servers keep to loopback if that is their node's address. Where clusters are possible,
+    # which is all but macOS and Windows, it replaces such an address by one of the network.
+    possible, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init(address="local", _node_ip_address=LOOPBACK, **options)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = possible
+    if (address := ray.util.get_node_ip_address()) != LOOPBACK:
+        ray.shutdown()
+        raise InputError(
+            f"this release of Ray listens on {address}",
+            hint="use --engine process, or start a cluster and name it in RAY_ADDRESS",
+        )
+
+
+class AwayCall(NamedTuple):
+    """A call for another machine.
+
+    Attributes:
+        call: Pickle of a function and its arguments.
+        timeout_s: Seconds after which its worker is killed.
+        contents: References to the contents of the files that it reads, by path.
+        specs: Solvers to get ready before the first call.
+        fresh: Whether its worker ends after it.
+    """
+
+    call: bytes
+    timeout_s: float | None
+    contents: Mapping[str, Any]
+    specs: Sequence[str]
+    fresh: bool
+
+
+class AwayAnswer(NamedTuple):
+    """Answer of a call on another machine: its result or what it raised, and what it wrote."""
+
+    done: bool
+    value: Any
+    files: list[WrittenFile]
+
+
+class RayPool(RunPool):
+    """Calls functions in tasks on a Ray cluster, each on one of its CPUs.
+
+    It joins the cluster that the environment names, else it starts Ray on this machine.
+
+    Args:
+        jobs: Calls in progress at a time; None for :data:`PER_CPU` per CPU.
+        fresh: Whether each call has a process of its own.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be used.
+    """
+
+    def __init__(self, jobs: int | None = None, *, fresh: bool = False) -> None:
+        require()
+        import ray
+
+        self._ray: Any = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            start_ray()
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        if not cpus:
+            self.close()
+            raise InputError("Ray's cluster has no CPU", hint="start its machines with --num-cpus")
+        super().__init__(jobs or PER_CPU * cpus, fresh=fresh)
+        # A call that is made again here is counted, one that Ray repeats by itself is not.
+        self._answer = ray.remote(answer).options(num_cpus=1, max_retries=0)
+        self._specs: tuple[str, ...] = ()
+        self._contents: dict[str, Any] = {}
+        self._pending: set[Any] = set()
+        self._lock = threading.Lock()
+        self._over = False
+
+    @override
+    def prepare(self, specs: Iterable[str]) -> None:
+        self._specs = tuple(dict.fromkeys((*self._specs, *specs)))
+
+    @override
+    def submit(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        timeout_s: float | None = None,
+        reads: Sequence[str] = (),
+        writes: str | None = None,
+    ) -> Future[T]:
+        call = pickle.dumps((call_away, (function, args, writes)))
+        return self._threads.submit(self._call, call, timeout_s, reads, writes)
+
+    @override
+    def kill(self) -> None:
+        with self._lock:
+            self._over = True
+            for reference in self._pending:
+                self._ray.cancel(reference, force=True)
+
+    @override
+    def close(self) -> None:
+        if self._started:
+            self._ray.shutdown()
+
+    def _call(
+        self, call: bytes, timeout_s: float | None, reads: Sequence[str], writes: str | None
+    ) -> Any:
+        errors = self._ray.exceptions
+        lost = (
+            errors.NodeDiedError,
+            errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        )
+        for _ in range(MOST_LOST):
+            began = time.monotonic()
+            try:
+                sent = AwayCall(call, timeout_s, self._sent(reads), self._specs, self._fresh)
+                answer = self._awaited(sent)
+            except lost as error:
+                if self._over:
+                    raise CancelledError from None
+                seconds, why = time.monotonic() - began, type(error).__name__
+            except errors.TaskCancelledError:
+                raise CancelledError from None
+            except errors.RayError as error:
+                hint = "install the same pats-opt and solvers on all of its machines"
+                raise InputError(f"Ray's cluster: {_last_line(error)}", hint=hint) from None
+            else:
+                for file in answer.files:
+                    assert writes is not None
+                    write_bytes(Path(writes) / file.path, file.content)
+                if not answer.done:
+                    raise answer.value
+                return answer.value
+        message = f"the cluster lost {MOST_LOST} machines or processes at it ({why})"
+        raise WorkerCrashError(message, seconds, "")
+
+    def _awaited(self, call: AwayCall) -> AwayAnswer:
+        with self._lock:
+            if self._over:
+                raise CancelledError
+            reference = self._answer.remote(__version__, call)
+            self._pending.add(reference)
+        try:
+            found: AwayAnswer = self._ray.get(reference)
+        finally:
+            with self._lock:
+                self._pending.discard(reference)
+        return found
+
+    def _sent(self, paths: Sequence[str]) -> dict[str, Any]:
+        """References to the contents of files, which Ray keeps once for all calls."""
+        with self._lock:
+            for path in paths:
+                if path not in self._contents:
+                    self._contents[path] = self._ray.put(read_bytes(path))
+            return {path: self._contents[path] for path in paths}
+
+
+class _Host:
+    """The worker of a Ray process, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._worker: WorkerProcess | None = None
+        self._held: set[str] = set()  # files of which it has a copy
+        self._prepared: set[str] = set()  # solvers that are ready on this machine
+
+    def answer(self, call: AwayCall) -> AwayAnswer:
+        """Get the worker ready and make a call."""
+        import ray
+
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = WorkerProcess()
+            self._held.clear()
+        try:
+            if missing := [spec for spec in call.specs if spec not in self._prepared]:
+                self._ask(prepare_all, missing)
+                self._prepared.update(missing)
+            for path in call.contents.keys() - self._held:
+                self._ask(hold, path, ray.get(call.contents[path]))
+                self._held.add(path)
+            done, value, last = self._worker.call(call.call, call.timeout_s)
+        except Exception as error:
+            self._close()
+            return AwayAnswer(False, error, [])
+        if call.fresh or last:
+            self._close()
+        return AwayAnswer(True, *value) if done else AwayAnswer(False, value, [])
+
+    def _ask(self, function: Callable[..., None], *args: Any) -> None:
+        """Make a call that gets the worker ready; raise what it raises."""
+        assert self._worker is not None
+        done, value, _ = self._worker.call(pickle.dumps((function, args)), None)
+        if not done:
+            raise value
+
+    def _close(self) -> None:
+        assert self._worker is not None
+        self._worker.close()
+        self._worker = None
+
+
+_HOST = _Host()
+
+
+def answer(version: str, call: AwayCall) -> AwayAnswer:
+    """Make a call on this machine for a caller with this version of pats-opt; what Ray runs."""
+    if version != __version__:
+        mend = InputError(
+            f"a machine of the cluster has pats-opt {__version__}, not {version}",
+            hint="install the same version on all of them",
+        )
+        return AwayAnswer(False, mend, [])
+    return _HOST.answer(call)
+
+
+def _last_line(error: BaseException) -> str:
+    """The end of an error's text; before it Ray shows where the error came from."""
+    lines = str(error).strip().splitlines()
+    return one_line(lines[-1]) if lines else type(error).__name__

@@ -1,0 +1,80 @@
+"""Files of a call by the names of its caller: on another machine they are copies.
+
+A run names the instance that it reads and the folder that it writes into. On the machine of the
+caller :func:`here` returns these paths as they are. On another one, the worker holds a copy of the
+instance, and what the call writes is sent back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any, NamedTuple, TypeVar
+
+from pats_opt.model.files import write_bytes
+from pats_opt.runs.record import RECORDS
+
+T = TypeVar("T")
+
+#: Paths of the caller -> paths of this machine.
+_COPIES: dict[str, Path] = {}
+
+
+class WrittenFile(NamedTuple):
+    """A file that a call wrote: its path in the caller's folder, and its content."""
+
+    path: str
+    content: bytes
+
+
+def here(path: str) -> Path:
+    """Path on this machine of a file or folder of the caller."""
+    return _COPIES.get(path, Path(path))
+
+
+def hold(path: str, content: bytes) -> None:
+    """Keep a copy of a caller's file until this process ends."""
+    copy = _folder() / Path(path).name
+    write_bytes(copy, content)
+    _COPIES[path] = copy
+
+
+def call_away(
+    function: Callable[..., T], args: tuple[Any, ...], folder: str | None
+) -> tuple[T, list[WrittenFile]]:
+    """Call a function away from its caller's machine.
+
+    Args:
+        function: The function.
+        args: Its arguments.
+        folder: Folder of the caller that it writes into, or None.
+
+    Returns:
+        Its result, and the files that it wrote. Records are the last of them, so that a caller who
+        is killed while writing has no record without its schedule.
+    """
+    if folder is None:
+        return function(*args), []
+    _COPIES[folder] = copy = _folder()
+    try:
+        value = function(*args)
+        files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+        files.sort(key=lambda path: path.parts[0] == RECORDS)
+        return value, [WrittenFile(p.as_posix(), (copy / p).read_bytes()) for p in files]
+    finally:
+        del _COPIES[folder]
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """A new folder for copies."""
+    return Path(mkdtemp(dir=_root().name))
+
+
+@lru_cache(maxsize=1)
+def _root() -> TemporaryDirectory[str]:
+    """The folder of all copies, which is removed when this process ends."""
+    return TemporaryDirectory(prefix="pats-opt-")
