@@ -23,7 +23,7 @@ from typing_extensions import override
 from pats_opt import __version__
 from pats_opt.errors import InputError, one_line
 from pats_opt.model.files import read_bytes, write_bytes
-from pats_opt.runs.copies import WrittenFile, call_away, hold
+from pats_opt.runs.copies import OutputFile, call_remotely, hold
 from pats_opt.runs.pool import RunPool, WorkerCrashError, WorkerProcess, prepare_all
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ def _start_on_loopback(**options: Any) -> None:
         )
 
 
-class AwayCall(NamedTuple):
+class RemoteCall(NamedTuple):
     """A call for another machine.
 
     Attributes:
@@ -109,12 +109,12 @@ class AwayCall(NamedTuple):
     fresh: bool
 
 
-class AwayAnswer(NamedTuple):
-    """Answer of a call on another machine: its result or what it raised, and what it wrote."""
+class RemoteResult(NamedTuple):
+    """Result of a call on another machine: its value or what it raised, and what it wrote."""
 
     done: bool
     value: Any
-    files: list[WrittenFile]
+    files: list[OutputFile]
 
 
 class RayPool(RunPool):
@@ -164,7 +164,7 @@ class RayPool(RunPool):
         reads: Sequence[str] = (),
         writes: str | None = None,
     ) -> Future[T]:
-        call = pickle.dumps((call_away, (function, args, writes)))
+        call = pickle.dumps((call_remotely, (function, args, writes)))
         return self._threads.submit(self._call, call, timeout_s, reads, writes)
 
     @override
@@ -192,7 +192,7 @@ class RayPool(RunPool):
         for _ in range(MOST_LOST):
             began = time.monotonic()
             try:
-                sent = AwayCall(call, timeout_s, self._sent(reads), self._specs, self._fresh)
+                sent = RemoteCall(call, timeout_s, self._sent(reads), self._specs, self._fresh)
                 answer = self._awaited(sent)
             except lost as error:
                 if self._over:
@@ -213,14 +213,14 @@ class RayPool(RunPool):
         message = f"the cluster lost {MOST_LOST} machines or processes at it ({why})"
         raise WorkerCrashError(message, seconds, "")
 
-    def _awaited(self, call: AwayCall) -> AwayAnswer:
+    def _awaited(self, call: RemoteCall) -> RemoteResult:
         with self._lock:
             if self._over:
                 raise CancelledError
             reference = self._answer.remote(__version__, call)
             self._pending.add(reference)
         try:
-            found: AwayAnswer = self._ray.get(reference)
+            found: RemoteResult = self._ray.get(reference)
         finally:
             with self._lock:
                 self._pending.discard(reference)
@@ -243,7 +243,7 @@ class _Host:
         self._held: set[str] = set()  # files of which it has a copy
         self._prepared: set[str] = set()  # solvers that are ready on this machine
 
-    def answer(self, call: AwayCall) -> AwayAnswer:
+    def answer(self, call: RemoteCall) -> RemoteResult:
         """Get the worker ready and make a call."""
         import ray
 
@@ -260,10 +260,10 @@ class _Host:
             done, value, last = self._worker.call(call.call, call.timeout_s)
         except Exception as error:
             self._close()
-            return AwayAnswer(False, error, [])
+            return RemoteResult(False, error, [])
         if call.fresh or last:
             self._close()
-        return AwayAnswer(True, *value) if done else AwayAnswer(False, value, [])
+        return RemoteResult(True, *value) if done else RemoteResult(False, value, [])
 
     def _ask(self, function: Callable[..., None], *args: Any) -> None:
         """Make a call that gets the worker ready; raise what it raises."""
@@ -281,14 +281,14 @@ class _Host:
 _HOST = _Host()
 
 
-def answer(version: str, call: AwayCall) -> AwayAnswer:
+def answer(version: str, call: RemoteCall) -> RemoteResult:
     """Make a call on this machine for a caller with this version of pats-opt; what Ray runs."""
     if version != __version__:
         mend = InputError(
             f"a machine of the cluster has pats-opt {__version__}, not {version}",
             hint="install the same version on all of them",
         )
-        return AwayAnswer(False, mend, [])
+        return RemoteResult(False, mend, [])
     return _HOST.answer(call)
 
 

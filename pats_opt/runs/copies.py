@@ -23,7 +23,7 @@ T = TypeVar("T")
 _COPIES: dict[str, Path] = {}
 
 
-class WrittenFile(NamedTuple):
+class OutputFile(NamedTuple):
     """A file that a call wrote: its path in the caller's folder, and its content."""
 
     path: str
@@ -42,10 +42,10 @@ def hold(path: str, content: bytes) -> None:
     _COPIES[path] = copy
 
 
-def call_away(
+def call_remotely(
     function: Callable[..., T], args: tuple[Any, ...], folder: str | None
-) -> tuple[T, list[WrittenFile]]:
-    """Call a function away from its caller's machine.
+) -> tuple[T, list[OutputFile]]:
+    """Call a function on another machine than its caller's.
 
     Args:
         function: The function.
@@ -63,7 +63,7 @@ def call_away(
         value = function(*args)
         files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
         files.sort(key=lambda path: path.parts[0] == RECORDS)
-        return value, [WrittenFile(p.as_posix(), (copy / p).read_bytes()) for p in files]
+        return value, [OutputFile(p.as_posix(), (copy / p).read_bytes()) for p in files]
     finally:
         del _COPIES[folder]
         shutil.rmtree(copy, ignore_errors=True)
