@@ -1,4 +1,4 @@
-"""Ray: joining a cluster, and a pool whose calls are tasks on its machines (the extra ``ray``).
+"""A pool whose calls are tasks on the machines of a Ray cluster (the extra ``ray``).
 
 The process of a Ray task keeps a worker process as a pool of this machine does, so that a run that
 crashes, hangs or grows is treated there as it is here. Instances are sent to it, and what a run
@@ -7,20 +7,19 @@ writes is sent back: the machines share no folder. A call whose machine is lost 
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import pickle
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from typing_extensions import override
 
 from pats_opt import __version__
+from pats_opt.cluster import joined
 from pats_opt.errors import InputError, one_line
 from pats_opt.model.files import read_bytes, write_bytes
 from pats_opt.runs.copies import OutputFile, call_remotely, hold
@@ -28,67 +27,11 @@ from pats_opt.runs.pool import RunPool, WorkerCrashError, WorkerProcess, prepare
 
 T = TypeVar("T")
 
-LOOPBACK = "127.0.0.1"
-
 #: Calls in progress per CPU of the cluster: the next one waits where the last one ends.
 PER_CPU = 2
 
 #: Machines that a call may lose before it counts as crashed; it may be what kills them.
 MOST_LOST = 3
-
-
-def require() -> None:
-    """Refuse to go on without Ray.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise InputError(
-            "--engine ray needs ray", hint="install the extra: pip install 'pats-opt[ray]'"
-        )
-
-
-def start_ray(**options: Any) -> None:
-    """Join the cluster that RAY_ADDRESS names, else start one that listens on loopback only.
-
-    Args:
-        **options: Further arguments of ``ray.init``.
-
-    Raises:
-        InputError: Ray would listen on other interfaces too.
-    """
-    import ray
-
-    options |= {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
-    terminated = signal.getsignal(signal.SIGTERM)
-    try:
-        if os.environ.get("RAY_ADDRESS", "local") == "local":
-            _start_on_loopback(**options)
-        else:
-            ray.init(**options)
-    finally:  # Ray's handler would end the process at once
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminated)
-
-
-def _start_on_loopback(**options: Any) -> None:
-    import ray
-    from ray._private import ray_constants
-
-    # Ray's servers keep to loopback if that is their node's address. Where clusters are possible,
-    # which is all but macOS and Windows, it replaces such an address by one of the network.
-    possible, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        ray.init(address="local", _node_ip_address=LOOPBACK, **options)
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = possible
-    if (address := ray.util.get_node_ip_address()) != LOOPBACK:
-        ray.shutdown()
-        raise InputError(
-            f"this release of Ray listens on {address}",
-            hint="use --engine process, or start a cluster and name it in RAY_ADDRESS",
-        )
 
 
 class RemoteCall(NamedTuple):
@@ -131,13 +74,11 @@ class RayPool(RunPool):
     """
 
     def __init__(self, jobs: int | None = None, *, fresh: bool = False) -> None:
-        require()
+        self._joined = ExitStack()
+        self._joined.enter_context(joined())
         import ray
 
         self._ray: Any = ray
-        self._started = not ray.is_initialized()
-        if self._started:
-            start_ray()
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if not cpus:
             self.close()
@@ -176,8 +117,7 @@ class RayPool(RunPool):
 
     @override
     def close(self) -> None:
-        if self._started:
-            self._ray.shutdown()
+        self._joined.close()
 
     def _call(
         self, call: bytes, timeout_s: float | None, reads: Sequence[str], writes: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ def cluster() -> Iterator[Any]:
     """A head without CPUs and two nodes, whose processes see what this one does."""
     from ray.cluster_utils import Cluster
 
+    terminated = signal.getsignal(signal.SIGTERM)  # starting nodes replaces the handler
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         head = {**NODE, "num_cpus": 0, "include_dashboard": False}
@@ -50,6 +52,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_ADDRESS", started.address)
         yield started
         started.shutdown()
+    signal.signal(signal.SIGTERM, terminated)
 
 
 def linger(note: str) -> str:

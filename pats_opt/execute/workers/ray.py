@@ -16,7 +16,7 @@ from typing import Any
 from typing_extensions import override
 
 from pats_opt.cluster import joined
-from pats_opt.errors import InputError, one_line
+from pats_opt.errors import one_line
 from pats_opt.execute.inbox import Command
 from pats_opt.execute.worker import Broken, Message, OpenEngine, WorkerEnded, WorkerJob
 from pats_opt.execute.workers import GpuWorkers, WorkerThread
