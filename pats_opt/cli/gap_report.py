@@ -14,6 +14,7 @@ from pats_opt.cli.common import FILE, Count, option
 from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
+    from pats_opt.model.instance import Instance
     from pats_opt.report.config import ReportConfig
     from pats_opt.report.gap import Report
     from pats_opt.runs.record import Record
@@ -63,6 +64,18 @@ def prices(
     "Draw each schedule, which takes about a second.  [default: draw]",
     default=None,
 )
+@option(
+    "--log served_log",
+    "Log of 'serve': one instance per window, and its schedule as served ('served') as one of the "
+    "solvers.",
+    FILE,
+)
+@option(
+    "--window",
+    "Hours of a window of --log.  [default: 1]",
+    click.FloatRange(0, min_open=True),
+    metavar="HOURS",
+)
 @option("--config run_file", "TOML run file with these options.", FILE)
 @common.engine_option
 @common.new_folder_option
@@ -78,6 +91,8 @@ def command(
     seed: int | None,
     sweep: tuple[float, ...] | str | None,
     pictures: bool | None,
+    served_log: str | None,
+    window: float | None,
     run_file: str | None,
     output: str | None,
     resume: bool,
@@ -108,8 +123,9 @@ def command(
         "latency_sweep": sweep,
         "pictures": pictures,
     }
+    made = _served(served_log, window, folder, given)
     config = _config(run_file, folder if resume else None, given)
-    to_do = prepare(config, folder, resume=resume)
+    to_do = prepare(config, folder, resume=resume, made=made)
     with ExitStack() as bar:
         done = bar.enter_context(terminal.progress(len(to_do), _progress_line(), quiet=as_json))
 
@@ -125,8 +141,31 @@ def command(
     else:
         click.echo("\n".join(report.sentences))
         _print_glance(report)
+        if len(made) > 1:
+            _print_windows(report)
         click.echo(f"The report is {folder / 'report.html'}")
     _judge(report)
+
+
+def _served(
+    log: str | None, window: float | None, folder: Path, given: dict[str, Any]
+) -> dict[Path, Instance]:
+    """Return the instances of a server's log by the files to write, and add them to the options."""
+    if log is None:
+        if window is not None:
+            raise click.UsageError("--window needs a log: add --log FILE")
+        return {}
+    from pats_opt.report.config import DEFAULT_SOLVERS
+    from pats_opt.report.served_log import served_instances
+
+    found = served_instances(log, 3600.0 * (window or 1.0))
+    made = {
+        folder / "instances" / f"{instance.name.replace(':', '')}.json": instance
+        for instance in found
+    }
+    given["instances"] = (*given["instances"], *map(str, made))
+    given["solvers"] = ("served", *(given["solvers"] or DEFAULT_SOLVERS))
+    return made
 
 
 def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -> ReportConfig:
@@ -186,6 +225,22 @@ def _print_glance(report: Report) -> None:
         head = ["solver", *(column.heading for column in columns)]
         cells = [[row["solver"], *(column.text(row) for column in columns)] for row in rows]
         terminal.print_table(head, cells, left=1)
+
+
+def _print_windows(report: Report) -> None:
+    """Print how far each solver's loss is above the best bound, window by window."""
+    from pats_opt.wording import percent
+
+    runs = report.table.runs.select("label", "solver", "loss_above_best_bound").to_dicts()
+    solvers = list(dict.fromkeys(run["solver"] for run in runs))
+    windows: dict[str, dict[str, float | None]] = {}
+    for run in sorted(runs, key=lambda run: str(run["label"])):
+        windows.setdefault(run["label"], {})[run["solver"]] = run["loss_above_best_bound"]
+    click.echo("loss above bound by window")
+    cells = [
+        [window, *(percent(found.get(s)) for s in solvers)] for window, found in windows.items()
+    ]
+    terminal.print_table(["window", *solvers], cells, left=1)
 
 
 #: Key of a run in the summary -> column of the table.

@@ -35,6 +35,7 @@ BUILT_IN: dict[str, str] = {
     "lagrangian": "pats_solvers.primal_dual:Lagrangian",
     "local-search": "pats_solvers.local:LocalSearch",
     "belady": "pats_solvers.belady:Belady",
+    "served": "pats_solvers.served:ServedSchedule",
     "pats": "pats_solvers.online.pats:Pats",
     "price-index": "pats_solvers.online.price_index:PriceIndex",
     "fifo": "pats_solvers.online.simple:Fifo",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from pats_opt.errors import InputError
+from pats_opt.model.files import write_instance
+from pats_opt.model.instance import Instance
 from pats_opt.report.collect import Table, collect
 from pats_opt.report.config import ReportConfig, save_config, tasks
 from pats_opt.report.pages import write_pages
@@ -62,13 +64,20 @@ class Report(Struct, frozen=True, kw_only=True):
         )
 
 
-def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list[Task]:
+def prepare(
+    config: ReportConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    made: Mapping[Path, Instance] | None = None,
+) -> list[Task]:
     """Check the configuration before the first run, and make the folder.
 
     Args:
         config: The configuration.
         folder: The report's folder; new or empty unless it is resumed.
         resume: Whether to keep finished runs.
+        made: Instances of the configuration that are written first, by their files.
 
     Raises:
         InputError: A solver, an instance or a suite is wrong, or the folder is in use.
@@ -76,6 +85,8 @@ def prepare(config: ReportConfig, folder: Path, *, resume: bool = False) -> list
     home = RunFolder(folder, "report")
     if not resume:
         home.refuse_used()
+    for path, instance in (made or {}).items():
+        write_instance(instance, path)
     found = tasks(config, folder)
     if not found:
         raise InputError("there is nothing to run", hint="name instances, or a suite with --suite")

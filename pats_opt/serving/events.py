@@ -8,12 +8,23 @@ from pats_opt.execute.record import BatchRun, LoadRun
 
 
 class ImageStarted(Struct, frozen=True, kw_only=True):
-    """An image's batch has started: where, with which option, with how many members."""
+    """An image's batch has started.
+
+    Attributes:
+        id: The image.
+        gpu: Where.
+        option: Index of the option that it runs.
+        members: Members of the batch.
+        at: When, Unix seconds; the same for all members.
+        resident: Adapters that the GPU holds.
+    """
 
     id: str
     gpu: int
     option: int
     members: int
+    at: float
+    resident: tuple[str, ...]
 
 
 class ImageFinished(Struct, frozen=True, kw_only=True):

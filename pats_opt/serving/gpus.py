@@ -24,14 +24,14 @@ class ServedGpus(LiveGpus):
         started: Called with a GPU and the members of the batch that it was given.
     """
 
-    started: Callable[[int, Members], None]
+    started: Callable[[GpuState, Members], None]
 
     @override
     def occupy(self, gpu: GpuState, tick: int, members: Members) -> None:
         super().occupy(gpu, tick, members)
         self.served.clear()  # nobody asks for it, and it would grow for ever
         if members:
-            self.started(gpu.index, members)
+            self.started(gpu, members)
 
     def lose(self, g: int, tick: int) -> None:
         """Note that a GPU's worker is dead: it is busy, and its residents and loads are gone."""

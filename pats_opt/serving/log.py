@@ -10,6 +10,9 @@ from typing import IO, Any
 import msgspec
 
 from pats_opt.errors import InputError
+from pats_opt.model.files import write_instance
+from pats_opt.model.instance import Instance
+from pats_opt.report.served_log import site_file
 
 #: Bytes of a log after which a new one is begun, and logs that are kept besides.
 ROTATE_BYTES, KEPT = 100_000_000, 9
@@ -54,6 +57,14 @@ class RequestLog:
             file.seek(-1, 2)
             return file.read(1) == b"\n"
 
+    def describe(self, site: Instance) -> None:
+        """Write what was served with beside the log: an instance without requests.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        write_instance(site, site_file(self._path))
+
     def write(self, row: dict[str, Any]) -> None:
         """Append a line. Raises OSError where the disk is full."""
         if self._file.tell() > self._rotate_bytes:
@@ -90,6 +101,6 @@ class RequestLog:
         self.close()
 
 
-def stamp(unix_s: float) -> str:
-    """Format a time of day for the log: ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
+def stamp(unix_s: float, precision: str = "milliseconds") -> str:
+    """Format a time of day for the log: ISO 8601 in UTC."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec=precision)

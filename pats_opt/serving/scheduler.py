@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from msgspec import Struct
 
-from pats_opt.core.policy import Policy
+from pats_opt.core.policy import GpuState, Policy
 from pats_opt.errors import InputError, PatsError, UnfinishedError, one_line
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.work import ClockStart
@@ -29,7 +29,7 @@ from pats_opt.execute.worker import (
     LoadMeasured,
 )
 from pats_opt.model.instance import Request
-from pats_opt.model.problem import Amounts, Job, Problem, job_of
+from pats_opt.model.problem import Amounts, Job, Problem, ids, job_of
 from pats_opt.serving.events import (
     GpuStatus,
     GpuWork,
@@ -311,13 +311,23 @@ class RequestScheduler:
                 self._notify(ImageExpired(id=name))
         return heap[0][0] if heap else None
 
-    def _started(self, gpu: int, members: Members) -> None:
+    def _started(self, gpu: GpuState, members: Members) -> None:
+        now, resident = time.time(), tuple(ids(self._site, gpu.resident))
         for index, option in members:
             name = self._names.pop(index)
             del self._jobs[name]
             request = self._builder.requests[name]
-            self._running[name] = _Running(request, gpu, name in self._again)
-            self._notify(ImageStarted(id=name, gpu=gpu, option=option, members=len(members)))
+            self._running[name] = _Running(request, gpu.index, name in self._again)
+            self._notify(
+                ImageStarted(
+                    id=name,
+                    gpu=gpu.index,
+                    option=option,
+                    members=len(members),
+                    at=now,
+                    resident=resident,
+                )
+            )
 
     def _hear(self, item: WorkerMessage) -> None:
         gpu, message = item.gpu, item.message

@@ -25,6 +25,7 @@ class ServedImage(Struct, kw_only=True):
         gpu: Its GPU.
         option: Index of its option.
         members: Members of its batch.
+        resident: Adapters that the GPU held for it.
         expected: When it is predicted to be made, if no switch comes first; None while it waits.
         ended: When it ended.
         changed: Called when its batch starts, and when it ends.
@@ -38,6 +39,7 @@ class ServedImage(Struct, kw_only=True):
     gpu: int | None = None
     option: int = 0
     members: int = 0
+    resident: tuple[str, ...] = ()
     expected: float | None = None
     ended: float | None = None
     changed: Callable[[], None] = lambda: None
@@ -106,11 +108,14 @@ def log_row(
     return {
         "id": request.id,
         "arrival_time": stamp(image.arrived),
+        "model": request.adapter,
         "adapter": [] if request.adapter == BASE else [request.adapter],
         "steps": max(option.steps for option in request.options),
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "complexity": request.complexity,
+        "options": request.options,
+        "demand": request.demand,
         "width": request.width,
         "height": request.height,
         "weight": request.weight,
@@ -122,6 +127,8 @@ def log_row(
         "steps_run": None if started is None else image.run.steps,
         "gpu": None if image.gpu is None else gpu(image.gpu),
         "batch_size": image.members or None,
+        "start_time": None if started is None else stamp(started, "microseconds"),
+        "resident": image.resident,
         "wait_s": None if started is None else round(image.wait_s, 4),
         "latency_s": None if ended is None else round(max(0.0, ended - image.arrived), 4),
     }

@@ -274,8 +274,8 @@ class ImageService:
 
     def _handle(self, event: ServerEvent) -> None:
         match event:
-            case ImageStarted(id=name, gpu=gpu, option=option, members=members):
-                self._start(name, gpu, option, members)
+            case ImageStarted():
+                self._start(event)
             case ImageFinished(id=name, image=png, error=error):
                 self._answer(name, png, error)
             case ImageExpired(id=name):
@@ -306,17 +306,18 @@ class ImageService:
     def _gpu(self, gpu: int) -> str:
         return self.problem.site.gpus[gpu].id
 
-    def _start(self, name: str, gpu: int, option: int, members: int) -> None:
-        image = self._images.get(name)
+    def _start(self, event: ImageStarted) -> None:
+        image = self._images.get(event.id)
         if image is None:
             return
         if image.started is None:
             self._waits(image, -1)
             self.metrics.running.inc()
-        image.started, image.gpu, image.option, image.members = time.time(), gpu, option, members
-        image.expected = image.started + self._batch_s(image.run.steps, members)
+        image.started, image.gpu, image.option = event.at, event.gpu, event.option
+        image.members, image.resident = event.members, event.resident
+        image.expected = event.at + self._batch_s(image.run.steps, event.members)
         self.metrics.wait_s.observe(image.wait_s)
-        self.metrics.batch.observe(members)
+        self.metrics.batch.observe(event.members)
         image.changed()
 
     def _answer(self, name: str, png: bytes | None, error: str | None) -> None:

@@ -177,6 +177,8 @@ def make_service(
         InputError: What is to be served does not fit together.
     """
     problem = site_of(model)
+    if log_file is not None:
+        log_file.describe(problem.instance)
     without = [a.id for a in problem.instance.adapters if a.id not in model.adapters]
     builder = OrderBuilder(problem, without, model.options.shrink)
     jobs, open_model = worker_jobs(model, problem, builder)

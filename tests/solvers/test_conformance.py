@@ -84,7 +84,7 @@ class TestLagrangian(Conformance):
 
 
 def test_every_built_in_has_its_suite() -> None:
-    """Policies have theirs in ``tests/online``."""
+    """Policies have theirs in ``tests/online``, and ``served`` in ``tests/report``."""
     covered = {suite.spec for suite in Conformance.__subclasses__()}
     offline = {n for n in registry.BUILT_IN if registry.load(n).kind is not Kind.ONLINE}
-    assert covered >= offline
+    assert covered >= offline - {"served"}
