@@ -93,6 +93,11 @@ class ServeOptions:
         "--max-side side", "Most pixels of a width or height.", click.IntRange(64), default=2048
     )
     prompt: int = field("--max-prompt prompt", "Most characters.", Count(1), default=4000)
+    reject_late: bool = field(
+        "--reject-late",
+        "Refuse a request at once if the backlog is predicted to outlast its deadline.",
+        is_flag=True,
+    )
     drain: float = field(
         "--drain",
         "After SIGTERM, seconds in which accepted requests are served.",
@@ -203,6 +208,7 @@ def _settings(given: ServeOptions, recipe: Recipe) -> ServerSettings:
         queue=given.queue,
         steps=given.steps,
         pruned=PRUNED if recipe.steps.pruned is None else recipe.steps.pruned,
+        reject_late=given.reject_late,
         drain_s=given.drain,
     )
 

@@ -130,10 +130,14 @@ class ImageService:
         return len(self._images)
 
     @property
+    def _backlog_s(self) -> float:
+        """Seconds that the GPUs need for what waits."""
+        return self._waiting_s / len(self.problem.site.gpus)
+
+    @property
     def retry_after_s(self) -> int:
-        """Seconds that the GPUs need for what waits, at least 1."""
-        seconds = self._waiting_s / len(self.problem.site.gpus)
-        return max(1, min(LONGEST_RETRY_S, math.ceil(seconds)))
+        """Seconds after which a client may try again: those of the backlog, at least 1."""
+        return max(1, min(LONGEST_RETRY_S, math.ceil(self._backlog_s)))
 
     @property
     def status(self) -> ServerStatus:
@@ -172,6 +176,8 @@ class ImageService:
                 code="queue_full",
                 retry_after_s=self.retry_after_s,
             )
+        if self.settings.reject_late:
+            self._refuse_late(order)
         return order, self._admit(order, arrived)
 
     def accept_again(
@@ -236,6 +242,21 @@ class ImageService:
                 f"pats_opt.deadline_s: making the image takes {least:.3g} s at least",
                 code="deadline",
                 param="pats_opt.deadline_s",
+            )
+
+    def _refuse_late(self, order: ImageOrder) -> None:
+        """Refuse what the GPUs will make too late, if they first make all that waits."""
+        deadline = order.images[0].deadline_s
+        if deadline is None:
+            return
+        predicted = self._backlog_s + quickest_s(self.problem, order.images)
+        if predicted > deadline:
+            raise ApiError(
+                429,
+                f"pats_opt.deadline_s: with all that waits it takes about {predicted:.3g} s",
+                code="backlog",
+                param="pats_opt.deadline_s",
+                retry_after_s=self.retry_after_s,
             )
 
     def _work_s(self, request: Request) -> float:

@@ -43,6 +43,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         queue: Most images that may wait or run.
         steps: Denoising steps where a request names none.
         pruned: Smaller step counts that a policy may choose where a request names none.
+        reject_late: Whether a request is refused whose deadline the backlog is predicted to miss.
         drain_s: Seconds after SIGTERM in which what was accepted may end.
         body_s: Seconds in which a request's body must have come.
         kept_bytes: Memory of the images that are kept for their URLs.
@@ -58,6 +59,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     queue: int = 1000
     steps: int = 30
     pruned: tuple[int, ...] = (20,)
+    reject_late: bool = False
     drain_s: float = 600.0
     body_s: float = 30.0
     kept_bytes: int = 256 * 2**20

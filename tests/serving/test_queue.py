@@ -87,6 +87,25 @@ def test_a_full_queue(tmp_path: Path) -> None:
         assert samples(client)['pats_opt_rejections_total{code="queue_full"}'] == 2
 
 
+def test_a_deadline_that_the_backlog_outlasts(tmp_path: Path) -> None:
+    """Only where it is asked for; requests with later deadlines, or none, still wait."""
+    gate, settings = Gate(), ServerSettings(reject_late=True)
+    with served(tmp_path, engine=gate, settings=settings, step_s=2.0) as (client, service):
+        running = in_background(client, body())
+        until(lambda: samples(client).get("pats_opt_running_images") == 1)
+        waiting = in_background(client, body(n=2))
+        until(lambda: service.pending == 3)
+        # Two wait for 5 s of a GPU in all, and the image itself takes 10 s.
+        late = client.post(PATH, json=body(pats_opt={"deadline_s": 14.0}))
+        assert (late.status_code, late.json()["error"]["code"]) == (429, "backlog")
+        assert "about 15 s" in late.json()["error"]["message"]
+        assert late.headers["retry-after"] == "5"
+        waiting += in_background(client, body(pats_opt={"deadline_s": 60.0}))
+        until(lambda: service.pending == 4)
+        gate.opened.set()
+        assert [one.result().status_code for one in running + waiting] == [200] * 3
+
+
 def test_a_deadline_that_passes(tmp_path: Path) -> None:
     """What waits too long is answered at the last moment, and what runs is finished, late."""
     gate, log = Gate(), tmp_path / "log.jsonl"
