@@ -6,7 +6,7 @@ one subproblem for each adapter and GPU:
 - ``hold[t]``: holding a GPU in tick t. With one resident adapter a GPU is held from the start of a
   switch until it is left; with more, only while it switches, serves, or (where activation takes
   time) waits for the active adapter. At most one adapter holds a GPU at a time, or
-  ``max_per_batch`` where batches mix.
+  ``max_per_batch`` where batches mix; a load then counts as all of these if activation takes none.
 - ``keep[t]``: being resident in tick t, where more than one adapter can be, or where loads are.
 - ``load[t]``: loading beside serving in tick t, where that is possible. Such loads do not hold the
   GPU, and at most ``channels`` of them are in progress.
@@ -36,11 +36,17 @@ from pats_solvers.common.classes import JobClass, classes
 from pats_solvers.common.stopping import check_stop, never
 from pats_solvers.lagrangian.aggregation import ChainClasses, aggregated
 from pats_solvers.lagrangian.bundle import BYTES, LEAST_CUTS
-from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, SubproblemArrays
+from pats_solvers.lagrangian.costs import ABSENT, ACTIVE, PREFETCH, SubproblemArrays
 from pats_solvers.lagrangian.exchange import Exchange, PartEvaluation, PriceVector, SlotUse
 from pats_solvers.lagrangian.gpu_kinds import gpu_kinds
 from pats_solvers.lagrangian.merging import MergedPrices, SlotPrices
-from pats_solvers.lagrangian.subproblem import AdapterPlan, AdapterSubproblem, monotone, paid
+from pats_solvers.lagrangian.subproblem import (
+    AdapterPlan,
+    AdapterSubproblem,
+    loading_room,
+    monotone,
+    paid,
+)
 from pats_solvers.lagrangian.usage import HOLDS, KEEPS, LOADS, JobUse, covered, job_use, slot_use
 
 
@@ -99,6 +105,7 @@ class Relaxation:
         signed: Prices that may be negative.
         constant: Loss that every schedule has.
         unit: How far each price goes when others go as far as theirs, for an ascent.
+        loading: Places of a GPU that a load takes.
         linear: What the bound rises by with each price whatever adapters and jobs do.
         merged: The merged classes.
         lanes: Whether any classes are lanes.
@@ -124,6 +131,7 @@ class Relaxation:
         self.several = len(site.gpus) > 1
         self.overlap = site.channels is not None
         self.caching = site.max_resident > 1 or self.overlap
+        self.loading = loading_room(site)
         self._starts: list[tuple[int, int]] = []  # GPUs where the adapter is absent, and active
         self.subproblems: list[AdapterSubproblem] = []
         self._jobs: list[Ints] = []  # job of each place in a subproblem's ``skip``
@@ -233,7 +241,7 @@ class Relaxation:
 
     def _paid(self, prices: PriceVector, number: int) -> Floats:
         kind = self.of_kind[number]
-        load = prices.load[kind] if self.overlap else None
+        load = prices.load[kind] if self.overlap else self.loading * prices.hold[kind]
         return paid(prices.hold[kind], prices.keep[kind], load)
 
     def arrays(self, flat: Floats, number: int) -> SubproblemArrays:
@@ -347,6 +355,9 @@ class Relaxation:
             lasting = plan.rows[plan.rows[:, 2] > plan.rows[:, 1]]
             for row, held in enumerate((HOLDS, KEEPS, LOADS)[: len(time)]):
                 time[row] += count * covered(lasting[held[lasting[:, 0]]], self.ticks)
+            if self.loading > 1:
+                alone = lasting[lasting[:, 0] == PREFETCH]
+                time[0] += (self.loading - 1) * count * covered(alone, self.ticks)
             use = job_use(arrays, plan.rows)
             if self.several:
                 jobs = self._jobs[number][use.skipped]

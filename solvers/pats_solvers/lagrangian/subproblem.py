@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pats_opt.errors import InputError
 from pats_opt.model.instance import StepsService, StepTime
 from pats_opt.model.loss import switching_loss
-from pats_opt.model.problem import Problem
+from pats_opt.model.problem import Problem, Site
 from pats_solvers.common.arrays import (
     LATE,
     MOVES,
@@ -317,7 +317,20 @@ def _switching(problem: Problem, adapter: int, grain: int) -> NDArray[np.void]:
     least_s = min([activate_s, *(s / active for s in others_s)])
     seconds = load_s, least_s, max(0.0, load_s - active * activate_s)
     made["loss"] = [switching_loss(site, s) for s in seconds]
+    if loading_room(site) > 1:  # only ahead: the others of the batch may have to be loaded next
+        made["loss"][costs.TO_LOAD] = math.inf
     return made
+
+
+def loading_room(site: Site) -> int:
+    """Return how many of the adapters that a GPU serves at a time a load takes the place of.
+
+    Nobody is served while an adapter is loaded, so where batches mix it is all of them. But where
+    activation takes time an adapter may have to stay active through the load of another one, and
+    then it is one, as both hold the GPU here.
+    """
+    alone = site.channels is None and site.activate_s <= 0.0
+    return site.max_per_batch if alone else 1
 
 
 def paid(hold: Floats, keep: Floats, load: Floats | None = None) -> Floats:
