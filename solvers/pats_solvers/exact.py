@@ -43,6 +43,9 @@ FEW_REQUESTS = 5
 #: Possible starts (request, option, tick) beyond which the MILP's size is not even worked out.
 MOST_STARTS = 3_000_000
 
+#: The same for each second left: a larger model is hardly set up by then, and stops too late.
+STARTS_PER_S = 3_000
+
 
 class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lagrangian bound and search combined, until bound meets loss.
@@ -100,8 +103,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 continue
             if solver is cpsat and _too_many_positions(problem):
                 portfolio.leave_out(solver, f"more than {MANY_REQUESTS:,} requests")
-            elif solver is milp and _possible_starts(portfolio) > MOST_STARTS:
-                portfolio.leave_out(solver, f"more than {MOST_STARTS:,} possible starts")
+            elif solver is milp and _possible_starts(portfolio) > (most := _most_starts(portfolio)):
+                portfolio.leave_out(solver, f"more than {most:,} possible starts")
             else:
                 portfolio.run_stage(solver, seconds)
 
@@ -115,6 +118,12 @@ def _too_many_positions(problem: Problem) -> bool:
     from pats_solvers.cpsat.solver import select
 
     return len(problem.jobs) > MANY_REQUESTS and select(problem, "auto").name == "positions"
+
+
+def _most_starts(portfolio: Portfolio) -> int:
+    """Return the possible starts of the largest model that is worth the time left."""
+    left = portfolio.run.remaining()
+    return MOST_STARTS if left is None else min(MOST_STARTS, int(STARTS_PER_S * left))
 
 
 def _possible_starts(portfolio: Portfolio) -> int:

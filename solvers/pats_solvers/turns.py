@@ -15,8 +15,12 @@ HEAD_START, HEAD_SHARE = 4, 0.1
 #: Share of the time that each search gets even where it gains nothing.
 FAIR = 0.1
 
-#: Weight of what a search gained and took in earlier turns.
-MEMORY = 0.5
+#: Weight of what a search gained and took in earlier turns. The first turns gain the most, whoever
+#: has them, so they are soon forgotten.
+MEMORY = 0.2
+
+#: Share of the gap that is too little to count as gained.
+NEGLIGIBLE = 1e-3
 
 
 class Rounds(Protocol):
@@ -72,7 +76,8 @@ class Turns:
         if limit is None:
             return min(active, key=lambda name: self.taken[name])
         behind = min(active, key=lambda name: self.seconds[name])
-        gaining = any(self._gained[name] > 0.0 for name in active)
+        least = NEGLIGIBLE * self._value()
+        gaining = any(self._gained[name] > least for name in active)
         if not gaining or self.seconds[behind] < FAIR * sum(self.seconds.values()):
             return behind
         return max(active, key=lambda name: self._gained[name] / max(1e-9, self._lately[name]))
@@ -83,8 +88,6 @@ class Turns:
         seconds = time.monotonic() - began
         self.taken[name] += 1
         self.seconds[name] += seconds
-        if sum(self.taken.values()) <= HEAD_START:
-            return  # the first gains are large, whoever makes them
         self._gained[name] = MEMORY * self._gained[name] + max(0.0, before - self._value())
         self._lately[name] = MEMORY * self._lately[name] + seconds
 

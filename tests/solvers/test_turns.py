@@ -101,10 +101,13 @@ def test_time_goes_to_what_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FAIR / 2 < share < 2 * FAIR
 
 
-def test_gains_of_the_head_start_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever begins makes the largest gains; later ones go to the other search."""
+def test_first_gains_are_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins gains the most; once that search is in vain, the time goes to the other."""
     race = Race(monkeypatch, 1e9)
-    race.first.gain, race.second.gain = 1e3, 1e-3
+    race.incumbent = race.first.incumbent = race.second.incumbent = Incumbent(
+        PROBLEM, Run(time_limit=1e9), -1e4
+    )
+    race.first.gain, race.second.gain = 1e3, 20.0
     race.second.rounds = 40
 
     def begin() -> None:
