@@ -257,20 +257,16 @@ def _work(table: ScheduleTable) -> dict[str, Any]:
 
 
 def _switching(table: ScheduleTable) -> dict[str, Any]:
-    import numpy as np
-
     batches, beside = table.batches, table.loads
     loads, seconds = [len(load) for load in batches.load], batches.switch_s.tolist()
     evict = batches.evict + ([] if beside is None else beside.evict)
-    missed = np.zeros(len(loads), dtype=np.bool_)
-    missed[table.requests.batch[table.loaded]] = True
     return {
         "switches": sum([1 for load, paid in zip(loads, seconds, strict=True) if load or paid > 0]),
         "switching_s": float(sum(table.paid_s)),
         "loads": sum(loads) + (0 if beside is None else len(beside.gpu)),
         "evictions": sum([len(some) for some in evict]),
         "hit_share": 1 - float(table.loaded.mean()) if len(table.loaded) else None,
-        "batch_hit_share": 1 - float(missed.mean()) if len(missed) else None,
+        "batch_hit_share": 1 - float(table.missed.mean()) if loads else None,
     }
 
 

@@ -283,6 +283,14 @@ class ScheduleTable:
             loads = (batch * many + adapter)[first[load >= 0]]
         return np.isin(self.requests.batch * many + self.requests.adapter, loads)
 
+    @cached_property
+    def missed(self) -> Flags:
+        """True of a batch with a request whose adapter is loaded for it."""
+        import numpy as np
+
+        many = len(self.batches.size)
+        return np.bincount(self.requests.batch, weights=self.loaded, minlength=many) > 0
+
     def last_load(self, batch: Ints, adapter: Ints) -> Ints:
         """Return the row of the last load of an adapter by the start of a batch; -1 without one.
 

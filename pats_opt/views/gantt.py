@@ -183,7 +183,7 @@ def _loads(ax: Axes, chart: Chart) -> None:
     if loads is None or boxes is None:
         return
     bars, raster = chart.style, len(loads.gpu) > MOST_BATCHES
-    own = [style.OTHER if bars.by_level else bars.colours[a] for a in loads.adapter.tolist()]
+    own = [bars.colours[a] if bars.by_adapter else style.OTHER for a in loads.adapter.tolist()]
     for k, (left, right, top, bottom) in enumerate(zip(*map(_plain, boxes), strict=True)):
         ax.add_patch(
             Rectangle(

@@ -172,9 +172,10 @@ def _render(template: str, shown: Sequence[NamedChart], assets: str | None, **va
 def _legend(shown: Sequence[NamedChart]) -> style.BarLegend:
     """Meaning of the colours of bars; of two schedules, whose counts differ, without them."""
     chart = shown[0].chart
-    if len(shown) > 1 and chart.style.by_level:
-        return style.level_legend(dict.fromkeys(chart.levels))
-    return bar_legend(chart.table)
+    known = bar_legend(chart.table)
+    if len(shown) == 1 or chart.style.by_adapter:
+        return known
+    return known._replace(keys=tuple(key._replace(requests=None) for key in known.keys))
 
 
 def _strip_legend(chart: Chart) -> style.BarLegend | None:

@@ -66,10 +66,11 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
         "least": min(tick_s, end),
         "most": MOST_BARS,
         "lane": shown[0].chart.lane,
-        "repeat": len({*bars.colours}) < len(bars.colours),
+        "repeat": bars.of == "batches" or len({*bars.colours}) < len(bars.colours),
         "gpus": [label(gpu.id) for gpu in problem.site.gpus],
         "adapters": [label(name) for name in problem.site.adapter_ids],
         "keys": bars.names if bars.by_level else [],
+        "by_adapter": bars.by_adapter,
         "ink": [style.on(colour) for colour in bars.colours],  # of text on bars of each colour
         "charts": [_chart(one, side) for one, side in zip(shown, sides, strict=True)],
         "lines": lines,
@@ -134,7 +135,7 @@ def _members(chart: Chart) -> dict[str, Any]:
     }
     if chart.levels:
         whole["skip"] = [option.skip for option in chosen]
-    if chart.style.by_level:
+    if not chart.style.by_adapter:
         whole["key"] = chart.style.requests
     return {
         "start": requests.start,
@@ -161,7 +162,7 @@ def _batches(chart: Chart) -> dict[str, Any]:
         "gpu": batches.gpu.astype(np.int32),
         "adapter": chart.table.main_adapter.astype(np.int32),
         "size": batches.size.astype(np.int32),
-        **({"key": chart.style.batches.astype(np.int32)} if chart.style.by_level else {}),
+        **({} if chart.style.by_adapter else {"key": chart.style.batches.astype(np.int32)}),
         **({"skip": batch_levels(chart.table).astype(np.int32)} if chart.levels else {}),
     }
 

@@ -2,7 +2,7 @@
 
 Near enough, every request or every batch has its bar. From far away there are more of them than
 pixels; then each GPU's time is cut into equal bins, and a bin shows which shares of it each adapter
-(or level, where bars have the colours of levels) and the switches take.
+(or level or class of batches, whichever bars have the colours of) and the switches take.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class TimeShares(NamedTuple):
     Attributes:
         gpu: Index of its GPU.
         boxes: Where it lies: its bin, and a height; a bin without idle time fills its lane.
-        key: Index of the adapter or level, :data:`SWITCHING`, :data:`OTHERS` or :data:`LOADING`.
+        key: Index of the adapter, level or class of batches, :data:`SWITCHING`, :data:`OTHERS` or
+            :data:`LOADING`.
         share: Share of the bin's time that it takes; of the loader's, of all its channels.
     """
 
@@ -114,7 +115,8 @@ def _layers(chart: Chart) -> tuple[Ints, Ints]:
     some = batches.size > 0
     seconds = (batches.end - batches.start)[some]
     served = np.bincount(chart.style.batches[some], weights=seconds, minlength=many)
-    most = np.argsort(-served, kind="stable")[:MOST_APART]
+    order = np.arange(many) if chart.style.of == "batches" else np.argsort(-served, kind="stable")
+    most = order[:MOST_APART]
     layer = np.full(many, len(most) + 1)
     layer[most] = np.arange(len(most)) + 1
     return np.concatenate(([SWITCHING], most, [OTHERS])), layer

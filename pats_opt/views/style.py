@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
+#: Adapters beyond which colours would repeat: the base colours and their tints.
+MOST_COLOURS = 2 * len(BASE_COLOURS)
+
 #: Colour of everything that has no colour of its own.
 OTHER = "#B8BCC2"
 
@@ -72,7 +75,7 @@ def palette(count: int) -> list[str]:
 
 def cycled(count: int) -> list[str]:
     """``count`` colours: the base colours and their tints, and then the same again."""
-    known = palette(2 * len(BASE_COLOURS))
+    known = palette(MOST_COLOURS)
     return [known[k % len(known)] for k in range(count)]
 
 
@@ -94,7 +97,7 @@ def on(colour: str) -> str:
 class LegendEntry(NamedTuple):
     """An entry of the legend: a colour, a name, and how many requests it is for, if that is said.
 
-    Requests ask for an adapter, and are served at a level.
+    Requests ask for an adapter, and are served at a level or in a batch.
     """
 
     colour: str

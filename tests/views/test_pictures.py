@@ -289,8 +289,8 @@ def test_prices_and_rejected_requests_are_drawn(tmp_path: Path) -> None:
     assert '["id",["r1"]]' in page  # the cross at its arrival
 
 
-def test_colours_repeat_and_the_legend_says_so() -> None:
-    """200 adapters: two dozen are named, and no colour is left out for grey."""
+def test_many_adapters_leave_the_colours_to_cache_hits_and_batch_sizes() -> None:
+    """200 adapters: every batch is a miss of one request; a legend of adapters repeats colours."""
     raw = document(200)
     raw["adapters"] = [{"id": f"a{k}", "vram_gib": 0.1, "load_s": 1.0} for k in range(200)]
     for k, request in enumerate(raw["requests"]):
@@ -303,8 +303,10 @@ def test_colours_repeat_and_the_legend_says_so() -> None:
     assert len(set(colours)) == 14
     schedule = solve(problem.instance, "fcfs-grouped").schedule
     page = schedule_page(ScheduleView.of(problem, schedule), ".")
-    assert f"and {200 - MOST_KEYS} more adapters" in page
-    assert "colours repeat" in page
+    assert "There are more adapters than colours" in page
+    assert "</i>miss, batch of 1 <small>200</small>" in page
+    assert "</i>hit, batch of 1 <small>0</small>" in page
+    assert "more adapters</li>" not in page
 
 
 def test_a_schedule_in_words() -> None:

@@ -19,6 +19,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import Schedule, SolverRef
 from pats_opt.solving.solve import solve
 from pats_opt.tables import ScheduleTable
+from pats_opt.views.bars import bar_legend
 from pats_opt.views.lines import thinned, until
 from pats_opt.views.overview import OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import MOST_APART
@@ -146,6 +147,37 @@ def test_the_far_view_takes_rare_adapters_together() -> None:
     )
     blocks = time_shares(seen(raw)[3])
     assert set(blocks.key.tolist()) == {SWITCHING, OTHERS, *range(MOST_APART)}
+
+
+def test_classes_of_batches_are_by_hit_and_size() -> None:
+    """Batches of 1, 3, 4 and 2, the first and the last after a load; then 15 of other adapters."""
+    names = ["a"] * 8 + ["b"] * 2 + [f"c{k}" for k in range(15)]
+    raw = document(
+        *[request(f"r{k}", adapter=name) for k, name in enumerate(names)],
+        gpus=[gpu(resident=())],
+        adapters=[adapter(name, 1.0) for name in dict.fromkeys(names)],
+        service={"kind": "steps", "step_s": {"table": [1.0] * 4}},
+    )
+    problem = Problem(convert(raw, Instance))
+    groups = [range(1), range(1, 4), range(4, 8), range(8, 10), *([k] for k in range(10, 25))]
+    plan = [
+        PlannedBatch(
+            100 * n, tuple((k, 0) for k in some), frozenset({problem.jobs[some[0]].adapter})
+        )
+        for n, some in enumerate(groups, 1)
+    ]
+    schedule = schedule_of(problem, plan_of([plan]), SolverRef(name="test"))
+    chart = Chart.of(ScheduleTable.from_replay(problem, check(problem, schedule).replayed))
+    found = [chart.style.names[k] for k in chart.style.batches.tolist()]
+    assert found[:5] == [
+        "miss, batch of 1",
+        "hit, batch of 2 or 3",
+        "hit, batch of 4 or more",
+        "miss, batch of 2 or 3",
+        "miss, batch of 1",
+    ]
+    assert [key.requests for key in bar_legend(chart.table).keys] == [0, 3, 4, 16, 2, 0]
+    assert OTHERS not in time_shares(chart).key
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=400), st.integers(2, 20))

@@ -94,7 +94,7 @@ window.patsFigure = (() => {
     const l = chart.loads, took = l.end[k] - l.start[k]
     return {
       left: l.start[k], right: l.end[k], top: l.top[k], bottom: l.bottom[k],
-      key: data.keys.length || l.adapter[k], name: data.adapters[l.adapter[k]],
+      key: data.by_adapter ? l.adapter[k] : data.ink.length, name: data.adapters[l.adapter[k]],
       gpu: data.gpus[l.gpu[k]],
       evict: l.evict[k] || "nothing", began: seconds(l.start[k]), ended: seconds(l.end[k]),
       hidden: `${seconds(l.hidden[k])} of ${seconds(took)}`,
