@@ -46,7 +46,7 @@ def start_ray(**options: Any) -> None:
             _start_on_loopback(**options)
         else:
             ray.init(**options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise InputError(
             f"the Ray cluster {address!r} cannot be joined ({one_line(str(error))})",
             hint="start it, or correct RAY_ADDRESS",
