@@ -330,7 +330,7 @@ def _summary(
 def _lines(
     outcome: ExecutionOutcome, comparison: ExecutionComparison | None, folder: Path
 ) -> list[str]:
-    """Return the outcome as lines of text."""
+    """Return the outcome as lines of text: how far it was from the prediction comes first."""
     from pats_opt.errors import one_line
     from pats_opt.execute.compare import sentences
     from pats_opt.execute.compare.distances import distance_lines
@@ -339,10 +339,10 @@ def _lines(
 
     count = len(images(outcome.execution.gpus))
     before = f" ({count - outcome.new} of them before)" if count > outcome.new else ""
-    lines = [f"{count} images{before} in {_seconds(outcome):.1f} s: {folder / 'images'}"]
+    lines = [] if comparison is None else sentences(comparison)
+    lines.append(f"{count} images{before} in {_seconds(outcome):.1f} s: {folder / 'images'}")
     lines += [f"  {name} failed: {why}" for name, why in _failed(outcome).items()]
     if comparison is not None:
-        lines += sentences(comparison)
         lines += [] if comparison.distances is None else distance_lines(comparison.distances)
         lines.append(f"The report is {folder / REPORT}")
     return [one_line(line) for line in lines]
