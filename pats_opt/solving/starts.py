@@ -35,7 +35,8 @@ BEST_POLICIES = (
 #: The same where loads run beside serving.
 BEST_OVERLAPPED = (
     "fifo:option=fewest:prefetch=next",
-    "price-index:prefetch=next",
+    "price-index",
+    "price-index:forecast=0",
     "price-index:prefetch=ahead",
     "pats:threshold=1:prefetch=ahead",
     "pats:prefetch=ahead",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
-#: Adapters beyond which colours would repeat: the base colours and their tints.
+#: Adapters beyond which colours would repeat, as each base colour has one tint.
 MOST_COLOURS = 2 * len(BASE_COLOURS)
 
 #: Colour of everything that has no colour of its own.

@@ -64,6 +64,12 @@ INSTEAD = (
         "gap-report --help --config experiments/",
         "takes hours; tests/experiments holds what came of it to the figures",
     ),
+    Instead("export RAY_ADDRESS=HOST:6379", "true", "needs a cluster"),
+    Instead(
+        "--engine ray -o out/",
+        "--engine ray --help -o out/",
+        "needs a cluster: only the names of the options are checked",
+    ),
     Instead("sh experiments/trace/slices.sh LOG", "true", "the log is not ours to give"),
     Instead(
         "generate --profile profile.toml",

@@ -145,12 +145,12 @@ def test_exact_passes_over_who_lacks_loads_beside_serving() -> None:
 
 
 def test_policies_start_the_search_with_loads_beside_serving() -> None:
-    """The schedule to start from is better than any policy's that loads while it waits."""
+    """The schedule to start from is no worse than any usual one that loads while it waits."""
     problem = Problem(larger())
     start = PolicyStarts(problem, Run()).first()
     assert start is not None
     losses = [solve(problem, name).loss for name in BEST_POLICIES]
-    assert all(loss is not None and start[1] < loss for loss in losses)
+    assert all(loss is not None and start[1] <= loss for loss in losses)
 
 
 @pytest.mark.parametrize("channels", [None, 1])
