@@ -75,7 +75,8 @@ def served_instances(log: StrPath, window_s: float) -> list[Instance]:
                 hint=f"keep {site_file(log).name} of the server that wrote the log beside it",
             )
     by_window = groupby(sorted(rows, key=_arrival), lambda row: int(_arrival(row) // window_s))
-    return [_instance(site, number * window_s, list(some), rows) for number, some in by_window]
+    by_start = sorted(rows, key=_start)
+    return [_instance(site, number * window_s, list(some), by_start) for number, some in by_window]
 
 
 def _arrival(row: LogRow) -> float:
@@ -115,12 +116,19 @@ def _rows(log: StrPath) -> Iterator[LogRow]:
 
 
 def _instance(
-    site: Instance, begin: float, rows: Sequence[LogRow], log: Sequence[LogRow]
+    site: Instance, begin: float, rows: Sequence[LogRow], by_start: Sequence[LogRow]
 ) -> Instance:
-    """Return the instance of a window; its clock starts with the first arrival."""
+    """Return the instance of a window; its clock starts with the first arrival.
+
+    Args:
+        site: The instance without requests.
+        begin: When the window begins, Unix seconds.
+        rows: Images that arrived in the window, by arrival.
+        by_start: Images of the whole log, by the start of their batches.
+    """
     zero = _arrival(rows[0])
     label = datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%dT%H:%M")
-    held = {row.gpu: row.resident for row in sorted(log, key=_start) if _start(row) < zero}
+    held = {row.gpu: row.resident for row in by_start if _start(row) < zero}
     return replace(
         site,
         name=label,

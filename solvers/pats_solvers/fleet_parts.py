@@ -8,9 +8,9 @@ optimization metaheuristic under special intensification conditions", 2002.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -18,9 +18,6 @@ from pats_opt.core.solver import Run, Solver
 from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: GPUs of a part, at most; fewer than all.
 MOST = 3

@@ -241,7 +241,9 @@ class Relaxation:
 
     def _paid(self, prices: PriceVector, number: int) -> Floats:
         kind = self.of_kind[number]
-        load = prices.load[kind] if self.overlap else self.loading * prices.hold[kind]
+        load = prices.load[kind] if self.overlap else None
+        if self.loading > 1:
+            load = self.loading * prices.hold[kind]
         return paid(prices.hold[kind], prices.keep[kind], load)
 
     def arrays(self, flat: Floats, number: int) -> SubproblemArrays:

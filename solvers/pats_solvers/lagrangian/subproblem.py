@@ -339,7 +339,7 @@ def paid(hold: Floats, keep: Floats, load: Floats | None = None) -> Floats:
     Args:
         hold: Price of holding the GPU, by tick.
         keep: That of being resident.
-        load: That of being loaded beside serving; None where loads hold the GPU.
+        load: That of being loaded; None where it is that of holding the GPU.
     """
     resident = _sums(keep)
     active = _sums(hold) + resident
