@@ -61,7 +61,8 @@ def served_instances(log: StrPath, window_s: float) -> list[Instance]:
     Raises:
         InputError: The log or the description beside it cannot be read, or no image was served.
     """
-    site, rows = _site(log), [row for row in _rows(log) if row.status in (*SERVED, EXPIRED)]
+    rows = [row for row in _rows(log) if row.status in (*SERVED, EXPIRED)]
+    site = _site(log)
     if not any(row.status in SERVED for row in rows):
         raise InputError("no image of this log was served", file=str(log), hint="name another")
     gpus, adapters = {gpu.id for gpu in site.gpus}, {adapter.id for adapter in site.adapters}
