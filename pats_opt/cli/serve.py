@@ -17,8 +17,8 @@ from pats_opt.cli.recipe import SITE, recipe_from, recipe_options
 if TYPE_CHECKING:
     from pats_opt.generate.recipe import Recipe
     from pats_opt.serving.journal import JobJournal
+    from pats_opt.serving.model import ServerModel
     from pats_opt.serving.settings import ServerSettings
-    from pats_opt.serving.site import ServerModel
 
 #: Settings of the recipe that a server has; the others are those of requests.
 SERVED = (
@@ -91,6 +91,18 @@ class ServeOptions:
     most_steps: int = field("--max-steps most_steps", "Most steps an image.", Count(1), default=150)
     side: int = field(
         "--max-side side", "Most pixels of a width or height.", click.IntRange(64), default=2048
+    )
+    parts: int = field(
+        "--max-parts parts",
+        "Most adapters that a request combines; slots have room for so many.",
+        Count(1),
+        default=2,
+    )
+    combinations: int = field(
+        "--max-combinations combinations",
+        "Most combinations that are kept; unused ones give way.",
+        Count(1),
+        default=16,
     )
     prompt: int = field("--max-prompt prompt", "Most characters.", Count(1), default=4000)
     reject_late: bool = field(
@@ -203,8 +215,13 @@ def _settings(given: ServeOptions, recipe: Recipe) -> ServerSettings:
         port=given.port,
         keys=() if given.key_file is None else read_keys(given.key_file),
         limits=RequestLimits(
-            prompt=given.prompt, images=given.images, steps=given.most_steps, side=given.side
+            prompt=given.prompt,
+            images=given.images,
+            steps=given.most_steps,
+            side=given.side,
+            parts=given.parts,
         ),
+        combinations=given.combinations,
         queue=given.queue,
         steps=given.steps,
         pruned=PRUNED if recipe.steps.pruned is None else recipe.steps.pruned,
@@ -234,7 +251,7 @@ def _model(given: ServeOptions, recipe: Recipe, stack: ExitStack) -> ServerModel
     from pats_opt.execute.record import Tier
     from pats_opt.execute.workers import WorkerKind
     from pats_opt.generate import profile
-    from pats_opt.serving.site import FAKE, ServerModel, served_adapters, with_ticks
+    from pats_opt.serving.model import FAKE, ServerModel, served_adapters, with_ticks
 
     named = recipe.service.profile
     if named == type(recipe.service)().profile:

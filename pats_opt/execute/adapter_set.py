@@ -55,6 +55,12 @@ class AdapterSet(Struct, frozen=True, kw_only=True):
             compositions={k: parts for k, parts in self.compositions.items() if k in names},
         )
 
+    def alone(self, name: str) -> AdapterSet:
+        """Return one of the adapters by itself: of a composition, without its parts' files."""
+        if name in self.compositions:
+            return AdapterSet(compositions={name: self.compositions[name]})
+        return AdapterSet(files={name: self.files[name]})
+
     def joined(self, other: AdapterSet) -> AdapterSet:
         """Return these adapters and others, which come first where ids are the same."""
         return AdapterSet(

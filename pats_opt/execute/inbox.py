@@ -8,6 +8,7 @@ from queue import SimpleQueue
 
 from msgspec import Struct
 
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.work import ClockStart, LoadOrder, Order
 
 
@@ -25,7 +26,19 @@ class StopCommand(Struct, frozen=True):
     """End as soon as something leaves its batch; orders at hand are dropped."""
 
 
-Command = BeginCommand | Order | LoadOrder | FinishCommand | StopCommand
+class AdaptersCommand(Struct, frozen=True):
+    """Read what is new among these adapters, and forget those that are not among them.
+
+    Attributes:
+        number: Number of the command, for the answer.
+        adapters: All adapters that orders may name from now on.
+    """
+
+    number: int
+    adapters: AdapterSet
+
+
+Command = BeginCommand | Order | LoadOrder | FinishCommand | StopCommand | AdaptersCommand
 
 
 class StoppedError(Exception):
@@ -36,12 +49,14 @@ class Inbox:
     """Commands for a worker; any one thread may put them in.
 
     Loads beside serving have a queue of their own, as they start while a batch runs. Each command
-    comes with the number of those in the other queue that it follows.
+    comes with the number of those in the other queue that it follows. Changes of the adapters have
+    one too, as adapters are read while a batch runs.
     """
 
     def __init__(self) -> None:
         self._commands: SimpleQueue[tuple[Command, int]] = SimpleQueue()
         self._loads: SimpleQueue[tuple[LoadOrder, int] | None] = SimpleQueue()
+        self._changes: SimpleQueue[AdaptersCommand | None] = SimpleQueue()
         self._orders_put = self._loads_put = 0
         self.stopped = threading.Event()
 
@@ -51,6 +66,9 @@ class Inbox:
             self._loads_put += 1
             self._loads.put((command, self._orders_put))
             return
+        if isinstance(command, AdaptersCommand):
+            self._changes.put(command)
+            return
         if isinstance(command, Order):
             self._orders_put += 1
         elif isinstance(command, StopCommand):
@@ -58,7 +76,7 @@ class Inbox:
         self._commands.put((command, self._loads_put))
 
     def take(self) -> tuple[Command, int]:
-        """The next command but loads, waited for, and how many loads come before it."""
+        """The next order or end, waited for, and how many loads come before it."""
         command, loads = self._commands.get()
         return (StopCommand() if self.stopped.is_set() else command), loads
 
@@ -72,6 +90,14 @@ class Inbox:
     def no_more_loads(self) -> None:
         """Say that no more loads come."""
         self._loads.put(None)
+
+    def take_change(self) -> AdaptersCommand | None:
+        """The next change of the adapters, waited for; None where none comes."""
+        return self._changes.get()
+
+    def no_more_changes(self) -> None:
+        """Say that no more changes of the adapters come."""
+        self._changes.put(None)
 
     def wait(self, second: float, clock: Callable[[], float]) -> None:
         """Wait until a second of the run.

@@ -24,6 +24,7 @@ from pats_opt.execute.inbox import BeginCommand, Inbox, StoppedError
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
+from pats_opt.execute.reader import AdapterReader
 from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import WAITING, Saver, describe, encode
 from pats_opt.execute.work import (
@@ -97,6 +98,18 @@ class ImageReady(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class AdaptersRead(Struct, frozen=True):
+    """A change of the adapters is done.
+
+    Attributes:
+        number: Number of its command.
+        errors: Why those adapters that are missing could not be read.
+    """
+
+    number: int
+    errors: dict[str, str]
+
+
 class BatchMeasured(Struct, frozen=True):
     """A batch has ended, and its images were sent before."""
 
@@ -129,6 +142,7 @@ Message = (
     EngineReady
     | Idle
     | AdapterReady
+    | AdaptersRead
     | Saved
     | ImageReady
     | BatchMeasured
@@ -239,12 +253,16 @@ class _Worker:
             engine = self._open(job.settings, self._clock)
             try:
                 self._send(EngineReady(engine.setup.device))
-                begin, _ = self._inbox.take()
-                if isinstance(begin, BeginCommand):
-                    self._serve_all(engine, journal, begin)
+                with AdapterReader(engine, job.settings.adapters, self._inbox, self._read):
+                    begin, _ = self._inbox.take()
+                    if isinstance(begin, BeginCommand):
+                        self._serve_all(engine, journal, begin)
             finally:
                 with suppress(Exception):  # the device may be what failed
                     engine.close()
+
+    def _read(self, number: int, errors: dict[str, str]) -> None:
+        self._send(AdaptersRead(number, errors))
 
     def _serve_all(
         self, engine: Engine, journal: JournalWriter | None, begin: BeginCommand

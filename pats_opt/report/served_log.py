@@ -8,7 +8,7 @@ left out. An image that expired is one that the server rejected.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from pats_opt.errors import InputError
 from pats_opt.model.files import StrPath, read_instance
-from pats_opt.model.instance import Instance, Option, Request
-from pats_opt.model.served import KEY, ServedRecord
+from pats_opt.model.instance import Adapter, Instance, Option, Request
+from pats_opt.model.served import KEY, ServedRecord, served_record
 
 #: Outcomes of images that were served, and the one of those that the server gave up.
 SERVED, EXPIRED = ("ok", "late"), "expired"
@@ -39,6 +39,7 @@ class LogRow(Struct, frozen=True, kw_only=True):
     gpu: str | None
     start_time: datetime | None
     resident: tuple[str, ...]
+    adapters: tuple[Adapter, ...] = ()
     weight: float = 1.0
     complexity: float | None = None
     deadline_s: float | None = None
@@ -66,6 +67,8 @@ def served_instances(log: StrPath, window_s: float) -> list[Instance]:
     if not any(row.status in SERVED for row in rows):
         raise InputError("no image of this log was served", file=str(log), hint="name another")
     gpus, adapters = {gpu.id for gpu in site.gpus}, {adapter.id for adapter in site.adapters}
+    further = {a.id: a for row in rows for a in row.adapters if a.id not in adapters}
+    adapters |= further.keys()
     for row in rows:
         strange = {row.gpu} - gpus - {None} or {row.model, *row.resident} - adapters
         if strange:
@@ -77,7 +80,8 @@ def served_instances(log: StrPath, window_s: float) -> list[Instance]:
             )
     by_window = groupby(sorted(rows, key=_arrival), lambda row: int(_arrival(row) // window_s))
     by_start = sorted(rows, key=_start)
-    return [_instance(site, number * window_s, list(some), by_start) for number, some in by_window]
+    found = [_instance(site, number * window_s, list(some), by_start) for number, some in by_window]
+    return [_with_adapters(instance, further) for instance in found]
 
 
 def _arrival(row: LogRow) -> float:
@@ -137,6 +141,21 @@ def _instance(
         requests=tuple(_request(row, zero) for row in rows),
         extra={"class": label},
     )
+
+
+def _with_adapters(instance: Instance, further: Mapping[str, Adapter]) -> Instance:
+    """Add the adapters that came after the start of the server, as far as they are needed.
+
+    Args:
+        instance: Of a window.
+        further: Those adapters.
+    """
+    needed = {name for gpu in instance.gpus for name in gpu.resident}
+    for request in instance.requests:
+        record = served_record(request)
+        needed |= {request.adapter, *(() if record is None else record.resident)}
+    added = [adapter for name, adapter in further.items() if name in needed]
+    return replace(instance, adapters=(*instance.adapters, *added))
 
 
 def _start(row: LogRow) -> float:

@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError
+from pats_opt.execute.adapter_set import AdapterPart, Composition
 from pats_opt.generate.quality import QualityModel
 from pats_opt.importers.complexity import estimate
-from pats_opt.model.instance import Option, Request
+from pats_opt.model.instance import Adapter, Option, Request
 from pats_opt.model.parsing import convert, parse_json
 from pats_opt.nearest import meant
 from pats_opt.serving.errors import ApiError
@@ -42,6 +43,8 @@ class ImageExtension(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         min_quality: Least quality, 0 to 1, of the steps that a policy may choose.
         deadline_s: Seconds from arrival after which the images are of no use.
         weight: Weight of each image in the loss.
+        adapters: Adapters that are combined, each with the scale of its weights; the request names
+            no ``model`` then.
     """
 
     negative_prompt: str = ""
@@ -50,6 +53,7 @@ class ImageExtension(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_quality: Annotated[float, Meta(ge=0, le=1)] | None = None
     deadline_s: Annotated[float, Meta(gt=0)] | None = None
     weight: Annotated[float, Meta(gt=0)] = 1.0
+    adapters: Annotated[tuple[AdapterPart, ...], Meta(min_length=1)] | None = None
 
 
 class ImageRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,10 +80,23 @@ class ImageRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pats_opt: ImageExtension | None = None
 
 
+class ChosenAdapter(Struct, frozen=True):
+    """Adapter of a request.
+
+    Attributes:
+        adapter: As the problem has it.
+        parts: Files that it is made of, each with its scale; none of the bare model.
+    """
+
+    adapter: Adapter
+    parts: Composition
+
+
 class ImageOrder(Struct, frozen=True, kw_only=True):
     """A request that was understood: its images, and how they are to be returned."""
 
     id: str
+    adapter: ChosenAdapter
     images: tuple[Request, ...]
     as_url: bool
 
@@ -133,8 +150,26 @@ def _limit(given: ImageRequest, limits: RequestLimits) -> None:
     for name, value, most in counts:
         if value is not None and value > most:
             raise _refusal(f"{name}: {value:g} is more than the {most:g} allowed", name)
+    if more.adapters is not None:
+        _limit_parts(given, more.adapters, limits)
     if more.seed is not None and more.seed + (given.n or 1) > 2**63:
         raise _refusal("pats_opt.seed: the seeds of all images must be below 2^63", "pats_opt.seed")
+
+
+def _limit_parts(given: ImageRequest, parts: Sequence[AdapterPart], limits: RequestLimits) -> None:
+    place, largest = "pats_opt.adapters", limits.scale
+    if given.model not in (None, BASE):
+        raise _refusal(f"{place}: name the adapters here or as the model, not both", place)
+    if len(parts) > limits.parts:
+        raise _refusal(f"{place}: {len(parts)} are more than the {limits.parts} allowed", place)
+    if len({part.name for part in parts}) < len(parts):
+        raise _refusal(f"{place}: each adapter may be there once", place)
+    for part in parts:
+        if not -largest <= part.scale <= largest:
+            raise _refusal(
+                f"{place}: the scale of {part.name!r} must be from {-largest:g} to {largest:g}",
+                place,
+            )
 
 
 def size_of(given: ImageRequest, limits: RequestLimits) -> tuple[int, int]:
@@ -186,15 +221,15 @@ def options_of(
     return tuple(good)
 
 
-def refuse_model(name: str, known: Collection[str]) -> ApiError:
-    """Return the error of a request for a model that is not served."""
+def refuse_model(name: str, known: Collection[str], param: str = "model") -> ApiError:
+    """Return the error of a request for a model that is not served; ``param`` is the field."""
     hint = meant(name, known)
     listed = "GET /v1/models lists them"
     return ApiError(
         404,
         f"there is no adapter {name!r}; {hint or listed}",
         code="model_not_found",
-        param="model",
+        param=param,
     )
 
 
@@ -202,6 +237,7 @@ def order_of(
     given: ImageRequest,
     settings: ServerSettings,
     model: QualityModel,
+    adapter: ChosenAdapter,
     *,
     name: str,
     arrival_s: float,
@@ -213,6 +249,7 @@ def order_of(
         given: The request.
         settings: Limits and step counts.
         model: Quality by steps and complexity.
+        adapter: Its adapter.
         name: Id of the request.
         arrival_s: When it came, on the server's clock.
         demand_gib: Memory of one image of its size.
@@ -228,12 +265,13 @@ def order_of(
     best = max(option.quality for option in options)
     return ImageOrder(
         id=name,
+        adapter=adapter,
         as_url=given.response_format != "b64_json",
         images=tuple(
             Request(
                 id=name if count == 1 else f"{name}.{i}",
                 arrival_s=arrival_s,
-                adapter=given.model or BASE,
+                adapter=adapter.adapter.id,
                 demand={"vram_gib": demand_gib, "batch": 1.0},
                 options=options,
                 weight=more.weight,

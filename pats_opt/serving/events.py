@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pats_opt.execute.record import BatchRun, LoadRun
+from pats_opt.model.instance import Adapter
 
 
 class ImageStarted(Struct, frozen=True, kw_only=True):
@@ -24,7 +25,7 @@ class ImageStarted(Struct, frozen=True, kw_only=True):
     option: int
     members: int
     at: float
-    resident: tuple[str, ...]
+    resident: tuple[Adapter, ...]
 
 
 class ImageFinished(Struct, frozen=True, kw_only=True):
@@ -37,6 +38,12 @@ class ImageFinished(Struct, frozen=True, kw_only=True):
 
 class ImageExpired(Struct, frozen=True, kw_only=True):
     """An image can no longer be made by its deadline, and was taken out."""
+
+    id: str
+
+
+class AdapterRefused(Struct, frozen=True, kw_only=True):
+    """A worker could not read an adapter; what waits for it fails."""
 
     id: str
 
@@ -63,4 +70,12 @@ class SchedulerEnded(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-ServerEvent = ImageStarted | ImageFinished | ImageExpired | GpuStatus | GpuWork | SchedulerEnded
+ServerEvent = (
+    ImageStarted
+    | ImageFinished
+    | ImageExpired
+    | AdapterRefused
+    | GpuStatus
+    | GpuWork
+    | SchedulerEnded
+)

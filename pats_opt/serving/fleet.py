@@ -8,11 +8,26 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from pats_opt.errors import one_line
-from pats_opt.execute.inbox import BeginCommand, Command, FinishCommand, StopCommand
+from pats_opt.errors import InputError, UnfinishedError, one_line
+from pats_opt.execute.inbox import (
+    AdaptersCommand,
+    BeginCommand,
+    Command,
+    FinishCommand,
+    StopCommand,
+)
 from pats_opt.execute.work import ClockStart, RunClock
-from pats_opt.execute.worker import Broken, Message, OpenEngine, WorkerEnded, WorkerJob, reason
+from pats_opt.execute.worker import (
+    Broken,
+    EngineReady,
+    Message,
+    OpenEngine,
+    WorkerEnded,
+    WorkerJob,
+    reason,
+)
 from pats_opt.execute.workers import GpuWorkers, WorkerKind, start_workers
 
 log = logging.getLogger(__name__)
@@ -59,6 +74,35 @@ class WorkerFleet:
         self._threads: list[threading.Thread | None] = [None for _ in jobs]
         self._closing = threading.Event()
 
+    def open(self, names: Sequence[str]) -> dict[int, str]:
+        """Start all workers, and wait until every engine is open; the names of their devices.
+
+        Args:
+            names: Name of each GPU, for messages.
+
+        Raises:
+            InputError: The model or an adapter is not fit.
+            UnfinishedError: A worker cannot start.
+        """
+        devices: dict[int, str] = {}
+        try:
+            for gpu in range(len(self._jobs)):
+                self.start(gpu)
+            while len(devices) < len(self._jobs):
+                item = self._mailbox.get()
+                if not isinstance(item, WorkerMessage):
+                    continue
+                if isinstance(item.message, EngineReady):
+                    devices[item.gpu] = item.message.device
+                elif isinstance(item.message, Broken):
+                    if item.message.bad_input:
+                        raise InputError(item.message.error)
+                    raise UnfinishedError(f"GPU {names[item.gpu]!r}: {item.message.error}")
+        except BaseException:
+            self.close()
+            raise
+        return devices
+
     def start(self, gpu: int, deaths: int = 0) -> None:
         """Start a GPU's worker, after a pause if it has died before."""
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths, 10)) if deaths else 0.0
@@ -87,6 +131,17 @@ class WorkerFleet:
                 pool.send(0, command)
             except (OSError, ValueError):  # it has just died
                 log.debug("GPU %d: a command was lost", gpu)
+
+    def change_adapters(self, command: AdaptersCommand) -> None:
+        """Let every worker have these adapters and no others, those that are started later too."""
+        adapters = command.adapters
+        files, combined = dict(adapters.files), dict(adapters.compositions)
+        self._jobs = [
+            replace(job, settings=replace(job.settings, adapter_files=files, compositions=combined))
+            for job in self._jobs
+        ]
+        for gpu in range(len(self._jobs)):
+            self.send(gpu, command)
 
     def finish(self, timeout_s: float) -> None:
         """Let every worker do what it has, and wait until it has ended."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
 from pats_opt.execute.policy_driver import LONG_S, LiveGpus
-from pats_opt.model.problem import Adapters
+from pats_opt.model.problem import Adapters, Site
 from pats_opt.simulate.gpus import Clock
 
 #: Members of a batch: the index of a job and its option, each.
@@ -46,6 +46,34 @@ class ServedGpus(LiveGpus):
         """Note that a GPU has a worker again."""
         self._gpus[g] = replace(self._gpus[g], resident=resident)
         self.end(g)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Adapters that a GPU holds, or held before a switch that no batch has used yet."""
+        sets = [gpu.resident | (gpu.before or frozenset()) for gpu in self._gpus]
+        return frozenset(self._site.adapter_ids[a] for a in frozenset[int]().union(*sets))
+
+    def renumber(self, site: Site) -> None:
+        """Number the adapters as another site does, which has all that are held."""
+        places = enumerate(self._site.adapter_ids)
+        new = {a: site.adapter_index[name] for a, name in places if name in site.adapter_index}
+
+        def moved(adapters: Adapters) -> Adapters:
+            return frozenset(new[a] for a in adapters if a in new)
+
+        self._gpus = [
+            replace(
+                gpu,
+                resident=moved(gpu.resident),
+                active=None if gpu.active is None else moved(gpu.active),
+                before=None if gpu.before is None else moved(gpu.before),
+                loading=tuple([(new[a], end) for a, end in gpu.loading]),
+            )
+            for gpu in self._gpus
+        ]
+        self._loading = {key: (new[a], end) for key, (a, end) in self._loading.items()}
+        self._loaded = {key: (new[a], end) for key, (a, end) in self._loaded.items()}
+        self._site = site
 
     @property
     def at_work(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -81,6 +83,11 @@ class ServiceMetrics:
         if work.load is not None:
             self.loads.labels(gpu).inc()
             self.load_s.labels(gpu).inc(work.load.seconds)
+
+    def forget(self, adapter: str) -> None:
+        """Drop the figures of an adapter that is no more."""
+        with suppress(KeyError):
+            self.queue.remove(adapter)
 
     def text(self) -> bytes:
         """The metrics as Prometheus reads them."""

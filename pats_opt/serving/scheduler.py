@@ -6,21 +6,24 @@ polled. A policy that fails begins again with fresh memory, and what waits arriv
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from msgspec import Struct
 
 from pats_opt.core.policy import GpuState, Policy
-from pats_opt.errors import InputError, PatsError, UnfinishedError, one_line
+from pats_opt.errors import PatsError, one_line
+from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.orders import OrderBuilder
 from pats_opt.execute.work import ClockStart
 from pats_opt.execute.worker import (
     AdapterReady,
+    AdaptersRead,
     BatchMeasured,
     Broken,
     EngineReady,
@@ -29,8 +32,11 @@ from pats_opt.execute.worker import (
     LoadMeasured,
 )
 from pats_opt.model.instance import Request
-from pats_opt.model.problem import Amounts, Job, Problem, ids, job_of
+from pats_opt.model.problem import Amounts, Job, Problem, job_of
+from pats_opt.serving.adapters import AdapterChange
+from pats_opt.serving.deadlines import DeadlineQueue
 from pats_opt.serving.events import (
+    AdapterRefused,
     GpuStatus,
     GpuWork,
     ImageExpired,
@@ -41,25 +47,20 @@ from pats_opt.serving.events import (
 )
 from pats_opt.serving.fleet import WorkerFleet, WorkerMessage
 from pats_opt.serving.gpus import Members, ServedClock, ServedGpus
+from pats_opt.serving.ready import ReadyAdapters
 from pats_opt.serving.run import ServedRun
 from pats_opt.simulate.policy_run import start
 from pats_opt.solving.solve import prepare, runnable
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: A policy that fails so often within so many seconds ends the server.
 MOST_FAILURES, WITHIN_S = 3, 60.0
 
 #: Seconds that workers get at the end.
 END_S = 10.0
-
-
-class _Arrived(Struct, frozen=True):
-    requests: tuple[Request, ...]
-
-
-class _Cancelled(Struct, frozen=True):
-    ids: tuple[str, ...]
 
 
 class _Running(Struct):
@@ -77,6 +78,7 @@ class RequestScheduler:
         problem: The instance on the grid, without requests.
         policy: The policy.
         seed: Seed of its random choices.
+        adapters: The adapters that workers have at first.
         builder: Of the workers' orders.
         fleet: The workers; their messages come into ``mailbox``.
         mailbox: Where everything comes in.
@@ -89,23 +91,29 @@ class RequestScheduler:
         policy: Policy,
         seed: int,
         *,
+        adapters: AdapterSet,
         builder: OrderBuilder,
         fleet: WorkerFleet,
         mailbox: SimpleQueue[object],
         notify: Callable[[ServerEvent], None],
     ) -> None:
-        self._problem, self._site = problem, problem.site
+        self._site = problem.site
         self._policy, self._seed, self._builder = policy, seed, builder
         self._fleet, self._mailbox, self._notify = fleet, mailbox, notify
         self._names: dict[int, str] = {}  # of the jobs that wait
         self._jobs: dict[str, Job] = {}  # those that wait, by request
         self._again: set[str] = set()  # requests that a dead worker had
+        self._held: set[str] = set()  # those that wait, but not in the run: no adapter yet
         self._running: dict[str, _Running] = {}
-        self._expiries: list[tuple[int, str]] = []
+        self._deadlines = DeadlineQueue()
         self._deaths = [0 for _ in self._site.gpus]
         self._next = 0
         self._draining = self._stopping = False
         gpus = len(self._site.gpus)
+        self._ready = ReadyAdapters(problem, adapters)
+        # GPUs whose worker is started again, with the change that it has to read, and its device.
+        self._opening: dict[int, tuple[int, str]] = {}
+        self._is_changed = False  # whether the policy is to begin again with other adapters
         self._gpus = ServedGpus(
             self._site,
             self._names,
@@ -122,7 +130,7 @@ class RequestScheduler:
             self._site.tick_s,
             receive=self._receive,
             expire=self._expire,
-            ended=self._ended,
+            ended=lambda: self._is_changed or self._ended(),
         )
         self._run: ServedRun | None = None
         self._thread = threading.Thread(target=self._main, name="scheduler", daemon=True)
@@ -143,54 +151,38 @@ class RequestScheduler:
             InputError: The model or an adapter is not fit.
             UnfinishedError: A worker cannot start.
         """
-        prepare(runnable(self._policy), self._problem)
-        gpus = range(len(self._site.gpus))
-        for gpu in gpus:
-            self._fleet.start(gpu)
-        try:
-            devices = self._await_engines(len(gpus))
-        except BaseException:
-            self._fleet.close()
-            raise
+        prepare(runnable(self._policy), self._ready.problem)
+        devices = self._fleet.open([gpu.id for gpu in self._site.gpus])
         now = time.time()
         elapsed_s = 0.0 if first_arrival is None else max(0.0, now - first_arrival)
         self._fleet.clock.set(ClockStart(now, elapsed_s))
-        for gpu in gpus:
+        for gpu, device in devices.items():
             self._fleet.begin(gpu)
-            self._notify(GpuStatus(gpu=gpu, device=devices[gpu]))
+            self._notify(GpuStatus(gpu=gpu, device=device))
         self._thread.start()
-
-    def _await_engines(self, count: int) -> dict[int, str]:
-        """Wait until every engine is open; the names of their devices."""
-        devices: dict[int, str] = {}
-        while len(devices) < count:
-            item = self._mailbox.get()
-            if not isinstance(item, WorkerMessage):
-                continue
-            if isinstance(item.message, EngineReady):
-                devices[item.gpu] = item.message.device
-            elif isinstance(item.message, Broken):
-                if item.message.bad_input:
-                    raise InputError(item.message.error)
-                name = self._site.gpus[item.gpu].id
-                raise UnfinishedError(f"GPU {name!r}: {item.message.error}")
-        return devices
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Let requests arrive, all at once; any thread may call this."""
-        self._mailbox.put(_Arrived(tuple(requests)))
+        self._mailbox.put(partial(_each, self._arrive, tuple(requests)))
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Take out requests that wait; those that run go on. Any thread may call this."""
-        self._mailbox.put(_Cancelled(tuple(ids)))
+        self._mailbox.put(partial(_each, self._withdraw, tuple(ids)))
+
+    def change_adapters(self, change: AdapterChange) -> None:
+        """Serve other adapters from now on. Any thread may call this.
+
+        The policy begins again. Those that images wait for, or that a GPU holds, stay.
+        """
+        self._mailbox.put(partial(self._change, change))
 
     def drain(self) -> None:
         """End once all that was submitted is done. Any thread may call this."""
-        self._mailbox.put("drain")
+        self._mailbox.put(partial(setattr, self, "_draining", True))
 
     def stop(self) -> None:
         """End at once, and wait until it has."""
-        self._mailbox.put("stop")
+        self._mailbox.put(partial(setattr, self, "_stopping", True))
         if self._thread.is_alive():
             self._thread.join(3 * END_S)
 
@@ -200,7 +192,8 @@ class RequestScheduler:
         while error is None:
             try:
                 self._serve()
-                break
+                if self._ended():
+                    break
             except PatsError as failure:
                 log.error("%s; it begins again", failure)
                 now = time.monotonic()
@@ -215,6 +208,7 @@ class RequestScheduler:
 
     def _serve(self) -> None:
         """Run the policy with fresh memory; what waits arrives again."""
+        self._is_changed = False
         decide = start(self._policy, self._site, self._seed)
         self._run = ServedRun(
             self._site, (), self._policy.name, decide, clock=self._clock, gpus=self._gpus
@@ -223,6 +217,8 @@ class RequestScheduler:
         waiting = [self._builder.requests[name] for name in self._jobs]
         self._names.clear()
         self._jobs.clear()
+        self._held.clear()
+        self._deadlines.clear()
         for request in waiting:
             self._arrive(request)
         self._run.run()
@@ -236,20 +232,11 @@ class RequestScheduler:
             item = self._mailbox.get(timeout=timeout_s) if timeout_s else self._mailbox.get_nowait()
         except Empty:
             return False
-        match item:
-            case _Arrived(requests):
-                for request in requests:
-                    self._arrive(request)
-            case _Cancelled(ids):
-                for name in ids:
-                    self._withdraw(name)
-            case WorkerMessage():
-                if self._fleet.is_current(item):
-                    self._hear(item)
-            case "drain":
-                self._draining = True
-            case "stop":
-                self._stopping = True
+        if not isinstance(item, WorkerMessage):
+            assert callable(item)
+            item()
+        elif self._fleet.is_current(item):
+            self._hear(item)
         return True
 
     def _arrive(self, request: Request) -> None:
@@ -265,13 +252,47 @@ class RequestScheduler:
         )
         self._builder.requests[request.id] = request
         self._names[index], self._jobs[request.id] = request.id, job
-        if request.deadline_s is not None:
-            quickest = min(self._site.clock.quickest(o.steps) for o in request.options)
-            last_s = request.arrival_s + request.deadline_s
-            expiry = int(last_s / self._site.tick_s + 1e-9) - quickest + 1
-            heapq.heappush(self._expiries, (expiry, request.id))
-        self._run.arrive(job)
-        self._clock.notify()
+        self._deadlines.add(request, self._site)
+        self._held.add(request.id)
+        self._enter(request.id)
+
+    def _enter(self, name: str) -> None:
+        """Let a request that is held arrive in the run, once every worker has its adapter."""
+        assert self._run is not None
+        adapter = self._builder.requests[name].adapter
+        if adapter in self._ready.refused:
+            self._fail(name, self._ready.refused[adapter])
+        elif self._ready.is_ready(adapter):
+            self._held.remove(name)
+            self._run.arrive(self._jobs[name])
+            self._clock.notify()
+
+    def _change(self, change: AdapterChange) -> None:
+        """Serve other adapters; those that something still needs stay."""
+        used = {request.adapter for request in self._builder.requests.values()}
+        at_first = [gpu.resident for gpu in self._ready.problem.instance.gpus]
+        self._ready.change(change, self._gpus.held.union(used, *at_first))
+        self._site = self._ready.problem.site
+        self._gpus.renumber(self._site)
+        self._fleet.change_adapters(self._ready.command)
+        self._is_changed = True
+
+    def _read(self, gpu: int, message: AdaptersRead) -> None:
+        """Note that a worker has read adapters, or could not."""
+        for name, why in message.errors.items():
+            if name not in self._ready.refused:
+                log.warning("adapter %r cannot be served: %s", name, why)
+                self._notify(AdapterRefused(id=name))
+        self._ready.read(gpu, message.number, message.errors)
+        if gpu in self._opening and message.number >= self._opening[gpu][0]:
+            _, device = self._opening.pop(gpu)
+            self._gpus.restore(gpu, self._site.gpus[gpu].resident)
+            self._notify(GpuStatus(gpu=gpu, device=device))
+        _each(self._enter, tuple(self._held))
+
+    def _fail(self, name: str, why: str) -> None:
+        self._forget(name)
+        self._notify(ImageFinished(id=name, error=why))
 
     def _demand(self, request: Request) -> Amounts:
         """Return a request's demand: of one that may have killed its worker, a batch for itself.
@@ -280,14 +301,14 @@ class RequestScheduler:
         """
         named = dict(request.demand)
         if request.id in self._again:
-            named["batch"] = min(gpu.capacity["batch"] for gpu in self._problem.instance.gpus)
+            named["batch"] = min(gpu.capacity["batch"] for gpu in self._ready.problem.instance.gpus)
         return self._site.amounts(named)
 
     def _withdraw(self, name: str) -> bool:
         """Take out a request that waits; whether it did."""
         assert self._run is not None
         job = self._jobs.get(name)
-        if job is None or not self._run.withdraw(job.index):
+        if job is None or not (name in self._held or self._run.withdraw(job.index)):
             return False
         self._forget(name)
         self._clock.notify()
@@ -298,21 +319,21 @@ class RequestScheduler:
         job = self._jobs.pop(name, None)
         if job is not None:
             self._names.pop(job.index, None)
+        self._held.discard(name)
         self._running.pop(name, None)
         self._again.discard(name)
         self._builder.requests.pop(name, None)
 
     def _expire(self, tick: int) -> int | None:
         """Withdraw what can no longer end by its deadline; the tick of the next."""
-        heap = self._expiries
-        while heap and (heap[0][0] <= tick or heap[0][1] not in self._jobs):
-            _, name = heapq.heappop(heap)
-            if self._withdraw(name):
-                self._notify(ImageExpired(id=name))
-        return heap[0][0] if heap else None
+        while (name := self._deadlines.take(tick, self._jobs)) is not None:
+            self._withdraw(name)
+            self._notify(ImageExpired(id=name))
+        return self._deadlines.next
 
     def _started(self, gpu: GpuState, members: Members) -> None:
-        now, resident = time.time(), tuple(ids(self._site, gpu.resident))
+        known = self._ready.problem.instance.adapters
+        now, resident = time.time(), tuple([known[a] for a in sorted(gpu.resident)])
         for index, option in members:
             name = self._names.pop(index)
             del self._jobs[name]
@@ -343,10 +364,13 @@ class RequestScheduler:
                 self._notify(GpuWork(gpu=gpu, batch=batch))
             case LoadMeasured(load):
                 self._notify(GpuWork(gpu=gpu, load=load))
+            case AdaptersRead():
+                self._read(gpu, message)
             case EngineReady(device):
                 self._fleet.begin(gpu)
-                self._gpus.restore(gpu, self._site.gpus[gpu].resident)
-                self._notify(GpuStatus(gpu=gpu, device=device))
+                command = self._ready.command
+                self._opening[gpu] = command.number, device  # it may have begun with others
+                self._fleet.send(gpu, command)
             case Broken(error=error):
                 self._lose(gpu, error)
 
@@ -362,13 +386,14 @@ class RequestScheduler:
         self._notify(GpuStatus(gpu=gpu, error=why))
         self._run.lose(gpu)
         self._gpus.lose(gpu, self._clock.tick)
+        self._opening.pop(gpu, None)
+        self._ready.lose(gpu)
+        _each(self._enter, tuple(self._held))
         lost = [name for name, running in self._running.items() if running.gpu == gpu]
         for name in lost:
             running = self._running.pop(name)
             if running.again:
-                self._forget(name)
-                error = "the worker died twice while it made this image"
-                self._notify(ImageFinished(id=name, error=error))
+                self._fail(name, "the worker died twice while it made this image")
             else:
                 self._again.add(name)
                 self._arrive(running.request)
@@ -376,8 +401,6 @@ class RequestScheduler:
         self._fleet.start(gpu, self._deaths[gpu])
 
 
-def quickest_s(problem: Problem, requests: Sequence[Request]) -> float:
-    """Return the seconds that the quickest way to make any of these requests takes."""
-    clock = problem.site.clock
-    steps = min(o.steps for request in requests for o in request.options)
-    return clock.quickest(steps) * problem.site.tick_s
+def _each(act: Callable[[T], object], items: Iterable[T]) -> None:
+    for item in items:
+        act(item)

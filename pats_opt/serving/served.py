@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from pats_opt.model.instance import Option, Request
-from pats_opt.serving.api import BASE
+from pats_opt.execute.adapter_set import Composition
+from pats_opt.model.instance import Adapter, Option, Request
+from pats_opt.serving.api import ChosenAdapter
 from pats_opt.serving.log import stamp
 
 
@@ -18,6 +19,7 @@ class ServedImage(Struct, kw_only=True):
 
     Attributes:
         request: Its request in the problem.
+        adapter: Its adapter.
         arrived: When it arrived, Unix seconds.
         work_s: GPU seconds that the estimate of the backlog counts for it.
         done: Its end: the PNG file, or an error.
@@ -32,6 +34,7 @@ class ServedImage(Struct, kw_only=True):
     """
 
     request: Request
+    adapter: ChosenAdapter
     arrived: float
     work_s: float
     done: asyncio.Future[bytes]
@@ -39,7 +42,7 @@ class ServedImage(Struct, kw_only=True):
     gpu: int | None = None
     option: int = 0
     members: int = 0
-    resident: tuple[str, ...] = ()
+    resident: tuple[Adapter, ...] = ()
     expected: float | None = None
     ended: float | None = None
     changed: Callable[[], None] = lambda: None
@@ -100,16 +103,31 @@ def image_facts(image: ServedImage) -> dict[str, Any]:
 
 
 def log_row(
-    image: ServedImage, outcome: str, why: str | None, gpu: Callable[[int], str]
+    image: ServedImage,
+    outcome: str,
+    why: str | None,
+    gpu: Callable[[int], str],
+    described: Collection[str],
 ) -> dict[str, Any]:
-    """Return an image's line in the log."""
+    """Return an image's line in the log.
+
+    Args:
+        image: The image.
+        outcome: Its outcome.
+        why: Why there is none.
+        gpu: Gives the id of a GPU.
+        described: Adapters that the description beside the log has.
+    """
     request, started, ended = image.request, image.started, image.ended
     group = request.group if isinstance(request.group, str) else None
+    parts = image.adapter.parts
+    further = {a.id: a for a in (image.adapter.adapter, *image.resident) if a.id not in described}
     return {
         "id": request.id,
         "arrival_time": stamp(image.arrived),
         "model": request.adapter,
-        "adapter": [] if request.adapter == BASE else [request.adapter],
+        "adapter": [part.name for part in parts],
+        "scales": [part.scale for part in parts] if _are_scaled(parts) else [],
         "steps": max(option.steps for option in request.options),
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -128,7 +146,13 @@ def log_row(
         "gpu": None if image.gpu is None else gpu(image.gpu),
         "batch_size": image.members or None,
         "start_time": None if started is None else stamp(started, "microseconds"),
-        "resident": image.resident,
+        "resident": [adapter.id for adapter in image.resident],
+        "adapters": list(further.values()),
         "wait_s": None if started is None else round(image.wait_s, 4),
         "latency_s": None if ended is None else round(max(0.0, ended - image.arrived), 4),
     }
+
+
+def _are_scaled(parts: Composition) -> bool:
+    """Whether an adapter is more than one file as it is."""
+    return len(parts) > 1 or any(part.scale != 1.0 for part in parts)

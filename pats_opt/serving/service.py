@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pats_opt.generate.profile import Profile
-from pats_opt.generate.quality import QualityModel
-from pats_opt.model.instance import Request
-from pats_opt.model.problem import Job, Problem, job_of
-from pats_opt.serving.api import BASE, ImageOrder, ImageRequest, order_of, refuse_model, size_of
+from pats_opt.model.problem import Problem
+from pats_opt.serving.adapters import ServedAdapterSet
+from pats_opt.serving.api import ImageOrder, ImageRequest, order_of, size_of
 from pats_opt.serving.errors import ApiError
+from pats_opt.serving.estimates import BacklogEstimate
 from pats_opt.serving.events import (
+    AdapterRefused,
     GpuStatus,
     GpuWork,
     ImageExpired,
@@ -32,18 +31,13 @@ from pats_opt.serving.events import (
 from pats_opt.serving.images import ImageStore
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.metrics import ServiceMetrics
-from pats_opt.serving.scheduler import RequestScheduler, quickest_s
+from pats_opt.serving.model import ServerModel
+from pats_opt.serving.scheduler import RequestScheduler
 from pats_opt.serving.served import ServedImage, image_facts, image_response, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
 from pats_opt.serving.status import ServerStatus, StatusRecorder
 
 log = logging.getLogger(__name__)
-
-#: Largest batch that the estimate of a backlog assumes.
-ASSUMED_BATCH = 4
-
-#: Longest time that a client is asked to wait, seconds.
-LONGEST_RETRY_S = 3600
 
 #: Code of an error -> its HTTP status, of images that were accepted.
 STATUS = {"deadline": 504, "failed": 500}
@@ -54,12 +48,13 @@ class ImageService:
 
     Args:
         problem: The instance on the grid, without requests.
-        profile: The device.
-        quality: Quality by steps and complexity.
+        model: The model and its GPUs.
+        adapters: Its adapters.
         settings: The server's settings.
         log_file: The log; None for none.
 
     Attributes:
+        adapters: The adapters.
         metrics: For Prometheus.
         store: Images that are kept for their URLs.
         devices: Name of the device of each GPU that has a worker.
@@ -72,12 +67,12 @@ class ImageService:
     def __init__(
         self,
         problem: Problem,
-        profile: Profile,
-        quality: QualityModel,
+        model: ServerModel,
+        adapters: ServedAdapterSet,
         settings: ServerSettings,
         log_file: RequestLog | None = None,
     ) -> None:
-        self.problem, self.settings = problem, settings
+        self.problem, self.settings, self.adapters = problem, settings, adapters
         self.metrics = ServiceMetrics()
         self.store = ImageStore(settings.kept_bytes, settings.kept_s)
         self.devices: dict[int, str] = {}  # GPUs that have a worker
@@ -85,9 +80,11 @@ class ImageService:
         self.is_draining = False
         self.ended: Callable[[], None] = lambda: None
         self.error: str | None = None
-        self._profile, self._quality, self._log = profile, quality, log_file
+        self._memory, self._log = model.profile.memory, log_file
+        self._quality = model.recipe.quality.model()
         self._images: dict[str, ServedImage] = {}
-        self._waiting_s = 0.0
+        self._estimate = BacklogEstimate(problem, model.profile)
+        self._described = frozenset(problem.site.adapter_ids)
         ids = problem.site.adapter_ids
         self._history = StatusRecorder([{ids[a] for a in g.resident} for g in problem.site.gpus])
         self._scheduler: RequestScheduler | None = None
@@ -117,7 +114,7 @@ class ImageService:
     @property
     def models(self) -> tuple[str, ...]:
         """Adapters that are served."""
-        return self.problem.site.adapter_ids
+        return self.adapters.names
 
     @property
     def is_ready(self) -> bool:
@@ -128,16 +125,6 @@ class ImageService:
     def pending(self) -> int:
         """Images that were accepted and are not done."""
         return len(self._images)
-
-    @property
-    def _backlog_s(self) -> float:
-        """Seconds that the GPUs need for what waits."""
-        return self._waiting_s / len(self.problem.site.gpus)
-
-    @property
-    def retry_after_s(self) -> int:
-        """Seconds after which a client may try again: those of the backlog, at least 1."""
-        return max(1, min(LONGEST_RETRY_S, math.ceil(self._backlog_s)))
 
     @property
     def status(self) -> ServerStatus:
@@ -174,10 +161,10 @@ class ImageService:
                 429,
                 f"{self.pending} images wait or run, and {self.settings.queue} may; try again",
                 code="queue_full",
-                retry_after_s=self.retry_after_s,
+                retry_after_s=self._estimate.retry_after_s,
             )
         if self.settings.reject_late:
-            self._refuse_late(order)
+            self._estimate.refuse_late(order)
         return order, self._admit(order, arrived)
 
     def accept_again(
@@ -194,32 +181,39 @@ class ImageService:
             ApiError: It is refused, as by its adapter, which this server has not.
         """
         order = self._order(given, name, arrived)
-        return order, self._admit(order, arrived)
+        return order, self._admit(order, arrived, bounded=False)
 
     def _order(self, given: ImageRequest, name: str, arrived: float) -> ImageOrder:
         assert self._scheduler is not None
-        adapter = given.model or BASE
-        if adapter not in self.problem.site.adapter_index:
-            raise refuse_model(adapter, self.models)
+        adapter = self.adapters.choose(given)
         width, height = size_of(given, self.settings.limits)
         order = order_of(
             given,
             self.settings,
             self._quality,
+            adapter,
             name=name,
             arrival_s=max(0.0, self._scheduler.now_s - (time.time() - arrived)),
-            demand_gib=self._profile.memory.request_gib(width, height),
+            demand_gib=self._memory.request_gib(width, height),
         )
-        self._refuse_unservable(order)
+        self._estimate.refuse_unservable(order)
         return order
 
-    def _admit(self, order: ImageOrder, arrived: float) -> list[ServedImage]:
+    def _admit(
+        self, order: ImageOrder, arrived: float, *, bounded: bool = True
+    ) -> list[ServedImage]:
         """Let the images of a request wait."""
         assert self._scheduler is not None
+        for gone in self.adapters.admit(order.adapter, len(order.images), bounded=bounded):
+            self.metrics.forget(gone)
         loop = asyncio.get_running_loop()
         images = [
             ServedImage(
-                request=r, arrived=arrived, work_s=self._work_s(r), done=loop.create_future()
+                request=r,
+                adapter=order.adapter,
+                arrived=arrived,
+                work_s=self._estimate.work_s(r),
+                done=loop.create_future(),
             )
             for r in order.images
         ]
@@ -228,48 +222,6 @@ class ImageService:
             self._waits(image, 1)
         self._scheduler.submit(order.images)
         return images
-
-    def _refuse_unservable(self, order: ImageOrder) -> None:
-        """Refuse what no GPU can hold, and what no GPU can make in time."""
-        if not self.problem.hosts(_job(self.problem, order.images[0])):
-            raise ApiError(
-                400, "size: an image of this size fits no GPU", code="too_large", param="size"
-            )
-        deadline = order.images[0].deadline_s
-        if deadline is not None and (least := quickest_s(self.problem, order.images)) > deadline:
-            raise ApiError(
-                400,
-                f"pats_opt.deadline_s: making the image takes {least:.3g} s at least",
-                code="deadline",
-                param="pats_opt.deadline_s",
-            )
-
-    def _refuse_late(self, order: ImageOrder) -> None:
-        """Refuse what the GPUs will make too late, if they first make all that waits."""
-        deadline = order.images[0].deadline_s
-        if deadline is None:
-            return
-        predicted = self._backlog_s + quickest_s(self.problem, order.images)
-        if predicted > deadline:
-            raise ApiError(
-                429,
-                f"pats_opt.deadline_s: with all that waits it takes about {predicted:.3g} s",
-                code="backlog",
-                param="pats_opt.deadline_s",
-                retry_after_s=self.retry_after_s,
-            )
-
-    def _work_s(self, request: Request) -> float:
-        """GPU seconds of an image in a batch of some."""
-        steps, n = min(option.steps for option in request.options), ASSUMED_BATCH
-        table = self._profile.step_s.table
-        if isinstance(table, tuple):
-            n = min(n, len(table))
-        return self._batch_s(steps, n) / n
-
-    def _batch_s(self, steps: int, n: int) -> float:
-        """Seconds of a batch of ``n``, as predicted."""
-        return self._profile.overhead(n) + steps * self._profile.step_s(n)
 
     def cancel(self, images: Sequence[ServedImage]) -> None:
         """Give up the places of images that nobody waits for any more."""
@@ -303,6 +255,8 @@ class ImageService:
                 if name in self._images:
                     image = self._images[name]
                     self._fail(image, "expired", "it could not be made by its deadline", "deadline")
+            case AdapterRefused(id=name):
+                self.adapters.drop(name)
             case GpuWork(gpu=gpu):
                 self.metrics.worked(self._gpu(gpu), event)
                 self._history.worked(event)
@@ -336,7 +290,7 @@ class ImageService:
             self.metrics.running.inc()
         image.started, image.gpu, image.option = event.at, event.gpu, event.option
         image.members, image.resident = event.members, event.resident
-        image.expected = event.at + self._batch_s(image.run.steps, event.members)
+        image.expected = event.at + self._estimate.batch_s(image.run.steps, event.members)
         self.metrics.wait_s.observe(image.wait_s)
         self.metrics.batch.observe(event.members)
         image.changed()
@@ -366,6 +320,7 @@ class ImageService:
         """Note that an image is over, whatever became of it."""
         image.ended = time.time()
         del self._images[image.request.id]
+        self.adapters.release(image.request.adapter)
         if image.started is None:
             self._waits(image, -1)
         else:
@@ -378,16 +333,10 @@ class ImageService:
         self.metrics.images.labels(outcome).inc()
         if self._log is not None:
             try:
-                self._log.write(log_row(image, outcome, why, self._gpu))
+                self._log.write(log_row(image, outcome, why, self._gpu, self._described))
             except OSError as error:
                 log.error("the log cannot be written (%s)", error.strerror)
 
     def _waits(self, image: ServedImage, sign: int) -> None:
-        self._waiting_s = max(0.0, self._waiting_s + sign * image.work_s)
+        self._estimate.add(sign * image.work_s)
         self.metrics.queue.labels(image.request.adapter).inc(sign)
-
-
-def _job(problem: Problem, request: Request) -> Job:
-    """A request on the grid, as if it arrived first."""
-    demand = problem.site.amounts(request.demand)
-    return job_of(problem.site, request, index=0, position=0, arrival=0, demand=demand)

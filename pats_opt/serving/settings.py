@@ -21,6 +21,8 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         side: Pixels of an image's width and height.
         deadline_s: Seconds of a deadline.
         weight: Weight of a request.
+        parts: Adapters that a request combines; slots have room for so many of the largest rank.
+        scale: Scale of an adapter in a combination, and its negative the smallest.
     """
 
     body_bytes: int = 1_000_000
@@ -30,6 +32,8 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
     side: int = 2048
     deadline_s: float = 86_400.0
     weight: float = 100.0
+    parts: int = 2
+    scale: float = 10.0
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -41,6 +45,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         keys: Keys of which a client must give one; empty for none.
         limits: Limits of requests.
         queue: Most images that may wait or run.
+        combinations: Most combinations of adapters that are kept; the least recently used for
+            which nothing waits gives way.
         steps: Denoising steps where a request names none.
         pruned: Smaller step counts that a policy may choose where a request names none.
         reject_late: Whether a request is refused whose deadline the backlog is predicted to miss.
@@ -57,6 +63,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     limits: RequestLimits = RequestLimits()
     queue: int = 1000
+    combinations: int = 16
     steps: int = 30
     pruned: tuple[int, ...] = (20,)
     reject_late: bool = False

@@ -29,10 +29,11 @@ from pats_opt.serving.app import make_app
 from pats_opt.serving.jobs import JobService
 from pats_opt.serving.journal import JobJournal
 from pats_opt.serving.log import RequestLog
+from pats_opt.serving.model import ServerModel
 from pats_opt.serving.server import listen, serve
 from pats_opt.serving.service import ImageService
 from pats_opt.serving.settings import ServerSettings
-from pats_opt.serving.site import ServerModel, make_service
+from pats_opt.serving.site import make_service
 from tests.execute.runs import policy_of
 
 ROOT = Path(__file__).parents[2]

@@ -25,9 +25,9 @@ from pats_opt.execute.options import Options
 from pats_opt.execute.work import EngineSettings, Finished, Member
 from pats_opt.generate import profile
 from pats_opt.generate.recipe import Recipe
+from pats_opt.serving.model import ServerModel
 from pats_opt.serving.server import listen
 from pats_opt.serving.settings import read_keys
-from pats_opt.serving.site import ServerModel
 from tests.serving.running import PATH, PROFILE, ServerProcess, body, pictures, served
 
 
