@@ -15,7 +15,7 @@ from msgspec import Struct
 from pats_opt.execute.adapter_set import AdapterPart, AdapterSet
 from pats_opt.model.instance import Adapter
 from pats_opt.model.problem import Problem
-from pats_opt.serving.api import BASE, ChosenAdapter, ImageRequest, refuse_model
+from pats_opt.serving.api import BASE, ImageRequest, RequestAdapter, refuse_model
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.model import ServerModel
 
@@ -49,7 +49,7 @@ class ServedAdapterSet:
         self._adapters = {adapter.id: adapter for adapter in problem.instance.adapters}
         self._files = model.adapters
         self._ids = {name: name for name in self._adapters}  # name that clients give -> id
-        self._combined: OrderedDict[str, ChosenAdapter] = OrderedDict()  # the last used is last
+        self._combined: OrderedDict[str, RequestAdapter] = OrderedDict()  # the last used is last
         self._pending: Counter[str] = Counter()
         self.changed: Callable[[AdapterChange], None] = lambda _: None
 
@@ -58,7 +58,7 @@ class ServedAdapterSet:
         """Names that a request can give."""
         return tuple(self._ids)
 
-    def choose(self, given: ImageRequest) -> ChosenAdapter:
+    def choose(self, given: ImageRequest) -> RequestAdapter:
         """Return the adapter of a request; nothing is changed.
 
         Raises:
@@ -73,7 +73,7 @@ class ServedAdapterSet:
         composition = tuple(parts)
         for name, same in self._files.compositions.items():
             if tuple(sorted(same)) == composition:
-                return ChosenAdapter(self._adapters[name], same)
+                return RequestAdapter(self._adapters[name], same)
         name = "+".join([f"{part.scale!r}*{quote(part.name, ' /@:')}" for part in parts])
         if name in self._files:
             raise ApiError(
@@ -82,14 +82,14 @@ class ServedAdapterSet:
                 code="invalid_value",
                 param="pats_opt.adapters",
             )
-        return ChosenAdapter(self._price(name, len(parts)), composition)
+        return RequestAdapter(self._price(name, len(parts)), composition)
 
-    def _named(self, name: str, param: str) -> ChosenAdapter:
+    def _named(self, name: str, param: str) -> RequestAdapter:
         if name not in self._ids:
             raise refuse_model(name, self.names, param)
         known = self._ids[name]
         parts = self._files.parts(known) if known in self._files else ()
-        return ChosenAdapter(self._adapters[known], parts)
+        return RequestAdapter(self._adapters[known], parts)
 
     def _part(self, part: AdapterPart) -> AdapterPart:
         known = self._named(part.name, "pats_opt.adapters")
@@ -103,7 +103,7 @@ class ServedAdapterSet:
             )
         return AdapterPart(known.adapter.id, part.scale)
 
-    def admit(self, chosen: ChosenAdapter, images: int, *, bounded: bool = True) -> Sequence[str]:
+    def admit(self, chosen: RequestAdapter, images: int, *, bounded: bool = True) -> Sequence[str]:
         """Have an adapter ready for images that wait from now on.
 
         Args:

@@ -80,7 +80,7 @@ class ImageRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pats_opt: ImageExtension | None = None
 
 
-class ChosenAdapter(Struct, frozen=True):
+class RequestAdapter(Struct, frozen=True):
     """Adapter of a request.
 
     Attributes:
@@ -96,7 +96,7 @@ class ImageOrder(Struct, frozen=True, kw_only=True):
     """A request that was understood: its images, and how they are to be returned."""
 
     id: str
-    adapter: ChosenAdapter
+    adapter: RequestAdapter
     images: tuple[Request, ...]
     as_url: bool
 
@@ -237,7 +237,7 @@ def order_of(
     given: ImageRequest,
     settings: ServerSettings,
     model: QualityModel,
-    adapter: ChosenAdapter,
+    adapter: RequestAdapter,
     *,
     name: str,
     arrival_s: float,

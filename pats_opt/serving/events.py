@@ -42,7 +42,7 @@ class ImageExpired(Struct, frozen=True, kw_only=True):
     id: str
 
 
-class AdapterRefused(Struct, frozen=True, kw_only=True):
+class AdapterFailure(Struct, frozen=True, kw_only=True):
     """A worker could not read an adapter; what waits for it fails."""
 
     id: str
@@ -74,7 +74,7 @@ ServerEvent = (
     ImageStarted
     | ImageFinished
     | ImageExpired
-    | AdapterRefused
+    | AdapterFailure
     | GpuStatus
     | GpuWork
     | SchedulerEnded

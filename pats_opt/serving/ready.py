@@ -34,7 +34,7 @@ class ReadyAdapters:
 
     @property
     def command(self) -> AdaptersCommand:
-        """What workers have to read."""
+        """The command that workers have to carry out."""
         return AdaptersCommand(self._number, self._adapters)
 
     def change(self, given: AdapterChange, needed: Collection[str]) -> None:

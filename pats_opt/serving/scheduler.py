@@ -36,7 +36,7 @@ from pats_opt.model.problem import Amounts, Job, Problem, job_of
 from pats_opt.serving.adapters import AdapterChange
 from pats_opt.serving.deadlines import DeadlineQueue
 from pats_opt.serving.events import (
-    AdapterRefused,
+    AdapterFailure,
     GpuStatus,
     GpuWork,
     ImageExpired,
@@ -282,7 +282,7 @@ class RequestScheduler:
         for name, why in message.errors.items():
             if name not in self._ready.refused:
                 log.warning("adapter %r cannot be served: %s", name, why)
-                self._notify(AdapterRefused(id=name))
+                self._notify(AdapterFailure(id=name))
         self._ready.read(gpu, message.number, message.errors)
         if gpu in self._opening and message.number >= self._opening[gpu][0]:
             _, device = self._opening.pop(gpu)

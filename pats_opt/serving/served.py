@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from pats_opt.execute.adapter_set import Composition
 from pats_opt.model.instance import Adapter, Option, Request
-from pats_opt.serving.api import ChosenAdapter
+from pats_opt.serving.api import RequestAdapter
 from pats_opt.serving.log import stamp
 
 
@@ -34,7 +34,7 @@ class ServedImage(Struct, kw_only=True):
     """
 
     request: Request
-    adapter: ChosenAdapter
+    adapter: RequestAdapter
     arrived: float
     work_s: float
     done: asyncio.Future[bytes]

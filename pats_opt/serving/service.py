@@ -19,7 +19,7 @@ from pats_opt.serving.api import ImageOrder, ImageRequest, order_of, size_of
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.estimates import BacklogEstimate
 from pats_opt.serving.events import (
-    AdapterRefused,
+    AdapterFailure,
     GpuStatus,
     GpuWork,
     ImageExpired,
@@ -255,7 +255,7 @@ class ImageService:
                 if name in self._images:
                     image = self._images[name]
                     self._fail(image, "expired", "it could not be made by its deadline", "deadline")
-            case AdapterRefused(id=name):
+            case AdapterFailure(id=name):
                 self.adapters.drop(name)
             case GpuWork(gpu=gpu):
                 self.metrics.worked(self._gpu(gpu), event)
