@@ -25,6 +25,9 @@ from pats_opt.model.timing import BatchClock, late_after, to_ticks
 #: A set of adapter indices.
 Adapters = frozenset[int]
 
+#: No adapters.
+NONE: Adapters = frozenset()
+
 #: An amount of each resource of the site, in quanta, in the order of ``Site.resources``.
 Amounts = tuple[int, ...]
 
@@ -101,6 +104,7 @@ class Site:
     Attributes:
         resources: Names of all resources; ``vram_gib`` is the first.
         adapter_ids: Adapter ids; an adapter's index is its place here.
+        all_adapters: Indices of all adapters.
         adapter_vram: Memory of each adapter while resident, in quanta.
         load_s: Seconds to make each adapter resident, where no pair overrides it.
         channels: Most loads in progress on a GPU beside its batches, or None where a GPU serves
@@ -119,6 +123,7 @@ class Site:
         self._no_demand = (0,) * len(self.resources)
         self.adapter_ids = tuple(a.id for a in instance.adapters)
         self.adapter_index = {name: i for i, name in enumerate(self.adapter_ids)}
+        self.all_adapters = frozenset(range(len(self.adapter_ids)))
         self.adapter_vram = tuple(quanta(a.vram_gib) for a in instance.adapters)
         self.load_s = tuple(a.load_s for a in instance.adapters)
         self.base_vram = quanta(instance.base_vram_gib)
@@ -151,14 +156,14 @@ class Site:
         self.late_price = instance.late_price
         self.horizon = instance.horizon_ticks
         # The same few recur a million times in simulations.
-        self._known_switch = lru_cache(maxsize=16384)(self._switch)
-        self._known_room = lru_cache(maxsize=16384)(self._room)
+        self._known_cost = lru_cache(maxsize=16384)(self._switching_cost)
+        self._known_room = lru_cache(maxsize=4096)(self._room)
 
     def alone(self, gpu: int) -> Site:
         """Return the site of one of the GPUs by itself, where its index is 0."""
         part = copy(self)
         part.gpus = (replace(self.gpus[gpu], index=0),)
-        part._known_room = lru_cache(maxsize=16384)(part._room)
+        part._known_room = lru_cache(maxsize=4096)(part._room)
         return part
 
     def amounts(self, named: dict[str, float]) -> Amounts:
@@ -187,7 +192,7 @@ class Site:
             active: Adapters that the batch's members use.
             previous: Those of the previous batch on this GPU, or None for its first batch.
         """
-        return self._known_switch(active, active, active, previous)
+        return self.switch(active, active, active, previous)
 
     def switch(
         self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
@@ -200,7 +205,21 @@ class Site:
             active: Adapters that the batch's members use.
             previous: Those of the previous batch on this GPU, or None for its first batch.
         """
-        return self._known_switch(before, after, active, previous)
+        load = evict = activate = NONE
+        if after is not before:
+            load, evict = after - before or NONE, before - after or NONE
+        if previous is not None and active is not previous:
+            activate = (active & before) - previous or NONE
+        seconds, ticks = self._known_cost(load, activate, before if self.pairs else NONE)
+        return Switch(load, evict, activate, seconds, ticks)
+
+    def _switching_cost(
+        self, load: Adapters, activate: Adapters, before: Adapters
+    ) -> tuple[float, int]:
+        """Seconds and ticks of a switch; ``before`` matters only where there are pairs."""
+        seconds = [self.load_seconds(a, before) for a in sorted(load)]
+        seconds += [self.activate_s] * len(activate)
+        return math.fsum(seconds), sum([self.switching_ticks(s) for s in seconds])
 
     def switches(self, gpu: int, batches: Iterable[tuple[Adapters, Adapters]]) -> Iterator[Switch]:
         """Rule 4 along a GPU's batches, from its residents at tick 0: the switch before each.
@@ -211,18 +230,8 @@ class Site:
         """
         before, previous = self.gpus[gpu].resident, None
         for after, active in batches:
-            yield self._known_switch(before, after, active, previous)
+            yield self.switch(before, after, active, previous)
             before, previous = after, active
-
-    def _switch(
-        self, before: Adapters, after: Adapters, active: Adapters, previous: Adapters | None
-    ) -> Switch:
-        load = after - before
-        activate = frozenset[int]() if previous is None else (active & before) - previous
-        seconds = [self.load_seconds(a, before) for a in sorted(load)]
-        seconds += [self.activate_s] * len(activate)
-        ticks = sum([self.switching_ticks(s) for s in seconds])
-        return Switch(load, before - after, activate, math.fsum(seconds), ticks)
 
     def room(self, gpu: int, resident: Adapters) -> tuple[int | None, ...]:
         """Rule 3: what a batch may use of each resource on ``gpu`` while ``resident`` is held.
@@ -240,25 +249,27 @@ class Site:
 
     def resident_vram(self, adapters: Adapters) -> int:
         """Memory that resident adapters take, in quanta."""
-        size = self.adapter_vram
-        return sum([size[a] for a in adapters])
+        return sum(map(self.adapter_vram.__getitem__, adapters))
 
     def fits(self, gpu: int, resident: Adapters, jobs: Sequence[Job]) -> bool:
         """Whether a batch of ``jobs`` on ``gpu`` with ``resident`` held keeps rules 2 and 3."""
-        active = {job.adapter for job in jobs}
-        if (
-            len(resident) > self.max_resident
-            or not active <= resident
-            or len(active) > self.max_per_batch
-            or (self.clock.largest is not None and len(jobs) > self.clock.largest)
-        ):
+        if len(resident) > self.max_resident:
             return False
         # Simulations spend their time here, and most of their batches are small.
         if len(jobs) == 1:
+            if jobs[0].adapter not in resident:
+                return False
             needs: Iterable[int] = jobs[0].demand
         else:
+            active = {job.adapter for job in jobs}
+            if (
+                not active <= resident
+                or len(active) > self.max_per_batch
+                or (self.clock.largest is not None and len(jobs) > self.clock.largest)
+            ):
+                return False
             needs = map(sum, zip(self._no_demand, *[job.demand for job in jobs], strict=True))
-        for need, free in zip(needs, self.room(gpu, resident), strict=True):
+        for need, free in zip(needs, self._known_room(gpu, resident), strict=True):
             if free is not None and need > free:
                 return False
         return True

@@ -234,8 +234,7 @@ def _residents(site: Site, gpu: GpuState, adapters: Adapters) -> Adapters:
 
 
 def _known(site: Site, adapters: Collection[int]) -> None:
-    count = len(site.adapter_ids)
-    if {*map(type, adapters)} == {int} and min(adapters) >= 0 and max(adapters) < count:
+    if site.all_adapters.issuperset(adapters) and {*map(type, adapters)} <= {int}:
         return  # many residents take little time so
     for a in adapters:
         if type(a) is not int or not 0 <= a < len(site.adapter_ids):

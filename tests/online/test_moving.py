@@ -291,7 +291,7 @@ def test_queues_keep_the_order_of_arrival(order: list[int], seed: int, served: i
     earliest = [
         sorted(
             (int(index), [job.index for job in heads])
-            for index, heads in zip(kind.view(0)[1], kind.heads, strict=True)
+            for index, heads in zip(kind.view()[1], kind.heads, strict=True)
             if heads
         )
         for kind in kinds

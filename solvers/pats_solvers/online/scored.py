@@ -160,5 +160,5 @@ class Atcs(ScoredPolicy, frozen=True, kw_only=True):
         index = np.log(np.maximum(q.weight, WEIGHTLESS) / q.service_s)
         index -= slack_s / (self.k1 * q.mean_service_s)
         if q.mean_load_s > 0:
-            index -= q.switch_s / (self.k2 * q.mean_load_s)
+            index = index - q.switch_s / (self.k2 * q.mean_load_s)
         return index

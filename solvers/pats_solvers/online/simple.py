@@ -8,12 +8,10 @@ from typing import ClassVar
 from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
-from pats_opt.model.problem import Adapters
+from pats_opt.model.problem import NONE, Adapters
 from pats_solvers.online.base import QueuePolicy
 from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.context import Leader, RunContext, RunSetup
-
-NONE: Adapters = frozenset()
 
 
 class Fifo(QueuePolicy, frozen=True, kw_only=True):

@@ -27,17 +27,19 @@ def make_room(
     if gpu.before is not None:
         return gpu.resident if site.fits(gpu.index, gpu.resident, jobs) else None
     needed = frozenset([job.adapter for job in jobs])
-    resident = gpu.resident | needed
-    keep = needed.union([a for a, _ in gpu.loading]) if gpu.loading else needed
+    if needed <= gpu.resident and site.fits(gpu.index, gpu.resident, jobs):
+        return gpu.resident
     if site.max_resident == 1 and not gpu.loading and needed != gpu.resident:  # nothing to choose
         return needed if site.fits(gpu.index, needed, jobs) else None
-    evictable = iter(evict(gpu.index, gpu.resident - keep))
-    while len(resident) > site.max_resident or not site.fits(gpu.index, resident, jobs):
-        victim = next(evictable, None)
-        if victim is None:
-            return None
-        resident -= {victim}
-    return resident
+    resident = gpu.resident | needed
+    if len(resident) <= site.max_resident and site.fits(gpu.index, resident, jobs):
+        return resident
+    keep = needed.union([a for a, _ in gpu.loading]) if gpu.loading else needed
+    for victim in evict(gpu.index, gpu.resident - keep):
+        resident = resident.difference((victim,))
+        if len(resident) <= site.max_resident and site.fits(gpu.index, resident, jobs):
+            return resident
+    return None
 
 
 def switching_seconds(site: Site, adapter: int, gpu: GpuState) -> float:
@@ -102,17 +104,22 @@ class BatchBuilder:
         self.members: list[tuple[int, int]] = []
         self.active: Adapters = frozenset()
         self.free = list(site.room(gpu.index, resident))
+        self.full = False
         self._steps: list[int] = []
-        self._resident_vram = site.resident_vram(resident)
-        self._measure()
 
-    def _measure(self) -> None:
-        """Note what holds until the next member joins."""
-        self._idle_vram = self._resident_vram - self._site.resident_vram(self.active)
+    def _is_full(self) -> bool:
         largest = self._site.clock.largest
-        self.full = (largest is not None and len(self.jobs) >= largest) or (
-            self._least is not None and not self._could_hold(self._least, self._idle_vram)
-        )
+        if largest is not None and len(self.jobs) >= largest:
+            return True
+        least = self._least
+        if least is None or self._could_hold(least, 0):
+            return False
+        return not self._could_hold(least, self._idle_vram())
+
+    def _idle_vram(self) -> int:
+        """Memory of the residents that no member uses."""
+        site = self._site
+        return site.resident_vram(self.resident) - site.resident_vram(self.active)
 
     def admits(self, job: Job, *, load: bool = False) -> bool:
         """Whether adapters and resources allow ``job``, idle residents evicted where it is loaded.
@@ -125,8 +132,10 @@ class BatchBuilder:
             return False
         if job.adapter in self.resident:
             return self._could_hold(job.demand, 0)
-        spare = self._idle_vram - self._site.adapter_vram[job.adapter]
-        return load and self._evict is not None and self._could_hold(job.demand, spare)
+        if not load or self._evict is None:
+            return False
+        spare = self._idle_vram() - self._site.adapter_vram[job.adapter]
+        return self._could_hold(job.demand, spare)
 
     def _could_hold(self, demand: Amounts, vram: int) -> bool:
         """Whether there is room for ``demand`` with so much more memory free."""
@@ -160,7 +169,7 @@ class BatchBuilder:
             None if room is None else room - need
             for need, room in zip(job.demand, self.free, strict=True)
         ]
-        self._measure()
+        self.full = self._is_full()
         return True
 
     def _load(self, job: Job, option: int) -> bool:
@@ -169,9 +178,8 @@ class BatchBuilder:
         resident = make_room(self._site, self.gpu, [*self.jobs, job], self._evict)
         if resident is None:
             return False
-        before = self.resident, self._resident_vram, self.free
+        before = self.resident, self.free
         self.resident, self.free = resident, list(self._site.room(self.gpu.index, resident))
-        self._resident_vram = self._site.resident_vram(resident)
         for member in self.jobs:
             self.free = [
                 None if room is None else room - need
@@ -179,7 +187,7 @@ class BatchBuilder:
             ]
         if self.add(job, option):
             return True
-        self.resident, self._resident_vram, self.free = before
+        self.resident, self.free = before
         return False
 
     def _end(self, active: Adapters, steps: int) -> int:
@@ -230,4 +238,7 @@ def open_batch(
     if resident is None:
         return None
     batch = BatchBuilder(site, gpu, resident, tick=tick, evict=evict, least=least)
-    return batch if any(batch.add(job, option) for option in options) else None
+    for option in options:
+        if batch.add(job, option):
+            return batch
+    return None

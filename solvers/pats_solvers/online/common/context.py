@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -60,22 +61,28 @@ class RunContext:
 
         Ties go to the first GPU. None where they can serve nothing.
         """
-        if len(idle) == 1:
-            job = next(self.waiting.in_order(idle[0].index), None)
-            return None if job is None else (idle[0], job)
-        return self.least_switching((gpu, self.waiting.in_order(gpu.index)) for gpu in idle)
+        return self._least_switching(self.waiting.leaders(idle))
 
     def least_switching(self, queues: Iterable[tuple[GpuState, Iterator[Job]]]) -> Leader | None:
         """Return the earliest of the jobs that head each GPU's queue, where it switches least.
 
         Ties go to the first GPU. None where all queues are empty.
         """
-        heads = [(gpu, job) for gpu, queue in queues if (job := next(queue, None))]
-        return min(
-            heads,
-            key=lambda pair: (pair[1].index, self.switching_s(pair[1].adapter, pair[0])),
-            default=None,
+        return self._least_switching(
+            [(gpu, job) for gpu, queue in queues if (job := next(queue, None))]
         )
+
+    def _least_switching(self, heads: Sequence[Leader]) -> Leader | None:
+        best, least = None, math.inf
+        for leader in heads:
+            gpu, job = leader
+            if best is not None and job is not best[1]:
+                if job.index > best[1].index:
+                    continue
+                least = math.inf
+            if least > 0.0 and (seconds := switching_seconds(self.site, job.adapter, gpu)) < least:
+                best, least = leader, seconds
+        return best
 
     def switching_s(self, adapter: int, gpu: GpuState) -> float:
         """Seconds of loading or activation that a batch of ``adapter`` on ``gpu`` pays now."""

@@ -65,22 +65,19 @@ class LeastRecentlyUsed(Eviction):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._count = 0
-        self._last = [[0] * len(site.adapter_ids) for _ in site.gpus]
+        count = len(site.adapter_ids)
+        self._count = count
+        self._last = [list(range(count)) for _ in site.gpus]  # the lower, the longer ago
 
     @override
     def served(self, gpu: int, before: Adapters, after: Adapters, active: Adapters) -> None:
-        self._count += 1
-        for adapter in active:
+        for adapter in sorted(active) if len(active) > 1 else active:
             self._last[gpu][adapter] = self._count
+            self._count += 1
 
     @override
     def __call__(self, gpu: int, residents: Adapters) -> list[int]:
-        if len(residents) < 2:
-            return list(residents)
-        order = sorted(residents)
-        order.sort(key=self._last[gpu].__getitem__)
-        return order
+        return sorted(residents, key=self._last[gpu].__getitem__)
 
 
 class LeastFrequentlyUsed(Eviction):

@@ -63,21 +63,20 @@ class Kinds:
         """Adapter of each row."""
         return self._adapter[: self.rows]
 
-    def hosted(self, gpu: int) -> Bools:
-        """Rows that wait and that ``gpu`` can hold."""
+    def hosted(self, gpu: int | list[int]) -> Bools:
+        """Rows that wait and that ``gpu`` can hold; of several GPUs, one line each."""
         return self._hosted[gpu, : self.rows]
 
-    def view(self, gpu: int) -> tuple[Ints, Ints, Bools, Ints, Floats]:
+    def view(self) -> tuple[Ints, Ints, Ints, Floats]:
         """Return the columns of all rows, for reading.
 
-        These are the arrival tick and the index of each row's earliest job, whether it waits and
-        ``gpu`` can hold it, its demand, one resource per line, and its figures, one per line.
+        These are the arrival tick and the index of each row's earliest job, its demand, one
+        resource per line, and its figures, one per line.
         """
         n = self.rows
         return (
             self._arrival[:n],
             self._index[:n],
-            self._hosted[gpu, :n],
             self._demand[:, :n],
             self._figure[:, :n],
         )

@@ -9,7 +9,8 @@ from itertools import chain, takewhile
 from operator import attrgetter
 from typing import Protocol
 
-from pats_opt.model.problem import Adapters, Amounts, Job, Site
+from pats_opt.core.policy import GpuState
+from pats_opt.model.problem import NONE, Adapters, Amounts, Job, Site
 
 #: Jobs in order of arrival, by index. Ordered dicts, because a plain one walks over all that it has
 #: lost to reach its first key.
@@ -19,8 +20,6 @@ JobQueue = OrderedDict[int, Job]
 Hosts = tuple[int, ...]
 
 ARRIVAL = attrgetter("index")
-
-NONE: Adapters = frozenset()
 
 
 def hosts_of(site: Site) -> Callable[[Job], Hosts]:
@@ -32,12 +31,13 @@ def hosts_of(site: Site) -> Callable[[Job], Hosts]:
 
     def hosts(job: Job) -> Hosts:
         kind = job.adapter, job.demand
-        if kind not in known:
+        found = known.get(kind)
+        if found is None:
             resident = frozenset((job.adapter,))
-            known[kind] = tuple(
+            found = known[kind] = tuple(
                 [g.index for g in site.gpus if site.fits(g.index, resident, (job,))]
             )
-        return known[kind]
+        return found
 
     return hosts
 
@@ -200,6 +200,15 @@ class WaitingJobs:
             each for a in adapters if a not in barred for each in self._queues.get(a, {}).items()
         ]
         return self._visible(gpu, [queue for hosts, queue in found if gpu in hosts])
+
+    def leaders(self, gpus: Iterable[GpuState]) -> list[tuple[GpuState, Job]]:
+        """Those of ``gpus`` that can serve a job, each with the earliest."""
+        if len(self._order) == 1 and not self._hidden and not self._barred:  # as it mostly is
+            ((hosts, queue),) = self._order.items()
+            job = next(iter(queue.values()), None)
+            return [(gpu, job) for gpu in gpus if gpu.index in hosts] if job is not None else []
+        heads = [(gpu, next(self.in_order(gpu.index), None)) for gpu in gpus]
+        return [(gpu, job) for gpu, job in heads if job is not None]
 
     def in_order(self, gpu: int) -> Iterator[Job]:
         """Every job that ``gpu`` can serve, in order of arrival."""

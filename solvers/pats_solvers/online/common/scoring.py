@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import override
 
 from pats_opt.core.policy import GpuState
-from pats_opt.model.problem import Job, Site
+from pats_opt.model.problem import Adapters, Job, Site
 from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.context import Leader, RunContext, RunSetup
-from pats_solvers.online.common.kinds import Bools, Column, Floats, Ints, Kinds
+from pats_solvers.online.common.kinds import Column, Floats, Ints, Kinds
 
 #: Below every score: a row that cannot be served.
 NEVER = -np.inf
+
+#: Above every index of a job.
+NEVER_CAME = np.iinfo(np.int64).max
 
 
 class ScoringRun(RunContext):
@@ -31,6 +36,11 @@ class ScoringRun(RunContext):
         super().__init__(setup)
         self.kinds = Kinds(self, columns)
         self._loads: dict[int | None, Floats] = {}
+        # The residents and adapters of the last batch that each GPU's seconds were taken for.
+        self._cached: list[tuple[Adapters | None, Adapters | None]] = [
+            (None, None) for _ in self.site.gpus
+        ]
+        self._switching_s: Floats = np.zeros((len(self.site.gpus), len(self.site.adapter_ids)))
         self._cosines: dict[tuple[int | None, ...], tuple[int, CosineSimilarity]] = {}
 
     @cached_property
@@ -44,26 +54,23 @@ class ScoringRun(RunContext):
         Ties on a GPU go to the earliest job; ties between GPUs to the one whose job pays the least
         switching, then to the first.
         """
-        best, most, least_s = None, NEVER, 0.0
-        for gpu in idle:
-            queue = self._leaders(gpu)
-            scores = score(queue)
-            place = queue.best(scores)
-            if place is None or scores[place] < most:
-                continue
-            job = queue.head(place)
+        queue = Leaders(self, idle)
+        best, least_s = None, math.inf
+        for gpu, job in queue.best(score(queue)):
             seconds = self.switching_s(job.adapter, gpu)
-            if scores[place] > most or seconds < least_s:
-                best, most, least_s = (gpu, job), scores[place], seconds
+            if seconds < least_s:
+                best, least_s = (gpu, job), seconds
         return best
 
-    def add_followers(self, score: Score, batch: BatchBuilder, adapters: Iterable[int]) -> None:
+    def add_followers(self, score: Score, batch: BatchBuilder, adapters: Collection[int]) -> None:
         """Add jobs of ``adapters`` to the batch while one fits, each time that of the best score.
 
         The adapters are ready in the batch, so no follower pays for switching. Scores are taken
         anew after each, with what the batch leaves free. Ties go to the earliest job.
         """
-        queue = self._followers(batch, adapters)
+        if sum([self.waiting.count(a) for a in adapters]) == 1:  # the leader alone
+            return
+        queue = Followers(self, batch, adapters)
         while not batch.full:
             queue.room = batch.free
             place = queue.best_fitting(score(queue))
@@ -75,28 +82,18 @@ class ScoringRun(RunContext):
             else:  # it cannot end by the horizon, or would be an adapter too many
                 queue.drop(place)
 
-    def _leaders(self, gpu: GpuState) -> Queue:
-        """All that could lead a batch on ``gpu``, with the switching that each would pay."""
-        kinds, room = self.kinds, list(self.site.room(gpu.index, gpu.resident))
-        switch_s = self._switch_s(gpu)[kinds.adapter]
-        queue = Queue(self, None, gpu, switch_s, room)
-        for index in self.waiting.hidden(gpu.index):
-            queue.drop(kinds.row(index))
-        for a in self.waiting.hidden_adapters(gpu.index):
-            queue.drop(kinds.adapter == a)
-        return queue
+    def switch_s(self, idle: Sequence[GpuState]) -> Floats:
+        """Seconds of loading or activation that each kind's adapter would pay on each GPU now."""
+        for gpu in idle:
+            resident, active = self._cached[gpu.index]
+            if resident is not gpu.resident or active is not gpu.active:
+                self._cached[gpu.index] = gpu.resident, gpu.active
+                self._switching_s[gpu.index] = self._switching_on(gpu)
+        gpus = np.array([gpu.index for gpu in idle])
+        seconds: Floats = self._switching_s[gpus[:, None], self.kinds.adapter]
+        return seconds
 
-    def _followers(self, batch: BatchBuilder, adapters: Iterable[int]) -> Queue:
-        """All that could follow the leader of ``batch``, its adapters being ready."""
-        kinds, gpu = self.kinds, batch.gpu
-        chosen = np.logical_or.reduce([kinds.adapter == a for a in adapters])
-        rows = np.flatnonzero(chosen & kinds.hosted(gpu.index))
-        queue = Queue(self, rows, gpu, 0.0, batch.free)
-        queue.take(int(np.searchsorted(rows, kinds.row(batch.jobs[0].index))))
-        return queue
-
-    def _switch_s(self, gpu: GpuState) -> Floats:
-        """Seconds of loading or activation that each adapter would pay on ``gpu`` now."""
+    def _switching_on(self, gpu: GpuState) -> Floats:
         site = self.site
         source = next(iter(gpu.resident), None) if site.pairs else None
         if source not in self._loads:
@@ -114,50 +111,32 @@ class ScoringRun(RunContext):
         capacity = self.site.gpus[gpu].capacity
         made, known = self._cosines.get(capacity, (-1, None))
         if known is None or made != self.kinds.made:
-            demand = self.kinds.view(gpu)[3]
-            made, known = self.kinds.made, CosineSimilarity(demand, capacity)
+            made, known = self.kinds.made, CosineSimilarity(self.kinds.view()[2], capacity)
             self._cosines[capacity] = made, known
         return known
 
 
-class Queue:
+class Queue(ABC):
     """Jobs that could be served next, as a score sees them: one row per kind, its earliest job.
+
+    A figure of a row may have several lines, one per GPU.
 
     Args:
         run: The run.
-        rows: Rows of those that could follow a leader; None for all that could lead.
-        gpu: The GPU that serves them.
+        view: Arrival tick and index of each row's earliest job, its demand and its figures.
         switch_s: See below.
-        room: See below.
 
     Attributes:
         switch_s: Seconds of switching that each would pay now; 0 for followers.
-        room: What is free of each resource: on the idle GPU beside its residents or, for
-            followers, beside the members of the batch. None where it is unlimited.
     """
 
     def __init__(
-        self,
-        run: ScoringRun,
-        rows: Ints | None,
-        gpu: GpuState,
-        switch_s: Floats | float,
-        room: list[int | None],
+        self, run: ScoringRun, view: tuple[Ints, Ints, Ints, Floats], switch_s: Floats | float
     ) -> None:
-        self._run, self._kinds, self._rows = run, run.kinds, rows
+        self._run, self._kinds = run, run.kinds
         self._tick, self._tick_s = run.tick, run.site.tick_s
-        self._gpu, self._capacity = gpu.index, run.site.gpus[gpu.index].capacity
-        arrival, index, hosted, demand, figure = run.kinds.view(gpu.index)
-        if rows is None:
-            self._arrival, self._index, self._out = arrival, index, ~hosted
-        else:
-            self._arrival, self._index = arrival[rows], index[rows]
-            self._out = np.zeros(len(rows), np.bool_)
-            demand, figure = demand[:, rows], figure[:, rows]
-        self._demand, self._figure = demand, figure
-        self._angles: CosineSimilarity | None = None
-        self._taken: dict[int, int] = {}
-        self.switch_s, self.room = switch_s, room
+        self._arrival, self._index, self._demand, self._figure = view
+        self.switch_s = switch_s
 
     @property
     def work_s(self) -> Floats:
@@ -203,21 +182,83 @@ class Queue:
         return self._run.mean_load_s
 
     @property
+    @abstractmethod
     def cosine(self) -> Floats:
-        """Cosine between each demand and ``room``, both as shares of the GPU's capacity."""
-        if self._angles is None:  # the demands' part of it does not change
-            if self._rows is None:
-                self._angles = self._run.cosines(self._gpu)
-            else:
-                self._angles = CosineSimilarity(self._demand, self._capacity)
-        return self._angles.cosine(self.room)
+        """Cosine between each demand and what is free, both as shares of the GPU's capacity."""
 
     def _column(self, name: Column) -> Floats:
         column: Floats = self._figure[self._kinds.columns[name]]
         return column
 
-    def _heads(self, place: int) -> deque[Job]:
-        return self._kinds.heads[place if self._rows is None else self._rows[place]]
+
+class Leaders(Queue):
+    """All that could lead a batch: one line per idle GPU, beside whose residents it must fit."""
+
+    def __init__(self, run: ScoringRun, idle: Sequence[GpuState]) -> None:
+        super().__init__(run, run.kinds.view(), run.switch_s(idle))
+        kinds, waiting = self._kinds, run.waiting
+        self._idle = idle
+        self._out = ~kinds.hosted([gpu.index for gpu in idle])
+        for out, gpu in zip(self._out, idle, strict=True):
+            for index in waiting.hidden(gpu.index):
+                out[kinds.row(index)] = True
+            for a in waiting.hidden_adapters(gpu.index):
+                out[kinds.adapter == a] = True
+
+    @property
+    @override
+    def cosine(self) -> Floats:
+        known: dict[tuple[tuple[int | None, ...], ...], Floats] = {}
+        lines = []
+        for gpu in self._idle:
+            site = self._run.site
+            room = site.room(gpu.index, gpu.resident)
+            key = site.gpus[gpu.index].capacity, room
+            if key not in known:
+                known[key] = self._run.cosines(gpu.index).cosine(room)
+            lines.append(known[key])
+        return lines[0] if len(known) == 1 else np.stack(lines)
+
+    def best(self, scores: Floats) -> Iterator[Leader]:
+        """Yield the GPUs that have the highest score of all, each with its earliest job of it."""
+        scores = np.where(self._out, NEVER, scores)
+        highest = scores.max(initial=NEVER)
+        if highest == NEVER:
+            return
+        best = scores == highest
+        places = np.where(best, self._index, NEVER_CAME).argmin(axis=1)
+        for line in best.any(axis=1).nonzero()[0].tolist():
+            yield self._idle[line], self._kinds.heads[places[line]][0]
+
+
+class Followers(Queue):
+    """All that could follow the leader of a batch, their adapters being ready.
+
+    Attributes:
+        room: What is free of each resource beside the members; None where it is unlimited.
+    """
+
+    def __init__(self, run: ScoringRun, batch: BatchBuilder, adapters: Iterable[int]) -> None:
+        kinds, self._gpu = run.kinds, batch.gpu.index
+        chosen = np.logical_or.reduce([kinds.adapter == a for a in adapters])
+        rows = self._rows = np.flatnonzero(chosen & kinds.hosted(self._gpu))
+        arrival, index, demand, figure = kinds.view()
+        super().__init__(
+            run, (arrival[rows], index[rows], demand[:, rows], figure[:, rows]), switch_s=0.0
+        )
+        self.room: Sequence[int | None] = batch.free
+        self._out = np.zeros(len(rows), np.bool_)
+        self._taken: dict[int, int] = {}
+        self._angles: CosineSimilarity | None = None
+        self.take(int(np.searchsorted(rows, kinds.row(batch.jobs[0].index))))
+
+    @property
+    @override
+    def cosine(self) -> Floats:
+        if self._angles is None:  # the demands' part of it does not change
+            capacity = self._run.site.gpus[self._gpu].capacity
+            self._angles = CosineSimilarity(self._demand, capacity)
+        return self._angles.cosine(self.room)
 
     def head(self, place: int) -> Job:
         """Return the earliest job of a row that is not taken."""
@@ -232,30 +273,19 @@ class Queue:
         else:
             self._out[place] = True
 
-    def drop(self, place: int | Bools) -> None:
-        """Leave out a row that cannot be served, or several."""
+    def drop(self, place: int) -> None:
+        """Leave out a row that cannot be served."""
         self._out[place] = True
 
-    def best(self, scores: Floats) -> int | None:
-        """Return the row of the highest score; ties go to the earliest job. None: all are out."""
-        return self._best(self._open(scores))
-
     def best_fitting(self, scores: Floats) -> int | None:
-        """Return the best row among those that fit into ``room``."""
-        scores = self._open(scores)
+        """Return the row of the highest score that fits into ``room``; ties: the earliest job.
+
+        None where none does.
+        """
+        scores = np.where(self._out, NEVER, scores)
         for i, room in enumerate(self.room):
             if room is not None:
                 np.putmask(scores, self._demand[i] > room, NEVER)
-        return self._best(scores)
-
-    def _open(self, scores: Floats) -> Floats:
-        """The scores of the rows that can be served."""
-        if scores.base is not None:  # a column itself
-            scores = scores.copy()
-        np.putmask(scores, self._out, NEVER)
-        return scores
-
-    def _best(self, scores: Floats) -> int | None:
         if not len(scores):
             return None
         place = int(scores.argmax())
@@ -263,6 +293,9 @@ class Queue:
             return None
         ties = (scores == scores[place]).nonzero()[0]
         return place if len(ties) == 1 else int(ties[self._index[ties].argmin()])
+
+    def _heads(self, place: int) -> deque[Job]:
+        return self._kinds.heads[int(self._rows[place])]
 
 
 #: A score of each row of a queue; the highest is served first.
@@ -286,7 +319,7 @@ class CosineSimilarity:
         self._none = self._length == 0.0
         np.putmask(self._length, self._none, 1.0)
 
-    def cosine(self, residual: list[int | None]) -> Floats:
+    def cosine(self, residual: Sequence[int | None]) -> Floats:
         """Return the cosine of each demand with ``residual``."""
         left = [(residual[i] or 0) / most for i, most in self._limited]
         length = math.sqrt(sum([x * x for x in left]))
