@@ -53,6 +53,13 @@ class ServeOptions:
         FILE,
         metavar="DIR",
     )
+    watch: float = field(
+        "--watch",
+        "Seconds between looks at --adapters, for files that come, change and go; 0 for none.",
+        click.FloatRange(0),
+        default=5.0,
+        metavar="S",
+    )
     policy: str = field(
         "--policy",
         "Policy that schedules; for example pats:gamma=0.5.",
@@ -222,6 +229,7 @@ def _settings(given: ServeOptions, recipe: Recipe) -> ServerSettings:
             parts=given.parts,
         ),
         combinations=given.combinations,
+        watch_s=given.watch,
         queue=given.queue,
         steps=given.steps,
         pruned=PRUNED if recipe.steps.pruned is None else recipe.steps.pruned,

@@ -23,6 +23,12 @@ from pats_opt.model.parsing import parse_json
 #: The mapping's file in a folder of adapters.
 MAPPING = "adapters.json"
 
+#: A folder's mapping: the file of an adapter, relative to the folder, or its parts.
+AdapterMapping = Mapping[str, str | Composition]
+
+#: Time of the last change in ns, bytes and inode of a file.
+FileMark = tuple[int, int, int]
+
 
 def adapter_files(
     instance: Instance, options: Options, made_up: Callable[[], Path], used: Container[str]
@@ -84,25 +90,36 @@ def find_adapters(folder: str | Path, ids: Iterable[str]) -> AdapterSet:
     root = Path(folder).absolute()
     if not root.is_dir():
         raise InputError("there is no such folder", file=str(folder), hint="check --adapters")
-    mapping = _mapping(root)
+    mapping = read_mapping(root)
     files, compositions = dict[str, str](), dict[str, Composition]()
     for name in ids:
-        entry = mapping.get(name)
-        if not isinstance(entry, tuple):
-            files |= _file(root, name, entry)
-            continue
-        for part in entry:
-            below = mapping.get(part.name)
-            found = {} if isinstance(below, tuple) else _file(root, part.name, below)
-            if not found:
-                raise InputError(
-                    f"composition {name!r} has the part {part.name!r}, which is no adapter file",
-                    file=str(root / MAPPING),
-                    hint="name adapters of the folder, no compositions",
-                )
-            files |= found
-        compositions[name] = entry
+        _add(root, mapping, name, files, compositions)
     return AdapterSet(files=files, compositions=compositions)
+
+
+def _add(
+    root: Path,
+    mapping: AdapterMapping,
+    name: str,
+    files: dict[str, str],
+    compositions: dict[str, Composition],
+) -> None:
+    """Add an adapter, if the folder has it."""
+    entry = mapping.get(name)
+    if not isinstance(entry, tuple):
+        files |= _file(root, name, entry)
+        return
+    for part in entry:
+        below = mapping.get(part.name)
+        found = {} if isinstance(below, tuple) else _file(root, part.name, below)
+        if not found:
+            raise InputError(
+                f"composition {name!r} has the part {part.name!r}, which is no adapter file",
+                file=str(root / MAPPING),
+                hint="name adapters of the folder, no compositions",
+            )
+        files |= found
+    compositions[name] = entry
 
 
 def _file(root: Path, name: str, mapped: str | None) -> dict[str, str]:
@@ -127,17 +144,55 @@ def adapters_in(folder: str | Path) -> AdapterSet:
         InputError: As :func:`find_adapters`.
     """
     root = Path(folder)
+    mapping = read_mapping(root) if root.is_dir() else {}
+    return find_adapters(root, _names(root, mapping))
+
+
+def listed_adapters(root: Path, mapping: AdapterMapping) -> tuple[AdapterSet, list[InputError]]:
+    """All adapters of a folder that can be used, and why others cannot.
+
+    Args:
+        root: The folder, by its whole path.
+        mapping: Its mapping.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    files, compositions, refused = dict[str, str](), dict[str, Composition](), list[InputError]()
+    for name in _names(root, mapping):
+        try:
+            _add(root, mapping, name, files, compositions)
+        except InputError as error:
+            refused.append(error)
+    return AdapterSet(files=files, compositions=compositions), refused
+
+
+def _names(root: Path, mapping: AdapterMapping) -> list[str]:
+    """Ids of all adapters of a folder: those of its mapping, and those of all other files."""
     try:
         plain = [path.stem for path in root.glob("*.safetensors")] if root.is_dir() else []
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=str(root)) from None
-    mapped = _mapping(root) if root.is_dir() else {}
-    taken = {(root / file).resolve() for file in mapped.values() if isinstance(file, str)}
+    taken = {(root / file).resolve() for file in mapping.values() if isinstance(file, str)}
     free = [name for name in plain if (root / f"{name}.safetensors").resolve() not in taken]
-    return find_adapters(root, sorted({*mapped, *free}))
+    return sorted({*mapping, *free})
 
 
-def _mapping(root: Path) -> Mapping[str, str | Composition]:
+def file_mark(path: str) -> FileMark | None:
+    """A mark of a file's content, which a change of it changes; None where there is no file."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read_mapping(root: Path) -> AdapterMapping:
+    """The mapping of a folder: the file or the parts of an id; empty where it has none.
+
+    Raises:
+        InputError: It cannot be read, or is no such mapping.
+    """
     path = root / MAPPING
     if not path.is_file():
         return {}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from pats_opt.errors import one_line
+from pats_opt.errors import InputError, one_line
 from pats_opt.execute.adapter_set import AdapterSet
 from pats_opt.execute.inbox import Inbox
 from pats_opt.execute.work import Engine
@@ -66,6 +66,9 @@ class AdapterReader:
         for name in [name for name in wanted if name not in self._known]:
             try:
                 added = wanted.alone(name)
+                for part in wanted.parts(name):
+                    if part.name != name and part.name not in self._known:
+                        raise InputError(f"its part {part.name!r} is not there")
                 self._engine.change_adapters(added, ())
                 self._known = self._known.joined(added)
             except Exception as error:

@@ -7,16 +7,19 @@ one. Everything here happens in the event loop.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import quote
 
 from msgspec import Struct
 
-from pats_opt.execute.adapter_set import AdapterPart, AdapterSet
+from pats_opt.execute.adapter_set import AdapterPart, AdapterSet, Composition
+from pats_opt.execute.record import Tier
 from pats_opt.model.instance import Adapter
 from pats_opt.model.problem import Problem
 from pats_opt.serving.api import BASE, ImageRequest, RequestAdapter, refuse_model
 from pats_opt.serving.errors import ApiError
+from pats_opt.serving.folder import FolderState
 from pats_opt.serving.model import ServerModel
 
 
@@ -26,10 +29,12 @@ class AdapterChange(Struct, frozen=True):
     Attributes:
         adapters: As the policy knows them, the bare model included.
         files: As the workers know them.
+        lost: Adapters that no worker can load any more, and why.
     """
 
     adapters: tuple[Adapter, ...]
     files: AdapterSet
+    lost: Mapping[str, str] = {}
 
 
 class ServedAdapterSet:
@@ -38,25 +43,37 @@ class ServedAdapterSet:
     Args:
         model: The model with its adapters.
         problem: The instance that was made of it.
+        found: The folder that they come from; None where there is none.
         most: Most combinations that are kept at a time.
 
     Attributes:
         changed: Called when there are others.
     """
 
-    def __init__(self, model: ServerModel, problem: Problem, most: int) -> None:
+    def __init__(
+        self, model: ServerModel, problem: Problem, found: FolderState | None, most: int
+    ) -> None:
         self._price, self._most = model.adapter, most
         self._adapters = {adapter.id: adapter for adapter in problem.instance.adapters}
         self._files = model.adapters
         self._ids = {name: name for name in self._adapters}  # name that clients give -> id
+        self._latest = {name: name for name in self._adapters}  # the same, being read included
+        self._used = set(self._adapters)  # ids that there have been
+        self._marks = {} if found is None else dict(found.marks)  # contents by name
+        self._keeps = model.options.tier is Tier.HOST  # whether workers keep what is read
         self._combined: OrderedDict[str, RequestAdapter] = OrderedDict()  # the last used is last
         self._pending: Counter[str] = Counter()
+        self._announced: AdapterChange | None = None  # the last one
         self.changed: Callable[[AdapterChange], None] = lambda _: None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names that a request can give."""
-        return tuple(self._ids)
+        return tuple(sorted(self._ids, key=lambda name: (name != BASE, name)))
+
+    def version(self, name: str) -> str | None:
+        """Return the id that a name means now; None where it means none."""
+        return self._ids.get(name)
 
     def choose(self, given: ImageRequest) -> RequestAdapter:
         """Return the adapter of a request; nothing is changed.
@@ -145,16 +162,80 @@ class ServedAdapterSet:
         if not self._pending[name]:
             del self._pending[name]
 
-    def drop(self, name: str) -> None:
-        """Forget an adapter that workers cannot read."""
-        if self._combined.pop(name, None) is not None:
-            self._announce()
+    def refresh(self, found: FolderState) -> None:
+        """Take over what has changed in the folder.
 
-    def _announce(self) -> None:
+        What is gone is refused from now on. What is new is served once every worker has read it
+        (:meth:`publish`); until then the name means what it did.
+        """
+        bare = {BASE} - set(self._files)  # its name is taken
+        new = [n for n, mark in found.marks.items() if self._marks.get(n) != mark and n not in bare]
+        gone = [n for n in self._marks if n not in found.marks and n not in found.unsettled]
+        if not new and not gone:
+            return
+        for name in gone:
+            del self._marks[name]
+            self._latest.pop(name, None)
+            self._ids.pop(name, None)
+        self._latest |= {name: self._new_id(name) for name in new}
+        files, compositions = dict[str, str](), dict[str, Composition]()
+        for name in new:
+            self._marks[name], known = found.marks[name], self._latest[name]
+            parts = found.adapters.compositions.get(name, ())
+            if parts:
+                ids = [self._latest.get(part.name, part.name) for part in parts]
+                scales = [part.scale for part in parts]
+                compositions[known] = tuple(map(AdapterPart, ids, scales))
+            else:
+                files[known] = found.adapters.files[name]
+            self._adapters[known] = self._price(known, max(1, len(parts)))
+        self._files = self._files.joined(AdapterSet(files=files, compositions=compositions))
+        self._prune()
+
+    def _new_id(self, name: str) -> str:
+        """Return an id that no content has had: the name, else with a number."""
+        known, number = name, 2
+        while known in self._used:
+            known, number = f"{name}@{number}", number + 1
+        self._used.add(known)
+        return known
+
+    def publish(self, known: str) -> None:
+        """Serve an adapter by its name, now that every worker has read it."""
+        for name, latest in self._latest.items():
+            if latest == known and self._ids.get(name) != known:
+                self._ids[name] = known
+                self._prune()
+                return
+
+    def drop(self, known: str) -> None:
+        """Forget an adapter that a worker cannot load."""
+        if self._combined.pop(known, None) is not None:
+            self._announce()
+            return
+        self._latest = {name: latest for name, latest in self._latest.items() if latest != known}
+        self._ids = {name: served for name, served in self._ids.items() if served != known}
+        self._prune()
+
+    def _prune(self) -> None:
+        """Forget adapters that no name means any more, and combinations of them."""
+        served, before = set(self._ids.values()), set(self._files)
+        kept = served | set(self._latest.values())
+        self._files = self._files.only(kept)
+        self._adapters = {name: a for name, a in self._adapters.items() if name in kept}
+        for name, chosen in list(self._combined.items()):
+            if any(part.name not in served for part in chosen.parts):
+                del self._combined[name]
+        gone = before - set(self._files)
+        self._announce({} if self._keeps else dict.fromkeys(gone, "its file is not what it was"))
+
+    def _announce(self, lost: Mapping[str, str] = MappingProxyType({})) -> None:
         combined = {name: chosen.parts for name, chosen in self._combined.items()}
-        self.changed(
-            AdapterChange(
-                (*self._adapters.values(), *[c.adapter for c in self._combined.values()]),
-                self._files.joined(AdapterSet(compositions=combined)),
-            )
+        change = AdapterChange(
+            (*self._adapters.values(), *[c.adapter for c in self._combined.values()]),
+            self._files.joined(AdapterSet(compositions=combined)),
+            lost,
         )
+        if change != self._announced:
+            self._announced = change
+            self.changed(change)

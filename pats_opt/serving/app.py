@@ -24,6 +24,7 @@ from pats_opt.serving.jobs import JobService
 from pats_opt.serving.metrics import MEDIA_TYPE
 from pats_opt.serving.page import server_page
 from pats_opt.serving.service import ImageService
+from pats_opt.serving.watching import watched
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.run_in(asyncio.get_running_loop())
         await jobs.restore()
-        yield
+        async with watched(service):
+            yield
         await jobs.close()
 
     app = Starlette(

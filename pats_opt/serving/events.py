@@ -43,7 +43,14 @@ class ImageExpired(Struct, frozen=True, kw_only=True):
 
 
 class AdapterFailure(Struct, frozen=True, kw_only=True):
-    """A worker could not read an adapter; what waits for it fails."""
+    """A worker cannot load an adapter, and why; what waits for it fails."""
+
+    id: str
+    error: str
+
+
+class AdapterAdmitted(Struct, frozen=True, kw_only=True):
+    """Every worker has read an adapter that is new."""
 
     id: str
 
@@ -75,6 +82,7 @@ ServerEvent = (
     | ImageFinished
     | ImageExpired
     | AdapterFailure
+    | AdapterAdmitted
     | GpuStatus
     | GpuWork
     | SchedulerEnded

@@ -11,6 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.errors import InputError, UnfinishedError, one_line
+from pats_opt.execute.adapter_set import AdapterSet
+from pats_opt.execute.adapters import FileMark, file_mark
 from pats_opt.execute.inbox import (
     AdaptersCommand,
     BeginCommand,
@@ -73,6 +75,9 @@ class WorkerFleet:
         self._sessions = [0 for _ in jobs]
         self._threads: list[threading.Thread | None] = [None for _ in jobs]
         self._closing = threading.Event()
+        self._marks: dict[str, FileMark | None] = {}  # of the files by adapter, as they were named
+        if jobs:
+            self._note(jobs[0].settings.adapters)
 
     def open(self, names: Sequence[str]) -> dict[int, str]:
         """Start all workers, and wait until every engine is open; the names of their devices.
@@ -132,14 +137,25 @@ class WorkerFleet:
             except (OSError, ValueError):  # it has just died
                 log.debug("GPU %d: a command was lost", gpu)
 
+    def _note(self, adapters: AdapterSet) -> None:
+        for name, path in adapters.files.items():
+            if name not in self._marks:
+                self._marks[name] = file_mark(path)
+
+    def intact(self, adapters: AdapterSet) -> AdapterSet:
+        """Return those adapters whose files are as they were when they were first named."""
+        files = adapters.files.items()
+        good = {name for name, path in files if file_mark(path) == self._marks.get(name)}
+        return adapters.only(
+            [n for n in adapters if all(part.name in good for part in adapters.parts(n))]
+        )
+
     def change_adapters(self, command: AdaptersCommand) -> None:
         """Let every worker have these adapters and no others, those that are started later too."""
         adapters = command.adapters
-        files, combined = dict(adapters.files), dict(adapters.compositions)
-        self._jobs = [
-            replace(job, settings=replace(job.settings, adapter_files=files, compositions=combined))
-            for job in self._jobs
-        ]
+        self._note(adapters)
+        self._marks = {name: self._marks[name] for name in adapters.files}
+        self._jobs = [_job_with(job, adapters) for job in self._jobs]
         for gpu in range(len(self._jobs)):
             self.send(gpu, command)
 
@@ -167,7 +183,10 @@ class WorkerFleet:
             return
         pool = None
         try:
-            pool = start_workers(self._kind, [self._jobs[gpu]], self._open)
+            job = self._jobs[gpu]
+            if session > 1:  # one file that is gone must not keep a worker from starting
+                job = _job_with(job, self.intact(job.settings.adapters))
+            pool = start_workers(self._kind, [job], self._open)
             self._pools[gpu] = pool
             while not self._closing.is_set():
                 found = pool.receive(POLL_S)
@@ -184,3 +203,9 @@ class WorkerFleet:
             self._pools[gpu] = None
             if pool is not None:
                 pool.close()
+
+
+def _job_with(job: WorkerJob, adapters: AdapterSet) -> WorkerJob:
+    """Return a worker's job with other adapters."""
+    files, combined = dict(adapters.files), dict(adapters.compositions)
+    return replace(job, settings=replace(job.settings, adapter_files=files, compositions=combined))

@@ -72,6 +72,10 @@ class ServiceMetrics:
             f"{name}_worker_deaths", "Workers that died.", ["gpu"], registry=registry
         )
 
+        self.adapter_errors = Counter(
+            f"{name}_adapter_errors", "Adapters that could not be served.", registry=registry
+        )
+
     def worked(self, gpu: str, work: GpuWork) -> None:
         """Count a batch, or a load beside the batches."""
         if work.batch is not None:

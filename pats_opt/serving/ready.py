@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from msgspec.structs import replace
 
@@ -21,11 +21,12 @@ class ReadyAdapters:
 
     Attributes:
         problem: The instance as it is now.
-        refused: Adapters that a worker could not read, and why.
+        adapters: The adapters that workers are to have now.
+        refused: Adapters that a worker cannot load, and why.
     """
 
     def __init__(self, problem: Problem, adapters: AdapterSet) -> None:
-        self.problem, self._adapters = problem, adapters
+        self.problem, self.adapters = problem, adapters
         self._number = 0  # of the last change
         self._unread: dict[str, int] = {}  # adapter -> the change that brought it
         # Last change that each worker has done; None of a dead one.
@@ -35,7 +36,7 @@ class ReadyAdapters:
     @property
     def command(self) -> AdaptersCommand:
         """The command that workers have to carry out."""
-        return AdaptersCommand(self._number, self._adapters)
+        return AdaptersCommand(self._number, self.adapters)
 
     def change(self, given: AdapterChange, needed: Collection[str]) -> None:
         """Change the adapters.
@@ -44,30 +45,32 @@ class ReadyAdapters:
             given: Those that are served from now on.
             needed: Others that stay, as a GPU holds them or a request waits for them.
         """
-        before, old = self.problem.instance, self._adapters
+        before, old = self.problem.instance, self.adapters
         names = {adapter.id for adapter in given.adapters}
         kept = [a for a in before.adapters if a.id in needed and a.id not in names]
         self.problem = Problem(replace(before, adapters=(*given.adapters, *kept)))
-        self._adapters = new = old.only([a.id for a in kept if a.id in old]).joined(given.files)
+        self.adapters = new = old.only([a.id for a in kept if a.id in old]).joined(given.files)
         self._number += 1
         self._unread |= {name: self._number for name in new if name not in old}
         self._unread = {name: number for name, number in self._unread.items() if name in new}
         self.refused = {name: why for name, why in self.refused.items() if name in new}
 
-    def read(self, gpu: int, number: int, errors: Mapping[str, str]) -> None:
-        """Note that a worker has done a change, and which adapters it could not read."""
+    def read(self, gpu: int, number: int) -> list[str]:
+        """Note that a worker has done a change; the adapters that all workers have read now."""
         self._done[gpu] = number
-        self.refused |= errors
-        self._settle()
+        return self._settle()
 
-    def lose(self, gpu: int) -> None:
-        """Note that a worker is dead, so that nobody waits for it."""
+    def lose(self, gpu: int) -> list[str]:
+        """Note that a worker is dead, so that nobody waits for it; likewise."""
         self._done[gpu] = None
-        self._settle()
+        return self._settle()
 
-    def _settle(self) -> None:
+    def _settle(self) -> list[str]:
         oldest = min([done for done in self._done if done is not None], default=-1)
-        self._unread = {name: number for name, number in self._unread.items() if number > oldest}
+        read = [name for name, number in self._unread.items() if number <= oldest]
+        for name in read:
+            del self._unread[name]
+        return [name for name in read if name not in self.refused]
 
     def is_ready(self, adapter: str) -> bool:
         """Whether every worker can load an adapter."""

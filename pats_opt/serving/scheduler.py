@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pats_opt.core.policy import GpuState, Policy
 from pats_opt.errors import PatsError, one_line
@@ -36,6 +37,7 @@ from pats_opt.model.problem import Amounts, Job, Problem, job_of
 from pats_opt.serving.adapters import AdapterChange
 from pats_opt.serving.deadlines import DeadlineQueue
 from pats_opt.serving.events import (
+    AdapterAdmitted,
     AdapterFailure,
     GpuStatus,
     GpuWork,
@@ -271,6 +273,7 @@ class RequestScheduler:
         """Serve other adapters; those that something still needs stay."""
         used = {request.adapter for request in self._builder.requests.values()}
         at_first = [gpu.resident for gpu in self._ready.problem.instance.gpus]
+        self._give_up(change.lost)
         self._ready.change(change, self._gpus.held.union(used, *at_first))
         self._site = self._ready.problem.site
         self._gpus.renumber(self._site)
@@ -279,16 +282,34 @@ class RequestScheduler:
 
     def _read(self, gpu: int, message: AdaptersRead) -> None:
         """Note that a worker has read adapters, or could not."""
-        for name, why in message.errors.items():
-            if name not in self._ready.refused:
-                log.warning("adapter %r cannot be served: %s", name, why)
-                self._notify(AdapterFailure(id=name))
-        self._ready.read(gpu, message.number, message.errors)
+        self._refuse(message.errors)
+        self._note_ready(self._ready.read(gpu, message.number))
         if gpu in self._opening and message.number >= self._opening[gpu][0]:
             _, device = self._opening.pop(gpu)
             self._gpus.restore(gpu, self._site.gpus[gpu].resident)
             self._notify(GpuStatus(gpu=gpu, device=device))
+
+    def _note_ready(self, adapters: Iterable[str]) -> None:
+        """Let requests of adapters that every worker has read arrive in the run."""
         _each(self._enter, tuple(self._held))
+        for name in adapters:
+            self._notify(AdapterAdmitted(id=name))
+
+    def _refuse(self, errors: Mapping[str, str]) -> None:
+        """Serve adapters no more that a worker cannot load."""
+        known = {name: why for name, why in errors.items() if name in self._ready.adapters}
+        for name, why in known.items():
+            if name not in self._ready.refused:
+                self._notify(AdapterFailure(id=name, error=why))
+        self._give_up(known)
+
+    def _give_up(self, adapters: Mapping[str, str]) -> None:
+        """Fail all that waits for these adapters."""
+        self._ready.refused |= adapters
+        for name, why in adapters.items():
+            for job in [job for job in self._jobs if self._builder.requests[job].adapter == name]:
+                if self._withdraw(job):
+                    self._notify(ImageFinished(id=job, error=why))
 
     def _fail(self, name: str, why: str) -> None:
         self._forget(name)
@@ -370,7 +391,10 @@ class RequestScheduler:
                 self._fleet.begin(gpu)
                 command = self._ready.command
                 self._opening[gpu] = command.number, device  # it may have begun with others
-                self._fleet.send(gpu, command)
+                intact = self._fleet.intact(command.adapters)
+                lost = [name for name in command.adapters if name not in intact]
+                self._fleet.send(gpu, replace(command, adapters=intact))
+                self._refuse(dict.fromkeys(lost, "its file is not what it was, and a worker died"))
             case Broken(error=error):
                 self._lose(gpu, error)
 
@@ -387,8 +411,7 @@ class RequestScheduler:
         self._run.lose(gpu)
         self._gpus.lose(gpu, self._clock.tick)
         self._opening.pop(gpu, None)
-        self._ready.lose(gpu)
-        _each(self._enter, tuple(self._held))
+        self._note_ready(self._ready.lose(gpu))
         lost = [name for name, running in self._running.items() if running.gpu == gpu]
         for name in lost:
             running = self._running.pop(name)

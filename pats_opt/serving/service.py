@@ -19,6 +19,7 @@ from pats_opt.serving.api import ImageOrder, ImageRequest, order_of, size_of
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.estimates import BacklogEstimate
 from pats_opt.serving.events import (
+    AdapterAdmitted,
     AdapterFailure,
     GpuStatus,
     GpuWork,
@@ -28,6 +29,7 @@ from pats_opt.serving.events import (
     SchedulerEnded,
     ServerEvent,
 )
+from pats_opt.serving.folder import AdapterFolder, FolderState
 from pats_opt.serving.images import ImageStore
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.metrics import ServiceMetrics
@@ -52,6 +54,7 @@ class ImageService:
         adapters: Its adapters.
         settings: The server's settings.
         log_file: The log; None for none.
+        folder: The folder of the adapters, if it is watched.
 
     Attributes:
         adapters: The adapters.
@@ -71,6 +74,8 @@ class ImageService:
         adapters: ServedAdapterSet,
         settings: ServerSettings,
         log_file: RequestLog | None = None,
+        *,
+        folder: AdapterFolder | None = None,
     ) -> None:
         self.problem, self.settings, self.adapters = problem, settings, adapters
         self.metrics = ServiceMetrics()
@@ -83,6 +88,8 @@ class ImageService:
         self._memory, self._log = model.profile.memory, log_file
         self._quality = model.recipe.quality.model()
         self._images: dict[str, ServedImage] = {}
+        self.folder = folder
+        self._problems: frozenset[str] = frozenset()  # of the folder, at the last look
         self._estimate = BacklogEstimate(problem, model.profile)
         self._described = frozenset(problem.site.adapter_ids)
         ids = problem.site.adapter_ids
@@ -255,8 +262,8 @@ class ImageService:
                 if name in self._images:
                     image = self._images[name]
                     self._fail(image, "expired", "it could not be made by its deadline", "deadline")
-            case AdapterFailure(id=name):
-                self.adapters.drop(name)
+            case AdapterFailure() | AdapterAdmitted():
+                self._note_adapter(event)
             case GpuWork(gpu=gpu):
                 self.metrics.worked(self._gpu(gpu), event)
                 self._history.worked(event)
@@ -267,6 +274,29 @@ class ImageService:
                 for image in list(self._images.values()):
                     self._fail(image, "failed", "the server ended", "failed")
                 self.ended()
+
+    def _note_adapter(self, event: AdapterFailure | AdapterAdmitted) -> None:
+        if isinstance(event, AdapterAdmitted):
+            self.adapters.publish(event.id)
+        else:
+            self._warn(f"adapter {event.id!r} cannot be served: {event.error}")
+            self.adapters.drop(event.id)
+
+    def refresh(self, found: FolderState) -> None:
+        """Take over what has changed in the folder of adapters."""
+        self.note_problems(found.problems)
+        self.adapters.refresh(found)
+
+    def note_problems(self, problems: Sequence[str]) -> None:
+        """Warn of problems of the folder, of each once as long as it lasts."""
+        for line in problems:
+            if line not in self._problems:
+                self._warn(line)
+        self._problems = frozenset(problems)
+
+    def _warn(self, line: str) -> None:
+        log.warning("%s", line)
+        self.metrics.adapter_errors.inc()
 
     def _note_gpu(self, status: GpuStatus) -> None:
         name = self._gpu(status.gpu)

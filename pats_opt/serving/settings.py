@@ -47,6 +47,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         queue: Most images that may wait or run.
         combinations: Most combinations of adapters that are kept; the least recently used for
             which nothing waits gives way.
+        watch_s: Seconds between two looks at the folder of adapters; 0 for none.
         steps: Denoising steps where a request names none.
         pruned: Smaller step counts that a policy may choose where a request names none.
         reject_late: Whether a request is refused whose deadline the backlog is predicted to miss.
@@ -64,6 +65,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     limits: RequestLimits = RequestLimits()
     queue: int = 1000
     combinations: int = 16
+    watch_s: float = 5.0
     steps: int = 30
     pruned: tuple[int, ...] = (20,)
     reject_late: bool = False

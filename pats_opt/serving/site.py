@@ -15,6 +15,7 @@ from pats_opt.model.problem import Problem, Site
 from pats_opt.serving.adapters import ServedAdapterSet
 from pats_opt.serving.api import SIDE
 from pats_opt.serving.fleet import WorkerFleet
+from pats_opt.serving.folder import AdapterFolder
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.model import ServerModel, site_of
 from pats_opt.serving.scheduler import RequestScheduler
@@ -113,8 +114,12 @@ def make_service(
     jobs, open_model = worker_jobs(model, problem, settings.limits.parts)
     mailbox: SimpleQueue[object] = SimpleQueue()
     fleet = WorkerFleet(model.options.workers, jobs, open_engine or open_model, mailbox)
-    adapters = ServedAdapterSet(model, problem, settings.combinations)
-    service = ImageService(problem, model, adapters, settings, log_file)
+    path, folder = model.options.adapters, None
+    if path is not None and settings.watch_s:
+        folder = AdapterFolder(path)
+    found = None if folder is None else folder.first
+    adapters = ServedAdapterSet(model, problem, found, settings.combinations)
+    service = ImageService(problem, model, adapters, settings, log_file, folder=folder)
     scheduler = RequestScheduler(
         problem,
         policy,
