@@ -62,6 +62,11 @@ def names(client: TestClient) -> list[str]:
     return [one["id"] for one in client.get("/v1/models").json()["data"]]
 
 
+def made_by(client: TestClient, name: str) -> str:
+    """The id of the adapter that makes an image for a name."""
+    return adapter_of(client.post(PATH, json=body(model=name)))
+
+
 def test_a_file_that_comes_and_goes(tmp_path: Path, folder: Path) -> None:
     """What was accepted before it went is still served."""
     gate = Gate()
@@ -70,7 +75,7 @@ def test_a_file_that_comes_and_goes(tmp_path: Path, folder: Path) -> None:
         assert client.post(PATH, json=body(model="c")).status_code == 404
         write(folder, "c")
         until(lambda: "c" in names(client))
-        assert adapter_of(client.post(PATH, json=body(model="c"))) == "c"
+        assert made_by(client, "c") == "c"
         assert adapter_of(client.post(PATH, json=combined(("c", 0.5), ("a", 1.0)))) == "1.0*a+0.5*c"
         gate.opened.clear()
         some = in_background(client, *[body(f"{i}", model="c", n=4) for i in range(4)])
@@ -85,7 +90,7 @@ def test_a_file_that_comes_and_goes(tmp_path: Path, folder: Path) -> None:
         assert [adapter_of(one.result()) for one in some] == ["c"] * 4
         write(folder, "c", "another")
         until(lambda: "c" in names(client))
-        assert adapter_of(client.post(PATH, json=body(model="c"))) == "c@2"
+        assert made_by(client, "c") == "c@2"
 
 
 def test_a_file_that_changes(tmp_path: Path, folder: Path) -> None:
@@ -121,13 +126,12 @@ def test_the_mapping_is_followed(
     with caplog.at_level(logging.WARNING), served(tmp_path, **watching(folder)) as (client, _):
         put({"hero": [{"name": "a", "scale": 0.5}, {"name": "b"}]})
         until(lambda: "hero" in names(client))
-        assert adapter_of(client.post(PATH, json=body(model="hero"))) == "hero"
+        assert made_by(client, "hero") == "hero"
         put({"hero": [{"name": "a"}, {"name": "b"}]})
-        answers = lambda: adapter_of(client.post(PATH, json=body(model="hero")))  # noqa: E731
-        until(lambda: answers() == "hero@2")
+        until(lambda: made_by(client, "hero") == "hero@2")
         put({"hero": 3})
         until(lambda: samples(client)["pats_opt_adapter_errors_total"] == 1)
-        assert answers() == "hero@2"
+        assert made_by(client, "hero") == "hero@2"
         put({"hero": [{"name": "a"}, {"name": "gone"}]})
         until(lambda: "hero" not in names(client))
         put({"other": "b.safetensors"})
@@ -176,13 +180,13 @@ def test_a_broken_file(tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFi
         until(lambda: "d" in names(client))
         until(lambda: samples(client)[errors] >= 2)
         assert names(client) == ["base", "a", "b", "d"]
-        assert adapter_of(client.post(PATH, json=body(model="a"))) == "a"
+        assert made_by(client, "a") == "a"
         assert client.post(PATH, json=combined(("d", 0.5))).status_code == 200
         write(folder, "c")
         write(folder, "a")
         until(lambda: "c" in names(client))
-        until(lambda: adapter_of(client.post(PATH, json=body(model="a"))) == "a@3")
-        assert adapter_of(client.post(PATH, json=body(model="c"))) == "c@2"
+        until(lambda: made_by(client, "a") == "a@3")
+        assert made_by(client, "c") == "c@2"
         assert samples(client)[errors] == 2
     told = [one.getMessage() for one in caplog.records if "cannot be served" in one.getMessage()]
     assert len(told) == 2
@@ -263,5 +267,5 @@ def test_files_of_tiny(tmp_path: Path) -> None:
         shutil.copy(files["b"], folder / "b.safetensors")
         until(lambda: names(client) == ["base", "a", "b"])
         until(lambda: samples(client)["pats_opt_adapter_errors_total"] == 2)
-        assert adapter_of(client.post(PATH, json=body(model="b"))) == "b"
+        assert made_by(client, "b") == "b"
         assert adapter_of(client.post(PATH, json=combined(("a", 0.8), ("b", 0.5)))) == "0.8*a+0.5*b"
