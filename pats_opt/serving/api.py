@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -30,7 +30,8 @@ SIDE, GRAIN = 1024, 8
 #: Shortest side of an image.
 SHORTEST = 64
 
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+#: Sizes of images; both sides are also multiples of 8 within the limits.
+SIZE = re.compile(r"auto|([0-9]{1,5})x([0-9]{1,5})")
 
 
 class ImageExtension(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,8 +60,16 @@ class ImageExtension(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ImageRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of ``POST /v1/images/generations``, as OpenAI's API reference has it.
 
-    ``quality`` chooses steps where ``pats_opt.steps`` does not: ``low`` the fewest, ``high`` and
-    ``hd`` the most, any other leaves it to the policy.
+    Attributes:
+        prompt: Description of the images.
+        model: The adapter; the bare model where there is none.
+        n: Number of images; 1 where there is none.
+        size: Width and height, such as ``1024x1024``: multiples of 8.
+        response_format: Whether the response has URLs or the images themselves.
+        quality: Chooses steps where ``pats_opt.steps`` does not: ``low`` the fewest, ``high`` and
+            ``hd`` the most, any other leaves it to the policy.
+        style: Accepted and not used, as the other fields of OpenAI's API.
+        pats_opt: Fields that OpenAI's API has not.
     """
 
     prompt: str
@@ -133,23 +142,16 @@ def _limit(given: ImageRequest, limits: RequestLimits) -> None:
     more = given.pats_opt or ImageExtension()
     if not given.prompt.strip():
         raise _refusal("prompt: the prompt is empty", "prompt")
-    for name, text in (
-        ("prompt", given.prompt),
-        ("pats_opt.negative_prompt", more.negative_prompt),
-    ):
-        if len(text) > limits.prompt:
+    for place, characters in longest(limits).items():
+        count = len(_value(given, more, place))
+        if count > characters:
             raise _refusal(
-                f"{name}: {len(text)} characters are more than the {limits.prompt} allowed", name
+                f"{place}: {count} characters are more than the {characters} allowed", place
             )
-    counts: tuple[tuple[str, float | None, float], ...] = (
-        ("n", given.n, limits.images),
-        ("pats_opt.steps", more.steps, limits.steps),
-        ("pats_opt.deadline_s", more.deadline_s, limits.deadline_s),
-        ("pats_opt.weight", more.weight, limits.weight),
-    )
-    for name, value, most in counts:
+    for place, most in largest(limits).items():
+        value = _value(given, more, place)
         if value is not None and value > most:
-            raise _refusal(f"{name}: {value:g} is more than the {most:g} allowed", name)
+            raise _refusal(f"{place}: {value:g} is more than the {most:g} allowed", place)
     if more.adapters is not None:
         _limit_parts(given, more.adapters, limits)
     if more.seed is not None and more.seed + (given.n or 1) > 2**63:
@@ -157,7 +159,7 @@ def _limit(given: ImageRequest, limits: RequestLimits) -> None:
 
 
 def _limit_parts(given: ImageRequest, parts: Sequence[AdapterPart], limits: RequestLimits) -> None:
-    place, largest = "pats_opt.adapters", limits.scale
+    place, most = "pats_opt.adapters", limits.scale
     if given.model not in (None, BASE):
         raise _refusal(f"{place}: name the adapters here or as the model, not both", place)
     if len(parts) > limits.parts:
@@ -165,11 +167,32 @@ def _limit_parts(given: ImageRequest, parts: Sequence[AdapterPart], limits: Requ
     if len({part.name for part in parts}) < len(parts):
         raise _refusal(f"{place}: each adapter may be there once", place)
     for part in parts:
-        if not -largest <= part.scale <= largest:
+        if not -most <= part.scale <= most:
             raise _refusal(
-                f"{place}: the scale of {part.name!r} must be from {-largest:g} to {largest:g}",
+                f"{place}: the scale of {part.name!r} must be from {-most:g} to {most:g}",
                 place,
             )
+
+
+def largest(limits: RequestLimits) -> dict[str, float]:
+    """Return the largest value of each field that has a limit, by its place."""
+    return {
+        "n": limits.images,
+        "pats_opt.steps": limits.steps,
+        "pats_opt.deadline_s": limits.deadline_s,
+        "pats_opt.weight": limits.weight,
+    }
+
+
+def longest(limits: RequestLimits) -> dict[str, int]:
+    """Return the most characters of each text that has a limit, by its place."""
+    return {"prompt": limits.prompt, "pats_opt.negative_prompt": limits.prompt}
+
+
+def _value(given: ImageRequest, more: ImageExtension, place: str) -> Any:
+    """Return the value of a field at a place."""
+    outer, _, name = place.rpartition(".")
+    return getattr(more if outer else given, name)
 
 
 def size_of(given: ImageRequest, limits: RequestLimits) -> tuple[int, int]:
@@ -180,7 +203,7 @@ def size_of(given: ImageRequest, limits: RequestLimits) -> tuple[int, int]:
     """
     if given.size in (None, "auto"):
         return SIDE, SIDE
-    found = _SIZE.fullmatch(given.size or "")
+    found = SIZE.fullmatch(given.size or "")
     width, height = (int(found[1]), int(found[2])) if found else (0, 0)
     for side in (width, height):
         if not SHORTEST <= side <= limits.side or side % GRAIN:

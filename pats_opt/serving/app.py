@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,23 +13,29 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pats_opt.serving.api import read_request
+from pats_opt.serving.answers import (
+    HealthStatus,
+    ImageResponse,
+    ReadyStatus,
+    ServedModel,
+    ServedModels,
+)
+from pats_opt.serving.api import ImageRequest, read_request
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.http import SAFE, error_response, json_response, read_body
-from pats_opt.serving.job_paths import job_routes
+from pats_opt.serving.job_paths import job_paths
 from pats_opt.serving.jobs import JobService
 from pats_opt.serving.metrics import MEDIA_TYPE
+from pats_opt.serving.openapi import documented
 from pats_opt.serving.page import server_page
+from pats_opt.serving.paths import BODY_ERRORS, ApiPath, ResponseFormat
 from pats_opt.serving.service import ImageService
+from pats_opt.serving.status import ServerStatus
 from pats_opt.serving.watching import watched
 
 log = logging.getLogger(__name__)
-
-#: Paths that need no key.
-OPEN = ("/", "/health", "/ready")
 
 #: Names under which a server that listens on loopback is called; others are another site's pages,
 #: whose names were made to lead here.
@@ -38,7 +44,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
     """Return the application of a service and of its jobs."""
-    handlers = _Handlers(service, jobs)
+    paths = documented((*_paths(service, jobs), *job_paths(service, jobs)), service.settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -50,18 +56,7 @@ def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
 
     app = Starlette(
         lifespan=lifespan,
-        routes=[
-            Route("/v1/images/generations", handlers.generate, methods=["POST"]),
-            *job_routes(service, jobs),
-            Route("/", handlers.page, methods=["GET"]),
-            Route("/v1/status", handlers.status, methods=["GET"]),
-            Route("/v1/models", handlers.models, methods=["GET"]),
-            Route("/v1/models/{name:path}", handlers.model, methods=["GET"]),
-            Route("/images/{name}", handlers.image, methods=["GET"]),
-            Route("/health", handlers.health, methods=["GET"]),
-            Route("/ready", handlers.ready, methods=["GET"]),
-            Route("/metrics", handlers.metrics, methods=["GET"]),
-        ],
+        routes=[path.route for path in paths],
         exception_handlers={
             ApiError: _on_api_error,
             HTTPException: _on_http_error,
@@ -69,7 +64,100 @@ def make_app(service: ImageService, jobs: JobService) -> ASGIApp:
         },
     )
     app.state.service = service
-    return Guard(app, service)
+    app.router.redirect_slashes = False  # no response but those that the document has
+    return Guard(app, service, frozenset([path.path for path in paths if path.is_open]))
+
+
+def _paths(service: ImageService, jobs: JobService) -> tuple[ApiPath, ...]:
+    """Return the paths besides those of jobs."""
+    handlers = _Handlers(service, jobs)
+    return (
+        ApiPath(
+            method="POST",
+            path="/v1/images/generations",
+            name="create_images",
+            about="Make images, and wait for them.",
+            handler=handlers.generate,
+            takes=ImageRequest,
+            gives=(ResponseFormat(about="The images.", kind=ImageResponse),),
+            errors=(*BODY_ERRORS, 404, 429, 500, 503, 504),
+        ),
+        ApiPath(
+            method="GET",
+            path="/",
+            name="get_page",
+            about="The page.",
+            handler=handlers.page,
+            gives=(ResponseFormat(about="The page.", media="text/html"),),
+            is_open=True,
+        ),
+        ApiPath(
+            method="GET",
+            path="/v1/status",
+            name="get_status",
+            about="The queue, the GPUs and the last minutes.",
+            handler=handlers.status,
+            gives=(ResponseFormat(about="The figures.", kind=ServerStatus),),
+        ),
+        ApiPath(
+            method="GET",
+            path="/v1/models",
+            name="list_models",
+            about="The adapters that requests can name.",
+            handler=handlers.models,
+            gives=(ResponseFormat(about="The adapters.", kind=ServedModels),),
+        ),
+        ApiPath(
+            method="GET",
+            path="/v1/models/{name:path}",
+            name="get_model",
+            about="An adapter.",
+            handler=handlers.model,
+            gives=(ResponseFormat(about="The adapter.", kind=ServedModel),),
+            errors=(404,),
+        ),
+        ApiPath(
+            method="GET",
+            path="/images/{name}",
+            name="get_image",
+            about="An image by its URL.",
+            handler=handlers.image,
+            gives=(ResponseFormat(about="The image.", media="image/png"),),
+            errors=(404,),
+        ),
+        ApiPath(
+            method="GET",
+            path="/health",
+            name="get_health",
+            about="Whether the process works.",
+            handler=handlers.health,
+            gives=(
+                ResponseFormat(about="It works.", kind=HealthStatus),
+                ResponseFormat(about="It has failed.", kind=HealthStatus, status=500),
+            ),
+            is_open=True,
+        ),
+        ApiPath(
+            method="GET",
+            path="/ready",
+            name="get_ready",
+            about="Whether the server takes requests.",
+            handler=handlers.ready,
+            gives=(
+                ResponseFormat(about="It does.", kind=ReadyStatus),
+                ResponseFormat(about="It does not.", kind=ReadyStatus, status=503),
+            ),
+            is_open=True,
+        ),
+        ApiPath(
+            method="GET",
+            path="/metrics",
+            name="get_metrics",
+            about="The metrics.",
+            handler=handlers.metrics,
+            gives=(ResponseFormat(about="The metrics, for Prometheus.", media="text/plain"),),
+        ),
+    )
 
 
 def _count(service: ImageService, error: ApiError) -> None:
@@ -101,10 +189,16 @@ async def _on_bug(_: Request, error: Exception) -> Response:
 
 
 class Guard:
-    """Checks of every request before the application sees it: the host's name and the key."""
+    """Checks of every request before the application sees it: the host's name and the key.
 
-    def __init__(self, app: ASGIApp, service: ImageService) -> None:
-        self._app, self._service = app, service
+    Args:
+        app: The application.
+        service: Its settings have the keys, its metrics count refusals.
+        opened: Paths that need no key.
+    """
+
+    def __init__(self, app: Starlette, service: ImageService, opened: Collection[str]) -> None:
+        self.app, self._service, self._opened = app, service, opened
         self._keys = [key.encode() for key in service.settings.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +209,7 @@ class Guard:
                 _count(self._service, refused)
                 await error_response(refused)(scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = dict(scope["headers"])
@@ -123,7 +217,7 @@ class Guard:
             name = headers.get(b"host", b"").decode("latin-1").lower()
             if name.rpartition(":")[0] not in LOCAL_NAMES and name not in LOCAL_NAMES:
                 return ApiError(421, "this server is called localhost", code="wrong_host")
-        if self._keys and scope["path"] not in OPEN and not self._has_key(headers):
+        if self._keys and scope["path"] not in self._opened and not self._has_key(headers):
             return ApiError(
                 401,
                 "give a key of this server as 'Authorization: Bearer KEY'",
@@ -158,15 +252,14 @@ class _Handlers:
         return json_response(service.response(order, images, str(request.base_url)))
 
     async def models(self, _: Request) -> Response:
-        return json_response(
-            {"object": "list", "data": [_model(name) for name in self._service.models]}
-        )
+        models = tuple([ServedModel(id=name) for name in self._service.models])
+        return json_response(ServedModels(data=models))
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self._service.models:
             raise ApiError(404, "there is no such adapter", code="model_not_found", param="model")
-        return json_response(_model(name))
+        return json_response(ServedModel(id=name))
 
     async def image(self, request: Request) -> Response:
         name = str(request.path_params["name"]).removesuffix(".png")
@@ -177,11 +270,13 @@ class _Handlers:
 
     async def health(self, _: Request) -> Response:
         failed = self._service.error is not None
-        return json_response({"status": "failed" if failed else "ok"}, 500 if failed else 200)
+        return json_response(
+            HealthStatus(status="failed" if failed else "ok"), 500 if failed else 200
+        )
 
     async def ready(self, _: Request) -> Response:
         ready = self._service.is_ready
-        return json_response({"ready": ready}, 200 if ready else 503)
+        return json_response(ReadyStatus(ready=ready), 200 if ready else 503)
 
     async def page(self, _: Request) -> Response:
         html, policy = server_page()
@@ -193,10 +288,6 @@ class _Handlers:
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._service.metrics.text(), media_type=MEDIA_TYPE, headers=SAFE)
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "pats-opt"}
 
 
 async def _unless_gone(request: Request, awaited: Sequence[asyncio.Future[bytes]]) -> bool:

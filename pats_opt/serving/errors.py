@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pats_opt.errors import shortened
+from pats_opt.serving.answers import ErrorFacts, ErrorKind
 
 
 class ApiError(Exception):
@@ -33,19 +32,12 @@ class ApiError(Exception):
         self.retry_after_s = retry_after_s
 
     @property
-    def body(self) -> dict[str, Any]:
-        """The JSON document of the response."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+    def facts(self) -> ErrorFacts:
+        """Why the request is refused or failed, for its client."""
+        kind: ErrorKind = "server_error" if self.status >= 500 else "invalid_request_error"
         if self.status == 429:
             kind = "rate_limit_error"
-        return {
-            "error": {
-                "message": self.message,
-                "type": kind,
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        return ErrorFacts(message=self.message, type=kind, param=self.param, code=self.code)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pats_opt.serving.answers import ErrorDocument
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.settings import ServerSettings
 
@@ -28,7 +29,7 @@ def json_response(document: Any, status: int = 200, **headers: str) -> Response:
 
 def error_response(error: ApiError) -> Response:
     """Return an error in OpenAI's shape."""
-    return json_response(error.body, error.status, **error.headers)
+    return json_response(ErrorDocument(error=error.facts), error.status, **error.headers)
 
 
 async def read_body(request: Request, settings: ServerSettings) -> bytes:

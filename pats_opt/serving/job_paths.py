@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
-from pats_opt.serving.api import read_request
+from pats_opt.serving.api import ImageRequest, read_request
 from pats_opt.serving.http import SAFE, json_response, read_body
 from pats_opt.serving.jobs import JobDocument, JobService
 from pats_opt.serving.journal import JobStatus
+from pats_opt.serving.paths import BODY_ERRORS, ApiPath, ResponseFormat
 from pats_opt.serving.service import ImageService
+
+#: Media type of server-sent events.
+EVENTS = "text/event-stream"
 
 #: Statuses of a job without an end.
 LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-def job_routes(service: ImageService, jobs: JobService) -> Sequence[Route]:
-    """Return the routes of jobs."""
+def job_paths(service: ImageService, jobs: JobService) -> tuple[ApiPath, ...]:
+    """Return the paths of jobs."""
     handlers = _JobHandlers(service, jobs)
+    job = ResponseFormat(about="The job.", kind=JobDocument)
     return (
-        Route("/v1/jobs", handlers.submit, methods=["POST"]),
-        Route("/v1/jobs/{name}", handlers.show, methods=["GET"]),
-        Route("/v1/jobs/{name}", handlers.cancel, methods=["DELETE"]),
-        Route("/v1/jobs/{name}/events", handlers.events, methods=["GET"]),
+        ApiPath(
+            method="POST",
+            path="/v1/jobs",
+            name="create_job",
+            about="Make images that are fetched later.",
+            handler=handlers.submit,
+            takes=ImageRequest,
+            gives=(replace(job, status=202, headers={"Location": "Path of the job."}),),
+            errors=(*BODY_ERRORS, 404, 429, 503),
+        ),
+        ApiPath(
+            method="GET",
+            path="/v1/jobs/{name}",
+            name="get_job",
+            about="A job's status, and its result once it is done.",
+            handler=handlers.show,
+            gives=(job,),
+            errors=(404,),
+        ),
+        ApiPath(
+            method="DELETE",
+            path="/v1/jobs/{name}",
+            name="cancel_job",
+            about="Cancel a job.",
+            handler=handlers.cancel,
+            gives=(job,),
+            errors=(404, 409, 503),
+        ),
+        ApiPath(
+            method="GET",
+            path="/v1/jobs/{name}/events",
+            name="watch_job",
+            about="A job's progress until its end, as server-sent events.",
+            handler=handlers.events,
+            headers={"Last-Event-ID": "The last event that the client has seen."},
+            gives=(
+                ResponseFormat(
+                    about="Events named by the job's status; their data is a JobDocument.",
+                    media=EVENTS,
+                ),
+                ResponseFormat(about="The client has seen the job's end.", status=204, media=""),
+            ),
+            errors=(404,),
+        ),
     )
 
 
@@ -59,7 +104,7 @@ class _JobHandlers:
         if document.status not in LIVE and seen == document.status:
             return Response(status_code=204, headers=SAFE)  # it has seen the end: ask no more
         watched = self._jobs.watch(name, base_url)
-        return StreamingResponse(_encoded(watched), media_type="text/event-stream", headers=SAFE)
+        return StreamingResponse(_encoded(watched), media_type=EVENTS, headers=SAFE)
 
 
 async def _encoded(documents: AsyncIterator[JobDocument]) -> AsyncIterator[bytes]:

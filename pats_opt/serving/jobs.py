@@ -15,16 +15,23 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pats_opt.serving.answers import (
+    ErrorFacts,
+    ImageData,
+    ImageFacts,
+    ImageResponse,
+    image_response,
+)
 from pats_opt.serving.api import ImageOrder, ImageRequest, read_request
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.journal import JobJournal, JobRecord, JobStatus
-from pats_opt.serving.served import ServedImage, image_facts, image_response, image_url
+from pats_opt.serving.served import ServedImage, image_facts, image_url
 from pats_opt.serving.service import ImageService
 
 log = logging.getLogger(__name__)
@@ -50,7 +57,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
 
     as_url: bool
     names: tuple[str, ...]
-    facts: tuple[dict[str, Any], ...]
+    facts: tuple[ImageFacts, ...]
 
 
 class JobProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,8 +94,8 @@ class JobDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: JobStatus
     progress: JobProgress | None = None
     position: int | None = None
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
+    result: ImageResponse | None = None
+    error: ErrorFacts | None = None
 
 
 class LiveJob(Struct, kw_only=True):
@@ -300,7 +307,7 @@ class JobService:
             raise ApiError(404, "there is no such job (any more)", code="job_not_found")
         shown = _document(record.id, record.arrived, record.status)
         if record.status is not JobStatus.DONE:
-            return replace(shown, error=msgspec.json.decode(record.result))
+            return replace(shown, error=msgspec.json.decode(record.result, type=ErrorFacts))
         result = msgspec.json.decode(record.result, type=JobResult)
         count = len(result.names)
         return replace(
@@ -329,17 +336,17 @@ class JobService:
 
     async def _response(
         self, name: str, arrived: float, result: JobResult, base_url: str
-    ) -> dict[str, Any]:
+    ) -> ImageResponse:
         """Return the response that the request would have got if it had waited."""
         data = []
         for image in result.names:
             if result.as_url:
-                data.append({"url": image_url(base_url, image)})
+                data.append(ImageData(url=image_url(base_url, image)))
                 continue
             png = await self.image(image)
             if png is None:
                 raise ApiError(404, "the result is not kept any more", code="job_not_found")
-            data.append({"b64_json": b64encode(png).decode()})
+            data.append(ImageData(b64_json=b64encode(png).decode()))
         return image_response(name, arrived, data, result.facts)
 
     async def image(self, name: str) -> bytes | None:
@@ -377,7 +384,7 @@ def _document(name: str, arrived: float, status: JobStatus) -> JobDocument:
 
 
 def _encoded(result: JobResult | ApiError) -> bytes:
-    return msgspec.json.encode(result.body["error"] if isinstance(result, ApiError) else result)
+    return msgspec.json.encode(result.facts if isinstance(result, ApiError) else result)
 
 
 def _unwritten() -> ApiError:

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import IO, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pats_opt.errors import InputError
-from pats_opt.model.files import write_instance
+from pats_opt.model.files import read_instance, write_instance
 from pats_opt.model.instance import Instance
 from pats_opt.report.served_log import site_file
 
@@ -58,12 +59,23 @@ class RequestLog:
             return file.read(1) == b"\n"
 
     def describe(self, site: Instance) -> None:
-        """Write what was served with beside the log: an instance without requests.
+        """Write what is served with beside the log: an instance without requests.
+
+        Adapters of earlier servers stay in it, as earlier lines name them.
 
         Raises:
-            InputError: It cannot be written.
+            InputError: It cannot be written, or earlier lines are of a server with other GPUs,
+                times or prices, with which they would be misread.
         """
-        write_instance(site, site_file(self._path))
+        file = site_file(self._path)
+        if self._has_lines:
+            site = _joined(read_instance(file), site, str(self._path))
+        write_instance(site, file)
+
+    @property
+    def _has_lines(self) -> bool:
+        earlier = [self._numbered(number) for number in range(1, self._kept + 1)]
+        return self._file.tell() > 0 or any(path.exists() for path in earlier)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a line. Raises OSError where the disk is full."""
@@ -99,6 +111,22 @@ class RequestLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _joined(earlier: Instance, site: Instance, log: str) -> Instance:
+    """Return a site with the adapters of an earlier one, if nothing else differs."""
+    mine = {adapter.id: adapter for adapter in site.adapters}
+    others = [name for name in Instance.__struct_fields__ if name != "adapters"]
+    differ = [name for name in others if getattr(earlier, name) != getattr(site, name)]
+    differ += [f"adapter {a.id}" for a in earlier.adapters if mine.get(a.id, a) != a]
+    if differ:
+        raise InputError(
+            f"this log has lines of a server with other values of {differ[0]!r}",
+            file=log,
+            hint="name another --log, or move this one away with its site.json",
+        )
+    gone = [adapter for adapter in earlier.adapters if adapter.id not in mine]
+    return replace(site, adapters=(*site.adapters, *gone))
 
 
 def stamp(unix_s: float, precision: str = "milliseconds") -> str:

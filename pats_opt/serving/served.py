@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from msgspec import Struct
 
 from pats_opt.execute.adapter_set import Composition
 from pats_opt.model.instance import Adapter, Option, Request
+from pats_opt.serving.answers import ImageFacts
 from pats_opt.serving.api import RequestAdapter
 from pats_opt.serving.log import stamp
 
@@ -74,32 +75,18 @@ def image_url(base_url: str, name: str) -> str:
     return f"{base_url.rstrip('/')}/images/{name}.png"
 
 
-def image_response(
-    name: str, created: float, data: Sequence[dict[str, str]], facts: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the response to a request whose images are there.
-
-    Args:
-        name: Its id.
-        created: When it arrived, Unix seconds.
-        data: URL or content of each image.
-        facts: Facts of each image.
-    """
-    return {"created": int(created), "data": data, "pats_opt": {"id": name, "images": facts}}
-
-
-def image_facts(image: ServedImage) -> dict[str, Any]:
+def image_facts(image: ServedImage) -> ImageFacts:
     """Return the facts of an image that has ended, for its client."""
     assert image.ended is not None
     option = image.run
-    return {
-        "seed": image.request.seed,
-        "steps": option.steps,
-        "quality": option.quality,
-        "wait_s": round(image.wait_s, 4),
-        "latency_s": round(max(0.0, image.ended - image.arrived), 4),
-        "late": image.is_late,
-    }
+    return ImageFacts(
+        seed=image.request.seed,
+        steps=option.steps,
+        quality=option.quality,
+        wait_s=round(image.wait_s, 4),
+        latency_s=round(max(0.0, image.ended - image.arrived), 4),
+        late=image.is_late,
+    )
 
 
 def log_row(

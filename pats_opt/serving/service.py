@@ -11,10 +11,10 @@ import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pats_opt.model.problem import Problem
 from pats_opt.serving.adapters import ServedAdapterSet
+from pats_opt.serving.answers import ImageData, ImageResponse, image_response
 from pats_opt.serving.api import ImageOrder, ImageRequest, order_of, size_of
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.estimates import BacklogEstimate
@@ -35,7 +35,7 @@ from pats_opt.serving.log import RequestLog
 from pats_opt.serving.metrics import ServiceMetrics
 from pats_opt.serving.model import ServerModel
 from pats_opt.serving.scheduler import RequestScheduler
-from pats_opt.serving.served import ServedImage, image_facts, image_response, image_url, log_row
+from pats_opt.serving.served import ServedImage, image_facts, image_url, log_row
 from pats_opt.serving.settings import ServerSettings
 from pats_opt.serving.status import ServerStatus, StatusRecorder
 
@@ -240,15 +240,15 @@ class ImageService:
 
     def response(
         self, order: ImageOrder, images: Sequence[ServedImage], base_url: str
-    ) -> dict[str, Any]:
+    ) -> ImageResponse:
         """Return the response to a request whose images are there."""
         data = []
         for image in images:
             png = image.done.result()
             if order.as_url:
-                data.append({"url": image_url(base_url, self.store.put(png))})
+                data.append(ImageData(url=image_url(base_url, self.store.put(png))))
             else:
-                data.append({"b64_json": b64encode(png).decode()})
+                data.append(ImageData(b64_json=b64encode(png).decode()))
         facts = [image_facts(image) for image in images]
         return image_response(order.id, images[0].arrived, data, facts)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from pats_opt.serving.service import ImageService
 from pats_opt.serving.settings import ServerSettings
 from pats_opt.serving.site import make_service
 from tests.execute.runs import policy_of
+from tests.serving.documented import DocumentedClient
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,25 +97,21 @@ def served(
     journal: JobJournal | None = None,
     **others: Any,
 ) -> Iterator[tuple[TestClient, ImageService]]:
-    """A client of a server in this process, which opens the journal."""
+    """A client of a server in this process, which opens the journal; it checks responses."""
     chosen = policy_of(policy) if isinstance(policy, str) else policy
-    log_file = None if log is None else RequestLog(log)
-    service, scheduler = make_service(
-        made or model(folder, **others), chosen, settings or ServerSettings(), log_file, engine
-    )
-    with journal or journal_in(None) as opened:
-        jobs = JobService(service, opened)
+    with ExitStack() as stack:
+        log_file = None if log is None else stack.enter_context(RequestLog(log))
+        service, scheduler = make_service(
+            made or model(folder, **others), chosen, settings or ServerSettings(), log_file, engine
+        )
+        jobs = JobService(service, stack.enter_context(journal or journal_in(None)))
         scheduler.start(jobs.first_arrival)
+        stack.callback(scheduler.stop)
         app = make_app(service, jobs)
-        try:
-            with TestClient(
-                app, base_url="http://localhost", raise_server_exceptions=False
-            ) as client:
-                yield client, service
-        finally:
-            scheduler.stop()
-            if log_file is not None:
-                log_file.close()
+        with DocumentedClient(
+            app, base_url="http://localhost", raise_server_exceptions=False
+        ) as client:
+            yield client, service
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from pats_opt.serving.errors import ApiError
 from pats_opt.serving.journal import JobJournal, JobRecord, JobStatus
 from pats_opt.serving.settings import RequestLimits, ServerSettings
 from tests.serving.running import PATH, body, journal_in, pictures, served
@@ -154,7 +155,8 @@ def left(tmp_path: Path) -> Path:
                     id=name, arrived=1e9, request=request, status=JobStatus.QUEUED, result=None
                 )
             ).result()
-        journal.end("done", JobStatus.CANCELLED, b"{}").result()
+        gone = msgspec.json.encode(ApiError(410, "the job was cancelled").facts)
+        journal.end("done", JobStatus.CANCELLED, gone).result()
     return folder
 
 
