@@ -37,6 +37,7 @@ from pats_opt.importers.mapping import LogColumns, LogMapping, read_off
 from pats_opt.importers.window import UNITS, Window, resolved, select
 from pats_opt.model.files import StrPath
 from pats_opt.model.instance import Instance
+from pats_opt.model.served import SCALES
 from pats_opt.wording import counted
 
 
@@ -229,7 +230,7 @@ def _scales(cells: Cells, mapping: LogMapping) -> list[dict[str, Any]]:
     if adapter is None or scale is None:
         return [{} for _ in range(cells.count)]
     found = scale_column(cells, adapter, scale, mapping.family, mapping.separator)
-    return [{"adapter_scales": scales} if scales else {} for scales in found]
+    return [{SCALES: scales} if scales else {} for scales in found]
 
 
 def _rows(

@@ -11,6 +11,9 @@ from pats_opt.model.instance import Request
 #: Key of the record in ``extra`` of a request.
 KEY = "served"
 
+#: Key of the scales of a request's adapters, by adapter, where the log that it is from has them.
+SCALES = "adapter_scales"
+
 
 class ServedRecord(Struct, frozen=True, kw_only=True):
     """The batch that a request was served in.

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError, one_line, shortened
 from pats_opt.model.instance import Instance, Request
+from pats_opt.model.served import SCALES
 
 #: Prompt of a request that has none; servers refuse empty ones.
 NO_PROMPT = "an image"
@@ -89,6 +90,10 @@ def body_of(request: Request, settings: ReplaySettings) -> dict[str, Any]:
         extension["weight"] = request.weight
     if request.deadline_s:
         extension["deadline_s"] = request.deadline_s
+    scales = request.extra.get(SCALES) if isinstance(request.extra, dict) else None
+    if scales and settings.model is None:
+        del body["model"]
+        extension["adapters"] = [{"name": name, "scale": s} for name, s in scales.items()]
     return {**body, "pats_opt": extension}
 
 

@@ -14,7 +14,6 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pats_opt.core.policy import GpuState, Policy
@@ -33,9 +32,8 @@ from pats_opt.execute.worker import (
     LoadMeasured,
 )
 from pats_opt.model.instance import Request
-from pats_opt.model.problem import Amounts, Job, Problem, job_of
+from pats_opt.model.problem import Problem
 from pats_opt.serving.adapters import AdapterChange
-from pats_opt.serving.deadlines import DeadlineQueue
 from pats_opt.serving.events import (
     AdapterAdmitted,
     AdapterFailure,
@@ -50,6 +48,7 @@ from pats_opt.serving.events import (
 from pats_opt.serving.fleet import WorkerFleet, WorkerMessage
 from pats_opt.serving.gpus import Members, ServedClock, ServedGpus
 from pats_opt.serving.ready import ReadyAdapters
+from pats_opt.serving.requests import RequestStore
 from pats_opt.serving.run import ServedRun
 from pats_opt.simulate.policy_run import start
 from pats_opt.solving.solve import prepare, runnable
@@ -63,14 +62,6 @@ MOST_FAILURES, WITHIN_S = 3, 60.0
 
 #: Seconds that workers get at the end.
 END_S = 10.0
-
-
-class _Running(Struct):
-    """A request at a GPU."""
-
-    request: Request
-    gpu: int
-    again: bool
 
 
 class RequestScheduler:
@@ -100,16 +91,10 @@ class RequestScheduler:
         notify: Callable[[ServerEvent], None],
     ) -> None:
         self._site = problem.site
-        self._policy, self._seed, self._builder = policy, seed, builder
+        self._policy, self._seed = policy, seed
         self._fleet, self._mailbox, self._notify = fleet, mailbox, notify
-        self._names: dict[int, str] = {}  # of the jobs that wait
-        self._jobs: dict[str, Job] = {}  # those that wait, by request
-        self._again: set[str] = set()  # requests that a dead worker had
-        self._held: set[str] = set()  # those that wait, but not in the run: no adapter yet
-        self._running: dict[str, _Running] = {}
-        self._deadlines = DeadlineQueue()
+        self._requests = RequestStore(builder.requests)
         self._deaths = [0 for _ in self._site.gpus]
-        self._next = 0
         self._draining = self._stopping = False
         gpus = len(self._site.gpus)
         self._ready = ReadyAdapters(problem, adapters)
@@ -118,7 +103,7 @@ class RequestScheduler:
         self._is_changed = False  # whether the policy is to begin again with other adapters
         self._gpus = ServedGpus(
             self._site,
-            self._names,
+            self._requests.names,
             builder,
             fleet.send,
             residents=[gpu.resident for gpu in self._site.gpus],
@@ -216,17 +201,11 @@ class RequestScheduler:
             self._site, (), self._policy.name, decide, clock=self._clock, gpus=self._gpus
         )
         self._run.open()
-        waiting = [self._builder.requests[name] for name in self._jobs]
-        self._names.clear()
-        self._jobs.clear()
-        self._held.clear()
-        self._deadlines.clear()
-        for request in waiting:
-            self._arrive(request)
+        _each(self._arrive, self._requests.take_waiting())
         self._run.run()
 
     def _ended(self) -> bool:
-        return self._stopping or (self._draining and not self._jobs and not self._running)
+        return self._stopping or (self._draining and self._requests.is_empty)
 
     def _receive(self, timeout_s: float) -> bool:
         """Take a message and act on it; whether there was one in time."""
@@ -242,39 +221,25 @@ class RequestScheduler:
         return True
 
     def _arrive(self, request: Request) -> None:
-        assert self._run is not None
-        index, self._next = self._next, self._next + 1
-        job = job_of(
-            self._site,
-            request,
-            index=index,
-            position=index,
-            arrival=min(self._clock.tick, int(request.arrival_s / self._site.tick_s + 1e-9)),
-            demand=self._demand(request),
-        )
-        self._builder.requests[request.id] = request
-        self._names[index], self._jobs[request.id] = request.id, job
-        self._deadlines.add(request, self._site)
-        self._held.add(request.id)
+        self._requests.add(self._ready.problem, request, self._clock.tick)
         self._enter(request.id)
 
     def _enter(self, name: str) -> None:
         """Let a request that is held arrive in the run, once every worker has its adapter."""
         assert self._run is not None
-        adapter = self._builder.requests[name].adapter
+        adapter = self._requests.adapter(name)
         if adapter in self._ready.refused:
             self._fail(name, self._ready.refused[adapter])
         elif self._ready.is_ready(adapter):
-            self._held.remove(name)
-            self._run.arrive(self._jobs[name])
+            self._requests.held.remove(name)
+            self._run.arrive(self._requests.jobs[name])
             self._clock.notify()
 
     def _change(self, change: AdapterChange) -> None:
         """Serve other adapters; those that something still needs stay."""
-        used = {request.adapter for request in self._builder.requests.values()}
         at_first = [gpu.resident for gpu in self._ready.problem.instance.gpus]
         self._give_up(change.lost)
-        self._ready.change(change, self._gpus.held.union(used, *at_first))
+        self._ready.change(change, self._gpus.held.union(self._requests.adapters, *at_first))
         self._site = self._ready.problem.site
         self._gpus.renumber(self._site)
         self._fleet.change_adapters(self._ready.command)
@@ -291,7 +256,7 @@ class RequestScheduler:
 
     def _note_ready(self, adapters: Iterable[str]) -> None:
         """Let requests of adapters that every worker has read arrive in the run."""
-        _each(self._enter, tuple(self._held))
+        _each(self._enter, tuple(self._requests.held))
         for name in adapters:
             self._notify(AdapterAdmitted(id=name))
 
@@ -307,62 +272,39 @@ class RequestScheduler:
         """Fail all that waits for these adapters."""
         self._ready.refused |= adapters
         for name, why in adapters.items():
-            for job in [job for job in self._jobs if self._builder.requests[job].adapter == name]:
+            for job in self._requests.waiting_for(name):
                 if self._withdraw(job):
                     self._notify(ImageFinished(id=job, error=why))
 
     def _fail(self, name: str, why: str) -> None:
-        self._forget(name)
+        self._requests.forget(name)
         self._notify(ImageFinished(id=name, error=why))
-
-    def _demand(self, request: Request) -> Amounts:
-        """Return a request's demand: of one that may have killed its worker, a batch for itself.
-
-        So it takes no other with it if it does so again.
-        """
-        named = dict(request.demand)
-        if request.id in self._again:
-            named["batch"] = min(gpu.capacity["batch"] for gpu in self._ready.problem.instance.gpus)
-        return self._site.amounts(named)
 
     def _withdraw(self, name: str) -> bool:
         """Take out a request that waits; whether it did."""
         assert self._run is not None
-        job = self._jobs.get(name)
-        if job is None or not (name in self._held or self._run.withdraw(job.index)):
+        job = self._requests.jobs.get(name)
+        if job is None or not (name in self._requests.held or self._run.withdraw(job.index)):
             return False
-        self._forget(name)
+        self._requests.forget(name)
         self._clock.notify()
         return True
 
-    def _forget(self, name: str) -> None:
-        """Forget a request that is over."""
-        job = self._jobs.pop(name, None)
-        if job is not None:
-            self._names.pop(job.index, None)
-        self._held.discard(name)
-        self._running.pop(name, None)
-        self._again.discard(name)
-        self._builder.requests.pop(name, None)
-
     def _expire(self, tick: int) -> int | None:
         """Withdraw what can no longer end by its deadline; the tick of the next."""
-        while (name := self._deadlines.take(tick, self._jobs)) is not None:
+        deadlines = self._requests.deadlines
+        while (name := deadlines.take(tick, self._requests.jobs)) is not None:
             self._withdraw(name)
             self._notify(ImageExpired(id=name))
-        return self._deadlines.next
+        return deadlines.next
 
     def _started(self, gpu: GpuState, members: Members) -> None:
         known = self._ready.problem.instance.adapters
         now, resident = time.time(), tuple([known[a] for a in sorted(gpu.resident)])
         for index, option in members:
-            name = self._names.pop(index)
-            del self._jobs[name]
-            request = self._builder.requests[name]
-            self._running[name] = _Running(request, gpu.index, name in self._again)
             self._notify(
                 ImageStarted(
-                    id=name,
+                    id=self._requests.start(index, gpu.index),
                     gpu=gpu.index,
                     option=option,
                     members=len(members),
@@ -399,8 +341,8 @@ class RequestScheduler:
                 self._lose(gpu, error)
 
     def _finish(self, name: str, image: bytes | None, error: str | None) -> None:
-        if name in self._running:
-            self._forget(name)
+        if name in self._requests.running:
+            self._requests.forget(name)
             self._notify(ImageFinished(id=name, image=image, error=error))
 
     def _lose(self, gpu: int, why: str) -> None:
@@ -412,14 +354,10 @@ class RequestScheduler:
         self._gpus.lose(gpu, self._clock.tick)
         self._opening.pop(gpu, None)
         self._note_ready(self._ready.lose(gpu))
-        lost = [name for name, running in self._running.items() if running.gpu == gpu]
-        for name in lost:
-            running = self._running.pop(name)
-            if running.again:
-                self._fail(name, "the worker died twice while it made this image")
-            else:
-                self._again.add(name)
-                self._arrive(running.request)
+        again, twice = self._requests.take_lost(gpu)
+        for name in twice:
+            self._fail(name, "the worker died twice while it made this image")
+        _each(self._arrive, again)
         self._deaths[gpu] += 1
         self._fleet.start(gpu, self._deaths[gpu])
 

@@ -26,6 +26,7 @@ from pats_opt.generate.recipe import Recipe
 from pats_opt.importers.trace import import_trace
 from pats_opt.model.checker import check
 from pats_opt.report.served_log import served_instances
+from pats_opt.serving.client import ReplaySettings, body_of
 from pats_opt.serving.model import ServerModel
 from pats_opt.serving.settings import RequestLimits, ServerSettings
 from pats_opt.serving.timed import TimedEngine
@@ -144,6 +145,9 @@ def test_the_log_has_the_scales(tmp_path: Path) -> None:
     ]
     imported = import_trace(path).instance
     assert [request.adapter for request in imported.requests] == ["a+b", "base", "a", "a"]
+    played = body_of(imported.requests[0], ReplaySettings(url=""))
+    assert "model" not in played
+    assert played["pats_opt"]["adapters"] == combined(*BOTH)["pats_opt"]["adapters"]
     scales = [(request.extra or {}).get("adapter_scales") for request in imported.requests]
     assert scales == [{"a": 0.8, "b": -0.5}, None, None, {"a": 0.5}]
     (instance,) = served_instances(path, 1e9)

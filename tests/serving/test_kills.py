@@ -23,6 +23,7 @@ import pytest
 
 from pats_opt.serving.journal import FILE
 from tests.serving.running import PATH, PROFILE, ServerProcess, body
+from tests.serving.test_queue import until
 from tests.support import scale
 from tests.support.killing import needs_proc, workers_of
 
@@ -102,9 +103,14 @@ class Clients:
 
 
 def asked(rng: random.Random, **others: Any) -> dict[str, Any]:
-    """A request of random steps."""
-    steps = {"steps": rng.randint(1, 20)}
-    return body(model=rng.choice(["base", "lora-1", "lora-2"]), pats_opt=steps, **others)
+    """A request of random steps; some combine adapters."""
+    extension: dict[str, Any] = {"steps": rng.randint(1, 20)}
+    name = rng.choice(["base", "lora-1", "lora-2"])
+    if name != "base" and rng.random() < 0.5:
+        scale = rng.choice([0.2, 0.4, 0.6, 0.8])
+        extension["adapters"] = [{"name": name, "scale": scale}, {"name": "lora-3"}]
+        return body(pats_opt=extension, **others)
+    return body(model=name, pats_opt=extension, **others)
 
 
 def kill(server: ServerProcess, rng: random.Random) -> bool:
@@ -139,14 +145,16 @@ def test_kills_at_random(tmp_path: Path, seed: int) -> None:
                         time.sleep(rng.uniform(0.05, 0.5))
                         is_dead, left = kill(server, rng), left - 1
                         lost += not is_dead
+            with ServerProcess(*started, folder=tmp_path) as server:
+                clients.url = server.url
+                until(lambda: clients.waited[200] > 0)  # a slow machine may answer none before
+                clients.over.set()
+                for each in load:
+                    each.result(120)
+                ends = clients.ends()
+                assert server.end()[0] == 0
         finally:
             clients.over.set()
-        with ServerProcess(*started, folder=tmp_path) as server:
-            clients.url = server.url
-            for each in load:
-                each.result(120)
-            ends = clients.ends()
-            assert server.end()[0] == 0
     statuses = Counter(job["status"] for job in ends.values())
     assert set(statuses) <= {"done", "failed", "cancelled"}
     assert statuses["done"] > 0

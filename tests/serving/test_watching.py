@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from pats_opt.serving.folder import AdapterFolder
 from pats_opt.serving.model import ServerModel
 from pats_opt.serving.settings import ServerSettings
 from pats_opt.serving.timed import TimedEngine
+from tests.execute.fakes import FakeEngine
 from tests.serving.running import PATH, body, model, samples, served
 from tests.serving.test_compositions import adapter_of, combined
 from tests.serving.test_queue import TIMES, Gate, in_background, until
@@ -269,3 +273,70 @@ def test_files_of_tiny(tmp_path: Path) -> None:
         until(lambda: samples(client)["pats_opt_adapter_errors_total"] == 2)
         assert made_by(client, "b") == "b"
         assert adapter_of(client.post(PATH, json=combined(("a", 0.8), ("b", 0.5)))) == "0.8*a+0.5*b"
+
+
+class Checked(FakeEngine):
+    """An engine that fails where an adapter is loaded that it does not have, or twice."""
+
+    def __init__(self, settings: EngineSettings, clock: Callable[[], float]) -> None:
+        self.known = set(settings.adapters)
+        super().__init__(settings, clock, 0.0002, 0.001)
+
+    @override
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        assert self.known.isdisjoint(added)
+        assert self.known.issuperset(removed)
+        self.known = self.known.union(added).difference(removed)
+
+    @override
+    def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
+        assert self.known.issuperset(load)
+        return super().switch(load, evict)
+
+    @override
+    def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
+        assert adapter is None or adapter in self.known
+        super().reserve(adapter, evict)
+
+    @override
+    def _check(self) -> None:
+        assert len(self.resident) == len(set(self.resident)) <= self._settings.slots
+
+
+@pytest.mark.parametrize(
+    ("policy", "channels"), [("price-index", None), ("price-index:prefetch=ahead", 1)]
+)
+def test_much_changes_under_load(
+    tmp_path: Path, folder: Path, policy: str, channels: int | None
+) -> None:
+    """Random combinations while files come, change and go: no worker dies, nothing is lost."""
+    rng = random.Random(1)
+    given = watching(folder, gpus=2)
+    recipe = given["made"].recipe
+    switching = replace(recipe.switching, max_resident=3, channels=channels)
+    given["made"] = replace(given["made"], recipe=replace(recipe, switching=switching))
+    given["settings"] = replace(OFTEN, combinations=4)
+    with served(tmp_path, engine=Checked, policy=policy, **given) as (client, service):
+
+        def ask(i: int) -> int:
+            name, scale = rng.choice("abcd"), rng.choice([0.25, 0.5, 1.0])
+            parts = [(name, scale)] if rng.random() < 0.5 else [(name, scale), ("b", 0.5)]
+            request = body(f"{i}", model=name) if rng.random() < 0.3 else combined(*parts)
+            return int(client.post(PATH, json=request).status_code)
+
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, i) for i in range(120)]
+            for i in range(12):
+                name = "acd"[i % 3]
+                if i % 4 == 3:
+                    (folder / f"{name}.safetensors").unlink(missing_ok=True)
+                else:
+                    write(folder, name, f"{i}")
+                until(lambda i=i: sum(one.done() for one in asked) >= 10 * i)  # type: ignore[misc]
+            statuses = Counter(one.result() for one in asked)
+        assert set(statuses) <= {200, 400, 404, 429}
+        assert statuses[200] > 30
+        assert (service.pending, len(service.devices)) == (0, 2)
+        found = samples(client)
+        assert not [name for name in found if name.startswith("pats_opt_worker_deaths_total")]
+        assert found["pats_opt_adapter_errors_total"] == 0
