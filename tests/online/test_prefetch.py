@@ -202,3 +202,25 @@ def test_two_gpus_do_not_load_the_same_ahead() -> None:
 def test_other_rules_are_refused() -> None:
     with pytest.raises(InputError, match="choose one of: ahead, next, none"):
         make("fifo:prefetch=soon")
+
+
+@pytest.mark.parametrize(("price", "start"), [(5.0, 125), (20.0, 135)])
+def test_a_dear_load_beside_serving_waits_for_company(price: float, start: int) -> None:
+    """Adapter b is loaded for its first request, or only for its second where loads are dear.
+
+    The batch that keeps the GPU busy hides the load either way. It takes until 180.
+    """
+    past = [request(f"p{i}", adapter="abc"[i % 3], arrival_s=10.0 * i) for i in range(12)]
+    busy = request("busy", 60, arrival_s=120.0)
+    coming = [request(f"b{i}", adapter="b", arrival_s=125.0 + 10.0 * i) for i in range(4)]
+    made = overlapping(
+        *past,
+        busy,
+        *coming,
+        adapters=[adapter("a"), adapter("b", 3.0), adapter("c", 3.0)],
+        switching={"max_resident": 2, "price_per_s": price},
+    )
+    for rule in ("next", "ahead"):
+        plan, _ = run(made, f"price-index:prefetch={rule}")
+        assert loaded(plan)[-1] == (1, start, [2])
+        assert starts(plan)[-1] == (180, 13)

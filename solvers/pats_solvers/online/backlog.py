@@ -199,8 +199,9 @@ class Backlog:
         To gather n requests before each trip, they wait for n (n - 1) / 2 gaps in all. One more is
         waited for while the n (n + 1) / 2 gaps of its trip lose less than the trip costs: the
         economic lot size, for whole requests. The trip is the switch there and, as far as the
-        adapter that must go comes more often, the one back. A tick of waiting delays also those who
-        come until the GPU has caught up, 1 / (1 - load) ticks in all.
+        adapter that must go comes more often, the one back. A tick in which the GPU idles delays
+        also those who come until it has caught up, 1 / (1 - load) ticks in all. For a load beside
+        serving it does not idle.
         """
         run, site, queue = self._run, self._site, self.queues[adapter]
         price = run.switching_s(adapter, self._gpu) * site.switch_price_per_s
@@ -211,6 +212,8 @@ class Backlog:
             return False
         ticks, size = run.quickest(min([job.steps for job in queue]), self._most)
         load = min(MOST_LOAD, ticks / size / run.gap_ticks() / len(site.gpus))
+        if self._gpu.free_at > run.tick:
+            load = 0.0
         gap, until = following
         lost = self._prices[adapter] * (len(queue) + 1) / 2.0 * gap / share / (1.0 - load)
         if lost >= 2.0 * price * back / (back + share):

@@ -8,6 +8,7 @@ delays nothing, and what comes next is loaded while the GPU serves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence, Set
 from typing import Literal
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from typing_extensions import override
 
-from pats_opt.core.policy import Action, GpuState, StartLoad, State
+from pats_opt.core.policy import Action, GpuState, StartLoad, State, WakeAt
 from pats_opt.model.problem import Adapters
 from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.staleness import Staleness
@@ -62,6 +63,7 @@ class OverlapDecider(Decider[RunT]):
         self._ahead: list[set[int]] = [set() for _ in run.site.gpus]  # loaded, and not used yet
         self._loads = [0] * len(run.site.gpus)  # in progress after the last answer
         self._ask = set[int]()  # GPUs for which the answer to what runs beside may have changed
+        self._until: dict[int, float] = {}  # tick at which to ask busy GPUs that load nothing yet
 
     @override
     def __call__(self, state: State) -> list[Action]:
@@ -165,6 +167,7 @@ class OverlapDecider(Decider[RunT]):
         for g, gpu in enumerate(state.gpus):
             if len(gpu.loading) < self._loads[g] or gpu.free_at == tick:
                 self._ask.add(g)
+        self._ask.update([g for g, until in self._until.items() if state.arrived or until <= tick])
         for job in state.arrived:
             first = self._run.waiting.count(job.adapter) == 1
             for g, gpu in enumerate(state.gpus):
@@ -173,6 +176,7 @@ class OverlapDecider(Decider[RunT]):
                     self._ask.add(g)
         for g in sorted(self._ask) if self._ask else ():
             busy = self.gpus[g].free_at > tick
+            self._until.pop(g, None)
             if g not in self.decided:
                 actions += self._load_ahead(g) if busy else ()
             elif not busy and not self.decided[g].loads:
@@ -230,7 +234,10 @@ class OverlapDecider(Decider[RunT]):
             if hidden:
                 run.waiting.hide_adapters(g, frozenset(hidden))
             leader = self._leader([gpu])
-            if leader is None or (adapter := leader[1].adapter) in gpu.resident:
+            if leader is None:
+                yield from self._load_later(gpu)
+                return
+            if (adapter := leader[1].adapter) in gpu.resident:
                 return
             evict = self._evict_for(gpu, adapter, spare)
             end = run.tick + site.load_ticks(adapter)
@@ -239,6 +246,13 @@ class OverlapDecider(Decider[RunT]):
             self._ahead[g].add(adapter)
             run.eviction.evicted(g, evict)
             yield self._load(g, adapter, evict)
+
+    def _load_later(self, gpu: GpuState) -> Iterator[Action]:
+        """Ask a busy GPU again at the next arrival, or at the tick that the policy names."""
+        wake = self._policy.wake(self._run, [gpu])
+        self._until[gpu.index] = math.inf if wake is None else wake
+        if wake is not None:
+            yield WakeAt(wake)
 
     def _spare(self, gpu: GpuState) -> Sequence[int]:
         """Residents that a load may evict beside a batch, in the order in which they are to go.
