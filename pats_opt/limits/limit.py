@@ -70,7 +70,7 @@ class LimitReport(Struct, frozen=True, kw_only=True):
         states: States of the decision process.
         online: The online optimum.
         priced: The bound that is also there for many adapters, for comparison; None where a GPU
-            holds several.
+            holds several, or loads beside serving.
         offline: The offline optimum's mean; None where it was not asked for.
         policies: The long-run means of policies; the first is that of the online optimum's policy.
         future: What knowing the future is worth: the online optimum less the offline one.
@@ -201,8 +201,11 @@ def _online(found: OptimumResult, load: StationaryLoad) -> OnlineBounds:
 
 
 def price_bound(load: StationaryLoad, queue: int) -> PricedEstimate | None:
-    """Return the lower bound by a price of the GPU; None where a GPU holds several adapters."""
-    if load.site.max_resident > 1:
+    """Return the lower bound by a price of the GPU.
+
+    None where a GPU holds several adapters, or loads beside serving.
+    """
+    if load.site.max_resident > 1 or load.site.channels is not None:
         return None
     found = priced_bound(load.site, load.kinds, queue)
     per_request = load.rate_per_s * load.site.tick_s
@@ -215,9 +218,17 @@ def only_price_bound(recipe: Recipe, queue: int, seed: int) -> PricedEstimate:
     """Return the lower bound by a price of the GPU on a recipe.
 
     Raises:
-        InputError: The recipe is not stationary, or a GPU holds several adapters.
+        InputError: The recipe is not stationary, or a GPU holds several adapters or loads beside
+            serving.
     """
-    found = price_bound(stationary_load(recipe, seed), queue)
+    load = stationary_load(recipe, seed)
+    if load.site.channels is not None:
+        raise InputError(
+            "the bound by a price of the GPU is of GPUs that stop for loads",
+            place="switching.channels",
+            hint="leave it out",
+        )
+    found = price_bound(load, queue)
     if found is None:
         raise InputError(
             "the bound by a price of the GPU is of GPUs that hold one adapter at a time",

@@ -144,7 +144,8 @@ def closed(instance: Instance) -> Instance:
 def path_losses(instance: Instance, policy: Policy) -> Floats:
     """Return the loss of each request by arrival; a switch counts to those of its time.
 
-    A switch is paid by the request that arrived last before its batch's start.
+    A switch is paid by the request that arrived last before its batch's start, a load beside
+    serving by the one that arrived last before its own.
     """
     problem = Problem(instance)
     result = solve(problem, policy)
@@ -153,9 +154,13 @@ def path_losses(instance: Instance, policy: Policy) -> Floats:
     losses = np.zeros(len(problem.jobs))
     losses[table.requests.job] = table.losses.total
     arrivals = np.array([job.arrival for job in problem.jobs])
-    payer = np.searchsorted(arrivals, table.batches.start, side="right") - 1
-    paid = [switching_loss(problem.site, s) for s in table.batches.switch_s.tolist()]
-    np.add.at(losses, payer, paid)
+    starts, seconds = table.batches.start, table.batches.switch_s
+    if table.loads is not None:
+        starts = np.concatenate((starts, table.loads.start))
+        seconds = np.concatenate((seconds, table.loads.seconds))
+    payer = np.searchsorted(arrivals, starts, side="right") - 1
+    paid = [switching_loss(problem.site, s) for s in seconds.tolist()]
+    np.add.at(losses, np.maximum(payer, 0), paid)
     return losses
 
 

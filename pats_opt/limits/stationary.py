@@ -100,12 +100,6 @@ def _lacks(recipe: Recipe) -> Iterator[tuple[bool, str, str, str]]:
         "set images.mode to one",
     )
     yield recipe.gpus.count > 1, "gpus.count", "more than one GPU", "set it to 1"
-    yield (
-        recipe.switching.channels is not None,
-        "switching.channels",
-        "loads beside serving",
-        LEFT_OUT,
-    )
     yield recipe.switching.pairs_spread > 0, "switching.pairs_spread", "drawn pairs", LEFT_OUT
     yield (
         recipe.ranks.rank is not None,

@@ -14,7 +14,7 @@ from pats_opt.errors import InputError
 from pats_opt.generate import generate
 from pats_opt.generate.config import as_table
 from pats_opt.generate.recipe import Recipe
-from pats_opt.limits.limit import LimitOptions, limit, price_bound
+from pats_opt.limits.limit import LimitOptions, limit, only_price_bound, price_bound
 from pats_opt.limits.page import page
 from pats_opt.limits.stationary import stationary_load
 from pats_opt.model.files import write_instance
@@ -67,6 +67,45 @@ def test_simulated_means_are_the_computed_one(tmp_path: Path) -> None:
     assert "<svg" in text
 
 
+def test_loads_beside_serving(tmp_path: Path) -> None:
+    """The simulated mean is the computed one here too; what a policy lacks is above nothing."""
+    beside = recipe(
+        popularity={"adapters": 3, "zipf": 0.6},
+        switching={"max_resident": 2, "channels": 1, "load_s": [1.8]},
+    )
+    options = LimitOptions(
+        policies=("price-index:prefetch=next", "price-index"),
+        queue=6,
+        tolerance=1e-3,
+        paths=4,
+        requests=500,
+        offline_paths=0,
+    )
+    report = limit(beside, options, folder=tmp_path)
+    best, *others = report.policies
+    assert report.priced is None
+    assert report.online.lower <= report.online.loss
+    assert report.online.loss - report.online.lower < 0.03 * report.online.loss
+    assert best.interval is not None
+    margin = best.interval[1] - best.interval[0]  # twice as far as the interval reaches
+    assert abs(best.mean - report.online.loss) < margin
+    assert all(other.gives_away > 0.0 for other in others)
+    with pytest.raises(InputError, match=r"switching\.channels: the bound by a price"):
+        only_price_bound(beside, 12, 0)
+    one = replace(beside.switching, max_resident=1)  # nothing can be loaded beside a batch
+    options = LimitOptions(policies=(), queue=4, paths=1, requests=100, offline_paths=0)
+    alone = limit(
+        replace(beside, switching=one, arrivals=replace(beside.arrivals, load=0.3)), options
+    )
+    assert alone.policies[0].mean > 0.0
+    crowded = replace(beside, gpus=replace(beside.gpus, vram_gib=(15.2,)))
+    with pytest.raises(InputError, match=r"switching\.max_resident: the largest batch does not"):
+        limit(crowded, options)
+    made = generate(replace(beside, requests=12), 1)
+    result = solve(made, f"online-optimum:model={tmp_path / 'policy.json'}")
+    assert result.loss is not None
+
+
 def test_paths_have_the_kinds_and_the_rate() -> None:
     """Whatever the seed, requests are of the kinds, as often as their rates say."""
     load = stationary_load(recipe(complexity={"levels": {"values": [0.2, 0.8]}}))
@@ -93,7 +132,6 @@ def test_paths_have_the_kinds_and_the_rate() -> None:
         ({"complexity": {"spread": 0.1}}, r"complexity\.spread: .*; set it to 0"),
         ({"gpus": {"count": 2}}, r"gpus\.count: more than one GPU"),
         ({"images": {"count": {"values": [4.0]}}}, r"images\.count"),
-        ({"switching": {"channels": 1}}, r"switching\.channels"),
         ({"terms": {"reject_share": 0.5}}, r"terms\.reject_share"),
         ({"terms": {"late_price": 1.0, "deadline_share": 0.5}}, r"terms\.late_price"),
         ({"terms": {"horizon_slack": 2.0}}, r"terms\.horizon_slack"),

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 
-from pats_opt.core.policy import GpuState, Start, State, SwitchTo
+from msgspec.structs import replace
+
+from pats_opt.core.policy import GpuState, Start, StartLoad, State, SwitchTo
 from pats_opt.model.loss import serving_loss, switching_loss
 from pats_opt.model.problem import Job, Site
-from pats_opt.simulate.rules import BrokenRuleError, admit_start, admit_switch
+from pats_opt.simulate.rules import BrokenRuleError, admit_load, admit_start, admit_switch
 from pats_solvers.semi_markov.arrivals import RequestKind
 
 #: Tick of the epoch that is looked at; jobs have arrived at it.
@@ -48,19 +50,9 @@ class PlainProcess:
                 except BrokenRuleError:
                     continue
                 cost = switching_loss(self.site, self._seconds(gpu, resident, admitted.active))
-                ends = self.site.clock.ends(
-                    tuple(state.waiting[j].options[o].steps for j, o in members)
-                )[0]
-                for j, o in members:
-                    job = state.waiting[j]
-                    completion = admitted.start + ends[job.options[o].steps]
-                    cost += serving_loss(self.site, job, o, completion)
-                left = tuple(
-                    n - sum(state.waiting[j].position == i for j, _ in members)
-                    for i, n in enumerate(queues)
-                )
+                cost += self.served(state, members, admitted.start)
                 after = GpuState(0, resident, admitted.active)
-                yield cost, admitted.end - NOW, left, after
+                yield cost, admitted.end - NOW, self.left(state, members, queues), after
             try:
                 after_switch, end = admit_switch(self.site, state, SwitchTo(0, resident))
             except BrokenRuleError:
@@ -69,6 +61,24 @@ class PlainProcess:
                 seconds = self.site.switch(gpu.resident, resident, frozenset(), None).seconds
                 after = GpuState(0, after_switch, gpu.active, before=gpu.resident)
                 yield switching_loss(self.site, seconds), end - NOW, queues, after
+
+    def later(self, gpu: GpuState) -> GpuState:
+        """The GPU a tick later, where nothing is decided."""
+        return gpu
+
+    def served(self, state: State, members: Sequence[tuple[int, int]], start: int) -> float:
+        """Loss of the members of a batch that starts at a tick."""
+        steps = tuple(state.waiting[j].options[o].steps for j, o in members)
+        ends = self.site.clock.ends(steps)[0]
+        return sum(
+            serving_loss(self.site, state.waiting[j], o, start + ends[s])
+            for (j, o), s in zip(members, steps, strict=True)
+        )
+
+    def left(self, state: State, members: Sequence[tuple[int, int]], queues: Queues) -> Queues:
+        """The queues without the members of a batch."""
+        gone = [state.waiting[j].position for j, _ in members]
+        return tuple(n - gone.count(i) for i, n in enumerate(queues))
 
     def _seconds(self, gpu: GpuState, resident: frozenset[int], active: frozenset[int]) -> float:
         """Seconds that a batch's switch pays; a switch ahead has paid its loads."""
@@ -80,8 +90,6 @@ class PlainProcess:
 
     def _jobs(self, queues: Queues) -> list[Job]:
         """One job for each that waits; ``position`` is its kind."""
-        from msgspec.structs import replace
-
         chosen = [i for i, n in enumerate(queues) for _ in range(n)]
         return [replace(self.kinds[i].job(), index=j, position=i) for j, i in enumerate(chosen)]
 
@@ -94,13 +102,17 @@ class PlainProcess:
                 if chosen:
                     yield tuple(zip(chosen, options, strict=True))
 
-    def meanwhile(self, left: Queues, ticks: int) -> float:
+    def stays(self, gpu: GpuState) -> int:  # noqa: ARG002 - a hook
+        """Ticks after a decision's own for which an arrival stays that finds its queue full."""
+        return 0
+
+    def meanwhile(self, left: Queues, ticks: int, after: GpuState) -> float:
         """Loss until the next epoch of those that are left, and of those that arrive."""
         loss = 0.0
         for n, price, kind in zip(left, self.prices, self.kinds, strict=True):
             loss += n * price * ticks
             loss += sum(kind.rate * price * (ticks - k) for k in range(1, ticks + 1))
-            loss += self.over * sum(
+            loss += (self.over + price * self.stays(after)) * sum(
                 (n + a - self.limit) * self.chance(kind.rate * ticks, a)
                 for a in range(self.limit - n + 1, 60)
             )
@@ -121,6 +133,60 @@ class PlainProcess:
             yield tuple(n for n, _ in chosen), math.prod(share for _, share in chosen)
 
 
+class PlainLoader(PlainProcess):
+    """The same with loads beside serving, tick by tick; ``free_at`` and ends are from now on."""
+
+    def branches(self, queues: Queues, gpu: GpuState) -> Iterator[Branch]:
+        """Yield what can be started at a tick: a batch, a load, or a batch and a load."""
+        jobs = self._jobs(queues)
+        state = State(NOW, {job.index: job for job in jobs}, (), (), (gpu,))
+        starts = [(0.0, queues, gpu)]
+        for members in self._members(queues, jobs):
+            try:
+                admitted = admit_start(self.site, state, Start(0, members, gpu.resident))
+            except BrokenRuleError:
+                continue
+            cost, left = self.served(state, members, NOW), self.left(state, members, queues)
+            busy = replace(gpu, active=admitted.active, free_at=admitted.end)
+            starts.append((cost, left, busy))
+        for cost, left, now in starts:
+            if now is not gpu:
+                yield cost, 1, left, self.later(now)
+            for price, loading in self._loads(now):
+                yield cost + price, 1, left, self.later(loading)
+
+    def _loads(self, gpu: GpuState) -> Iterator[tuple[float, GpuState]]:
+        """Yield the price of each load that may start, and the GPU then."""
+        state = State(NOW, {}, (), (), (gpu,))
+        for adapter in range(len(self.site.adapter_ids)):
+            for size in range(len(gpu.resident) + 1):
+                for evict in combinations(sorted(gpu.resident), size):
+                    try:
+                        resident, end = admit_load(
+                            self.site, state, StartLoad(0, adapter, frozenset(evict))
+                        )
+                    except BrokenRuleError:
+                        continue
+                    price = switching_loss(self.site, self.site.load_s[adapter])
+                    yield price, replace(gpu, resident=resident, loading=((adapter, end),))
+
+    def stays(self, gpu: GpuState) -> int:
+        """Ticks until something can be decided; it leaves then."""
+        if gpu.free_at and gpu.loading:
+            return min(gpu.free_at, gpu.loading[0][1])
+        return 0 if any(self._loads(gpu)) else gpu.free_at
+
+    def later(self, gpu: GpuState) -> GpuState:
+        """The GPU a tick later."""
+        busy = max(0, gpu.free_at - 1)
+        return replace(
+            gpu,
+            active=gpu.active if busy else None,
+            free_at=busy,
+            loading=tuple((a, end - 1) for a, end in gpu.loading if end > 1),
+        )
+
+
 def plain_optimum(process: PlainProcess, sweeps: int) -> tuple[float, float]:
     """Return bounds on the least loss per tick by value iteration, one tick at a time (Odoni)."""
     start = GpuState(0, process.site.gpus[0].resident)
@@ -130,12 +196,12 @@ def plain_optimum(process: PlainProcess, sweeps: int) -> tuple[float, float]:
     for gpu in todo:  # grows
         for counts in queues:
             found = []
-            wait = (0.0, 1, counts, gpu)
+            wait = (0.0, 1, counts, process.later(gpu))
             for cost, ticks, left, after in (wait, *process.branches(counts, gpu)):
                 if after not in known:
                     known.add(after)
                     todo.append(after)
-                loss = cost + process.meanwhile(left, ticks)
+                loss = cost + process.meanwhile(left, ticks, after)
                 ahead = [((q, after), p) for q, p in process.next_queues(left, ticks)]
                 found.append((loss, ticks, ahead))
             table[counts, gpu] = found

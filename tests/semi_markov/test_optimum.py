@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from pats_opt.errors import InputError
 from pats_solvers.semi_markov.arrivals import count_table, poisson
 from pats_solvers.semi_markov.decisions import DecisionTable
 from pats_solvers.semi_markov.iteration import OverflowLoss, TruncatedModel, solve
+from pats_solvers.semi_markov.loader import LoaderTable
 from pats_solvers.semi_markov.optimum import OptimumResult, online_optimum
 from pats_solvers.semi_markov.table import PolicyTable
-from tests.semi_markov.plain_values import PlainProcess, plain_optimum
+from tests.semi_markov.plain_values import PlainLoader, PlainProcess, plain_optimum
 from tests.semi_markov.systems import system
+
+#: One channel of a loader, and two residents.
+LOADER: dict[str, Any] = {"max_resident": 2, "overlap": {"channels": 1}}
 
 CASES = {
     "one resident": system(
@@ -44,6 +49,69 @@ def test_against_plain_value_iteration(name: str) -> None:
     assert high - low < 0.02 * high
     assert low - 1e-6 <= found.upper
     assert found.lower <= high + 1e-6
+
+
+#: Loads beside serving, each with the longest queue.
+BESIDE = {
+    "three adapters": (1, system({"a": 0.2, "b": 0.1, "c": 0.1}, load_s=3.0, **LOADER)),
+    "one resident": (
+        2,
+        system(
+            {"a": 0.2, "b": 0.2},
+            options=((3, 1.0), (1, 0.4)),
+            batch=2,
+            load_s=2.0,
+            **LOADER | {"max_resident": 1, "price_per_s": 0.5},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_loads_beside_serving_against_plain_value_iteration(name: str) -> None:
+    """Jumps to where something can be decided leave out no policy of the simulator's rules."""
+    limit, (site, kinds) = BESIDE[name]
+    none, over = np.zeros(len(kinds)), 7.0
+    limits = [limit] * len(kinds)
+    listed = LoaderTable(site, kinds, limits)
+    model = TruncatedModel(site, kinds, limits, OverflowLoss(none + over, none, none), listed)
+    found = solve(model, 1e-7)
+    assert found.upper - found.lower <= 1e-6 * found.upper
+    low, high = plain_optimum(PlainLoader(site, kinds, limit, over), sweeps=200)
+    assert high - low < 0.02 * high
+    assert low - 1e-6 <= found.upper
+    assert found.lower <= high + 1e-6
+
+
+def test_a_loader_that_has_loaded_all_is_the_queue_of_constant_service() -> None:
+    """M/D/1: both adapters fit, so only the first loads take time."""
+    site, kinds = system({"a": 0.1, "b": 0.1}, options=((3, 1.0),), load_s=2.0, **LOADER)
+    load = 0.6
+    wait = work(0.6, 9 * (0.2 + 0.2**2)) - load / 2
+    close(online_optimum(site, kinds, 24, tolerance=1e-5), 0.2 * (wait + 3))
+
+
+def test_loads_beside_serving_lose_less_than_those_that_stop_the_gpu() -> None:
+    """Of three adapters two are resident; the bounds tell the two optima apart."""
+    rates = {"a": 0.1, "b": 0.08, "c": 0.06}
+    stopping = online_optimum(*system(rates, load_s=3.0, max_resident=2), 4, tolerance=1e-3)
+    beside = online_optimum(*system(rates, load_s=3.0, **LOADER), 4, tolerance=1e-3)
+    assert 0.0 < beside.lower <= beside.found < stopping.lower
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"overlap": {"channels": 2}}, r"switching\.channels: several loads at a time"),
+        ({"activate_s": 1.0}, r"switching\.activate_s: activations that take time"),
+        ({"load_s": 0.0}, r"switching\.load_s: an adapter whose load beside serving takes no time"),
+        ({"load_s": 1e6}, r"take about .* GiB.*a longer service\.tick_s"),
+    ],
+)
+def test_loads_beside_serving_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    """What the decisions lack is named with a mend."""
+    with pytest.raises(InputError, match=message):
+        online_optimum(*system(dict.fromkeys("ab", 0.01), **LOADER | changes), 2)
 
 
 def work(rate: float, moment: float) -> float:

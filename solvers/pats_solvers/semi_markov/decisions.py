@@ -7,63 +7,55 @@ to wait for is better.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations
 from typing import Protocol
 
 from msgspec import Struct
+from typing_extensions import override
 
 from pats_opt.model.problem import Adapters, Job, Site
 from pats_solvers.semi_markov.arrivals import RequestKind
-
-#: Gpu of the model: the only one.
-GPU = 0
+from pats_solvers.semi_markov.batches import GPU, BatchChoices
 
 
 class GpuMode(Struct, frozen=True):
-    """An idle GPU, as far as it matters to what it can do.
+    """A GPU, as far as it matters to what it can do; idle where loads do not run beside serving.
 
     Attributes:
         resident: Its residents.
-        ready: Those that a batch can use without an activation.
+        ready: Those that a batch can use without an activation, and that are loaded.
         ahead: Whether it has switched ahead of a batch, so that it must serve as it is.
+        loading: Ticks until the load in progress beside serving ends.
+        busy: Ticks until the batch in progress ends.
+        using: Adapters of the batch in progress.
     """
 
     resident: Adapters
     ready: Adapters
     ahead: bool = False
+    loading: int = 0
+    busy: int = 0
+    using: Adapters = frozenset()
 
 
 class Decision(Struct, frozen=True):
     """A batch with its switch, a switch ahead (without members), or a wait (of no ticks).
 
+    Where loads run beside serving, what is new among the residents is a load that starts.
+
     Attributes:
         members: Number served of each kind and option, as (kind, option, count).
         resident: Residents afterwards.
-        after: Index of the mode afterwards.
-        ticks: Ticks until the next epoch; 0 for a wait, which ends with the next arrival.
+        after: Index of the mode afterwards; after a wait that a tick later.
+        ticks: Ticks until the next epoch; 0 for a wait, which is for a tick and then anew.
         cost: Loss of the switch and of the members, the latency before this epoch apart.
     """
 
     members: tuple[tuple[int, int, int], ...]
     resident: Adapters
     after: int
-    ticks: int
-    cost: float
-
-
-class BatchChoice(Struct, frozen=True):
-    """A batch apart from its switch.
-
-    Attributes:
-        members: As in :class:`Decision`.
-        served: Number served of each kind.
-        ticks: Ticks from its start to its end.
-        cost: Loss of the members from the batch's start on.
-    """
-
-    members: tuple[tuple[int, int, int], ...]
-    served: tuple[int, ...]
     ticks: int
     cost: float
 
@@ -82,7 +74,39 @@ class DecisionSpace(Protocol):
     idle: list[float]
 
 
-class DecisionTable:
+class ModeList(ABC):
+    """The modes that can be reached from the first, and the decisions of each.
+
+    Args:
+        resident: Residents at tick 0.
+
+    Attributes:
+        modes: The modes; the first is that of the GPU at tick 0.
+        decisions: The decisions of each mode, the wait first.
+        idle: Nothing: only those that wait make waiting dear.
+    """
+
+    def __init__(self, resident: Adapters) -> None:
+        self.modes = [GpuMode(resident, resident)]
+        self._index = {self.modes[0]: 0}
+        self.decisions: list[list[Decision]] = []
+        for mode in self.modes:  # grows
+            self.decisions.append(list(self._decisions(mode)))
+        self.idle = [0.0] * len(self.modes)
+
+    @abstractmethod
+    def _decisions(self, mode: GpuMode) -> Iterator[Decision]:
+        """Yield the decisions of a mode, the wait first."""
+
+    def _number(self, mode: GpuMode) -> int:
+        """Return the index of a mode, which is added where it is new."""
+        if mode not in self._index:
+            self._index[mode] = len(self.modes)
+            self.modes.append(mode)
+        return self._index[mode]
+
+
+class DecisionTable(ModeList):
     """All modes that the GPU can come to, and the decisions in each that can be best.
 
     Args:
@@ -93,9 +117,6 @@ class DecisionTable:
             :mod:`pats_solvers.semi_markov.truncation`); None where there is none.
 
     Attributes:
-        modes: The modes; the first is that of the GPU at tick 0.
-        decisions: The decisions of each mode, the wait first.
-        idle: Nothing: only those that wait make waiting dear.
         batches: The batches of just some adapters that can be best.
     """
 
@@ -107,78 +128,18 @@ class DecisionTable:
         *,
         empty_batch: float | None = None,
     ) -> None:
-        self._site, self._kinds, self._limits = site, kinds, limits
-        self._jobs = [kind.job() for kind in kinds]
-        self._prices = [kind.price(site) for kind in kinds]
-        self._empty = empty_batch
-        self.batches = {s: self._batches_of(s) for s in self._adapter_sets()}
-        start = site.gpus[GPU].resident
-        self.modes = [GpuMode(start, start)]
-        self._index = {self.modes[0]: 0}
-        self.decisions: list[list[Decision]] = []
-        for mode in self.modes:  # grows
-            self.decisions.append(self._decisions(mode))
-        self.idle = [0.0] * len(self.modes)
+        self._site, self._kinds, self._empty = site, kinds, empty_batch
+        self._choices = BatchChoices(site, kinds, limits)
+        self.batches = self._choices.by_adapters
+        super().__init__(site.gpus[GPU].resident)
 
-    def _adapter_sets(self) -> list[Adapters]:
-        """Return the sets of adapters that a batch may use."""
-        used = sorted({kind.adapter for kind in self._kinds})
-        return [
-            frozenset(chosen)
-            for size in range(1, min(len(used), self._site.max_per_batch) + 1)
-            for chosen in combinations(used, size)
-        ]
-
-    def _batches_of(self, adapters: Adapters) -> list[BatchChoice]:
-        """Return the batches of just these adapters: of each composition those that can be best.
-
-        One that takes longer than another and costs no less cannot be best: the GPU could serve
-        the other one and wait.
-        """
-        places = [
-            (i, o)
-            for i, kind in enumerate(self._kinds)
-            if kind.adapter in adapters
-            for o in range(len(kind.options))
-        ]
-        found: dict[tuple[int, ...], list[BatchChoice]] = {}
-        size = 0
-        while True:
-            size += 1
-            fits = False
-            for chosen in combinations_with_replacement(places, size):
-                served = tuple(sum(i == k for i, _ in chosen) for k in range(len(self._kinds)))
-                if any(n > most for n, most in zip(served, self._limits, strict=True)):
-                    continue
-                jobs = [self._jobs[i] for i, _ in chosen]
-                if not self._site.fits(GPU, adapters, jobs):
-                    continue
-                fits = True
-                if {job.adapter for job in jobs} == adapters:
-                    found.setdefault(served, []).append(self._batch(chosen, served))
-            if not fits:
-                break
-        return [batch for batches in found.values() for batch in _undominated(batches)]
-
-    def _batch(self, chosen: Sequence[tuple[int, int]], served: tuple[int, ...]) -> BatchChoice:
-        """Return the batch of these kinds and options."""
-        steps = tuple(self._kinds[i].options[o].steps for i, o in chosen)
-        ends, ticks = self._site.clock.ends(steps)
-        cost = sum(
-            self._kinds[i].options[o].quality_loss + self._prices[i] * ends[s]
-            for (i, o), s in zip(chosen, steps, strict=True)
-        )
-        members = tuple((i, o, chosen.count((i, o))) for i, o in sorted(set(chosen)))
-        return BatchChoice(members, served, ticks, cost)
-
-    def _decisions(self, mode: GpuMode) -> list[Decision]:
-        """Return the decisions of a mode, the wait first."""
-        found = [Decision((), mode.resident, self._number(mode), 0, 0.0)]
+    @override
+    def _decisions(self, mode: GpuMode) -> Iterator[Decision]:
+        yield Decision((), mode.resident, self._number(mode), 0, 0.0)
         for adapters in self.batches:
-            found += self._starts(mode, adapters)
+            yield from self._starts(mode, adapters)
         if not mode.ahead:
-            found += self._switches(mode)
-        return found
+            yield from self._switches(mode)
 
     def _starts(self, mode: GpuMode, adapters: Adapters) -> Iterator[Decision]:
         """Yield the batches of some adapters, with each switch that may go with them."""
@@ -187,12 +148,12 @@ class DecisionTable:
             cost = self._site.switch_price_per_s * seconds
             active = GpuMode(resident, adapters if self._site.activate_s else resident)
             for batch in self.batches[adapters]:
-                jobs = self._members(batch)
+                jobs = self._choices.members(batch)
                 if not self._site.fits(GPU, resident, jobs):
                     continue
                 if self._crowded(mode, resident, jobs):
                     continue
-                waited = sum(p * n for p, n in zip(self._prices, batch.served, strict=True))
+                waited = sum(p * n for p, n in zip(self._choices.prices, batch.served, strict=True))
                 yield Decision(
                     batch.members,
                     resident,
@@ -204,9 +165,6 @@ class DecisionTable:
                 ticks += min(batch.ticks for batch in self.batches[adapters])
                 cost += self._empty
                 yield Decision((), resident, self._number(active), ticks, cost)
-
-    def _members(self, batch: BatchChoice) -> list[Job]:
-        return [self._jobs[i] for i, _, count in batch.members for _ in range(count)]
 
     def _targets(self, mode: GpuMode, needed: Adapters) -> list[Adapters]:
         """Return the residents to choose from: what is needed, kept, or loaded besides."""
@@ -250,19 +208,3 @@ class DecisionTable:
         seconds = [site.load_seconds(a, mode.resident) for a in sorted(load)]
         seconds += [site.activate_s] * len((active & mode.resident) - mode.ready)
         return sum(site.switching_ticks(s) for s in seconds), sum(seconds)
-
-    def _number(self, mode: GpuMode) -> int:
-        """Return the index of a mode, which is added where it is new."""
-        if mode not in self._index:
-            self._index[mode] = len(self.modes)
-            self.modes.append(mode)
-        return self._index[mode]
-
-
-def _undominated(batches: list[BatchChoice]) -> Iterator[BatchChoice]:
-    """Yield the batches that neither last longer nor cost more than another one."""
-    least = float("inf")
-    for batch in sorted(batches, key=lambda b: (b.ticks, b.cost)):
-        if batch.cost < least - 1e-12:
-            least = batch.cost
-            yield batch

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
-from pats_solvers.semi_markov.decisions import Decision, DecisionSpace, GpuMode
+from pats_solvers.semi_markov.decisions import Decision, DecisionSpace
 from pats_solvers.semi_markov.kernels import (
     Counts,
     Decisions,
@@ -80,7 +80,7 @@ class TruncatedModel:
         self.listed = listed
         prices = np.array([kind.price(site) for kind in kinds])
         rates = np.array([kind.rate for kind in kinds])
-        self.space = _queue_space(limits, prices, listed.modes, listed.idle)
+        self.space = _queue_space(limits, prices, listed)
         flat = [
             (d.ticks, d.after, m, d)
             for m, decisions in enumerate(self.listed.decisions)
@@ -93,17 +93,17 @@ class TruncatedModel:
         self.decisions = _decisions(flat, self.ticks, len(kinds))
 
 
-def _queue_space(
-    limits: Sequence[int], prices: Floats, modes: Sequence[GpuMode], idle: Sequence[float]
-) -> QueueSpace:
+def _queue_space(limits: Sequence[int], prices: Floats, listed: DecisionSpace) -> QueueSpace:
     sizes = [most + 1 for most in limits]
     strides = np.ones(len(sizes), dtype=np.int64)
     for i in range(len(sizes) - 1, 0, -1):
         strides[i - 1] = strides[i] * sizes[i]
     counts = np.indices(sizes, dtype=np.int16).reshape(len(sizes), -1).T.copy()
     largest = np.array(limits, dtype=np.int64)
-    ahead = np.array([mode.ahead for mode in modes], dtype=np.int64)
-    return QueueSpace(counts, strides, largest, counts @ prices, ahead, np.array(idle, dtype=float))
+    ahead = np.array([mode.ahead for mode in listed.modes], dtype=np.int64)
+    idle = np.array(listed.idle, dtype=float)
+    wait = np.array([decisions[0].after for decisions in listed.decisions], dtype=np.int64)
+    return QueueSpace(counts, strides, largest, counts @ prices, ahead, idle, wait)
 
 
 def _counts(
@@ -256,7 +256,7 @@ def _chosen(model: TruncatedModel, best: Ints) -> PolicyDecisions:
     return PolicyDecisions(
         first=np.concatenate(([0], np.cumsum(sizes[used]))),
         time=np.concatenate((np.zeros(modes, dtype=np.int64), listed.time))[used],
-        after=np.concatenate((np.arange(modes), listed.after))[used],
+        after=np.concatenate((model.space.wait, listed.after))[used],
         waits=int(used[:modes].sum()),
         mode=mode[order],
         state=state[order],

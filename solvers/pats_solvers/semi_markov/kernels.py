@@ -28,6 +28,7 @@ class QueueSpace(NamedTuple):
         waiting: Loss per tick of all that wait, by queue state.
         ahead: 1 for each mode that has switched ahead, else 0.
         idle: Loss per tick of waiting in each mode, besides that of all that wait.
+        wait: Mode after a tick of waiting in each mode.
     """
 
     counts: NDArray[np.int16]
@@ -36,6 +37,7 @@ class QueueSpace(NamedTuple):
     waiting: Floats
     ahead: Ints
     idle: Floats
+    wait: Ints
 
 
 class Counts(NamedTuple):
@@ -132,10 +134,11 @@ def improve(
     modes, states = values.shape
     ahead = np.empty(states)
     for m in range(modes):
-        expected(space, counts, 0, values[m], ahead)
+        after = space.wait[m]
+        expected(space, counts, 0, values[after], ahead)
         for s in range(states):
             best[m, s] = -1
-            meanwhile = loss_meanwhile(space, counts, 0, m, s, 1.0)
+            meanwhile = loss_meanwhile(space, counts, 0, after, s, 1.0)
             rate[m, s] = meanwhile + space.idle[m] + ahead[s] - values[m, s]
     for g in range(len(decisions.time)):
         time = decisions.time[g]
@@ -220,8 +223,9 @@ def sweep(
         ticks = float(counts.ticks[t])
         expected(space, counts, t, loss[after], ahead_loss)
         expected(space, counts, t, time[after], ahead_time)
-        # A wait is one tick, repeated while nobody arrives.
-        stay = counts.stay if g < chosen.waits else 0.0
+        # A wait is one tick, repeated while nobody arrives if the mode stays as it is.
+        stays = g < chosen.waits and after == chosen.mode[chosen.first[g]]
+        stay = counts.stay if stays else 0.0
         for k in range(chosen.first[g], chosen.first[g + 1]):
             m, s, x = chosen.mode[k], chosen.state[k], chosen.left[k]
             meanwhile = loss_meanwhile(space, counts, t, after, x, ticks)

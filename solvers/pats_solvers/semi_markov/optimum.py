@@ -12,8 +12,9 @@ from pats_opt.errors import InputError
 from pats_opt.model.problem import Site, ids
 from pats_opt.wording import counted, number
 from pats_solvers.semi_markov.arrivals import RequestKind
-from pats_solvers.semi_markov.decisions import DecisionTable
+from pats_solvers.semi_markov.decisions import DecisionTable, ModeList
 from pats_solvers.semi_markov.iteration import Iterate, OverflowLoss, TruncatedModel, solve
+from pats_solvers.semi_markov.loader import LoaderTable, most_modes
 from pats_solvers.semi_markov.table import (
     PolicyTable,
     TableDecision,
@@ -73,7 +74,7 @@ def online_optimum(
     """Compute the online optimum.
 
     Args:
-        site: One GPU, without loads beside serving or a hard horizon.
+        site: One GPU, without a hard horizon; loads beside serving on one channel.
         kinds: The kinds of requests. They have no deadlines and must be served.
         queue: Number of waiting requests of a kind that the states tell apart, the geometric mean
             over the kinds.
@@ -82,8 +83,8 @@ def online_optimum(
         progress: Called as bounds improve.
 
     Raises:
-        InputError: The load is 1 or more, there are too many states, or step times fall with the
-            batch.
+        InputError: The load is 1 or more, there are too many states, step times fall with the
+            batch, or loads beside serving are as :class:`LoaderTable` refuses them.
     """
     require_growing_steps(site)
     least = least_load(site, kinds)
@@ -94,7 +95,12 @@ def online_optimum(
             hint="lower arrivals.load or arrivals.rate_per_s",
         )
     limits = queue_limits(kinds, queue)
-    require_memory(limits, queue, _most_modes(site, kinds), memory_gib)
+    modes = _most_modes(site, kinds, limits)
+    if site.channels is None:
+        require_memory(limits, queue, modes, memory_gib)
+    else:
+        longer = "a longer service.tick_s makes fewer states of batches and loads"
+        require_memory(limits, queue, modes, memory_gib, longer)
     above, now, proven = best_policy(site, kinds, limits, tolerance, progress)
     lower = _lower_bound(site, kinds, limits, tolerance, best=now.upper, progress=progress)
     return OptimumResult(
@@ -121,7 +127,7 @@ def best_policy(
     rounds, none = BatchRounds(site, kinds), np.zeros(len(kinds))
     overflow = OverflowLoss(least_losses(site, kinds), none, none)
     values, linear, first = None, 0.0, None
-    listed = DecisionTable(site, kinds, limits)
+    listed = _listed(site, kinds, limits)
     for attempt in range(1 + TRIES):
         model = TruncatedModel(site, kinds, limits, overflow, listed)
         now = solve(model, tolerance, values=values, progress=lambda a, b: progress("policy", a, b))
@@ -145,6 +151,11 @@ def _lower_bound(
     progress: Progress,
 ) -> float:
     """Return a lower bound on the loss per tick of all policies, the best of some."""
+    if site.channels is not None:
+        overflow = overflow_at_least(site, kinds, 0.0)
+        model = TruncatedModel(site, kinds, limits, overflow, _listed(site, kinds, limits))
+        found = solve(model, tolerance, progress=lambda a, b: progress("lower bound", a, b))
+        return max(0.0, found.lower)
     waiting = min(kind.price(site) * n for kind, n in zip(kinds, limits, strict=True))
     empty_batch = waiting / sum(kind.rate for kind in kinds) / RAISE
     lower = 0.0
@@ -158,6 +169,12 @@ def _lower_bound(
             break
         empty_batch *= RAISE
     return lower
+
+
+def _listed(site: Site, kinds: Sequence[RequestKind], limits: Sequence[int]) -> ModeList:
+    """Return the decisions of the site's GPU."""
+    table = DecisionTable if site.channels is None else LoaderTable
+    return table(site, kinds, limits)
 
 
 def least_load(site: Site, kinds: Sequence[RequestKind]) -> float:
@@ -183,8 +200,14 @@ def queue_limits(kinds: Sequence[RequestKind], queue: int) -> list[int]:
     return [max(1, round(queue * min(2.0, max(0.5, kind.rate / mean)))) for kind in kinds]
 
 
-def require_memory(limits: Sequence[int], queue: int, modes: int, memory_gib: float) -> None:
-    """Refuse more states than fit.
+def require_memory(
+    limits: Sequence[int],
+    queue: int,
+    modes: int,
+    memory_gib: float,
+    otherwise: str = "--bound-only takes any number of adapters",
+) -> None:
+    """Refuse more states than fit; ``otherwise`` is a further mend.
 
     Raises:
         InputError: They take more memory; the message has the estimate and the mend.
@@ -199,15 +222,17 @@ def require_memory(limits: Sequence[int], queue: int, modes: int, memory_gib: fl
         f"{counted(modes, 'state')} of the GPU, take about {number(gib)} GiB, over the limit of "
         f"{number(memory_gib)}",
         hint=f"give --queue {max(1, fits)} or less, fewer adapters, or a single complexity; "
-        "--bound-only takes any number of adapters",
+        f"{otherwise}",
     )
 
 
-def _most_modes(site: Site, kinds: Sequence[RequestKind]) -> int:
+def _most_modes(site: Site, kinds: Sequence[RequestKind], limits: Sequence[int]) -> int:
     """Return a bound on the states of the GPU."""
     adapters = len({kind.adapter for kind in kinds} | site.gpus[0].resident)
     most = min(site.max_resident, adapters)
     sets = sum(math.comb(adapters, size) for size in range(most + 1))
+    if site.channels is not None:
+        return most_modes(site, kinds, limits, sets)
     return 2 * sets if most == 1 or not site.activate_s else sets * 2**most * 2
 
 
@@ -236,7 +261,12 @@ def _table(
         modes=tuple(
             [
                 TableMode(
-                    resident=ids(site, mode.resident), ready=ids(site, mode.ready), ahead=mode.ahead
+                    resident=ids(site, mode.resident),
+                    ready=ids(site, mode.ready),
+                    ahead=mode.ahead,
+                    loading=mode.loading,
+                    busy=mode.busy,
+                    using=ids(site, mode.using),
                 )
                 for mode in model.listed.modes
             ]

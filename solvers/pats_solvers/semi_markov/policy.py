@@ -9,13 +9,24 @@ from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from pats_opt.core.policy import Action, Decide, GpuState, Start, State, SwitchTo, WakeAt
+from pats_opt.core.policy import (
+    Action,
+    Decide,
+    GpuState,
+    Start,
+    StartLoad,
+    State,
+    SwitchTo,
+    WakeAt,
+)
 from pats_opt.core.solver import Capabilities, Feature, Kind
 from pats_opt.errors import InputError
 from pats_opt.model.files import read_document
 from pats_opt.model.problem import Adapters, Job, Problem, Site
 from pats_solvers.online.common.options import priced
+from pats_solvers.semi_markov.decisions import GpuMode
 from pats_solvers.semi_markov.table import PolicyTable, SiteTable
 
 #: Mend where a table is missing or does not fit.
@@ -33,6 +44,7 @@ FEATURES = frozenset(
         Feature.MIXED_BATCH,
         Feature.ACTIVATE,
         Feature.INITIAL,
+        Feature.OVERLAP,
     }
 )
 
@@ -47,7 +59,7 @@ class TableDecider:
     Args:
         table: The table.
         site: Its site.
-        ahead: Whether it switches to adapters that nobody waits for.
+        ahead: Whether it switches to adapters that nobody waits for, or loads them.
     """
 
     def __init__(self, table: SiteTable, site: Site, ahead: bool) -> None:
@@ -65,17 +77,56 @@ class TableDecider:
             self._queues[kind].append(job)
             self._last = state.tick
         gpu = state.gpus[0]
-        if gpu.free_at > state.tick or (not any(self._queues) and not self._ahead):
+        if not any(self._queues) and not self._ahead:
             return []
-        best = self._table.best[self._mode(gpu)][self._place()]
+        if self._site.channels is not None:
+            return self._beside(gpu, state.tick)
+        if gpu.free_at > state.tick:
+            return []
+        best = self._table.best[self._number(self._mode(gpu))][self._place()]
         members, resident = self._table.decisions[best] if best >= 0 else ((), gpu.resident)
         if members:
             return [self._start(members, resident)]
         if best >= 0 and (self._ahead or self._awaited(resident - gpu.resident)):
             return [SwitchTo(0, resident)]
+        return self._wait(gpu, state.tick)
+
+    def _beside(self, gpu: GpuState, tick: int) -> list[Action]:
+        """Return the table's decision where loads run beside serving.
+
+        While nothing arrives the table is looked up tick by tick, so that it is asked again when it
+        decides otherwise.
+        """
+        busy = max(0, gpu.free_at - tick)
+        using = gpu.active if busy and gpu.active is not None else frozenset[int]()
+        ready, loading = gpu.resident.difference([a for a, _ in gpu.loading]), 0
+        if gpu.loading:
+            loading = gpu.loading[0][1] - tick
+        mode = GpuMode(gpu.resident, ready, loading=loading, busy=busy, using=using)
+        if busy and (loading or mode not in self._table.modes):  # nothing can be decided
+            return []
+        place, later = self._place(), 0
+        while (best := self._table.best[self._number(mode)][place]) < 0:
+            if not busy and not loading:
+                return self._wait(gpu, tick)
+            later += 1
+            if later == busy + loading:  # an event by itself
+                return []
+            mode = replace(mode, loading=max(0, loading - later), busy=max(0, busy - later))
+        if later:
+            return [WakeAt(tick + later)]
+        members, resident = self._table.decisions[best]
+        actions: list[Action] = [WakeAt(tick + 1)]
+        if members:
+            actions.append(self._start(members, gpu.resident))
+        evict = gpu.resident - resident
+        return actions + [StartLoad(0, a, evict) for a in resident - gpu.resident]
+
+    def _wait(self, gpu: GpuState, tick: int) -> list[Action]:
+        """Wait for the next arrival; once none can be thought to come, serve the earliest."""
         if not any(self._queues):
             return []
-        if state.tick < self._last + self._patience:
+        if tick < self._last + self._patience:
             return [WakeAt(self._last + self._patience)]
         return self._earliest(gpu)
 
@@ -103,22 +154,29 @@ class TableDecider:
             queues = [queue for queue in queues if queue[0].adapter in gpu.resident]
         if not queues:
             return []
-        job = min(queues, key=lambda queue: queue[0].index).popleft()
-        adapter = job.adapter
+        first = min(queues, key=lambda queue: queue[0].index)
+        adapter = first[0].adapter
+        if self._site.channels is not None and adapter not in gpu.resident:
+            full = len(gpu.resident) >= self._site.max_resident
+            return [StartLoad(0, adapter, frozenset(sorted(gpu.resident)[:1] if full else ()))]
+        job = first.popleft()
         resident = gpu.resident if adapter in gpu.resident else frozenset((adapter,))
         return [Start(0, ((job.index, priced(self._site, job)),), resident)]
 
-    def _mode(self, gpu: GpuState) -> int:
-        """Return the table's number of the GPU's state."""
+    def _mode(self, gpu: GpuState) -> GpuMode:
+        """Return the mode of an idle GPU whose loads do not run beside serving."""
         resident, before = gpu.resident, gpu.before
         ready: Adapters = resident
         if gpu.active is not None and self._site.activate_s and self._site.max_resident > 1:
             loaded = resident - before if before is not None else frozenset()
             ready = (gpu.active & resident) | loaded
-        mode = self._table.modes.get((resident, ready, before is not None))
-        if mode is None:
+        return GpuMode(resident, ready, ahead=before is not None)
+
+    def _number(self, mode: GpuMode) -> int:
+        """Return the table's number of a mode."""
+        if mode not in self._table.modes:
             raise InputError("the table lacks the GPU's first residents", hint=MEND)
-        return mode
+        return self._table.modes[mode]
 
 
 class OnlineOptimum(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +185,8 @@ class OnlineOptimum(msgspec.Struct, frozen=True, kw_only=True):
     Rule: ``pats-opt limit`` solves a semi-Markov decision process for a recipe with Poisson
     arrivals. The table that it writes has the best decision (batch, options and switch, a switch
     ahead, or to wait) for each number of waiting requests of each kind and each state of the GPU.
+    Where loads run beside serving it also has the loads to start, and the state says how long the
+    batch and the load in progress still take.
     Of a kind the earliest requests are served first. More waiting requests than the table knows
     are taken for as many as it knows.
 
@@ -142,7 +202,9 @@ class OnlineOptimum(msgspec.Struct, frozen=True, kw_only=True):
         model: The table: ``policy.json`` of ``pats-opt limit RECIPE -o DIR``.
         ahead: Whether it also switches to an adapter that nobody waits for yet, where the table
             says so. The GPU must then serve that adapter before others, so if no request for it
-            arrives any more the others are never served. Without, it waits instead.
+            arrives any more the others are never served. Without, it waits instead. Where loads
+            run beside serving none of them binds it: there it only says whether it loads anything
+            while nobody waits at all.
     """
 
     name: ClassVar[str] = "online-optimum"

@@ -135,10 +135,10 @@ def priced_bound(
         InputError: The GPU holds several adapters, or step times fall with the batch.
     """
     require_growing_steps(site)
-    if site.max_resident > 1:
+    if site.max_resident > 1 or site.channels is not None:
         raise InputError(
-            "the bound by prices is of GPUs that hold one adapter at a time",
-            hint="set switching.max_resident to 1",
+            "the bound by prices is of GPUs that hold one adapter at a time and stop for loads",
+            hint="set switching.max_resident to 1, and leave switching.channels out",
         )
     own: dict[int, list[RequestKind]] = {}
     for kind in kinds:

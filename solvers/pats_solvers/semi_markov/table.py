@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Adapters, Job, JobOption, Site
+from pats_solvers.semi_markov.decisions import GpuMode
 
 
 class TableSite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +19,7 @@ class TableSite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         loads_s: Seconds to load each adapter, by its id.
         capacity: Amount of each limited resource of the GPU, in quanta.
         batches_s: Seconds of overhead and of a step, for each number of members.
+        channels: Loads at a time beside serving; None where the GPU stops for loads.
     """
 
     tick_s: float
@@ -31,6 +33,7 @@ class TableSite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loads_s: dict[str, float]
     capacity: dict[str, int]
     batches_s: tuple[tuple[float, float], ...]
+    channels: int | None = None
 
 
 #: Members up to which :class:`TableSite` states the times of batches.
@@ -54,6 +57,7 @@ def table_site(site: Site) -> TableSite:
         loads_s=dict(zip(site.adapter_ids, site.load_s, strict=True)),
         capacity={name: amount for name, amount in amounts if amount is not None},
         batches_s=tuple([(clock.overhead_s(n), clock.step_s(n)) for n in sizes]),
+        channels=site.channels,
     )
 
 
@@ -78,11 +82,11 @@ class TableKind(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TableDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A batch with its switch, or a switch ahead of one.
+    """A batch with its switch, or a switch ahead of one; beside serving a batch, a load or both.
 
     Attributes:
         members: Number served of each kind and option, as (kind, option, count).
-        resident: Adapters resident afterwards.
+        resident: Adapters resident afterwards, one that is being loaded included.
     """
 
     members: tuple[tuple[int, int, int], ...]
@@ -90,11 +94,20 @@ class TableDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class TableMode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An idle GPU: its residents, those that need no activation, whether it has switched ahead."""
+    """A GPU: its residents, those that a batch can use at once, whether it has switched ahead.
+
+    Attributes:
+        loading: Ticks until the load in progress beside serving ends.
+        busy: Ticks until the batch in progress ends, which matters where loads run beside it.
+        using: Adapters of that batch.
+    """
 
     resident: tuple[str, ...]
     ready: tuple[str, ...]
     ahead: bool
+    loading: int = 0
+    busy: int = 0
+    using: tuple[str, ...] = ()
 
 
 class PolicyTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,7 +158,14 @@ class SiteTable:
         _require_same(table, site)
         index = site.adapter_index
         self.modes = {
-            (_set(mode.resident, index), _set(mode.ready, index), mode.ahead): m
+            GpuMode(
+                resident=_set(mode.resident, index),
+                ready=_set(mode.ready, index),
+                ahead=mode.ahead,
+                loading=mode.loading,
+                busy=mode.busy,
+                using=_set(mode.using, index),
+            ): m
             for m, mode in enumerate(table.modes)
         }
         self.decisions = [(d.members, _set(d.resident, index)) for d in table.decisions]
@@ -170,8 +190,8 @@ def _set(ids: Sequence[str], index: dict[str, int]) -> Adapters:
 def _require_same(table: PolicyTable, site: Site) -> None:
     """Refuse another site, with the first difference."""
     hint = "make a table for this one: 'pats-opt limit RECIPE -o DIR'"
-    if len(site.gpus) != 1 or site.channels is not None:
-        raise InputError("the table is for one GPU without loads beside serving", hint=hint)
+    if len(site.gpus) != 1:
+        raise InputError("the table is for one GPU", hint=hint)
     here = table_site(site)
     missing = [a for kind in table.kinds if (a := kind.adapter) not in site.adapter_index]
     if missing:

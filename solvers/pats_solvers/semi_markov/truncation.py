@@ -22,6 +22,10 @@ inequality: with w = sum of d_i e_i on a grid, in each cell the left side at its
 right side at its beginning, and beyond the grid as a polynomial. (sum of d_i e_i)**2 is at most the
 sum of (d_i e_i)**2 rho / rho_i, by Cauchy and Schwarz.
 
+Where loads run beside serving, a round first waits for the batch or the load that is in progress.
+Activations take no time there and a load goes with no batch. So a batch of requests that have left
+is no batch at all but waiting, in which the same loads start, and there are no empty ones.
+
 Where the GPU has switched ahead, it must serve one of its residents first. If none of their
 requests waits, it waits for one, which comes within each tick with some probability p at least.
 There V has another T w. The limited problem has the inequality of the wait at the limits. Beyond
@@ -42,7 +46,7 @@ from numpy.typing import NDArray
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Site
 from pats_solvers.semi_markov.arrivals import RequestKind, count_table
-from pats_solvers.semi_markov.decisions import GPU
+from pats_solvers.semi_markov.batches import GPU
 from pats_solvers.semi_markov.iteration import Iterate, OverflowLoss, TruncatedModel
 
 Floats = NDArray[np.float64]
@@ -169,7 +173,7 @@ class BatchRounds:
         first = np.where(counts == space.limits, each, np.inf).min(axis=1)[:, None]
         cells = first * np.concatenate(([1.0], np.geomspace(1.25, FAR, CELLS)))
         w, begins = cells[:, 1:], cells[:, :-1]
-        ticks = self._fixed + (counts @ each)[:, None] + w
+        ticks = self._fixed + _in_progress(model) + (counts @ each)[:, None] + w
         loss = ((counts @ self._prices)[:, None] + self._steep * w) * ticks
         loss += self._later * ticks**2 + self._switching
         loss += (counts @ self._quality)[:, None] + float((self._quality / each).max()) * w
@@ -207,7 +211,7 @@ class BatchRounds:
         """Return whether the inequality holds beyond the grid, where it is a polynomial of w."""
         limits = model.space.limits
         w = Polynomial([0.0, 1.0])
-        ticks = w + self._fixed + float(limits @ self._each)
+        ticks = w + self._fixed + _in_progress(model) + float(limits @ self._each)
         left = (self._steep * w + float(self._prices @ limits)) * ticks + self._later * ticks**2
         left += float((self._quality / self._each).max()) * w + float(self._quality @ limits)
         left += self._switching + float(found.values.max() - found.values.min())
@@ -220,3 +224,8 @@ class BatchRounds:
         """Return R and S."""
         linear = float(overflow.linear[0] / self._each[0])
         return linear, float(overflow.square[0] * self._rates[0] / (self._each[0] * self.load))
+
+
+def _in_progress(model: TruncatedModel) -> int:
+    """Return the most ticks for which a batch or a load is in progress when a round starts."""
+    return max([max(mode.busy, mode.loading) for mode in model.listed.modes])
