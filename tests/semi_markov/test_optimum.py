@@ -12,7 +12,7 @@ from pats_opt.errors import InputError
 from pats_solvers.semi_markov.arrivals import count_table, poisson
 from pats_solvers.semi_markov.decisions import DecisionTable
 from pats_solvers.semi_markov.iteration import OverflowLoss, TruncatedModel, solve
-from pats_solvers.semi_markov.loader import LoaderTable
+from pats_solvers.semi_markov.loader import LoadingTable
 from pats_solvers.semi_markov.optimum import OptimumResult, online_optimum
 from pats_solvers.semi_markov.table import PolicyTable
 from tests.semi_markov.plain_values import PlainLoader, PlainProcess, plain_optimum
@@ -73,7 +73,7 @@ def test_loads_beside_serving_against_plain_value_iteration(name: str) -> None:
     limit, (site, kinds) = BESIDE[name]
     none, over = np.zeros(len(kinds)), 7.0
     limits = [limit] * len(kinds)
-    listed = LoaderTable(site, kinds, limits)
+    listed = LoadingTable(site, kinds, limits)
     model = TruncatedModel(site, kinds, limits, OverflowLoss(none + over, none, none), listed)
     found = solve(model, 1e-7)
     assert found.upper - found.lower <= 1e-6 * found.upper

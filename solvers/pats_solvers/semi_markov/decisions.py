@@ -74,7 +74,7 @@ class DecisionSpace(Protocol):
     idle: list[float]
 
 
-class ModeList(ABC):
+class ModeTable(ABC):
     """The modes that can be reached from the first, and the decisions of each.
 
     Args:
@@ -106,7 +106,7 @@ class ModeList(ABC):
         return self._index[mode]
 
 
-class DecisionTable(ModeList):
+class DecisionTable(ModeTable):
     """All modes that the GPU can come to, and the decisions in each that can be best.
 
     Args:

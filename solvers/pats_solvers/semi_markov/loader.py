@@ -19,10 +19,10 @@ from pats_opt.errors import InputError
 from pats_opt.model.problem import Adapters, Site
 from pats_solvers.semi_markov.arrivals import RequestKind
 from pats_solvers.semi_markov.batches import GPU, BatchChoices
-from pats_solvers.semi_markov.decisions import Decision, GpuMode, ModeList
+from pats_solvers.semi_markov.decisions import Decision, GpuMode, ModeTable
 
 
-class LoaderTable(ModeList):
+class LoadingTable(ModeTable):
     """All modes that a GPU with a loader can come to, and the decisions in each.
 
     Args:

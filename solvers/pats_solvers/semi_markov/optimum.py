@@ -12,9 +12,9 @@ from pats_opt.errors import InputError
 from pats_opt.model.problem import Site, ids
 from pats_opt.wording import counted, number
 from pats_solvers.semi_markov.arrivals import RequestKind
-from pats_solvers.semi_markov.decisions import DecisionTable, ModeList
+from pats_solvers.semi_markov.decisions import DecisionTable, ModeTable
 from pats_solvers.semi_markov.iteration import Iterate, OverflowLoss, TruncatedModel, solve
-from pats_solvers.semi_markov.loader import LoaderTable, most_modes
+from pats_solvers.semi_markov.loader import LoadingTable, most_modes
 from pats_solvers.semi_markov.table import (
     PolicyTable,
     TableDecision,
@@ -84,7 +84,7 @@ def online_optimum(
 
     Raises:
         InputError: The load is 1 or more, there are too many states, step times fall with the
-            batch, or loads beside serving are as :class:`LoaderTable` refuses them.
+            batch, or loads beside serving are as :class:`LoadingTable` refuses them.
     """
     require_growing_steps(site)
     least = least_load(site, kinds)
@@ -171,9 +171,9 @@ def _lower_bound(
     return lower
 
 
-def _listed(site: Site, kinds: Sequence[RequestKind], limits: Sequence[int]) -> ModeList:
+def _listed(site: Site, kinds: Sequence[RequestKind], limits: Sequence[int]) -> ModeTable:
     """Return the decisions of the site's GPU."""
-    table = DecisionTable if site.channels is None else LoaderTable
+    table = DecisionTable if site.channels is None else LoadingTable
     return table(site, kinds, limits)
 
 
