@@ -124,9 +124,9 @@ def _loss_terms(replay: Replay, batches: list[ReplayedBatch]) -> LossTerms:
     seconds = [b.switch.seconds for b in batches] + [site.load_s[x.adapter] for x in replay.loads]
     served = [member for batch in batches for member in batch.members]
     return LossTerms(
-        quality=math.fsum([job.options[o].quality_loss for job, o, _ in served]),
-        latency=math.fsum([latency_loss(site, job, c) for job, _, c in served]),
-        late=math.fsum([late_loss(site, job, c) for job, _, c in served]),
+        quality=math.fsum(job.options[o].quality_loss for job, o, _ in served),
+        latency=math.fsum(latency_loss(site, job, c) for job, _, c in served),
+        late=math.fsum(late_loss(site, job, c) for job, _, c in served),
         switching=math.fsum([switching_loss(site, s) for s in seconds]),
         rejection=math.fsum(job.reject_loss or 0.0 for job in replay.rejected),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EBUSY, EPERM, EROFS
@@ -22,6 +23,7 @@ from pats_opt.errors import InputError, expect, in_file
 from pats_opt.memory import collector_paused
 from pats_opt.model.instance import Instance, digest, validate
 from pats_opt.model.parsing import convert, parse, parse_json
+from pats_opt.model.reading import read_in_parts
 from pats_opt.model.schedule import Schedule
 
 StrPath = str | os.PathLike[str]
@@ -47,13 +49,16 @@ def parse_instance(data: bytes | str) -> Instance:
     """The instance in a JSON text, checked as strictly as :func:`read_instance` does."""
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     with collector_paused():
-        document, compact = parse(data)
-        instance = _stated(document, Instance)
+        found = read_in_parts(data)
+        if found is None:
+            document, compact = parse(data)
+            found = _stated(document, Instance), digest(document, compact)
+        instance, sha256 = found
         validate(instance)
         # The digest is that of the text as given (a default may be spelled out in it or not), so
         # the text is kept for writing the instance again.
-        instance.__dict__["sha256"] = digest(document, compact)
-        instance.__dict__["text"] = data
+        instance.__dict__["sha256"] = sha256
+        instance.__dict__["text"] = zlib.compress(data, 1)
     return instance
 
 
@@ -93,7 +98,7 @@ def write_instance(instance: Instance, path: StrPath) -> None:
     """Write an instance: as it was read where it was read, else with every key spelled out."""
     expect(instance, Instance, "give an instance, then the path")
     text: bytes | None = instance.__dict__.get("text")
-    write_bytes(path, text if text is not None else encode(instance))
+    write_bytes(path, zlib.decompress(text) if text is not None else encode(instance))
 
 
 def write_schedule(schedule: Schedule, path: StrPath) -> None:

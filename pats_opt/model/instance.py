@@ -214,10 +214,15 @@ def digest(document: object, compact: bytes | None = None) -> str:
         compact: The same re-written by msgspec, if at hand: many times faster. msgspec and
             :mod:`json` write the same, except numbers below 0.0001 and exponents.
     """
-    if compact is None or _numbers_may_differ(compact):
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        compact = text.encode()
-    return hashlib.sha256(compact).hexdigest()
+    return hashlib.sha256(canonical(document, compact)).hexdigest()
+
+
+def canonical(document: object, compact: bytes | None = None) -> bytes:
+    """The text whose hash is the :func:`digest`."""
+    if compact is not None and not _numbers_may_differ(compact):
+        return compact
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
 
 
 def _numbers_may_differ(compact: bytes) -> bool:

@@ -36,7 +36,9 @@ class OverlapReplay(Replay):
             free = max(free, batch.start + length)
             self.ends_by_horizon(6, place, free)
             loader.serving_to, previous = free, active
-            yield ReplayedBatch(gpu.index, batch, switch, resident, tuple(done), free)
+            yield ReplayedBatch(
+                gpu.index, batch, switch, tuple(sorted(resident)), tuple(done), free
+            )
         loader.load_before(None)
 
 

@@ -5,13 +5,16 @@ Switches and completions follow from a plan by rules 4 and 5; :func:`schedule_of
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from msgspec import Struct
+from typing_extensions import override
 
-from pats_opt.model.problem import Adapters, Problem, Site, Switch, ids
+from pats_opt.model.problem import NONE, Adapters, Problem, Site, Switch, ids
 from pats_opt.model.schedule import (
     Batch,
     GpuPlan,
@@ -51,6 +54,69 @@ class PlannedLoad(Struct, frozen=True, gc=False):
     evict: Adapters = frozenset()
 
 
+class BatchLog(Sequence[PlannedBatch]):
+    """Batches of a GPU in the order in which they are appended, in little memory.
+
+    A million batches whose residents differ would take gigabytes as sets.
+    """
+
+    def __init__(self) -> None:
+        self._start, self._switch_start = array("q"), array("q")  # -1: no switch ahead
+        self._first = array("q", [0])  # place of each batch's first member, and the end
+        self._job, self._option = array("q"), array("q")
+        self._resident: list[tuple[int, ...]] = []
+        self._last: Adapters | None = None
+
+    def append(self, batch: PlannedBatch) -> None:
+        """Append a batch."""
+        if batch.resident is self._last:
+            held = self._resident[-1]
+        else:
+            self._last, held = batch.resident, tuple(sorted(batch.resident))
+        self._resident.append(held)
+        self._start.append(batch.start)
+        self._switch_start.append(-1 if batch.switch_start is None else batch.switch_start)
+        for job, option in batch.members:
+            self._job.append(job)
+            self._option.append(option)
+        self._first.append(len(self._job))
+
+    @override
+    def __len__(self) -> int:
+        return len(self._start)
+
+    @overload
+    def __getitem__(self, place: int) -> PlannedBatch: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[PlannedBatch]: ...
+    @override
+    def __getitem__(self, place: int | slice) -> PlannedBatch | Sequence[PlannedBatch]:
+        if isinstance(place, slice):
+            return tuple(self)[place]
+        b = range(len(self))[place]
+        return self._batch(b, frozenset(self._resident[b]))
+
+    @override
+    def __iter__(self) -> Iterator[PlannedBatch]:
+        held: tuple[int, ...] = ()
+        resident: Adapters = NONE
+        for b, now in enumerate(self._resident):
+            if now is not held:
+                held, resident = now, frozenset(now)
+            yield self._batch(b, resident)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _batch(self, b: int, resident: Adapters) -> PlannedBatch:
+        mine, ahead = slice(self._first[b], self._first[b + 1]), self._switch_start[b]
+        members = tuple(zip(self._job[mine], self._option[mine], strict=True))
+        return PlannedBatch(self._start[b], members, resident, None if ahead < 0 else ahead)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Batches of each GPU, in order. Jobs that no batch serves are rejected.
@@ -59,7 +125,7 @@ class Plan:
     in which they take place); it is empty where the problem has none.
     """
 
-    gpus: tuple[tuple[PlannedBatch, ...], ...]
+    gpus: tuple[Sequence[PlannedBatch], ...]
     loads: tuple[tuple[PlannedLoad, ...], ...] = ()
 
 
@@ -84,7 +150,11 @@ def schedule_of(
 ) -> Schedule:
     """The schedule document of a plan; of None, the document that says there is none."""
     gpus = plan.gpus if plan else ()
-    served = {j for gpu in gpus for batch in gpu for j, _ in batch.members}
+    served = [False] * len(problem.jobs)
+    for gpu in gpus:
+        for batch in gpu:
+            for j, _ in batch.members:
+                served[j] = True
     proven = stop is StopReason.OPTIMAL
     point = SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE
     return Schedule(
@@ -102,7 +172,7 @@ def schedule_of(
                 strict=plan is not None,
             )
         ),
-        rejected=tuple(job.id for job in problem.jobs if plan and job.index not in served),
+        rejected=tuple(job.id for job in problem.jobs if plan and not served[job.index]),
     )
 
 
@@ -110,11 +180,15 @@ def _gpu(
     problem: Problem, gpu: int, planned: Sequence[PlannedBatch], loads: Sequence[PlannedLoad]
 ) -> GpuPlan:
     site = problem.site
-    used = [frozenset([problem.jobs[j].adapter for j, _ in b.members]) for b in planned]
+    known: dict[Adapters, Adapters] = {}  # each set once
+    used = []
+    for batch in planned:
+        active = frozenset([problem.jobs[j].adapter for j, _ in batch.members])
+        used.append(known.setdefault(active, active))
     name = site.gpus[gpu].id
     if site.channels is None:
-        residents = [batch.resident for batch in planned]
-        switches = list(site.switches(gpu, zip(residents, used, strict=True)))
+        residents = (batch.resident for batch in planned)
+        switches: Iterable[Switch] = site.switches(gpu, zip(residents, used, strict=True))
         return GpuPlan(id=name, batches=tuple(_batches(problem, planned, used, switches)))
     switches = _switches_beside_loads(site, gpu, planned, used, loads)
     return GpuPlan(
@@ -161,7 +235,7 @@ def _batches(
     problem: Problem,
     planned: Sequence[PlannedBatch],
     used: Sequence[Adapters],
-    switches: Sequence[Switch],
+    switches: Iterable[Switch],
 ) -> list[Batch]:
     site, jobs, batches = problem.site, problem.jobs, []
     names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go

@@ -156,7 +156,7 @@ class Site:
         self.late_price = instance.late_price
         self.horizon = instance.horizon_ticks
         # The same few recur a million times in simulations.
-        self._known_cost = lru_cache(maxsize=16384)(self._switching_cost)
+        self._known_switch = lru_cache(maxsize=16384)(self._switch)
         self._known_room = lru_cache(maxsize=4096)(self._room)
 
     def alone(self, gpu: int) -> Site:
@@ -210,16 +210,16 @@ class Site:
             load, evict = after - before or NONE, before - after or NONE
         if previous is not None and active is not previous:
             activate = (active & before) - previous or NONE
-        seconds, ticks = self._known_cost(load, activate, before if self.pairs else NONE)
-        return Switch(load, evict, activate, seconds, ticks)
+        return self._known_switch(load, evict, activate, before if self.pairs else NONE)
 
-    def _switching_cost(
-        self, load: Adapters, activate: Adapters, before: Adapters
-    ) -> tuple[float, int]:
-        """Seconds and ticks of a switch; ``before`` matters only where there are pairs."""
+    def _switch(
+        self, load: Adapters, evict: Adapters, activate: Adapters, before: Adapters
+    ) -> Switch:
+        """The switch of these changes; ``before`` matters only where there are pairs."""
         seconds = [self.load_seconds(a, before) for a in sorted(load)]
         seconds += [self.activate_s] * len(activate)
-        return math.fsum(seconds), sum([self.switching_ticks(s) for s in seconds])
+        ticks = sum([self.switching_ticks(s) for s in seconds])
+        return Switch(load, evict, activate, math.fsum(seconds), ticks)
 
     def switches(self, gpu: int, batches: Iterable[tuple[Adapters, Adapters]]) -> Iterator[Switch]:
         """Rule 4 along a GPU's batches, from its residents at tick 0: the switch before each.
@@ -291,7 +291,9 @@ class Problem:
         arrival = [to_ticks(r.arrival_s, site.tick_s) for r in instance.requests]
         order = sorted(range(len(arrival)), key=arrival.__getitem__)
         jobs = []
-        amounts: dict[tuple[tuple[str, float], ...], Amounts] = {}  # many requests have the same
+        # Many requests have the same amounts and options.
+        amounts: dict[tuple[tuple[str, float], ...], Amounts] = {}
+        known: dict[tuple[JobOption, ...], tuple[JobOption, ...]] = {}
         for index, position in enumerate(order):
             r = instance.requests[position]
             named = tuple(r.demand.items())
@@ -304,6 +306,7 @@ class Problem:
                 position=position,
                 arrival=arrival[position],
                 demand=amounts[named],
+                known=known,
             )
             jobs.append(job)
         self.jobs: tuple[Job, ...] = tuple(jobs)
@@ -339,7 +342,14 @@ class Problem:
 
 
 def job_of(
-    site: Site, request: Request, *, index: int, position: int, arrival: int, demand: Amounts
+    site: Site,
+    request: Request,
+    *,
+    index: int,
+    position: int,
+    arrival: int,
+    demand: Amounts,
+    known: dict[tuple[JobOption, ...], tuple[JobOption, ...]] | None = None,
 ) -> Job:
     """Put a request on the grid.
 
@@ -350,9 +360,16 @@ def job_of(
         position: Its place in the file.
         arrival: First tick at which a batch with it may start.
         demand: Its demand in quanta.
+        known: Options of other jobs, for sharing; those of this one are added.
     """
     best, weight = max([o.quality for o in request.options]), request.weight
     late, lost = request.deadline_s, request.reject_loss
+    options = tuple(
+        [
+            JobOption(o.steps, o.quality, weight * (best - o.quality), o.skip)
+            for o in request.options
+        ]
+    )
     return Job(
         index=index,
         id=request.id,
@@ -360,12 +377,7 @@ def job_of(
         arrival=arrival,
         adapter=site.adapter_index[request.adapter],
         demand=demand,
-        options=tuple(
-            [
-                JobOption(o.steps, o.quality, weight * (best - o.quality), o.skip)
-                for o in request.options
-            ]
-        ),
+        options=options if known is None else known.setdefault(options, options),
         weight=weight,
         complexity=request.complexity,
         deadline=None if late is None else late_after(late, site.tick_s),

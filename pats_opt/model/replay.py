@@ -5,7 +5,6 @@ Section 5a, loads beside serving, is in :mod:`pats_opt.model.overlap`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Literal
 
@@ -38,12 +37,12 @@ class Violation(Struct, frozen=True, kw_only=True):
 
 
 class ReplayedBatch(Struct, frozen=True, gc=False):
-    """One batch by the rules: its switch, residents, members and end tick."""
+    """One batch by the rules: its switch, residents in rising order, members and end tick."""
 
     gpu: int
     batch: Batch
     switch: Switch
-    resident: Adapters
+    resident: tuple[int, ...]  # a set would take several times the memory
     members: tuple[tuple[Job, int, int], ...]  # job, option, completion tick
     end: int
 
@@ -73,7 +72,7 @@ class Replay:
         self.loads: list[ReplayedLoad] = []
         self.rejected: list[Job] = []
         self._jobs = {job.id: job for job in problem.jobs}
-        self._times: Counter[int] = Counter()  # how often each job is served or rejected
+        self._times = [0] * len(problem.jobs)  # how often each job is served or rejected
 
     def __iter__(self) -> Iterator[ReplayedBatch]:
         gpus = {g.id: g for g in self.site.gpus}
@@ -100,6 +99,7 @@ class Replay:
     def _gpu(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[ReplayedBatch]:
         """The batches of one GPU, in order of start."""
         resident, previous, free = gpu.resident, None, 0
+        held = tuple(sorted(resident))
         for i in range(len(plan.loads or ())):
             self.wrong(
                 "5a", (gpu.id, "load", i), "the instance has no overlap; load in a batch instead"
@@ -110,6 +110,7 @@ class Replay:
             if batch.load or batch.evict:
                 evicted = self.changed("evict", batch.evict, before, place)
                 resident = (before - evicted) | self.changed("load", batch.load, before, place)
+                held = tuple(sorted(resident))
             jobs = [job for job, _ in members]
             active = frozenset([job.adapter for job in jobs])
             switch = self.site.switch(before, resident, active, previous)
@@ -119,7 +120,7 @@ class Replay:
             free = max(free, batch.start + length)
             self.ends_by_horizon(6, place, free)
             previous = active
-            yield ReplayedBatch(gpu.index, batch, switch, resident, tuple(done), free)
+            yield ReplayedBatch(gpu.index, batch, switch, held, tuple(done), free)
 
     def _batches(self, gpu: GpuSite, plan: GpuPlan) -> Iterator[tuple[Batch, Place]]:
         starts = [batch.start for batch in plan.batches]
@@ -209,13 +210,14 @@ class Replay:
         if not members or (clock.largest is not None and len(members) > clock.largest):
             return [], 0
         ends, length = clock.ends(tuple([job.options[o].steps for job, o in members]))
-        done = [(job, o, batch.start + ends[job.options[o].steps]) for job, o in members]
         claimed = {served.id: served.completion for served in batch.requests}
-        for job, _, completion in done:
-            if claimed[job.id] != completion:
-                self.wrong(
-                    5, place, f"{job.id!r} completes at tick {completion}, not {claimed[job.id]}"
-                )
+        done = []
+        for job, o in members:
+            told, completion = claimed[job.id], batch.start + ends[job.options[o].steps]
+            if told != completion:
+                self.wrong(5, place, f"{job.id!r} completes at tick {completion}, not {told}")
+                told = completion
+            done.append((job, o, told))  # no second object for the same number
         return done, length
 
     def _served_once(self) -> None:

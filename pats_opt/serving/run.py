@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from pats_opt.core.policy import State
+from pats_opt.model.plan import BatchLog
 from pats_opt.model.problem import Job
 from pats_opt.simulate.policy_run import PolicyRun
 
@@ -46,11 +47,9 @@ class ServedRun(PolicyRun):
     def _next_state(self) -> State | None:
         if len(self._spent) > MOST_KEPT:
             del self._spent[:-1]
-        if len(self._sets) > MOST_KEPT:
-            self._sets.clear()
-        for batches in self._batches:
+        for gpu, batches in enumerate(self._batches):
             if len(batches) > MOST_KEPT:
-                batches.clear()
+                self._batches[gpu] = BatchLog()
         for loads in self._loads:
             if len(loads) > MOST_KEPT:
                 del loads[: -MOST_KEPT // 2]

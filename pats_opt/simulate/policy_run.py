@@ -30,7 +30,7 @@ from pats_opt.core.policy import (
     WakeAt,
 )
 from pats_opt.errors import InfeasibleError, NoScheduleError, PatsError, SolverError, one_line
-from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad
+from pats_opt.model.plan import BatchLog, Plan, PlannedBatch, PlannedLoad
 from pats_opt.model.problem import Adapters, Job, Problem, Site
 from pats_opt.model.schedule import StopReason
 from pats_opt.simulate.gpus import Clock, GpuFleet, SimulatedClock, SimulatedGpus
@@ -186,9 +186,8 @@ class PolicyRun:
         self._ticks: list[int] = []  # the queue: timers, and ticks in ``_expiring``
         self._expiring: dict[int, list[int]] = {}  # tick -> jobs that cannot start any more then
         self._taken_out: list[Job] = []  # jobs that left from outside since the last decision
-        self._batches: list[list[PlannedBatch]] = [[] for _ in site.gpus]
+        self._batches = [BatchLog() for _ in site.gpus]
         self._loads: list[list[PlannedLoad]] = [[] for _ in site.gpus if site.channels is not None]
-        self._sets: dict[Adapters, Adapters] = {}  # each resident set once, however many batches
         self._events = 0
         self._spent = array("d")  # seconds of each decision
         self._now = perf_counter()
@@ -210,7 +209,7 @@ class PolicyRun:
                 self._timers, self._timer_s, self._idle_timers = 0, 0.0, 0
             else:
                 self._skip(state)
-        plan = Plan(tuple(map(tuple, self._batches)), tuple(map(tuple, self._loads)))
+        plan = Plan(tuple(self._batches), tuple(map(tuple, self._loads)))
         return self._result(StopReason.COMPLETE, plan)
 
     def _result(self, stop: StopReason, plan: Plan | None) -> Simulation:
@@ -327,7 +326,7 @@ class PolicyRun:
 
     def _start(self, state: State, action: Start) -> None:
         admitted, g = admit_start(self.site, state, action), action.gpu
-        resident = self._sets.setdefault(admitted.resident, admitted.resident)
+        resident = admitted.resident
         if self._loads:
             occupied, stays = self._beside_loads(state, action, admitted)
         else:

@@ -167,7 +167,7 @@ def _plan(problem: Problem, verdict: Verdict) -> Plan:
         begun, start = one.batch.switch_start, one.batch.start
         # What a load evicts between the switch's start and the batch's stays until then.
         later = [load.evict for load in loads[one.gpu] if begun <= load.start <= start]
-        stays = one.resident.union(*later) - one.switch.evict
+        stays = frozenset(one.resident).union(*later) - one.switch.evict
         planned[one.gpu].append(PlannedBatch(start, members, stays, begun))
     return plan_of(planned, loads if problem.site.channels is not None else ())
 

@@ -129,7 +129,7 @@ def _loads(table: ScheduleTable) -> tuple[list[int], list[float], Floats]:
     changes = Counter(zip(batches.resident, batches.load, batches.evict, strict=True))
     for (after, load, evict), times in changes.items():
         for a in load:
-            seconds = times * site.load_seconds(a, (after - load) | evict)
+            seconds = times * site.load_seconds(a, evict.union(after) - load)
             loads[a] += times
             load_s[a] += seconds
             loss[a] += switching_loss(site, seconds)

@@ -61,7 +61,7 @@ class BatchTable:
     load: list[Adapters]
     evict: list[Adapters]
     activate: list[Adapters]
-    resident: list[Adapters]
+    resident: list[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)

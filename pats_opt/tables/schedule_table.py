@@ -154,7 +154,7 @@ class ScheduleTable:
             load=[frozenset([adapters[a] for a in b.load if a in adapters]) for b in batches],
             evict=[frozenset()] * len(batches),
             activate=[frozenset()] * len(batches),
-            resident=[frozenset()] * len(batches),
+            resident=[()] * len(batches),
         )
         return cls._joined(
             problem,

@@ -6,6 +6,7 @@ below its ``bottom`` as a number.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -231,7 +232,7 @@ class Chart:
 
         site, batches, requests = self.problem.site, self.table.batches, self.table.requests
 
-        def held(adapters: Adapters) -> int:
+        def held(adapters: Iterable[int]) -> int:
             return site.base_vram + sum(site.adapter_vram[a] for a in adapters)
 
         known = {some: held(some) for some in set(batches.resident)}  # few sets recur

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -84,7 +85,7 @@ class Belady(Struct, frozen=True, kw_only=True):
 class _Gpu:
     """The batches of one GPU, with the policy's residents and the best in hindsight."""
 
-    def __init__(self, problem: Problem, gpu: int, batches: tuple[PlannedBatch, ...]) -> None:
+    def __init__(self, problem: Problem, gpu: int, batches: Sequence[PlannedBatch]) -> None:
         self._problem, self._gpu, self._batches = problem, gpu, batches
         site, jobs = problem.site, problem.jobs
         members = [tuple(jobs[j] for j, _ in batch.members) for batch in batches]

@@ -72,7 +72,7 @@ class FleetPart(NamedTuple):
     def put_into(self, whole: Plan, part: Plan) -> Plan:
         """Return a whole plan whose GPUs of this part follow another plan of it."""
         outside = dict(enumerate(self.jobs))
-        batches: list[tuple[PlannedBatch, ...]] = list(whole.gpus)
+        batches = list(whole.gpus)
         loads: list[tuple[PlannedLoad, ...]] = list(whole.loads)
         for place, g in enumerate(self.gpus):
             batches[g] = _renamed(part.gpus[place], outside)
@@ -150,4 +150,4 @@ class PartSearch:
 
     def _now(self, gpus: tuple[int, ...]) -> tuple[tuple[PlannedBatch, ...], ...]:
         plan = self._incumbent.plan
-        return () if plan is None else tuple(plan.gpus[g] for g in gpus)
+        return () if plan is None else tuple(tuple(plan.gpus[g]) for g in gpus)

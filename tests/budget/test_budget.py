@@ -16,7 +16,6 @@ from pats_opt.core.solver import Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.errors import InfeasibleError, InputError, NoScheduleError, SolverError
 from pats_opt.model.checker import valid_loss
 from pats_opt.model.instance import Instance
-from pats_opt.model.plan import Plan
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
 from pats_opt.solving.budget import solve_within
@@ -259,15 +258,15 @@ class Cut(Struct, frozen=True):
     """The dynamic program, which says that it was stopped; it notes what it was given."""
 
     stop: StopReason
-    asked: list[tuple[float, float | None, Plan | None]]
+    asked: list[tuple[float, float | None, bool]]
     name: ClassVar[str] = "cut"
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = Capabilities(bound=True, warm_start=True)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """The optimum, with a bound somewhat below it."""
-        start = None if run.start is None else run.start[0]
-        self.asked.append((problem.site.latency_price_per_s, run.time_limit, start))
+        started = run.start is not None
+        self.asked.append((problem.site.latency_price_per_s, run.time_limit, started))
         outcome = Dp().solve(problem, run)
         assert outcome.bound is not None
         return Outcome(self.stop, outcome.plan, bound=0.9 * outcome.bound)
@@ -291,7 +290,7 @@ def test_time_limit_is_shared_and_plans_are_handed_on() -> None:
     assert limits[-1] is not None
     assert limits[-1] > 500
     assert solver.asked[-1][0] == result.budget.price == pytest.approx(0.3)
-    assert all(start is not None for _, _, start in solver.asked)
+    assert all(started for _, _, started in solver.asked)
     assert result.status.stop is StopReason.TIME_LIMIT
     assert not any(point.proven for point in result.budget.curve)
     assert result.budget.bound is not None

@@ -36,8 +36,8 @@ def test_valid_schedule() -> None:
     assert found.loss == 9.5
     assert found.problem is not None
     assert [(b.gpu, b.switch.ticks, b.batch.start, b.resident, b.end) for b in found.replayed] == [
-        (0, 0, 0, frozenset((0,)), 2),
-        (0, 1, 3, frozenset((0, 1)), 4),
+        (0, 0, 0, (0,), 2),
+        (0, 1, 3, (0, 1), 4),
     ]
 
 

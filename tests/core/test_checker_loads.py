@@ -29,8 +29,7 @@ def test_valid_schedule() -> None:
         ReplayedLoad(0, 1, frozenset(), 1, 3),
         ReplayedLoad(0, 2, frozenset((0,)), 5, 8),
     )
-    residents = [frozenset((0,)), frozenset((1, 2)), frozenset((1, 2))]
-    assert [b.resident for b in found.replayed] == residents
+    assert [b.resident for b in found.replayed] == [(0,), (1, 2), (1, 2)]
     assert [b.switch.activate for b in found.replayed] == [
         frozenset(),
         frozenset((1,)),

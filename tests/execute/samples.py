@@ -139,7 +139,7 @@ class _Worker:
         self.spans = []
         self.wait(batch.switch_start)
         switch_start = self.now
-        before = (planned.resident - planned.switch.load) | planned.switch.evict
+        before = planned.switch.evict.union(planned.resident) - planned.switch.load
         for adapter in sorted(planned.switch.load):
             self.spend(
                 Phase.LOAD,

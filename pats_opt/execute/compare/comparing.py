@@ -26,7 +26,7 @@ from pats_opt.execute.compare.timeline import completions_s, needs_retiming
 from pats_opt.execute.record import Execution
 from pats_opt.model.checker import ReplayedBatch, check
 from pats_opt.model.loss import LossTerms, switching_loss
-from pats_opt.model.problem import Adapters, Job, Problem
+from pats_opt.model.problem import Job, Problem
 from pats_opt.model.schedule import Schedule
 from pats_opt.tables import BY_GROUP, ScheduleTable, measure
 from pats_opt.tables.schedule_table import TimedBatch
@@ -194,7 +194,7 @@ def _memory(
     return figure("peak_memory_gib", needed, needed, max(peaks, default=None), comparable=whole)
 
 
-def peak_gib(problem: Problem, resident: Adapters, jobs: Iterable[Job]) -> float:
+def peak_gib(problem: Problem, resident: Iterable[int], jobs: Iterable[Job]) -> float:
     """Return the memory in use at a batch's start, as rule 3 adds it up."""
     vram = problem.site.adapter_vram
     used = sum(vram[a] for a in resident) + sum(job.demand[0] for job in jobs)

@@ -134,7 +134,7 @@ def _gpu_batches(
             if replayed is None:
                 raise _unknown(place, "the schedule has no such batch")
             # After an interruption loads and evictions may differ, but not what they lead to.
-            switch, after = replayed.switch, replayed.resident
+            switch, after = replayed.switch, frozenset(replayed.resident)
             before = (after - switch.load) | switch.evict
             _require_planned(replayed, members, run, place)
         else:
