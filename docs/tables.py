@@ -66,24 +66,24 @@ def lacks(features: frozenset[Feature]) -> str:
 
 
 def results() -> str:
-    """Loss of each policy against the optimum, from the reports."""
+    """The gap of each policy to the optimum, from the reports."""
     texts = {name: report(name) for name in COMPARED}
     heads = [
         f"[{heading}](../experiments/{name}/result/report.md)" for name, heading in COMPARED.items()
     ]
     lines = [f"| policy | {' | '.join(heads)} |", "|---|---|---|---|"]
-    lost = {
+    gaps = {
         name: {
             spec: f"{median} ({ends}"
             for spec, median, ends in re.findall(
-                r"Online (\S+) loses (\S+ %) \(median; (.+?\)) against the proven", text
+                r"Online (\S+) has a gap of (\S+ %) \(median; (.+?\)) to the optimum", text
             )
         }
         for name, text in texts.items()
     }
-    everywhere = [spec for spec in lost["generated"] if all(spec in of for of in lost.values())]
+    everywhere = [spec for spec in gaps["generated"] if all(spec in of for of in gaps.values())]
     lines += [
-        f"| `{spec}` | {' | '.join(lost[name][spec] for name in COMPARED)} |" for spec in everywhere
+        f"| `{spec}` | {' | '.join(gaps[name][spec] for name in COMPARED)} |" for spec in everywhere
     ]
     proofs = (
         re.search(r"auto proved its schedule optimal on (\d+ of \d+)", x) for x in texts.values()

@@ -228,15 +228,16 @@ def _print_glance(report: Report) -> None:
 
 
 def _print_windows(report: Report) -> None:
-    """Print how far each solver's loss is above the best bound, window by window."""
+    """Print each solver's gap, window by window."""
+    from pats_opt.report.frame import against
     from pats_opt.wording import percent
 
-    runs = report.table.runs.select("label", "solver", "loss_above_best_bound").to_dicts()
+    runs = report.table.runs.select("label", "solver", "gap").to_dicts()
     solvers = list(dict.fromkeys(run["solver"] for run in runs))
     windows: dict[str, dict[str, float | None]] = {}
     for run in sorted(runs, key=lambda run: str(run["label"])):
-        windows.setdefault(run["label"], {})[run["solver"]] = run["loss_above_best_bound"]
-    click.echo("loss above bound by window")
+        windows.setdefault(run["label"], {})[run["solver"]] = run["gap"]
+    click.echo(f"gap to {against(report.table.own)} by window")
     cells = [
         [window, *(percent(found.get(s)) for s in solvers)] for window, found in windows.items()
     ]
@@ -252,8 +253,8 @@ _RUN = {
     "end": "verdict",
     "loss": "loss",
     "bound": "bound",
-    "gap": "gap_best_bound",
-    "optimum_gap": "gap_optimum",
+    "gap": "gap",
+    "against": "against",
     "proven": "proven",
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pats_opt.limits.limit import LimitReport
 
 #: Heads of the printed table.
-HEADS = ("policy", "loss per request", "gives away", "of the optimum")
+HEADS = ("policy", "loss per request", "gives away", "gap to the online optimum")
 
 
 @click.command("limit")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pats_opt.limits.limit import LimitReport, PricedEstimate
+from pats_opt.limits.sampling import PolicyEstimate
+from pats_opt.model.loss import gap
 from pats_opt.views import style
 from pats_opt.views.page import environment
 from pats_opt.wording import counted, label, number, percent
@@ -69,9 +71,10 @@ def sentences(report: LimitReport) -> Iterator[str]:
     if report.priced is not None:
         yield priced_sentence(report.priced)
     if report.future is not None and report.offline is not None:
-        share = percent(report.future / online.loss)
+        share = percent(gap(online.loss, online.loss - report.future))
         yield (
-            f"To know the future is worth {number(report.future)} per request, {share} of that. "
+            f"To know the future is worth {number(report.future)} per request, a gap of {share} "
+            "to the offline optimum. "
             f"The offline optimum is sampled: {counted(report.offline.paths, 'path')}, "
             f"{report.offline.proven} of {2 * report.offline.paths} optima proven."
         )
@@ -80,7 +83,7 @@ def sentences(report: LimitReport) -> Iterator[str]:
         more = best.gives_away
         yield (
             f"The best policy measured, {label(best.policy, 60)}, gives away {number(more)} per "
-            f"request, {percent(more / online.loss)}."
+            f"request, a gap of {_gap(best)} to the online optimum."
         )
 
 
@@ -98,7 +101,7 @@ class PolicyRow(NamedTuple):
     policy: str
     loss: str
     gives_away: str
-    share: str
+    gap: str
 
 
 def rows(report: LimitReport) -> list[PolicyRow]:
@@ -110,11 +113,15 @@ def rows(report: LimitReport) -> list[PolicyRow]:
             found.append(PolicyRow(mean.policy, "grows", "", ""))
             continue
         more = mean.gives_away
-        share = percent(more / report.online.loss)
         away = f"{number(more, 3)}{_span(mean.gives_away_interval, 3)}"
         loss = f"{number(mean.mean, 5)}{_span(mean.interval, 5)}"
-        found.append(PolicyRow(mean.policy, loss, away, share))
+        found.append(PolicyRow(mean.policy, loss, away, _gap(mean)))
     return found
+
+
+def _gap(mean: PolicyEstimate) -> str:
+    """A policy's gap to the online optimum on the same paths."""
+    return percent(gap(mean.mean, mean.mean - mean.gives_away))
 
 
 def _span(interval: tuple[float, float] | None, digits: int) -> str:

@@ -14,6 +14,7 @@ from pats_opt.limits.stationary import StationaryLoad
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import switching_loss
 from pats_opt.model.problem import Problem
+from pats_opt.model.schedule import SolutionStatus
 from pats_opt.runs.statistics import Interval, mean_interval
 from pats_opt.solving.result import Result, require_schedule
 from pats_opt.solving.solve import solve
@@ -32,9 +33,6 @@ POLICY_SEEDS, OFFLINE_SEEDS = 1_000, 1_000_000
 
 #: Requests of a path after the longest window, so that a policy's own end does not count.
 AFTER = 60
-
-#: Gap below which an optimum counts as proven.
-PROVEN = 1e-9
 
 
 class PolicyEstimate(Struct, frozen=True, kw_only=True):
@@ -222,7 +220,7 @@ def _optimum(path: Instance, requests: int, time_limit: float) -> tuple[float, f
     result = solve(part, "auto", time_limit=time_limit)
     loss = require_loss(result)
     bound = 0.0 if result.bound is None else result.bound
-    return (loss, loss) if result.gap is not None and result.gap <= PROVEN else (bound, loss)
+    return (loss, loss) if result.status.point is SolutionStatus.OPTIMAL else (bound, loss)
 
 
 def require_loss(result: Result) -> float:

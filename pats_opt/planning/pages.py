@@ -168,8 +168,8 @@ def _unavoidable(result: PlanResult) -> Iterator[str]:
             f"On {counted(bound.windows, 'short window')} of the busiest requests "
             f"({bound.requests} images), at least {percent(bound.unavoidable_share)} of "
             f"{best.policy}'s loss is beyond any policy (certified bound, at most "
-            f"{bound.seconds:g} s each): better scheduling of this fleet can save at most "
-            f"{percent(best.to_save_share)}."
+            f"{bound.seconds:g} s each): its gap to the bound, all that better scheduling of this "
+            f"fleet can save, is {percent(best.gap)}."
         )
     for problem in bound.problems:
         yield f"A bound is missing: {problem}."

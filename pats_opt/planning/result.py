@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from pats_opt.model.loss import gap
 from pats_opt.planning.config import ServiceObjective
 from pats_opt.planning.grid import PlanGrid, PlanLine
 from pats_opt.planning.search import (
@@ -89,11 +90,11 @@ class CellFigures(Struct, frozen=True, kw_only=True):
 
 
 class PolicyLoss(Struct, frozen=True, kw_only=True):
-    """Loss of a policy over the short windows, and what of it the bound leaves to save at most."""
+    """Loss of a policy over the short windows, and its gap to the bound."""
 
     policy: str
     loss: float
-    to_save_share: float
+    gap: float
 
 
 class LossBound(Struct, frozen=True, kw_only=True):
@@ -243,17 +244,18 @@ def loss_bound(windows: Sequence[Sequence[Record]], seconds: float) -> LossBound
         requests=requests,
         seconds=seconds,
         bound=bound,
-        unavoidable_share=None if best is None else _share(bound, best),
+        unavoidable_share=None if best is None else 1 - _gap(best, bound),
         policies=tuple(
-            PolicyLoss(policy=name, loss=loss, to_save_share=1 - _share(bound, loss))
-            for loss, name in ranked
+            PolicyLoss(policy=name, loss=loss, gap=_gap(loss, bound)) for loss, name in ranked
         ),
         problems=tuple(dict.fromkeys(problems)),
     )
 
 
-def _share(bound: float, loss: float) -> float:
-    return 1.0 if loss <= 0 else min(1.0, bound / loss)
+def _gap(loss: float, bound: float) -> float:
+    found = gap(loss, bound)
+    assert found is not None
+    return found
 
 
 def reference(grid: PlanGrid, scores: Mapping[PlanCell, CellOutcome]) -> PlanCell | None:

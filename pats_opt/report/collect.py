@@ -1,8 +1,7 @@
 """From records to the report's table: a row for each run, compared with all runs of its instance.
 
-A run's gap is to the best bound that any run proved for its instance, its excess over the optimum
-that any run proved. A run without a schedule counts as a gap of 100 % and as its whole time limit;
-only refusals and instances that are proven infeasible are left out of means.
+A run without a schedule counts as a gap of 100 % and as its whole time limit; only refusals and
+instances that are proven infeasible are left out of means.
 """
 
 from __future__ import annotations
@@ -26,11 +25,9 @@ from pats_opt.runs.statistics import (
     TIME_SHIFT_S,
     Interval,
     PairwiseComparison,
-    Spread,
     compare_pairs,
     shifted_geometric_interval,
     shifted_geometric_mean,
-    spread,
 )
 
 _LIMITS = (StopReason.TIME_LIMIT, StopReason.MEMORY_LIMIT, StopReason.INTERRUPTED)
@@ -44,10 +41,9 @@ class SolverTotal(Struct, frozen=True, kw_only=True):
         proven: Runs that proved their schedule optimal.
         stopped: Runs with a schedule that stopped at a limit.
         ends: Number of runs by outcome; ``not run`` for those not done.
-        gap: Shifted geometric mean of gaps to the best bound, over ``gaps`` runs.
+        gap: Shifted geometric mean of gaps, over ``gaps`` runs.
         gap_interval: Bootstrap interval of that mean; None for fewer than two runs.
         gaps: Runs that have a gap.
-        excess: Spread of the excess over the proven optima.
         time_s: Shifted geometric mean of seconds, failures at their time limit.
     """
 
@@ -60,7 +56,6 @@ class SolverTotal(Struct, frozen=True, kw_only=True):
     gap: float | None
     gap_interval: Interval | None
     gaps: int
-    excess: Spread | None
     time_s: float | None
 
 
@@ -116,8 +111,7 @@ def _totals(own: pl.DataFrame, solvers: Sequence[SolverInfo]) -> Iterable[Solver
             runs=pl.len(),
             proven=pl.col("proven").sum(),
             stopped=(SCHEDULED & pl.col("stop").is_in(list(_LIMITS))).sum(),
-            gaps=pl.col("gap_best_bound").drop_nulls(),
-            excesses=pl.col("loss_above_optimum").drop_nulls(),
+            gaps=pl.col("gap").drop_nulls(),
             seconds=pl.col("charged_s").filter("counts"),
         )
         .iter_rows(named=True)
@@ -130,7 +124,6 @@ def _totals(own: pl.DataFrame, solvers: Sequence[SolverInfo]) -> Iterable[Solver
             gap=shifted_geometric_mean(row["gaps"], GAP_SHIFT),
             gap_interval=shifted_geometric_interval(row["gaps"], GAP_SHIFT),
             gaps=len(row["gaps"]),
-            excess=spread(row["excesses"]),
             time_s=shifted_geometric_mean(row["seconds"], TIME_SHIFT_S),
         )
 

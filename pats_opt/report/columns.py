@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pats_opt.report.collect import SolverTotal, Table
-from pats_opt.report.frame import NOT_RUN
-from pats_opt.report.service import Row, has_bounds
+from pats_opt.report.collect import Table
+from pats_opt.report.frame import NOT_RUN, against
+from pats_opt.report.service import Row
 from pats_opt.runs.record import RunOutcome
 from pats_opt.runs.statistics import ROUGH_BELOW, Spread
 from pats_opt.tables.service_levels import MULTIPLES
@@ -92,14 +92,16 @@ def times_text(values: Spread | None) -> str:
     return spread_text(values, _three)
 
 
+#: Words for what a run's gap is to.
+NAMED = {"optimum": "optimum", "best_bound": "bound", "best": "best known"}
+
 #: Results of each run.
 RESULTS = (
     column("end", "verdict", str),
     column("loss", "loss", _five),
     column("bound", "bound", _five),
-    column("gap to best bound", "gap_best_bound", percent),
-    column("gap to optimum", "gap_optimum", percent),
-    column("loss above optimum", "loss_above_optimum", percent),
+    column("gap", "gap", percent),
+    Column("to", lambda run: NAMED.get(run["against"], DASH), str),
     column("utility", "utility"),
     column("seconds", "seconds", _seconds),
 )
@@ -243,17 +245,18 @@ TRADEOFF = (
     column("switching", "loss_switching"),
     column("late", "loss_late"),
     column("rejection", "loss_rejection"),
-    column("gap at this price", "gap_best_bound", percent),
+    column("gap at this price", "gap", percent),
+    Column("to", lambda run: NAMED.get(run["against"], DASH), str),
     column("end", "verdict", str),
 )
 
 
 #: Gaps over time of each solver.
 ANYTIME = (
-    column("primal integral s", "primal_integral_s", _three),
-    column("primal gap at the end", "primal_final", percent),
-    column("dual integral s", "dual_integral_s", _three),
-    column("dual gap at the end", "dual_final", percent),
+    column("gap to the best known at the end", "primal_final", percent),
+    column("its integral s", "primal_integral_s", _three),
+    column("gap of the best known to the bound at the end", "dual_final", percent),
+    column("its integral s", "dual_integral_s", _three),
 )
 
 #: Outcomes that the table of totals always shows; others where they occur.
@@ -262,10 +265,14 @@ ALWAYS = {RunOutcome.FAILED, RunOutcome.TIMED_OUT}
 
 def glance_columns(table: Table) -> list[Column]:
     """The columns of the solvers at a glance."""
-    against = "bound" if has_bounds(table) else "best known"
     in_time = GLANCE_IN_TIME if table.runs["violation_share"].count() else ()
     early = BINDING_OF_RUN if table.runs["loss_over_central"].count() else ()
-    return [column(f"loss above {against}", "loss_above", percent), *early, *GLANCE, *in_time]
+    return [gap_column(table, "gap"), *early, *GLANCE, *in_time]
+
+
+def gap_column(table: Table, name: str) -> Column:
+    """The column of a gap over all instances; its heading says against what it is measured."""
+    return column(f"gap to {against(table.own)}", name, percent)
 
 
 def by_feature(table: Table) -> list[Column]:
@@ -295,22 +302,21 @@ def attainment_columns() -> list[Column]:
     return [column(f"within {x:g}", f"{x:g}", percent) for x in MULTIPLES]
 
 
-def totals_columns(totals: Sequence[SolverTotal]) -> list[Column]:
+def totals_columns(table: Table) -> list[Column]:
     """The table by class and solver; outcomes that no run had are left out but for the failures."""
 
     def ended(end: str) -> Column:
         return Column(end, lambda row: row["ends"].get(end, 0), str)
 
-    found = {end for total in totals for end in total.ends}
+    found = {end for total in table.totals for end in total.ends}
     shown = [str(e) for e in RunOutcome if e is not RunOutcome.SOLVED and e in found | ALWAYS]
     return [
         column("runs", "runs", str),
         column("proven optimal", "proven", str),
         column("stopped at a limit", "stopped", str),
         *(ended(end) for end in [*shown, *({NOT_RUN} & found)]),
-        Column("gap to best bound", lambda t: _over(t["gap"], t["gaps"], t["runs"]), str),
+        gap_column(table, "gap")._replace(value=_mean_gap, show=str),
         Column("95 % interval", _interval, str),
-        Column("loss above optimum, median", _median, str),
         column("seconds", "time_s", _seconds),
     ]
 
@@ -322,14 +328,10 @@ def _interval(total: Row) -> str:
     return f"{low} to {high}{' (rough)' if total['gaps'] < ROUGH_BELOW else ''}"
 
 
-def _median(total: Row) -> str:
-    excess = total["excess"]
-    return _over(excess.median, excess.count, total["runs"]) if excess else DASH
-
-
-def _over(share: float | None, count: int, of: int) -> str:
-    """A mean, with the number of its runs unless that is all."""
-    return percent(share) if count in {0, of} else f"{percent(share)} (of {count})"
+def _mean_gap(total: Row) -> str:
+    """A mean gap, with the number of its runs unless that is all."""
+    share, count = percent(total["gap"]), total["gaps"]
+    return share if count in {0, total["runs"]} else f"{share} (of {count})"
 
 
 # -- the table of all runs -------------------------------------------------------------------------
@@ -342,17 +344,12 @@ def run_columns(table: Table) -> list[Column]:
     """The columns of the table of all runs, behind instance, class and solver."""
     always, results, service, rest = CHOICES, ("results", "everything"), CHOICES[1:], CHOICES[2:]
     short = {"latency mean s", "p95", "switches"}
-    second = {"gap to optimum", "utility"}
-    named = {"gap to best bound": "gap", "loss above optimum": "above optimum"}
     swept = table.runs["swept"].any()
     return [
         *([column("latency price", "latency_price_per_s")._replace(choices=always)] * swept),
         column("kind", "kind", str)._replace(choices=results),
         *(
-            c._replace(
-                heading=named.get(c.heading, c.heading),
-                choices=rest if c.heading in second else results,
-            )
+            c._replace(choices=rest if c.heading == "utility" else results)
             for c in result_columns(table)
         ),
         *(

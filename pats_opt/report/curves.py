@@ -5,9 +5,10 @@ performance profiles", Mathematical Programming 91, 2002): on each instance a so
 figure over the lowest of all solvers compared, its profile the share of all instances on which the
 ratio is at most tau. An instance on which it has no figure never counts, whatever tau.
 
-*Primal gap* (T. Berthold, "Measuring the impact of primal heuristics", Operations Research Letters
-41, 2013): the gap of a loss to the best known one, 1 as long as there is none. The dual gap is the
-same of a bound. A primal integral is the primal gap summed over the seconds of the time limit.
+*Gaps over time*: of a loss to the best known one (the primal gap of T. Berthold, "Measuring the
+impact of primal heuristics", Operations Research Letters 41, 2013), and of the best known loss to a
+bound (his dual gap); 1 as long as there is none. An integral is a gap summed over the seconds of
+the time limit.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import polars as pl
 from msgspec import Struct
 
 from pats_opt.core.solver import Kind
+from pats_opt.model.loss import gap
 from pats_opt.report.collect import Table
 from pats_opt.report.frame import NOT_RUN, by_solver, ratio, shared
 from pats_opt.runs.record import FAILURES, ProgressPoint, Record, SolverInfo
 
-#: The primal and the dual gap as long as nothing is known.
+#: A gap as long as nothing is known.
 UNKNOWN_GAP = 1.0
 
 #: A step function: from each x on, until the next, it has this y; x rises.
@@ -64,7 +66,7 @@ class GapCurve(Struct, frozen=True, kw_only=True):
 
 
 class GapCurves(Struct, frozen=True, kw_only=True):
-    """The primal or the dual gaps of all solvers that have any.
+    """The gaps of losses (primal) or of bounds (dual) of all solvers that have any.
 
     Attributes:
         instances: Number of instances, those on which all these solvers were run.
@@ -135,22 +137,22 @@ def gaps_over_time(table: Table) -> GapsOverTime | None:
     instance, not on the clock, and are not shown.
     """
     limit_s = max((r.config.time_limit or 0.0 for r in table.records.values()), default=0.0)
-    primal = _gap_curves(table, lambda moment: moment.loss, limit_s)
-    dual = _gap_curves(table, lambda moment: moment.bound, limit_s)
+    primal = _gap_curves(table, lambda moment, best: gap(moment.loss, best), limit_s)
+    dual = _gap_curves(table, lambda moment, best: gap(best, moment.bound), limit_s)
     if not primal.lines and not dual.lines:
         return None
     return GapsOverTime(limit_s=limit_s, primal=primal, dual=dual)
 
 
 def _gap_curves(
-    table: Table, known: Callable[[ProgressPoint], float | None], limit_s: float
+    table: Table, known: Callable[[ProgressPoint, float], float | None], limit_s: float
 ) -> GapCurves:
     """The mean gaps over the instances that all solvers with such values were run on."""
     timed = table.own.filter(pl.col("kind") != Kind.ONLINE)
     having = {
         solver.spec
         for solver, runs in by_solver(table.solvers, timed)
-        if any(known(moment) is not None for r in _records(table, runs) for moment in r.trace)
+        if any(known(moment, 0.0) is not None for r in _records(table, runs) for moment in r.trace)
     }
     rated = timed.filter(
         pl.col("best").is_not_null() & ~pl.col("infeasible") & pl.col("solver").is_in(list(having))
@@ -162,7 +164,7 @@ def _gap_curves(
         traces = (table.records[key].trace for key in runs["key"])
         curve = mean_steps(
             [
-                [(moment.seconds, known_gap(known(moment), best)) for moment in trace]
+                [(moment.seconds, _at_most_1(known(moment, best))) for moment in trace]
                 for trace, best in zip(traces, runs["best"], strict=True)
             ],
             UNKNOWN_GAP,
@@ -176,12 +178,9 @@ def _gap_curves(
     return GapCurves(instances=both["case"].n_unique(), lines=lines)
 
 
-def known_gap(value: float | None, best: float) -> float:
-    """Berthold's gap of a loss or a bound to the best known loss, from 0 to 1."""
-    if value is None or value * best < 0:
-        return UNKNOWN_GAP
-    largest = max(abs(value), abs(best))
-    return abs(value - best) / largest if largest > 0 else 0.0
+def _at_most_1(gap: float | None) -> float:
+    """A gap; a bound below 0 says as little as none."""
+    return UNKNOWN_GAP if gap is None else min(UNKNOWN_GAP, gap)
 
 
 def latencies(table: Table) -> tuple[int, list[LatencyCurve]]:

@@ -11,11 +11,14 @@ verdict, message         how the run ended, in a word or two; its error
 proven, claim            whether it proved its schedule optimal; the bound that it claims
 counts                   whether it enters means: it was done, not refused, and not of an infeasible
                          instance
-best, infeasible         lowest loss of any run of the case; whether a run proved that there is none
+infeasible               whether a run proved that the case has no schedule
 seconds, charged_s       time of the run; the same with failures at their time limit or more
 loss_without_latency     loss without its latency term
 central                  the same policy with a central queue (see :mod:`pats_opt.report.dispatch`)
 ======================== ===========================================================================
+
+A run's ``gap`` is that of :func:`pats_opt.model.loss.gap` to the first of :data:`AGAINST` that is
+known of its case; ``against`` names it. A run without a schedule has a gap of 1.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ from pats_opt.tables import Metrics
 
 #: The outcome of a run that has no record.
 NOT_RUN = "not run"
+
+#: What a gap is to, the first that is known. They are the proven optimum, the best bound that any
+#: run proved, and the lowest loss of any run.
+AGAINST = ("optimum", "best_bound", "best")
 
 #: Whether a run has a schedule.
 SCHEDULED = pl.col("loss").is_not_null()
@@ -215,8 +222,7 @@ def _fields(values: object, *names: str) -> list[Any]:
 
 def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
     """Add the columns that compare each run with the runs of its case."""
-    loss, optimum, bound = pl.col("loss"), pl.col("optimum"), pl.col("best_bound")
-    end = pl.col("end")
+    loss, end = pl.col("loss"), pl.col("end")
     proven = (pl.col("point") == SolutionStatus.OPTIMAL).fill_null(value=False)
     runs = runs.with_columns(
         proven=proven,
@@ -233,20 +239,21 @@ def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
         charged_s=pl.max_horizontal("seconds", limit),
     )
 
-    def gap(to: pl.Expr) -> pl.Expr:
-        return pl.when(to.is_not_null()).then(
-            pl.when(loss <= 0).then(0.0).otherwise((loss - to) / loss).clip(0.0)
-        )
-
-    worth = {
-        "gap_best_bound": pl.when(loss.is_null()).then(1.0).otherwise(gap(bound)),
-        "gap_optimum": pl.when(loss.is_null() & optimum.is_not_null())
-        .then(1.0)
-        .otherwise(gap(optimum)),
-        "loss_above_optimum": (ratio(loss, optimum) - 1).clip(0.0),
-        "loss_above_best_bound": (ratio(loss, bound) - 1).clip(0.0),
-        "loss_above_best_known": (ratio(loss, pl.col("best")) - 1).clip(0.0),
-    }
+    known = pl.coalesce(AGAINST)
+    gap = pl.when(loss <= 0).then(0.0).otherwise((loss - known) / loss).clip(0.0)
     return runs.with_columns(
-        pl.when("counts").then(value).alias(name) for name, value in worth.items()
+        gap=pl.when("counts").then(gap.fill_null(1.0)),
+        against=pl.when("counts").then(
+            pl.coalesce(pl.when(pl.col(c).is_not_null()).then(pl.lit(c)) for c in AGAINST)
+        ),
     )
+
+
+def against(runs: pl.DataFrame) -> str:
+    """What the gaps of these runs are to, in words."""
+    found = set(runs["against"].drop_nulls())
+    if found <= {"optimum"}:
+        return "the optimum" if found else "the bound"
+    if found == {"best"}:
+        return "the best known"
+    return "the bound or best known" if "best" in found else "the bound"

@@ -19,7 +19,7 @@ from pats_opt.report.config import DEFAULT_LIMIT_S, ReportConfig
 from pats_opt.report.curves import GapsOverTime, attainments, gaps_over_time, value
 from pats_opt.report.dispatch import RATIOS, prices_of_binding
 from pats_opt.report.figures import figures
-from pats_opt.report.frame import DECISIONS, METRICS, TERMS
+from pats_opt.report.frame import AGAINST, DECISIONS, METRICS, TERMS
 from pats_opt.report.levels import level_shares
 from pats_opt.report.pictures import links
 from pats_opt.report.service import Row, glance, services, starvations, tradeoffs
@@ -34,8 +34,7 @@ from pats_opt.wording import counted, number, percent
 CSV = (
     *("instance", "sha256", "class", "requests", "adapters", "gpus", "solver", "kind"),
     *("time_limit_s", "seed", "latency_price_per_s", "end", "stop", "point"),
-    *("loss", "bound", "best_bound", "optimum", "gap_best_bound", "gap_optimum"),
-    *("loss_above_optimum", "loss_above_best_bound", "loss_above_best_known"),
+    *("loss", "bound", *AGAINST, "gap", "against"),
     *(*RATIOS, "utility", "runtime_s", "wall_s"),
     *TERMS,
     *METRICS,
@@ -90,7 +89,7 @@ def _context(table: Table, config: ReportConfig) -> dict[str, Any]:
             )
             for group in dict.fromkeys(t.group for t in table.totals)
         ],
-        "totals": columns.totals_columns(table.totals),
+        "totals": columns.totals_columns(table),
         "duels": table.duels,
         "own": table.own.to_dicts(),
         "ticks": _ticks(table),

@@ -34,28 +34,16 @@ def services(table: Table) -> tuple[int, list[Row]]:
 def glance(table: Table) -> list[Row]:
     """Service of every solver that has schedules, those that lose least first.
 
-    Means over the instances that all of them have a schedule for, as :func:`services`; losses are
-    held against the best bound where every instance has one, else against the best schedule known.
+    Means over the instances that all of them have a schedule for, as :func:`services`.
     """
     runs = shared(table.own)
-    against = "loss_above_best_bound" if has_bounds(table) else "loss_above_best_known"
     gpu_s = pl.col("gpus") * pl.col("makespan_s") / pl.col("served")
     rows = (
         runs.with_columns(gpu_s_per_request=pl.when(pl.col("served") > 0).then(gpu_s))
         .group_by("solver", maintain_order=True)
-        .agg(
-            pl.col(_NUMBERS).mean(),
-            pl.col("gpu_s_per_request", "loss_over_central").mean(),
-            loss_above=pl.col(against).mean(),
-        )
+        .agg(pl.col(*_NUMBERS, "gap", "gpu_s_per_request", "loss_over_central").mean())
     )
-    return rows.sort("loss_above", nulls_last=True, maintain_order=True).to_dicts()
-
-
-def has_bounds(table: Table) -> bool:
-    """Whether every instance that counts has a bound."""
-    counting = table.own.filter("counts")
-    return not counting.is_empty() and counting["best_bound"].null_count() == 0
+    return rows.sort("gap", nulls_last=True, maintain_order=True).to_dicts()
 
 
 def starvations(table: Table) -> list[Row]:

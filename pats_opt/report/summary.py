@@ -11,7 +11,7 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import Table
 from pats_opt.report.columns import spread_text, times_text
 from pats_opt.report.dispatch import prices_of_binding
-from pats_opt.report.frame import NOT_RUN, SCHEDULED, by_solver
+from pats_opt.report.frame import AGAINST, NOT_RUN, SCHEDULED, against, by_solver
 from pats_opt.report.service import starvations
 from pats_opt.runs.record import FAILURES, RunOutcome, SolverInfo
 from pats_opt.runs.statistics import Spread, spread
@@ -45,10 +45,10 @@ def _headline(table: Table, own: pl.DataFrame) -> Iterator[str]:
     feasible = own.filter(~pl.col("infeasible"))
     proven = feasible.filter(pl.col("optimum").is_not_null())
     instances = proven["case"].n_unique()
-    excesses = proven.filter(pl.col("kind") == Kind.ONLINE).drop_nulls("loss_above_optimum")
+    online = proven.filter((pl.col("kind") == Kind.ONLINE) & SCHEDULED)
     medians = {}
-    for solver, runs in by_solver(table.solvers, excesses):
-        found = spread(runs["loss_above_optimum"].to_list())
+    for solver, runs in by_solver(table.solvers, online):
+        found = _gaps(runs)
         if found is not None and found.count == instances:  # else it failed where others did not
             medians[solver.spec] = found.median
     if len(medians) < 2:
@@ -56,8 +56,8 @@ def _headline(table: Table, own: pl.DataFrame) -> Iterator[str]:
     least, most = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
     yield (
         f"The optimum is proven on {instances} of {_instances(feasible['case'].n_unique())}; "
-        f"against it online {least} loses least, {percent(medians[least])} in the median, "
-        f"and {most} most, {percent(medians[most])}."
+        f"of the online policies {least} has the smallest gap to it, {percent(medians[least])} in "
+        f"the median, and {most} the largest, {percent(medians[most])}."
     )
 
 
@@ -72,31 +72,17 @@ def _unbounded(own: pl.DataFrame) -> Iterator[str]:
 
 
 def _loss(solver: SolverInfo, runs: pl.DataFrame) -> str:
-    """The loss of an online policy or a heuristic against the optimum or the best bound."""
-    proven = _spread(runs, "loss_above_optimum")
-    rest = _spread(runs.filter(pl.col("loss_above_optimum").is_null()), "loss_above_best_bound")
+    """The gaps of an online policy or a heuristic, by what they are to."""
     name = f"{'Online' if solver.kind == Kind.ONLINE else 'Heuristic'} {solver.spec}"
-    if proven is None and rest is None:
-        known = _spread(runs, "loss_above_best_known")
-        if known is None:
-            return f"{name} has no schedule."
-        return (
-            f"{name} loses {spread_text(known)} against the best schedule known over "
-            f"{_instances(known.count)}."
-        )
-    parts = []
-    if proven is not None:
-        parts.append(
-            f"loses {spread_text(proven)} against the proven optimum over "
-            f"{_instances(proven.count)}"
-        )
-    if rest is not None:
-        where = "" if proven is None else "the other "
-        parts.append(
-            f"{'and ' if parts else 'loses '}at most {spread_text(rest)} against the best bound "
-            f"over {where}{_instances(rest.count)} whose optimum is not proven"
-        )
-    return f"{name} {', '.join(parts)}."
+    held = runs.filter(SCHEDULED)
+    if held.is_empty():
+        return f"{name} has no schedule."
+    parts = [
+        f"{spread_text(_gaps(some))} to {against(some)} over {_instances(len(some))}"
+        for column in AGAINST
+        if not (some := held.filter(pl.col("against") == column)).is_empty()
+    ]
+    return f"{name} has a gap of {', and '.join(parts)}."
 
 
 def _proofs(solver: SolverInfo, runs: pl.DataFrame) -> str:
@@ -105,9 +91,9 @@ def _proofs(solver: SolverInfo, runs: pl.DataFrame) -> str:
         return f"{solver.spec} has no run that counts."
     proven = runs["proven"].sum()
     text = f"{solver.spec} proved its schedule optimal on {proven} of {_instances(len(runs))}"
-    opened = _spread(runs.filter(~pl.col("proven")), "gap_best_bound")
-    if opened is not None and solver.kind == Kind.EXACT:
-        text += f"; on the rest its gap to the best bound is {spread_text(opened)}"
+    opened = runs.filter(~pl.col("proven"))
+    if not opened.is_empty() and solver.kind == Kind.EXACT:
+        text += f"; on the rest its gap to {against(opened)} is {spread_text(_gaps(opened))}"
     return text + "."
 
 
@@ -153,8 +139,8 @@ def _incomplete(table: Table, own: pl.DataFrame) -> Iterator[str]:
         yield f"{_instances(infeasible)} proven infeasible."
 
 
-def _spread(runs: pl.DataFrame, name: str) -> Spread | None:
-    return spread(runs[name].drop_nulls().to_list())
+def _gaps(runs: pl.DataFrame) -> Spread | None:
+    return spread(runs["gap"].drop_nulls().to_list())
 
 
 def _instances(count: int) -> str:

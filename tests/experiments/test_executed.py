@@ -105,12 +105,12 @@ def test_policies_under_the_profile() -> None:
     """Proofs and medians, from the report."""
     path = ROOT / "experiments" / "h100" / "result" / "report.md"
     text = path.read_text(encoding="utf-8")
-    lost = dict(re.findall(r"Online (\S+) loses (.+? %) \(median", text))
+    gaps = dict(re.findall(r"Online (\S+) has a gap of (.+? %) \(median", text))
     proved = re.search(r"auto proved its schedule optimal on (\d+ of \d+ instances)", text)
     assert proved is not None
     assert f"proven on {proved[1]}" in RESULTS
     assert (
-        f"`price-index` loses {lost['price-index']} against it, `pats` {lost['pats']}, `fifo` "
-        f"{lost['fifo']} (medians)"
+        f"`price-index` has a gap of {gaps['price-index']} to it, `pats` {gaps['pats']}, `fifo` "
+        f"{gaps['fifo']} (medians)"
     ) in RESULTS
-    assert f"`option=fewest` loses {lost['cost-aware:option=fewest']}." in RESULTS
+    assert f"`option=fewest` has a gap of {gaps['cost-aware:option=fewest']}." in RESULTS

@@ -25,18 +25,18 @@ def test_gaps_and_proofs(experiment: str) -> None:
     """Instances, proven optima and the policies' medians, word for word from the report."""
     report = ROOT / "experiments" / experiment / "result" / "report.md"
     text = report.read_text(encoding="utf-8")
-    pats = re.search(r"Online pats loses (.+? % \(median; .+?\)) against", text)
-    fifo = re.search(r"Online fifo loses (.+? %) \(median", text)
-    ours = re.search(r"Online price-index loses (.+? % \(median; .+?\)) against", text)
+    pats = re.search(r"Online pats has a gap of (.+? % \(median; .+?\)) to the optimum", text)
+    fifo = re.search(r"Online fifo has a gap of (.+? %) \(median", text)
+    ours = re.search(r"Online price-index has a gap of (.+? % \(median; .+?\)) to the", text)
     proved = re.search(r"auto proved its schedule optimal on (\d+) of (\d+) instances", text)
     assert pats is not None
     assert fifo is not None
     assert ours is not None
     assert proved is not None
-    assert f"`price-index`, our own policy, loses {ours[1]}." in README or (
-        f"`price-index` loses {ours[1]}." in README
+    assert f"`price-index`, our own policy, has a gap of {ours[1]}." in README or (
+        f"`price-index` has a gap of {ours[1]}." in README
     )
-    assert f"loses {pats[1]} against it, `fifo` {fifo[1]}." in README
+    assert f"`pats` has a gap of {pats[1]}, `fifo` of {fifo[1]}." in README
     assert f"{proved[2]} instances" in README
     assert f"proven on {proved[1]}." in README
 

@@ -105,6 +105,8 @@ def test_the_bound_says_what_no_policy_saves(tmp_path: Path, load: str, capsys: 
     assert losses == sorted(losses)
     assert 0 < bound["bound"] <= losses[0]
     assert bound["unavoidable_share"] == pytest.approx(bound["bound"] / losses[0])
+    gaps = [policy["gap"] for policy in bound["policies"]]
+    assert gaps == pytest.approx([(loss - bound["bound"]) / loss for loss in losses])
     assert any("beyond any policy" in line for line in found["summary"])
 
 

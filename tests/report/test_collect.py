@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pats_opt.model.loss import gap
 from pats_opt.model.schedule import StopReason
 from pats_opt.report.collect import collect
+from pats_opt.report.frame import against
 from pats_opt.report.summary import sentences
-from pats_opt.runs.record import RunOutcome
+from pats_opt.runs.record import InstanceInfo, RunOutcome
 from tests.report.examples import instance, record, solver, table_of, tasks_of
 
 EXACT = solver("milp", "exact")
@@ -16,7 +18,7 @@ FIFO = solver("fifo", "online")
 ONE, TWO, THREE = (instance(name) for name in ("one", "two", "three"))
 
 
-def test_gaps_are_to_the_best_bound_of_any_run() -> None:
+def test_gaps_are_to_the_best_bound_of_any_run_without_an_optimum() -> None:
     """Loss 8 with its own bound 2 has gap (8 - 4) / 8 to another run's bound 4."""
     runs = [
         record(ONE, EXACT, 8.0, 2.0, StopReason.TIME_LIMIT),
@@ -24,18 +26,40 @@ def test_gaps_are_to_the_best_bound_of_any_run() -> None:
     ]
     row = table_of(runs).runs.row(0, named=True)
     assert (row["best_bound"], row["optimum"], row["best"]) == (4.0, None, 8.0)
-    assert row["gap_best_bound"] == 0.5
-    assert row["gap_optimum"] is None
-    assert row["loss_above_best_bound"] == 1.0
+    assert (row["gap"], row["against"]) == (gap(8.0, 4.0), "best_bound") == (0.5, "best_bound")
+
+
+def test_gaps_are_to_the_best_loss_where_nothing_is_proven() -> None:
+    runs = table_of([record(ONE, PATS, 5.0), record(ONE, FIFO, 4.0)]).runs
+    assert runs["gap"].to_list() == [pytest.approx(0.2), 0.0]
+    assert runs["against"].to_list() == ["best", "best"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ((ONE,), "the optimum"),
+        ((ONE, TWO), "the bound"),
+        ((ONE, TWO, THREE), "the bound or best known"),
+        ((THREE,), "the best known"),
+    ],
+)
+def test_headings_name_what_gaps_are_to(cases: tuple[InstanceInfo, ...], words: str) -> None:
+    runs = [
+        record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL),
+        record(TWO, EXACT, 4.0, 3.0, StopReason.TIME_LIMIT),
+        record(THREE, EXACT, 4.0, None, StopReason.TIME_LIMIT),
+    ]
+    chosen = [run for run in runs if run.config.instance in cases]
+    assert against(table_of(chosen).own) == words
 
 
 def test_optimum_is_whatever_run_proved_it() -> None:
     runs = [record(ONE, PATS, 5.0), record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL)]
     found = table_of(runs).runs
     assert found["optimum"].to_list() == [4.0, 4.0]
-    assert found["gap_optimum"][0] == pytest.approx(0.2)
-    assert found["loss_above_optimum"].to_list() == [pytest.approx(0.25), 0.0]
-    assert found["gap_best_bound"][0] == pytest.approx(0.2)
+    assert found["gap"].to_list() == [pytest.approx(0.2), 0.0]
+    assert found["against"].to_list() == ["optimum", "optimum"]
 
 
 def test_failures_count_and_refusals_do_not() -> None:
@@ -118,7 +142,7 @@ def test_equal_losses_are_no_contradiction() -> None:
 
 
 def test_sentences_tell_what_the_numbers_say() -> None:
-    """Excesses 0.25, 0.5 and, against a bound, 1.0; fifo's are 0.5, 0.5 and 1.0."""
+    """Gaps 1/5, 2/6 and, to a bound, 4/8; fifo's are 2/6, 2/6 and 4/8."""
     runs = [
         *(record(ONE, EXACT, 4.0, 4.0, StopReason.OPTIMAL), record(ONE, PATS, 5.0)),
         *(record(ONE, FIFO, 6.0), record(TWO, EXACT, 4.0, 4.0, StopReason.OPTIMAL)),
@@ -127,16 +151,15 @@ def test_sentences_tell_what_the_numbers_say() -> None:
         record(THREE, FIFO, 8.0),
     ]
     assert sentences(table_of(runs)) == [
-        "The optimum is proven on 2 of 3 instances; against it online pats loses least, 38 % in "
-        "the median, and fifo most, 50 %.",
-        "milp proved its schedule optimal on 2 of 3 instances; on the rest its gap to the best "
-        "bound is 20 %.",
+        "The optimum is proven on 2 of 3 instances; of the online policies pats has the smallest "
+        "gap to it, 27 % in the median, and fifo the largest, 33 %.",
+        "milp proved its schedule optimal on 2 of 3 instances; on the rest its gap to the bound is "
+        "20 %.",
         "Of 9 runs: 1 stopped at the time limit with a schedule.",
-        "Online pats loses 38 % (median; 25 % to 50 %) against the proven optimum over 2 "
-        "instances, and at most 100 % against the best bound over the other 1 instance whose "
-        "optimum is not proven.",
-        "Online fifo loses 50 % against the proven optimum over 2 instances, and at most 100 % "
-        "against the best bound over the other 1 instance whose optimum is not proven.",
+        "Online pats has a gap of 27 % (median; 20 % to 33 %) to the optimum over 2 instances, and "
+        "50 % to the bound over 1 instance.",
+        "Online fifo has a gap of 33 % to the optimum over 2 instances, and 50 % to the bound over "
+        "1 instance.",
     ]
 
 

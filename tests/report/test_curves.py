@@ -13,7 +13,6 @@ from pats_opt.report.curves import (
     attainments,
     gaps_over_time,
     integral,
-    known_gap,
     latencies,
     loss_profiles,
     mean_steps,
@@ -136,21 +135,14 @@ def test_level_shares_are_means_over_instances() -> None:
     assert level_shares(table_of(runs[-2:])) == (0, [])
 
 
-@pytest.mark.parametrize(
-    ("known", "best", "gap"),
-    [
-        (8.0, 4.0, 0.5),
-        (2.0, 4.0, 0.5),
-        (4.0, 4.0, 0.0),
-        (0.0, 0.0, 0.0),
-        (0.0, 4.0, 1.0),
-        (None, 4.0, 1.0),
-        (-1.0, 4.0, 1.0),
-    ],
-)
-def test_gap_to_the_best_known(known: float | None, best: float, gap: float) -> None:
-    """Berthold's definition: over the larger of both; 1 without a value or of opposite signs."""
-    assert known_gap(known, best) == gap
+def test_a_bound_below_0_is_as_good_as_none() -> None:
+    """No gap over time is above 1, nor below 0 where the bound is the better for rounding."""
+    trace = [(1, -4.0, 4), (3, 2.0, 4), (4, 4.0 + 1e-12, 4)]
+    run = record(ONE, MILP, 4.0, 4.0, StopReason.OPTIMAL, trace=trace)
+    found = gaps_over_time(table_of([run]))
+    assert found is not None
+    (dual,) = found.dual.lines.values()
+    assert dict(dual.curve) == {1.0: 1.0, 3.0: 0.5, 4.0: 0.0}
 
 
 def test_integrals_of_one_run() -> None:

@@ -161,8 +161,8 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
         (r.config.instance.name, r.config.solver.spec, str(r.end)) for r in fixed()
     ]
     first, second, crashed = rows[0], rows[1], rows[5]
-    assert (first["loss"], first["gap_optimum"], first["point"]) == ("4.0", "0.0", "optimal")
-    assert float(second["loss_above_optimum"]) == 0.25
+    assert (first["loss"], first["gap"], first["point"]) == ("4.0", "0.0", "optimal")
+    assert (float(second["gap"]), second["against"]) == (0.2, "optimum")
     assert (second["latency_p95_s"], second["loss_switching"]) == ("8.0", "2.5")
     assert (second["wait_p99_s"], second["jain"], second["worst_adapter"]) == (
         "7.0",
@@ -171,7 +171,7 @@ def test_csv_has_a_line_a_run(tmp_path: Path) -> None:
     )
     assert (second["decisions"], second["decision_mean_s"]) == ("8", "0.0005")
     assert (first["decisions"], first["decision_p99_s"]) == ("", "")
-    assert (crashed["loss"], crashed["gap_best_bound"]) == ("", "1.0")
+    assert (crashed["loss"], crashed["gap"]) == ("", "1.0")
     assert crashed["error"].endswith("SIGKILL")
 
 
@@ -286,7 +286,7 @@ def test_pictures_of_what_the_runs_tell() -> None:
     drawn = figures(table_of(fixed()))
     assert list(drawn) == ["intervals", "profile", "anytime", "latency", "instances", "terms"]
     assert "fewer than 8 instances" in drawn["intervals"].caption
-    assert "the primal gap over the 2 instances" in drawn["anytime"].caption
+    assert "the gap to the best known over the 2 instances" in drawn["anytime"].caption
     assert "up to the time limit of 10 s" in drawn["anytime"].caption
     assert figures(table_of([])) == {}
 
@@ -304,22 +304,22 @@ def test_legends_take_the_columns_that_fit() -> None:
 
 
 def test_solvers_at_a_glance(tmp_path: Path) -> None:
-    """Without a bound losses are held against the best schedule known, and the page says so."""
+    """Without a bound gaps are to the best loss known, and the page says so."""
     runs = [
         record(instance("a"), solver("fifo", "online"), loss=3.0),
         record(instance("a"), solver("pats", "online"), loss=2.0),
     ]
     told = pages.write_pages(table_of(runs), CONFIG, tmp_path)
     assert told[0].startswith("No run gave a bound")
-    assert "Online fifo loses 50 % against the best schedule known over 1 instance." in told
+    assert "Online fifo has a gap of 33 % to the best known over 1 instance." in told
     lines = (tmp_path / "report.md").read_text().partition("## At a glance")[2].splitlines()
-    assert lines[2].startswith("| solver | loss above best known | latency mean s |")
+    assert lines[2].startswith("| solver | gap to the best known | latency mean s |")
     assert [line.split("|")[1:3] for line in lines[4:6]] == [
         [" pats ", " 0 % "],
-        [" fifo ", " 50 % "],
+        [" fifo ", " 33 % "],
     ]
     assert 'id="glance"' in (tmp_path / "report.html").read_text()
     bounded = [*runs, record(instance("a"), solver("cpsat", "exact"), loss=2.0, bound=1.0)]
     told = pages.write_pages(table_of(bounded), CONFIG, tmp_path)
     assert not any("No run gave a bound" in line for line in told)
-    assert "| solver | loss above bound |" in (tmp_path / "report.md").read_text()
+    assert "| solver | gap to the bound |" in (tmp_path / "report.md").read_text()

@@ -102,7 +102,7 @@ def test_the_command(
     command = ["gap-report", "--log", str(log(*ROWS)), "--no-pictures", "-o", str(out)]
     assert run([*command, "--solvers", "dp,fifo", "--jobs", "1"]) == 0
     told = capsys.readouterr().out
-    assert "loss above bound by window" in told
+    assert "gap to the optimum by window" in told
     assert "2026-11-30T09:00" in told
     capsys.readouterr()
     assert run(["gap-report", "--resume", "--json", "--jobs", "1", "-o", str(out)]) == 0

@@ -9,7 +9,7 @@ import polars as pl
 
 from pats_opt.report.collect import SolverTotal, Table
 from pats_opt.report.figures.solver_style import ReportFigure, SolverStyles, legend_above
-from pats_opt.report.frame import TERMS, by_solver, shared
+from pats_opt.report.frame import SCHEDULED, TERMS, against, by_solver, shared
 from pats_opt.runs.statistics import DRAWS, GAP_SHIFT, ROUGH_BELOW
 from pats_opt.views import style
 from pats_opt.wording import counted, label, percent
@@ -48,7 +48,7 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
         ax.remove()
     for i, ax in enumerate(axes[: len(shown)]):
         if i + columns >= len(shown):
-            ax.set_xlabel("gap to the best bound, %")
+            ax.set_xlabel(f"gap to {against(table.own)}, %")
             ax.xaxis.set_tick_params(labelbottom=True)
     thin = ""
     if any(t.gap_interval and t.gaps < ROUGH_BELOW for g in shown for t in members[g]):
@@ -58,9 +58,9 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     return ReportFigure(
         title="Gap by solver and class",
         svg=style.svg(drawn, "intervals", "Mean gap of each solver with its interval, by class"),
-        caption="Dots: the shifted geometric mean of the gaps to the best bound that any run "
-        f"proved (shift {percent(GAP_SHIFT)}; a run without a schedule counts as 100 %), over the "
-        "runs that the table counts. Lines: 95 % bootstrap intervals over instances "
+        caption=f"Dots: the shifted geometric mean of the gaps (shift {percent(GAP_SHIFT)}; a run "
+        "without a schedule counts as 100 %), over the runs that the table counts. Lines: 95 % "
+        "bootstrap intervals over instances "
         f"({DRAWS} draws){thin}. The further left, the better; solvers whose intervals overlap "
         "need not differ."
         + (f" {left} classes without a gap or beyond the first are not drawn." if left else ""),
@@ -95,33 +95,31 @@ def intervals(ax: Axes, totals: Sequence[SolverTotal], styles: SolverStyles) -> 
 
 
 def instances_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
-    """Each solver's loss by instance; None where no instance has an optimum or a bound above 0."""
-    reference = pl.coalesce("optimum", "best_bound")
-    runs = table.own.filter(pl.col("best").is_not_null() & (reference != 0)).with_columns(
-        ratio=pl.col("loss") / reference
-    )
+    """Each solver's gap by instance; None where no instance has a schedule and a gap."""
+    runs = table.own.filter(SCHEDULED & pl.col("gap").is_not_null())
     if runs.is_empty():
         return None
-    widths = runs.group_by("case", maintain_order=True).agg(pl.col("ratio").max())
+    widths = runs.group_by("case", maintain_order=True).agg(pl.col("gap").max())
     cut = len(widths) > MOST_INSTANCES
     if cut:
-        widest = widths.sort("ratio", descending=True, maintain_order=True).head(MOST_INSTANCES)
+        widest = widths.sort("gap", descending=True, maintain_order=True).head(MOST_INSTANCES)
         runs = runs.filter(pl.col("case").is_in(widest["case"].to_list()))
     drawn = style.figure(6.6, 1.4 + 0.26 * runs["case"].n_unique())
     legend_above(drawn, *instances(drawn.add_subplot(), table, runs, styles))
     which = f"The {MOST_INSTANCES} instances on which solvers differ most. " if cut else ""
     return ReportFigure(
         title="Instance by instance",
-        svg=style.svg(drawn, "instances", "Each solver's loss over the optimum, by instance"),
-        caption=which + "Loss divided by the proven optimum; where it is not proven (name in "
-        "brackets), by the best bound, so that the true ratio is at most what is shown. 1 is best.",
+        svg=style.svg(drawn, "instances", "Each solver's gap, by instance"),
+        caption=which + "Gaps are to the proven optimum; where it is not proven (name in "
+        "brackets), to the best bound, so that the true gap is at most what is shown, and without "
+        "a bound to the lowest loss of these solvers. 0 is best.",
     )
 
 
 def instances(
     ax: Axes, table: Table, runs: pl.DataFrame, styles: SolverStyles
 ) -> tuple[list[PathCollection], list[str]]:
-    """Draw a row for each instance and a mark for each solver at its ``ratio``.
+    """Draw a row for each instance and a mark for each solver at its gap.
 
     Returns:
         The marks, and the specs of their solvers.
@@ -129,14 +127,13 @@ def instances(
     runs = runs.with_columns(y=pl.col("case").rank("dense") - 1)
     cases = runs.group_by("case", maintain_order=True).agg(
         pl.first("label", "optimum", "y"),
-        low=pl.col("ratio").min().clip(upper_bound=1.0),
-        high=pl.col("ratio").max(),
+        furthest=100 * pl.col("gap").max(),
     )
-    for low, high, y in cases.select("low", "high", "y").iter_rows():
-        ax.plot([low, high], [y, y], color=style.GRID, linewidth=3, zorder=1)
+    for furthest, y in cases.select("furthest", "y").iter_rows():
+        ax.plot([0, furthest], [y, y], color=style.GRID, linewidth=3, zorder=1)
     dots = {
         solver.spec: ax.scatter(
-            part["ratio"].to_list(),
+            (100 * part["gap"]).to_list(),
             part["y"].to_list(),
             s=34,
             color=styles[solver.spec].colour,
@@ -145,16 +142,16 @@ def instances(
             linewidths=0,
             zorder=2,
         )
-        for solver, part in by_solver(table.solvers, runs.drop_nulls("ratio"))
+        for solver, part in by_solver(table.solvers, runs)
     }
-    ax.axvline(1.0, color=style.FAINT, linewidth=0.8, zorder=0)
+    ax.axvline(0.0, color=style.FAINT, linewidth=0.8, zorder=0)
     shown = [
         name if optimum is not None else f"({name})"
         for name, optimum in cases.select("label", "optimum").iter_rows()
     ]
     ax.set_yticks(range(len(shown)), [label(text, 34) for text in shown])
     ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.set_xlabel("loss / optimum (or best bound)")
+    ax.set_xlabel(f"gap to {against(runs)}, %")
     ax.grid(True, axis="x")
     return list(dots.values()), list(dots)
 

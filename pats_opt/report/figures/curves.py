@@ -66,14 +66,14 @@ def losses_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
             found,
             styles,
             "profile",
-            "loss above the best of these solvers, %",
-            "Share of instances by loss above the best, one line per solver",
+            "loss / lowest loss of these solvers",
+            "Share of instances by loss over the lowest, one line per solver",
         ),
         caption=f"Each line: on what share of the {counted(found[0].instances, 'instance')} the "
-        "solver's loss is within this much of the lowest that any of them found (Dolan and Moré, "
-        "Mathematical Programming 91, 2002; their ratio is 1 + x / 100). Higher and further left "
-        "is better. Where a run failed or the solver refused, the instance never counts, so that "
-        "its line ends below 100 %.",
+        "solver's loss is at most this many times the lowest that any of them found (Dolan and "
+        "Moré, Mathematical Programming 91, 2002). Higher and further left is better. Where a run "
+        "failed or the solver refused, the instance never counts, so that its line ends below "
+        "100 %.",
     )
 
 
@@ -88,11 +88,11 @@ def times_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
             found,
             styles,
             "times",
-            "seconds to the proof, above the fastest of these solvers, %",
+            "seconds to the proof / seconds of the fastest",
             "Share of instances by seconds to a proven optimum over the fastest's",
         ),
         caption=f"The same profile of the seconds until the optimum is proven, over all "
-        f"{counted(found[0].instances, 'instance')}; 0 is the fastest of the exact solvers. A line "
+        f"{counted(found[0].instances, 'instance')}; 1 is the fastest of the exact solvers. A line "
         "ends at the share that the solver proved within its time limit.",
     )
 
@@ -115,18 +115,18 @@ def _profiles_svg(
 def profiles(ax: Axes, found: Sequence[PerformanceProfile], styles: SolverStyles) -> list[Line2D]:
     """Draw the profiles of some solvers, one line each; returns the lines."""
     capped = [[100 * (r - 1) for r in p.ratios if r <= LARGEST_RATIO] for p in found]
-    furthest = 1.3 * max([1.0, *(x for excess in capped for x in excess)])
+    furthest = 1.3 * max([1.0, *(x for beyond in capped for x in beyond)])
     lines = []
     widths = nested_widths(len(found))
-    for p, excess, width in zip(found, capped, widths, strict=True):
-        shares = [100 * (k + 1) / p.instances for k in range(len(excess))]
+    for p, beyond, width in zip(found, capped, widths, strict=True):
+        shares = [100 * (k + 1) / p.instances for k in range(len(beyond))]
         end = shares[-1] if shares else 0.0
-        x, y = [0, *excess, furthest], [0, *shares, end]
+        x, y = [0, *beyond, furthest], [0, *shares, end]
         lines.append(_steps(ax, x, y, styles[p.solver.spec], width))
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xlim(0, furthest)
     ticks = [0, *(10**k for k in range(1 + int(math.log10(furthest))))]
-    ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    ax.set_xticks(ticks, [f"{1 + x / 100:g}" for x in ticks])
     ax.set_ylim(0, 104)
     ax.set_ylabel("share of instances, %")
     ax.grid(True)
@@ -141,17 +141,18 @@ def _steps(
 
 
 def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
-    """The primal gaps, and beside them the dual ones; None where no run has a trace."""
+    """The gaps of losses, and beside them those of bounds; None where no run has a trace."""
     found = gaps_over_time(table)
     if found is None:
         return None
-    sides = [(n, s) for n, s in (("primal", found.primal), ("dual", found.dual)) if s.lines]
+    both = (("to the best known", found.primal), ("of the best known to the bound", found.dual))
+    sides = [(name, side) for name, side in both if side.lines]
     drawn = style.figure(9.0 if len(sides) > 1 else 6.6, 3.9)
     axes = drawn.subplots(1, len(sides), squeeze=False, sharex=True)[0]
     for ax, (name, side) in zip(axes, sides, strict=True):
         gaps(ax, side, styles, found.limit_s)
-        ax.set_title(f"{name} gap, {counted(side.instances, 'instance')}")
-        ax.set_ylabel(f"{name} gap, %")
+        ax.set_title(f"gap {name}, {counted(side.instances, 'instance')}")
+        ax.set_ylabel("gap, %")
     specs = [solver.spec for solver in found.solvers]
     handles = [
         axes[0].plot([], [], linestyle=styles[s].dash, color=styles[s].colour, linewidth=2)[0]
@@ -159,20 +160,20 @@ def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     ]
     legend_above(drawn, handles, specs)
     over = [
-        f"the {name} gap over the {counted(side.instances, 'instance')} that all of its solvers "
+        f"the gap {name} over the {counted(side.instances, 'instance')} that all of its solvers "
         "were run on"
         for name, side in sides
     ]
     return ReportFigure(
         title="Gap over time",
         svg=style.svg(
-            drawn, "anytime", "Mean primal and dual gaps over seconds, one line per solver"
+            drawn, "anytime", "Mean gaps of losses and bounds by seconds, one line per solver"
         ),
-        caption=f"Means of {' and '.join(over)}. The primal gap is |loss - best| / max(loss, best) "
-        "with the best loss that any run found, 100 % as long as there is no schedule and where a "
-        "run failed (Berthold, Operations Research Letters 41, 2013); the dual gap is the same of "
-        "the bound. Lower and further left is better. The integrals below are the areas under the "
-        f"lines, up to the time limit of {found.limit_s:g} s, in seconds.",
+        caption=f"Means of {' and '.join(over)}. The best known loss is the lowest of any run; a "
+        "gap is 100 % as long as there is no schedule or bound and where a run failed (primal and "
+        "dual gap of Berthold, Operations Research Letters 41, 2013). Lower and further left is "
+        "better. The integrals below are the areas under the lines, up to the time limit of "
+        f"{found.limit_s:g} s, in seconds.",
     )
 
 
