@@ -48,13 +48,13 @@ def milliseconds(seconds: float | None, digits: int = 4) -> str:
 
 
 def figure(value: float | str | None) -> str:
-    """Format a count in full, a number with five digits, an id as a label, and None as a dash."""
+    """Format a count in full, a number with four digits, an id as a label, and None as a dash."""
     if isinstance(value, str):
         return label(value)
-    return str(value) if isinstance(value, int) else number(value, 5)
+    return str(value) if isinstance(value, int) else number(value)
 
 
-def signed(value: float, digits: int = 5) -> str:
+def signed(value: float, digits: int = 4) -> str:
     """Format a difference with its sign; 0 where there is none but rounding."""
     if abs(value) < SAME:
         return "0"

@@ -87,6 +87,7 @@ def spec_list(ctx: click.Context, option: click.Parameter, incomplete: str) -> I
 def params(ctx: click.Context, _option: click.Parameter, incomplete: str) -> Items:
     """Return ``KEY=VALUE`` for the solver or policy on the command line."""
     spec = ctx.params.get("solver") or ctx.params.get("policy") or ""
+    spec = (ctx.params.get("policies") or (spec,))[-1]
     return settings(_fields(spec.partition(":")[0]), incomplete)
 
 

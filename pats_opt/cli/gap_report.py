@@ -15,6 +15,7 @@ from pats_opt.model.instance import LARGEST
 
 if TYPE_CHECKING:
     from pats_opt.model.instance import Instance
+    from pats_opt.report.collect import Table
     from pats_opt.report.config import ReportConfig
     from pats_opt.report.gap import Report
     from pats_opt.runs.record import Record
@@ -127,7 +128,7 @@ def command(
     config = _config(run_file, folder if resume else None, given)
     to_do = prepare(config, folder, resume=resume, made=made)
     with ExitStack() as bar:
-        done = bar.enter_context(terminal.progress(len(to_do), _progress_line(), quiet=as_json))
+        done = bar.enter_context(terminal.progress(len(to_do), progress_line(), quiet=as_json))
 
         def watch(total: int) -> AbstractContextManager[Callable[[str], None]]:
             bar.close()  # the runs are over
@@ -140,7 +141,8 @@ def command(
         common.print_json(_summary(report))
     else:
         click.echo("\n".join(report.sentences))
-        _print_glance(report)
+        if len(report.table.solvers) > 1:
+            print_glance(report.table)
         if len(made) > 1:
             _print_windows(report)
         click.echo(f"The report is {folder / 'report.html'}")
@@ -197,7 +199,7 @@ def _config(run_file: str | None, resumed: Path | None, given: dict[str, Any]) -
     return msgspec.structs.replace(base, **chosen)
 
 
-def _progress_line() -> Callable[[Record], str]:
+def progress_line() -> Callable[[Record], str]:
     """Return the function that gives the bar's text after each run."""
     from pats_opt.runs.record import FAILURES
     from pats_opt.wording import label
@@ -215,16 +217,15 @@ def _drawn(name: str) -> str:
     return f"drawn {label(name, 60)}"
 
 
-def _print_glance(report: Report) -> None:
-    """Print the solvers with their losses and service, the least loss first."""
+def print_glance(table: Table) -> None:
+    """Print the solvers with their gaps and service, the smallest gap first."""
     from pats_opt.report.columns import glance_columns
     from pats_opt.report.service import glance
 
-    rows, columns = glance(report.table), glance_columns(report.table)
-    if len(rows) > 1:
-        head = ["solver", *(column.heading for column in columns)]
-        cells = [[row["solver"], *(column.text(row) for column in columns)] for row in rows]
-        terminal.print_table(head, cells, left=1)
+    rows, columns = glance(table), glance_columns(table)
+    head = ["solver", *(column.heading for column in columns)]
+    cells = [[row["solver"], *(column.text(row) for column in columns)] for row in rows]
+    terminal.print_table(head, cells, left=1)
 
 
 def _print_windows(report: Report) -> None:

@@ -16,6 +16,7 @@ from pats_opt.cli.terminal import (
     console,
     print_facts,
     print_table,
+    progress,
     styled,
 )
 
@@ -49,10 +50,12 @@ ADAPTER_COLUMNS = (
 @click.command("simulate")
 @click.argument("instance", type=INPUT_FILE)
 @option(
-    "--policy",
-    "A policy from 'pats-opt solvers', such as pats:gamma=0.5.",
+    "--policy policies",
+    "A policy from 'pats-opt solvers', such as pats:gamma=0.5; several by commas give a table.",
     required=True,
-    shell_complete=completing.specs,
+    metavar="A,B",
+    callback=common.parsed(common.names),
+    shell_complete=completing.spec_list,
 )
 @common.param_option
 @common.time_limit_option
@@ -61,18 +64,19 @@ ADAPTER_COLUMNS = (
 @common.json_option
 def command(
     instance: str,
-    policy: str,
+    policies: tuple[str, ...],
     params: dict[str, str],
     time_limit: float | None,
     seed: int,
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Simulate an online policy on INSTANCE, event by event, and check its schedule.
+    """Simulate online policies on INSTANCE, event by event, and check their schedules.
 
-    The policy sees each request at its arrival, never before. With --json, "metrics" has the
+    A policy sees each request at its arrival, never before. With --json, "metrics" has the
     figures of the whole run, "adapters" a table by adapter, and "queue" the number of waiting
     requests over time, in at most 200 buckets. A run that reaches the time limit gives no schedule.
+    Several policies are compared in a table; with --json, "policies" has their figures.
     """
     import msgspec
 
@@ -82,7 +86,15 @@ def command(
     from pats_opt.solving.solve import solve
     from pats_opt.tables import ScheduleTable, adapter_table, queue_series
 
-    chosen = named_policy(policy, params)
+    if len(policies) > 1:
+        if output is not None or params:
+            raise click.UsageError(
+                "--output and --param are for one policy: leave them out, and write parameters as "
+                "in pats:gamma=0.5"
+            )
+        _simulate_several(instance, policies, time_limit, seed, as_json=as_json)
+        return
+    chosen = named_policy(policies[0], params)
     problem = Problem(read_instance(instance))
     if output is not None:
         refuse_unwritable(output)
@@ -103,6 +115,42 @@ def command(
         if output is not None:
             click.echo(f"written to {output}")
     common.note_ticks(problem.instance)
+
+
+def _simulate_several(
+    file: str, policies: Sequence[str], time_limit: float | None, seed: int, *, as_json: bool
+) -> None:
+    """Print a table of policies, the smallest gap first, and why any has no schedule.
+
+    Raises:
+        InputError: The instance or a policy is wrong.
+        NoScheduleError: No policy has a schedule.
+    """
+    from pats_opt.cli.gap_report import print_glance, progress_line
+    from pats_opt.errors import NoScheduleError
+    from pats_opt.model.files import read_instance
+    from pats_opt.report.frame import against
+    from pats_opt.report.policies import policy_table
+    from pats_opt.report.service import glance
+    from pats_opt.wording import label
+
+    given = read_instance(file)
+    for spec in policies:
+        named_policy(spec, {})
+    with progress(len(policies), progress_line(), quiet=as_json) as done:
+        table = policy_table(given, policies, time_limit=time_limit, seed=seed, done=done)
+    failed = table.runs.filter(table.runs["loss"].is_null()).rows(named=True)
+    for run in failed:
+        why = run["message"] or run["verdict"]
+        click.echo(f"pats-opt: warning: {label(run['solver'], 60)}: {why}", err=True)
+    if len(failed) == len(table.runs):
+        raise NoScheduleError("no policy has a schedule")
+    if as_json:
+        found = {"against": against(table.own), "policies": glance(table)}
+        common.print_json({"instance": given.name, **found})
+    else:
+        print_glance(table)
+    common.note_ticks(given)
 
 
 def named_policy(spec: str, params: Mapping[str, str]) -> Policy:

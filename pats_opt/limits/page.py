@@ -38,7 +38,7 @@ def picture(report: LimitReport) -> str:
     """Return the bars as inline SVG."""
     shown = list(bars(report))
     with style.drawing("limit"):
-        drawn = style.figure(6.6, 0.9 + 0.32 * len(shown))
+        drawn = style.figure(style.PAGE, 0.9 + 0.32 * len(shown))
         axes = drawn.add_subplot()
         colours = [style.BASE_COLOURS[0 if "optimum" in bar.name else 1] for bar in shown]
         places = range(len(shown))
@@ -58,15 +58,15 @@ def sentences(report: LimitReport) -> Iterator[str]:
     online = report.online
     if online.upper is None:
         yield (
-            f"No online policy loses less than {number(online.lower, 6)} per request. Queues of "
+            f"No online policy loses less than {number(online.lower)} per request. Queues of "
             f"about {report.queue} are too short for an upper bound at this load: the policy found "
-            f"loses {number(online.loss, 6)} if more may not wait. Give a longer --queue."
+            f"loses {number(online.loss)} if more may not wait. Give a longer --queue."
         )
     else:
         yield (
-            f"The best online policy loses {number(online.loss, 6)} per request: none loses less "
-            f"than {number(online.lower, 6)}, and the best loses at most "
-            f"{number(online.upper, 6)}."
+            f"The best online policy loses {number(online.loss)} per request: none loses less "
+            f"than {number(online.lower)}, and the best loses at most "
+            f"{number(online.upper)}."
         )
     if report.priced is not None:
         yield priced_sentence(report.priced)
@@ -91,7 +91,7 @@ def priced_sentence(bound: PricedEstimate) -> str:
     """Return the bound by a price of the GPU as a sentence."""
     return (
         "By a price of the GPU, adapter by adapter, no online policy loses less than "
-        f"{number(bound.loss, 6)} per request."
+        f"{number(bound.loss)} per request."
     )
 
 
@@ -114,7 +114,7 @@ def rows(report: LimitReport) -> list[PolicyRow]:
             continue
         more = mean.gives_away
         away = f"{number(more, 3)}{_span(mean.gives_away_interval, 3)}"
-        loss = f"{number(mean.mean, 5)}{_span(mean.interval, 5)}"
+        loss = f"{number(mean.mean)}{_span(mean.interval, 4)}"
         found.append(PolicyRow(mean.policy, loss, away, _gap(mean)))
     return found
 

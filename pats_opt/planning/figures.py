@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Inches of a figure, so that its text can be read on a telephone.
-SIZE = (4.8, 3.4)
+SIZE = (style.PAGE, 3.4)
 
 #: Lines that are drawn of service by GPUs.
 MOST_LINES = 8

@@ -66,10 +66,6 @@ def _three(value: float | None) -> str:
     return number(value, 3)
 
 
-def _five(value: float | None) -> str:
-    return number(value, 5)
-
-
 def _seconds(value: float | None) -> str:
     return DASH if value is None else f"{value:.2f}"
 
@@ -98,8 +94,8 @@ NAMED = {"optimum": "optimum", "best_bound": "bound", "best": "best known"}
 #: Results of each run.
 RESULTS = (
     column("end", "verdict", str),
-    column("loss", "loss", _five),
-    column("bound", "bound", _five),
+    column("loss", "loss"),
+    column("bound", "bound"),
     column("gap", "gap", percent),
     Column("to", lambda run: NAMED.get(run["against"], DASH), str),
     column("utility", "utility"),
@@ -111,9 +107,9 @@ INSTANCES = (
     column("requests", "requests"),
     column("adapters", "adapters"),
     column("GPUs", "gpus"),
-    column("best bound", "best_bound", _five),
-    column("best loss", "best", _five),
-    column("optimum", "optimum", _five),
+    column("best bound", "best_bound"),
+    column("best loss", "best"),
+    column("optimum", "optimum"),
 )
 
 #: Service of each run's schedule.
@@ -240,7 +236,7 @@ TRADEOFF = (
     column("latency price", "latency_price_per_s"),
     metric("latency_mean_s"),
     metric("latency_p95_s", "p95"),
-    column("loss without latency", "loss_without_latency", _five),
+    column("loss without latency", "loss_without_latency"),
     column("quality", "loss_quality"),
     column("switching", "loss_switching"),
     column("late", "loss_late"),

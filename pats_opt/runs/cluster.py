@@ -8,12 +8,14 @@ writes is sent back: the machines share no folder. A call whose machine is lost 
 from __future__ import annotations
 
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple, TypeVar
 
 from typing_extensions import override
@@ -22,7 +24,8 @@ from pats_opt import __version__
 from pats_opt.cluster import joined
 from pats_opt.errors import InputError, one_line
 from pats_opt.model.files import read_bytes, write_bytes
-from pats_opt.runs.copies import OutputFile, call_remotely, hold
+from pats_opt.runs.copies import OutputFile, call_remotely, hold, keep_in
+from pats_opt.runs.guarded import guarded_folder
 from pats_opt.runs.pool import RunPool, WorkerCrashError, WorkerProcess, prepare_all
 
 T = TypeVar("T")
@@ -181,6 +184,8 @@ class _Host:
     def __init__(self) -> None:
         self._worker: WorkerProcess | None = None
         self._held: set[str] = set()  # files of which it has a copy
+        self._folder: Path | None = None  # of the copies of all workers, one after the other
+        self._copies = ""  # of the worker's
         self._prepared: set[str] = set()  # solvers that are ready on this machine
 
     def answer(self, call: RemoteCall) -> RemoteResult:
@@ -190,7 +195,11 @@ class _Host:
         if self._worker is None or not self._worker.is_alive():
             self._worker = WorkerProcess()
             self._held.clear()
+            self._folder = self._folder or guarded_folder()
+            self._copies = mkdtemp(dir=self._folder)
         try:
+            if not self._held:
+                self._ask(keep_in, self._copies)
             if missing := [spec for spec in call.specs if spec not in self._prepared]:
                 self._ask(prepare_all, missing)
                 self._prepared.update(missing)
@@ -216,6 +225,7 @@ class _Host:
         assert self._worker is not None
         self._worker.close()
         self._worker = None
+        shutil.rmtree(self._copies, ignore_errors=True)
 
 
 _HOST = _Host()

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 from typing import Any, NamedTuple, TypeVar
 
 from pats_opt.model.files import write_bytes
@@ -30,13 +29,22 @@ class OutputFile(NamedTuple):
     content: bytes
 
 
+#: Folder of all copies.
+_FOLDER: list[Path] = []
+
+
+def keep_in(folder: str) -> None:
+    """Keep copies in a folder from now on; who names it removes it."""
+    _FOLDER[:] = [Path(folder)]
+
+
 def here(path: str) -> Path:
     """Path on this machine of a file or folder of the caller."""
     return _COPIES.get(path, Path(path))
 
 
 def hold(path: str, content: bytes) -> None:
-    """Keep a copy of a caller's file until this process ends."""
+    """Keep a copy of a caller's file."""
     copy = _folder() / Path(path).name
     write_bytes(copy, content)
     _COPIES[path] = copy
@@ -71,10 +79,4 @@ def call_remotely(
 
 def _folder() -> Path:
     """A new folder for copies."""
-    return Path(mkdtemp(dir=_root().name))
-
-
-@lru_cache(maxsize=1)
-def _root() -> TemporaryDirectory[str]:
-    """The folder of all copies, which is removed when this process ends."""
-    return TemporaryDirectory(prefix="pats-opt-")
+    return Path(mkdtemp(dir=_FOLDER[0]))

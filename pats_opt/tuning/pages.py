@@ -11,6 +11,7 @@ from pats_opt.tuning.plan import TunePlan
 from pats_opt.tuning.trials import Trial
 from pats_opt.tuning.verdict import TuneComparison, TuneResult
 from pats_opt.views.page import environment
+from pats_opt.wording import number
 
 #: Number of trials in the report.
 TOP = 10
@@ -114,7 +115,7 @@ def _ends(result: TuneResult) -> str:
 def _cells(side: TuneComparison) -> list[str]:
     return [
         str(side.instances),
-        *("-" if x is None else f"{x:.5g}" for x in (side.default_loss, side.best_loss)),
+        *("-" if x is None else number(x) for x in (side.default_loss, side.best_loss)),
         _change(side.ratio),
         "-" if side.interval is None else " to ".join(map(_change, side.interval)),
         f"{side.wins}/{side.ties}/{side.losses}",

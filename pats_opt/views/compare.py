@@ -99,7 +99,7 @@ def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
                     DASH if one.option is None else str(job.options[one.option].steps)
                     for one in (a, b)
                 ),
-                *(number(value, 6) for value in (a.start, b.start, a.latency, b.latency)),
+                *(number(value) for value in (a.start, b.start, a.latency, b.latency)),
                 signed(b.loss - a.loss),
             ]
             for job, a, b in differ[:MOST_LISTED]

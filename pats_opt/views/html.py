@@ -23,12 +23,11 @@ from pats_opt.tables import METRICS, AdapterMetrics, Metrics, adapter_table, sho
 from pats_opt.views import compare, style, text
 from pats_opt.views.bars import bar_legend
 from pats_opt.views.interactive import figure_json
-from pats_opt.views.lines import memory_lines
 from pats_opt.views.page import environment, script, script_url
 from pats_opt.views.still import draw
 from pats_opt.views.tooltips import tooltips
 from pats_opt.views.view import Chart, NamedChart, ScheduleView
-from pats_opt.wording import figure, label, percent
+from pats_opt.wording import figure, label, number, percent
 
 #: Kinds of files that a picture is written as.
 SUFFIXES = (".html", ".svg", ".png")
@@ -135,7 +134,7 @@ def comparison_page(first: ScheduleView, second: ScheduleView, assets: str | Non
     return _render(
         "comparison.html.j2",
         [
-            NamedChart(name, view.chart, f"{name}, loss {view.verdict.loss:.6g}")
+            NamedChart(name, view.chart, f"{name}, loss {number(view.verdict.loss)}")
             for name, view in zip(of.names, both, strict=True)
         ],
         assets,
@@ -161,7 +160,6 @@ def _render(template: str, shown: Sequence[NamedChart], assets: str | None, **va
             **values,
             legend=_legend(shown),
             levels=_strip_legend(chart),
-            lines=memory_lines(chart),
             item=Markup(figure_json(shown)),  # noqa: S704 (has no "<")
             script=Markup("" if assets else script()),  # noqa: S704 (Bokeh's own)
             script_url="" if assets is None else script_url(assets),

@@ -20,11 +20,12 @@ from pats_opt.views.lines import (
     DASHES,
     StepLine,
     floor_of,
-    memory_lines,
+    memory_line,
     price_lines,
     quality_lines,
 )
-from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel, stack_panel
+from pats_opt.views.panels import LanePanel, Panel, hover, lanes, line_panel, numeral, stack_panel
+from pats_opt.views.strips import memory_strips, strip_panel, strips_title
 from pats_opt.views.style import BASE_COLOURS
 from pats_opt.views.view import Chart, NamedChart
 from pats_opt.wording import label
@@ -50,7 +51,12 @@ def figure_json(shown: Sequence[NamedChart]) -> str:
     lines: list[dict[str, Any]] = []
     figures = [side.panel for side in sides]
     over_time = partial(line_panel, seconds=seconds, data=lines, end=end)
-    figures += [_memory(one, len(shown) > 1, over_time) for one in shown]
+    for one in shown:
+        title = f"{one.letter}: " if len(shown) > 1 else ""
+        if strips := memory_strips(one.chart):
+            figures.append(strip_panel(strips, title + strips_title(strips), seconds, lines, end))
+        else:
+            figures.append(_memory(one, title, over_time))
     queue, rug = _queue(shown, over_time)
     figures += [queue, *_prices(shown, over_time)]
     if shown[0].chart.levels:
@@ -200,13 +206,12 @@ def _loads(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _memory(one: NamedChart, several: bool, over_time: Callable[..., Panel]) -> Panel:
-    """GiB in use on each GPU, and its capacity."""
-    gpus, lines = one.chart.problem.site.gpus, memory_lines(one.chart)
+def _memory(one: NamedChart, title: str, over_time: Callable[..., Panel]) -> Panel:
+    """GiB in use on the fullest GPU, and the capacities."""
+    gpus, line = one.chart.problem.site.gpus, memory_line(one.chart)
     capacities = {gpu.capacity[0] / 1e9 for gpu in gpus if gpu.capacity[0] is not None}
-    what = "VRAM in use" if len(lines) == len(gpus) else "VRAM in use on the fullest GPU"
-    title = f"{one.letter}: {what}, GiB" if several else f"{what}, GiB"
-    return over_time(title, lines=lines, unit="GiB", levels=sorted(capacities))
+    title += "VRAM in use, GiB" if len(gpus) < 2 else "VRAM in use on the fullest GPU, GiB"
+    return over_time(title, lines=[line], unit="GiB", levels=sorted(capacities))
 
 
 def _queue(
@@ -237,7 +242,7 @@ def _queue(
     made.add_glyph(source, tick)
     given_up = [(one, job) for one in shown for job in one.chart.rejected]
     if given_up:
-        site = problem.site
+        site, last = problem.site, float(arrivals[-1])
         crosses = ColumnDataSource(
             {
                 "x": [job.arrival * tick_s for _, job in given_up],
@@ -250,8 +255,9 @@ def _queue(
         at, red = value(-0.55 * strip), "#A33100"
         cross = Scatter(x="x", y=at, marker="x", size=8, line_color=red, line_width=2)
         marks = made.add_glyph(crosses, cross)
-        rows = {"rejected": "@id", "adapter": "@name", "arrives": "@x{0,0.[00]} s",
-                "loss": "@loss{0,0.[0000]}"}  # fmt: skip
+        most = max(job.reject_loss or 0.0 for _, job in given_up)
+        rows = {"rejected": "@id", "adapter": "@name", "arrives": f"@x{{{numeral(last)}}} s",
+                "loss": f"@loss{{{numeral(most)}}}"}  # fmt: skip
         hover(made, [marks], rows | {"by": "@by"} if len(shown) > 1 else rows, limit=3)
     return made, {"x": arrivals, "source": source, "far": {"x": far}}
 

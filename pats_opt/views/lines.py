@@ -9,9 +9,6 @@ from pats_opt.views import style
 from pats_opt.views.view import AllocationSeries, Chart, NamedChart, StepSeries
 from pats_opt.wording import label
 
-#: GPUs whose memory has a line each; with more only the fullest at any time is shown.
-MOST_LINES = 14
-
 #: Points of a line that is seen from far away.
 POINTS = 4000
 
@@ -28,21 +25,19 @@ class StepLine(NamedTuple):
     dash: str = "solid"
 
 
-def memory_lines(chart: Chart) -> list[StepLine]:
-    """Return GiB in use on each GPU; with very many GPUs, on the fullest one at any time."""
+def memory_line(chart: Chart) -> StepLine:
+    """Return GiB in use on the GPU, of several on the fullest one at any time."""
     gpus = chart.problem.site.gpus
-    if len(gpus) > MOST_LINES:
-        return [StepLine("the fullest GPU", _fullest(chart.memory), style.BASE_COLOURS[0])]
-    return [
-        StepLine(label(gpu.id), series, colour, DASHES[gpu.index % len(DASHES)])
-        for gpu, series, colour in zip(gpus, chart.memory, style.cycled(len(gpus)), strict=True)
-    ]
+    name = label(gpus[0].id) if len(gpus) == 1 else "the fullest GPU"
+    return StepLine(name, _fullest(chart.memory), style.BASE_COLOURS[0])
 
 
 def _fullest(memory: Sequence[StepSeries]) -> StepSeries:
     """The most in use on any GPU."""
     import numpy as np
 
+    if not memory:
+        return StepSeries(np.zeros(1), np.zeros(1))
     x = np.unique(np.concatenate([series.x for series in memory]))
     levels = [one.y[np.searchsorted(one.x, x, "right") - 1] for one in memory]
     return StepSeries(x, np.max(levels, axis=0))

@@ -71,10 +71,10 @@ def _result_html(result: Result) -> str:
     status, metrics = result.status, result.metrics
     proven = status.point.value == "optimal"
     figures = [
-        ("loss", number(result.loss, 6)),
-        ("bound", number(result.bound, 6)),
+        ("loss", number(result.loss)),
+        ("bound", number(result.bound)),
         ("gap", percent(result.gap)),
-        ("utility", number(result.utility, 6)),
+        ("utility", number(result.utility)),
     ]
     if metrics is not None:
         known = [name for name in SHOWN if name in shown(metrics)]
@@ -107,7 +107,7 @@ def _verdict_html(verdict: Verdict) -> str:
     return piece(
         chips=[("good", "valid") if verdict.ok else ("bad", "not valid")],
         heading=name if verdict.ok else f"{name}: {counted(len(wrong), 'violation')}",
-        figures=[("loss", number(verdict.loss, 6))],
+        figures=[("loss", number(verdict.loss))],
         notes=notes,
         terms=_terms(verdict.terms),
         drawn=_drawn(verdict),
@@ -195,10 +195,10 @@ def _budget(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
     note = (
         f"{budget.measure.value} latency {number(budget.reached_s)} s of a budget of "
         f"{number(budget.budget_s)} s ({'kept' if budget.met else 'missed'}); loss without latency "
-        f"{number(budget.loss, 6)}"
+        f"{number(budget.loss)}"
     )
     if budget.bound is not None:
-        note += f", bound {number(budget.bound, 6)}, gap {percent(budget.gap)}"
+        note += f", bound {number(budget.bound)}, gap {percent(budget.gap)}"
     rows = [
         [
             ("\N{RIGHTWARDS ARROW} " if point.chosen else "")
@@ -216,7 +216,7 @@ def _budget(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
 def _terms(terms: LossTerms | None) -> list[tuple[str, str, float]]:
     """Each term that is not 0: its name, its loss and its share."""
     shares = [] if terms is None else term_shares(terms)
-    return [(term.name, number(term.loss, 5), term.share) for term in shares if term.loss]
+    return [(term.name, number(term.loss), term.share) for term in shares if term.loss]
 
 
 def piece(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ from pats_opt.views.lines import StepLine, meaned, stack_until, thinned, until
 from pats_opt.views.overview import LOADING, OTHERS, SWITCHING, time_shares
 from pats_opt.views.style import FAINT, GRID, INK, OTHER
 from pats_opt.views.view import LANE, LOADER, AllocationSeries, Chart, NamedChart
-from pats_opt.wording import label
+from pats_opt.wording import label, number
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, HoverTool, Range1d
@@ -124,6 +125,12 @@ def panel(title: str, seconds: Range1d, height: int) -> Panel:
     return made
 
 
+def numeral(largest: float) -> str:
+    """Bokeh's format for numbers up to ``largest``, of which it shows four significant digits."""
+    decimals = max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 0
+    return "0,0" + (f".[{'0' * decimals}]" if decimals else "")
+
+
 def lanes(shown: NamedChart, seconds: Range1d) -> LanePanel:
     """Return the lanes of all GPUs; the page's script fills in the bars that are in view."""
     from bokeh.models import (
@@ -222,7 +229,7 @@ def _far(made: Panel, chart: Chart) -> list[Renderer]:
         "colour": [OTHER if k < 0 else bars.colours[k] for k in shares.key.tolist()],
         "what": [names.get(k) or bars.names[k] for k in shares.key.tolist()],
         "gpu": [label(site.gpus[g].id) for g in shares.gpu.tolist()],
-        "from": [f"{a:.6g} s to {b:.6g} s" for a, b in zip(*shares.boxes[:2], strict=True)],
+        "from": [f"{number(a)} s to {number(b)} s" for a, b in zip(*shares.boxes[:2], strict=True)],
     }
     switching, renderers = shares.key == SWITCHING, []
     for some, style in ((~switching, {"fill_color": "colour"}), (switching, HATCHED)):
@@ -308,8 +315,8 @@ def line_panel(
     made.yaxis.ticker.desired_num_ticks = 3
     made.yaxis.ticker.min_interval = least
     if len(lines) <= MOST_READ:
-        level = f"@y{{0,0.[0000]}} {unit}"
-        rows = {"line": "$name", "level": level, "from": "@x{0,0.[00]} s"}
+        level = f"@y{{{numeral(top)}}} {unit}"
+        rows = {"line": "$name", "level": level, "from": f"@x{{{numeral(end)}}} s"}
         hover(
             made,
             drawn,

@@ -13,11 +13,12 @@ from pats_opt.views.lines import (
     StepLine,
     floor_of,
     meaned,
-    memory_lines,
+    memory_line,
     price_lines,
     quality_lines,
     until,
 )
+from pats_opt.views.strips import draw_strips, memory_strips, strips_title
 from pats_opt.views.view import Chart, NamedChart
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
     lanes = max(1, len(site.gpus))
     priced = any(one.chart.prices for one in shown)
     tall = 0.75 if shown[0].chart.loads is None else 1.05
-    each = [min(9.0, 0.6 + tall * lanes), 1.5]
+    each = [min(9.0, 0.6 + tall * lanes), 1.5 if lanes == 1 else min(6.0, 0.6 + 0.3 * lanes)]
     levels = bool(shown[0].chart.levels)
     heights = [height for height in each for _ in shown] + [1.2] * (1 + priced)
     heights += [1.2] * (len(shown) + 1) * levels
@@ -61,16 +62,18 @@ def draw(shown: Sequence[NamedChart], heading: str = "") -> Figure:
 
 
 def memory(ax: Axes, chart: Chart, name: str = "") -> None:
-    """Draw the memory in use on each GPU, and its capacity."""
-    lines = memory_lines(chart)
-    drawn = [_step(ax, line, chart.end) for line in lines]
+    """Draw the memory in use and the capacity, of several GPUs in a strip for each."""
+    if strips := memory_strips(chart):
+        draw_strips(ax, strips, chart.end)
+        title(ax, name, strips_title(strips))
+        return
+    _step(ax, memory_line(chart), chart.end)
     known = [gpu.capacity[0] for gpu in chart.problem.site.gpus]
     for capacity in sorted({amount for amount in known if amount is not None}):
         ax.axhline(capacity / 1e9, color=style.INK, linewidth=1.0, linestyle="--")
     ax.set_ylim(bottom=0)
-    title(ax, name, "VRAM in use, GiB (dashed: capacity)")
-    if len(lines) > 1:
-        legend_above(ax, drawn, [line.name for line in lines])
+    fullest = "" if len(known) < 2 else " on the fullest GPU"
+    title(ax, name, f"VRAM in use{fullest}, GiB (dashed: capacity)")
 
 
 def _step(ax: Axes, line: StepLine, end: float) -> Any:

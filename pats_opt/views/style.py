@@ -38,6 +38,9 @@ MOST_APART = 6
 #: Adapters that a legend names, those with most requests first.
 MOST_KEYS = 24
 
+#: Inches that a figure of a page is wide; its letters can be read on a telephone.
+PAGE = 4.8
+
 INK, FAINT, GRID = "#22262B", "#5F6771", "#DDE1E6"
 
 SVG = "http://www.w3.org/2000/svg"

@@ -19,7 +19,7 @@ from pats_opt.tables import Metrics, ScheduleTable, bound_on_waiting, measure, q
 from pats_opt.tables.levels import allocation_steps, levels_of, quality_steps
 from pats_opt.tables.loader import hidden, memory_steps
 from pats_opt.views.bars import BarStyle, bar_style
-from pats_opt.wording import counted, label
+from pats_opt.wording import counted, label, number
 
 if TYPE_CHECKING:
     from pats_opt.tables.statistics import Flags, Floats, Ints
@@ -349,7 +349,7 @@ class ScheduleView:
     def title(self) -> str:
         """Solver and loss in one line, and a warning where the schedule is not valid."""
         wrong = len(self.verdict.violations)
-        return f"{label(self.schedule.solver.name)}: loss {self.verdict.loss:.6g}" + (
+        return f"{label(self.schedule.solver.name)}: loss {number(self.verdict.loss)}" + (
             f", NOT VALID ({counted(wrong, 'violation')})" if wrong else ""
         )
 

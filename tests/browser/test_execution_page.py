@@ -13,7 +13,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_instance
 from tests.execute.samples import as_predicted, executed
-from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
+from tests.support.browser import NARROW, WIDE, barriers, overflow, too_wide, visit
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def test_it_fits_and_everyone_can_use_it(page: Page, written: Path, size: Viewpo
     page.set_viewport_size(size)
     visit(page, written)
     assert overflow(page) == 0
+    assert too_wide(page) == []
     assert barriers(page) == []
 
 

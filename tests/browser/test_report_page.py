@@ -18,7 +18,7 @@ from pats_opt.runs.task import perform
 from pats_opt.wording import DASH
 from tests.report.examples import document, instance, record, solver, table_of
 from tests.report.test_pages import CONFIG
-from tests.support.browser import NARROW, barriers, overflow, visit
+from tests.support.browser import NARROW, barriers, overflow, too_wide, visit
 
 #: Requests within multiples of their deadline, and by level.
 WITHIN, LEVELS = ((0.0, 0.5), (0.5, 1.0), (0.9, 3.0)), ((0, 4), (10, 2), (25, 3))
@@ -158,6 +158,7 @@ def test_on_a_telephone_only_boxes_scroll(page: Page, report: Path) -> None:
     page.set_viewport_size(NARROW)
     load(page, report)
     assert overflow(page) == 0
+    assert too_wide(page) == []
     for name in ("Deadlines", "Levels"):
         expect(page.get_by_role("group", name=f"{name}: picture")).to_be_visible()
     box = page.get_by_role("region", name="All runs")

@@ -18,7 +18,7 @@ from pats_opt.solving.solve import solve
 from pats_opt.views.html import show, write
 from pats_opt.views.page import write_assets
 from pats_opt.views.view import ScheduleView
-from tests.support.browser import NARROW, WIDE, barriers, overflow, visit
+from tests.support.browser import NARROW, WIDE, barriers, overflow, too_wide, visit
 from tests.support.markup import marked
 from tests.support.zoo import adapter, document, gpu, request
 from tests.views.test_levels import viewed
@@ -106,6 +106,7 @@ def test_it_fits_and_everyone_can_use_it(page: Page, written: Path, size: Viewpo
     page.set_viewport_size(size)
     opened(page, written)
     assert overflow(page) == 0
+    assert too_wide(page) == []
     assert barriers(page) == []
     assert page.locator("#chart").get_attribute("aria-label")
     assert "serves 8 of 9 requests" in page.inner_text("#chart-words")

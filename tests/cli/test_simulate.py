@@ -56,6 +56,34 @@ def test_json_tables(instance: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert told["queue"]["bucket_max"] == [0, 0, 0, 0]
 
 
+def test_several_policies_are_a_table(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of gap-report, the smallest gap first."""
+    command = ["simulate", str(instance), "--policy", "fifo:option=most,pats"]
+    assert run(command) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.startswith("solver")
+    assert "gap to the best known" in head
+    assert [line.split()[0] for line in (first, second)] == ["pats", "fifo:option=most"]
+    assert run([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["against"] == "the best known"
+    losses = [
+        json.loads(capsys.readouterr().out)["loss"]
+        for policy in ("pats", "fifo:option=most")
+        if run(["simulate", str(instance), "--policy", policy, "--json"]) == 0
+    ]
+    gaps = [0.0, (losses[1] - losses[0]) / losses[1]]
+    assert [row["gap"] for row in told["policies"]] == pytest.approx(gaps)
+
+
+@pytest.mark.parametrize("extra", [["-o", "s.json"], ["--param", "gamma=1"]])
+def test_what_is_for_one_policy(
+    instance: Path, extra: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", str(instance), "--policy", "fifo,pats", *extra]) == 2
+    assert "are for one policy" in capsys.readouterr().err
+
+
 def test_text(instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For people: every term, the figures by what they are about, the decisions and their time."""
     schedule = str(tmp_path / "schedule.json")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,11 +21,12 @@ from pats_opt.errors import InputError
 from pats_opt.model.files import read_bytes
 from pats_opt.report.config import ReportConfig, tasks
 from pats_opt.runs.cluster import RayPool, RemoteCall, answer
-from pats_opt.runs.copies import call_remotely, here, hold
+from pats_opt.runs.copies import call_remotely, here, hold, keep_in
+from pats_opt.runs.guarded import PREFIX
 from pats_opt.runs.pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 from pats_opt.runs.record import Record, read_record
 from pats_opt.runs.task import perform, perform_all
-from tests.report.test_command import gone, wait_for
+from tests.report.test_command import gone, records, started, wait_for
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed"
@@ -39,11 +41,18 @@ PLAIN = ("--windows", "2", "--bound-windows", "0")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without CPUs and two nodes, whose processes see what this one does."""
+    """A head without CPUs and two nodes, whose processes see what this one does.
+
+    Their temporary files are in a folder of their own, ``TMPDIR``, with a short path for sockets.
+    """
     from ray.cluster_utils import Cluster
 
     terminated = signal.getsignal(signal.SIGTERM)  # starting nodes replaces the handler
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        TemporaryDirectory(prefix="ray-", dir="/tmp") as own,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", own)
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         head = {**NODE, "num_cpus": 0, "include_dashboard": False}
         started = Cluster(initialize_head=True, head_node_args=head)
@@ -77,6 +86,8 @@ def test_a_remote_call_reads_a_copy_and_sends_what_it_wrote(
     """Under the caller's names, which exist nowhere; the record is the last file."""
     file, out = write(), tmp_path / "out"
     (task,) = tasks(ReportConfig(instances=(file,), solvers=("fifo",)), out)
+    (tmp_path / "copies").mkdir()
+    keep_in(str(tmp_path / "copies"))
     hold(file, read_bytes(file))
     copy = here(file)
     Path(file).unlink()
@@ -185,6 +196,36 @@ def test_commands_give_on_a_cluster_what_they_give_here(
             )
         )
     assert found[0] == found[1]
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("stubs", "plain")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_killed_run_goes_on_and_leaves_no_copies(
+    tmp_path: Path, write: Callable[..., str], request: pytest.FixtureRequest
+) -> None:
+    """A kill -9 of the command on the cluster; resuming gives what an undisturbed run gives."""
+    request.getfixturevalue("cluster")
+    files = [write(f"i{k}.json", requests=k + 1) for k in range(3)]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    given = [*files, "--solvers", "slow:seconds=0.5", "--jobs", "1"]
+    with started(*given, "--engine", "ray", "-o", str(out)) as process:
+        wait_for(lambda: (out / "runs").is_dir() and any((out / "runs").glob("*.json")))
+        process.kill()
+        process.wait()
+    kept = records(out)
+    assert 1 <= len(kept) < 3
+    assert run(["gap-report", "--resume", "--engine", "ray", "-o", str(out)]) == 0
+    assert run(["gap-report", "--no-pictures", *given, "-o", str(whole)]) == 0
+    after, undisturbed = records(out), records(whole)
+    assert {name: after[name] for name in kept} == kept
+    same = ("end", "loss", "terms", "metrics", "latencies", "status", "schedule")
+    assert len(after) == 3
+    assert {name: [one[field] for field in same] for name, one in after.items()} == {
+        name: [one[field] for field in same] for name, one in undisturbed.items()
+    }
+    wait_for(lambda: not any(Path(os.environ["TMPDIR"]).glob(f"{PREFIX}*")))
 
 
 def _node_of(cluster: Any, pid: int) -> Any:

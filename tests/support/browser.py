@@ -82,6 +82,16 @@ def overflow(page: Page) -> int:
     return wider
 
 
+def too_wide(page: Page) -> list[str]:
+    """Figures that are wider than the window, but for those of whole schedules, which scroll."""
+    wide: list[str] = page.evaluate(
+        """[...document.querySelectorAll("figure:not(.big) svg, #chart")]
+        .filter(one => one.getBoundingClientRect().right > window.innerWidth)
+        .map(one => one.getAttribute("aria-label"))"""
+    )
+    return wide
+
+
 def barriers(page: Page) -> list[str]:
     """Barriers to using a page: the serious findings of axe's rules."""
     return [

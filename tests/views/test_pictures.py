@@ -29,6 +29,7 @@ from pats_opt.views import style
 from pats_opt.views.gantt import MOST_BATCHES, gantt
 from pats_opt.views.html import comparison_page, schedule_page, show
 from pats_opt.views.still import draw, memory, queue
+from pats_opt.views.strips import memory_strips
 from pats_opt.views.style import MOST_KEYS, adapter_legend, colour_list
 from pats_opt.views.tooltips import tooltips
 from pats_opt.views.view import Chart, NamedChart, ScheduleView
@@ -105,12 +106,41 @@ def test_memory_falls_when_members_leave() -> None:
     with style.drawing():
         ax = style.figure(4, 2).add_subplot()
         memory(ax, chart_of(problem, batches))
-    first, second = ax.get_lines()[:2]
-    steps = dict(zip(values(first.get_xdata()), values(first.get_ydata()), strict=True))
-    assert steps == {0: 7, 2: 7.5, 4: 15.5, 6: 11.5, 8: 7.5, 10: 15.5, 12: 11.5, 14: 7.5}
-    assert values(second.get_ydata()) == [7.0, 7.0]
-    capacities = {values(line.get_ydata())[0] for line in ax.get_lines()[2:]}
-    assert capacities == {40.0, 24.0}
+    strips = memory_strips(chart_of(problem, batches))
+    assert [strip.full for strip in strips] == [40.0, 24.0]
+    gib = [
+        dict(
+            zip(
+                values(line.get_xdata()),
+                (
+                    strip.full * (strip.bottom - values_) / (strip.bottom - strip.top)
+                    for values_ in values(line.get_ydata())
+                ),
+                strict=True,
+            )
+        )
+        for line, strip in zip(ax.get_lines(), strips, strict=True)
+    ]
+    steps = {0: 7, 2: 7.5, 4: 15.5, 6: 11.5, 8: 7.5, 10: 15.5, 12: 11.5, 14: 7.5}
+    assert gib[0] == pytest.approx(steps)
+    assert list(gib[1].values()) == pytest.approx([7.0, 7.0])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["gpu-0", "gpu-1"]
+    assert ax.get_title(loc="left") == "VRAM in use, each strip 24 GiB or 40 GiB"
+
+
+def test_one_gpu_has_a_line_of_memory_with_its_capacity() -> None:
+    raw = document(4)
+    raw["gpus"] = raw["gpus"][:1]
+    problem = Problem(parse_instance(json.dumps(raw)))
+    result = solve(problem, "fifo")
+    chart = chart_of(problem, list(result.replayed))
+    assert memory_strips(chart) == []
+    with style.drawing():
+        ax = style.figure(4, 2).add_subplot()
+        memory(ax, chart)
+    line, capacity = ax.get_lines()
+    assert max(values(line.get_ydata())) == max(chart.memory[0].y)
+    assert values(capacity.get_ydata()) == [40.0, 40.0]
 
 
 def test_queue_counts_arrivals_that_wait() -> None:

@@ -37,7 +37,7 @@ def pictures(comparison: ExecutionComparison, problem: Problem) -> Iterator[Inli
         if comparison.measured:
             yield _gantt(comparison, problem)
         if comparison.constants.steps.sizes:
-            drawn = style.figure(6.6, 3.6)
+            drawn = style.figure(style.PAGE, 3.6)
             step_times(drawn.add_subplot(), comparison.constants.steps)
             yield InlinePicture(
                 "steps",
@@ -46,7 +46,7 @@ def pictures(comparison: ExecutionComparison, problem: Problem) -> Iterator[Inli
                 "Points are medians, their bars quartiles of the steps measured.",
             )
         if any(row.batch_ratio is not None for row in comparison.batches):
-            drawn = style.figure(6.6, 4.4)
+            drawn = style.figure(style.PAGE, 4.4)
             batch_times(drawn.add_subplot(), comparison)
             yield InlinePicture(
                 "batches",
@@ -56,7 +56,7 @@ def pictures(comparison: ExecutionComparison, problem: Problem) -> Iterator[Inli
                 "longer.",
             )
         if comparison.differences is not None:
-            drawn = style.figure(6.6, 3.2)
+            drawn = style.figure(style.PAGE, 3.2)
             latency_differences(drawn.add_subplot(), comparison)
             alt = "Share of requests by measured less predicted latency"
             yield InlinePicture(

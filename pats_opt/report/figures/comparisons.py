@@ -36,10 +36,10 @@ def intervals_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     shown = [g for g in groups if any(t.gap is not None for t in members[g])][:MOST_PANELS]
     if not shown:
         return None
-    columns = {1: 1, 2: 2, 4: 2}.get(len(shown), 3)
+    columns = 1 if len(shown) < 4 else 2
     lines = -(-len(shown) // columns)
     height = lines * (0.75 + 0.24 * len(table.solvers))
-    drawn = style.figure(9.0 if columns > 1 else 6.6, height)
+    drawn = style.figure(style.PAGE, height)
     axes = drawn.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for ax, group in zip(axes, shown, strict=False):
         intervals(ax, members[group], styles)
@@ -104,7 +104,7 @@ def instances_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     if cut:
         widest = widths.sort("gap", descending=True, maintain_order=True).head(MOST_INSTANCES)
         runs = runs.filter(pl.col("case").is_in(widest["case"].to_list()))
-    drawn = style.figure(6.6, 1.4 + 0.26 * runs["case"].n_unique())
+    drawn = style.figure(style.PAGE, 1.4 + 0.26 * runs["case"].n_unique())
     legend_above(drawn, *instances(drawn.add_subplot(), table, runs, styles))
     which = f"The {MOST_INSTANCES} instances on which solvers differ most. " if cut else ""
     return ReportFigure(
@@ -161,7 +161,7 @@ def terms_figure(table: Table, _: SolverStyles) -> ReportFigure | None:
     runs = shared(table.own.filter(pl.col("best") != 0))
     if runs.is_empty():
         return None
-    drawn = style.figure(6.6, 1.3 + 0.34 * runs["solver"].n_unique())
+    drawn = style.figure(style.PAGE, 1.3 + 0.34 * runs["solver"].n_unique())
     legend_above(drawn, *terms(drawn.add_subplot(), table, runs))
     return ReportFigure(
         title="What the loss is made of",

@@ -104,7 +104,7 @@ def _profiles_svg(
     xlabel: str,
     description: str,
 ) -> str:
-    drawn = style.figure(6.6, 3.6)
+    drawn = style.figure(style.PAGE, 3.6)
     ax = drawn.add_subplot()
     lines = profiles(ax, found, styles)
     legend_above(drawn, lines, [p.solver.spec for p in found])
@@ -147,8 +147,8 @@ def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
         return None
     both = (("to the best known", found.primal), ("of the best known to the bound", found.dual))
     sides = [(name, side) for name, side in both if side.lines]
-    drawn = style.figure(9.0 if len(sides) > 1 else 6.6, 3.9)
-    axes = drawn.subplots(1, len(sides), squeeze=False, sharex=True)[0]
+    drawn = style.figure(style.PAGE, 0.5 + 2.9 * len(sides))
+    axes = drawn.subplots(len(sides), 1, squeeze=False, sharex=True)[:, 0]
     for ax, (name, side) in zip(axes, sides, strict=True):
         gaps(ax, side, styles, found.limit_s)
         ax.set_title(f"gap {name}, {counted(side.instances, 'instance')}")
@@ -206,7 +206,7 @@ def latency_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     count, found = latencies(table)
     if not found:
         return None
-    drawn = style.figure(6.6, 3.6)
+    drawn = style.figure(style.PAGE, 3.6)
     lines = served_shares(drawn.add_subplot(), found, styles)
     legend_above(drawn, lines, [one.solver.spec for one in found])
     return ReportFigure(
@@ -225,7 +225,7 @@ def attainment_figure(table: Table, styles: SolverStyles) -> ReportFigure | None
     count, found = attainments(table)
     if not found:
         return None
-    drawn = style.figure(6.6, 3.6)
+    drawn = style.figure(style.PAGE, 3.6)
     ax = drawn.add_subplot()
     lines = served_shares(ax, found, styles, "latency / deadline")
     ax.axvline(1.0, color=style.FAINT, linewidth=0.8, linestyle="--", zorder=0)
@@ -272,7 +272,7 @@ def tradeoff_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
     shown = [runs for runs in found if len(runs)][:MOST_DRAWN]
     if not shown:
         return None
-    drawn = style.figure(6.6, 0.7 + 2.4 * len(shown))
+    drawn = style.figure(style.PAGE, 0.7 + 2.4 * len(shown))
     axes = drawn.subplots(len(shown), len(MEASURES), squeeze=False, sharey="row")
     for runs, panels in zip(shown, axes, strict=True):
         for ax, (name, title) in zip(panels, MEASURES, strict=True):

@@ -21,7 +21,7 @@ def levels_figure(table: Table, _: SolverStyles) -> ReportFigure | None:
     count, found = level_shares(table)
     if not found:
         return None
-    drawn = style.figure(6.6, 1.3 + 0.34 * len(found))
+    drawn = style.figure(style.PAGE, 1.3 + 0.34 * len(found))
     legend_above(drawn, *levels(drawn.add_subplot(), found))
     return ReportFigure(
         title="Levels",

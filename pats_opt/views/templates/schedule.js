@@ -2,8 +2,13 @@
 // detail that fits, and zooms by buttons and keys. The columns come with the figure's JSON.
 "use strict"
 window.patsFigure = (() => {
-  const format = new Intl.NumberFormat("en", {maximumSignificantDigits: 6})
+  const format = new Intl.NumberFormat("en", {maximumSignificantDigits: 4, useGrouping: false})
   const seconds = value => `${format.format(value)} s`
+  // A moment, with as many decimals as tell it from others in view.
+  const moment = (data, value) => {
+    const decimals = Math.ceil(3 - Math.log10(data.range.end - data.range.start))
+    return `${Number(value.toFixed(Math.min(Math.max(decimals, 0), 6)))} s`
+  }
   const LEVELS = {
     requests: "Each bar is a request.",
     batches: "Each block is a batch, as high as it has members; zoom in for its requests.",
@@ -61,9 +66,9 @@ window.patsFigure = (() => {
       name: data.adapters[m.adapter[k]], group: m.group[k] || "–",
       ran: `${m.steps[k]} steps, ${m.skip ? `${m.skip[k]} skipped, ` : ""}quality ${
         format.format(m.quality[k])}`,
-      waited: `${seconds(m.arrival[k])}, waits ${seconds(wait)}`,
-      began: `${seconds(m.start[k])} on ${data.gpus[m.gpu[k]]}`,
-      ended: `${seconds(m.done[k])}, latency ${seconds(latency)}`,
+      waited: `${moment(data, m.arrival[k])}, waits ${seconds(wait)}`,
+      began: `${moment(data, m.start[k])} on ${data.gpus[m.gpu[k]]}`,
+      ended: `${moment(data, m.done[k])}, latency ${seconds(latency)}`,
       deadline: Number.isNaN(allowed) ? "none"
         : `${latency > allowed * (1 + 1e-9) ? "missed" : "met"}, ${seconds(allowed)} after arrival`,
       loss: format.format(m.loss[k]), prompt: m.prompt[k] < 0 ? "–" : chart.prompts[m.prompt[k]],
@@ -76,7 +81,8 @@ window.patsFigure = (() => {
       left: b.start[k], right: b.end[k], top: b.top[k], bottom: b.gpu[k] + data.lane,
       key: key < 0 ? data.ink.length : key, name: a < 0 ? "–" : data.adapters[a],
       at: a < 0 || !b.skip ? "–" : `${b.skip[k]} steps skipped`,
-      gpu: data.gpus[b.gpu[k]], began: seconds(b.start[k]), ended: seconds(b.end[k]), size: b.size[k],
+      gpu: data.gpus[b.gpu[k]], began: moment(data, b.start[k]), ended: moment(data, b.end[k]),
+      size: b.size[k],
     }
   }
 
@@ -85,7 +91,7 @@ window.patsFigure = (() => {
     if ((s.end[k] > s.start[k]) === sudden) return null
     return {
       left: s.start[k], right: s.end[k], x: s.start[k], top: s.gpu[k], bottom: s.gpu[k] + data.lane,
-      gpu: data.gpus[s.gpu[k]], began: seconds(s.start[k]), paid: seconds(s.seconds[k]),
+      gpu: data.gpus[s.gpu[k]], began: moment(data, s.start[k]), paid: seconds(s.seconds[k]),
       load: s.load[k] || "nothing", evict: s.evict[k] || "nothing",
     }
   }
@@ -96,7 +102,7 @@ window.patsFigure = (() => {
       left: l.start[k], right: l.end[k], top: l.top[k], bottom: l.bottom[k],
       key: data.by_adapter ? l.adapter[k] : data.ink.length, name: data.adapters[l.adapter[k]],
       gpu: data.gpus[l.gpu[k]],
-      evict: l.evict[k] || "nothing", began: seconds(l.start[k]), ended: seconds(l.end[k]),
+      evict: l.evict[k] || "nothing", began: moment(data, l.start[k]), ended: moment(data, l.end[k]),
       hidden: `${seconds(l.hidden[k])} of ${seconds(took)}`,
     }
   }
@@ -164,7 +170,7 @@ window.patsFigure = (() => {
     const coarsest = Object.keys(LEVELS).filter(level => shown.includes(level)).pop()
     const {start, end} = data.range
     const told = document.getElementById("chart-view")
-    told.textContent = `${seconds(Math.max(0, start))} to ${seconds(Math.min(end, data.end))}. ${LEVELS[coarsest]}`
+    told.textContent = `${moment(data, Math.max(0, start))} to ${moment(data, Math.min(end, data.end))}. ${LEVELS[coarsest]}`
     told.dataset.level = coarsest
   }
 
