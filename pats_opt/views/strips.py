@@ -81,7 +81,7 @@ def draw_strips(ax: Axes, strips: Sequence[GpuMemory], end: float) -> None:
     """Draw strips on an ``ax``, the first GPU on top."""
     for strip in strips:
         ax.fill_between([0.0, end], strip.bottom, strip.top, color=HAS, linewidth=0)
-        x, gib = until(strip.series, end)
+        x, gib = thinned(until(strip.series, end))
         y = strip.height(gib)
         ax.fill_between(x, strip.bottom, y, step="post", color=USED, alpha=ALPHA, linewidth=0)
         ax.step(x, y, where="post", color=USED, linewidth=1.0)
