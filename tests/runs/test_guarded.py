@@ -30,8 +30,8 @@ def test_it_is_removed_with_its_process(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     command = [sys.executable, "-c", HOLDER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         assert folder.parent == tmp_path
