@@ -250,7 +250,7 @@ def _with_worth(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def against(runs: pl.DataFrame) -> str:
-    """What the gaps of these runs are to, in words."""
+    """Name the reference of the gaps of these runs."""
     found = set(runs["against"].drop_nulls())
     if found <= {"optimum"}:
         return "the optimum" if found else "the bound"

@@ -61,7 +61,8 @@ def gantt(ax: Axes, chart: Chart, name: str = "", *, keys: bool = True) -> None:
     title(ax, name, "GPUs" if many else "GPUs (nothing is served)")
     if keys:
         known = bar_legend(chart.table, MOST_KEYS)
-        legend_above(ax, *_keys(known, loads=chart.loads is not None))
+        columns = 4 if known.of == "batches" else 8  # beside the title
+        legend_above(ax, *_keys(known, loads=chart.loads is not None), columns=columns)
 
 
 def title(ax: Axes, name: str, text: str) -> None:

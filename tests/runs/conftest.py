@@ -1,5 +1,5 @@
 """Fixtures of the runs' tests: the stub solvers and instance files of the report's tests."""
 
-from tests.report.conftest import stubs, write
+from tests.report.conftest import plain, stubs, write
 
-__all__ = ["stubs", "write"]
+__all__ = ["plain", "stubs", "write"]
