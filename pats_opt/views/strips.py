@@ -110,7 +110,7 @@ def strip_panel(
         VAreaStep,
     )
 
-    made = panel(title, seconds, 40 + len(strips) * max(16, 44 - 4 * len(strips)))
+    made = panel(title, seconds, 40 + len(strips) * min(40, max(16, 224 // len(strips))))
     made.xaxis.visible = False
     made.y_range = Range1d(start=len(strips), end=0)
     names = {strip.lane + sum(STRIP) / 2: PlainText(text=strip.name) for strip in strips}
