@@ -140,7 +140,11 @@ def _names(option: click.Parameter) -> Iterator[str]:
 
     for name in registry.names():
         home = registry.BUILT_IN.get(name, "")
-        if option.name != "policy" or not home or any(part in home for part in POLICIES):
+        if (
+            option.name not in {"policy", "policies"}
+            or not home
+            or any(part in home for part in POLICIES)
+        ):
             yield name
 
 

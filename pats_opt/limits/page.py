@@ -58,15 +58,15 @@ def sentences(report: LimitReport) -> Iterator[str]:
     online = report.online
     if online.upper is None:
         yield (
-            f"No online policy loses less than {number(online.lower)} per request. Queues of "
+            f"No online policy loses less than {number(online.lower, 6)} per request. Queues of "
             f"about {report.queue} are too short for an upper bound at this load: the policy found "
-            f"loses {number(online.loss)} if more may not wait. Give a longer --queue."
+            f"loses {number(online.loss, 6)} if more may not wait. Give a longer --queue."
         )
     else:
         yield (
-            f"The best online policy loses {number(online.loss)} per request: none loses less "
-            f"than {number(online.lower)}, and the best loses at most "
-            f"{number(online.upper)}."
+            f"The best online policy loses {number(online.loss, 6)} per request: none loses less "
+            f"than {number(online.lower, 6)}, and the best loses at most "
+            f"{number(online.upper, 6)}."
         )
     if report.priced is not None:
         yield priced_sentence(report.priced)
@@ -91,7 +91,7 @@ def priced_sentence(bound: PricedEstimate) -> str:
     """Return the bound by a price of the GPU as a sentence."""
     return (
         "By a price of the GPU, adapter by adapter, no online policy loses less than "
-        f"{number(bound.loss)} per request."
+        f"{number(bound.loss, 6)} per request."
     )
 
 
