@@ -94,8 +94,8 @@ def test_a_loader_that_has_loaded_all_is_the_queue_of_constant_service() -> None
 def test_loads_beside_serving_lose_less_than_those_that_stop_the_gpu() -> None:
     """Of three adapters two are resident; the bounds tell the two optima apart."""
     rates = {"a": 0.1, "b": 0.08, "c": 0.06}
-    stopping = online_optimum(*system(rates, load_s=3.0, max_resident=2), 4, tolerance=1e-3)
-    beside = online_optimum(*system(rates, load_s=3.0, **LOADER), 4, tolerance=1e-3)
+    stopping = online_optimum(*system(rates, load_s=3.0, max_resident=2), 5, tolerance=1e-3)
+    beside = online_optimum(*system(rates, load_s=3.0, **LOADER), 5, tolerance=1e-3)
     assert 0.0 < beside.lower <= beside.found < stopping.lower
 
 
