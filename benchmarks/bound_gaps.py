@@ -80,7 +80,7 @@ def settled_bound(problem: Problem) -> float:
     incumbent = Incumbent(problem, Run())
     bounding = bounding_of(incumbent, 2.0)
     for _ in range(LOOKS):
-        bounding.advance(incumbent, EVALUATIONS)
+        bounding.advance(incumbent, EVALUATIONS, 1.0)
         if bounding.ascent.converged:
             break
     return bounding.bound

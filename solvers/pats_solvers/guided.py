@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 #: Share of the time left that a pass of the label search may take.
 PASS = 0.5
 
+#: Evaluations in a round of the ascent, and the share of the time left that they may take: little,
+#: as it goes on where it was.
+EVALUATIONS, ASCENT = 10, 0.1
+
 #: Share of the memory that the search over a few GPUs may take, beside all of it.
 PART = 0.25
 
@@ -79,7 +83,7 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
         except StopError:
             return incumbent.outcome(run.stop(), **details)
         searches: dict[str, Rounds] = {
-            "ascent": Ascents(incumbent, bounding),
+            "ascent": Ascents(incumbent, bounding, EVALUATIONS, ASCENT),
             "local-search": Annealings(incumbent, bounding),
         }
         if batches is None or batches:

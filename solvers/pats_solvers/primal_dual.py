@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: finds nothing better is followed by one twice as long.
 ROUNDS, ROUNDS_SHARE = 5, 0.25
 
+#: Evaluations of the relaxation in a round, and the share of the time left that they, or an
+#: annealing, may take.
+EVALUATIONS, SHARE = 40, 0.35
+
 #: Annealings without a better schedule, the bound having converged, after which the search ends.
 PATIENCE = 4
 
@@ -79,7 +83,7 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             bounding = bounding_of(incumbent, self.memory_gib)
         except StopError:
             return incumbent.outcome()
-        searches: list[Rounds] = [Ascents(incumbent, bounding)]
+        searches: list[Rounds] = [Ascents(incumbent, bounding, EVALUATIONS, SHARE)]
         if self.schedule:
             searches.append(Annealings(incumbent, bounding))
         while not (incumbent.over() or all(search.ended for search in searches)):
@@ -91,19 +95,28 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Ascents:
     """Rounds that raise the bound, on finer and finer relaxations.
 
+    Args:
+        incumbent: Best plan and bound.
+        bounding: The prices.
+        evaluations: Evaluations in a round.
+        share: Share of the time left that they may take.
+
     Attributes:
         ended: Whether the prices have settled on the finest relaxation.
     """
 
-    def __init__(self, incumbent: Incumbent, bounding: Bounding) -> None:
+    def __init__(
+        self, incumbent: Incumbent, bounding: Bounding, evaluations: int, share: float
+    ) -> None:
         self.ended = False
         self._incumbent, self._bounding = incumbent, bounding
+        self._evaluations, self._share = evaluations, share
 
     def advance(self) -> None:
         """Do a round."""
         ascent = self._bounding.ascent
         settled = ascent.converged
-        self._bounding.advance(self._incumbent)
+        self._bounding.advance(self._incumbent, self._evaluations, self._share)
         self.ended = settled and self._bounding.ascent is ascent
 
 
@@ -141,7 +154,6 @@ def improve_schedule(
     incumbent: Incumbent, bounding: Bounding, rng: np.random.Generator, rounds: int
 ) -> bool:
     """Anneal the incumbent at the present prices, and return whether that improved it."""
-    from pats_solvers.lagrangian.bounding import SHARE
     from pats_solvers.local.improve import improve
 
     before, began, left = incumbent.loss, time.monotonic(), incumbent.run.remaining()

@@ -15,8 +15,8 @@ HEAD_START, HEAD_SHARE = 4, 0.1
 #: Share of the time that each search gets even where it gains nothing.
 FAIR = 0.1
 
-#: Weight of what a search gained and took in earlier turns. The first turns gain the most, whoever
-#: has them, so they are soon forgotten.
+#: Weight of what a search gained and took in earlier turns. The first ones gain the most, whoever
+#: has them, so they are soon forgotten, and the very first at once.
 MEMORY = 0.2
 
 #: Share of the gap that is too little to count as gained.
@@ -32,7 +32,7 @@ class Rounds(Protocol):
         ...
 
     def advance(self) -> None:
-        """Do a round: offer plans to the incumbent, raise its bound."""
+        """Do a round, or a part of it: offer plans to the incumbent, raise its bound."""
 
 
 class Turns:
@@ -88,8 +88,9 @@ class Turns:
         seconds = time.monotonic() - began
         self.taken[name] += 1
         self.seconds[name] += seconds
-        self._gained[name] = MEMORY * self._gained[name] + max(0.0, before - self._value())
-        self._lately[name] = MEMORY * self._lately[name] + seconds
+        memory = MEMORY if self.taken[name] > 2 else 0.0
+        self._gained[name] = memory * self._gained[name] + max(0.0, before - self._value())
+        self._lately[name] = memory * self._lately[name] + seconds
 
     def _value(self) -> float:
         """Return the gap; without a plan, how far the bound is below 0."""

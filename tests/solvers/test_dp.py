@@ -21,11 +21,14 @@ from pats_opt.model.schedule import StopReason
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_solvers.common.classes import classes, moves, undominated
+from pats_solvers.common.incumbent import Incumbent
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.dp import Dp
 from pats_solvers.dp.model import batches_of, latest_by_job, tables_at
+from pats_solvers.dp.passes import WAITING, LabelPasses, PassLimits
 from pats_solvers.dp.search import PricedSearch
 from pats_solvers.lagrangian.ascent import Ascent
+from pats_solvers.lagrangian.bounding import Bounding, bounding_of
 from pats_solvers.lagrangian.relaxation import Relaxation
 from tests.support import scale
 from tests.support.brute_force import brute_force
@@ -57,6 +60,38 @@ def test_moves_fit_and_are_distinct() -> None:
         for move in listed:
             jobs = [job for q, n in move.takes for job in kinds[q].jobs[:n]]
             assert problem.site.fits(0, frozenset((a,)), jobs)
+
+
+def test_batches_that_are_counted_as_too_many_are() -> None:
+    """What is refused without a listing has at least so many batches."""
+    refused = 0
+    for seed in scale.seeds(60):
+        problem = Problem(random_instance(seed, requests=(2, 6)))
+        kinds = classes(problem)
+        for a in {kind.adapter for kind in kinds}:
+            count = len(moves(problem, kinds, a))
+            assert len(moves(problem, kinds, a, most=count)) == count
+            if count:
+                refused += 1
+                with pytest.raises(InputError, match="different batches"):
+                    moves(problem, kinds, a, most=count - 1)
+    assert refused
+
+
+def test_a_pass_waits_for_prices_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no time for all evaluations, the first pass is done after some rounds."""
+    problem = Problem(generate(Recipe(requests=12), seed=2))
+    incumbent = Incumbent(problem, Run())
+    incumbent.raise_bound(0.0)
+    bounding = bounding_of(incumbent, 1.0)
+    monkeypatch.setattr(Bounding, "advance", lambda *_: 1)
+    passes = LabelPasses(incumbent, bounding, PassLimits(20, None, 1.0), batches_of(problem))
+    bounding.climb(math.inf, 1, lambda: False)
+    for _ in range(WAITING - 1):
+        passes.advance()
+        assert incumbent.plan is None
+    passes.advance()
+    assert incumbent.plan is not None
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])

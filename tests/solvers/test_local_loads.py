@@ -125,9 +125,9 @@ def test_lagrangian_searches_beside_its_bound(channels: int) -> None:
     problem = Problem(larger(channels))
     incumbent = Incumbent(problem, Run(seed=1))
     bounding = bounding_of(incumbent, 0.5)
-    bounding.advance(incumbent)
+    bounding.advance(incumbent, 40, 1.0)
     assert improve_schedule(incumbent, bounding, np.random.default_rng(1), 30)
-    bounding.advance(incumbent)
+    bounding.advance(incumbent, 40, 1.0)
     assert incumbent.bound <= incumbent.loss <= 1.2 * incumbent.bound
 
 

@@ -11,6 +11,7 @@ how many of each class it takes at each step count.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -148,7 +149,7 @@ def moves(  # noqa: PLR0917 - which batches, of what
     room = site.room(gpu, frozenset((adapter,)))
     largest = len(problem.jobs) if site.clock.largest is None else site.clock.largest
     slots = [(q, o) for q, kind in enumerate(kinds) if kind.adapter == adapter for o in kind.ways]
-    found: list[Move] = []
+    found: list[tuple[int, ...]] = []
     windows = [
         (
             float(kinds[q].arrivals[0]),
@@ -156,17 +157,20 @@ def moves(  # noqa: PLR0917 - which batches, of what
         )
         for q, _ in slots
     ]
+    too_many = InputError(
+        f"adapter {site.adapter_ids[adapter]!r} has more than {most:,} different "
+        "batches to choose from",
+        hint="bound the batch size, offer fewer options, or use --solver cpsat",
+    )
+    if latest is None and _least_fillings(kinds, slots, list(room), largest) > most:
+        raise too_many
     for counts in _fillings(kinds, slots, list(room), largest, windows):
         if len(found) % MOVES_PER_CHECK == 0:
             check_stop(stop)
         if len(found) == most:
-            raise InputError(
-                f"adapter {site.adapter_ids[adapter]!r} has more than {most:,} different "
-                "batches to choose from",
-                hint="bound the batch size, offer fewer options, or use --solver cpsat",
-            )
-        found.append(_move(problem, kinds, adapter, slots, counts))
-    return found
+            raise too_many
+        found.append(counts)
+    return [_move(problem, kinds, adapter, slots, counts) for counts in found]
 
 
 def undominated(kinds: Sequence[JobClass], found: Sequence[Move]) -> list[Move]:
@@ -211,6 +215,24 @@ def _move(
         parts=tuple((q, o, n, ends[s]) for (q, o, n), s in zip(chosen, steps, strict=True)),
         duration=duration,
     )
+
+
+def _least_fillings(
+    kinds: list[JobClass], slots: list[tuple[int, int]], room: list[int | None], largest: int
+) -> int:
+    """Return how many batches there are at least: were all as demanding as the most demanding."""
+    demands = [kinds[q].demand(o) for q, o in slots]
+    for free, needs in zip(room, zip(*demands, strict=True), strict=True):
+        if free is not None and max(needs) > 0:
+            largest = min(largest, free // max(needs))
+    by_members = [1]  # ways to choose so many members of the classes so far
+    for q, ways in Counter(q for q, _ in slots).items():
+        own = [math.comb(n + ways - 1, n) for n in range(min(len(kinds[q].jobs), largest) + 1)]
+        by_members = [
+            sum(by_members[n - k] * own[k] for k in range(len(own)) if 0 <= n - k < len(by_members))
+            for n in range(min(len(by_members) + len(own) - 2, largest) + 1)
+        ]
+    return sum(by_members) - 1
 
 
 def _fillings(

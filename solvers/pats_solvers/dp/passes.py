@@ -36,6 +36,13 @@ EVALUATIONS, LEAST_EVALUATIONS = 30, 5
 #: Evaluations before the first pass over GPUs and caches: its schedules are as good as the prices.
 FLEET_EVALUATIONS = 400
 
+#: The share of the time left that these take in a round, and the rounds after which a pass is done
+#: even if there was no time for all of them.
+SHARE, WAITING = 0.1, 4
+
+#: Time for the tables and for listing batches, as a share of what a pass may take.
+LISTING = 0.4
+
 #: Share of the time left that a pass over several GPUs is meant to take at most.
 IN_TIME = 0.85
 
@@ -50,7 +57,7 @@ FIXED, LEAST_FIXED = 0.04, 0.001
 SLACK = 1e-9
 
 #: Steps of the relaxation's dynamic programs that take as long as looking at one batch, about.
-STEPS = 1500
+STEPS = 50
 
 
 class PassLimits(NamedTuple):
@@ -122,6 +129,7 @@ class LabelPasses:
         self._proof = math.inf  # what schedules with other batches lose at least
         self._series = PassSeries(limits.first, several=len(problem.site.gpus) > 1)
         self._evaluations = EVALUATIONS if alone(problem) else FLEET_EVALUATIONS
+        self._waited = 0  # rounds since the last pass
         self._passes: list[dict[str, int]] = []
 
     @property
@@ -131,19 +139,28 @@ class LabelPasses:
         return refused or self.stop is not None
 
     def advance(self) -> None:
-        """Raise the prices, and do a pass at them."""
+        """Raise the prices, and do a pass at them once they are good enough."""
+        from pats_solvers.lagrangian.bounding import share_over
+
         incumbent, bounding, limits = self._incumbent, self._bounding, self._limits
         run, series, memory_gib = incumbent.run, self._series, limits.memory_gib / 2
         by_bound = self._batches is None
         outdated = by_bound and incumbent.loss < self._listed
         if self._search is None or not bounding.ascent.converged or outdated:
-            bounding.advance(incumbent, self._evaluations)
-            if incumbent.over():
+            self._evaluations = bounding.advance(incumbent, self._evaluations, SHARE)
+            self._waited += 1
+            waits = self._evaluations > 0 and self._waited < WAITING
+            if incumbent.over() or waits:
                 return
+            self._waited, self._evaluations = 0, EVALUATIONS
             self._listed = incumbent.loss
             try:
                 self._search, self._proof = _search(
-                    bounding, memory_gib, self._batches, incumbent.loss, incumbent.over
+                    bounding,
+                    memory_gib,
+                    self._batches,
+                    incumbent.loss,
+                    share_over(run, LISTING * self._share),
                 )
             except StopError:
                 return

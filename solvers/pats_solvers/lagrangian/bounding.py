@@ -26,9 +26,6 @@ from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
 from pats_solvers.lagrangian.relaxation import Relaxation
 
-#: Evaluations of the relaxation in a round, and the share of the time left that they may take.
-EVALUATIONS, SHARE = 40, 0.35
-
 #: Backlogs told apart by each subproblem: at first, and at most.
 FIRST_STATES, MOST_STATES = 36, 3000
 
@@ -127,15 +124,22 @@ class Bounding:
             self.bound = self.ascent.bound
             self._best = self.ascent.relaxation, self.ascent.prices
 
-    def advance(self, incumbent: Incumbent, evaluations: int = EVALUATIONS) -> None:
+    def advance(self, incumbent: Incumbent, evaluations: int, share: float) -> int:
         """Raise an incumbent's bound, on a finer relaxation where prices have settled.
 
-        It takes a share of the time that is left at most.
+        Args:
+            incumbent: Best plan and bound.
+            evaluations: At most so many.
+            share: Share of the time left that they may take.
+
+        Returns:
+            The evaluations that there was no time for.
         """
-        over = share_over(incumbent.run)
+        over, before = share_over(incumbent.run, share), self.evaluations
         self.refine(over)
         self.climb(incumbent.loss, evaluations, over)
         incumbent.raise_bound(self.bound)
+        return evaluations - (self.evaluations - before) if over() else 0
 
     def refine(self, stop: Callable[[], bool] = never) -> bool:
         """Go on with a finer relaxation where there is one; whether there is.
@@ -355,10 +359,10 @@ def bounding_of(incumbent: Incumbent, memory_gib: float) -> Bounding:
     return Bounding(problem, end, memory_gib, max(1, run.jobs), lambda: run.stop() is not None)
 
 
-def share_over(run: Run) -> Callable[[], bool]:
+def share_over(run: Run, share: float) -> Callable[[], bool]:
     """Return a test of whether a run, or a share of its time that begins now, is over."""
     left = run.remaining()
-    end = math.inf if left is None else time.monotonic() + SHARE * left
+    end = math.inf if left is None else time.monotonic() + share * left
     return lambda: time.monotonic() >= end or run.stop() is not None
 
 

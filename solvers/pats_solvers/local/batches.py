@@ -19,8 +19,9 @@ from pats_solvers.common.kernels import completions
 #: States above which jobs of several classes share a queue, and most arcs.
 MOST_STATES, MOST_ARCS = 900, 6000
 
-#: Most queues; the numbers of the insertion's steps leave room for as many.
-MOST_QUEUES = 12
+#: Most queues: where all jobs differ, batches and states double with each. The numbers of the
+#: insertion's steps leave room for twice as many.
+MOST_QUEUES = 6
 
 #: Choices of options that are listed for a batch of several classes, each class with one option.
 MOST_CHOICES = 64
@@ -58,7 +59,7 @@ class BatchArcs(NamedTuple):
         ready: When the members have arrived (0 for alike queues: counts tell).
         fixed: Loss that does not depend on the start, arrivals priced.
         slope: What a tick later adds.
-        over: The next arc that takes something else.
+        over: The next arc that may be possible where this one's members have not all arrived.
         late_at: Where an arc's members with a priced deadline begin in the next two.
         late_from: First start at which they are late.
         late_loss: What that costs.
@@ -339,10 +340,11 @@ def run_arcs(data: Any, g: int, queues: Queues) -> BatchArcs:
                         late += 1
                 take[made, 0], option[made, 0] = size, cap
                 duration[made], ready[made] = length, arrived
-                fixed[made], slope[made], over[made] = cost, tick, made + 1
+                fixed[made], slope[made] = cost, tick
                 made += 1
                 late_at[made] = late
         span[i, 1] = made
+        over[span[i, 0] : made] = made  # a longer run is not ready before a shorter one
     move = np.empty(made, dtype=np.int64)
     for m in range(made):
         move[m] = take[m, 0]

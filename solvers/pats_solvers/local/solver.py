@@ -25,6 +25,9 @@ FIRST_SHARE, FIRST_LEAST = 0.25, 5
 #: Share of the time that the prices may take.
 PRICING = 0.15
 
+#: Evaluations before prices may get finer, and the share of their time that they may take.
+EVALUATIONS, SHARE = 40, 0.35
+
 
 class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Good schedules for every feature, without a bound.
@@ -102,7 +105,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         before = -1
         while before < bounding.evaluations < self.evaluations and not priced.over():
             before = bounding.evaluations
-            bounding.advance(priced)
+            bounding.advance(priced, EVALUATIONS, SHARE)
         prices = bounding.hold_prices()
         if not len(prices) or math.isinf(priced.bound):
             return None, 0.0
