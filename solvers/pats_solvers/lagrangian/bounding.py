@@ -40,15 +40,16 @@ MANY_CUT, FEW_CUT = 0.15, 0.01
 LONGER = 1.3
 
 #: Steps of the dynamic programs (ticks x batches x backlogs) beyond which ticks are first taken
-#: together.
-SLOW = 1e9
+#: together, where one grain is then as long as the shortest batch; where it is shorter, little is
+#: rounded off, and that share of these is enough. Each grain is so many times as long as the next.
+SLOW, FINER = 1e9, 4
 
 #: Relative rise of the bound without which prices are not made to end later again.
 WORTHWHILE = 1e-6
 
 #: The predicted gain, relative to the bound, below which an ascent on a coarse relaxation gives way
 #: to a finer one.
-COARSE_GAIN = 1e-3
+COARSE_GAIN = 3e-3
 
 #: The same below which merged classes are parted further, where an evaluation then has at most so
 #: many steps of the dynamic programs: that raises the bound more than to converge does.
@@ -99,10 +100,9 @@ class Bounding:
         while not self._fits(relaxation):
             self._finest = self._coarser(self._finest, relaxation.bytes())
             relaxation = self._relaxation(self._finest, FIRST_STATES)
-        if _work(relaxation) > SLOW:
-            coarse = min(4 * self._finest, self._shortest())
-            if coarse > self._finest:
-                relaxation = self._relaxation(coarse, FIRST_STATES)
+        coarse = self._first_grain(_work(relaxation))
+        if coarse > self._finest:
+            relaxation = self._relaxation(coarse, FIRST_STATES)
         self.ascent = self._ascent(relaxation, np.zeros(relaxation.dimension))
         self._best: tuple[Relaxation, Floats] | None = None
         self._slow = 0  # the states that are too slow to go on with early
@@ -130,16 +130,20 @@ class Bounding:
         Args:
             incumbent: Best plan and bound.
             evaluations: At most so many.
-            share: Share of the time left that they may take.
+            share: Share of the time left after which no other one begins.
 
         Returns:
             The evaluations that there was no time for.
         """
-        over, before = share_over(incumbent.run, share), self.evaluations
-        self.refine(over)
-        self.climb(incumbent.loss, evaluations, over)
-        incumbent.raise_bound(self.bound)
-        return evaluations - (self.evaluations - before) if over() else 0
+        over = share_over(incumbent.run, share)
+        stop = share_over(incumbent.run, 1.0)  # what has begun is not cut off before that
+        self.refine(stop)
+        for done in range(evaluations):
+            if over():
+                return evaluations - done
+            self.climb(incumbent.loss, 1, stop)
+            incumbent.raise_bound(self.bound)
+        return 0
 
     def refine(self, stop: Callable[[], bool] = never) -> bool:
         """Go on with a finer relaxation where there is one; whether there is.
@@ -162,7 +166,9 @@ class Bounding:
         if relaxation.grain > self._finest:
             if self.ascent.gain > COARSE_GAIN:
                 return False
-            self._go_on(self._relaxation(self._finest, self._states))
+            finer = relaxation.grain // FINER
+            whole = relaxation.grain == finer * FINER and finer > self._finest
+            self._go_on(self._relaxation(finer if whole else self._finest, self._states))
             return True
         if not self.ascent.converged:
             coarse = relaxation.merged or (relaxation.lanes and best.cut > 0)
@@ -309,6 +315,15 @@ class Bounding:
         grain = 1
         while (need := self._estimate(grain, states)) > self._memory:
             grain = self._coarser(grain, need)
+        return grain
+
+    def _first_grain(self, work: float) -> int:
+        """The grain to begin with, where the finest one takes so many steps."""
+        grain, shortest = self._finest, self._shortest()
+        while (coarser := min(FINER * grain, shortest)) > grain:
+            if work * self._finest / grain <= SLOW * coarser / shortest:
+                break
+            grain = coarser
         return grain
 
     def _coarser(self, grain: int, need: float) -> int:
