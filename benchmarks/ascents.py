@@ -50,7 +50,7 @@ def recipe(requests: int, adapters: int, *, a100: bool = False, **more: Any) -> 
         "requests": requests,
         "popularity": {"adapters": adapters},
         "arrivals": {"load": 1.2},
-        **({"service": {"profile": "a100-40g"}} if a100 else {}),
+        **({"service": {"profile": "a100-40g", "tick_s": 0.6}} if a100 else {}),
         **({"terms": {"latency_price_per_s": 0.01}} if a100 else {}),
     }
     return made | more

@@ -65,7 +65,7 @@ HOPELESS_S = 30.0
 DOCUMENTS: dict[str, Any] = {"arrivals": {"load": 1.2}}
 A100: dict[str, Any] = {
     "arrivals": {"load": 1.2},
-    "service": {"profile": "a100-40g"},
+    "service": {"profile": "a100-40g", "tick_s": 0.6},
     "terms": {"latency_price_per_s": 0.01},
 }
 
@@ -133,6 +133,9 @@ def _grown() -> Iterator[tuple[str, Recipe]]:
     for tick_s in (1.2, 0.6, 0.3, 0.12, 0.06):
         recipe = sized(DOCUMENTS, 40, 4, service={"tick_s": tick_s})
         yield f"ticks: documents 40x4, {tick_s} s", recipe
+    for requests, adapters in ((20, 3), (40, 4), (80, 5), (160, 6), (320, 10), (1000, 20)):
+        recipe = sized(A100, requests, adapters, service={"profile": "a100-40g", "tick_s": 0.05})
+        yield f"ticks: a100 {requests}x{adapters}, 0.05 s", recipe
     for gpus in (1, 2, 4):
         recipe = sized(DOCUMENTS, 40 * gpus, 6, gpus={"count": gpus})
         yield f"GPUs: documents {40 * gpus}x6 on {gpus}", recipe
