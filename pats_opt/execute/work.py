@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -267,6 +267,14 @@ class Engine(Protocol):
 
         A member that fails is handed over with its error, and the rest go on; nothing is raised for
         it. What ``finished`` raises ends the batch and is raised here.
+        """
+        ...
+
+    def progress(self) -> Mapping[str, int]:
+        """Return the denoising steps that are done, by request of the last batch.
+
+        Requests that have left it may be missing.
+        Another thread may be in any other method, and is not held up.
         """
         ...
 

@@ -24,6 +24,7 @@ from pats_opt.execute.inbox import BeginCommand, Inbox, StoppedError
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
+from pats_opt.execute.progress import ProgressSender
 from pats_opt.execute.reader import AdapterReader
 from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import WAITING, Saver, describe, encode
@@ -110,6 +111,12 @@ class AdaptersRead(Struct, frozen=True):
     errors: dict[str, str]
 
 
+class StepReport(Struct, frozen=True):
+    """Denoising steps that are done, by request of the last batch, where images are sent."""
+
+    steps: dict[str, int]
+
+
 class BatchMeasured(Struct, frozen=True):
     """A batch has ended, and its images were sent before."""
 
@@ -145,6 +152,7 @@ Message = (
     | AdaptersRead
     | Saved
     | ImageReady
+    | StepReport
     | BatchMeasured
     | LoadMeasured
     | WorkerEnded
@@ -300,8 +308,9 @@ class _Worker:
             self._send(AdapterReady(index))
 
         loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, loaded)
+        progress = ProgressSender(engine.progress, lambda steps: self._send(StepReport(steps)))
         try:
-            with loader:
+            with loader, progress if journal is None else nullcontext():
                 self._wait(begin.start.second)
                 order, loads = self._inbox.take()
                 while isinstance(order, Order):

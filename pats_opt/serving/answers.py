@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pats_opt.serving.journal import JobStatus
+
 #: Kinds of errors.
 ErrorKind = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
@@ -89,6 +91,48 @@ class ErrorDocument(Struct, frozen=True, kw_only=True):
     """An error, in the shape in which OpenAI's API gives it."""
 
     error: ErrorFacts
+
+
+class JobProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Progress of a job.
+
+    Attributes:
+        images: Number of its images.
+        made: Number of those that are made.
+        step: Denoising steps of all its images that are done; None while it waits.
+        steps: Denoising steps of all its images; the fewest possible of those that wait.
+        expected_s: Seconds to its last image, as predicted; None while any of them waits.
+    """
+
+    images: int
+    made: int
+    step: int | None = None
+    steps: int | None = None
+    expected_s: float | None = None
+
+
+class JobDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as its client sees it.
+
+    Attributes:
+        id: Its id.
+        object: Kind of the document, as all of OpenAI's API have it.
+        created: When it arrived, Unix seconds.
+        status: Its status.
+        progress: Its progress; None where it failed or was cancelled.
+        position: Of one that waits, the number of jobs that do so and arrived before it.
+        result: The response that its request would have got if it had waited.
+        error: Why it has no result.
+    """
+
+    id: str
+    object: Literal["image.job"]
+    created: int
+    status: JobStatus
+    progress: JobProgress | None = None
+    position: int | None = None
+    result: ImageResponse | None = None
+    error: ErrorFacts | None = None
 
 
 class ServedModel(Struct, frozen=True, kw_only=True):

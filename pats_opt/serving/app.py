@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pats_opt.serving.answers import (
@@ -179,8 +180,16 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     refused = ApiError(error.status_code, message, code=code)
     _count(request.app.state.service, refused)
     response = error_response(refused)
-    response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of a request's path; Starlette names those of one route only."""
+    routes = request.app.routes
+    found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in found for method in route.methods}
 
 
 async def _on_bug(_: Request, error: Exception) -> Response:

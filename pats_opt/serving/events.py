@@ -28,6 +28,12 @@ class ImageStarted(Struct, frozen=True, kw_only=True):
     resident: tuple[Adapter, ...]
 
 
+class StepProgress(Struct, frozen=True, kw_only=True):
+    """Denoising steps that are done, by image of a batch."""
+
+    steps: dict[str, int]
+
+
 class ImageFinished(Struct, frozen=True, kw_only=True):
     """An image is there, or why there is none."""
 
@@ -85,5 +91,6 @@ ServerEvent = (
     | AdapterAdmitted
     | GpuStatus
     | GpuWork
+    | StepProgress
     | SchedulerEnded
 )

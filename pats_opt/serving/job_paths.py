@@ -9,15 +9,13 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pats_opt.serving.answers import JobDocument
 from pats_opt.serving.api import ImageRequest, read_request
 from pats_opt.serving.http import SAFE, json_response, read_body
-from pats_opt.serving.jobs import JobDocument, JobService
+from pats_opt.serving.jobs import JobService
 from pats_opt.serving.journal import JobStatus
-from pats_opt.serving.paths import BODY_ERRORS, ApiPath, ResponseFormat
+from pats_opt.serving.paths import BODY_ERRORS, EVENTS, ApiPath, ResponseFormat
 from pats_opt.serving.service import ImageService
-
-#: Media type of server-sent events.
-EVENTS = "text/event-stream"
 
 #: Statuses of a job without an end.
 LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
@@ -65,7 +63,8 @@ def job_paths(service: ImageService, jobs: JobService) -> tuple[ApiPath, ...]:
             headers={"Last-Event-ID": "The last event that the client has seen."},
             gives=(
                 ResponseFormat(
-                    about="Events named by the job's status; their data is a JobDocument.",
+                    about="The job again and again; events are named by its status.",
+                    kind=JobDocument,
                     media=EVENTS,
                 ),
                 ResponseFormat(about="The client has seen the job's end.", status=204, media=""),

@@ -15,7 +15,6 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +25,8 @@ from pats_opt.serving.answers import (
     ImageData,
     ImageFacts,
     ImageResponse,
+    JobDocument,
+    JobProgress,
     image_response,
 )
 from pats_opt.serving.api import ImageOrder, ImageRequest, read_request
@@ -58,44 +59,6 @@ class JobResult(Struct, frozen=True, kw_only=True):
     as_url: bool
     names: tuple[str, ...]
     facts: tuple[ImageFacts, ...]
-
-
-class JobProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Progress of a job.
-
-    Attributes:
-        images: Number of its images.
-        made: Number of those that are made.
-        expected_s: Seconds to its last image, as predicted; None while any of them waits.
-    """
-
-    images: int
-    made: int
-    expected_s: float | None = None
-
-
-class JobDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A job as its client sees it.
-
-    Attributes:
-        id: Its id.
-        object: Kind of the document, as all of OpenAI's API have it.
-        created: When it arrived, Unix seconds.
-        status: Its status.
-        progress: Its progress; None where it failed or was cancelled.
-        position: Of one that waits, the number of jobs that do so and arrived before it.
-        result: The response that its request would have got if it had waited.
-        error: Why it has no result.
-    """
-
-    id: str
-    object: Literal["image.job"]
-    created: int
-    status: JobStatus
-    progress: JobProgress | None = None
-    position: int | None = None
-    result: ImageResponse | None = None
-    error: ErrorFacts | None = None
 
 
 class LiveJob(Struct, kw_only=True):
@@ -132,6 +95,16 @@ class LiveJob(Struct, kw_only=True):
     def made(self) -> int:
         """Number of its images that are made."""
         return sum([image.done.done() for image in self.images])
+
+    @property
+    def step(self) -> int:
+        """Denoising steps of its images that are done."""
+        return sum([i.run.steps if i.done.done() else i.step for i in self.images])
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of its images; the fewest possible of those that wait."""
+        return sum([image.run.steps for image in self.images])
 
     @property
     def expected(self) -> float | None:
@@ -321,7 +294,13 @@ class JobService:
         left_s = None if expected is None else round(max(0.0, expected - time.time()), 3)
         return replace(
             _document(job.order.id, job.arrived, job.status),
-            progress=JobProgress(images=len(job.images), made=job.made, expected_s=left_s),
+            progress=JobProgress(
+                images=len(job.images),
+                made=job.made,
+                step=None if is_queued else job.step,
+                steps=None if is_queued else job.steps,
+                expected_s=left_s,
+            ),
             position=self._position(job) if is_queued else None,
         )
 

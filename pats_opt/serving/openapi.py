@@ -16,7 +16,7 @@ from pats_opt.execute.adapter_set import AdapterPart
 from pats_opt.serving.answers import ErrorDocument
 from pats_opt.serving.api import SIZE, ImageExtension, ImageRequest, largest, longest
 from pats_opt.serving.http import json_response
-from pats_opt.serving.paths import JSON, ApiPath, ResponseFormat
+from pats_opt.serving.paths import EVENTS, JSON, ApiPath, ResponseFormat
 from pats_opt.serving.settings import RequestLimits, ServerSettings
 
 #: Version of the specification.
@@ -147,6 +147,7 @@ class _Writer:
         written: dict[str, Any] = {"description": given.about}
         if given.media:
             schema = {"type": "string"} if given.kind is None else self._schema(given.kind)
+            schema = _event(schema) if given.media == EVENTS else schema
             written["content"] = {given.media: {"schema": schema}}
         if given.headers:
             written["headers"] = {name: _header(about) for name, about in given.headers.items()}
@@ -166,6 +167,13 @@ def _error(status: int) -> dict[str, Any]:
         header = _header("Seconds after which a client may try again.")
         written["headers"] = {"Retry-After": header}
     return written
+
+
+def _event(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of each event whose data is a JSON document."""
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
+    named = {"event": {"type": "string"}, "id": {"type": "string"}, "data": data}
+    return {"type": "object", "properties": named, "required": list(named)}
 
 
 def _header(about: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from starlette.routing import Route
 #: Media type of documents.
 JSON = "application/json"
 
+#: Media type of server-sent events.
+EVENTS = "text/event-stream"
+
 #: Statuses in which the body of a request may be refused.
 BODY_ERRORS = (400, 408, 413, 415)
 
@@ -23,7 +26,7 @@ class ResponseFormat(Struct, frozen=True, kw_only=True):
     Attributes:
         about: Its content, in a sentence.
         status: Its HTTP status.
-        kind: Type of a JSON document; None for another format.
+        kind: Type of a JSON document, or of each event's data; None for another format.
         media: Media type; empty where there is no content.
         headers: Descriptions of headers that it has, by name.
     """

@@ -30,6 +30,7 @@ from pats_opt.execute.worker import (
     Idle,
     ImageReady,
     LoadMeasured,
+    StepReport,
 )
 from pats_opt.model.instance import Request
 from pats_opt.model.problem import Problem
@@ -44,6 +45,7 @@ from pats_opt.serving.events import (
     ImageStarted,
     SchedulerEnded,
     ServerEvent,
+    StepProgress,
 )
 from pats_opt.serving.fleet import WorkerFleet, WorkerMessage
 from pats_opt.serving.gpus import Members, ServedClock, ServedGpus
@@ -323,6 +325,8 @@ class RequestScheduler:
             case ImageReady(id=name, image=image, error=error):
                 self._deaths[gpu] = 0
                 self._finish(name, image, error)
+            case StepReport(steps):
+                self._notify(StepProgress(steps=steps))
             case BatchMeasured(batch):
                 self._notify(GpuWork(gpu=gpu, batch=batch))
             case LoadMeasured(load):

@@ -28,10 +28,11 @@ class ServedImage(Struct, kw_only=True):
         gpu: Its GPU.
         option: Index of its option.
         members: Members of its batch.
+        step: Denoising steps that are done, as last reported.
         resident: Adapters that the GPU held for it.
         expected: When it is predicted to be made, if no switch comes first; None while it waits.
         ended: When it ended.
-        changed: Called when its batch starts, and when it ends.
+        changed: Called when its batch starts, takes steps, and when it ends.
     """
 
     request: Request
@@ -43,6 +44,7 @@ class ServedImage(Struct, kw_only=True):
     gpu: int | None = None
     option: int = 0
     members: int = 0
+    step: int = 0
     resident: tuple[Adapter, ...] = ()
     expected: float | None = None
     ended: float | None = None

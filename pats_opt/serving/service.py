@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pats_opt.model.problem import Problem
 from pats_opt.serving.adapters import ServedAdapterSet
@@ -28,6 +28,7 @@ from pats_opt.serving.events import (
     ImageStarted,
     SchedulerEnded,
     ServerEvent,
+    StepProgress,
 )
 from pats_opt.serving.folder import AdapterFolder, FolderState
 from pats_opt.serving.images import ImageStore
@@ -258,10 +259,10 @@ class ImageService:
                 self._start(event)
             case ImageFinished(id=name, image=png, error=error):
                 self._answer(name, png, error)
+            case StepProgress(steps=steps):
+                self._step(steps)
             case ImageExpired(id=name):
-                if name in self._images:
-                    image = self._images[name]
-                    self._fail(image, "expired", "it could not be made by its deadline", "deadline")
+                self._expire(name)
             case AdapterFailure() | AdapterAdmitted():
                 self._note_adapter(event)
             case GpuWork(gpu=gpu):
@@ -319,11 +320,23 @@ class ImageService:
             self._waits(image, -1)
             self.metrics.running.inc()
         image.started, image.gpu, image.option = event.at, event.gpu, event.option
-        image.members, image.resident = event.members, event.resident
+        image.members, image.resident, image.step = event.members, event.resident, 0
         image.expected = event.at + self._estimate.batch_s(image.run.steps, event.members)
         self.metrics.wait_s.observe(image.wait_s)
         self.metrics.batch.observe(event.members)
         image.changed()
+
+    def _expire(self, name: str) -> None:
+        if name in self._images:
+            image = self._images[name]
+            self._fail(image, "expired", "it could not be made by its deadline", "deadline")
+
+    def _step(self, steps: Mapping[str, int]) -> None:
+        for name in steps.keys() & self._images.keys():
+            image = self._images[name]
+            if image.started is not None and image.step != steps[name]:
+                image.step = steps[name]
+                image.changed()
 
     def _answer(self, name: str, png: bytes | None, error: str | None) -> None:
         image = self._images.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -55,6 +55,7 @@ class TimedEngine(Engine):
         self, times: EngineTimes, settings: EngineSettings, clock: Callable[[], float]
     ) -> None:
         self._times, self._clock = times, clock
+        self._stage: _Stage | None = None
         self.setup = Setup(
             device=f"fake ({settings.device})",
             memory_gib=None,
@@ -90,8 +91,11 @@ class TimedEngine(Engine):
     @override
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         end, done, active = self._clock() + self._times.overhead(len(members)), 0, len(members)
-        for steps, leaving in groupby(sorted(members, key=_steps), _steps):
-            end += (steps - done) * self._times.step_s(active)
+        ordered = sorted(members, key=_steps)
+        for steps, leaving in groupby(ordered, _steps):
+            step_s = self._times.step_s(active)
+            self._stage = _Stage(end, step_s, done, tuple(ordered[-active:]))
+            end += (steps - done) * step_s
             done = steps
             time.sleep(max(0.0, end - self._clock()))
             for member in leaving:
@@ -100,8 +104,25 @@ class TimedEngine(Engine):
         return MeasuredRun(spans=())
 
     @override
+    def progress(self) -> Mapping[str, int]:
+        return {} if self._stage is None else self._stage.steps(self._clock())
+
+    @override
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Stage(Struct, frozen=True):
+    """Members that step together, since a second, after so many steps."""
+
+    begin: float
+    step_s: float
+    done: int
+    members: tuple[Member, ...]
+
+    def steps(self, now: float) -> dict[str, int]:
+        passed = int(max(0.0, now - self.begin) / self.step_s) if self.step_s else 0
+        return {member.id: min(member.steps, self.done + passed) for member in self.members}
 
 
 def _steps(member: Member) -> int:

@@ -50,7 +50,7 @@ def test_it_fits_and_everyone_can_use_it(
             page.get_by_label("Adapter", exact=True).select_option("a")
             page.get_by_role("button", name="Make").click()
             expect(page.locator("#queue tbody")).to_contain_text("a")
-            expect(page.locator("#job")).to_contain_text("running")
+            expect(page.locator("#job")).to_contain_text("running, step 3 of ")
             assert overflow(page) == 0
             assert barriers(page) == []
         gate.opened.set()

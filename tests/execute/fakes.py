@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from PIL import Image
 
@@ -95,6 +95,10 @@ class FakeEngine:
             tier=Tier.HOST,
             mib=1.0,
         )
+
+    def progress(self) -> Mapping[str, int]:
+        """Nothing is told of a batch."""
+        return {}
 
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
         """Step all members, those with fewest steps leave first."""

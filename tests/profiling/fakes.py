@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -124,6 +124,10 @@ class FakeEngine:
 
     def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
         """Nothing is read."""
+
+    def progress(self) -> Mapping[str, int]:
+        """Nothing is told of a batch."""
+        return {}
 
     def switch(self, load: Sequence[str], evict: Sequence[str]) -> MeasuredRun:
         """Evict, then load."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cached_property
 from typing import Any
@@ -54,9 +55,13 @@ def validate(document: dict[str, Any], response: Any) -> None:
             assert not response.content
             return
         schema = given["content"][kind]["schema"]
-    if kind == "application/json":
-        Draft202012Validator({**schema, "components": document["components"]}).validate(
-            response.json()
-        )
+    bodies = [response.json()] if kind == "application/json" else []
+    if kind == "text/event-stream":
+        schema = schema["properties"]["data"]["contentSchema"]
+        data = re.findall(r"^data: (.*)$", response.text, re.MULTILINE)
+        bodies = [json.loads(each) for each in data]
+        assert bodies
+    for each in bodies:
+        Draft202012Validator({**schema, "components": document["components"]}).validate(each)
     if status >= 400:
         assert not LEAKS.search(response.text)

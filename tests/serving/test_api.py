@@ -185,6 +185,7 @@ def test_paths_and_methods(client: TestClient) -> None:
     sentence(client.get("/v1/chat/completions"), 404)
     sentence(client.get(PATH), 405)
     sentence(client.post("/v1/models"), 405)
+    assert client.put("/v1/jobs/x").headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_another_name_of_this_machine(client: TestClient) -> None:

@@ -69,6 +69,8 @@ def test_a_job_from_start_to_end(tmp_path: Path) -> None:
         progress = shown(client, name)["progress"]
         assert (progress["images"], progress["made"]) == (2, 0)
         assert 0 <= progress["expected_s"] <= 50 * 0.0001
+        assert progress["steps"] == 100
+        until(lambda: shown(client, name)["progress"]["step"] == 6)
         gate.opened.set()
         job = ended(client, name)
         assert job["status"] == "done"
@@ -95,9 +97,12 @@ def test_events(tmp_path: Path) -> None:
         first = submitted(client)
         until(lambda: shown(client, first)["status"] == "running")
         name = submitted(client, n=2)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             watched = pool.submit(events, client, name)
+            steps = pool.submit(events, client, first)
+            until(lambda: shown(client, first)["progress"]["step"] == 3)
             gate.opened.set()
+            assert 3 in [one["progress"].get("step") for one in steps.result()]
             states = [one["status"] for one in watched.result()]
         assert states[-1] == "done"
         order = ["queued", "running", "done"]

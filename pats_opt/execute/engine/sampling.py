@@ -111,6 +111,11 @@ def adapter_of(member: Member) -> str:
     return member.adapter or ""
 
 
+def encoded_with(member: Member) -> tuple[str, bool]:
+    """Return the properties that requests share whose prompts are encoded together."""
+    return adapter_of(member), bool(member.negative_prompt)
+
+
 class ModelKind(Struct, frozen=True, kw_only=True):
     """Properties that all requests of a model share; read once, as diffusers searches for some.
 

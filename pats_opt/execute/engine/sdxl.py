@@ -8,7 +8,7 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -34,6 +34,7 @@ from pats_opt.execute.engine.sampling import (
     adapter_of,
     check,
     encode,
+    encoded_with,
 )
 from pats_opt.execute.engine.slots import Slots
 from pats_opt.execute.engine.stopwatch import CallTimes, Stopwatch
@@ -78,8 +79,8 @@ class SdxlEngine(Engine):
             self.pipeline = open_pipeline(settings.model, settings.device, settings.dtype)
             self._kind = ModelKind.of(self.pipeline)
             self._device = self._kind.device
-            graphed = settings.graphs and self._device.type == "cuda"
-            self._graphs = Graphs(self._call_unet) if graphed else None
+            on_cuda = self._device.type == "cuda"
+            self._graphs = Graphs(self._call_unet) if settings.graphs and on_cuda else None
             self.adapters = AdapterStore(self.pipeline, settings, self._kind.dtype)
             count = settings.slots if settings.adapters else 0
             layout = self.adapters.layout
@@ -89,7 +90,6 @@ class SdxlEngine(Engine):
                 f"the model and {settings.slots} adapter slots do not fit the device's memory",
                 hint="use a larger device, fewer resident adapters or a smaller --dtype",
             ) from None
-        on_cuda = self._device.type == "cuda"
         # Not torch's current stream, whose kernels a copy for another slot need not wait for.
         self._loading = torch.cuda.Stream(self._device) if on_cuda else None
         self.decode: Callable[[Any], Any] = partial(decode, self.pipeline.vae)
@@ -99,10 +99,10 @@ class SdxlEngine(Engine):
         made_by = (settings.model, settings.dtype, f"{settings.guidance}", scheduler)
         self._latents = Latents(settings.latents, made_by, settings.adapters)
         self._cache: LatentCache | None = None
-        self._splits = 0
+        self._running = self._watch()
+        self._splits, self._tiled = 0, False
         # By size, the members that fitted when memory had run out.
         self._largest: dict[tuple[int, int], int] = {}
-        self._tiled = False
         self._conditions = BatchConditioning(guided=self._guided)
         if settings.prime or settings.cache is not None:
             require_restartable(scheduler)
@@ -169,7 +169,7 @@ class SdxlEngine(Engine):
 
         self._memory.reset_peak()
         self._splits = 0
-        watch = self._watch()
+        self._running = watch = self._watch()
         if self._cache is not None:
             with watch.span(Phase.LATENTS, n=len(members), ids=tuple(m.id for m in members)):
                 members = self._cache.begin(members)
@@ -181,6 +181,10 @@ class SdxlEngine(Engine):
         return MeasuredRun(
             spans=spans, peak_gib=self._memory.peak_gib(graph_gib), splits=self._splits
         )
+
+    @override
+    def progress(self) -> Mapping[str, int]:
+        return self._running.steps()
 
     def _admit(
         self,
@@ -205,7 +209,7 @@ class SdxlEngine(Engine):
                     Sampling(member, self._kind, conditioning, start=start, stop=stop, keep=keep)
                 )
 
-        for _, group in groupby(sorted(members, key=_encoded_with), key=_encoded_with):
+        for _, group in groupby(sorted(members, key=encoded_with), key=encoded_with):
             together = list(group)
             # Together where that works; where it does not, the faulty one fails alone.
             pending = [together]
@@ -394,7 +398,3 @@ class SdxlEngine(Engine):
             self._graphs.give_up()
         del self.pipeline, self.slots, self.decode
         self._memory.give_back()
-
-
-def _encoded_with(member: Member) -> tuple[str, bool]:
-    return adapter_of(member), bool(member.negative_prompt)

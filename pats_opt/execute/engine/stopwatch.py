@@ -6,6 +6,7 @@ read, after the one synchronisation that a batch needs anyway.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +73,14 @@ class Stopwatch:
             )
             for phase, begin, end, laps, about in self._spans
         )
+
+    def steps(self) -> Counter[str]:
+        """Return the steps that the device has done, by request; any thread may ask."""
+        done: Counter[str] = Counter()
+        for phase, _, end, _, about in tuple(self._spans):
+            if phase is Phase.STEP and (self._cuda is None or end.query()):
+                done.update(about["ids"])
+        return done
 
     def _between(self, begin: Any, end: Any) -> float:
         return max(0.0, self._at(end) - self._at(begin))

@@ -120,7 +120,8 @@
     if (status === "queued") return `queued, after ${counted(position, "other job")}`
     const share = progress.images > 1 ? `: ${progress.made} of ${progress.images}` : ""
     const left = progress.expected_s
-    return `${status}${share}${left ? `, about ${figures.format(left)} s left` : ""}`
+    const steps = progress.step ? `, step ${progress.step} of ${progress.steps}` : ""
+    return `${status}${share}${steps}${left ? `, about ${figures.format(left)} s left` : ""}`
   }
 
   function finished(text) {

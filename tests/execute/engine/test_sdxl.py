@@ -172,6 +172,15 @@ def test_what_the_caller_raises_ends_the_batch(engine: SdxlEngine) -> None:
         engine.run([member("a", steps=1)], full)
 
 
+def test_progress(engine: SdxlEngine) -> None:
+    """Steps by request, as they are when one leaves."""
+    seen = []
+    engine.run(
+        [member("a", steps=1), member("b", steps=2)], lambda _: seen.append(dict(engine.progress()))
+    )
+    assert seen == [{"a": 1, "b": 1}, {"a": 1, "b": 2}]
+
+
 def test_the_same_orders_give_the_same_images(settings: EngineSettings, engine: SdxlEngine) -> None:
     """In another engine, with its adapters loaded in another order."""
     import msgspec

@@ -1,0 +1,103 @@
+"""How many images a second ``serve`` makes of the model ``tiny``, beside ``execute`` live.
+
+    python benchmarks/serve_speed.py
+
+writes ``benchmarks/results/serve_speed.csv`` and ``.md``. Both get the same requests at once, the
+same policy and one worker process. They take turns, so that a machine that slows down slows both;
+the ratio is the median over the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from core_speed import machine
+
+RESULTS = Path(__file__).parent / "results"
+PATS_OPT = (sys.executable, "-m", "pats_opt")
+SITE = ("--max-resident", "2", "--batch", "4")
+STEPS = 20
+
+
+def generate(folder: Path, requests: int) -> Path:
+    """Write an instance whose requests come within some milliseconds."""
+    path = folder / "instance.json"
+    options = ("--profile", "tiny-cpu", "--adapters", "2", "--steps", f"{STEPS}", "--pruned", "")
+    arrivals = ("--requests", f"{requests}", "--rate", "1000", "--seed", "1")
+    command = (*PATS_OPT, "generate", *options, *SITE, *arrivals, "-o", str(path))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def executed_s(instance: Path, policy: str, folder: Path) -> float:
+    """Return the seconds that ``execute`` takes from the first arrival to the last image."""
+    workers = ("--policy", policy, "--engine", "process")
+    command = (*PATS_OPT, "execute", str(instance), *workers, "-o", str(folder))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = json.loads((folder / "execution.json").read_text(encoding="utf-8"))
+    return max(batch["end_s"] for gpu in found["gpus"] for batch in gpu["batches"])
+
+
+def served_s(instance: Path, policy: str, folder: Path) -> float:
+    """Return the same of ``serve``, at which ``replay`` plays the instance."""
+    command = (*PATS_OPT, "serve", "--port", "0", "--policy", policy, "--steps", f"{STEPS}", *SITE)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().rpartition(" ")[2].strip()
+            replay = (*PATS_OPT, "replay", str(instance), "--url", url, "-o", str(folder), "--json")
+            told = subprocess.run(replay, check=True, capture_output=True, text=True).stdout
+        finally:
+            server.send_signal(signal.SIGTERM)
+    found = json.loads(told)
+    assert found["measured"]["errors"] == 0
+    return float(found["seconds"])
+
+
+def main() -> None:
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--policy", default="price-index")
+    given = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        instance = generate(folder, given.requests)
+        for turn in range(given.turns):
+            live = given.requests / executed_s(instance, given.policy, folder / f"live-{turn}")
+            serve = given.requests / served_s(instance, given.policy, folder / f"served-{turn}")
+            rows.append((turn, round(live, 4), round(serve, 4), round(serve / live, 4)))
+            print(*rows[-1], flush=True)
+    with (RESULTS / "serve_speed.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("turn", "execute_images_per_s", "serve_images_per_s", "ratio"))
+        writer.writerows(rows)
+    ratio = median(row[3] for row in rows)
+    options = f"--requests {given.requests} --turns {given.turns} --policy {given.policy}"
+    page = f"""# Images a second of serve beside execute
+
+Written by `python benchmarks/serve_speed.py {options}`. Model `tiny`, float32, {STEPS} steps,
+batches of 4, two adapters, one worker process. All requests come at once; turns alternate.
+
+{machine()}; load average at the end {os.getloadavg()[0]:.1f}
+
+| turn | execute, images a second | serve, images a second | ratio |
+|---|---|---|---|
+""" + "".join(f"| {turn} | {live} | {serve} | {share} |\n" for turn, live, serve, share in rows)
+    page += f"\nMedian of the ratios: {ratio:.3f}.\n"
+    (RESULTS / "serve_speed.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
