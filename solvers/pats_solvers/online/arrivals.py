@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 
 from pats_opt.model.problem import Site
@@ -18,30 +19,38 @@ class ArrivalMemory:
     def __init__(self, site: Site, memory: int) -> None:
         self._site, self._memory = site, memory
         self._arrivals: deque[tuple[int, int, int]] = deque()  # tick, fewest steps and adapter
-        self._gaps: deque[int] = deque(maxlen=memory)
+        self._gaps: deque[int] = deque()
+        self._rising: list[int] = []  # the same, sorted
         self._count = Counter[int]()
-        self._next: dict[int, tuple[float, int] | None] = {}  # by tick, since the last arrival
         self._steps = 0
+        self._service: float | None = None  # ticks of a request by itself, once asked for
 
     def add(self, tick: int, steps: int, adapter: int) -> None:
         """Count an arrival of a request with so many steps at least."""
         if self._arrivals:
-            self._gaps.append(tick - self._arrivals[-1][0])
+            self._add_gap(tick - self._arrivals[-1][0])
         self._arrivals.append((tick, steps, adapter))
         self._count[adapter] += 1
-        self._next.clear()
         self._steps += steps
+        self._service = None
         if len(self._arrivals) > self._memory:
             _, steps, adapter = self._arrivals.popleft()
             self._count[adapter] -= 1
             self._steps -= steps
 
+    def _add_gap(self, gap: int) -> None:
+        self._gaps.append(gap)
+        insort(self._rising, gap)
+        if len(self._gaps) > self._memory:
+            del self._rising[bisect_left(self._rising, self._gaps.popleft())]
+
     def gap_ticks(self, now: int) -> float:
         """Mean ticks between arrivals; the first ones have a request's own service added."""
         known, site = len(self._arrivals), self._site
-        service_s = site.clock.overhead_s(1) + self._steps / known * site.clock.step_s(1)
-        service = max(1.0, service_s / site.tick_s) / len(site.gpus)
-        return max(1e-9, (now - self._arrivals[0][0] + service) / known)
+        if self._service is None:
+            service_s = site.clock.overhead_s(1) + self._steps / known * site.clock.step_s(1)
+            self._service = max(1.0, service_s / site.tick_s) / len(site.gpus)
+        return max(1e-9, (now - self._arrivals[0][0] + self._service) / known)
 
     def share(self, adapter: int) -> float:
         """Share of an adapter among the arrivals, one of its own left out.
@@ -56,9 +65,6 @@ class ArrivalMemory:
         That is the mean of what was left of those gaps that lasted longer than this one has so far.
         None where none did, as at the end of a burst or of all requests.
         """
-        if now not in self._next:
-            last = self._arrivals[-1][0]
-            longer = [gap for gap in self._gaps if gap > now - last]
-            left = sum(longer) / len(longer) + last - now if longer else 0.0
-            self._next[now] = (left, last + min(longer)) if longer else None
-        return self._next[now]
+        last = self._arrivals[-1][0]
+        longer = self._rising[bisect_right(self._rising, now - last) :]
+        return (sum(longer) / len(longer) + last - now, last + longer[0]) if longer else None

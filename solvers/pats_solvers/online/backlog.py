@@ -89,6 +89,8 @@ class PriceIndexRun(RunContext):
 
         ``forecast`` of the arrivals meanwhile are held up too; loads are left out.
         """
+        if not self.jobs.rejectable:
+            return list(jobs), []
         gpus = len(self.site.gpus)
         a_second = forecast * self.mean_price / self.site.tick_s / gpus / self.gap_ticks()
         return self.jobs.worthwhile(jobs, self.tick, a_second, gpus)

@@ -27,6 +27,9 @@ MOST_MEMBERS = 64
 #: Waiting jobs, in largest batches, up to which a queue's length matters to the size of a batch.
 FAR = 4
 
+#: Jobs up to which a plain loop is faster than columns.
+FEW = 16
+
 #: A deadline that is never missed, and a horizon that never comes.
 NEVER = 2**60
 
@@ -116,6 +119,7 @@ class JobTable(Follower):
     Attributes:
         priced: The jobs with their options, by index.
         rejectable: Number of them that may be rejected.
+        late: Number of them with a price of being late.
     """
 
     def __init__(self, site: Site) -> None:
@@ -126,7 +130,7 @@ class JobTable(Follower):
         self._quality_loss: Floats = np.full((64, 2), np.inf)  # by option
         self._ticks: Floats = np.ones((64, 2))
         self.priced: dict[int, PricedJob] = {}
-        self.rejectable = 0
+        self.rejectable = self.late = 0
 
     def add(self, job: Job) -> None:
         """Add a job that has arrived."""
@@ -138,13 +142,14 @@ class JobTable(Follower):
         reject = min(c.reject, MOST_LOSS)
         self._job[:, row] = c.arrival, c.deadline, c.price, c.late, reject, priced.service_s
         self.rejectable += job.reject_loss is not None
+        self.late += c.late > 0.0
         self._quality_loss[row] = np.inf
         for o, c in enumerate(priced.choices):
             self._quality_loss[row, o], self._ticks[row, o] = c.quality_loss, c.ticks
 
     def remove(self, job: Job) -> None:
         """Remove a job that is served or withdrawn."""
-        del self.priced[job.index]
+        self.late -= self.priced.pop(job.index).choices[0].late > 0.0
         self._free.append(self._row.pop(job.index))
         self.rejectable -= job.reject_loss is not None
 
@@ -172,8 +177,6 @@ class JobTable(Follower):
             arriving: Loss of a tick's delay of those that arrive meanwhile, per second of service.
             gpus: GPUs that share the delay.
         """
-        if not self.rejectable:
-            return list(jobs), []
         rows = [self._row[job.index] for job in jobs]
         _, _, slope, _, reject, service = self._job[:, rows]
         loss, late = self._losses(rows, now)
@@ -193,6 +196,8 @@ class JobTable(Follower):
         That is Smith's ratio of the option that costs least alone at ``price`` per tick. A deadline
         that can still be met counts as in apparent tardiness cost: the more, the nearer it is.
         """
+        if len(jobs) <= FEW and not self.late:
+            return self._by_price(jobs, now, price)
         rows = [self._row[job.index] for job in jobs]
         arrival, deadline, slope, late, _, _ = self._job[:, rows]
         ticks = self._ticks[rows]
@@ -205,6 +210,22 @@ class JobTable(Follower):
             slope = slope + np.where(slack >= 0.0, late / took * nearness, 0.0)
         order = np.argsort(-slope / np.maximum(1.0, took), kind="stable")
         return [self.priced[jobs[i].index] for i in order.tolist()]
+
+    def _by_price(self, jobs: Sequence[Job], now: int, price: float) -> list[PricedJob]:
+        """The same for a few jobs, none of which has a price of being late."""
+        ranked = []
+        for i, job in enumerate(jobs):
+            each = self.priced[job.index]
+            first = each.choices[0]
+            took, slope, least = float(first.ticks), each.price, math.inf
+            for c in each.choices if len(each.choices) > 1 else ():
+                latency = now + (0.0 if self._site.clock.slotted else c.ticks) - c.arrival
+                cost = c.quality_loss + slope * latency + price * c.ticks
+                if cost < least:
+                    took, least = float(c.ticks), cost
+            ranked.append((-slope / max(1.0, took), i, each))
+        ranked.sort()  # places differ
+        return [each for _, _, each in ranked]
 
     def _losses(self, rows: Sequence[int], now: int) -> tuple[Floats, Floats | float]:
         """Loss of each job with each option, alone from ``now`` on, and apart that of lateness."""
