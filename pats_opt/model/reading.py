@@ -8,6 +8,7 @@ are one object.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -88,16 +89,13 @@ class _Reader:
 
     def _shared(self, request: Request) -> Request:
         """Give a request the values of earlier ones that equal its own."""
+        known = self._known
         for name in SHARED:
-            if value := getattr(request, name):
-                self._share(request, name, value, value)
-        self._share(request, "demand", request.demand, tuple(request.demand.items()))
-        if not any(option.extra for option in request.options):
-            options = tuple([(o.steps, o.quality, o.skip) for o in request.options])
-            self._share(request, "options", request.options, options)
+            value = getattr(request, name)
+            if value and (found := known.setdefault(value, value)) is not value:
+                force_setattr(request, name, found)
+        demand = known.setdefault(tuple(request.demand.items()), request.demand)
+        force_setattr(request, "demand", demand)
+        with suppress(TypeError):  # an option with "extra" has no hash
+            force_setattr(request, "options", known.setdefault(request.options, request.options))
         return request
-
-    def _share(self, request: Request, name: str, value: Any, key: Any) -> None:
-        found = self._known.setdefault(key, value)
-        if found is not value:
-            force_setattr(request, name, found)
