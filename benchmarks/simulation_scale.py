@@ -90,7 +90,7 @@ def main(before: Path, requests: int) -> None:
         "requests, Poisson arrivals, 200 adapters. The runs of this version and of an earlier one "
         f"take turns, {RUNS} each; the least CPU time of each counts. It is that of the whole "
         "solve: simulation, check and metrics. Memory is the peak of the process, reading "
-        "included.",
+        "included. Decisions also differ where a policy was changed meanwhile.",
         "",
         f"{machine()}; Python {platform.python_version()}, {versions}; load average "
         f"{os.getloadavg()[2]:.0f} on {os.cpu_count()} cores, so seconds are longer than on a free "
