@@ -71,10 +71,6 @@ class ServedAdapterSet:
         """Names that a request can give."""
         return tuple(sorted(self._ids, key=lambda name: (name != BASE, name)))
 
-    def version(self, name: str) -> str | None:
-        """Return the id that a name means now; None where it means none."""
-        return self._ids.get(name)
-
     def choose(self, given: ImageRequest) -> RequestAdapter:
         """Return the adapter of a request; nothing is changed.
 

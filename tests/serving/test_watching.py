@@ -25,6 +25,7 @@ from pats_opt.execute.record import Tier
 from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member
 from pats_opt.generate import profile
 from pats_opt.generate.recipe import Recipe
+from pats_opt.serving.api import ImageRequest
 from pats_opt.serving.folder import AdapterFolder
 from pats_opt.serving.model import ServerModel
 from pats_opt.serving.settings import ServerSettings
@@ -105,7 +106,8 @@ def test_a_file_that_changes(tmp_path: Path, folder: Path) -> None:
         before = in_background(client, body(n=4), body(model="a"), body(model="hero"))
         until(lambda: service.pending == 6)
         write(folder, "a", "another")
-        until(lambda: service.adapters.version("a") == "a@2")
+        named = ImageRequest(prompt="a corgi", model="hero")
+        until(lambda: service.adapters.choose(named).adapter.id == "hero@2")
         after = in_background(client, body(model="a"), body(model="hero"), combined(("a", 0.5)))
         until(lambda: service.pending == 9)
         gate.opened.set()
