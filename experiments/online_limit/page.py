@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
+from experiments.online_limit import beside
 from experiments.online_limit.cases import (
     BURSTY_CV,
     EXPLAINED,
@@ -51,7 +52,13 @@ def answers() -> list[Answer]:
     found = systems()
     grid = [system for system in found if system.optimum is not None]
     many = [system for system in found if system.cell.adapters in MANY]
-    return [future(grid), policies(grid), decisions(grid), bounds(grid, many)]
+    return [
+        future(grid),
+        policies(grid),
+        decisions(grid),
+        bounds(grid, many),
+        beside.answer(),
+    ]
 
 
 def percent(value: float) -> str:
