@@ -37,8 +37,8 @@ EVALUATIONS, LEAST_EVALUATIONS = 30, 5
 FLEET_EVALUATIONS = 400
 
 #: The share of the time left that these take in a round, and the rounds after which a pass is done
-#: even if there was no time for all of them.
-SHARE, WAITING = 0.1, 4
+#: even if there was no time for all of them; twice as many where batches are not listed.
+SHARE, WAITING = 0.1, 2
 
 #: Time for the tables and for listing batches, as a share of what a pass may take.
 LISTING = 0.4
@@ -149,7 +149,8 @@ class LabelPasses:
         if self._search is None or not bounding.ascent.converged or outdated:
             self._evaluations = bounding.advance(incumbent, self._evaluations, SHARE)
             self._waited += 1
-            waits = self._evaluations > 0 and self._waited < WAITING
+            rounds = WAITING if self._batches else 2 * WAITING
+            waits = self._evaluations > 0 and self._waited < rounds
             if incumbent.over() or waits:
                 return
             self._waited, self._evaluations = 0, EVALUATIONS
