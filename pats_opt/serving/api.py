@@ -17,6 +17,7 @@ from pats_opt.generate.quality import QualityModel
 from pats_opt.importers.complexity import estimate
 from pats_opt.model.instance import Adapter, Option, Request
 from pats_opt.model.parsing import convert, parse_json
+from pats_opt.model.problem import Site
 from pats_opt.nearest import meant
 from pats_opt.serving.errors import ApiError
 from pats_opt.serving.settings import RequestLimits, ServerSettings
@@ -261,6 +262,7 @@ def order_of(
     settings: ServerSettings,
     model: QualityModel,
     adapter: RequestAdapter,
+    site: Site,
     *,
     name: str,
     arrival_s: float,
@@ -273,6 +275,7 @@ def order_of(
         settings: Limits and step counts.
         model: Quality by steps and complexity.
         adapter: Its adapter.
+        site: Prices of waiting and of being late.
         name: Id of the request.
         arrival_s: When it came, on the server's clock.
         demand_gib: Memory of one image of its size.
@@ -285,7 +288,11 @@ def order_of(
     complexity = estimate(given.prompt)
     options = options_of(given, settings, model, complexity)
     seed = more.seed or 0
-    best = max(option.quality for option in options)
+    reject_loss = None
+    if (deadline_s := more.deadline_s) is not None:
+        # It may expire, but until then it is always worth more to serve it.
+        waiting = site.latency_price_per_s * deadline_s + site.late_price
+        reject_loss = max(option.quality for option in options) + waiting
     return ImageOrder(
         id=name,
         adapter=adapter,
@@ -299,9 +306,8 @@ def order_of(
                 options=options,
                 weight=more.weight,
                 complexity=complexity,
-                deadline_s=more.deadline_s,
-                # One that may expire need not be served.
-                reject_loss=None if more.deadline_s is None else best,
+                deadline_s=deadline_s,
+                reject_loss=reject_loss,
                 prompt=given.prompt,
                 negative_prompt=more.negative_prompt,
                 seed=seed + i,

@@ -200,6 +200,7 @@ class ImageService:
             self.settings,
             self._quality,
             adapter,
+            self.problem.site,
             name=name,
             arrival_s=max(0.0, self._scheduler.now_s - (time.time() - arrived)),
             demand_gib=self._memory.request_gib(width, height),

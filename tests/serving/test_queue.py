@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 from typing_extensions import override
@@ -21,6 +22,7 @@ from pats_opt.execute.workers import WorkerKind
 from pats_opt.importers.trace import import_trace
 from pats_opt.model.instance import StepTime
 from pats_opt.model.problem import Site
+from pats_opt.serving.api import ImageOrder, ImageRequest
 from pats_opt.serving.log import RequestLog
 from pats_opt.serving.service import ImageService
 from pats_opt.serving.settings import ServerSettings
@@ -127,6 +129,23 @@ def test_a_deadline_that_passes(tmp_path: Path) -> None:
         assert service.pending == 0
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert {row["prompt"]: row["status"] for row in rows} == {"first": "late", "second": "expired"}
+
+
+def test_until_its_deadline_a_request_is_worth_serving(tmp_path: Path) -> None:
+    """However long it has waited, no policy leaves it out for what waiting costs."""
+    with served(tmp_path) as (_, service):
+        given = msgspec.convert(body(pats_opt={"deadline_s": 3600.0}), ImageRequest)
+
+        async def accepted() -> ImageOrder:
+            return service.accept(given)[0]
+
+        assert service.loop is not None
+        order = asyncio.run_coroutine_threadsafe(accepted(), service.loop).result()
+    [request], site = order.images, service.problem.site
+    best = max(option.quality for option in request.options)
+    waiting = site.latency_price_per_s * 3600.0 + site.late_price
+    assert waiting > 100 * best
+    assert request.reject_loss == pytest.approx(best + waiting)
 
 
 def test_a_request_fails_alone(tmp_path: Path) -> None:
