@@ -128,9 +128,10 @@ class Outcome:
 class Solver(Protocol):
     """A solver: an immutable struct of parameters with these class attributes.
 
-    It may also have a method ``prepare(problem)`` for work once per machine, such as compiling for
-    a problem (None: for any); :func:`pats_opt.solving.solve.prepare` calls it before a run's clock
-    starts.
+    It may also have these methods, which :mod:`pats_opt.solving.preparing` calls before a run's
+    clock starts, with a problem, or None for any: ``prepare(problem)`` for work once per process,
+    ``kernels(problem)`` for the sets of compiled code that it needs, and ``meanwhile(problem)`` for
+    a solver that tries the problem while these are compiled.
     """
 
     name: ClassVar[str]

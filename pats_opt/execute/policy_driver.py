@@ -38,7 +38,8 @@ from pats_opt.model.problem import Adapters, Problem, Site, ids
 from pats_opt.model.schedule import SolverRef
 from pats_opt.simulate.gpus import Clock, GpuFleet
 from pats_opt.simulate.policy_run import PolicyRun, Simulation, servable, start
-from pats_opt.solving.solve import prepare, runnable
+from pats_opt.solving.preparing import prepare
+from pats_opt.solving.solve import runnable
 
 #: Seconds to wait where nothing but a worker can bring the next event.
 LONG_S = 3600.0

@@ -33,7 +33,8 @@ from typing_extensions import override
 
 from pats_opt.errors import one_line
 from pats_opt.runs.worker import FRAME
-from pats_opt.solving.solve import prepare, runnable
+from pats_opt.solving.preparing import compile_all
+from pats_opt.solving.solve import runnable
 
 T = TypeVar("T")
 
@@ -216,8 +217,7 @@ class WorkerPool(RunPool):
 
 def prepare_all(specs: Iterable[str]) -> None:
     """Compile what solvers need on this machine."""
-    for spec in dict.fromkeys(specs):
-        prepare(runnable(spec))
+    compile_all(map(runnable, dict.fromkeys(specs)))
 
 
 def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:

@@ -38,8 +38,9 @@ from pats_opt.runs.record import (
 )
 from pats_opt.runs.statistics import thinned
 from pats_opt.solving.budget_curve import restated
+from pats_opt.solving.preparing import prepare
 from pats_opt.solving.result import Result
-from pats_opt.solving.solve import prepare, runnable, solve
+from pats_opt.solving.solve import runnable, solve
 from pats_opt.tables import (
     LevelCount,
     Quantile,

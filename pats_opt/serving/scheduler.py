@@ -53,7 +53,8 @@ from pats_opt.serving.ready import ReadyAdapters
 from pats_opt.serving.requests import RequestStore
 from pats_opt.serving.run import ServedRun
 from pats_opt.simulate.policy_run import start
-from pats_opt.solving.solve import prepare, runnable
+from pats_opt.solving.preparing import prepare
+from pats_opt.solving.solve import runnable
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolverRef, StopReason
 from pats_opt.simulate import PolicySolver
 from pats_opt.solving.interrupt import interruptible
+from pats_opt.solving.preparing import prepare, solved_meanwhile
 from pats_opt.solving.result import Result
 from pats_opt.solving.starts import PolicyStarts, checked_start
 from pats_opt.tables import ScheduleTable, bound_on_waiting, measure
@@ -90,10 +91,13 @@ def solve(
     name, site = problem.instance.name, problem.site
     sizes = (len(problem.jobs), len(site.adapter_ids), len(site.gpus))
     log.info("%s: %d requests, %d adapters, %d GPUs; solver %s", name, *sizes, chosen.name)
-    if phase is not None:
-        phase(PREPARING, None)
-    prepare(chosen, problem)
     run = start_run(time_limit=time_limit, seed=seed, jobs=jobs, progress=progress, phase=phase)
+    run.phase(PREPARING, None)
+    early = solved_meanwhile(chosen, problem, run)
+    if early is not None:
+        return finish(problem, chosen, run, early)
+    prepare(chosen, problem)
+    run.began = time.monotonic()
     with interruptible(run):
         starts = None
         if chosen.capabilities.warm_start and start is None:
@@ -150,22 +154,6 @@ def start_run(
     run.progress = progress or run.progress
     run.phase = phase or run.phase
     return run
-
-
-def prepare(solver: Solver, problem: Problem | None = None) -> None:
-    """Let a solver do its one-off work, such as compiling, outside the clock of a run.
-
-    Args:
-        solver: The solver.
-        problem: The problem that it will solve; None for any.
-    """
-    ready = getattr(solver, "prepare", None)
-    if ready is None:
-        return
-    began = time.monotonic()
-    ready(problem)
-    if (seconds := time.monotonic() - began) > 1.0:
-        log.info("%s: ready after %.1f s, most of it compiling", solver.name, seconds)
 
 
 def refuse_unservable(problem: Problem) -> None:

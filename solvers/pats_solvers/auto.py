@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
+from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run, Solver
 from pats_opt.model.problem import Problem
+from pats_solvers.common.kernel_sets import KernelSet
 from pats_solvers.exact import UNLIMITED_S, Exact
 from pats_solvers.portfolio import Portfolio
 from pats_solvers.tours import is_tour
@@ -33,9 +34,13 @@ class Auto(Struct, frozen=True, kw_only=True):
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
     leading: Annotated[float, Meta(ge=0, le=1)] = 0.7
 
-    def prepare(self, problem: Problem | None = None) -> None:
-        """Compile the kernels."""
-        Exact().prepare(problem)
+    def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs."""
+        return Exact().kernels(problem)
+
+    def meanwhile(self, problem: Problem) -> Solver | None:
+        """Return what may solve a small problem while kernels are compiled, without any."""
+        return Exact(memory_gib=self.memory_gib).meanwhile(problem)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits; where no model fits, return the schedule to start from."""

@@ -21,6 +21,7 @@ from pats_opt.core.solver import (
     Solver,
 )
 from pats_opt.model.problem import Problem
+from pats_solvers.common.kernel_sets import KernelSet
 from pats_solvers.common.windows import latest_completions
 from pats_solvers.dp import alone
 from pats_solvers.guided import GuidedSearch, searchable
@@ -66,12 +67,20 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bounding: Annotated[float, Meta(ge=0, le=1)] = 0.5
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
-    def prepare(self, problem: Problem | None = None) -> None:
-        """Compile the kernels of the stages that are likely to run."""
-        if problem is None or is_tour(problem):
-            TourSearch().prepare(problem)
-        if problem is None or not (is_tour(problem) or self._cpsat_first(problem)):
-            GuidedSearch().prepare(problem)
+    def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels of the stages that are likely to run."""
+        if problem is None:
+            return TourSearch().kernels() + GuidedSearch().kernels()
+        if is_tour(problem):
+            return TourSearch().kernels(problem)
+        return () if self._cpsat_first(problem) else GuidedSearch().kernels(problem)
+
+    def meanwhile(self, problem: Problem) -> Solver | None:
+        """Return what may solve a small problem while kernels are compiled, without any."""
+        from pats_solvers.cpsat import CpSat
+
+        small = len(problem.jobs) <= MANY_REQUESTS and not is_tour(problem)
+        return CpSat(memory_gib=self.memory_gib) if small else None
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""

@@ -15,6 +15,7 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.kernel_sets import KernelSet
 from pats_solvers.common.stopping import StopError
 from pats_solvers.dp import Dp
 from pats_solvers.dp.passes import LabelPasses, searched_batches
@@ -56,13 +57,15 @@ class GuidedSearch(Struct, frozen=True, kw_only=True):
 
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 4.0
 
-    def prepare(self, problem: Problem | None = None) -> None:
-        """Compile the kernels."""
-        Lagrangian().prepare(problem)
+    def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs."""
+        needed = Lagrangian().kernels(problem)
         if problem is None or searchable(problem):
-            # Parts of a fleet may be GPUs of one resident, which have kernels of their own.
+            # A part of a fleet may be one GPU with one resident, which has kernels of its own.
+            one = problem is not None and problem.site.max_resident == 1
             several = problem is not None and len(problem.site.gpus) > 1
-            Dp().prepare(None if several else problem)
+            needed += Dp().kernels(None if one and several else problem)
+        return tuple(dict.fromkeys(needed))
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Take turns until the optimum is proven, neither can go on, or a limit is reached."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
@@ -13,6 +12,7 @@ from msgspec import Meta, Struct
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.kernel_sets import KernelSet
 from pats_solvers.common.stopping import StopError
 
 if TYPE_CHECKING:
@@ -67,9 +67,12 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     schedule: bool = True
 
-    def prepare(self, _: Problem | None = None) -> None:
-        """Compile the kernels."""
-        _compile(self.schedule)
+    def kernels(self, _: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs."""
+        from pats_solvers.lagrangian.bounding import bound_kernels
+        from pats_solvers.local.solver import annealing
+
+        return (bound_kernels, annealing) if self.schedule else (bound_kernels,)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the bound and lower the loss in turn, until they meet or neither moves."""
@@ -141,13 +144,6 @@ class Annealings:
         better = improve_schedule(self._incumbent, self._bounding, self._rng, self._rounds)
         self._idle, self._rounds = 0 if better else self._idle + 1, 2 * self._rounds
         self.ended = self._idle >= PATIENCE and self._bounding.ascent.converged
-
-
-@cache
-def _compile(schedule: bool) -> None:
-    from pats_solvers.common.small import small_problem
-
-    Lagrangian(schedule=schedule).solve(small_problem(), Run())
 
 
 def improve_schedule(

@@ -23,7 +23,8 @@ from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import SolutionStatus, StopReason
-from pats_opt.solving.solve import prepare, solve
+from pats_opt.solving.preparing import prepare
+from pats_opt.solving.solve import solve
 from pats_opt.solving.starts import PolicyStarts
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
@@ -51,7 +52,7 @@ def give_up(_: object, problem: Problem, run: Run) -> Outcome:
 
 def without_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the monolithic models to themselves."""
-    Exact().prepare()  # kernels are compiled by solving
+    prepare(Exact())  # kernels are compiled by solving
     monkeypatch.setattr(GuidedSearch, "solve", refuse)
     monkeypatch.setattr(Lagrangian, "solve", refuse)
 
@@ -147,7 +148,7 @@ def test_many_requests_leave_no_time_for_models(
     requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to 60 requests label search and local search get most of the time, beyond it all."""
-    Exact().prepare()
+    prepare(Exact())
     given: list[float | None] = []
 
     def note(_: object, __: Problem, run: Run) -> Outcome:

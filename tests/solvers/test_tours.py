@@ -24,6 +24,7 @@ from pats_opt.model.files import encode, parse_instance
 from pats_opt.model.instance import Instance, Option, StepsService, StepTime
 from pats_opt.model.problem import Problem
 from pats_opt.model.schedule import StopReason
+from pats_opt.solving.preparing import prepare
 from pats_opt.testing.instances import random_instance
 from pats_opt.testing.solvers import close
 from pats_solvers.tours import TourSearch, is_tour
@@ -238,7 +239,7 @@ def test_bounds_hold_at_any_time() -> None:
     """No bound that is reported is above the optimum, wherever the run is cut off."""
     for seed in scale.seeds(3):
         problem = Problem(imported(euclidean(random.Random(seed), 60)))
-        TourSearch().prepare()
+        prepare(TourSearch())
         best = TourSearch().solve(problem, Run()).bound
         assert best is not None
         for limit in (0.0, 0.05, 0.2, 0.5):
@@ -256,7 +257,7 @@ def test_bounds_hold_at_any_time() -> None:
 
 def test_interrupted() -> None:
     problem = Problem(imported(euclidean(random.Random(5), 120)))
-    TourSearch().prepare()
+    prepare(TourSearch())
     run = Run()
     threading.Timer(0.5, run.interrupted.set).start()
     outcome = TourSearch().solve(problem, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from pats_opt.core.prices import KEY, as_json
 from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outcome, Run
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent, trivial_outcome
+from pats_solvers.common.kernel_sets import KernelSet, kernel_set
 from pats_solvers.common.stopping import StopError
 from pats_solvers.dp.passes import LabelPasses, PassLimits, alone, searched_batches
 
@@ -54,12 +54,13 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Limits of the passes."""
         return PassLimits(self.first, self.beam, self.memory_gib)
 
-    def prepare(self, problem: Problem | None = None) -> None:
-        """Compile the kernels."""
-        if problem is None or alone(problem):
-            _compile(1)
-        if problem is None or not alone(problem):
-            _compile(2)
+    def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs; all of them where there is no problem."""
+        from pats_solvers.lagrangian.bounding import bound_kernels
+
+        if problem is None:
+            return bound_kernels, one_gpu, fleet
+        return bound_kernels, one_gpu if alone(problem) else fleet
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Raise the prices and widen the beam until the optimum is proven or a limit is reached."""
@@ -82,14 +83,22 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return incumbent.outcome(run.stop() or passes.stop, **details)
 
 
-@cache
-def _compile(gpus: int) -> None:
+@kernel_set("dp", "lagrangian", "common")
+def one_gpu() -> None:
+    """Compile the search on one GPU with one resident."""
     from pats_solvers.common.small import small_problem
     from pats_solvers.dp.model import latest_by_job, tables_at
     from pats_solvers.lagrangian.relaxation import Relaxation
 
-    problem = small_problem(gpus)
+    problem = small_problem()
     Dp(first=2, beam=2).solve(problem, Run())
-    if gpus == 1:
-        lanes = Relaxation(problem, 10, states=1, lanes=True)
-        latest_by_job(problem, tables_at(lanes, np.zeros(lanes.dimension)), 0.0)
+    lanes = Relaxation(problem, 10, states=1, lanes=True)
+    latest_by_job(problem, tables_at(lanes, np.zeros(lanes.dimension)), 0.0)
+
+
+@kernel_set("dp/fleet", "dp", "lagrangian", "common")
+def fleet() -> None:
+    """Compile the search on several GPUs or residents."""
+    from pats_solvers.common.small import small_problem
+
+    Dp(first=2, beam=2).solve(small_problem(gpus=2), Run())

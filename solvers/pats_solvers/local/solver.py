@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
@@ -13,6 +12,7 @@ from pats_opt.core.solver import ALL_FEATURES, Capabilities, Feature, Kind, Outc
 from pats_opt.errors import InputError
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.common.kernel_sets import KernelSet, kernel_set
 from pats_solvers.common.stopping import StopError
 
 if TYPE_CHECKING:
@@ -57,9 +57,13 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     patience: Annotated[int, Meta(ge=1, le=1000)] = 4
     evaluations: Annotated[int, Meta(ge=0, le=100_000)] = 120
 
-    def prepare(self, _: Problem | None = None) -> None:
-        """Compile the kernels."""
-        _compile()
+    def kernels(self, _: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs."""
+        if not self.evaluations:
+            return (annealing,)
+        from pats_solvers.lagrangian.bounding import bound_kernels
+
+        return annealing, bound_kernels
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Anneal until nothing better is found for long, or a limit is reached."""
@@ -112,11 +116,12 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return prices, priced.bound
 
 
-@cache
-def _compile() -> None:
+@kernel_set("local", "common")
+def annealing() -> None:
+    """Compile the local search."""
     from pats_solvers.common.small import small_problem
 
-    LocalSearch(patience=1, evaluations=1).solve(small_problem(), Run())
+    LocalSearch(patience=1, evaluations=0).solve(small_problem(), Run())
 
 
 class _Clock:

@@ -16,6 +16,7 @@ from pats_opt.errors import CapabilityError
 from pats_opt.model.checker import TOLERANCE
 from pats_opt.model.problem import Problem
 from pats_solvers.common.incumbent import Incumbent
+from pats_solvers.common.kernel_sets import KernelSet, kernel_set
 from pats_solvers.tours.moves import iterate, near_nodes
 from pats_solvers.tours.relaxation import NO_BOUND, RelaxationSolution, TourRelaxation, whole
 from pats_solvers.tours.tour import Tour, is_tour
@@ -31,6 +32,13 @@ SLICE, IDLE, BESIDE = 500, 50, 2
 OPENING = 0.25
 
 
+@kernel_set("tours")
+def tour_moves() -> None:
+    """Compile the local search on tours."""
+    cost = np.ones((4, 4), dtype=np.int64)
+    iterate(cost, near_nodes(cost, NEAR), True, np.arange(4), 0, 0)
+
+
 class TourSearch(Struct, frozen=True, kw_only=True):
     """Local search and branch and cut for travelling salesman problems."""
 
@@ -40,10 +48,9 @@ class TourSearch(Struct, frozen=True, kw_only=True):
         features=ALL_FEATURES, bound=True, warm_start=True, packages=("numba", "ortools")
     )
 
-    def prepare(self, _: Problem | None = None) -> None:
-        """Compile the kernels."""
-        cost = np.ones((4, 4), dtype=np.int64)
-        iterate(cost, near_nodes(cost, NEAR), True, np.arange(4), 0, 0)
+    def kernels(self, _: Problem | None = None) -> tuple[KernelSet, ...]:
+        """Return the kernels that it needs."""
+        return (tour_moves,)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Search until a tour is proven the shortest, or a limit is reached.
