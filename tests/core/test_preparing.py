@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from msgspec import Struct
@@ -28,7 +28,7 @@ from tests.support.kernel_sets import FakeKernels
 PROBLEM = Problem(generate(Recipe(requests=4), seed=1))
 
 #: What ``compiling`` needs, and what tries meanwhile; the structs of a test see them here.
-needed: list[FakeKernels] = []
+needed: list[Any] = []
 tries: list[Solver] = []
 
 
@@ -39,7 +39,7 @@ class Compiling(Struct, frozen=True):
     kind: ClassVar[Kind] = Kind.EXACT
     capabilities: ClassVar[Capabilities] = CpSat.capabilities
 
-    def kernels(self, _: Problem | None = None) -> tuple[FakeKernels, ...]:
+    def kernels(self, _: Problem | None = None) -> tuple[Any, ...]:
         """Return the fake sets."""
         return tuple(needed)
 
@@ -75,7 +75,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def fake(name: str, file: Path) -> FakeKernels:
+def fake(name: str, file: Path) -> Any:
     return FakeKernels(f"{kernel_sets.__name__}:{name}", file)
 
 
