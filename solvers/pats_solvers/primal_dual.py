@@ -69,7 +69,7 @@ class Lagrangian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def kernels(self, _: Problem | None = None) -> tuple[KernelSet, ...]:
         """Return the kernels that it needs."""
-        from pats_solvers.lagrangian.bounding import bound_kernels
+        from pats_solvers.lagrangian.prepared import bound_kernels
         from pats_solvers.local.solver import annealing
 
         return (bound_kernels, annealing) if self.schedule else (bound_kernels,)

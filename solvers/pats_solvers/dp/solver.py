@@ -56,7 +56,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
         """Return the kernels that it needs; all of them where there is no problem."""
-        from pats_solvers.lagrangian.bounding import bound_kernels
+        from pats_solvers.lagrangian.prepared import bound_kernels
 
         if problem is None:
             return bound_kernels, one_gpu, fleet

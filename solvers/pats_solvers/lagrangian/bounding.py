@@ -21,8 +21,6 @@ from pats_opt.model.problem import Problem
 from pats_solvers.common.arrays import Floats
 from pats_solvers.common.bounds import largest_batch, longest_batch, longest_switch
 from pats_solvers.common.incumbent import Incumbent
-from pats_solvers.common.kernel_sets import kernel_set
-from pats_solvers.common.small import small_problem
 from pats_solvers.common.stopping import StopError, never
 from pats_solvers.common.windows import safe_horizon
 from pats_solvers.lagrangian.ascent import Ascent
@@ -374,15 +372,6 @@ def bounding_of(incumbent: Incumbent, memory_gib: float) -> Bounding:
         end = max(starts, default=0) + 2 * spare
     run = incumbent.run
     return Bounding(problem, end, memory_gib, max(1, run.jobs), lambda: run.stop() is not None)
-
-
-@kernel_set("lagrangian", "common")
-def bound_kernels() -> None:
-    """Compile the relaxation and the ascent."""
-    incumbent = Incumbent(small_problem(), Run())
-    bounding = bounding_of(incumbent, 1.0)
-    while not (incumbent.over() or bounding.ascent.converged):
-        bounding.advance(incumbent)
 
 
 def share_over(run: Run, share: float) -> Callable[[], bool]:

@@ -61,7 +61,7 @@ class LocalSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Return the kernels that it needs."""
         if not self.evaluations:
             return (annealing,)
-        from pats_solvers.lagrangian.bounding import bound_kernels
+        from pats_solvers.lagrangian.prepared import bound_kernels
 
         return annealing, bound_kernels
 
