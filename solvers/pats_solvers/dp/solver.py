@@ -59,7 +59,7 @@ class Dp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from pats_solvers.lagrangian.prepared import bound_kernels
 
         if problem is None:
-            return bound_kernels, one_gpu, fleet
+            return bound_kernels, fleet, one_gpu  # the longest ones first
         return bound_kernels, one_gpu if alone(problem) else fleet
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
