@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,8 +96,7 @@ def solved_meanwhile(solver: Solver, problem: Problem, run: Run) -> Outcome | No
         except InputError:
             outcome = Outcome(StopReason.MEMORY_LIMIT)
         if outcome.stop in (StopReason.OPTIMAL, StopReason.INFEASIBLE):
-            stage = {"solver": other.name, "stop": outcome.stop.value, **outcome.details}
-            return replace(outcome, details={"turns": [stage]})
+            return outcome
         compilation.over.wait()
     return None
 

@@ -35,6 +35,9 @@ UNLIMITED_S = 100.0
 #: are not many requests.
 GUIDED = 0.8
 
+#: Share of the time for CP-SAT before the MILP where both only bridge the time of compiling.
+SHORT = 0.03
+
 #: Requests beyond which no model with all of them is worth any time.
 MANY_REQUESTS = 60
 
@@ -57,6 +60,8 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             sequences does not apply and there are not many requests.
         opening: Share of the time limit for CP-SAT's first stage: after that, or before it where
             there are few requests.
+        compiled: Whether the searches that need compiled kernels have a stage; else CP-SAT and the
+            MILP are alone.
     """
 
     name: ClassVar[str] = "exact"
@@ -66,9 +71,12 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_gib: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
     bounding: Annotated[float, Meta(ge=0, le=1)] = 0.5
     opening: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    compiled: bool = True
 
     def kernels(self, problem: Problem | None = None) -> tuple[KernelSet, ...]:
         """Return the kernels of the stages that are likely to run."""
+        if not self.compiled:
+            return ()
         if problem is None:
             return TourSearch().kernels() + GuidedSearch().kernels()
         if is_tour(problem):
@@ -77,10 +85,9 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def meanwhile(self, problem: Problem) -> Solver | None:
         """Return what may solve a small problem while kernels are compiled, without any."""
-        from pats_solvers.cpsat import CpSat
-
-        small = len(problem.jobs) <= MANY_REQUESTS and not is_tour(problem)
-        return CpSat(memory_gib=self.memory_gib) if small else None
+        if len(problem.jobs) > MANY_REQUESTS or is_tour(problem):
+            return None
+        return Exact(memory_gib=self.memory_gib, opening=SHORT, compiled=False)
 
     def solve(self, problem: Problem, run: Run) -> Outcome:
         """Solve within ``run``'s limits."""
@@ -94,7 +101,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from pats_solvers.milp import Milp
 
         problem, whole = portfolio.problem, portfolio.run.time_limit or UNLIMITED_S
-        if is_tour(problem):
+        if self.compiled and is_tour(problem):
             portfolio.run_stage(TourSearch())
         half, all_ = self.memory_gib / 2, self.memory_gib
         cpsat, milp = CpSat(memory_gib=all_), Milp(memory_gib=all_)
@@ -104,7 +111,7 @@ class Exact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             guided = guided[0], share * whole
         opening: tuple[Solver, float | None] = cpsat, self.opening * whole
         stages = [opening, guided] if self._cpsat_first(problem) else [guided, opening]
-        stages += [(milp, None), (cpsat, None)]
+        stages = [*(stages if self.compiled else [opening]), (milp, None), (cpsat, None)]
         for solver, seconds in stages:
             if portfolio.over():
                 break

@@ -19,39 +19,38 @@ TERMS = frozenset(
     arc architecture array arrival ascent at atcs auto aware backend backlog bar base bash batch
     batching begin belady bench bin binary bound bounded bounding box branching broken budget build
     builder bundle by cache call callback capability capacity captured cell chain chart choice
-    circuit class clipper clock column command compared comparer comparison completion complexity
-    composition conditioning config conformance constant constraint context controlled cosine cost
-    count counting cp crash credit curve cut data day deadline decider decision delta demand dense
-    device difference dimension dispatch displayable distance document dp drain driver drop dual
-    duration earliest edd embedder ended engine entry error estimate evaluation event eviction exact
-    exchange executed execution exhaustive expected exported fact factor failure family fcfs feature
-    field fifo figure file finish finished firing first fit fleet flip flow folder follower format
-    formulation frequently gap gated go gpu graph greedy grid group grouped guided handler hash head
-    help heuristic hint hit hosted hysteresis idle image imported inbox incomplete incumbent index
-    indicator infeasible info inline input instance integer interrupt interrupted interval iterate
-    job join journal k kernel key kind label ladder lagrangian lane latency latent layer layout lazy
-    leader learnt least legend level limit limited lin line linear live load loading local log
-    lookup lora loss lot lpips machine map mapping mdd measure measured measurement member memory
-    merged message metric milp missing mix mode model move ms named native nearest neighbourhood
-    network nexus nirvana no node number objective offline online optimum option order ordered
-    origin outcome output over overflow overhead pace packing page pairwise panel parameter part
-    pass path patient pats pattern performance phase picture plan planned plottable point polar
-    policy polling pool popularity portfolio position power prediction predictor price priced
-    pricing problem process processes profile profiling progress prompt proof proteus quality queue
-    range rank rate ray ready reason rebalancing recalibration recently recipe record recorded
-    recorder ref relaxation release replay replayed report request resource result retention ring
-    robin round rounds router row rule run runner running sampling sat saved saver scaling schedule
-    scheduled scored scoring sdxl search series served server service session set setting setup
-    shape share shift shortest similarity simulated simulation site size sizing skip slot solution
-    solver space span spec spread square srpt ssim stage staleness start started state stationary
-    statistics status stderr step stop stopped stopwatch store stored style subproblem successor
-    suite supervisor switch switched switching table target task term thread threshold tick tier
-    time timed timeline timeout timer to token tokenizer tolerance tolerant total tour trace
-    transition trial truncated tsp tune turn two ucb unfinished unmodelled untimed use used value
-    variable vector verdict view violation visit vllm vram waiting wake watch wave weight window
-    word work worker workload writer
-    api change expired extension guard health read reader remote response scheduler sender serve
-    summary
+    circuit class clipper clock column command compared comparer comparison compilation completion
+    complexity composition conditioning config conformance constant constraint context controlled
+    cosine cost count counting cp crash credit curve cut data day deadline decider decision delta
+    demand dense device difference dimension dispatch displayable distance document dp drain driver
+    drop dual duration earliest edd embedder ended engine entry error estimate evaluation event
+    eviction exact exchange executed execution exhaustive expected exported fact factor failure
+    family fcfs feature field fifo figure file finish finished firing first fit fleet flip flow
+    folder follower format formulation frequently gap gated go gpu graph greedy grid group grouped
+    guided handler hash head help heuristic hint hit hosted hysteresis idle image imported inbox
+    incomplete incumbent index indicator infeasible info inline input instance integer interrupt
+    interrupted interval iterate job join journal k kernel key kind label ladder lagrangian lane
+    latency latent layer layout lazy leader learnt least legend level limit limited lin line linear
+    live load loading local log lookup lora loss lot lpips machine map mapping mdd measure measured
+    measurement member memory merged message metric milp missing mix mode model move ms named native
+    nearest neighbourhood network nexus nirvana no node number objective offline online optimum
+    option order ordered origin outcome output over overflow overhead pace packing page pairwise
+    panel parameter part pass path patient pats pattern performance phase picture plan planned
+    plottable point polar policy polling pool popularity portfolio position power prediction
+    predictor price priced pricing problem process processes profile profiling progress prompt proof
+    proteus quality queue range rank rate ray ready reason rebalancing recalibration recently recipe
+    record recorded recorder ref relaxation release replay replayed report request resource result
+    retention ring robin round rounds router row rule run runner running sampling sat saved saver
+    scaling schedule scheduled scored scoring sdxl search series served server service session set
+    setting setup shape share shift shortest similarity simulated simulation site size sizing skip
+    slot solution solver space span spec spread square srpt ssim stage staleness start started state
+    stationary statistics status stderr step stop stopped stopwatch store stored style subproblem
+    successor suite supervisor switch switched switching table target task term thread threshold
+    tick tier time timed timeline timeout timer to token tokenizer tolerance tolerant total tour
+    trace transition trial truncated tsp tune turn two ucb unfinished unmodelled untimed use used
+    value variable vector verdict view violation visit vllm vram waiting wake watch wave weight
+    window word work worker workload writer api change expired extension guard health read reader
+    remote response scheduler sender serve summary
     """.split()  # noqa: SIM905 (a list would be a page long)
 )
 
