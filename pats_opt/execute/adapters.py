@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 
@@ -26,7 +27,7 @@ MAPPING = "adapters.json"
 #: A folder's mapping: the file of an adapter, relative to the folder, or its parts.
 AdapterMapping = Mapping[str, str | Composition]
 
-#: Time of the last change in ns, bytes and inode of a file.
+#: Time of a file's last change in ns, its size in bytes, and its inode.
 FileMark = tuple[int, int, int]
 
 
@@ -183,6 +184,8 @@ def file_mark(path: str) -> FileMark | None:
     try:
         found = Path(path).stat()
     except OSError:
+        return None
+    if not S_ISREG(found.st_mode):  # the empty path of a made-up adapter is the working directory
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 

@@ -21,6 +21,9 @@ T = TypeVar("T")
 #: Paths of the caller -> paths of this machine.
 _COPIES: dict[str, Path] = {}
 
+#: The folder of all copies, once it is named.
+_FOLDER: list[Path] = []
+
 
 class OutputFile(NamedTuple):
     """A file that a call wrote: its path in the caller's folder, and its content."""
@@ -29,12 +32,8 @@ class OutputFile(NamedTuple):
     content: bytes
 
 
-#: Folder of all copies.
-_FOLDER: list[Path] = []
-
-
 def keep_in(folder: str) -> None:
-    """Keep copies in a folder from now on; who names it removes it."""
+    """Keep copies in a folder from now on; the caller removes it."""
     _FOLDER[:] = [Path(folder)]
 
 

@@ -209,8 +209,9 @@ class ServedAdapterSet:
         if self._combined.pop(known, None) is not None:
             self._announce()
             return
-        self._latest = {name: latest for name, latest in self._latest.items() if latest != known}
         self._ids = {name: served for name, served in self._ids.items() if served != known}
+        left = {name: latest for name, latest in self._latest.items() if latest != known}
+        self._latest = self._ids | left  # a name whose latest content is lost has the one before
         self._prune()
 
     def _prune(self) -> None:
@@ -219,10 +220,11 @@ class ServedAdapterSet:
         kept = served | set(self._latest.values())
         self._files = self._files.only(kept)
         self._adapters = {name: a for name, a in self._adapters.items() if name in kept}
+        gone = before - set(self._files)
         for name, chosen in list(self._combined.items()):
             if any(part.name not in served for part in chosen.parts):
                 del self._combined[name]
-        gone = before - set(self._files)
+                gone.add(name)
         self._announce({} if self._keeps else dict.fromkeys(gone, "its file is not what it was"))
 
     def _announce(self, lost: Mapping[str, str] = MappingProxyType({})) -> None:

@@ -99,8 +99,9 @@ class JobProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         images: Number of its images.
         made: Number of those that are made.
-        step: Denoising steps of all its images that are done; None while it waits.
-        steps: Denoising steps of all its images; the fewest possible of those that wait.
+        step: Denoising steps of all its images that are done; None while the job waits.
+        steps: Denoising steps of all its images, where one that waits counts with the fewest
+            possible; None while the job waits.
         expected_s: Seconds to its last image, as predicted; None while any of them waits.
     """
 

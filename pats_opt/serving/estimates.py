@@ -73,7 +73,10 @@ class BacklogEstimate:
         """
         if not self._fits(order.adapter.adapter, order.images[0]):
             raise ApiError(
-                400, "size: an image of this size fits no GPU", code="too_large", param="size"
+                400,
+                "size: an image of this size and its adapter fit no GPU",
+                code="too_large",
+                param="size",
             )
         deadline = order.images[0].deadline_s
         if deadline is not None and (least := self.quickest_s(order.images)) > deadline:

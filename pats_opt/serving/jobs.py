@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 #: Seconds after which an end that could not be written is tried again.
 RETRY_S = 1.0
 
-#: Seconds after which a watched job is shown again although its status is the same.
+#: Seconds after which a watched job is shown again although nothing has changed.
 REPEAT_S = 10.0
 
 #: Seconds that ends get to be written when the server ends.
@@ -68,7 +68,7 @@ class LiveJob(Struct, kw_only=True):
         order: Its request, as it was understood.
         arrived: When it arrived, Unix seconds.
         images: Its images.
-        changed: Set, and replaced, when its status changes.
+        changed: Set, and replaced, when its document changes.
         task: Waits for its images.
         is_ending: Whether its end is being written down.
     """
@@ -103,7 +103,7 @@ class LiveJob(Struct, kw_only=True):
 
     @property
     def steps(self) -> int:
-        """Denoising steps of its images; the fewest possible of those that wait."""
+        """Denoising steps of its images, where one that waits counts with the fewest possible."""
         return sum([image.run.steps for image in self.images])
 
     @property
@@ -333,7 +333,7 @@ class JobService:
         return await asyncio.wrap_future(self._journal.image(name))
 
     async def watch(self, name: str, base_url: str) -> AsyncIterator[JobDocument]:
-        """Yield a job's document: now, whenever its status changes, and last at its end.
+        """Yield a job's document: now, whenever it changes, and last at its end.
 
         Raises:
             ApiError: There is none of this id (any more).

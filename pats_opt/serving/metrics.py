@@ -71,7 +71,6 @@ class ServiceMetrics:
         self.deaths = Counter(
             f"{name}_worker_deaths", "Workers that died.", ["gpu"], registry=registry
         )
-
         self.adapter_errors = Counter(
             f"{name}_adapter_errors", "Adapters that could not be served.", registry=registry
         )

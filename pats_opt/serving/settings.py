@@ -22,7 +22,7 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         deadline_s: Seconds of a deadline.
         weight: Weight of a request.
         parts: Adapters that a request combines; slots have room for so many of the largest rank.
-        scale: Scale of an adapter in a combination, and its negative the smallest.
+        scale: Scale of an adapter in a combination; the smallest is its negative.
     """
 
     body_bytes: int = 1_000_000

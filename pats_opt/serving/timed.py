@@ -19,7 +19,7 @@ from pats_opt.model.instance import Overhead, StepTime
 
 
 class EngineTimes(Struct, frozen=True, kw_only=True):
-    """Seconds that the engine takes: of a step, of a batch besides its steps, of a load."""
+    """Seconds that the engine takes: of a step, of a batch besides its steps, of a file's load."""
 
     step_s: StepTime
     overhead_s: float | Overhead = 0.0
@@ -55,6 +55,7 @@ class TimedEngine(Engine):
         self, times: EngineTimes, settings: EngineSettings, clock: Callable[[], float]
     ) -> None:
         self._times, self._clock = times, clock
+        self._adapters = settings.adapters
         self._stage: _Stage | None = None
         self.setup = Setup(
             device=f"fake ({settings.device})",
@@ -70,7 +71,7 @@ class TimedEngine(Engine):
 
     @override
     def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
-        """Nothing is read."""
+        self._adapters = self._adapters.without(removed).joined(added)
 
     @override
     def reserve(self, adapter: str | None, evict: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ class TimedEngine(Engine):
     @override
     def fill(self, adapter: str) -> Span:
         began = self._clock()
-        time.sleep(self._times.load_s)
+        time.sleep(len(self._adapters.parts(adapter)) * self._times.load_s)
         return Span(
             phase=Phase.LOAD,
             start_s=max(0.0, began),

@@ -8,9 +8,11 @@ import json
 import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from starlette.testclient import TestClient
 from typing_extensions import override
@@ -26,6 +28,7 @@ from pats_opt.generate.recipe import Recipe
 from pats_opt.importers.trace import import_trace
 from pats_opt.model.checker import check
 from pats_opt.report.served_log import served_instances
+from pats_opt.serving import timed
 from pats_opt.serving.client import ReplaySettings, body_of
 from pats_opt.serving.model import ServerModel
 from pats_opt.serving.settings import RequestLimits, ServerSettings
@@ -66,6 +69,28 @@ def test_combinations_are_adapters_of_their_own(tmp_path: Path) -> None:
         assert adapter_of(client.post(PATH, json=combined(("a", 0.5)))) == "0.5*a"
         assert adapter_of(client.post(PATH, json=combined(("a", 1.0)))) == "a"
         assert service.models == ("base", "a", "b")  # they have no name
+
+
+def test_the_fake_model_loads_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A combination takes the load time of its parts, as the policy expects."""
+    slept = list[float]()
+    monkeypatch.setattr(timed, "time", SimpleNamespace(sleep=slept.append))
+    parts = (AdapterPart("a", 0.5), AdapterPart("b"))
+    settings = EngineSettings(
+        model="fake",
+        device="cpu",
+        dtype="float32",
+        guidance=5.0,
+        adapter_files={"a": "", "b": ""},
+        compositions={"hero": parts},
+        slots=2,
+    )
+    engine = TimedEngine(replace(TIMES, load_s=3.0), settings, lambda: 0.0)
+    engine.fill("a")
+    engine.fill("hero")
+    engine.change_adapters(AdapterSet(compositions={"a+b": parts}), ["hero"])
+    engine.fill("a+b")
+    assert slept == [3.0, 6.0, 6.0]
 
 
 BAD: list[tuple[dict[str, Any], int, str]] = [

@@ -149,18 +149,11 @@ def test_the_mapping_is_followed(
     assert "'gone', which is no adapter file" in told[1]
 
 
-class Strict(TimedEngine):
-    """An engine that reads files, and refuses those that are not right."""
+class Mortal(TimedEngine):
+    """An engine that dies at a request that says so, once."""
 
     def __init__(self, settings: EngineSettings, clock: Callable[[], float]) -> None:
         super().__init__(TIMES, settings, clock)
-        self.change_adapters(settings.adapters, ())
-
-    @override
-    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
-        for path in added.files.values():
-            if "wrong" in Path(path).read_text():
-                raise InputError("it is broken", file=path)
 
     @override
     def run(self, members: Sequence[Member], finished: Callable[[Finished], None]) -> MeasuredRun:
@@ -171,6 +164,21 @@ class Strict(TimedEngine):
                     once.touch()
                     raise RuntimeError("the device is gone")
         return super().run(members, finished)
+
+
+class Strict(Mortal):
+    """An engine that reads files, and refuses those that are not right."""
+
+    def __init__(self, settings: EngineSettings, clock: Callable[[], float]) -> None:
+        super().__init__(settings, clock)
+        self.change_adapters(settings.adapters, ())
+
+    @override
+    def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
+        for path in added.files.values():
+            if "wrong" in Path(path).read_text():
+                raise InputError("it is broken", file=path)
+        super().change_adapters(added, removed)
 
 
 def test_a_broken_file(tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,6 +206,32 @@ def test_a_broken_file(tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFi
     assert len(told) == 2
 
 
+def test_a_composition_after_a_broken_file(tmp_path: Path, folder: Path) -> None:
+    """Its part is the content that is served, not the broken one after it."""
+    with served(tmp_path, engine=Strict, **watching(folder)) as (client, service):
+        write(folder, "a", "another")
+        until(lambda: made_by(client, "a") == "a@2")
+        write(folder, "a", "wrong")
+        until(lambda: samples(client)["pats_opt_adapter_errors_total"] == 1)
+        (folder / "draft").write_text(json.dumps({"hero": [{"name": "a", "scale": 0.5}]}))
+        (folder / "draft").rename(folder / MAPPING)
+        until(lambda: "hero" in names(client))
+        assert made_by(client, "hero") == "hero"
+        chosen = service.adapters.choose(ImageRequest(prompt="a corgi", model="hero"))
+        assert chosen.parts == (AdapterPart("a@2", 0.5),)
+        assert samples(client)["pats_opt_adapter_errors_total"] == 1
+
+
+def test_a_worker_dies_where_adapters_have_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the fake model have none that could have changed."""
+    monkeypatch.chdir(tmp_path)  # in which the worker writes before it dies
+    with served(tmp_path, engine=Mortal) as (client, _):
+        assert client.post(PATH, json=body(f"die {tmp_path / 'once'}")).status_code == 200
+        assert made_by(client, "a") == "a"
+
+
 def test_a_worker_dies_after_a_file_has_gone(tmp_path: Path, folder: Path) -> None:
     """Its successor cannot read it: what waits for it fails, and all else is served."""
     with served(tmp_path, engine=Strict, **watching(folder)) as (client, service):
@@ -219,10 +253,10 @@ def test_loads_from_files_that_are_gone(tmp_path: Path, folder: Path) -> None:
     with served(tmp_path, engine=gate, **watching(folder, tier=Tier.DISK)) as (client, service):
         some = in_background(client, body(n=4))
         until(lambda: samples(client).get("pats_opt_running_images") == 4)
-        some += in_background(client, body(model="a"))
-        until(lambda: service.pending == 5)
+        some += in_background(client, body(model="a"), combined(("a", 0.5)))
+        until(lambda: service.pending == 6)
         (folder / "a.safetensors").unlink()
-        assert some[1].result().status_code == 500
+        assert [one.result().status_code for one in some[1:]] == [500, 500]
         gate.opened.set()
         assert some[0].result().status_code == 200
 

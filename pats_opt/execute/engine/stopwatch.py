@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pats_opt.execute.record import Phase, Span
@@ -77,9 +77,11 @@ class Stopwatch:
     def steps(self) -> Counter[str]:
         """Return the steps that the device has done, by request; any thread may ask."""
         done: Counter[str] = Counter()
-        for phase, _, end, _, about in tuple(self._spans):
-            if phase is Phase.STEP and (self._cuda is None or end.query()):
-                done.update(about["ids"])
+        # Another thread's current device is the first one, which need not be this one.
+        with nullcontext() if self._cuda is None else self._cuda.device(self._device):
+            for phase, _, end, _, about in tuple(self._spans):
+                if phase is Phase.STEP and (self._cuda is None or end.query()):
+                    done.update(about["ids"])
         return done
 
     def _between(self, begin: Any, end: Any) -> float:
