@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from experiments.online_limit.cases import FEWER, FULL, SERVICE_S
 from experiments.online_limit.run import RESULT, SEED, estimated
-from experiments.questions.words import Answer, code, listed, table
+from experiments.questions.words import Answer, code, listed, percent, table
 from pats_opt.generate import Recipe
 from pats_opt.generate.config import Mix
 from pats_opt.generate.recipe import (
@@ -109,11 +109,6 @@ def systems() -> list[dict[str, Row]]:
     return list(found.values())
 
 
-def percent(value: float) -> str:
-    """Return a share as text."""
-    return f"{100.0 * value:.1f} %"
-
-
 def given_away(row: Row) -> str:
     """Return what a policy gives away, with its interval; or that its losses grow."""
     if not row["more"]:
@@ -142,8 +137,8 @@ def answer() -> Answer:
             "Three adapters, two of them resident: "
             + listed([f"{code(n)} {_from(shares[n])}" for n in POLICIES])
             + ".",
-            f"The least lower bound is {percent(max(gaps))} below the optimum's policy: "
-            f"queues of {QUEUE} are short.",
+            f"The lower bound is up to {percent(max(gaps))} below the loss of the optimum's "
+            f"policy: queues of {QUEUE} are short.",
         ],
         tables=[
             table(
@@ -151,7 +146,7 @@ def answer() -> Answer:
                 [[code(name), *[given_away(s[name]) for s in found]] for name in POLICIES],
             )
         ],
-        ran=f"each policy on {PATHS} paths of {REQUESTS} requests",
+        ran=f"each policy on {PATHS} paths of {REQUESTS} requests; the intervals are over paths",
         not_shown=["more channels, and memory that limits what is loaded"],
     )
 

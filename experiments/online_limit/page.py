@@ -22,7 +22,7 @@ from experiments.online_limit.regret import UNLISTED, WAYS
 from experiments.online_limit.run import OFFLINE, QUEUE
 from experiments.questions import page
 from experiments.questions.statistics import Interval, mean
-from experiments.questions.words import Answer, code, listed, table
+from experiments.questions.words import Answer, code, listed, percent, table
 from pats_opt.wording import counted
 
 PAGE = Path(__file__).parent / "result.md"
@@ -59,11 +59,6 @@ def answers() -> list[Answer]:
         bounds(grid, many),
         beside.answer(),
     ]
-
-
-def percent(value: float) -> str:
-    """Return a share as text."""
-    return f"{100.0 * value:.1f} %"
 
 
 def spread(values: Sequence[float]) -> str:

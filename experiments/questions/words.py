@@ -45,6 +45,11 @@ def ratio(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def percent(share: float) -> str:
+    """A share with one decimal; no sign of what rounds to 0."""
+    return f"{100.0 * share:z.1f} %"
+
+
 def interval(found: Interval) -> str:
     """A mean ratio with its interval."""
     return f"{ratio(found.mean)} ({ratio(found.low)} to {ratio(found.high)})"

@@ -31,10 +31,12 @@ def read_in_parts(data: bytes) -> tuple[Instance, str] | None:
     """
     try:
         values = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        if not {"format", "version", "requests"} <= values.keys():
+            return None
         reader = _Reader()
         for key in sorted(values):
             reader.read(key, values[key])
-        if not {"format", "version"} <= reader.rest.keys() or has_lost_keys(data, reader.colons):
+        if has_lost_keys(data, reader.colons):
             return None
         reader.hash.update(b"}")
         frame = msgspec.convert({**reader.rest, "requests": []}, Instance)

@@ -32,7 +32,7 @@ def services(table: Table) -> tuple[int, list[Row]]:
 
 
 def glance(table: Table) -> list[Row]:
-    """Service of every solver that has schedules, those that lose least first.
+    """Service of every solver that has schedules, the smallest gap first.
 
     Means over the instances that all of them have a schedule for, as :func:`services`.
     """

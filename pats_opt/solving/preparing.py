@@ -61,11 +61,15 @@ def compile_all(
     Args:
         solvers: The solvers.
         jobs: Processes at a time; None for the number of cores.
-        done: Called with the name of each set of kernels when it is ready.
+        done: Called with the name of each set of kernels that a process has compiled.
     """
     every = list(solvers)
-    with Compilation(chain(*(kernels_of(x, None) for x in every)), jobs, done) as compilation:
+    needed = list(chain(*(kernels_of(x, None) for x in every)))
+    with Compilation(needed, jobs, done) as compilation:
         compilation.over.wait()
+    for kernels in needed:
+        if not kernels.is_ready():  # here it is compiled, or its error is seen
+            kernels()
     for solver in every:
         _do_once(solver, None)
 
@@ -133,7 +137,7 @@ class Compilation:
         Args:
             needed: The sets, those that others build on first.
             jobs: Processes at a time; None for the number of cores.
-            done: Called with the name of each set when its process has ended.
+            done: Called with the name of each set that a process has compiled.
         """
         self.over = threading.Event()
         sets = dict.fromkeys(needed)
@@ -161,23 +165,28 @@ class Compilation:
         self.over.wait()
 
     def _run(self) -> None:
-        with ThreadPoolExecutor(max(1, min(self._jobs, len(self.missing)))) as threads:
-            list(threads.map(self._compile, self.missing))
-        self.over.set()
+        try:
+            with ThreadPoolExecutor(min(self._jobs, len(self.missing))) as threads:
+                list(threads.map(self._compile, self.missing))
+        except OSError as error:
+            log.warning("no process to compile in: %s", error)
+        finally:
+            self.over.set()
 
     def _compile(self, name: str) -> None:
         with self._lock:
             if self._left:
                 return
             process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, name],
+                [sys.executable, "-P", "-c", COMMAND, name],  # no module of the working folder
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is this process's
             )
             self._alive.add(process)
-        process.wait()
+        status = process.wait()
         with self._lock:
             self._alive.discard(process)
-        self._done(name)
+        if status == 0:
+            self._done(name)

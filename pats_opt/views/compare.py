@@ -99,7 +99,8 @@ def compared(first: ScheduleView, second: ScheduleView) -> ScheduleComparison:
                     DASH if one.option is None else str(job.options[one.option].steps)
                     for one in (a, b)
                 ),
-                *(number(value) for value in (a.start, b.start, a.latency, b.latency)),
+                *(number(moment, 6) for moment in (a.start, b.start)),
+                *(number(seconds) for seconds in (a.latency, b.latency)),
                 signed(b.loss - a.loss),
             ]
             for job, a, b in differ[:MOST_LISTED]

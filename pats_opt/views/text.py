@@ -200,7 +200,7 @@ def load_rows(chart: Chart) -> list[list[str]]:
     return [
         [
             label(site.gpus[gpu].id),
-            *(number(time) for time in times),
+            *(number(time, 6) for time in times),
             label(site.adapter_ids[adapter]),
             ", ".join(map(label, ids(site, evict))) or DASH,
         ]

@@ -105,6 +105,23 @@ def test_what_a_process_cannot_compile_is_left_to_the_solver(folder: Path) -> No
     assert (folder / "quick").exists()
 
 
+def test_only_what_is_compiled_is_said_to_be_done(folder: Path) -> None:
+    needed.extend([fake("broken", folder / "none"), fake("quick", folder / "quick")])
+    done: list[str] = []
+    compile_all([Compiling()], done=done.append)
+    assert done == [needed[1].name]
+
+
+def test_where_no_process_can_start_the_solver_compiles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a process that never was."""
+    monkeypatch.setattr(sys, "executable", str(folder / "none"))
+    needed.append(fake("quick", folder / "quick"))
+    prepare(Compiling(), PROBLEM)
+    assert not (folder / "quick").exists()
+
+
 def test_a_compilation_that_is_left_kills_its_processes(folder: Path) -> None:
     with Compilation([fake("endless", folder / "none")]) as compilation:
         while not (folder / "began").exists() or not (folder / "began").read_text():

@@ -331,6 +331,7 @@ FAULTS: list[tuple[Edit, str]] = [
     (_drop("format"), "missing key 'format'; add it: 'pats-opt/instance'"),
     (_drop("version"), "missing key 'version'; add it: 1"),
     (_drop("tick_s"), "missing key 'tick_s'; add it"),
+    (_drop("requests"), "missing key 'requests'; add it"),
     (_set("speling", to=1), "unknown key 'speling'; remove it"),
     (_set("base_vram_gib", to=-1), "base_vram_gib: expected a number >= 0"),
     (_set("requests", to={}), "requests: expected a list, got an object"),

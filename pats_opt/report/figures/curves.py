@@ -141,7 +141,7 @@ def _steps(
 
 
 def gaps_figure(table: Table, styles: SolverStyles) -> ReportFigure | None:
-    """The gaps of losses, and beside them those of bounds; None where no run has a trace."""
+    """The gaps of losses, and below them those of bounds; None where no run has a trace."""
     found = gaps_over_time(table)
     if found is None:
         return None
