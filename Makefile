@@ -48,6 +48,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/milp_growth.py
 	$(BIN)/python -m benchmarks.bounds
 	$(BIN)/python benchmarks/show_speed.py
+	$(BIN)/python benchmarks/serve_speed.py
 	$(BIN)/python benchmarks/executor_speed.py --sizes 1,2,4
 
 $(VENV)/python-is-new-enough:
