@@ -235,7 +235,7 @@ def _numbers_may_differ(compact: bytes) -> bool:
 # A literal is found many times faster than a class of characters; these texts can be long.
 _EXPONENT = re.compile(rb"0e-?0")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
-_TINY = re.compile(rb"[:,\[-]0\.0000")
+_TINY = re.compile(rb"(?:^|[:,\[-])0\.0000")
 
 
 def validate(instance: Instance) -> None:

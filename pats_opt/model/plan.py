@@ -97,6 +97,14 @@ class BatchLog(Sequence[PlannedBatch]):
         return self._batch(b, frozenset(self._resident[b]))
 
     @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple | BatchLog) and tuple(self) == tuple(other)
+
+    @override
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    @override
     def __iter__(self) -> Iterator[PlannedBatch]:
         held: tuple[int, ...] = ()
         resident: Adapters = NONE
@@ -104,12 +112,6 @@ class BatchLog(Sequence[PlannedBatch]):
             if now is not held:
                 held, resident = now, frozenset(now)
             yield self._batch(b, resident)
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _batch(self, b: int, resident: Adapters) -> PlannedBatch:
         mine, ahead = slice(self._first[b], self._first[b + 1]), self._switch_start[b]

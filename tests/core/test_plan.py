@@ -8,7 +8,15 @@ import pytest
 
 from pats_opt.model.checker import check, valid_loss
 from pats_opt.model.files import parse_instance
-from pats_opt.model.plan import Plan, PlannedBatch, PlannedLoad, earliest, plan_of, schedule_of
+from pats_opt.model.plan import (
+    BatchLog,
+    Plan,
+    PlannedBatch,
+    PlannedLoad,
+    earliest,
+    plan_of,
+    schedule_of,
+)
 from pats_opt.model.problem import Problem, Site
 from pats_opt.model.schedule import SolutionStatus, SolverRef, Status, StopReason
 from tests.support.overlap_zoo import overlapping
@@ -274,3 +282,15 @@ def test_valid_loss() -> None:
     assert valid_loss(problem(), keeps) == 1 + 1 + 2 + 0.5
     breaks = Plan(((PlannedBatch(0, ((0, 0), (2, 0)), B),), (PlannedBatch(1, ((1, 0),), B),)))
     assert valid_loss(problem(), breaks) is None
+
+
+def test_a_log_of_batches_equals_a_tuple_of_them() -> None:
+    """A simulated plan is compared and hashed as any other."""
+    batches = (PlannedBatch(0, ((0, 0), (2, 0)), A), PlannedBatch(4, ((1, 0),), B, 3))
+    log = BatchLog()
+    for batch in batches:
+        log.append(batch)
+    assert Plan((log,)) == Plan((batches,))
+    assert Plan((batches,)) == Plan((log,))
+    assert len({Plan((batches,)), Plan((log,))}) == 1
+    assert Plan((log,)) != Plan((batches[:1],))

@@ -233,6 +233,9 @@ def test_digest_of_numbers_that_writers_disagree_on(number: float) -> None:
     """The digest is right where JSON writers differ: tiny, huge and whole numbers."""
     text = json.dumps(document(extra={"n": [number], "m": number, "2e5": "0.00001"}))
     assert parse_instance(text).sha256 == formula(json.loads(text))
+    if 0 <= number <= 1e9:  # alone, too
+        text = json.dumps(document(latency_price_per_s=number))
+        assert parse_instance(text).sha256 == formula(json.loads(text))
 
 
 def test_digest_of_keys_in_other_scripts() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -216,8 +217,9 @@ def test_a_killed_run_goes_on_and_leaves_no_copies(
         process.wait()
     kept = records(out)
     assert 1 <= len(kept) < 3
-    assert run(["gap-report", "--resume", "--engine", "ray", "-o", str(out)]) == 0
-    assert run(["gap-report", "--no-pictures", *given, "-o", str(whole)]) == 0
+    command = [sys.executable, "-m", "pats_opt", "gap-report"]
+    subprocess.run([*command, "--resume", "--engine", "ray", "-o", out], check=True)
+    subprocess.run([*command, "--no-pictures", *given, "-o", whole], check=True)
     after, undisturbed = records(out), records(whole)
     assert {name: after[name] for name in kept} == kept
     same = ("end", "loss", "terms", "metrics", "latencies", "status", "schedule")
