@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -14,8 +13,11 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.5
 
 
-class ProgressSender(AbstractContextManager["ProgressSender"]):
-    """Sends how many steps each request of a batch has, whenever that has changed.
+@contextmanager
+def progress_sent(
+    progress: Callable[[], Mapping[str, int]], send: Callable[[dict[str, int]], None]
+) -> Iterator[None]:
+    """Send how many steps each request of a batch has, whenever that has changed.
 
     The batch itself does nothing for it: a thread looks twice a second.
 
@@ -23,37 +25,24 @@ class ProgressSender(AbstractContextManager["ProgressSender"]):
         progress: Gives the steps that are done, by request.
         send: Sends them.
     """
+    ended = threading.Event()
 
-    def __init__(
-        self,
-        progress: Callable[[], Mapping[str, int]],
-        send: Callable[[dict[str, int]], None],
-    ) -> None:
-        self._progress, self._send = progress, send
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-
-    def __enter__(self) -> ProgressSender:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def look() -> None:
         sent: dict[str, int] = {}
-        while not self._ended.wait(EVERY_S):
+        while not ended.wait(EVERY_S):
             try:
-                found = dict(self._progress())
+                found = dict(progress())
             except Exception:  # a device that has failed: the batch says so
                 log.debug("progress", exc_info=True)
                 return
             if found != sent:
-                self._send(found)
+                send(found)
                 sent = found
+
+    thread = threading.Thread(target=look, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

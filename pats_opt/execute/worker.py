@@ -24,7 +24,7 @@ from pats_opt.execute.inbox import BeginCommand, Inbox, StoppedError
 from pats_opt.execute.journal import JournalWriter, SessionStarted, SessionStopped
 from pats_opt.execute.loader import AdapterLoader
 from pats_opt.execute.output import ImageFolder
-from pats_opt.execute.progress import ProgressSender
+from pats_opt.execute.progress import progress_sent
 from pats_opt.execute.reader import AdapterReader
 from pats_opt.execute.record import BatchRun, LoadRun, MemberRun, ModelRef, Span, highest_gib
 from pats_opt.execute.saver import WAITING, Saver, describe, encode
@@ -308,7 +308,7 @@ class _Worker:
             self._send(AdapterReady(index))
 
         loader = AdapterLoader(engine, job.channels, self._inbox, self._clock, loaded)
-        progress = ProgressSender(engine.progress, lambda steps: self._send(StepReport(steps)))
+        progress = progress_sent(engine.progress, lambda steps: self._send(StepReport(steps)))
         try:
             with loader, progress if journal is None else nullcontext():
                 self._wait(begin.start.second)

@@ -6,8 +6,11 @@ the same terms up over a schedule. Losses have no unit; latency enters in second
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
+from pats_opt.model.instance import Instance, Option
 from pats_opt.model.problem import Job, Problem, Site
 
 
@@ -67,3 +70,25 @@ def gap(loss: float | None, bound: float | None) -> float | None:
     if loss <= 0:
         return 0.0
     return max(0.0, (loss - bound) / loss)
+
+
+def loss_of_expiry(
+    options: Sequence[Option], deadline_s: float | None, prices: Instance | Site
+) -> float | None:
+    """Return the rejection loss of a request that a server takes out at its deadline.
+
+    Until then serving it never loses more, so that no policy or bound gives it up for what waiting
+    costs.
+
+    Args:
+        options: The request's options.
+        deadline_s: Its deadline in seconds from arrival, or None.
+        prices: Where the prices of waiting and of being late are.
+
+    Returns:
+        The loss per unit of weight; None without a deadline, as the request must be served then.
+    """
+    if deadline_s is None:
+        return None
+    waiting = prices.latency_price_per_s * deadline_s + prices.late_price
+    return max([option.quality for option in options]) + waiting

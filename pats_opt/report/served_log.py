@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from pats_opt.errors import InputError
 from pats_opt.model.files import StrPath, read_instance
 from pats_opt.model.instance import Adapter, Instance, Option, Request
+from pats_opt.model.loss import loss_of_expiry
 from pats_opt.model.served import KEY, ServedRecord, served_record
 
 #: Outcomes of images that were served, and the one of those that the server gave up.
@@ -138,7 +139,7 @@ def _instance(
         site,
         name=label,
         gpus=tuple(replace(gpu, resident=held.get(gpu.id, gpu.resident)) for gpu in site.gpus),
-        requests=tuple(_request(row, zero) for row in rows),
+        requests=tuple(_request(row, zero, site) for row in rows),
         extra={"class": label},
     )
 
@@ -162,7 +163,7 @@ def _start(row: LogRow) -> float:
     return float("inf") if row.start_time is None else row.start_time.timestamp()
 
 
-def _request(row: LogRow, zero: float) -> Request:
+def _request(row: LogRow, zero: float, site: Instance) -> Request:
     steps = [option.steps for option in row.options]
     record: ServedRecord | None = None
     if row.status in SERVED and row.gpu is not None and row.steps_run in steps:
@@ -172,7 +173,6 @@ def _request(row: LogRow, zero: float) -> Request:
             option=steps.index(row.steps_run),
             resident=row.resident,
         )
-    best = max([option.quality for option in row.options])
     return Request(
         id=row.id,
         arrival_s=round(_arrival(row) - zero, 6),
@@ -182,7 +182,7 @@ def _request(row: LogRow, zero: float) -> Request:
         weight=row.weight,
         complexity=row.complexity,
         deadline_s=row.deadline_s,
-        reject_loss=None if row.deadline_s is None else best,
+        reject_loss=loss_of_expiry(row.options, row.deadline_s, site),
         group=row.group if row.group is not None else msgspec.UNSET,
         extra={} if record is None else {KEY: msgspec.to_builtins(record)},
     )

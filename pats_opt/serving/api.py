@@ -16,6 +16,7 @@ from pats_opt.execute.adapter_set import AdapterPart, Composition
 from pats_opt.generate.quality import QualityModel
 from pats_opt.importers.complexity import estimate
 from pats_opt.model.instance import Adapter, Option, Request
+from pats_opt.model.loss import loss_of_expiry
 from pats_opt.model.parsing import convert, parse_json
 from pats_opt.model.problem import Site
 from pats_opt.nearest import meant
@@ -288,11 +289,6 @@ def order_of(
     complexity = estimate(given.prompt)
     options = options_of(given, settings, model, complexity)
     seed = more.seed or 0
-    reject_loss = None
-    if (deadline_s := more.deadline_s) is not None:
-        # It may expire, but until then it is always worth more to serve it.
-        waiting = site.latency_price_per_s * deadline_s + site.late_price
-        reject_loss = max(option.quality for option in options) + waiting
     return ImageOrder(
         id=name,
         adapter=adapter,
@@ -306,8 +302,8 @@ def order_of(
                 options=options,
                 weight=more.weight,
                 complexity=complexity,
-                deadline_s=deadline_s,
-                reject_loss=reject_loss,
+                deadline_s=more.deadline_s,
+                reject_loss=loss_of_expiry(options, more.deadline_s, site),
                 prompt=given.prompt,
                 negative_prompt=more.negative_prompt,
                 seed=seed + i,

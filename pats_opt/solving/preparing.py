@@ -80,7 +80,7 @@ def solved_meanwhile(solver: Solver, problem: Problem, run: Run) -> Outcome | No
     Args:
         solver: The solver; its ``meanwhile(problem)`` returns the other one, or None.
         problem: The problem.
-        run: Seed and callbacks for the other one. Its limits do not count yet.
+        run: The seed is for the other one. Limits do not count yet.
 
     Returns:
         The optimum, or the proof that there is no schedule; else None, and nothing is kept, so that
@@ -93,7 +93,7 @@ def solved_meanwhile(solver: Solver, problem: Problem, run: Run) -> Outcome | No
         return None
     with compilation:
         log.info("compiling %s; %s tries meanwhile", ", ".join(compilation.missing), other.name)
-        attempt = Run(seed=run.seed, interrupted=compilation.over, progress=run.progress)
+        attempt = Run(seed=run.seed, interrupted=compilation.over)
         try:
             require(other, problem)
             outcome = other.solve(problem, attempt)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from pats_opt.execute import progress
-from pats_opt.execute.progress import ProgressSender
+from pats_opt.execute.progress import progress_sent
 
 
 def test_only_changes_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +23,6 @@ def test_only_changes_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError
         return found.pop(0)
 
-    with ProgressSender(ask, sent.append):
+    with progress_sent(ask, sent.append):
         assert failed.wait(60)
     assert sent == [{"a": 1}, {"a": 2, "b": 1}]

@@ -79,8 +79,8 @@ def test_the_schedule_is_rebuilt(log: Callable[..., Path]) -> None:
     found = solve(first, "served")
     verdict = check(Problem(first), found.schedule)
     assert verdict.ok
-    # Latencies 3 and 4.5; qualities 0, 0.5 and 1 (rejected); two loads.
-    assert found.loss == pytest.approx(3 + 4.5 + 0.5 + 1 + 2)
+    # Latencies 3 and 4.5; qualities 0 and 0.5; the third expires after a second; two loads.
+    assert found.loss == pytest.approx(3 + 4.5 + 0.5 + (1 + 1) + 2)
     (batches,) = [plan.batches for plan in found.schedule.gpus]
     assert [batch.start for batch in batches] == [2, 8]
     details = found.details
