@@ -250,9 +250,9 @@ TRADEOFF = (
 #: Gaps over time of each solver.
 ANYTIME = (
     column("gap to the best known at the end", "primal_final", percent),
-    column("its integral s", "primal_integral_s", _three),
+    column("primal integral s", "primal_integral_s", _three),
     column("gap of the best known to the bound at the end", "dual_final", percent),
-    column("its integral s", "dual_integral_s", _three),
+    column("dual integral s", "dual_integral_s", _three),
 )
 
 #: Outcomes that the table of totals always shows; others where they occur.
