@@ -7,7 +7,7 @@ one. Everything here happens in the event loop.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -71,6 +71,11 @@ class ServedAdapterSet:
         """Names that a request can give."""
         return tuple(sorted(self._ids, key=lambda name: (name != BASE, name)))
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the adapters that names mean, and of the combinations that are kept."""
+        return (*self._ids.values(), *self._combined)
+
     def choose(self, given: ImageRequest) -> RequestAdapter:
         """Return the adapter of a request; nothing is changed.
 
@@ -116,7 +121,7 @@ class ServedAdapterSet:
             )
         return AdapterPart(known.adapter.id, part.scale)
 
-    def admit(self, chosen: RequestAdapter, images: int, *, bounded: bool = True) -> Sequence[str]:
+    def admit(self, chosen: RequestAdapter, images: int, *, bounded: bool = True) -> None:
         """Have an adapter ready for images that wait from now on.
 
         Args:
@@ -124,13 +129,10 @@ class ServedAdapterSet:
             images: How many there are.
             bounded: Whether it is refused where too many combinations are waited for.
 
-        Returns:
-            Ids of combinations that gave way.
-
         Raises:
             ApiError: Too many combinations are waited for.
         """
-        name, gone = chosen.adapter.id, list[str]()
+        name = chosen.adapter.id
         if name in self._combined:
             self._combined.move_to_end(name)
         elif name not in self._adapters:
@@ -144,13 +146,11 @@ class ServedAdapterSet:
                     code="combinations_full",
                     retry_after_s=1,
                 )
-            gone = idle[: max(0, excess)]
-            for other in gone:
+            for other in idle[: max(0, excess)]:
                 del self._combined[other]
             self._combined[name] = chosen
             self._announce()
         self._pending[name] += images
-        return gone
 
     def release(self, name: str) -> None:
         """Note that an image of an adapter is over."""

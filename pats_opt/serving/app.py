@@ -296,7 +296,7 @@ class _Handlers:
         return json_response(self._service.status)
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self._service.metrics.text(), media_type=MEDIA_TYPE, headers=SAFE)
+        return Response(self._service.metrics_text, media_type=MEDIA_TYPE, headers=SAFE)
 
 
 async def _unless_gone(request: Request, awaited: Sequence[asyncio.Future[bytes]]) -> bool:

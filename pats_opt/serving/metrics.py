@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -87,11 +87,9 @@ class ServiceMetrics:
             self.loads.labels(gpu).inc()
             self.load_s.labels(gpu).inc(work.load.seconds)
 
-    def forget(self, adapter: str) -> None:
-        """Drop the figures of an adapter that is no more."""
-        with suppress(KeyError):
-            self.queue.remove(adapter)
-
-    def text(self) -> bytes:
-        """The metrics as Prometheus reads them."""
+    def text(self, waiting: Mapping[str, int]) -> bytes:
+        """Return the metrics as Prometheus reads them, with the images that wait by adapter."""
+        self.queue.clear()
+        for adapter, images in waiting.items():
+            self.queue.labels(adapter).set(images)
         return generate_latest(self.registry)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
@@ -31,6 +32,7 @@ class ReadyAdapters:
         self._unread: dict[str, int] = {}  # adapter -> the change that brought it
         # Last change that each worker has done; None of a dead one.
         self._done: list[int | None] = [0 for _ in problem.site.gpus]
+        self._deaths: Counter[str] = Counter()  # of workers that read an adapter
         self.refused: dict[str, str] = {}
 
     @property
@@ -59,6 +61,16 @@ class ReadyAdapters:
         """Note that a worker has done a change; the adapters that all workers have read now."""
         self._done[gpu] = number
         return self._settle()
+
+    def blame(self, gpu: int) -> Mapping[str, str]:
+        """Note that a worker dies now; adapters during whose reading two have, and an error."""
+        done = self._done[gpu]
+        self._deaths = Counter({name: self._deaths[name] for name in self._unread})
+        self._deaths.update(
+            [n for n, number in self._unread.items() if done is None or number > done]
+        )
+        twice = [name for name, deaths in self._deaths.items() if deaths > 1]
+        return dict.fromkeys(twice, "a worker died twice while it read this adapter")
 
     def lose(self, gpu: int) -> list[str]:
         """Note that a worker is dead, so that nobody waits for it; likewise."""

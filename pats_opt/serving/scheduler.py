@@ -358,6 +358,7 @@ class RequestScheduler:
         self._run.lose(gpu)
         self._gpus.lose(gpu, self._clock.tick)
         self._opening.pop(gpu, None)
+        self._refuse(self._ready.blame(gpu))
         self._note_ready(self._ready.lose(gpu))
         again, twice = self._requests.take_lost(gpu)
         for name in twice:

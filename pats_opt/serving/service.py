@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from pats_opt.model.problem import Problem
@@ -89,6 +90,7 @@ class ImageService:
         self._memory, self._log = model.profile.memory, log_file
         self._quality = model.recipe.quality.model()
         self._images: dict[str, ServedImage] = {}
+        self._waiting: Counter[str] = Counter()  # images by adapter
         self.folder = folder
         self._problems: frozenset[str] = frozenset()  # of the folder, at the last look
         self._estimate = BacklogEstimate(problem, model.profile)
@@ -145,6 +147,11 @@ class ImageService:
             unix_s=time.time(),
             ready=self.is_ready,
         )
+
+    @property
+    def metrics_text(self) -> bytes:
+        """The metrics as Prometheus reads them."""
+        return self.metrics.text(dict.fromkeys(self.adapters.ids, 0) | self._waiting)
 
     def drain(self) -> None:
         """Accept nothing any more, and end once all that was accepted is done."""
@@ -213,8 +220,7 @@ class ImageService:
     ) -> list[ServedImage]:
         """Let the images of a request wait."""
         assert self._scheduler is not None
-        for gone in self.adapters.admit(order.adapter, len(order.images), bounded=bounded):
-            self.metrics.forget(gone)
+        self.adapters.admit(order.adapter, len(order.images), bounded=bounded)
         loop = asyncio.get_running_loop()
         images = [
             ServedImage(
@@ -383,4 +389,7 @@ class ImageService:
 
     def _waits(self, image: ServedImage, sign: int) -> None:
         self._estimate.add(sign * image.work_s)
-        self.metrics.queue.labels(image.request.adapter).inc(sign)
+        adapter = image.request.adapter
+        self._waiting[adapter] += sign
+        if not self._waiting[adapter]:
+            del self._waiting[adapter]

@@ -141,7 +141,8 @@ def test_unused_combinations_give_way(tmp_path: Path) -> None:
             assert adapter_of(client.post(PATH, json=combined(("a", scale)))) == f"{scale}*a"
         queues = [name for name in samples(client) if name.startswith("pats_opt_waiting_images")]
         assert sorted(queues) == [
-            f'pats_opt_waiting_images{{adapter="{name}"}}' for name in ("0.1*a", "0.3*a")
+            f'pats_opt_waiting_images{{adapter="{name}"}}'
+            for name in ("0.1*a", "0.3*a", "a", "b", "base")
         ]
         gate.opened.clear()
         some = in_background(client, combined(("a", 0.4)), combined(("a", 0.5)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import shutil
 from collections import Counter
@@ -23,6 +24,7 @@ from pats_opt.execute.adapters import MAPPING, adapters_in, make_adapters
 from pats_opt.execute.options import Options
 from pats_opt.execute.record import Tier
 from pats_opt.execute.work import EngineSettings, Finished, MeasuredRun, Member
+from pats_opt.execute.workers import WorkerKind
 from pats_opt.generate import profile
 from pats_opt.generate.recipe import Recipe
 from pats_opt.serving.api import ImageRequest
@@ -176,8 +178,11 @@ class Strict(Mortal):
     @override
     def change_adapters(self, added: AdapterSet, removed: Collection[str]) -> None:
         for path in added.files.values():
-            if "wrong" in Path(path).read_text():
+            content = Path(path).read_text()
+            if "wrong" in content:
                 raise InputError("it is broken", file=path)
+            if "deadly" in content:
+                os._exit(1)
         super().change_adapters(added, removed)
 
 
@@ -245,6 +250,23 @@ def test_a_worker_dies_after_a_file_has_gone(tmp_path: Path, folder: Path) -> No
         until(lambda: names(client) == ["base", "a"])
         assert client.post(PATH, json=body(model="a")).status_code == 200
         assert service.is_ready
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_file_of_which_workers_die(tmp_path: Path, folder: Path, gpus: int) -> None:
+    """It is refused after two deaths; all else is served on."""
+    options = watching(folder, gpus=gpus, workers=WorkerKind.PROCESS)
+    with served(tmp_path, engine=Strict, **options) as (client, service):
+        deaths = [f'pats_opt_worker_deaths_total{{gpu="gpu-{g}"}}' for g in range(gpus)]
+        write(folder, "c", "deadly")
+        until(lambda: samples(client)["pats_opt_adapter_errors_total"] == 1)
+        until(lambda: len(service.devices) == gpus)
+        assert sum(samples(client).get(gpu, 0) for gpu in deaths) == 2
+        assert names(client) == ["base", "a", "b"]
+        assert made_by(client, "a") == "a"
+        write(folder, "c")
+        until(lambda: "c" in names(client))
+        assert made_by(client, "c") == "c@2"
 
 
 def test_loads_from_files_that_are_gone(tmp_path: Path, folder: Path) -> None:
