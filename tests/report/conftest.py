@@ -16,19 +16,23 @@ from tests.report.examples import document
 STUBS = ("steady", "proud", "boastful", "bad", "picky", "slow")
 
 
-@pytest.fixture
-def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stub solvers under their entry points, here and in every process started from here."""
-    home = tmp_path / "site"
+def install_stubs(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Install the stub solvers in a folder, for this process and those that it starts."""
     metadata = home / "stub_solvers-1.dist-info"
     metadata.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("stubs.py"), home / "stub_solvers.py")
     points = "".join(f"{name} = stub_solvers:{name.capitalize()}\n" for name in STUBS)
     (metadata / "entry_points.txt").write_text(f"[pats_opt.solvers]\n{points}")
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stub-solvers\nVersion: 1\n")
-    monkeypatch.syspath_prepend(home)
+    patch.syspath_prepend(home)
     path = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
-    monkeypatch.setenv("PYTHONPATH", path)
+    patch.setenv("PYTHONPATH", path)
+
+
+@pytest.fixture
+def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stub solvers under their entry points, here and in every process started from here."""
+    install_stubs(tmp_path / "site", monkeypatch)
 
 
 @pytest.fixture

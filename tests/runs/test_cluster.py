@@ -27,6 +27,7 @@ from pats_opt.runs.guarded import PREFIX
 from pats_opt.runs.pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 from pats_opt.runs.record import Record, read_record
 from pats_opt.runs.task import perform, perform_all
+from tests.report.conftest import install_stubs
 from tests.report.test_command import gone, records, started, wait_for
 
 needs_ray = pytest.mark.skipif(
@@ -42,7 +43,7 @@ PLAIN = ("--windows", "2", "--bound-windows", "0")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without CPUs and two nodes, whose processes see what this one does.
+    """A head without CPUs and two nodes, whose processes see what this one does, and the stubs.
 
     Their temporary files are in a folder of their own, ``TMPDIR``, with a short path for sockets.
     """
@@ -54,6 +55,7 @@ def cluster() -> Iterator[Any]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("TMPDIR", own)
+        install_stubs(Path(own) / "site", patch)
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         head = {**NODE, "num_cpus": 0, "include_dashboard": False}
         started = Cluster(initialize_head=True, head_node_args=head)
@@ -130,13 +132,10 @@ def test_without_ray_one_line_says_how_to_get_it(
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("stubs")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_cluster_runs_what_this_machine_runs(
-    tmp_path: Path, write: Callable[..., str], request: pytest.FixtureRequest
-) -> None:
+def test_a_cluster_runs_what_this_machine_runs(tmp_path: Path, write: Callable[..., str]) -> None:
     """Every end of a run, a crash included, is the same record."""
-    request.getfixturevalue("cluster")
     specs = ("fifo", "bad:how=kill", "bad:how=raise", "price-index")
     config = ReportConfig(instances=(write(requests=6),), solvers=specs)
     away, local = tasks(config, tmp_path / "away"), tasks(config, tmp_path / "local")
@@ -201,13 +200,12 @@ def test_commands_give_on_a_cluster_what_they_give_here(
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("stubs", "plain")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_killed_run_goes_on_and_leaves_no_copies(
-    tmp_path: Path, write: Callable[..., str], request: pytest.FixtureRequest
+    tmp_path: Path, write: Callable[..., str]
 ) -> None:
     """A kill -9 of the command on the cluster; resuming gives what an undisturbed run gives."""
-    request.getfixturevalue("cluster")
     files = [write(f"i{k}.json", requests=k + 1) for k in range(3)]
     out, whole = tmp_path / "out", tmp_path / "whole"
     given = [*files, "--solvers", "slow:seconds=0.5", "--jobs", "1"]
