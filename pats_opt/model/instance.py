@@ -186,7 +186,8 @@ class Instance(Document, Displayable, frozen=True, kw_only=True, dict=True, gc=T
     @cached_property
     def sha256(self) -> str:
         """Digest that ties a schedule to this instance (PROBLEM.md section 4)."""
-        return digest(json.loads(msgspec.json.encode(self)))
+        compact = msgspec.json.encode(self, order="sorted")
+        return digest(msgspec.json.decode(compact), compact)
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         """One line in IPython, where ``repr`` would print every request."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 import pytest
+from typing_extensions import override
 
-from pats_opt.core.policy import Start
+from pats_opt.core.policy import GpuState, Start
 from pats_opt.core.registry import make
 from pats_opt.core.solver import Feature
 from pats_opt.generate import Recipe, generate
@@ -20,12 +22,14 @@ from pats_opt.model.instance import Instance
 from pats_opt.model.loss import serving_loss
 from pats_opt.model.problem import Job, Problem, Site
 from pats_opt.model.timing import shape_of
+from pats_opt.simulate import simulate
 from pats_opt.solving.solve import solve
 from pats_opt.testing.instances import random_features, random_instance
 from pats_opt.testing.policies import answers
 from pats_solvers.online.backlog import PlannedOptions, PriceIndexRun
 from pats_solvers.online.common.context import RunSetup
 from pats_solvers.online.common.eviction import LeastRecentlyUsed
+from pats_solvers.online.price_index import PriceIndex
 from pats_solvers.online.pricing import NEVER, BatchPricing, JobTable, best_size, priced_job
 from pats_solvers.online.worth import last_start
 from tests.support import scale
@@ -327,3 +331,44 @@ def plainly_worthwhile(site: Site, jobs: Sequence[Job], now: int, arriving: floa
             break
         counted.append(index)
     return sorted(counted)
+
+
+class EveryGap(PriceIndex, frozen=True, kw_only=True):
+    """Decides again at the end of every gap of the past while a queue gathers requests."""
+
+    name = "every-gap"
+
+    @override
+    def wake(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> int | None:
+        return run.past.next_beyond(run.tick, 0.0) if run.patience else None
+
+
+def sparse(seed: int) -> Problem:
+    """Requests far apart, switches that have a high price."""
+    rng = random.Random(seed)
+    made = random_instance(seed, requests=(10, 60))
+    arrivals = [rng.weibullvariate(made.tick_s * rng.choice((1, 5, 20)), 0.5) for _ in range(60)]
+    requests = [
+        msgspec.structs.replace(request, arrival_s=round(arrival, 3))
+        for request, arrival in zip(made.requests, accumulate(arrivals), strict=False)
+    ]
+    switching = msgspec.structs.replace(made.switching, price_per_s=50.0 / made.tick_s)
+    return Problem(
+        msgspec.structs.replace(
+            made, requests=tuple(requests), switching=switching, horizon_ticks=None
+        )
+    )
+
+
+@pytest.mark.parametrize("policy", [{}, {"max_wait_s": 20.0}, {"dispatch": "least-work"}])
+def test_a_queue_that_gathers_is_asked_again_only_when_it_may_stop(policy: dict[str, Any]) -> None:
+    """The schedules are those of a policy that is asked at the end of every gap."""
+    saved = 0
+    for seed in scale.seeds(200):
+        problem = sparse(seed)
+        seldom, often = (
+            simulate(problem, kind(memory=20, **policy)) for kind in (PriceIndex, EveryGap)
+        )
+        assert seldom.plan == often.plan
+        saved += often.decisions - seldom.decisions
+    assert saved > 0

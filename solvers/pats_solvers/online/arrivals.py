@@ -59,12 +59,27 @@ class ArrivalMemory:
         """
         return max(0, self._count[adapter] - 1) / len(self._arrivals)
 
-    def next_arrival(self, now: int) -> tuple[float, int] | None:
-        """Return the ticks to the next arrival, and the tick until which to reckon with them.
+    def next_arrival(self, now: int) -> float | None:
+        """Return the ticks to the next arrival.
 
         That is the mean of what was left of those gaps that lasted longer than this one has so far.
         None where none did, as at the end of a burst or of all requests.
         """
         last = self._arrivals[-1][0]
         longer = self._rising[bisect_right(self._rising, now - last) :]
-        return (sum(longer) / len(longer) + last - now, last + longer[0]) if longer else None
+        return sum(longer) / len(longer) + last - now if longer else None
+
+    def next_beyond(self, now: int, ticks: float) -> int:
+        """Return the first later tick at which the next arrival is ``ticks`` away or more.
+
+        That is one at which a gap of the past had ended, as what is expected only falls between
+        them; the last one at the latest. ``now`` must be before it.
+        """
+        last = self._arrivals[-1][0]
+        longer = self._rising[bisect_right(self._rising, now - last) :]
+        left, count = sum(longer), len(longer)
+        for gap in longer[:-1]:
+            left, count = left - gap, count - 1
+            if left / count + last - (last + gap) >= ticks:
+                return last + gap
+        return last + longer[-1]

@@ -17,6 +17,9 @@ from pats_solvers.online.worth import LiveJobs
 #: Load up to which the delay of later requests is reckoned with.
 MOST_LOAD = 0.9
 
+#: Share of what is reckoned that is sure to be below it.
+SURE = 1.0 - 1e-9
+
 
 class PlannedOptions:
     """Options of the planned batch; for other jobs the one that costs least alone.
@@ -46,7 +49,8 @@ class PriceIndexRun(RunContext):
         recent: Residents of each GPU, the last used first.
         members: The planned batch; empty where none is.
         past: The last arrivals.
-        wake: Tick at which to decide again on a switch that waits for more requests; None for none.
+        patience: For each queue that gathers requests, the ticks to the next arrival from which on
+            it no longer does.
     """
 
     def __init__(self, setup: RunSetup, plan: PlannedOptions, memory: int) -> None:
@@ -58,7 +62,7 @@ class PriceIndexRun(RunContext):
         self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
         self.members: list[Choice] = []
         self.past = ArrivalMemory(self.site, memory)
-        self.wake: int | None = None
+        self.patience = list[float]()
         self._price, self._count = 0.0, 0
         self._least, self._most = self.waiting.least, 1
         self._quickest: dict[tuple[int, int], tuple[int, int]] = {}
@@ -210,17 +214,17 @@ class Backlog:
         if price <= 0.0 or not self._evicts() or self._urgent(queue):
             return False
         share, back = run.past.share(adapter), run.past.share(run.recent[self._gpu.index][-1])
-        if share <= 0.0 or back <= 0.0 or (following := run.past.next_arrival(run.tick)) is None:
+        if share <= 0.0 or back <= 0.0 or (gap := run.past.next_arrival(run.tick)) is None:
             return False
         ticks, size = run.quickest(min([job.steps for job in queue]), self._most)
         load = min(MOST_LOAD, ticks / size / run.gap_ticks() / len(site.gpus))
         if self._gpu.free_at > run.tick:
             load = 0.0
-        gap, until = following
         lost = self._prices[adapter] * (len(queue) + 1) / 2.0 * gap / share / (1.0 - load)
-        if lost >= 2.0 * price * back / (back + share):
+        saved = 2.0 * price * back / (back + share)
+        if lost >= saved:
             return False
-        run.wake = until
+        run.patience.append(SURE * gap * saved / lost if lost > 0.0 else math.inf)
         return True
 
     def _evicts(self) -> bool:

@@ -78,7 +78,7 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
     @override
     def select_leader(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> Leader | None:
         run.live.pass_over(run.tick)
-        run.wake = None
+        run.patience.clear()
         for gpu in idle:
             jobs = list(run.live.in_order(gpu.index))
             if not jobs:
@@ -93,7 +93,11 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     @override
     def wake(self, run: PriceIndexRun, idle: Sequence[GpuState]) -> int | None:
-        return run.wake
+        if not run.patience:
+            return None
+        # Where requests or loads may come and go between, it decides at the end of every gap.
+        fixed = not (run.jobs.rejectable or self.rebalance or run.site.channels is not None)
+        return run.past.next_beyond(run.tick, min(run.patience) if fixed else 0.0)
 
     @override
     def fill_batch(self, run: PriceIndexRun, batch: BatchBuilder) -> None:
