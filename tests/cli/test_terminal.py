@@ -158,7 +158,7 @@ def test_one_solver_in_full(capsys: Capture) -> None:
     assert "0.5" in rows["threshold"]
     assert ">= 0, <= 1" in rows["threshold"]
     assert "below which a request is simple" in rows["threshold"]
-    assert "cost | lfu | lru | polar" in rows["eviction"]
+    assert "cost | ghost | lfu | lru | polar" in rows["eviction"]
 
 
 def test_every_parameter_is_explained(capsys: Capture) -> None:

@@ -50,7 +50,7 @@ TERMS = frozenset(
     trace transition trial truncated tsp tune turn two ucb unfinished unmodelled untimed use used
     value variable vector verdict view violation visit vllm vram waiting wake watch wave weight
     window word work worker workload writer api change expired extension guard health read reader
-    remote response scheduler sender serve summary
+    remote response scheduler sender serve summary ghost
     """.split()  # noqa: SIM905 (a list would be a page long)
 )
 

@@ -38,7 +38,7 @@ VARIANTS = (
     "fcfs-grouped:option=fewest:eviction=cost",
     "fcfs-grouped:max_wait_s=2",
     "affinity:option=pruned:max_wait_s=4",
-    "affinity:eviction=lfu:max_wait_s=3:adaptive_wait=true",
+    "affinity:eviction=ghost:max_wait_s=3:adaptive_wait=true",
     "batch-completion:option=priced:max_wait_s=2",
     "vllm-lora:option=most:eviction=lfu",
     "vllm-lora:max_wait_s=1:adaptive_wait=true",

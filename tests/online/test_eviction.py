@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pats_opt.model.problem import Site
+from pats_opt.model.problem import Problem, Site
 from pats_solvers.online.common.eviction import (
+    RULES,
+    GhostEviction,
     GreedyDual,
     LeastFrequentlyUsed,
     LeastRecentlyUsed,
@@ -72,8 +74,52 @@ def test_cost_counts_per_memory() -> None:
     assert dual(0, sets(0, 1)) == [1, 0]
 
 
+def requested(adapters: str, *load_s: float, residents: int = 2) -> Problem:
+    """One GPU, and a request for each adapter in turn."""
+    named = zip("abcd", load_s, strict=False)
+    return problem_of(
+        document(
+            *(request(f"r{i}", adapter=a, arrival_s=float(i)) for i, a in enumerate(adapters)),
+            adapters=[adapter(name, load_s=seconds) for name, seconds in named],
+            switching={"max_resident": residents},
+        )
+    )
+
+
+def ghost(problem: Problem) -> GhostEviction:
+    """The rule once all requests of a problem have come."""
+    made = GhostEviction(problem.site)
+    for job in problem.jobs:
+        made.arrived(job)
+    return made
+
+
+def test_the_recent_ghost_is_followed_where_popularity_moves_on() -> None:
+    """What was popular long ago goes: both ghosts have loaded as much."""
+    assert ghost(requested("aaaaaaaabbccdd", 1, 1, 1, 1))(0, sets(0, 1, 2, 3)) == [0, 1, 2, 3]
+
+
+def test_the_frequent_ghost_is_followed_where_popularity_lasts() -> None:
+    """Others keep coming between the requests for a: the recent ghost loads it each time."""
+    made = ghost(requested("aabcabdacdabcabdacd" * 3, 1, 1, 1, 1))
+    assert made(0, sets(0, 2, 3))[-1] == 0, "d and c were requested after it"
+
+
+def test_what_is_dear_to_load_stays() -> None:
+    """Adapter d takes ten times as long to load and comes as often as the others."""
+    made = ghost(requested("abcd" * 10 + "abc", 1, 1, 1, 10))
+    assert made(0, sets(0, 1, 2, 3))[-1] == 3
+    assert ghost(requested("abcd" * 10 + "abc", 1, 1, 1, 1))(0, sets(0, 1, 2, 3))[0] == 3
+
+
+def test_what_loads_at_once_goes_first() -> None:
+    """It costs nothing to load again, however often it is requested."""
+    made = ghost(requested("abcabdabcabd" * 4, 0, 1, 1, 1))
+    assert made(0, sets(0, 1, 2))[0] == 0
+
+
 def test_rules_by_name() -> None:
     """Every name makes a rule that orders all residents."""
-    for rule in ("lru", "lfu", "cost", "polar"):
+    for rule in RULES:
         made = eviction(rule, site(1, 1, 1))
         assert sorted(made(0, sets(0, 2))) == [0, 2]

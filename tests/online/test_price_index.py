@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pats_opt.core.policy import GpuState, Start
 from pats_opt.core.registry import make
 from pats_opt.core.solver import Feature
 from pats_opt.generate import Recipe, generate
-from pats_opt.generate.recipe import Arrivals
+from pats_opt.generate.recipe import AdapterCache, Arrivals, Popularity
 from pats_opt.generate.suites import instances
 from pats_opt.model.instance import Instance
 from pats_opt.model.loss import serving_loss
@@ -183,6 +184,23 @@ def test_residents_that_leave_no_room_go() -> None:
     found = solve(made, INDEX)
     assert found.metrics is not None
     assert found.metrics.served == 1
+
+
+def test_the_popular_and_the_dear_stay_resident() -> None:
+    """With room for two of six adapters, the default loses less than least recent use."""
+    made = Recipe(
+        requests=100,
+        arrivals=Arrivals(load=0.8),
+        popularity=Popularity(adapters=6, zipf=1.0),
+        switching=AdapterCache(max_resident=2, load_s=(1.0, 8.0)),
+    )
+    losses = {"ghost": 0.0, "lru": 0.0}
+    for seed, rule in itertools.product(range(3), losses):
+        loss = solve(generate(made, seed), f"price-index:eviction={rule}").loss
+        assert loss is not None
+        losses[rule] += loss
+    assert losses["ghost"] < 0.95 * losses["lru"]
+    assert make("price-index") == make("price-index:eviction=ghost")
 
 
 def test_batches_are_of_the_best_size() -> None:

@@ -46,7 +46,6 @@ class PriceIndexRun(RunContext):
         live: The waiting jobs that may yet be worth serving.
         pricing: Makes batches.
         plan: Options of the planned batch.
-        recent: Residents of each GPU, the last used first.
         members: The planned batch; empty where none is.
         past: The last arrivals.
         patience: For each queue that gathers requests, the ticks to the next arrival from which on
@@ -59,18 +58,12 @@ class PriceIndexRun(RunContext):
         self.live = LiveJobs(self.site, self.waiting, self.jobs)
         self.pricing = BatchPricing(self.site)
         self.plan = plan
-        self.recent = [sorted(gpu.resident) for gpu in self.site.gpus]
         self.members: list[Choice] = []
         self.past = ArrivalMemory(self.site, memory)
         self.patience = list[float]()
         self._price, self._count = 0.0, 0
         self._least, self._most = self.waiting.least, 1
         self._quickest: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def hold(self, gpu: GpuState) -> None:
-        """Note what loads beside serving have changed: what they bring was used least recently."""
-        held = [a for a in self.recent[gpu.index] if a in gpu.resident]
-        self.recent[gpu.index] = held + sorted(gpu.resident.difference(held))
 
     @property
     def mean_price(self) -> float:
@@ -175,6 +168,7 @@ class Backlog:
             self.queues.setdefault(job.adapter, []).append(job)
         self._prices = {a: sum([job.price for job in queue]) for a, queue in self.queues.items()}
         self._most = run.most_members()
+        self._victim = self._next_to_go()
         self._back = self._back_ticks()
 
     def best_batch(self) -> list[Choice]:
@@ -211,9 +205,9 @@ class Backlog:
         """
         run, site, queue = self._run, self._site, self.queues[adapter]
         price = run.switching_s(adapter, self._gpu) * site.switch_price_per_s
-        if price <= 0.0 or not self._evicts() or self._urgent(queue):
+        if price <= 0.0 or self._victim is None or self._urgent(queue):
             return False
-        share, back = run.past.share(adapter), run.past.share(run.recent[self._gpu.index][-1])
+        share, back = run.past.share(adapter), run.past.share(self._victim)
         if share <= 0.0 or back <= 0.0 or (gap := run.past.next_arrival(run.tick)) is None:
             return False
         ticks, size = run.quickest(min([job.steps for job in queue]), self._most)
@@ -227,10 +221,12 @@ class Backlog:
         run.patience.append(SURE * gap * saved / lost if lost > 0.0 else math.inf)
         return True
 
-    def _evicts(self) -> bool:
-        """Whether a resident must go when another adapter is loaded."""
-        held = len(self._run.recent[self._gpu.index])
-        return held == min(self._site.max_resident, len(self._site.adapter_ids))
+    def _next_to_go(self) -> int | None:
+        """The resident that goes when another adapter is loaded; None where there is room."""
+        resident = self._gpu.resident
+        if len(resident) < min(self._site.max_resident, len(self._site.adapter_ids)):
+            return None
+        return self._run.eviction(self._gpu.index, resident)[0]
 
     def _urgent(self, queue: Sequence[PricedJob]) -> bool:
         """Whether waiting may cost more than latency: a deadline, or the end of all."""
@@ -295,17 +291,18 @@ class Backlog:
         return seconds * self._site.switch_price_per_s / self.price if self.price > 0.0 else 0.0
 
     def _back_ticks(self) -> float:
-        """Ticks to load the adapter used last again, if it must go and leaves requests behind."""
-        site, recent = self._site, self._run.recent[self._gpu.index]
-        if not self._evicts() or recent[0] not in self.queues:
+        """Ticks to load what must go again, if that leaves requests behind."""
+        if self._victim is None or self._victim not in self.queues:
             return 0.0
-        seconds = site.load_s[recent[0]]
+        seconds = self._site.load_s[self._victim]
         return self._run.switch_ticks(seconds) + self._worth_ticks(seconds)
 
     def _rooms(self, adapter: int) -> Iterator[tuple[int | None, ...]]:
         """Room for a batch of one adapter: beside other residents, or else without them."""
-        site, gpu = self._site, self._gpu.index
-        others = [a for a in self._run.recent[gpu] if a != adapter]
-        yield site.room(gpu, frozenset((adapter, *others[: site.max_resident - 1])))
+        site, gpu = self._site, self._gpu
+        held = gpu.resident
+        if adapter not in held:
+            held = (held if self._victim is None else held - {self._victim}) | {adapter}
+        yield site.room(gpu.index, held)
         if site.max_resident > 1:
-            yield site.room(gpu, frozenset((adapter,)))
+            yield site.room(gpu.index, frozenset((adapter,)))

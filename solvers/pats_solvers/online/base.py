@@ -60,7 +60,8 @@ class OnlinePolicy(msgspec.Struct, Generic[RunT], metaclass=PolicyClass, frozen=
     Args:
         eviction: Which residents go when room is needed (``max_resident`` above 1): ``lru``, least
             recently used; ``lfu``, least frequently; ``cost``, GreedyDual-Size;
-            ``polar``, least learnt value.
+            ``polar``, least learnt value; ``ghost``, least recently requested or least load seconds
+            x requests, whichever would have loaded less so far.
         max_wait_s: Hard bound on waiting, seconds: a request that has waited this long leads the
             next batch, whatever the policy says. None: no bound.
         adaptive_wait: Whether the bound adapts to switching cost, queues and burstiness.

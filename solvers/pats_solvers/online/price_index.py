@@ -14,6 +14,7 @@ from pats_solvers.online.backlog import Backlog, PlannedOptions, PriceIndexRun
 from pats_solvers.online.base import OnlinePolicy
 from pats_solvers.online.common.batch import BatchBuilder
 from pats_solvers.online.common.context import Leader, RunSetup
+from pats_solvers.online.common.eviction import EvictionRule
 from pats_solvers.online.common.options import Chooser
 
 
@@ -43,6 +44,9 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
       arrival. That is the mean of what was left of past gaps, so after a long silence none is
       expected and the GPU switches. Deadlines and a hard horizon do not wait.
 
+    With several residents, those are evicted by the rule that would have loaded less so far
+    (``eviction=ghost``).
+
     Rule: this project's, after Smith (1956), Sidney (1975) and Harris (1913).
 
     Where loads run beside serving, a busy GPU loads the adapter of the highest index, at the same
@@ -59,6 +63,7 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
 
     name: ClassVar[str] = "price-index"
 
+    eviction: EvictionRule = "ghost"
     forecast: Annotated[float, Meta(ge=0, le=1e6, extra={"search": [0.0, 4.0]})] = 0.5
     memory: Annotated[int, Meta(ge=1, le=100_000)] = 200
 
@@ -83,8 +88,6 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
             jobs = list(run.live.in_order(gpu.index))
             if not jobs:
                 continue
-            if run.site.channels is not None:
-                run.hold(gpu)
             run.members = Backlog(run, gpu, jobs, self.forecast).best_batch()
             if run.members:
                 run.plan.option = {c.job.index: c.option for c in run.members}
@@ -108,10 +111,3 @@ class PriceIndex(OnlinePolicy[PriceIndexRun], frozen=True, kw_only=True):
         else:  # a request that has waited too long leads
             super().fill_batch(run, batch)
         run.members, run.plan.option = [], {}
-
-    @override
-    def served(self, run: PriceIndexRun, batch: BatchBuilder) -> None:
-        gpu, active = batch.gpu.index, batch.active
-        idle = batch.resident - active
-        held = [a for a in run.recent[gpu] if a in idle]
-        run.recent[gpu] = [*sorted(active), *held, *sorted(idle.difference(held))]

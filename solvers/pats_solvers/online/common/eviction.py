@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from typing_extensions import override
@@ -17,7 +17,13 @@ from typing_extensions import override
 from pats_opt.model.problem import Adapters, Job, Site
 
 #: Names of the rules, for parameters.
-EvictionRule = Literal["lru", "lfu", "cost", "polar"]
+EvictionRule = Literal["lru", "lfu", "cost", "polar", "ghost"]
+
+#: What a request, or a second of loading, counts in :class:`GhostEviction` one arrival later.
+FADES = math.exp(-0.01)
+
+#: The recent ghost is followed unless it has loaded more than so many times what the other has.
+CLEARLY = 1.1
 
 #: Least share of the newest epoch in the running mean, so that it follows a drift.
 NEWEST = 0.2
@@ -128,6 +134,78 @@ class GreedyDual(Eviction):
     @override
     def __call__(self, gpu: int, residents: Adapters) -> list[int]:
         return sorted(residents, key=lambda a: (self._credit.get((gpu, a), 0.0), a))
+
+
+class GhostCache:
+    """A cache on paper in :class:`GhostEviction`.
+
+    Attributes:
+        rank: Rank of each adapter: the lower, the sooner it goes.
+        loaded_s: Seconds that it has spent loading; they fade.
+    """
+
+    def __init__(self, site: Site, rank: list[float]) -> None:
+        self.rank, self.loaded_s = rank, 0.0
+        self._load_s, self._most = site.load_s, site.max_resident * len(site.gpus)
+        self._held = {adapter for gpu in site.gpus for adapter in gpu.resident}
+
+    def arrived(self, adapter: int) -> None:
+        """Load the adapter of a request if it is missing."""
+        self.loaded_s *= FADES
+        if adapter not in self._held:
+            self.loaded_s += self._load_s[adapter]
+            if len(self._held) == self._most:
+                self._held.remove(self.order(self._held)[0])
+            self._held.add(adapter)
+
+    def order(self, adapters: Collection[int]) -> list[int]:
+        """Return adapters in the order in which they are to go."""
+        return sorted(sorted(adapters), key=self.rank.__getitem__)
+
+
+class GhostEviction(Eviction):
+    """Evicts in the order of the ghost cache that has loaded less: the recent or the frequent one.
+
+    A *ghost* is a cache on paper. It has room for as many adapters as all GPUs together, and loads
+    what each request needs when it arrives. The recent ghost evicts what was requested longest ago,
+    the frequent one what has the least load seconds x requests. Requests and seconds of loading
+    fade: they count 1 / e after 100 further requests. Residents go in the recent ghost's order,
+    unless the frequent one has loaded clearly less (``CLEARLY``). So what is popular and dear to
+    load stays where popularity lasts, and what was requested last where it does not. Ties go by
+    adapter index.
+
+    Rule: ghosts of recency and frequency as in ARC (Megiddo, Modha 2003), of which the better one
+    is followed (Ari et al. 2002).
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        count = len(site.adapter_ids)
+        self._arrivals = 0
+        self._requests = [0.0] * count  # as of an adapter's last request
+        self._recent = GhostCache(site, [0.0] * count)  # ranks: requests up to the last one
+        self._frequent = GhostCache(site, [-math.inf] * count)  # logarithms, as if nothing faded
+
+    @override
+    def arrived(self, job: Job) -> None:
+        if self.site.max_resident == 1:
+            return  # there is nothing to choose
+        adapter, last = job.adapter, self._recent.rank
+        self._arrivals += 1
+        age = self._arrivals - last[adapter]
+        self._requests[adapter] = 1.0 + self._requests[adapter] * FADES**age
+        last[adapter] = self._arrivals
+        if worth := self.site.load_s[adapter] * self._requests[adapter]:
+            self._frequent.rank[adapter] = math.log(worth) - self._arrivals * math.log(FADES)
+        self._recent.arrived(adapter)
+        self._frequent.arrived(adapter)
+
+    @override
+    def __call__(self, gpu: int, residents: Adapters) -> list[int]:
+        followed = self._recent
+        if CLEARLY * self._frequent.loaded_s < self._recent.loaded_s:
+            followed = self._frequent
+        return followed.order(residents)
 
 
 class LearntValue(Eviction):
@@ -244,4 +322,5 @@ RULES: dict[EvictionRule, Callable[[Site], Eviction]] = {
     "lfu": LeastFrequentlyUsed,
     "cost": GreedyDual,
     "polar": LearntValue,
+    "ghost": GhostEviction,
 }
