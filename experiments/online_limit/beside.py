@@ -45,6 +45,8 @@ POLICIES = (
     "price-index:prefetch=next",
     "price-index:prefetch=ahead",
     "price-index",
+    "price-index:eviction=lru:prefetch=next",
+    "price-index:eviction=lru",
     "price-index:eviction=lfu",
     "price-index:eviction=lfu:prefetch=next",
     "exhaustive:option=fewest:prefetch=next",
