@@ -47,6 +47,7 @@ benchmark: $(VENV)/installed-test
 	$(BIN)/python benchmarks/caching_speed.py
 	$(BIN)/python benchmarks/milp_growth.py
 	$(BIN)/python -m benchmarks.bounds
+	$(BIN)/python benchmarks/planning_speed.py
 	$(BIN)/python benchmarks/show_speed.py
 	$(BIN)/python benchmarks/serve_speed.py
 	$(BIN)/python benchmarks/executor_speed.py --sizes 1,2,4
