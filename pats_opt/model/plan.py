@@ -9,8 +9,10 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import overload
 
+import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
@@ -52,6 +54,10 @@ class PlannedLoad(Struct, frozen=True, gc=False):
     adapter: int
     start: int
     evict: Adapters = frozenset()
+
+
+#: A batch, the adapters that it uses, and the switch before it.
+Switched = tuple[PlannedBatch, Adapters, Switch]
 
 
 class BatchLog(Sequence[PlannedBatch]):
@@ -152,11 +158,7 @@ def schedule_of(
 ) -> Schedule:
     """The schedule document of a plan; of None, the document that says there is none."""
     gpus = plan.gpus if plan else ()
-    served = [False] * len(problem.jobs)
-    for gpu in gpus:
-        for batch in gpu:
-            for j, _ in batch.members:
-                served[j] = True
+    left = [plan is not None] * len(problem.jobs)  # not served
     proven = stop is StopReason.OPTIMAL
     point = SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE
     return Schedule(
@@ -166,7 +168,7 @@ def schedule_of(
         loss=loss,
         bound=bound,
         gpus=tuple(
-            _gpu(problem, gpu.index, planned, loads)
+            _gpu(problem, gpu.index, planned, loads, left)
             for gpu, planned, loads in zip(
                 problem.site.gpus,
                 gpus,
@@ -174,29 +176,30 @@ def schedule_of(
                 strict=plan is not None,
             )
         ),
-        rejected=tuple(job.id for job in problem.jobs if plan and not served[job.index]),
+        rejected=tuple(compress((job.id for job in problem.jobs), left)),
     )
 
 
 def _gpu(
-    problem: Problem, gpu: int, planned: Sequence[PlannedBatch], loads: Sequence[PlannedLoad]
+    problem: Problem,
+    gpu: int,
+    planned: Sequence[PlannedBatch],
+    loads: Sequence[PlannedLoad],
+    left: list[bool],
 ) -> GpuPlan:
+    """The batches and loads of a GPU; jobs that they serve are struck out of ``left``."""
     site = problem.site
-    known: dict[Adapters, Adapters] = {}  # each set once
-    used = []
-    for batch in planned:
-        active = frozenset([problem.jobs[j].adapter for j, _ in batch.members])
-        used.append(known.setdefault(active, active))
-    name = site.gpus[gpu].id
+    used = _used(problem, planned)
     if site.channels is None:
-        residents = (batch.resident for batch in planned)
-        switches: Iterable[Switch] = site.switches(gpu, zip(residents, used, strict=True))
-        return GpuPlan(id=name, batches=tuple(_batches(problem, planned, used, switches)))
-    switches = _switches_beside_loads(site, gpu, planned, used, loads)
+        switched: Iterable[Switched] = _switched(site, gpu, used)
+    else:
+        switched = _switched_beside_loads(site, gpu, used, loads)
     return GpuPlan(
-        id=name,
-        batches=tuple(_batches(problem, planned, used, switches)),
-        loads=tuple(
+        id=site.gpus[gpu].id,
+        batches=tuple(_batches(problem, switched, left)),
+        loads=msgspec.UNSET
+        if site.channels is None
+        else tuple(
             [
                 Load(
                     adapter=site.adapter_ids[load.adapter],
@@ -209,18 +212,37 @@ def _gpu(
     )
 
 
-def _switches_beside_loads(
+def _used(
+    problem: Problem, planned: Iterable[PlannedBatch]
+) -> Iterator[tuple[PlannedBatch, Adapters]]:
+    """Each batch with the adapters that it uses."""
+    jobs = problem.jobs
+    known: dict[Adapters, Adapters] = {}  # each set once
+    for batch in planned:
+        active = frozenset([jobs[j].adapter for j, _ in batch.members])
+        yield batch, known.setdefault(active, active)
+
+
+def _switched(
+    site: Site, gpu: int, used: Iterable[tuple[PlannedBatch, Adapters]]
+) -> Iterator[Switched]:
+    """Each batch with the adapters that it uses and rule 4's switch before it."""
+    before, previous = site.gpus[gpu].resident, None
+    for batch, active in used:
+        yield batch, active, site.switch(before, batch.resident, active, previous)
+        before, previous = batch.resident, active
+
+
+def _switched_beside_loads(
     site: Site,
     gpu: int,
-    planned: Sequence[PlannedBatch],
-    used: Sequence[Adapters],
+    used: Iterable[tuple[PlannedBatch, Adapters]],
     loads: Sequence[PlannedLoad],
-) -> list[Switch]:
-    """Section 5a: each batch's activations, and what it evicts of what is resident then."""
+) -> Iterator[Switched]:
+    """Section 5a: the switches are activations, and evict what is resident then and goes."""
     held, previous, to_come = site.gpus[gpu].resident, None, deque(loads)
     loaded: dict[int, int] = {}  # adapter -> end of its last load
-    switches = []
-    for batch, active in zip(planned, used, strict=True):
+    for batch, active in used:
         switch = site.activation(active, previous)
         start = batch.start - switch.ticks if batch.switch_start is None else batch.switch_start
         while to_come and to_come[0].start < start:
@@ -229,20 +251,14 @@ def _switches_beside_loads(
             loaded[load.adapter] = load.start + site.load_ticks(load.adapter)
         evict = frozenset([a for a in held - batch.resident if loaded.get(a, 0) <= start])
         held, previous = held - evict, active
-        switches.append(switch._replace(evict=evict))
-    return switches
+        yield batch, active, switch._replace(evict=evict)
 
 
-def _batches(
-    problem: Problem,
-    planned: Sequence[PlannedBatch],
-    used: Sequence[Adapters],
-    switches: Iterable[Switch],
-) -> list[Batch]:
-    site, jobs, batches = problem.site, problem.jobs, []
+def _batches(problem: Problem, switched: Iterable[Switched], left: list[bool]) -> Iterator[Batch]:
+    site, jobs = problem.site, problem.jobs
     names: dict[Adapters, tuple[str, ...]] = {}  # the same few sets come and go
     previous = None
-    for batch, active, switch in zip(planned, used, switches, strict=True):
+    for batch, active, switch in switched:
         for change in (switch.load, switch.evict):
             if change not in names:
                 names[change] = ids(site, change)
@@ -254,21 +270,18 @@ def _batches(
             switch_start = batch.switch_start
         steps = tuple([jobs[j].options[o].steps for j, o in batch.members])
         ends, _ = site.clock.ends(steps)
-        requests = [
-            Served(id=jobs[j].id, option=o, completion=batch.start + ends[s])
-            for (j, o), s in zip(batch.members, steps, strict=True)
-        ]
-        batches.append(
-            Batch(
-                switch_start=switch_start,
-                load=names[switch.load],
-                evict=names[switch.evict],
-                start=batch.start,
-                requests=tuple(requests),
-            )
+        requests = []
+        for (j, o), s in zip(batch.members, steps, strict=True):
+            left[j] = False
+            requests.append(Served(id=jobs[j].id, option=o, completion=batch.start + ends[s]))
+        yield Batch(
+            switch_start=switch_start,
+            load=names[switch.load],
+            evict=names[switch.evict],
+            start=batch.start,
+            requests=tuple(requests),
         )
         previous = active
-    return batches
 
 
 def earliest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from pats_opt.core.policy import GpuState
 from pats_opt.model.problem import Job, Site
@@ -171,6 +172,11 @@ class Backlog:
         self._victim = self._next_to_go()
         self._back = self._back_ticks()
 
+    @cached_property
+    def _next_arrival(self) -> float | None:
+        """Ticks to the next arrival, if one is expected."""
+        return self._run.past.next_arrival(self._run.tick)
+
     def best_batch(self) -> list[Choice]:
         """Return the batch of the adapter with the highest index; empty where none is worth it.
 
@@ -208,7 +214,7 @@ class Backlog:
         if price <= 0.0 or self._victim is None or self._urgent(queue):
             return False
         share, back = run.past.share(adapter), run.past.share(self._victim)
-        if share <= 0.0 or back <= 0.0 or (gap := run.past.next_arrival(run.tick)) is None:
+        if share <= 0.0 or back <= 0.0 or (gap := self._next_arrival) is None:
             return False
         ticks, size = run.quickest(min([job.steps for job in queue]), self._most)
         load = min(MOST_LOAD, ticks / size / run.gap_ticks() / len(site.gpus))

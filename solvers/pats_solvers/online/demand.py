@@ -93,6 +93,11 @@ class Amortized(PollingPolicy[DemandRun], frozen=True, kw_only=True):
     def next_adapter(self, run: DemandRun, gpu: GpuState, heads: Heads) -> int:
         return ROUTES[self.route](run, gpu, heads)
 
+    @override
+    def served(self, run: DemandRun, batch: BatchBuilder) -> None:
+        super().served(run, batch)
+        run.visits[batch.gpu.index].busy += batch.ticks
+
     def _others(self, run: DemandRun, gpu: GpuState, visit: Visit | None) -> Heads:
         """Heads of the queues to go to: not the own one where there is another."""
         heads = run.free_heads(gpu)

@@ -79,9 +79,12 @@ class PollingPolicy(QueuePolicy[PollingT], frozen=True, kw_only=True):
         adapter = batch.jobs[0].adapter
         visit = self.continued(run, batch)
         if visit is None:
-            visit = run.visits[batch.gpu.index] = Visit(adapter, batch.start_tick)
+            visit = run.visits[batch.gpu.index] = self.begun(batch)
         visit.requests += sum([job.adapter == adapter for job in batch.jobs])
-        visit.busy += batch.ticks
+
+    def begun(self, batch: BatchBuilder) -> Visit:
+        """Return the visit that a batch begins; without its ``began``, where that is not used."""
+        return Visit(batch.jobs[0].adapter)
 
     def continued(self, run: PollingT, batch: BatchBuilder) -> Visit | None:
         """Return the visit that a batch goes on with; None where it begins another one."""
@@ -127,6 +130,10 @@ class Gated(PollingPolicy, frozen=True, kw_only=True):
     name: ClassVar[str] = "gated"
 
     route: RouteRule = "cyclic"
+
+    @override
+    def begun(self, batch: BatchBuilder) -> Visit:
+        return Visit(batch.jobs[0].adapter, batch.start_tick)
 
     @override
     def covers(self, visit: Visit, head: Job) -> bool:

@@ -114,7 +114,7 @@ def priced_job(site: Site, job: Job) -> PricedJob:
 
 
 class JobTable(Follower):
-    """Waiting jobs, priced, and in columns for their urgencies.
+    """Waiting jobs, priced; in columns where many of them are ranked.
 
     Attributes:
         priced: The jobs with their options, by index.
@@ -124,7 +124,7 @@ class JobTable(Follower):
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._row: dict[int, int] = {}  # by index of each waiting job
+        self._row: dict[int, int] = {}  # by index of each waiting job that is in columns
         self._free: list[int] = []
         self._job: Floats = np.zeros((6, 64))  # arrival, deadline, price, late, reject, service_s
         self._quality_loss: Floats = np.full((64, 2), np.inf)  # by option
@@ -135,23 +135,34 @@ class JobTable(Follower):
     def add(self, job: Job) -> None:
         """Add a job that has arrived."""
         priced = self.priced[job.index] = priced_job(self._site, job)
-        row = self._row[job.index] = self._free.pop() if self._free else len(self._row)
+        self.rejectable += job.reject_loss is not None
+        self.late += priced.choices[0].late > 0.0
+
+    def remove(self, job: Job) -> None:
+        """Remove a job that is served or withdrawn."""
+        self.late -= self.priced.pop(job.index).choices[0].late > 0.0
+        self.rejectable -= job.reject_loss is not None
+        row = self._row.pop(job.index, None)
+        if row is not None:
+            self._free.append(row)
+
+    def _rows(self, jobs: Sequence[Job]) -> list[int]:
+        """Rows of jobs; those that have none yet get one."""
+        row = self._row
+        return [row[i] if (i := job.index) in row else self._new_row(i) for job in jobs]
+
+    def _new_row(self, index: int) -> int:
+        priced = self.priced[index]
+        row = self._row[index] = self._free.pop() if self._free else len(self._row)
         while row >= len(self._ticks) or len(priced.choices) > self._ticks.shape[1]:
             self._grow(axis=0 if row >= len(self._ticks) else 1)
         c = priced.choices[0]
         reject = min(c.reject, MOST_LOSS)
         self._job[:, row] = c.arrival, c.deadline, c.price, c.late, reject, priced.service_s
-        self.rejectable += job.reject_loss is not None
-        self.late += c.late > 0.0
         self._quality_loss[row] = np.inf
         for o, c in enumerate(priced.choices):
             self._quality_loss[row, o], self._ticks[row, o] = c.quality_loss, c.ticks
-
-    def remove(self, job: Job) -> None:
-        """Remove a job that is served or withdrawn."""
-        self.late -= self.priced.pop(job.index).choices[0].late > 0.0
-        self._free.append(self._row.pop(job.index))
-        self.rejectable -= job.reject_loss is not None
+        return row
 
     def _grow(self, axis: int) -> None:
         self._quality_loss = np.concatenate((self._quality_loss,) * 2, axis)
@@ -177,7 +188,7 @@ class JobTable(Follower):
             arriving: Loss of a tick's delay of those that arrive meanwhile, per second of service.
             gpus: GPUs that share the delay.
         """
-        rows = [self._row[job.index] for job in jobs]
+        rows = self._rows(jobs)
         _, _, slope, _, reject, service = self._job[:, rows]
         loss, late = self._losses(rows, now)
         worth = slope + ((reject[:, None] - loss - late) / self._ticks[rows]).max(axis=1)
@@ -198,7 +209,7 @@ class JobTable(Follower):
         """
         if len(jobs) <= FEW and not self.late:
             return self._by_price(jobs, now, price)
-        rows = [self._row[job.index] for job in jobs]
+        rows = self._rows(jobs)
         arrival, deadline, slope, late, _, _ = self._job[:, rows]
         ticks = self._ticks[rows]
         loss, tardy = self._losses(rows, now)

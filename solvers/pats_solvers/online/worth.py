@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from pats_opt.model.problem import Job, Site
-from pats_solvers.online.common.queue import Follower, WaitingJobs
+from pats_solvers.online.common.queue import ArrivalOrder, Follower, WaitingJobs
 from pats_solvers.online.pricing import NEVER
 
 
@@ -24,8 +24,7 @@ class LiveJobs(Follower):
 
     def __init__(self, site: Site, waiting: WaitingJobs, follower: Follower) -> None:
         self._site, self._waiting = site, waiting
-        self._jobs = WaitingJobs(site)
-        self._jobs.followers.append(follower)
+        self._order, self._follower = ArrivalOrder(), follower
         self._live: dict[int, Job] = {}
         self._ends: list[tuple[int, int]] = []  # a heap of the last ticks and the jobs' indices
         waiting.followers.append(self)
@@ -33,7 +32,8 @@ class LiveJobs(Follower):
     def add(self, job: Job) -> None:
         """Count a job that waits from now on."""
         self._live[job.index] = job
-        self._jobs.add(job)
+        self._order.add(job, self._waiting.hosts(job))
+        self._follower.add(job)
         last = last_start(self._site, job)
         if last < NEVER:
             heappush(self._ends, (last, job.index))
@@ -41,7 +41,8 @@ class LiveJobs(Follower):
     def remove(self, job: Job) -> None:
         """Leave out a job that waits no longer, or is not worth serving any more."""
         if self._live.pop(job.index, None) is not None:
-            self._jobs.remove(job)
+            self._order.remove(job, self._waiting.hosts(job))
+            self._follower.remove(job)
 
     def pass_over(self, tick: int) -> None:
         """Leave out the jobs that are not worth serving from ``tick`` on."""
@@ -52,7 +53,7 @@ class LiveJobs(Follower):
 
     def in_order(self, gpu: int) -> Iterator[Job]:
         """Every live job that ``gpu`` can serve and that is not hidden, in order of arrival."""
-        return self._waiting.shown(gpu, self._jobs.in_order(gpu))
+        return self._waiting.shown(gpu, self._order.on(gpu))
 
 
 def last_start(site: Site, job: Job) -> int:

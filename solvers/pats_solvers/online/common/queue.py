@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from heapq import merge
-from itertools import chain, takewhile
+from itertools import takewhile
 from operator import attrgetter
 from typing import Protocol
 
@@ -50,6 +50,13 @@ def insert(queue: JobQueue, job: Job) -> None:
         queue.move_to_end(index)
 
 
+def merged(queues: Sequence[JobQueue]) -> Iterator[Job]:
+    """The jobs of several queues in order of arrival."""
+    if len(queues) == 1:
+        return iter(queues[0].values())
+    return merge(*[queue.values() for queue in queues], key=ARRIVAL)
+
+
 class Follower(Protocol):
     """Figures of the waiting jobs that change with them."""
 
@@ -58,6 +65,40 @@ class Follower(Protocol):
 
     def remove(self, job: Job) -> None:
         """Leave out a job that waits no longer."""
+
+
+class ArrivalOrder:
+    """Jobs in order of arrival, apart for each set of GPUs that can hold them.
+
+    Attributes:
+        queues: The jobs by the GPUs that can hold them.
+    """
+
+    def __init__(self) -> None:
+        self._newest = -1
+        self.queues: dict[Hosts, JobQueue] = {}
+
+    def add(self, job: Job, hosts: Hosts) -> bool:
+        """Add a job that some GPUs can hold; return whether it is the latest so far, as mostly."""
+        if hosts not in self.queues:
+            self.queues[hosts] = OrderedDict()
+        if job.index < self._newest:
+            insert(self.queues[hosts], job)
+            return False
+        self._newest = job.index
+        self.queues[hosts][job.index] = job
+        return True
+
+    def remove(self, job: Job, hosts: Hosts) -> None:
+        """Remove a job."""
+        del self.queues[hosts][job.index]
+
+    def on(self, gpu: int) -> Iterator[Job]:
+        """Every job that ``gpu`` can hold, in order of arrival."""
+        if len(self.queues) == 1:  # as it mostly is
+            ((hosts, queue),) = self.queues.items()
+            return iter(queue.values() if gpu in hosts else ())
+        return merged([queue for hosts, queue in self.queues.items() if gpu in hosts])
 
 
 class WaitingJobs:
@@ -77,14 +118,14 @@ class WaitingJobs:
     def __init__(self, site: Site) -> None:
         self.hosts = hosts_of(site)
         self._queues: dict[int, dict[Hosts, JobQueue]] = {}  # adapter -> hosts -> jobs
-        self._order: dict[Hosts, JobQueue] = {}
+        self._order = ArrivalOrder()
         self._demands: dict[int, dict[Amounts, int]] = {}  # adapter -> demand -> jobs
         # Where all jobs so far fit the same GPUs, as they mostly do: kept, not looked up each time.
         self._heads: dict[int, Job] = {}
         self._counts: dict[int, int] = {}
         self._hidden: dict[int, set[int]] = {}  # GPU -> jobs
         self._barred: dict[int, Adapters] = {}  # GPU -> adapters that are hidden from it
-        self._count, self._newest = 0, -1
+        self._count = 0
         self.least: Amounts | None = None
         self.followers: list[Follower] = []
 
@@ -94,7 +135,6 @@ class WaitingJobs:
     def add(self, job: Job) -> None:
         """Add a job that has arrived, mostly the latest; one from another GPU may be earlier."""
         hosts = self.hosts(job)
-        latest = job.index > self._newest
         queues = self._queues.get(job.adapter)
         if queues is None:
             queues = self._queues[job.adapter] = {}
@@ -103,14 +143,10 @@ class WaitingJobs:
             self._heads[job.adapter] = job
         if hosts not in queues:
             queues[hosts] = OrderedDict()
-        if hosts not in self._order:
-            self._order[hosts] = OrderedDict()
-        if latest:
-            self._newest = job.index
-            queues[hosts][job.index] = self._order[hosts][job.index] = job
+        if self._order.add(job, hosts):
+            queues[hosts][job.index] = job
         else:
             insert(queues[hosts], job)
-            insert(self._order[hosts], job)
             self._heads[job.adapter] = min(self._heads[job.adapter], job, key=ARRIVAL)
         self._counts[job.adapter] += 1
         demands = self._demands[job.adapter]
@@ -128,7 +164,8 @@ class WaitingJobs:
         hosts = self.hosts(job)
         queues = self._queues[job.adapter]
         queue = queues[hosts]
-        del queue[job.index], self._order[hosts][job.index]
+        del queue[job.index]
+        self._order.remove(job, hosts)
         demands = self._demands[job.adapter]
         demands[job.demand] -= 1
         if not demands[job.demand]:
@@ -199,12 +236,13 @@ class WaitingJobs:
         found = [
             each for a in adapters if a not in barred for each in self._queues.get(a, {}).items()
         ]
-        return self._visible(gpu, [queue for hosts, queue in found if gpu in hosts])
+        return self._visible(gpu, merged([queue for hosts, queue in found if gpu in hosts]))
 
     def leaders(self, gpus: Iterable[GpuState]) -> list[tuple[GpuState, Job]]:
         """Those of ``gpus`` that can serve a job, each with the earliest."""
-        if len(self._order) == 1 and not self._hidden and not self._barred:  # as it mostly is
-            ((hosts, queue),) = self._order.items()
+        order = self._order.queues
+        if len(order) == 1 and not self._hidden and not self._barred:  # as it mostly is
+            ((hosts, queue),) = order.items()
             job = next(iter(queue.values()), None)
             return [(gpu, job) for gpu in gpus if gpu.index in hosts] if job is not None else []
         heads = [(gpu, next(self.in_order(gpu.index), None)) for gpu in gpus]
@@ -214,15 +252,9 @@ class WaitingJobs:
         """Every job that ``gpu`` can serve, in order of arrival."""
         if gpu in self._barred:
             return self.among(self._queues, gpu)
-        if len(self._order) == 1 and not self._hidden:  # as it mostly is
-            ((hosts, queue),) = self._order.items()
-            return iter(queue.values() if gpu in hosts else ())
-        return self._visible(gpu, [queue for hosts, queue in self._order.items() if gpu in hosts])
+        return self._visible(gpu, self._order.on(gpu))
 
-    def _visible(self, gpu: int, queues: list[JobQueue]) -> Iterator[Job]:
-        values = [queue.values() for queue in queues]
-        jobs: Iterator[Job]
-        jobs = merge(*values, key=ARRIVAL) if len(values) > 1 else chain(*values)
+    def _visible(self, gpu: int, jobs: Iterator[Job]) -> Iterator[Job]:
         hidden = self._hidden.get(gpu)
         return (job for job in jobs if job.index not in hidden) if hidden else jobs
 
@@ -255,7 +287,8 @@ class WaitingJobs:
 
     def _serves_all(self, gpu: int) -> bool:
         """Whether ``gpu`` can serve every job that waits, but those of hidden adapters."""
-        return not self._hidden and len(self._order) == 1 and gpu in next(iter(self._order))
+        order = self._order.queues
+        return not self._hidden and len(order) == 1 and gpu in next(iter(order))
 
     def demands(self, adapter: int) -> int:
         """Number of different demands of the waiting jobs of ``adapter``."""

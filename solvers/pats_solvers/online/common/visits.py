@@ -26,13 +26,13 @@ class Visit:
     """A GPU's stay at one adapter's queue.
 
     Attributes:
-        began: Tick at which its first batch started, its switch done.
+        began: Tick at which its first batch started, its switch done; where that is used.
         requests: Requests served so far.
-        busy: Ticks of service so far.
+        busy: Ticks of service so far; where that is used.
     """
 
     adapter: int
-    began: int
+    began: int = 0
     requests: int = 0
     busy: int = 0
 
