@@ -1,10 +1,16 @@
-"""How many images a second ``serve`` makes of the model ``tiny``, beside ``execute`` live.
+"""The speed of ``serve``: beside ``execute`` live, and beside the simulator.
 
     python benchmarks/serve_speed.py
 
-writes ``benchmarks/results/serve_speed.csv`` and ``.md``. Both get the same requests at once, the
+writes ``benchmarks/results/serve_speed.csv`` and ``.md``.
+
+Images a second of the model ``tiny``: ``serve`` and ``execute`` get the same requests at once, the
 same policy and one worker process. They take turns, so that a machine that slows down slows both;
 the ratio is the median over the turns.
+
+Latency with the model ``fake``, which takes the times of a profile: what a replay measures beside
+what the simulator predicts, with short steps at many requests a second, so that HTTP and
+scheduling are nearly all of it, and with the times of a real GPU.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -26,6 +33,32 @@ RESULTS = Path(__file__).parent / "results"
 PATS_OPT = (sys.executable, "-m", "pats_opt")
 SITE = ("--max-resident", "2", "--batch", "4")
 STEPS = 20
+
+#: A GPU whose steps take nearly no time.
+QUICK = """
+format = "pats-opt/profile"
+version = 1
+name = "quick"
+device = "none"
+tick_s = 0.001
+step_s = { base = 0.00002, per_sample = 0.0 }
+[memory]
+capacity_gib = 16.0
+adapter_gib = 0.1
+base_gib = 7.0
+per_sample_gib = 2.0
+[load]
+tier = "host"
+tiers.host.seconds = [0.001]
+[sources]
+all = "made up"
+"""
+
+#: Loads of the fake model: profile, policy, options of the instance.
+LOADS = (
+    ("quick.toml", "fifo", ("--rate", "200", "--requests", "6000")),
+    ("a100-40g", "price-index", ("--rate", "0.5", "--requests", "100")),
+)
 
 
 def generate(folder: Path, requests: int) -> Path:
@@ -63,6 +96,39 @@ def served_s(instance: Path, policy: str, folder: Path) -> float:
     return float(found["seconds"])
 
 
+def replayed(load: tuple[str, str, tuple[str, ...]], folder: Path) -> str:
+    """Replay a load at the fake model; a line of the page: measured beside predicted."""
+    profile, policy, options = load
+    (folder / "quick.toml").write_text(QUICK, encoding="utf-8")
+    given = ("--profile", profile, "--adapters", "4", "--max-resident", "4", "--seed", "1")
+    made = (*PATS_OPT, "generate", *given, *options, "-o", "load.json")
+    subprocess.run(
+        made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+    )
+    command = (*PATS_OPT, "serve", "--model", "fake", "--profile", profile, "--port", "0")
+    command += ("--policy", policy, "--max-resident", "4", "--max-queue", "10000")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().rpartition(" ")[2].strip()
+            replay = (*PATS_OPT, "replay", "load.json", "--url", url, "--predict", policy, "--json")
+            done = subprocess.run(replay, check=True, capture_output=True, text=True, cwd=folder)
+        finally:
+            server.send_signal(signal.SIGTERM)
+    found = json.loads(done.stdout)
+    assert found["measured"]["errors"] == 0
+    sides = found["measured"], found["predicted"]
+    times = [
+        f"{1000 * side[name]:.1f}" for name in ("latency_p50_s", "latency_p99_s") for side in sides
+    ]
+    losses = [
+        math.fsum([side[name] for name in ("quality_loss", "latency_loss", "late_loss")])
+        for side in sides
+    ]
+    ratio = "-" if not losses[1] else f"{losses[0] / losses[1]:.3f}"
+    return f"| `{profile}` | `{policy}` | `{' '.join(options)}` | {' | '.join(times)} | {ratio} |\n"
+
+
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,13 +145,16 @@ def main() -> None:
             serve = given.requests / served_s(instance, given.policy, folder / f"served-{turn}")
             rows.append((turn, round(live, 4), round(serve, 4), round(serve / live, 4)))
             print(*rows[-1], flush=True)
+        replays = [replayed(load, folder) for load in LOADS]
     with (RESULTS / "serve_speed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("turn", "execute_images_per_s", "serve_images_per_s", "ratio"))
         writer.writerows(rows)
     ratio = median(row[3] for row in rows)
     options = f"--requests {given.requests} --turns {given.turns} --policy {given.policy}"
-    page = f"""# Images a second of serve beside execute
+    page = f"""# Speed of serve
+
+## Images a second beside execute
 
 Written by `python benchmarks/serve_speed.py {options}`. Model `tiny`, float32, {STEPS} steps,
 batches of 4, two adapters, one worker process. All requests come at once; turns alternate.
@@ -95,7 +164,18 @@ batches of 4, two adapters, one worker process. All requests come at once; turns
 | turn | execute, images a second | serve, images a second | ratio |
 |---|---|---|---|
 """ + "".join(f"| {turn} | {live} | {serve} | {share} |\n" for turn, live, serve, share in rows)
-    page += f"\nMedian of the ratios: {ratio:.3f}.\n"
+    page += f"""
+Median of the ratios: {ratio:.3f}.
+
+## Latency beside the simulator
+
+The model `fake` takes the times of the profile; those of `quick` are nearly nothing. Client, server
+and worker share the machine. The loss is that of quality, latency and lateness.
+
+| profile | policy | load | median, ms, measured | predicted | p99, ms, measured | predicted \
+| loss, measured over predicted |
+|---|---|---|---|---|---|---|---|
+{"".join(replays)}"""
     (RESULTS / "serve_speed.md").write_text(page, encoding="utf-8")
 
 

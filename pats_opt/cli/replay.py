@@ -87,7 +87,7 @@ def command(
     from pats_opt.cli.serve import require
     from pats_opt.cli.simulate import named_policy
 
-    require("httpx2")
+    require("aiohttp")
     from pats_opt.serving.client import ReplaySettings
     from pats_opt.serving.replaying import summarize
     from pats_opt.serving.settings import read_keys

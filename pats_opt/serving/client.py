@@ -12,12 +12,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import httpx2
+import aiohttp
+import msgspec
 from msgspec import Struct
 
 from pats_opt.errors import InputError, one_line, shortened
 from pats_opt.model.instance import Instance, Request
 from pats_opt.model.served import SCALES
+
+#: Seconds after which an unused connection is closed, before servers close theirs, which could lose
+#: a request that is just being sent.
+IDLE_S = 2.0
 
 #: Prompt of a request that has none; servers refuse empty ones.
 NO_PROMPT = "an image"
@@ -119,65 +124,65 @@ def replay(
 async def _replay(
     requests: Sequence[Request], settings: ReplaySettings, done: Callable[[ReplayedRequest], None]
 ) -> list[ReplayedRequest]:
-    headers = {} if settings.key is None else {"authorization": f"Bearer {settings.key}"}
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with aiohttp.ClientSession(
+        headers={} if settings.key is None else {"Authorization": f"Bearer {settings.key}"},
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+        timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
+    ) as session:
+        await _refuse_unreachable(session, settings.url)
+        start = time.perf_counter()
+
+        async def play(request: Request) -> ReplayedRequest:
+            arrival = request.arrival_s / settings.speed
+            await asyncio.sleep(max(0.0, arrival - (time.perf_counter() - start)))
+            found = await _ask(session, request, settings, arrival, start)
+            done(found)
+            return found
+
+        return list(await asyncio.gather(*map(play, requests)))
+
+
+async def _refuse_unreachable(session: aiohttp.ClientSession, url: str) -> None:
     try:
-        async with httpx2.AsyncClient(
-            base_url=settings.url.rstrip("/"),
-            headers=headers,
-            limits=limits,
-            timeout=settings.timeout_s,
-        ) as client:
-            await _refuse_unreachable(client, settings.url)
-            start = time.perf_counter()
-
-            async def play(request: Request) -> ReplayedRequest:
-                arrival = request.arrival_s / settings.speed
-                await asyncio.sleep(max(0.0, arrival - (time.perf_counter() - start)))
-                found = await _ask(client, request, settings, arrival, start)
-                done(found)
-                return found
-
-            return list(await asyncio.gather(*map(play, requests)))
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        async with session.get(_path(url, "models")) as answer:
+            status = answer.status
+    except aiohttp.InvalidURL as error:
         raise InputError(
-            f"{settings.url!r} is no address of a server ({one_line(str(error))})",
+            f"{url!r} is no address of a server ({one_line(str(error))})",
             hint="write --url http://HOST:PORT",
         ) from None
-
-
-async def _refuse_unreachable(client: httpx2.AsyncClient, url: str) -> None:
-    try:
-        answer = await client.get("/v1/models")
-    except httpx2.UnsupportedProtocol:
-        raise
-    except httpx2.HTTPError as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise InputError(
             f"no server answers at {url} ({one_line(str(error)) or type(error).__name__})",
             hint="start one with 'pats-opt serve', or correct --url",
         ) from None
-    if answer.status_code == 401:
+    if status == 401:
         raise InputError(f"the server at {url} wants a key", hint="name it with --api-key-file")
 
 
+def _path(url: str, name: str) -> str:
+    return f"{url.rstrip('/')}/v1/{name}"
+
+
 async def _ask(
-    client: httpx2.AsyncClient,
+    session: aiohttp.ClientSession,
     request: Request,
     settings: ReplaySettings,
     arrival_s: float,
     start: float,
 ) -> ReplayedRequest:
     sent, status, error, steps = time.perf_counter(), 0, None, None
+    url, body = _path(settings.url, "images/generations"), body_of(request, settings)
     try:
-        answer = await client.post("/v1/images/generations", json=body_of(request, settings))
-        status = answer.status_code
-        document = answer.json()
+        async with session.post(url, json=body) as answer:
+            status = answer.status
+            document = msgspec.json.decode(await answer.read())
         if status == 200:
             with suppress(KeyError, IndexError, TypeError):
                 steps = int(document["pats_opt"]["images"][0]["steps"])
         else:
             error = shortened(str(document["error"]["message"]))
-    except httpx2.HTTPError as failure:
+    except (aiohttp.ClientError, TimeoutError) as failure:
         error = f"{type(failure).__name__}: {shortened(str(failure))}"
     except (ValueError, KeyError, TypeError):
         error = f"status {status} without a message"
