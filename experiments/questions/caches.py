@@ -35,7 +35,8 @@ RUNS = {
     ("fifo", "lru"): "fifo:option=pruned",
     ("fifo", "lfu"): "fifo:option=pruned:eviction=lfu",
     ("fifo", "belady"): "belady:policy=fifo,option=pruned",
-    ("price-index", "lru"): "price-index",
+    ("price-index", "lru"): "price-index:eviction=lru",
+    ("price-index", "ghost"): "price-index",
 }
 
 Run = tuple[str, str]  # policy, eviction

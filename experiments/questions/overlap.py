@@ -254,7 +254,7 @@ def optimum(small: Sequence[Case]) -> str:
         mine = [excess(tiny, name, way, rule) for name in online(tiny[0])]
         texts.append(f"{ratio(min(m.mean for m in mine))} to {ratio(max(m.mean for m in mine))}")
     return (
-        f"The optimum itself ({proven} of {2 * len(tiny)} proven) falls to "
+        f"The offline optimum itself ({proven} of {2 * len(tiny)} proven) falls to "
         f"{interval(mean_ratio(ratios(tiny, 'solver-beside', 'solver-blocking')))} times that with "
         "blocking loads, the bound on 40 requests to "
         f"{interval(mean_ratio(bounds(bounded)))} times and the best schedules found to "

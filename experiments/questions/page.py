@@ -56,7 +56,8 @@ and every verdict below is computed, none is typed. A ratio is the loss of one p
 another on the same instance; ratios are averaged geometrically. What stands in brackets is a 95 %
 confidence interval (percentile bootstrap over instances, seeded). A difference is called one only
 where its interval leaves out equality. Losses are those of the simulator, at the prices of each
-experiment's run file."""
+experiment's run file. The optimum is the offline one, which knows all arrivals; where the online
+optimum, the best that knows only the past, can be computed too, losses against both are given."""
 
 
 def main() -> None:
