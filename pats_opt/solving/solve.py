@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -92,10 +93,15 @@ def solve(
     sizes = (len(problem.jobs), len(site.adapter_ids), len(site.gpus))
     log.info("%s: %d requests, %d adapters, %d GPUs; solver %s", name, *sizes, chosen.name)
     run = start_run(time_limit=time_limit, seed=seed, jobs=jobs, progress=progress, phase=phase)
+    return finish(problem, chosen, run, _outcome(problem, chosen, run, start))
+
+
+def _outcome(problem: Problem, chosen: Solver, run: Run, start: Plan | None) -> Outcome:
+    """Prepare a solver, then let it solve the problem."""
     run.phase(PREPARING, None)
     early = solved_meanwhile(chosen, problem, run)
     if early is not None:
-        return finish(problem, chosen, run, early)
+        return early
     prepare(chosen, problem)
     run.began = time.monotonic()
     with interruptible(run):
@@ -111,7 +117,7 @@ def solve(
             outcome = starts.improved(outcome)
     log.info("stopped: %s, bound %s", outcome.stop.value, outcome.bound)
     log.debug("details: %s", outcome.details)
-    return finish(problem, chosen, run, outcome)
+    return outcome
 
 
 def runnable(solver: str | Solver | Policy, **params: Any) -> Solver:
@@ -185,9 +191,11 @@ def finish(problem: Problem, solver: Solver, run: Run, outcome: Outcome) -> Resu
     runtime_s = round(time.monotonic() - run.began, 6)
     ref = SolverRef(name=solver.name, params=params, seed=run.seed, runtime_s=runtime_s)
     draft = schedule_of(problem, outcome.plan, ref, stop=outcome.stop)
+    planned = outcome.plan is not None
+    outcome = dataclasses.replace(outcome, plan=None)  # that of a million requests is large
     loss = terms = metrics = None
     bound, batches, loads = outcome.bound, tuple[ReplayedBatch, ...](), tuple[ReplayedLoad, ...]()
-    if outcome.plan is not None:
+    if planned:
         verdict = check(problem, draft)
         batches, loads = verdict.replayed, verdict.loads
         if not verdict.ok:
