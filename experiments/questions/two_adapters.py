@@ -1,13 +1,14 @@
-"""(a) Two adapters: when to leave a queue, against the proven optimum."""
+"""(a) Two adapters: when to leave a queue, against the offline and the online optimum."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from experiments.online_limit.reading import systems
 from experiments.questions.pictures import lines
 from experiments.questions.reading import Case, groups, number, ratios, read, was_run
-from experiments.questions.statistics import Interval, mean_ratio
+from experiments.questions.statistics import Interval, mean, mean_ratio
 from experiments.questions.words import (
     Answer,
     clear,
@@ -36,6 +37,15 @@ POLICIES = {
 }
 ASKED = "amortized"
 
+#: What they are called on the systems whose online optimum is known, which have one option too.
+ONLINE = {
+    "price-index": "price-index",
+    "family-index": "family-index:option=fewest",
+    "exhaustive": "exhaustive:option=fewest",
+    "amortized, bound 60 s": "amortized:option=fewest",
+    "gated": "gated:option=fewest",
+}
+
 #: Mean loss over the optimum up to which a rule is called enough.
 ENOUGH = 1.1
 
@@ -58,6 +68,7 @@ def answer() -> Answer:
             short(found),
             *(sentence(title, rows) for title, rows in found.items()),
             bound(cases),
+            online(),
         ],
         tables=[shown(title, rows) for title, rows in found.items()],
         pictures=[
@@ -81,7 +92,8 @@ def answer() -> Answer:
         "option a request, no price on switching itself, so that only latency counts; the optimum "
         "is proven on all of them",
         not_shown=(
-            "what an online policy could reach at best: the optimum knows every arrival to come",
+            "what an online policy could reach at best on these very instances: the optimum knows "
+            "every arrival to come",
             "requests of unequal weight or length, where leaving a queue before it is empty may "
             "pay even one at a time",
             "long runs: at the largest ratios an instance holds only a few rounds",
@@ -118,7 +130,7 @@ def short(found: dict[str, dict[float, dict[str, Interval]]]) -> str:
         else:
             phrases.append(f"{title} nowhere")
     return (
-        f"If enough means a mean loss within {100 * (ENOUGH - 1):.0f} % of the optimum: "
+        f"If enough means a mean loss within {100 * (ENOUGH - 1):.0f} % of the offline optimum: "
         f"{'; '.join(phrases)}. {nearest(found)}"
     )
 
@@ -171,6 +183,27 @@ def bound(cases: Sequence[Case]) -> str:
     return (
         f"Its default bound on waiting of 60 s makes it lose {listed(phrases)}; elsewhere no "
         "difference shows."
+    )
+
+
+def online() -> str:
+    """What policies lose more than the online optimum, on systems of the same kind."""
+    texts = []
+    for size, title in ((1, ALONE), (4, BATCHED)):
+        grid = [
+            system
+            for system in systems()
+            if system.optimum is not None and system.cell.options == 1 and system.cell.batch == size
+        ]
+        lost = {
+            name: mean([x for system in grid if (x := system.excess(spec)) is not None]).mean
+            for name, spec in ONLINE.items()
+        }
+        policies = [f"{code(name)} {more(1.0 + excess)}" for name, excess in lost.items()]
+        texts.append(f"{title} ({len(grid)} systems) {listed(policies)}")
+    return (
+        "Against the online optimum, which does not know what comes, on [systems]"
+        f"(online_limit/result.md) whose switches have a price besides: {'; '.join(texts)}."
     )
 
 
