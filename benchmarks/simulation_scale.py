@@ -26,7 +26,7 @@ from core_speed import machine
 RESULT = Path(__file__).parent / "results" / "simulation_scale.md"
 HERE = Path(__file__).parents[1]
 POLICIES = ("fifo", "exhaustive", "pats", "price-index")
-RUNS = 1
+RUNS = 2
 #: GPUs and residents, and a name for them.
 SITES = (((8, 40), "8 GPUs, 40 residents"), ((1, 1), "1 GPU, 1 resident"))
 
