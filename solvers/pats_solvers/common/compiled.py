@@ -95,7 +95,8 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
     """Locates a kernel's code by its package's sources, wherever these are."""
 
     def __init__(self, file: Path, line: int) -> None:
-        self._folder, self._line = cache_folder(file.parent), line
+        self._folder = cache_folder(file.parent)
+        self._py_file, self._lineno = str(file), line  # numba's names, for its warnings
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> _Locator:
@@ -108,7 +109,7 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         return ""  # the folder's name has it
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        return str(self._lineno)
 
 
 class _KernelCacheImpl(_CacheImpl):  # type: ignore[misc]
