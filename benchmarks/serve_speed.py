@@ -101,12 +101,14 @@ def replayed(load: tuple[str, str, tuple[str, ...]], folder: Path) -> str:
     profile, policy, options = load
     (folder / "quick.toml").write_text(QUICK, encoding="utf-8")
     given = ("--profile", profile, "--adapters", "4", "--max-resident", "4", "--seed", "1")
+    given += ("--steps", f"{STEPS}", "--pruned", "")
     made = (*PATS_OPT, "generate", *given, *options, "-o", "load.json")
     subprocess.run(
         made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     )
     command = (*PATS_OPT, "serve", "--model", "fake", "--profile", profile, "--port", "0")
-    command += ("--policy", policy, "--max-resident", "4", "--max-queue", "10000")
+    command += ("--policy", policy, "--max-resident", "4", "--steps", f"{STEPS}")
+    command += ("--max-queue", "10000")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
         try:
             assert server.stdout is not None
@@ -146,6 +148,13 @@ def main() -> None:
             rows.append((turn, round(live, 4), round(serve, 4), round(serve / live, 4)))
             print(*rows[-1], flush=True)
         replays = [replayed(load, folder) for load in LOADS]
+    write(rows, replays, given)
+
+
+def write(
+    rows: list[tuple[int, float, float, float]], replays: list[str], given: argparse.Namespace
+) -> None:
+    """Write what was found."""
     with (RESULTS / "serve_speed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("turn", "execute_images_per_s", "serve_images_per_s", "ratio"))
