@@ -1,4 +1,4 @@
-"""What the answers to an operator's questions take: one command each, from process start to page.
+"""What the answer to an operator's question takes, from the start of the process to the page.
 
     python benchmarks/planning_speed.py
 
@@ -7,7 +7,6 @@ writes ``benchmarks/results/planning_speed.md``.
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import subprocess
@@ -16,74 +15,47 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 from core_speed import machine
 
 RESULT = Path(__file__).parent / "results" / "planning_speed.md"
-POLICIES = "fifo,pats,exhaustive,price-index"
-SEED = ("--seed", "5")
-
-
-class Question(NamedTuple):
-    """A load, and the command that answers a question about it."""
-
-    name: str
-    load: tuple[str, ...]
-    command: tuple[str, ...]
-
-
-QUESTIONS = (
-    Question(
-        "which policy, how many GPUs, which cache, and what is lost against the best possible",
-        (
-            *("--profile", "a100-40g", "--requests", "5000", "--adapters", "300"),
-            *("--gpus", "8", "--load", "2"),
-        ),
-        (
-            *("plan", "load.json", "--gpus", "4..12", "--resident", "4,8,16"),
-            *("--policies", POLICIES, "--slo", "60:0.95", "--gpu-hour", "2.5"),
-            *("--bound-time", "20"),
-        ),
-    ),
+#: The question, the load that it is asked about, and the command that answers it.
+QUESTION = "which policy, how many GPUs, which cache, and what is lost against the best possible"
+LOAD = (
+    *("generate", "--profile", "a100-40g", "--requests", "5000", "--adapters", "300"),
+    *("--gpus", "8", "--load", "2", "--seed", "5", "-o", "load.json"),
+)
+COMMAND = (
+    *("plan", "load.json", "--gpus", "4..12", "--resident", "4,8,16"),
+    *("--policies", "fifo,pats,exhaustive,price-index", "--slo", "60:0.95"),
+    *("--gpu-hour", "2.5", "--bound-time", "20", "-o", "plan"),
 )
 
 
 def main() -> None:
-    """Ask every question and write the page."""
+    """Ask the question and write the page."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("pats-opt", "msgspec", "numpy"))
-    lines = [
-        "# How long a plan takes",
-        "",
-        "Written by `python benchmarks/planning_speed.py`. Each row is one `pats-opt plan`, from "
-        "the start of the process to the page, with kernels that are compiled already. CPU seconds "
-        "are those of all its processes. The loads are generated (`pats-opt generate "
-        f"{' '.join(SEED)}` and the options of the row).",
-        "",
-        f"{machine()}; Python {platform.python_version()}, {versions}",
-        "",
-        "| question | load | command | seconds | CPU s | cells |",
-        "|---|---|---|---|---|---|",
-    ]
-    subprocess.run([sys.executable, "-m", "pats_opt", "warm-up"], check=True)
-    for question in QUESTIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            lines.append(row(question, Path(folder)))
-        RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pats_opt(folder, "warm-up")
+        pats_opt(folder, *LOAD)
+        before, began = used_s(), time.perf_counter()
+        printed = pats_opt(folder, *COMMAND)
+        seconds, cpu_s = time.perf_counter() - began, used_s() - before
+    (cells,) = (line for line in printed.splitlines() if " cells were simulated" in line)
+    page = f"""# How long a plan takes
 
+Written by `python benchmarks/planning_speed.py`: {QUESTION}?
 
-def row(question: Question, folder: Path) -> str:
-    """Ask a question in a folder; its line of the page."""
-    options = (*question.load, "-o", "load.json")
-    pats_opt(folder, "generate", *SEED, *options)
-    before, began = used_s(), time.perf_counter()
-    printed = pats_opt(folder, *question.command, "-o", "plan")
-    seconds, cpu_s = time.perf_counter() - began, used_s() - before
-    cells = [line.partition(" cells")[0] for line in printed.splitlines() if " cells were" in line]
-    return (
-        f"| {question.name} | `{' '.join(question.load)}` | `{' '.join(question.command)}` "
-        f"| {seconds:.0f} | {cpu_s:.0f} | {', '.join(cells) or 'all'} |"
-    )
+- `pats-opt {" ".join(LOAD)}`
+- `pats-opt {" ".join(COMMAND)}`
+
+The second command took {seconds:.0f} s from the start of the process to the page, and {cpu_s:.0f} s
+of CPU in all its processes. Kernels had been compiled. {cells}
+
+{machine()}; Python {platform.python_version()}, {versions}
+"""
+    RESULT.write_text(page, encoding="utf-8")
 
 
 def pats_opt(folder: Path, *arguments: str) -> str:
@@ -91,7 +63,6 @@ def pats_opt(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pats_opt", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -24,35 +24,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from core_speed import machine
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.serving.running import PROFILE
 
 RESULTS = Path(__file__).parent / "results"
 PATS_OPT = (sys.executable, "-m", "pats_opt")
 SITE = ("--max-resident", "2", "--batch", "4")
 STEPS = 20
-
-#: A GPU whose steps take nearly no time.
-QUICK = """
-format = "pats-opt/profile"
-version = 1
-name = "quick"
-device = "none"
-tick_s = 0.001
-step_s = { base = 0.00002, per_sample = 0.0 }
-[memory]
-capacity_gib = 16.0
-adapter_gib = 0.1
-base_gib = 7.0
-per_sample_gib = 2.0
-[load]
-tier = "host"
-tiers.host.seconds = [0.001]
-[sources]
-all = "made up"
-"""
 
 #: Loads of the fake model: profile, policy, options of the instance.
 LOADS = (
@@ -80,45 +66,45 @@ def executed_s(instance: Path, policy: str, folder: Path) -> float:
     return max(batch["end_s"] for gpu in found["gpus"] for batch in gpu["batches"])
 
 
-def served_s(instance: Path, policy: str, folder: Path) -> float:
-    """Return the same of ``serve``, at which ``replay`` plays the instance."""
-    command = (*PATS_OPT, "serve", "--port", "0", "--policy", policy, "--steps", f"{STEPS}", *SITE)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+@contextmanager
+def serving(*options: str, folder: Path) -> Iterator[str]:
+    """The address of a server with these options; it ends with the context."""
+    command = (*PATS_OPT, "serve", "--port", "0", "--steps", f"{STEPS}", *options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
         try:
             assert server.stdout is not None
-            url = server.stdout.readline().rpartition(" ")[2].strip()
-            replay = (*PATS_OPT, "replay", str(instance), "--url", url, "-o", str(folder), "--json")
-            told = subprocess.run(replay, check=True, capture_output=True, text=True).stdout
+            yield server.stdout.readline().rpartition(" ")[2].strip()
         finally:
             server.send_signal(signal.SIGTERM)
-    found = json.loads(told)
+
+
+def replay(instance: Path, url: str, *options: str) -> dict[str, Any]:
+    """Replay an instance at a server; the summary."""
+    out = ("-o", str(instance.with_suffix("")), "--json")
+    command = (*PATS_OPT, "replay", str(instance), "--url", url, *options, *out)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
     assert found["measured"]["errors"] == 0
-    return float(found["seconds"])
+    return found
+
+
+def served_s(instance: Path, policy: str) -> float:
+    """Return the same of ``serve``, at which ``replay`` plays the instance."""
+    with serving("--policy", policy, *SITE, folder=instance.parent) as url:
+        return float(replay(instance, url)["seconds"])
 
 
 def replayed(load: tuple[str, str, tuple[str, ...]], folder: Path) -> str:
     """Replay a load at the fake model; a line of the page: measured beside predicted."""
     profile, policy, options = load
-    (folder / "quick.toml").write_text(QUICK, encoding="utf-8")
-    given = ("--profile", profile, "--adapters", "4", "--max-resident", "4", "--seed", "1")
-    given += ("--steps", f"{STEPS}", "--pruned", "")
-    made = (*PATS_OPT, "generate", *given, *options, "-o", "load.json")
-    subprocess.run(
-        made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
-    )
-    command = (*PATS_OPT, "serve", "--model", "fake", "--profile", profile, "--port", "0")
-    command += ("--policy", policy, "--max-resident", "4", "--steps", f"{STEPS}")
-    command += ("--max-queue", "10000")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().rpartition(" ")[2].strip()
-            replay = (*PATS_OPT, "replay", "load.json", "--url", url, "--predict", policy, "--json")
-            done = subprocess.run(replay, check=True, capture_output=True, text=True, cwd=folder)
-        finally:
-            server.send_signal(signal.SIGTERM)
-    found = json.loads(done.stdout)
-    assert found["measured"]["errors"] == 0
+    (folder / "quick.toml").write_text(PROFILE.replace("0.0001", "0.00002"), encoding="utf-8")
+    site = ("--profile", profile, "--max-resident", "4")
+    requests = ("--adapters", "4", "--steps", f"{STEPS}", "--pruned", "", "--seed", "1", *options)
+    made = (*PATS_OPT, "generate", *site, *requests, "-o", "load.json")
+    subprocess.run(made, check=True, capture_output=True, cwd=folder)
+    given = ("--model", "fake", *site, "--policy", policy, "--max-queue", "10000")
+    with serving(*given, folder=folder) as url:
+        found = replay(folder / "load.json", url, "--predict", policy)
     sides = found["measured"], found["predicted"]
     times = [
         f"{1000 * side[name]:.1f}" for name in ("latency_p50_s", "latency_p99_s") for side in sides
@@ -127,8 +113,8 @@ def replayed(load: tuple[str, str, tuple[str, ...]], folder: Path) -> str:
         math.fsum([side[name] for name in ("quality_loss", "latency_loss", "late_loss")])
         for side in sides
     ]
-    ratio = "-" if not losses[1] else f"{losses[0] / losses[1]:.3f}"
-    return f"| `{profile}` | `{policy}` | `{' '.join(options)}` | {' | '.join(times)} | {ratio} |\n"
+    cells = (f"`{profile}`", f"`{policy}`", f"`{' '.join(options)}`", *times)
+    return f"| {' | '.join(cells)} | {losses[0] / losses[1]:.3f} |\n"
 
 
 def main() -> None:
@@ -144,17 +130,10 @@ def main() -> None:
         instance = generate(folder, given.requests)
         for turn in range(given.turns):
             live = given.requests / executed_s(instance, given.policy, folder / f"live-{turn}")
-            serve = given.requests / served_s(instance, given.policy, folder / f"served-{turn}")
+            serve = given.requests / served_s(instance, given.policy)
             rows.append((turn, round(live, 4), round(serve, 4), round(serve / live, 4)))
             print(*rows[-1], flush=True)
         replays = [replayed(load, folder) for load in LOADS]
-    write(rows, replays, given)
-
-
-def write(
-    rows: list[tuple[int, float, float, float]], replays: list[str], given: argparse.Namespace
-) -> None:
-    """Write what was found."""
     with (RESULTS / "serve_speed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("turn", "execute_images_per_s", "serve_images_per_s", "ratio"))
