@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from experiments.online_limit.reading import System, systems
+from experiments.questions.online import given_away, with_both
 from experiments.questions.reading import Case, groups, of, ratios, read, was_run
 from experiments.questions.statistics import Interval, mean, mean_ratio
 from experiments.questions.words import (
@@ -59,27 +59,12 @@ def online() -> str:
     """What of the excess over the offline optimum is the policies', on systems with both optima."""
     grid = with_both()
     saved = mean([system.future() for system in grid])
-    given = given_away((OURS, "exhaustive:option=fewest", "pats"))
+    given = given_away(grid, {name: name for name in (OURS, "exhaustive:option=fewest", "pats")})
     return (
         f"Mean loss against the online optimum, where that is known ({len(grid)} systems of "
         f"[two adapters](online_limit/result.md)): {listed(given)}. The offline optimum has "
         f"{100.0 * saved.mean:.0f} % less loss than the online one, as it knows the future."
     )
-
-
-def with_both() -> list[System]:
-    """Return the systems whose online optimum is known too."""
-    return [system for system in systems() if system.optimum is not None]
-
-
-def given_away(policies: Sequence[str]) -> list[str]:
-    """Return what policies lose more than the online optimum, on average over the systems."""
-    grid = with_both()
-    return [
-        f"{code(policy)} {more(1.0 + mean(excess).mean)}"
-        for policy in policies
-        if (excess := [x for system in grid if (x := system.excess(policy)) is not None])
-    ]
 
 
 def proven(cases: Sequence[Case]) -> list[Case]:
@@ -108,7 +93,7 @@ def short(order: dict[str, Interval]) -> str:
     return (
         "With their defaults, mean loss against the offline optimum, which knows all arrivals: "
         f"{listed(texts)}{beyond}. Against the best online policy, where that is known: "
-        f"{listed(given_away((OURS, 'pats')))}."
+        f"{listed(given_away(with_both(), {OURS: OURS, 'pats': 'pats'}))}."
     )
 
 

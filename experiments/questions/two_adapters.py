@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from experiments.online_limit.reading import systems
+from experiments.questions.online import given_away, with_both
 from experiments.questions.pictures import lines
 from experiments.questions.reading import Case, groups, number, ratios, read, was_run
-from experiments.questions.statistics import Interval, mean, mean_ratio
+from experiments.questions.statistics import Interval, mean_ratio
 from experiments.questions.words import (
     Answer,
     clear,
@@ -190,17 +190,8 @@ def online() -> str:
     """What policies lose more than the online optimum, on systems of the same kind."""
     texts = []
     for size, title in ((1, ALONE), (4, BATCHED)):
-        grid = [
-            system
-            for system in systems()
-            if system.optimum is not None and system.cell.options == 1 and system.cell.batch == size
-        ]
-        lost = {
-            name: mean([x for system in grid if (x := system.excess(spec)) is not None]).mean
-            for name, spec in ONLINE.items()
-        }
-        policies = [f"{code(name)} {more(1.0 + excess)}" for name, excess in lost.items()]
-        texts.append(f"{title} ({len(grid)} systems) {listed(policies)}")
+        grid = [s for s in with_both() if s.cell.options == 1 and s.cell.batch == size]
+        texts.append(f"{title} ({len(grid)} systems) {listed(given_away(grid, ONLINE))}")
     return (
         "Against the online optimum, which does not know what comes, on [systems]"
         f"(online_limit/result.md) whose switches have a price besides: {'; '.join(texts)}."
